@@ -1,0 +1,28 @@
+//! Where packet bytes come from. The XDP program reads between `data` and `data_end`, the host reads a
+//! slice; everything above this trait is the same code on both sides.
+
+/// Bounded reads from one packet. An offset past the end is `None`, never a panic and never a wrap.
+pub trait Bytes {
+    /// Length of the whole frame in bytes, including what is not linear in memory.
+    fn len(&self) -> u32;
+
+    /// Whether the frame has no bytes at all.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// `N` bytes starting at `offset`, in the order of the wire.
+    fn array<const N: usize>(&self, offset: usize) -> Option<[u8; N]>;
+}
+
+impl Bytes for [u8] {
+    fn len(&self) -> u32 {
+        // A frame is bounded by the link's MTU; saturate rather than truncate for absurd inputs.
+        u32::try_from(<[u8]>::len(self)).unwrap_or(u32::MAX)
+    }
+
+    fn array<const N: usize>(&self, offset: usize) -> Option<[u8; N]> {
+        let end = offset.checked_add(N)?;
+        self.get(offset..end)?.try_into().ok()
+    }
+}

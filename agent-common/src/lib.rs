@@ -1,0 +1,8 @@
+//! The decision itself: bytes are parsed into a packet, the packet meets the policy, a verdict comes out.
+//!
+//! This crate is compiled twice, into the XDP program and into the agent, so that enforcement,
+//! `why` and every test run the same code. It does no I/O and allocates nothing.
+#![no_std]
+
+pub mod bytes;
+pub mod mode;

@@ -1,0 +1,6 @@
+//! The Bulkhead agent: policy files in, enforced BPF maps out, violations back.
+//!
+//! Modules by rank; a module imports only from lower ranks (see `docs/architecture.md`).
+
+pub mod diagnostic;
+pub mod model;

@@ -1,0 +1,1 @@
+//! The lab and what the test tiers share.
