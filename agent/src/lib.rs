@@ -2,5 +2,6 @@
 //!
 //! Modules by rank; a module imports only from lower ranks (see `docs/architecture.md`).
 
+pub mod compile;
 pub mod diagnostic;
 pub mod model;
