@@ -5,8 +5,8 @@
 
 use crate::{
     flow,
-    layout::{Flow, MacRow},
-    lookup::{Endpoint, Rules, Unmanaged, class, identity, setting, shape},
+    layout::{Flow, InterfaceRow, MacRow},
+    lookup::{Endpoint, Rules, Unmanaged, class, identity, setting},
     mode::Mode,
     parse::{Kind, Packet},
     reason::{Grant, Reason},
@@ -51,16 +51,27 @@ pub struct Decision {
 }
 
 /// The two ends of a packet, as the tables know them.
-#[derive(Clone, Copy)]
-struct Ends {
-    /// Device behind the source MAC.
-    source_mac: Option<MacRow>,
-    /// Device behind the destination MAC.
-    destination_mac: Option<MacRow>,
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ends {
+    /// Device behind the source MAC, all zero when it is nobody's.
+    source_mac: MacRow,
+    /// Device behind the destination MAC, likewise.
+    destination_mac: MacRow,
     /// Who is behind the source address.
     source: Endpoint,
     /// Who is behind the destination address.
     destination: Endpoint,
+}
+
+/// A verdict before it is known what happens to the packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Judgement {
+    /// What the policy says.
+    pub verdict: Verdict,
+    /// The rule that allows it, 0 when none did.
+    pub rule: u32,
+    /// The device whose identity or place was misused; 0 when it is the nearest managed end's affair.
+    pub victim: u32,
 }
 
 /// An allowed packet: why, and by which rule.
@@ -68,30 +79,41 @@ type Granted = (Grant, u32);
 /// A denied packet: why, and the device to count it for (0: the nearest managed end).
 type Denied = (Reason, u32);
 
-/// Judges one packet.
+/// Judges one packet: who is it, may it, and what happens to it. The kernel takes the same three steps,
+/// each in a function of its own.
 #[inline(always)]
 pub fn decide<R: Rules>(packet: &Packet, rules: &R) -> Decision {
     let ends = recognise(packet, rules);
-    let judged = judge(packet, &ends, rules);
-    account(packet, &ends, rules, judged)
+    let judgement = judge(packet, &ends, rules);
+    account(packet, &ends, &rules.interface(), &judgement)
 }
 
 /// Who is it: each end by MAC and by address.
 #[inline(always)]
-fn recognise<R: Rules>(packet: &Packet, rules: &R) -> Ends {
+pub fn recognise<R: Rules>(packet: &Packet, rules: &R) -> Ends {
     let nobody = Endpoint::network(identity::UNKNOWN);
     let group = packet.destination_mac & mac::GROUP != 0;
     let addressed = matches!(packet.kind, Kind::Ipv4 | Kind::Arp);
     Ends {
         source_mac: rules.mac(packet.source_mac),
-        destination_mac: if group { None } else { rules.mac(packet.destination_mac) },
+        destination_mac: if group { MacRow::default() } else { rules.mac(packet.destination_mac) },
         source: if addressed { rules.endpoint(packet.source) } else { nobody },
         destination: if addressed { rules.endpoint(packet.destination) } else { nobody },
     }
 }
 
+/// May it: the verdict, with its rule or its victim.
 #[inline(always)]
-fn judge<R: Rules>(packet: &Packet, ends: &Ends, rules: &R) -> Result<Granted, Denied> {
+pub fn judge<R: Rules>(packet: &Packet, ends: &Ends, rules: &R) -> Judgement {
+    match verdict(packet, ends, rules) {
+        Ok((grant, rule)) => Judgement { verdict: Verdict::Allow(grant), rule, victim: 0 },
+        Err((reason, victim)) => Judgement { verdict: Verdict::Deny(reason), rule: 0, victim },
+    }
+}
+
+/// The order in which a frame is judged.
+#[inline(always)]
+fn verdict<R: Rules>(packet: &Packet, ends: &Ends, rules: &R) -> Result<Granted, Denied> {
     if let Some(reason) = packet.fault {
         return Err((reason, 0));
     }
@@ -129,8 +151,8 @@ fn is_management<R: Rules>(packet: &Packet, ends: &Ends, rules: &R) -> bool {
 
 #[inline(always)]
 fn is_managed(ends: &Ends) -> bool {
-    ends.source_mac.is_some()
-        || ends.destination_mac.is_some()
+    ends.source_mac.device != 0
+        || ends.destination_mac.device != 0
         || ends.source.device != 0
         || ends.destination.device != 0
 }
@@ -143,7 +165,8 @@ fn identify(packet: &Packet, ends: &Ends) -> Result<(), Denied> {
         Kind::Arp => Reason::ArpSenderMismatch,
         Kind::Ipv4 | Kind::Ipv6 | Kind::NeighborDiscovery | Kind::Other => other,
     };
-    if let Some(row) = ends.source_mac {
+    let row = ends.source_mac;
+    if row.device != 0 {
         if !on_its_vlan(&row, packet) {
             return Err((Reason::WrongVlan, row.device));
         }
@@ -161,11 +184,7 @@ fn identify(packet: &Packet, ends: &Ends) -> Result<(), Denied> {
     if packet.kind == Kind::Arp {
         // The sender field, not the frame, is what a neighbour's table believes (RFC 826).
         if packet.sender_mac != packet.source_mac {
-            let victim = if ends.source.device != 0 {
-                ends.source.device
-            } else {
-                ends.source_mac.map_or(0, |row| row.device)
-            };
+            let victim = if ends.source.device != 0 { ends.source.device } else { row.device };
             if victim != 0 {
                 return Err((Reason::ArpSenderMismatch, victim));
             }
@@ -176,9 +195,8 @@ fn identify(packet: &Packet, ends: &Ends) -> Result<(), Denied> {
         }
         return Ok(());
     }
-    if let (Some(row), Kind::Ipv4) = (ends.destination_mac, packet.kind)
-        && ends.destination.device != row.device
-    {
+    let row = ends.destination_mac;
+    if row.device != 0 && packet.kind == Kind::Ipv4 && ends.destination.device != row.device {
         return Err((Reason::DestinationMismatch, row.device));
     }
     Ok(())
@@ -198,9 +216,9 @@ fn infrastructure<R: Rules>(packet: &Packet, ends: &Ends, rules: &R) -> Option<R
         Kind::Ipv4 => {
             // A client asks with its own address or none; a server is never a managed device here,
             // one that is needs a rule.
-            let asks = packet.is_dhcp_request() && ends.source_mac.is_some();
+            let asks = packet.is_dhcp_request() && ends.source_mac.device != 0;
             let to_client = is_managed(ends) || packet.destination_mac & mac::GROUP != 0;
-            let from_server = ends.source_mac.is_none() && ends.source.device == 0;
+            let from_server = ends.source_mac.device == 0 && ends.source.device == 0;
             let answers = packet.is_dhcp_reply() && from_server && to_client;
             if !asks && !answers {
                 return None;
@@ -224,9 +242,7 @@ fn is_quarantined(ends: &Ends) -> bool {
 #[inline(always)]
 fn quarantine<R: Rules>(packet: &Packet, ends: &Ends, rules: &R) -> Result<Granted, Denied> {
     let known = matches!(packet.kind, Kind::Ipv4);
-    let from = rules.rule(identity::ANY, ends.destination.identity, class::REMEDIATION);
-    let to = rules.rule(ends.source.identity, identity::ANY, class::REMEDIATION);
-    if known && (from.is_some() || to.is_some()) {
+    if known && permitted(rules, &ends.source, &ends.destination, class::REMEDIATION).is_some() {
         return Ok((Grant::Remediation, 0));
     }
     Err((Reason::Quarantined, 0))
@@ -342,24 +358,10 @@ fn flow_rule<R: Rules>(packet: &Packet, ends: &Ends, rules: &R, forward: bool) -
 /// The rule under which `initiator` may use a service of `responder`.
 #[inline(always)]
 fn permitted<R: Rules>(rules: &R, initiator: &Endpoint, responder: &Endpoint, class: u32) -> Option<u32> {
-    if class == class::NONE {
-        return None;
+    match rules.permitted(initiator.identity, responder.identity, class) {
+        0 => None,
+        rule => Some(rule),
     }
-    let shapes = rules.head().shapes;
-    if shapes & shape::EXACT != 0
-        && let Some(rule) = rules.rule(initiator.identity, responder.identity, class)
-    {
-        return Some(rule);
-    }
-    if shapes & shape::ANY_INITIATOR != 0
-        && let Some(rule) = rules.rule(identity::ANY, responder.identity, class)
-    {
-        return Some(rule);
-    }
-    if shapes & shape::ANY_RESPONDER != 0 {
-        return rules.rule(initiator.identity, identity::ANY, class);
-    }
-    None
 }
 
 /// An ICMP error passes when it is about a packet of an allowed flow and goes to that packet's sender.
@@ -437,11 +439,11 @@ fn strictest(ends: &Ends) -> Option<Mode> {
             mode = Some(candidate);
         }
     };
-    if let Some(row) = ends.source_mac {
-        raise(Mode::from_code(row.mode));
+    if ends.source_mac.device != 0 {
+        raise(Mode::from_code(ends.source_mac.mode));
     }
-    if let Some(row) = ends.destination_mac {
-        raise(Mode::from_code(row.mode));
+    if ends.destination_mac.device != 0 {
+        raise(Mode::from_code(ends.destination_mac.mode));
     }
     if ends.source.device != 0 {
         raise(ends.source.mode);
@@ -452,38 +454,24 @@ fn strictest(ends: &Ends) -> Option<Mode> {
     mode
 }
 
-/// From verdict to action: a denied packet is dropped if any managed end enforces.
+/// What happens to it: a denied packet is dropped if any managed end enforces.
 #[inline(always)]
-fn account<R: Rules>(packet: &Packet, ends: &Ends, rules: &R, judged: Result<Granted, Denied>) -> Decision {
-    let source = ends.source_mac.map_or(ends.source.device, |row| row.device);
-    let destination = match ends.destination_mac {
-        Some(row) if packet.kind != Kind::Arp => row.device,
-        Some(_) | None => ends.destination.device,
-    };
-    let mode = strictest(ends).unwrap_or(match Unmanaged::from_code(rules.interface().unmanaged) {
+pub fn account(packet: &Packet, ends: &Ends, interface: &InterfaceRow, judgement: &Judgement) -> Decision {
+    let Judgement { verdict, rule, victim } = *judgement;
+    let by_mac = ends.source_mac.device;
+    let source = if by_mac != 0 { by_mac } else { ends.source.device };
+    let by_mac = ends.destination_mac.device;
+    let destination = if by_mac != 0 && packet.kind != Kind::Arp { by_mac } else { ends.destination.device };
+    let mode = strictest(ends).unwrap_or(match Unmanaged::from_code(interface.unmanaged) {
         Unmanaged::Monitor | Unmanaged::Pass => Mode::Monitor,
         Unmanaged::Drop => Mode::Enforce,
     });
     // The protected end is where the packet was going; a packet to nobody managed is its sender's affair.
     let nearest = if destination != 0 { destination } else { source };
-    match judged {
-        Ok((grant, rule)) => Decision {
-            verdict: Verdict::Allow(grant),
-            action: Action::Pass,
-            mode,
-            device: nearest,
-            source,
-            destination,
-            rule,
-        },
-        Err((reason, device)) => Decision {
-            verdict: Verdict::Deny(reason),
-            action: if mode == Mode::Monitor { Action::Pass } else { Action::Drop },
-            mode,
-            device: if device != 0 { device } else { nearest },
-            source,
-            destination,
-            rule: 0,
-        },
-    }
+    let action = match verdict {
+        Verdict::Deny(_) if mode != Mode::Monitor => Action::Drop,
+        Verdict::Deny(_) | Verdict::Allow(_) => Action::Pass,
+    };
+    let device = if victim != 0 { victim } else { nearest };
+    Decision { verdict, action, mode, device, source, destination, rule }
 }

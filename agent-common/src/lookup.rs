@@ -147,18 +147,46 @@ pub trait Rules {
     fn head(&self) -> &Head;
     /// Monotonic time in ns. Asked for at most once, and only when a flow is concerned.
     fn now(&self) -> u64;
-    /// The device that owns a hardware address.
-    fn mac(&self, mac: u64) -> Option<MacRow>;
+    /// The device that owns a hardware address; all zero when it is nobody's. Not an `Option`: what `None`
+    /// leaves undefined, the compiler may compute with, and the verifier may refuse that.
+    fn mac(&self, mac: u64) -> MacRow;
     /// Who is behind an IPv4 address: a device, the gateway, a network, or nobody known.
     fn endpoint(&self, address: u32) -> Endpoint;
     /// Whether `source` may always reach this port of the gateway.
     fn is_management(&self, source: u32, protocol: u8, port: u16) -> bool;
     /// The service class of a responder port, [`class::NONE`] when no service has it.
     fn class(&self, protocol: u8, port: u16) -> u32;
-    /// The stable id of the rule in a row.
-    fn rule(&self, initiator: u32, responder: u32, class: u32) -> Option<u32>;
+    /// The stable id of the rule under which `initiator` may use a class of services of `responder`, 0 when
+    /// there is none: [`probe`] over the rule rows.
+    fn permitted(&self, initiator: u32, responder: u32, class: u32) -> u32;
     /// Runs `f` on a flow in place, if it is known.
     fn with_flow<T>(&self, key: &FlowKey, f: impl FnOnce(&mut Flow) -> T) -> Option<T>;
     /// Remembers a flow, replacing what was known of it.
     fn remember(&self, key: &FlowKey, flow: &Flow);
+}
+
+/// Looks a permission up in rule rows: both ends named, or anyone on one side. `row` returns 0 for a row
+/// that does not exist; `shapes` says which kinds of rows can.
+#[inline(always)]
+pub fn probe(
+    shapes: u32,
+    initiator: u32,
+    responder: u32,
+    class: u32,
+    row: impl Fn(u32, u32, u32) -> u32,
+) -> u32 {
+    if class == class::NONE {
+        return 0;
+    }
+    let mut rule = 0;
+    if shapes & shape::EXACT != 0 {
+        rule = row(initiator, responder, class);
+    }
+    if rule == 0 && shapes & shape::ANY_INITIATOR != 0 {
+        rule = row(identity::ANY, responder, class);
+    }
+    if rule == 0 && shapes & shape::ANY_RESPONDER != 0 {
+        rule = row(initiator, identity::ANY, class);
+    }
+    rule
 }

@@ -6,7 +6,7 @@
 
 use aya_ebpf::{bindings::BPF_NOEXIST, helpers::bpf_ktime_get_ns};
 use bulkhead_common::{
-    decide::{Action, Decision},
+    decide::Action,
     layout::{ABI, Event, Repeats, ViolationKey, tally},
     reason::Reason,
     wire::mac,
@@ -19,9 +19,9 @@ use crate::{
 
 /// Reports one denied packet.
 #[inline(never)]
-pub fn emit(scratch: &mut Scratch, decision: &Decision, reason: Reason, generation: u32, ifindex: u32) {
+pub fn emit(scratch: &mut Scratch, reason: Reason, generation: u32, ifindex: u32) {
     tally(tally::VIOLATIONS);
-    let Scratch { packet, key } = scratch;
+    let Scratch { packet, ends: _, judgement: _, decision, key } = scratch;
     *key = ViolationKey {
         device: decision.device,
         source_device: decision.source,

@@ -11,12 +11,13 @@ use aya_ebpf::{
     bindings::xdp_action, helpers::generated::bpf_xdp_get_buff_len, macros::xdp, programs::XdpContext,
 };
 use bulkhead_common::{
-    decide::{Action, Verdict, decide},
+    decide::{self, Action, Verdict},
     layout::tally,
     lookup::Rules,
     parse::parse_into,
     reason::Reason,
 };
+use maps::{Scratch, Tables};
 
 /// Kernels since 5.18: frames may continue in fragments, so native mode works with jumbo MTUs.
 #[xdp(frags)]
@@ -36,22 +37,41 @@ pub fn bulkhead(ctx: XdpContext) -> u32 {
 fn run(ctx: &XdpContext, len: u32) -> u32 {
     let ifindex = ctx.ingress_ifindex() as u32;
     let interface = maps::interface(ifindex);
-    let Some(tables) = maps::Tables::active(interface) else {
+    let (Some(tables), Some(scratch)) = (Tables::active(interface), maps::scratch()) else {
         return closed(interface.counter, len);
     };
-    let Some(scratch) = maps::scratch() else { return closed(interface.counter, len) };
-    parse_into(&packet::Packet::new(ctx, len), &mut scratch.packet);
-    let decision = decide(&scratch.packet, &tables);
-    count::count(&decision, interface.counter, len);
-    if let Verdict::Deny(reason) = decision.verdict {
-        emit::emit(scratch, &decision, reason, tables.head().generation, ifindex);
+    read(&packet::Packet::new(ctx, len), scratch);
+    recognise(scratch, &tables);
+    judge(scratch, &tables);
+    scratch.decision = decide::account(&scratch.packet, &scratch.ends, &interface, &scratch.judgement);
+    count::count(&scratch.decision, interface.counter, len);
+    if let Verdict::Deny(reason) = scratch.decision.verdict {
+        emit::emit(scratch, reason, tables.head().generation, ifindex);
         #[cfg(feature = "trace")]
-        aya_log_ebpf::info!(ctx, "deny {} device {}", reason.name(), decision.device);
+        aya_log_ebpf::info!(ctx, "deny {} device {}", reason.name(), scratch.decision.device);
     }
-    match decision.action {
+    match scratch.decision.action {
         Action::Pass => xdp_action::XDP_PASS,
         Action::Drop => xdp_action::XDP_DROP,
     }
+}
+
+// The steps of `decide`, each behind a call and with its result in the scratch: what a step found out is
+// then unknown to the verifier, so that it does not follow every path of one step through all the next.
+
+#[inline(never)]
+fn read(bytes: &packet::Packet, scratch: &mut Scratch) {
+    parse_into(bytes, &mut scratch.packet);
+}
+
+#[inline(never)]
+fn recognise(scratch: &mut Scratch, tables: &Tables<'_>) {
+    scratch.ends = decide::recognise(&scratch.packet, tables);
+}
+
+#[inline(never)]
+fn judge(scratch: &mut Scratch, tables: &Tables<'_>) {
+    scratch.judgement = decide::judge(&scratch.packet, &scratch.ends, tables);
 }
 
 /// Without a policy nothing passes: the agent attaches the program only after it has applied one.
@@ -59,10 +79,7 @@ fn run(ctx: &XdpContext, len: u32) -> u32 {
 fn closed(interface: u32, len: u32) -> u32 {
     count::tally(tally::VIOLATIONS);
     count::tally(tally::LOST);
-    if let Some(count) = maps::DEVICE_COUNTS.get_ptr_mut(u32::from(Reason::NoPolicy.code())) {
-        // SAFETY: this CPU's own element.
-        unsafe { *count += 1 };
-    }
+    count::device(0, Reason::NoPolicy.code());
     count::port(Action::Drop, true, interface, len);
     xdp_action::XDP_DROP
 }

@@ -11,12 +11,14 @@ use aya_ebpf::{
     macros::btf_map,
 };
 use bulkhead_common::{
+    decide::{Decision, Ends, Judgement},
     layout::{
         Active, AddressRow, Event, Flow, FlowKey, Head, InterfaceCounters, InterfaceRow, MAX_INTERFACES,
         MacRow, PortKey, Repeats, RuleKey, SLOTS, ServiceKey, Settings, Traffic, ViolationKey, tally,
     },
-    lookup::{Endpoint, Rules, class, identity},
+    lookup::{Endpoint, Rules, class, identity, probe},
     parse::Packet,
+    reason::CODES,
 };
 
 type Macs = HashMap<u64, MacRow, 1>;
@@ -53,7 +55,7 @@ static MGMT_PORTS: HashMap<PortKey, u32, 64> = HashMap::new();
 static FLOWS: LruHashMap<FlowKey, Flow, 1024> = LruHashMap::new();
 
 #[btf_map]
-pub static DEVICE_COUNTS: PerCpuArray<u64, 1024> = PerCpuArray::new();
+pub static DEVICE_COUNTS: PerCpuArray<[u64; CODES as usize], 1024> = PerCpuArray::new();
 #[btf_map]
 pub static RULE_COUNTS: PerCpuArray<Traffic, 1024> = PerCpuArray::new();
 #[btf_map]
@@ -74,12 +76,15 @@ pub static EVENTS: RingBuf<Event, 4096> = RingBuf::new();
 /// Where a packet is kept while it is judged: the stack of a program is 512 bytes.
 #[btf_map]
 static SCRATCH: PerCpuArray<[u64; SCRATCH_WORDS], 1> = PerCpuArray::new();
-const SCRATCH_WORDS: usize = 32;
+const SCRATCH_WORDS: usize = 64;
 const _: () = assert!(size_of::<Scratch>() <= SCRATCH_WORDS * 8 && align_of::<Scratch>() <= 8);
 
 /// What one packet needs room for.
 pub struct Scratch {
     pub packet: Packet,
+    pub ends: Ends,
+    pub judgement: Judgement,
+    pub decision: Decision,
     pub key: ViolationKey,
 }
 
@@ -93,12 +98,16 @@ pub fn scratch<'a>() -> Option<&'a mut Scratch> {
     Some(unsafe { &mut *words.cast::<Scratch>() })
 }
 
-/// One probe of the rule rows, 0 for none. Not inlined: a decision makes up to a dozen of them, and
-/// each copy of the key would take its own place on the stack.
+/// [`Rules::permitted`] for a slot. A global function: the verifier judges it once for all arguments,
+/// instead of once on every path that leads to it.
+#[unsafe(no_mangle)]
 #[inline(never)]
-fn rule_row(rules: &RuleRows, initiator: u32, responder: u32, class: u32) -> u32 {
-    // SAFETY: copied at once; a slot's tables do not change while it is active.
-    unsafe { rules.get(RuleKey { initiator, responder, class }) }.copied().unwrap_or(0)
+pub extern "C" fn permitted(slot: u32, initiator: u32, responder: u32, class: u32) -> u32 {
+    let (Some(head), Some(rows)) = (HEADS.get(slot), RULES.get(slot)) else { return 0 };
+    probe(head.shapes, initiator, responder, class, |initiator, responder, class| {
+        // SAFETY: copied at once; a slot's tables do not change while it is active.
+        unsafe { rows.get(RuleKey { initiator, responder, class }) }.copied().unwrap_or(0)
+    })
 }
 
 /// The tables as one packet sees them: the slot was chosen once, and stays.
@@ -109,7 +118,7 @@ pub struct Tables<'a> {
     addresses: &'a Addresses,
     networks: &'a Networks,
     services: &'a Services,
-    rules: &'a RuleRows,
+    slot: u32,
     interface: InterfaceRow,
 }
 
@@ -138,7 +147,7 @@ impl Tables<'_> {
             addresses: ADDRESSES.get(slot)?,
             networks: NETWORKS.get(slot)?,
             services: SERVICES.get(slot)?,
-            rules: RULES.get(slot)?,
+            slot,
             interface,
         })
     }
@@ -167,9 +176,9 @@ impl Rules for Tables<'_> {
     }
 
     #[inline(always)]
-    fn mac(&self, mac: u64) -> Option<MacRow> {
+    fn mac(&self, mac: u64) -> MacRow {
         // SAFETY: copied at once; a slot's tables do not change while it is active.
-        unsafe { self.macs.get(mac) }.copied()
+        unsafe { self.macs.get(mac) }.copied().unwrap_or_default()
     }
 
     #[inline(always)]
@@ -197,11 +206,8 @@ impl Rules for Tables<'_> {
     }
 
     #[inline(always)]
-    fn rule(&self, initiator: u32, responder: u32, class: u32) -> Option<u32> {
-        match rule_row(self.rules, initiator, responder, class) {
-            0 => None,
-            rule => Some(rule),
-        }
+    fn permitted(&self, initiator: u32, responder: u32, class: u32) -> u32 {
+        permitted(self.slot, initiator, responder, class)
     }
 
     #[inline(always)]

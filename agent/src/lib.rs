@@ -3,5 +3,6 @@
 //! Modules by rank; a module imports only from lower ranks (see `docs/architecture.md`).
 
 pub mod compile;
+pub mod dataplane;
 pub mod diagnostic;
 pub mod model;

@@ -9,7 +9,7 @@ use std::{
 
 use bulkhead_common::{
     layout::{Flow, FlowKey, Head, InterfaceRow, MacRow, RuleKey, Settings},
-    lookup::{Endpoint, Rules, address_flag, class, identity},
+    lookup::{Endpoint, Rules, address_flag, class, identity, probe},
 };
 use ipnet::Ipv4Net;
 use prefix_trie::PrefixMap;
@@ -98,8 +98,8 @@ impl Rules for Host<'_> {
         self.now.get()
     }
 
-    fn mac(&self, mac: u64) -> Option<MacRow> {
-        self.tables.macs.get(&mac).copied()
+    fn mac(&self, mac: u64) -> MacRow {
+        self.tables.macs.get(&mac).copied().unwrap_or_default()
     }
 
     fn endpoint(&self, address: u32) -> Endpoint {
@@ -125,8 +125,10 @@ impl Rules for Host<'_> {
         self.service_bits.iter().find_map(around).copied().unwrap_or(class::NONE)
     }
 
-    fn rule(&self, initiator: u32, responder: u32, class: u32) -> Option<u32> {
-        self.tables.rows.get(&RuleKey { initiator, responder, class }).copied()
+    fn permitted(&self, initiator: u32, responder: u32, class: u32) -> u32 {
+        probe(self.head.shapes, initiator, responder, class, |initiator, responder, class| {
+            self.tables.rows.get(&RuleKey { initiator, responder, class }).copied().unwrap_or(0)
+        })
     }
 
     fn with_flow<T>(&self, key: &FlowKey, f: impl FnOnce(&mut Flow) -> T) -> Option<T> {

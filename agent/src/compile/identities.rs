@@ -58,7 +58,11 @@ impl Identities {
 
     /// The identity of a device's address.
     pub(super) fn of_address(&self, address: Ipv4Addr) -> u32 {
-        self.addresses.get(&address).and_then(|names| self.numbers.get(names)).copied().unwrap_or(identity::UNKNOWN)
+        self.addresses
+            .get(&address)
+            .and_then(|names| self.numbers.get(names))
+            .copied()
+            .unwrap_or(identity::UNKNOWN)
     }
 
     /// The identity of every prefix.

@@ -160,7 +160,8 @@ fn device_entry(device: &Device) -> DeviceEntry {
 fn rule_entry(policy: &Policy, rule: &Rule) -> RuleEntry {
     let device = policy.devices[rule.device.0 as usize].name.clone();
     let peers = |list: &[Peer]| list.iter().map(|p| policy.peer_name(*p)).collect::<Vec<_>>().join(", ");
-    let services: Vec<&str> = rule.services.iter().map(|s| policy.services[s.0 as usize].name.as_str()).collect();
+    let services: Vec<&str> =
+        rule.services.iter().map(|s| policy.services[s.0 as usize].name.as_str()).collect();
     RuleEntry {
         text: format!("{} -> {} {}", peers(&rule.initiators), peers(&rule.responders), services.join(", ")),
         device,
@@ -172,12 +173,8 @@ fn rule_entry(policy: &Policy, rule: &Rule) -> RuleEntry {
 
 fn macs(policy: &Policy) -> BTreeMap<u64, MacRow> {
     let rows = policy.devices.iter().enumerate().flat_map(|(index, device)| {
-        let row = MacRow {
-            device: dense(index),
-            vlan: device.vlan.unwrap_or(0),
-            mode: device.mode.code(),
-            pad: 0,
-        };
+        let row =
+            MacRow { device: dense(index), vlan: device.vlan.unwrap_or(0), mode: device.mode.code(), pad: 0 };
         device.macs.iter().map(move |m| (mac::from_octets(m.0), row))
     });
     rows.collect()
@@ -229,6 +226,7 @@ fn fill_rows(
         let class = class::REMEDIATION;
         tables.rows.insert(RuleKey { initiator: identity::ANY, responder: peer, class }, NO_RULE);
         tables.rows.insert(RuleKey { initiator: peer, responder: identity::ANY, class }, NO_RULE);
+        tables.shapes |= shape::ANY_INITIATOR | shape::ANY_RESPONDER;
     }
     fits("rows", tables.rows.len(), limits.rows)
 }

@@ -46,7 +46,8 @@ pub(super) struct Services {
 impl Services {
     pub(super) fn of(policy: &Policy) -> Self {
         // Only what a rule names: an unused service must not cut anything, or the revision would change with it.
-        let used: BTreeSet<ServiceId> = policy.rules.iter().flat_map(|r| r.services.iter().copied()).collect();
+        let used: BTreeSet<ServiceId> =
+            policy.rules.iter().flat_map(|r| r.services.iter().copied()).collect();
         let mut cuts: BTreeMap<u8, BTreeSet<u32>> = BTreeMap::new();
         let selectors: Vec<(ServiceId, Selector)> = used
             .iter()
