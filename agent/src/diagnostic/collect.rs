@@ -49,6 +49,26 @@ impl<'s> Collector<'s> {
         }
     }
 
+    /// How many findings are kept.
+    pub fn len(&self) -> usize {
+        self.list.len()
+    }
+
+    /// Whether nothing was found.
+    pub fn is_empty(&self) -> bool {
+        self.list.is_empty()
+    }
+
+    /// The findings kept after the first `count`.
+    pub fn since(&self, count: usize) -> &[Diagnostic] {
+        self.list.get(count..).unwrap_or_default()
+    }
+
+    /// Whether further findings are only counted: their details need not be worked out.
+    pub fn is_full(&self) -> bool {
+        self.list.len() >= MAX_DIAGNOSTICS
+    }
+
     /// Whether any finding so far is an error.
     pub fn has_errors(&self) -> bool {
         self.errors

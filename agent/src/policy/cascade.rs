@@ -1,0 +1,63 @@
+//! Findings that only follow from a slip in the notation.
+//!
+//! In: the places of syntax errors. Out: which other findings to keep. After `[device.plc` without its bracket
+//! the keys below it and the name `plc` are lost; to report them as missing would bury the one true finding.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use crate::diagnostic::{Diagnostic, FileId, Severity, Sources};
+
+/// Findings that something is not there.
+const ABSENCES: &[&str] = &["BH0006", "BH0108", "BH0109", "BH0401", "BH0403", "BH0404"];
+/// Findings about the notation itself.
+const SYNTAX: &[&str] = &["BH0001", "BH0002"];
+/// Findings that a name is declared nowhere.
+const UNKNOWN: &[&str] = &["BH0301", "BH0302", "BH0303", "BH0304"];
+
+/// What the notation mistakes of all files may have swallowed.
+#[derive(Debug, Default)]
+pub(super) struct Cascade {
+    files: BTreeSet<Arc<str>>,
+    lines: BTreeSet<(Arc<str>, usize)>,
+    words: BTreeSet<String>,
+}
+
+impl Cascade {
+    /// Remembers the lines on which `found` says that the notation of `file` is wrong.
+    pub(super) fn note(&mut self, file: FileId, sources: &Sources, found: &[Diagnostic]) {
+        let path = sources.path(file);
+        self.files.insert(path.clone());
+        for location in found.iter().filter(|d| SYNTAX.contains(&d.code)).filter_map(Diagnostic::location) {
+            let line = location.line as usize;
+            if !self.lines.insert((path.clone(), line)) {
+                continue;
+            }
+            let text = &sources.text(file)[sources.line(file, line - 1)];
+            let words = text.split(|c: char| !(c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-')));
+            // `[device.plc` is one word for this split and `plc` is the name that was lost.
+            let names = words.flat_map(|word| [word, word.split_once('.').map_or(word, |(_, name)| name)]);
+            self.words.extend(names.filter(|name| !name.is_empty()).map(str::to_owned));
+        }
+    }
+
+    /// Whether the finding stands by itself.
+    pub(super) fn keeps(&self, found: &Diagnostic) -> bool {
+        let Some(location) = found.location() else { return true };
+        if self.files.is_empty() || SYNTAX.contains(&found.code) {
+            return true;
+        }
+        let in_broken_file = self.files.contains(&location.path);
+        let root_key = found.code == "BH0101" && found.message.ends_with("in a policy file");
+        let lost_name = UNKNOWN.contains(&found.code)
+            && found
+                .message
+                .split('`')
+                .skip(1)
+                .step_by(2)
+                .any(|name| self.words.contains(name.split_once(':').map_or(name, |(_, name)| name)));
+        found.severity == Severity::Error
+            && !lost_name
+            && !self.lines.contains(&(location.path.clone(), location.line as usize))
+            && !(in_broken_file && (root_key || ABSENCES.contains(&found.code)))
+    }
+}

@@ -1,0 +1,227 @@
+//! Text of one leaf -> value. In: a string and its place. Out: an address, a port range, a word of a fixed
+//! set; or a diagnostic that says what such a thing looks like.
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+
+use super::reader::{Leaf, Reader, list};
+use crate::{
+    diagnostic::{Diagnostic, quote},
+    model::{Mac, Selector},
+};
+
+/// IP protocol numbers (IANA "Assigned Internet Protocol Numbers").
+pub(super) const ICMP: u8 = 1;
+pub(super) const TCP: u8 = 6;
+pub(super) const UDP: u8 = 17;
+
+/// Comments are copied into every rule and every violation, so they stay short.
+pub(super) const MAX_TEXT: usize = 512;
+
+/// RFC 1035 2.3.4 allows a label 63 bytes; names stay usable as host names, file names and metric labels.
+pub(super) const MAX_NAME: usize = 63;
+
+impl Reader<'_, '_> {
+    /// Reports a leaf that is not what it should be.
+    pub(crate) fn refuse<T>(
+        &mut self,
+        code: &'static str,
+        leaf: &Leaf<String>,
+        message: String,
+        help: &str,
+    ) -> Option<T> {
+        let location = self.out.locate(leaf.at);
+        self.out.push(Diagnostic::error(code, message).at(location, "").help(help));
+        None
+    }
+
+    pub(super) fn mac(&mut self, leaf: &Leaf<String>) -> Option<Leaf<Mac>> {
+        let Ok(mac) = leaf.value.parse::<Mac>() else {
+            let message = format!("{} is not a MAC address", quote(&leaf.value));
+            let help = "write six pairs of hexadecimal digits, as in `00:1d:9c:c7:b0:70`";
+            return self.refuse("BH0201", leaf, message, help);
+        };
+        if mac.is_group() {
+            let message = format!("{} is a group address, not one device's own", quote(&leaf.value));
+            let help = "the lowest bit of the first byte is set (multicast or broadcast): write the address \
+                        printed on the device";
+            return self.refuse("BH0202", leaf, message, help);
+        }
+        if mac.0 == [0; 6] {
+            let message = format!("{} is no device's address", quote(&leaf.value));
+            return self.refuse("BH0202", leaf, message, "write the address printed on the device");
+        }
+        Some(Leaf { value: mac, at: leaf.at })
+    }
+
+    pub(super) fn address(&mut self, leaf: &Leaf<String>) -> Option<Leaf<IpAddr>> {
+        let Ok(address) = leaf.value.parse::<IpAddr>() else {
+            let message = format!("{} is not an IP address", quote(&leaf.value));
+            let help = match leaf.value.split_once('/') {
+                Some((before, _)) if before.parse::<IpAddr>().is_ok() => {
+                    format!(
+                        "a device has addresses, not prefixes: write `{before}`, or declare a `[network.NAME]`"
+                    )
+                }
+                Some(_) | None => "write four numbers from 0 to 255, as in `10.20.1.11`".to_owned(),
+            };
+            return self.refuse("BH0203", leaf, message, &help);
+        };
+        let kind = match address {
+            _ if address.is_multicast() => Some("a multicast address"),
+            _ if address.is_unspecified() => Some("the unspecified address"),
+            _ if address.is_loopback() => Some("a loopback address"),
+            IpAddr::V4(v4) if v4.is_broadcast() => Some("the broadcast address"),
+            IpAddr::V4(_) | IpAddr::V6(_) => None,
+        };
+        if let Some(kind) = kind {
+            let message = format!("{} is {kind}, not a device's own", quote(&leaf.value));
+            return self.refuse("BH0204", leaf, message, "write the unicast address the device sends from");
+        }
+        if address.is_ipv6() {
+            self.warn_ipv6(leaf);
+        }
+        Some(Leaf { value: address, at: leaf.at })
+    }
+
+    pub(crate) fn cidr(&mut self, leaf: &Leaf<String>) -> Option<Leaf<IpNet>> {
+        let Ok(net) = leaf.value.parse::<IpNet>() else {
+            let message = format!("{} is not a prefix", quote(&leaf.value));
+            let help = match leaf.value.parse::<IpAddr>() {
+                Ok(address) => format!("for this one address write `{}`", IpNet::from(address)),
+                Err(_) => "write address and prefix length, as in `10.9.0.0/24`".to_owned(),
+            };
+            return self.refuse("BH0205", leaf, message, &help);
+        };
+        if net != net.trunc() {
+            let message = format!("{} has bits set beyond its prefix length", quote(&leaf.value));
+            let help =
+                format!("write `{}`, or `{}` for the one address", net.trunc(), IpNet::from(net.addr()));
+            return self.refuse("BH0206", leaf, message, &help);
+        }
+        if net.addr().is_ipv6() {
+            self.warn_ipv6(leaf);
+        }
+        Some(Leaf { value: net, at: leaf.at })
+    }
+
+    fn warn_ipv6(&mut self, leaf: &Leaf<String>) {
+        let location = self.out.locate(leaf.at);
+        let message = format!("{} is recorded, but IPv6 is not decided by this version", quote(&leaf.value));
+        let help = "IPv6 packets of a managed device are denied with a reason of their own";
+        self.out.push(Diagnostic::warning("BH0503", message).at(location, "").help(help));
+    }
+
+    /// `502` or `1000-2000`.
+    pub(crate) fn ports(&mut self, leaf: &Leaf<String>, protocol: u8) -> Option<Selector> {
+        let (low, high) = self.range(leaf, "a port", "65535")?;
+        if low == 0 {
+            let message = format!("{}: port 0 cannot be used by a service", quote(&leaf.value));
+            return self.refuse("BH0209", leaf, message, "ports go from 1 to 65535 (RFC 6335 6)");
+        }
+        Some(Selector { protocol, low, high })
+    }
+
+    /// `8` (any code), `0-255` (types) or `3/4` (type and code), RFC 792.
+    pub(super) fn icmp(&mut self, leaf: &Leaf<String>) -> Option<Selector> {
+        const HELP: &str = "write a type from 0 to 255, or type and code, as in `8` or `3/4`";
+        if let Some((kind, code)) = leaf.value.split_once('/') {
+            let (Ok(kind), Ok(code)) = (kind.trim().parse::<u8>(), code.trim().parse::<u8>()) else {
+                let message = format!("{} is not an ICMP type and code", quote(&leaf.value));
+                return self.refuse("BH0213", leaf, message, HELP);
+            };
+            let value = u16::from(kind) << 8 | u16::from(code);
+            return Some(Selector { protocol: ICMP, low: value, high: value });
+        }
+        let (low, high) = self.range(leaf, "an ICMP type", "255")?;
+        let (Ok(low), Ok(high)) = (u8::try_from(low), u8::try_from(high)) else {
+            let message = format!("{} is not an ICMP type", quote(&leaf.value));
+            return self.refuse("BH0213", leaf, message, HELP);
+        };
+        Some(Selector { protocol: ICMP, low: u16::from(low) << 8, high: u16::from(high) << 8 | 0xff })
+    }
+
+    fn range(&mut self, leaf: &Leaf<String>, what: &str, highest: &str) -> Option<(u16, u16)> {
+        let (low, high) = leaf.value.split_once('-').unwrap_or((&leaf.value, &leaf.value));
+        let (Some(low), Some(high)) = (number(low), number(high)) else {
+            let message = format!("{} is not {what} or a range", quote(&leaf.value));
+            let help = format!("write a number up to {highest}, or a range such as `10-20`");
+            return self.refuse("BH0207", leaf, message, &help);
+        };
+        if low > high {
+            let message = format!("the range {} runs backwards", quote(&leaf.value));
+            return self.refuse("BH0208", leaf, message, &format!("write `{high}-{low}`"));
+        }
+        Some((low, high))
+    }
+
+    /// One word of a fixed set.
+    pub(crate) fn word<T: Copy>(
+        &mut self,
+        code: &'static str,
+        leaf: &Leaf<String>,
+        what: &str,
+        words: &[(&'static str, T)],
+    ) -> Option<T> {
+        if let Some((_, value)) = words.iter().find(|(word, _)| *word == leaf.value) {
+            return Some(*value);
+        }
+        let names: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
+        let help = match self.out.suggest(&leaf.value, names.iter().copied()) {
+            Some(meant) => format!("did you mean `{meant}`?"),
+            None => format!("write one of {}", list(&names)),
+        };
+        self.refuse(code, leaf, format!("unknown {what} {}", quote(&leaf.value)), &help)
+    }
+
+    /// A name that may be used as a label anywhere.
+    pub(crate) fn name(&mut self, leaf: &Leaf<String>, what: &str) -> bool {
+        let name = &leaf.value;
+        if name.is_empty() || name.len() > MAX_NAME {
+            let message = format!("the {what} name {} has {} bytes", quote(name), name.len());
+            self.refuse::<()>("BH0104", leaf, message, &format!("write 1 to {MAX_NAME} bytes"));
+            return false;
+        }
+        if is_name(name) {
+            return true;
+        }
+        let message = format!("the {what} name {} has characters a name cannot have", quote(name));
+        let mended: String = name.to_lowercase().replace([' ', '/', ':'], "-");
+        let help = "use `a-z`, `0-9`, `.`, `_` and `-`, starting with a letter or a digit";
+        if is_name(&mended) {
+            self.refuse::<()>("BH0104", leaf, message, &format!("{help}: `{mended}`"));
+        } else {
+            self.refuse::<()>("BH0104", leaf, message, help);
+        }
+        false
+    }
+
+    /// Free text of bounded length.
+    pub(super) fn prose(&mut self, leaf: Leaf<String>, key: &str) -> Option<String> {
+        if leaf.value.len() <= MAX_TEXT {
+            return Some(leaf.value);
+        }
+        let message = format!("`{key}` has {} bytes", leaf.value.len());
+        self.refuse(
+            "BH0214",
+            &leaf,
+            message,
+            &format!("write at most {MAX_TEXT} bytes; it is copied into every record"),
+        )
+    }
+}
+
+/// At most [`MAX_NAME`] bytes of `[a-z0-9._-]`, starting with a letter or a digit.
+pub(super) fn is_name(name: &str) -> bool {
+    let inner = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '.' | '_' | '-');
+    name.len() <= MAX_NAME
+        && name.chars().all(inner)
+        && name.starts_with(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit())
+}
+
+/// Digits only: `+5` parses as a number elsewhere and is a slip here.
+fn number(text: &str) -> Option<u16> {
+    let text = text.trim();
+    text.bytes().all(|b| b.is_ascii_digit()).then(|| text.parse().ok()).flatten()
+}
