@@ -64,9 +64,15 @@ impl<'s> Collector<'s> {
         self.list.get(count..).unwrap_or_default()
     }
 
-    /// Whether further findings are only counted: their details need not be worked out.
+    /// Whether further findings are only counted, so that [`Collector::skip_error`] will do.
     pub fn is_full(&self) -> bool {
-        self.list.len() >= MAX_DIAGNOSTICS
+        self.refused > 0
+    }
+
+    /// Counts an error whose details nobody will read.
+    pub fn skip_error(&mut self) {
+        self.errors = true;
+        self.refused += 1;
     }
 
     /// Whether any finding so far is an error.

@@ -41,6 +41,10 @@ impl Reader<'_, '_> {
     pub(crate) fn document<'i>(&mut self, text: &'i str) -> (Spanned<DeTable<'i>>, bool) {
         let (table, errors) = DeTable::parse_recoverable(text);
         for error in &errors {
+            if self.out.is_full() {
+                self.out.skip_error();
+                continue;
+            }
             let found = syntax::explain(self, text, table.get_ref(), error);
             self.out.push(found);
         }

@@ -31,6 +31,10 @@ impl Reader<'_, '_> {
         message: String,
         help: &str,
     ) -> Option<T> {
+        if self.out.is_full() {
+            self.out.skip_error();
+            return None;
+        }
         let location = self.out.locate(leaf.at);
         self.out.push(Diagnostic::error(code, message).at(location, "").help(help));
         None

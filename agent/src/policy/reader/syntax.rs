@@ -33,9 +33,7 @@ pub(super) fn explain(
         let found = Diagnostic::error("BH0002", format!("{} is given twice in one table", quote(name)))
             .at(location, "given again")
             .help("keep one of them; to give several values, write a list");
-        // The search walks the whole document, so it stops when nobody will read its answer.
-        let first = if reader.out.is_full() { None } else { earlier(table, name, span.start) };
-        return match first {
+        return match earlier(table, name, span.start) {
             Some(first) => found.also(reader.locate(first), "given first here"),
             None => found,
         };
