@@ -12,7 +12,8 @@ use std::{
 
 use bulkhead_agent::{
     diagnostic::{Severity, render_json, render_text},
-    policy::{Outcome, SourceFile, resolve_texts},
+    model::Policy,
+    policy::{Outcome, SourceFile, built_in, resolve_texts},
 };
 
 fn root() -> &'static Path {
@@ -47,15 +48,19 @@ fn shown(outcome: &Outcome) -> String {
     render_text(&outcome.diagnostics, &outcome.sources, false)
 }
 
-#[test]
-fn every_broken_policy_is_refused_with_message_place_and_help() {
-    let cases = entries(&root().join("policy/broken"));
-    assert!(cases.len() >= 30, "the corpus has shrunk to {} cases", cases.len());
+fn snapshots() -> insta::internals::SettingsBindDropGuard {
     let mut settings = insta::Settings::clone_current();
     settings.set_snapshot_path("../policy/snapshots");
     settings.set_prepend_module_to_snapshot(false);
     settings.set_omit_expression(true);
-    let _bound = settings.bind_to_scope();
+    settings.bind_to_scope()
+}
+
+#[test]
+fn every_broken_policy_is_refused_with_message_place_and_help() {
+    let cases = entries(&root().join("policy/broken"));
+    assert!(cases.len() >= 30, "the corpus has shrunk to {} cases", cases.len());
+    let _bound = snapshots();
     let mut codes = BTreeSet::new();
     for path in cases {
         let outcome = resolve_texts(&case(&path));
@@ -88,4 +93,50 @@ fn every_well_formed_policy_resolves_without_a_finding() {
         assert!(outcome.diagnostics.is_empty(), "{}\n{}", name(&path), shown(&outcome));
         assert!(outcome.policy.is_some());
     }
+}
+
+#[test]
+fn a_doubtful_policy_resolves_with_its_warnings() {
+    let _bound = snapshots();
+    for path in entries(&root().join("policy/doubtful")) {
+        let outcome = resolve_texts(&case(&path));
+        assert!(outcome.policy.is_some(), "{}\n{}", name(&path), shown(&outcome));
+        let stem = path.file_stem().expect("a name").to_string_lossy().into_owned();
+        insta::assert_snapshot!(format!("doubtful-{stem}"), shown(&outcome));
+    }
+}
+
+#[test]
+fn every_example_resolves_without_a_finding() {
+    let examples = entries(&root().join("../policies"));
+    let examples: Vec<_> = examples.into_iter().filter(|path| path.is_dir()).collect();
+    assert!(examples.len() >= 3);
+    for path in examples {
+        let outcome = resolve_texts(&case(&path));
+        assert!(outcome.diagnostics.is_empty(), "{}\n{}", name(&path), shown(&outcome));
+        let policy = outcome.policy.expect("no finding, so a policy");
+        assert!(!policy.rules.is_empty());
+        assert!(path.join("README.md").is_file(), "{} has no README", name(&path));
+        expected(&path, &policy);
+    }
+}
+
+/// `expected.txt` must name what the policy knows; the verdicts are for the tests of `why`.
+fn expected(path: &Path, policy: &Policy) {
+    let text = fs::read_to_string(path.join("expected.txt")).expect("each example says what it allows");
+    let lines = text.lines().map(|line| line.split('#').next().unwrap_or_default().trim());
+    let mut verdicts = BTreeSet::new();
+    for line in lines.filter(|line| !line.is_empty()) {
+        let (flow, verdict) = line.split_once(" -> ").unwrap_or_else(|| panic!("{}: {line}", name(path)));
+        let words: Vec<&str> = flow.split_whitespace().collect();
+        let [from, to, service] = words.as_slice() else { panic!("{}: {line}", name(path)) };
+        for end in [from, to] {
+            let network = policy.networks.iter().any(|network| network.name == **end);
+            let known = network || policy.device(end).is_some() || ["gateway", "any"].contains(end);
+            assert!(known || end.parse::<std::net::IpAddr>().is_ok(), "{}: {end} in {line}", name(path));
+        }
+        assert!(policy.service(service).is_some() || built_in().contains_key(*service), "{line}");
+        verdicts.insert(verdict);
+    }
+    assert_eq!(verdicts.into_iter().collect::<Vec<_>>(), ["allow", "deny"], "{}", name(path));
 }

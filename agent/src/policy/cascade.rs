@@ -5,7 +5,7 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use crate::diagnostic::{Diagnostic, FileId, Severity, Sources};
+use crate::diagnostic::{Collector, Diagnostic, FileId, Severity, Sources};
 
 /// Findings that something is not there.
 const ABSENCES: &[&str] = &["BH0006", "BH0108", "BH0109", "BH0401", "BH0403", "BH0404"];
@@ -13,6 +13,18 @@ const ABSENCES: &[&str] = &["BH0006", "BH0108", "BH0109", "BH0401", "BH0403", "B
 const SYNTAX: &[&str] = &["BH0001", "BH0002"];
 /// Findings that a name is declared nowhere.
 const UNKNOWN: &[&str] = &["BH0301", "BH0302", "BH0303", "BH0304"];
+
+/// Findings that nothing uses a thing.
+const UNUSED: &[&str] = &["BH0501", "BH0502"];
+/// Errors that may have cost a use: in keys and entries, and in names.
+const LOSSES: &[&str] = &["BH01", "BH03"];
+
+/// Drops warnings that a thing is unused when an error may be why.
+pub(super) fn drop_unused(out: &mut Collector<'_>) {
+    if out.since(0).iter().any(|found| LOSSES.iter().any(|prefix| found.code.starts_with(prefix))) {
+        out.retain(|found| !UNUSED.contains(&found.code));
+    }
+}
 
 /// What the notation mistakes of all files may have swallowed.
 #[derive(Debug, Default)]
@@ -55,8 +67,11 @@ impl Cascade {
                 .skip(1)
                 .step_by(2)
                 .any(|name| self.words.contains(name.split_once(':').map_or(name, |(_, name)| name)));
+        // What recovery puts in place of a value that was not there has no extent.
+        let placeholder = in_broken_file && location.span.is_empty();
         found.severity == Severity::Error
             && !lost_name
+            && !placeholder
             && !self.lines.contains(&(location.path.clone(), location.line as usize))
             && !(in_broken_file && (root_key || ABSENCES.contains(&found.code)))
     }

@@ -33,7 +33,8 @@ pub(super) fn explain(
         let found = Diagnostic::error("BH0002", format!("{} is given twice in one table", quote(name)))
             .at(location, "given again")
             .help("keep one of them; to give several values, write a list");
-        return match earlier(table, name, span.start) {
+        let first = earlier(table, name, span.start).or_else(|| earlier_header(text, span));
+        return match first {
             Some(first) => found.also(reader.locate(first), "given first here"),
             None => found,
         };
@@ -43,6 +44,21 @@ pub(super) fn explain(
     Diagnostic::error("BH0001", message)
         .at(location, "")
         .help(help.unwrap_or("see https://toml.io/en/v1.1.0 for the notation"))
+}
+
+/// The same key in the same table header further up: the recovered table keeps only the later one's place.
+fn earlier_header(text: &str, key: std::ops::Range<usize>) -> Option<std::ops::Range<usize>> {
+    let start = text.get(..key.start)?.rfind('\n').map_or(0, |end| end + 1);
+    let end = text.get(key.end..)?.find('\n').map_or(text.len(), |length| key.end + length);
+    let header = text.get(start..end)?.trim_end();
+    let mut offset = 0;
+    for line in text.get(..start)?.split_inclusive('\n') {
+        if line.trim_end() == header {
+            return Some(offset + key.start - start..offset + key.end - start);
+        }
+        offset += line.len();
+    }
+    None
 }
 
 /// The nearest key called `name` that ends before byte `before`.
