@@ -2,6 +2,7 @@
 //!
 //! Modules by rank; a module imports only from lower ranks (see `docs/architecture.md`).
 
+pub mod config;
 pub mod diagnostic;
 pub mod model;
 pub mod policy;

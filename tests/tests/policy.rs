@@ -2,7 +2,7 @@
 //!
 //! `policy/broken` holds what people get wrong: each case has at least one error, every finding has a code, a
 //! place and help, and the whole text is a snapshot. `policy/well-formed` and the examples in `policies/`
-//! resolve without a finding.
+//! resolve without a finding. Mutations of all of them neither panic nor steer a terminal.
 
 use std::{
     collections::BTreeSet,
@@ -11,10 +11,12 @@ use std::{
 };
 
 use bulkhead_agent::{
+    config::parse_config,
     diagnostic::{Severity, render_json, render_text},
     model::Policy,
     policy::{Outcome, SourceFile, built_in, resolve_texts},
 };
+use proptest::prelude::*;
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -139,4 +141,117 @@ fn expected(path: &Path, policy: &Policy) {
         verdicts.insert(verdict);
     }
     assert_eq!(verdicts.into_iter().collect::<Vec<_>>(), ["allow", "deny"], "{}", name(path));
+}
+
+/// All texts of the corpus and the examples, as seeds for mutation.
+fn seeds() -> Vec<Vec<SourceFile>> {
+    ["policy/broken", "policy/well-formed", "policy/doubtful", "../policies"]
+        .iter()
+        .flat_map(|folder| entries(&root().join(folder)))
+        .map(|path| case(&path))
+        .collect()
+}
+
+/// One edit: at a place (in thousandths of the text) some bytes go and some text comes.
+type Edit = (u16, u8, &'static str);
+
+fn edits() -> impl Strategy<Value = Vec<Edit>> {
+    let pieces = prop::sample::select(vec![
+        "",
+        "[",
+        "]",
+        "[[",
+        "\"",
+        "'",
+        "=",
+        "\n",
+        ",",
+        ".",
+        "#",
+        "{",
+        "}",
+        "\u{0}",
+        "\u{1b}[2J",
+        "\u{202e}",
+        "\u{fc}",
+        "[device.hmi]\n",
+        "[[device.hmi.allow]]\n",
+        "zone:cell-1",
+        "class:panel",
+        "any",
+        "gateway",
+        "group:x",
+        "0",
+        "-1",
+        "65536",
+        "9223372036854775808",
+        "10.0.0.0/8",
+        "ff:ff:ff:ff:ff:ff",
+        "version = 1\n",
+        "\"\"\"",
+        "\\u",
+        "to = \"any\"\n",
+        "\r\n",
+        "1e9",
+        "inf",
+        "2027-01-31",
+    ]);
+    prop::collection::vec((0..=1000_u16, any::<u8>(), pieces), 0..12)
+}
+
+fn mutate(text: &str, edits: &[Edit]) -> String {
+    let mut text = text.to_owned();
+    for (place, gone, piece) in edits {
+        let boundary =
+            |at: usize| (0..=at.min(text.len())).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
+        let start = boundary(text.len() * usize::from(*place) / 1000);
+        let end = boundary(start + usize::from(gone % 16)).max(start);
+        text.replace_range(start..end, piece);
+    }
+    text
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 1500, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn no_text_makes_the_reader_panic(seed in any::<prop::sample::Index>(), edits in edits()) {
+        let seeds = seeds();
+        let mut files = seed.get(&seeds).clone();
+        for file in &mut files {
+            file.text = mutate(&file.text, &edits);
+        }
+        let outcome = resolve_texts(&files);
+        let refused = outcome.diagnostics.iter().any(|d| d.severity == Severity::Error);
+        prop_assert_eq!(outcome.policy.is_none(), refused);
+        for found in &outcome.diagnostics {
+            prop_assert!(found.location().is_some() && found.help.is_some(), "{:?}", found);
+        }
+        let sends = |c: char| c != '\n' && c.is_control();
+        prop_assert!(!shown(&outcome).contains(sends));
+        render_text(&outcome.diagnostics, &outcome.sources, true);
+        // The same text as a configuration: everything is unknown, nothing panics.
+        for file in &files {
+            let (config, found, sources) = parse_config(&file.path, &file.text);
+            prop_assert!(config.is_none());
+            render_text(&found, &sources, false);
+        }
+    }
+
+    #[test]
+    fn the_order_of_files_does_not_matter(seed in any::<prop::sample::Index>(), order in any::<u64>(), edits in edits()) {
+        let seeds: Vec<_> = seeds().into_iter().filter(|files| files.len() > 1).collect();
+        let mut files = seed.get(&seeds).clone();
+        // Half of the cases are whole policies, the other half have mistakes, whose order matters as well.
+        if order % 2 == 0 {
+            files[0].text = mutate(&files[0].text, &edits);
+        }
+        let before = resolve_texts(&files);
+        let turn = usize::try_from(order % 97).unwrap_or(0) % files.len();
+        files.rotate_left(turn);
+        files.swap(0, 1);
+        let after = resolve_texts(&files);
+        prop_assert_eq!(before.policy, after.policy);
+        prop_assert_eq!(before.diagnostics, after.diagnostics);
+    }
 }

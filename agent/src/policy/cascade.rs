@@ -7,8 +7,13 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use crate::diagnostic::{Collector, Diagnostic, FileId, Severity, Sources};
 
+/// How findings name the top of a policy file.
+pub(crate) const POLICY_ROOT: &str = "a policy file";
+/// How findings name the top of the agent's configuration.
+pub(crate) const CONFIG_ROOT: &str = "the configuration";
+
 /// Findings that something is not there.
-const ABSENCES: &[&str] = &["BH0006", "BH0108", "BH0109", "BH0401", "BH0403", "BH0404"];
+const ABSENCES: &[&str] = &["BH0006", "BH0108", "BH0109", "BH0401", "BH0403", "BH0404", "BH0601"];
 /// Findings about the notation itself.
 const SYNTAX: &[&str] = &["BH0001", "BH0002"];
 /// Findings that a name is declared nowhere.
@@ -28,7 +33,7 @@ pub(super) fn drop_unused(out: &mut Collector<'_>) {
 
 /// What the notation mistakes of all files may have swallowed.
 #[derive(Debug, Default)]
-pub(super) struct Cascade {
+pub(crate) struct Cascade {
     files: BTreeSet<Arc<str>>,
     lines: BTreeSet<(Arc<str>, usize)>,
     words: BTreeSet<String>,
@@ -36,7 +41,7 @@ pub(super) struct Cascade {
 
 impl Cascade {
     /// Remembers the lines on which `found` says that the notation of `file` is wrong.
-    pub(super) fn note(&mut self, file: FileId, sources: &Sources, found: &[Diagnostic]) {
+    pub(crate) fn note(&mut self, file: FileId, sources: &Sources, found: &[Diagnostic]) {
         let path = sources.path(file);
         self.files.insert(path.clone());
         for location in found.iter().filter(|d| SYNTAX.contains(&d.code)).filter_map(Diagnostic::location) {
@@ -53,13 +58,14 @@ impl Cascade {
     }
 
     /// Whether the finding stands by itself.
-    pub(super) fn keeps(&self, found: &Diagnostic) -> bool {
+    pub(crate) fn keeps(&self, found: &Diagnostic) -> bool {
         let Some(location) = found.location() else { return true };
         if self.files.is_empty() || SYNTAX.contains(&found.code) {
             return true;
         }
         let in_broken_file = self.files.contains(&location.path);
-        let root_key = found.code == "BH0101" && found.message.ends_with("in a policy file");
+        let at_top = found.message.ends_with(POLICY_ROOT) || found.message.ends_with(CONFIG_ROOT);
+        let root_key = found.code == "BH0101" && at_top;
         let lost_name = UNKNOWN.contains(&found.code)
             && found
                 .message

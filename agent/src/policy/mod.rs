@@ -9,14 +9,14 @@ use crate::{
     model::Policy,
 };
 
-mod cascade;
+pub(crate) mod cascade;
 mod library;
 mod limits;
 mod parse;
 mod raw;
 pub(crate) mod reader;
 mod resolve;
-mod values;
+pub(crate) mod values;
 
 pub use library::built_in;
 pub use limits::{MAX_DEVICES, MAX_FILE_BYTES, MAX_FILES, MAX_RULE_PARTS, MAX_RULES, MAX_TOTAL_BYTES};

@@ -1,11 +1,14 @@
 //! Text -> Raw. In: one policy file. Out: its contents with every leaf checked by itself; all problems reported.
 
+use std::net::IpAddr;
+
 use toml::de::DeTable;
 
 use super::{
+    cascade::POLICY_ROOT,
     raw::{RawClass, RawDevice, RawFile, RawNetwork, RawService},
     reader::{Keys, Leaf, Reader},
-    values::{ICMP, TCP, UDP},
+    values::{TCP, UDP, fold},
 };
 use crate::{
     diagnostic::{Collector, Diagnostic, FileId, quote},
@@ -45,6 +48,9 @@ const SERVICE: Keys = Keys {
 };
 const QUARANTINE: Keys = Keys { known: &["peers", "comment"], later: &["service"] };
 
+/// What becomes of IPv6 that a policy mentions.
+const IPV6: &str = "IPv6 packets of a managed device are denied with a reason of their own";
+
 const MODES: [(&str, Mode); 3] = [
     (Mode::Monitor.name(), Mode::Monitor),
     (Mode::Enforce.name(), Mode::Enforce),
@@ -63,7 +69,7 @@ pub(super) fn parse(file: FileId, out: &mut Collector<'_>) -> (RawFile, bool) {
     let mut reader = Reader { file, out };
     let (document, clean) = reader.document(&text);
     let root = document.get_ref();
-    reader.keys(root, &ROOT, "a policy file");
+    reader.keys(root, &ROOT, POLICY_ROOT);
     version(&mut reader, root);
     let mut raw = RawFile::default();
     for (name, table) in reader.named_tables(root, "device") {
@@ -109,8 +115,11 @@ fn device(reader: &mut Reader<'_, '_>, name: Leaf<String>, table: &DeTable<'_>) 
     let macs = reader.strings(table, "mac");
     let macs = macs.iter().flat_map(|list| &list.value).filter_map(|leaf| reader.mac(leaf)).collect();
     let addresses = reader.strings(table, "ip");
-    let addresses =
+    let addresses: Vec<Leaf<IpAddr>> =
         addresses.iter().flat_map(|list| &list.value).filter_map(|leaf| reader.address(leaf)).collect();
+    for address in &addresses {
+        reader.warn_ipv6(address, IPV6);
+    }
     if is_absent(table, "mac") && is_absent(table, "ip") {
         let location = reader.out.locate(name.at);
         let found = Diagnostic::error("BH0401", format!("{what} has neither `mac` nor `ip`"));
@@ -150,7 +159,11 @@ fn network(reader: &mut Reader<'_, '_>, name: Leaf<String>, table: &DeTable<'_>)
     let what = format!("network {}", quote(&name.value));
     reader.keys(table, &NETWORK, &what);
     let cidrs = reader.strings(table, "cidr");
-    let cidrs = cidrs.iter().flat_map(|list| &list.value).filter_map(|leaf| reader.cidr(leaf)).collect();
+    let cidrs: Vec<_> =
+        cidrs.iter().flat_map(|list| &list.value).filter_map(|leaf| reader.cidr(leaf)).collect();
+    for cidr in &cidrs {
+        reader.warn_ipv6(cidr, IPV6);
+    }
     if is_absent(table, "cidr") {
         let location = reader.out.locate(name.at);
         let found = Diagnostic::error("BH0404", format!("{what} has no prefix"));
@@ -206,7 +219,7 @@ fn peer_name(reader: &mut Reader<'_, '_>, name: &Leaf<String>, what: &str) {
         "rules use this word with a meaning of its own: choose another name"
     } else if ["zone:", "class:", "group:"].iter().any(|prefix| text.starts_with(prefix)) {
         "rules use this prefix with a meaning of its own: choose a name without it"
-    } else if text.parse::<std::net::IpAddr>().is_ok() {
+    } else if text.parse::<IpAddr>().is_ok() {
         "it looks like an address: choose a name, and give the address as a value"
     } else {
         reader.name(name, what);
@@ -223,33 +236,4 @@ fn is_absent(table: &DeTable<'_>, key: &str) -> bool {
 fn prose(reader: &mut Reader<'_, '_>, table: &DeTable<'_>, key: &str) -> Option<String> {
     let leaf = reader.string(table, key)?;
     reader.prose(leaf, key)
-}
-
-/// Sorts, and joins ranges of one protocol that overlap or touch.
-fn fold(mut selectors: Vec<Selector>) -> Vec<Selector> {
-    selectors.sort();
-    let mut folded: Vec<Selector> = Vec::with_capacity(selectors.len());
-    for next in selectors {
-        match folded.last_mut() {
-            Some(last) if last.protocol == next.protocol && next.low <= last.high.saturating_add(1) => {
-                last.high = last.high.max(next.high);
-            }
-            Some(_) | None => folded.push(next),
-        }
-    }
-    folded
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn ranges_that_touch_become_one() {
-        let range = |protocol, low, high| Selector { protocol, low, high };
-        let folded =
-            fold(vec![range(TCP, 20, 30), range(UDP, 31, 40), range(TCP, 31, 40), range(TCP, 25, 26)]);
-        assert_eq!(folded, [range(TCP, 20, 40), range(UDP, 31, 40)]);
-        assert_eq!(fold(vec![range(ICMP, 0, u16::MAX), range(ICMP, 8, 9)]), [range(ICMP, 0, u16::MAX)]);
-    }
 }

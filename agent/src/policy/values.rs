@@ -1,7 +1,10 @@
 //! Text of one leaf -> value. In: a string and its place. Out: an address, a port range, a word of a fixed
 //! set; or a diagnostic that says what such a thing looks like.
 
-use std::net::IpAddr;
+use std::{
+    fmt::Display,
+    net::{IpAddr, Ipv4Addr},
+};
 
 use ipnet::IpNet;
 
@@ -13,14 +16,31 @@ use crate::{
 
 /// IP protocol numbers (IANA "Assigned Internet Protocol Numbers").
 pub(super) const ICMP: u8 = 1;
-pub(super) const TCP: u8 = 6;
-pub(super) const UDP: u8 = 17;
+pub(crate) const TCP: u8 = 6;
+pub(crate) const UDP: u8 = 17;
 
 /// Comments are copied into every rule and every violation, so they stay short.
 pub(super) const MAX_TEXT: usize = 512;
 
 /// RFC 1035 2.3.4 allows a label 63 bytes; names stay usable as host names, file names and metric labels.
 pub(super) const MAX_NAME: usize = 63;
+
+/// The family of an address or a prefix.
+pub(crate) trait IsIpv6 {
+    fn is_ipv6(&self) -> bool;
+}
+
+impl IsIpv6 for IpAddr {
+    fn is_ipv6(&self) -> bool {
+        matches!(self, Self::V6(_))
+    }
+}
+
+impl IsIpv6 for IpNet {
+    fn is_ipv6(&self) -> bool {
+        matches!(self, Self::V6(_))
+    }
+}
 
 impl Reader<'_, '_> {
     /// Reports a leaf that is not what it should be.
@@ -72,19 +92,17 @@ impl Reader<'_, '_> {
             };
             return self.refuse("BH0203", leaf, message, &help);
         };
-        let kind = match address {
-            _ if address.is_multicast() => Some("a multicast address"),
-            _ if address.is_unspecified() => Some("the unspecified address"),
-            _ if address.is_loopback() => Some("a loopback address"),
-            IpAddr::V4(v4) if v4.is_broadcast() => Some("the broadcast address"),
-            IpAddr::V4(_) | IpAddr::V6(_) => None,
-        };
+        let broadcast = address == IpAddr::V4(Ipv4Addr::BROADCAST);
+        let kinds = [
+            (address.is_multicast(), "a multicast address"),
+            (address.is_unspecified(), "the unspecified address"),
+            (address.is_loopback(), "a loopback address"),
+            (broadcast, "the broadcast address"),
+        ];
+        let kind = kinds.into_iter().find(|(is, _)| *is).map(|(_, kind)| kind);
         if let Some(kind) = kind {
             let message = format!("{} is {kind}, not a device's own", quote(&leaf.value));
             return self.refuse("BH0204", leaf, message, "write the unicast address the device sends from");
-        }
-        if address.is_ipv6() {
-            self.warn_ipv6(leaf);
         }
         Some(Leaf { value: address, at: leaf.at })
     }
@@ -104,17 +122,16 @@ impl Reader<'_, '_> {
                 format!("write `{}`, or `{}` for the one address", net.trunc(), IpNet::from(net.addr()));
             return self.refuse("BH0206", leaf, message, &help);
         }
-        if net.addr().is_ipv6() {
-            self.warn_ipv6(leaf);
-        }
         Some(Leaf { value: net, at: leaf.at })
     }
 
-    fn warn_ipv6(&mut self, leaf: &Leaf<String>) {
-        let location = self.out.locate(leaf.at);
-        let message = format!("{} is recorded, but IPv6 is not decided by this version", quote(&leaf.value));
-        let help = "IPv6 packets of a managed device are denied with a reason of their own";
-        self.out.push(Diagnostic::warning("BH0503", message).at(location, "").help(help));
+    /// Says that an address or a prefix is kept without effect; `help` says what that means here.
+    pub(crate) fn warn_ipv6<T: IsIpv6 + Display>(&mut self, leaf: &Leaf<T>, help: &str) {
+        if leaf.value.is_ipv6() {
+            let location = self.out.locate(leaf.at);
+            let message = format!("`{}` is recorded, but IPv6 is not decided by this version", leaf.value);
+            self.out.push(Diagnostic::warning("BH0503", message).at(location, "").help(help));
+        }
     }
 
     /// `502` or `1000-2000`.
@@ -228,4 +245,33 @@ pub(super) fn is_name(name: &str) -> bool {
 fn number(text: &str) -> Option<u16> {
     let text = text.trim();
     text.bytes().all(|b| b.is_ascii_digit()).then(|| text.parse().ok()).flatten()
+}
+
+/// Sorts, and joins ranges of one protocol that overlap or touch.
+pub(crate) fn fold(mut selectors: Vec<Selector>) -> Vec<Selector> {
+    selectors.sort();
+    let mut folded: Vec<Selector> = Vec::with_capacity(selectors.len());
+    for next in selectors {
+        match folded.last_mut() {
+            Some(last) if last.protocol == next.protocol && next.low <= last.high.saturating_add(1) => {
+                last.high = last.high.max(next.high);
+            }
+            Some(_) | None => folded.push(next),
+        }
+    }
+    folded
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_that_touch_become_one() {
+        let range = |protocol, low, high| Selector { protocol, low, high };
+        let folded =
+            fold(vec![range(TCP, 20, 30), range(UDP, 31, 40), range(TCP, 31, 40), range(TCP, 25, 26)]);
+        assert_eq!(folded, [range(TCP, 20, 40), range(UDP, 31, 40)]);
+        assert_eq!(fold(vec![range(ICMP, 0, u16::MAX), range(ICMP, 8, 9)]), [range(ICMP, 0, u16::MAX)]);
+    }
 }
