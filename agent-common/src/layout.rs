@@ -158,18 +158,6 @@ pub struct InterfaceRow {
     pub pad: [u8; 2],
 }
 
-/// Key of `MANAGEMENT_PORTS`.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct PortKey {
-    /// Port on the gateway.
-    pub port: u16,
-    /// IP protocol.
-    pub protocol: u8,
-    /// Always zero.
-    pub pad: u8,
-}
-
 /// Packets and bytes.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -309,7 +297,6 @@ layout! {
     Flow: 24,
     Settings: 48,
     InterfaceRow: 8,
-    PortKey: 4,
     Traffic: 16,
     InterfaceCounters: 64,
     ViolationKey: 52,

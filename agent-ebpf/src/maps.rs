@@ -14,7 +14,7 @@ use bulkhead_common::{
     decide::{Decision, Ends, Judgement},
     layout::{
         Active, AddressRow, Event, Flow, FlowKey, Head, InterfaceCounters, InterfaceRow, MAX_INTERFACES,
-        MacRow, PortKey, Repeats, RuleKey, SLOTS, ServiceKey, Settings, Traffic, ViolationKey, tally,
+        MacRow, Repeats, RuleKey, SLOTS, ServiceKey, Settings, Traffic, ViolationKey, tally,
     },
     lookup::{Endpoint, Rules, class, identity, probe},
     parse::Packet,
@@ -49,7 +49,7 @@ static INTERFACES: HashMap<u32, InterfaceRow, { MAX_INTERFACES as usize }> = Has
 #[btf_map]
 static MGMT_PEERS: LpmTrie<[u8; 4], u32, 64> = LpmTrie::new();
 #[btf_map]
-static MGMT_PORTS: HashMap<PortKey, u32, 64> = HashMap::new();
+static MGMT_PORTS: LpmTrie<ServiceKey, u32, 256> = LpmTrie::new();
 
 #[btf_map]
 static FLOWS: LruHashMap<FlowKey, Flow, 1024> = LruHashMap::new();
@@ -193,10 +193,9 @@ impl Rules for Tables<'_> {
 
     #[inline(always)]
     fn is_management(&self, source: u32, protocol: u8, port: u16) -> bool {
-        let key = PortKey { port, protocol, pad: 0 };
-        // SAFETY: only presence is asked for.
-        let listed = unsafe { MGMT_PORTS.get(key) }.is_some();
-        listed && MGMT_PEERS.get(&Key::new(32, source.to_be_bytes())).is_some()
+        let key = ServiceKey { protocol, port: port.to_be_bytes(), pad: 0 };
+        MGMT_PORTS.get(&Key::new(24, key)).is_some()
+            && MGMT_PEERS.get(&Key::new(32, source.to_be_bytes())).is_some()
     }
 
     #[inline(always)]

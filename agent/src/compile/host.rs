@@ -15,7 +15,7 @@ use ipnet::Ipv4Net;
 use prefix_trie::PrefixMap;
 
 use super::{ServicePrefix, Tables};
-use crate::model::Mode;
+use crate::model::{Mode, Selector};
 
 /// What a decision depends on besides the policy: where the packet arrives and how the agent runs.
 #[derive(Clone, Debug, Default)]
@@ -28,8 +28,8 @@ pub struct Placed {
     pub gateway: BTreeSet<Ipv4Addr>,
     /// From where the gateway may always be managed.
     pub management_peers: Vec<Ipv4Net>,
-    /// On which (protocol, port).
-    pub management_ports: BTreeSet<(u8, u16)>,
+    /// Over what.
+    pub management_services: Vec<Selector>,
 }
 
 /// Compiled tables with a flow table and a clock of their own.
@@ -116,7 +116,8 @@ impl Rules for Host<'_> {
 
     fn is_management(&self, source: u32, protocol: u8, port: u16) -> bool {
         let source = Ipv4Addr::from(source);
-        self.placed.management_ports.contains(&(protocol, port))
+        let covers = |s: &Selector| s.protocol == protocol && (s.low..=s.high).contains(&port);
+        self.placed.management_services.iter().any(covers)
             && self.placed.management_peers.iter().any(|peer| peer.contains(&source))
     }
 

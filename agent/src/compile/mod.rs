@@ -24,7 +24,7 @@ mod revision;
 mod services;
 pub use host::{Host, Placed};
 pub use revision::Revision;
-pub use services::ServicePrefix;
+pub use services::{ServicePrefix, prefixes_of};
 
 use identities::Identities;
 use services::Services;

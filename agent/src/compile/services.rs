@@ -99,7 +99,7 @@ fn port(value: u32) -> u16 {
 }
 
 /// The fewest aligned blocks that make up a range.
-fn prefixes_of(range: Selector) -> Vec<ServicePrefix> {
+pub fn prefixes_of(range: Selector) -> Vec<ServicePrefix> {
     let mut blocks = Vec::new();
     let (mut low, end) = (u32::from(range.low), u32::from(range.high) + 1);
     while low < end {

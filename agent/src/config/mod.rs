@@ -8,6 +8,8 @@ use std::{path::PathBuf, time::Duration};
 
 use ipnet::{IpNet, Ipv4Net};
 
+pub use bulkhead_common::lookup::Unmanaged;
+
 use crate::model::Selector;
 
 mod duration;
@@ -77,18 +79,6 @@ pub enum Attach {
     Native,
     /// After the kernel has built its own packet structure: any driver, slower; shown loudly.
     Generic,
-}
-
-/// What happens to packets that no device of the policy sends or receives.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
-pub enum Unmanaged {
-    /// They are dropped and reported.
-    Drop,
-    /// They pass and are reported.
-    #[default]
-    Monitor,
-    /// They pass.
-    Pass,
 }
 
 /// Traffic to the gateway's own addresses that no policy can close.

@@ -3,7 +3,7 @@
 
 use aya::maps::lpm_trie::Key;
 use bulkhead_common::{
-    layout::{Flow, FlowKey, Head, InterfaceRow, MacRow, PortKey, RuleKey, ServiceKey, Settings},
+    layout::{Flow, FlowKey, Head, InterfaceRow, MacRow, RuleKey, ServiceKey, Settings},
     lookup::{Endpoint, Rules, class, identity, probe},
 };
 
@@ -67,7 +67,8 @@ impl Rules for Live<'_> {
     }
 
     fn is_management(&self, source: u32, protocol: u8, port: u16) -> bool {
-        let listed = self.dataplane.management_ports.get(&PortKey { port, protocol, pad: 0 }, 0).is_ok();
+        let key = ServiceKey { protocol, port: port.to_be_bytes(), pad: 0 };
+        let listed = self.dataplane.management_ports.get(&Key::new(24, key), 0).is_ok();
         listed && self.dataplane.management_peers.get(&Key::new(32, source.to_be_bytes()), 0).is_ok()
     }
 

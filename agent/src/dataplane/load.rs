@@ -51,7 +51,7 @@ impl Dataplane {
             rules: ArrayOfMaps::try_from(map("RULES")).map_err(open("RULES"))?,
             interfaces: HashMap::try_from(map("INTERFACES")).map_err(open("INTERFACES"))?,
             management_peers: LpmTrie::try_from(map("MGMT_PEERS")).map_err(open("MGMT_PEERS"))?,
-            management_ports: HashMap::try_from(map("MGMT_PORTS")).map_err(open("MGMT_PORTS"))?,
+            management_ports: LpmTrie::try_from(map("MGMT_PORTS")).map_err(open("MGMT_PORTS"))?,
             flows: HashMap::try_from(map("FLOWS")).map_err(open("FLOWS"))?,
             device_counts: PerCpuArray::try_from(map("DEVICE_COUNTS")).map_err(open("DEVICE_COUNTS"))?,
             rule_counts: PerCpuArray::try_from(map("RULE_COUNTS")).map_err(open("RULE_COUNTS"))?,

@@ -14,7 +14,7 @@ use aya::{
 };
 use bulkhead_common::{
     layout::{
-        AddressRow, Flow, FlowKey, Head, InterfaceCounters, InterfaceRow, MacRow, PortKey, Repeats, RuleKey,
+        AddressRow, Flow, FlowKey, Head, InterfaceCounters, InterfaceRow, MacRow, Repeats, RuleKey,
         ServiceKey, Settings, Traffic, ViolationKey,
     },
     reason::CODES,
@@ -93,7 +93,7 @@ pub struct Dataplane {
     rules: ArrayOfMaps<MapData, RuleRows>,
     interfaces: HashMap<MapData, u32, InterfaceRow>,
     management_peers: LpmTrie<MapData, [u8; 4], u32>,
-    management_ports: HashMap<MapData, PortKey, u32>,
+    management_ports: LpmTrie<MapData, ServiceKey, u32>,
     flows: HashMap<MapData, FlowKey, Flow>,
     device_counts: PerCpuArray<MapData, [u64; CODES as usize]>,
     rule_counts: PerCpuArray<MapData, Traffic>,

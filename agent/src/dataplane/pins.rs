@@ -9,8 +9,8 @@ use std::{
 use aya::maps::{MapInfo, MapType, lpm_trie::Key};
 use bulkhead_common::{
     layout::{
-        ABI, Event, Flow, FlowKey, Head, InterfaceCounters, InterfaceRow, MAX_INTERFACES, PortKey, Repeats,
-        SLOTS, Settings, Traffic, ViolationKey, tally,
+        ABI, Flow, FlowKey, Head, InterfaceCounters, InterfaceRow, MAX_INTERFACES, Repeats, SLOTS,
+        ServiceKey, Settings, Traffic, ViolationKey, tally,
     },
     reason::CODES,
 };
@@ -64,7 +64,6 @@ pub(super) fn maps() -> Vec<MapSpec> {
         let entries = Chosen(|s| &mut s.violations);
         map(name, MapType::PerCpuHash, size_of::<ViolationKey>(), size_of::<Repeats>(), entries)
     };
-    let _ = size_of::<Event>();
     vec![
         map("ACTIVE", MapType::Array, 4, 8, Fixed(1)),
         map("HEADS", MapType::Array, 4, size_of::<Head>(), Fixed(SLOTS)),
@@ -79,7 +78,10 @@ pub(super) fn maps() -> Vec<MapSpec> {
             flags: NO_PREALLOC,
             ..map("MGMT_PEERS", MapType::LpmTrie, size_of::<Key<[u8; 4]>>(), 4, Fixed(64))
         },
-        map("MGMT_PORTS", MapType::Hash, size_of::<PortKey>(), 4, Fixed(64)),
+        MapSpec {
+            flags: NO_PREALLOC,
+            ..map("MGMT_PORTS", MapType::LpmTrie, size_of::<Key<ServiceKey>>(), 4, Fixed(256))
+        },
         map("FLOWS", MapType::LruHash, size_of::<FlowKey>(), size_of::<Flow>(), Chosen(|s| &mut s.flows)),
         map("DEVICE_COUNTS", MapType::PerCpuArray, 4, CODES as usize * 8, Chosen(|s| &mut s.devices)),
         map("RULE_COUNTS", MapType::PerCpuArray, 4, size_of::<Traffic>(), Chosen(|s| &mut s.rules)),

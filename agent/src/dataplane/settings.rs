@@ -3,10 +3,14 @@
 use std::collections::BTreeSet;
 
 use aya::maps::lpm_trie::Key;
-use bulkhead_common::layout::{InterfaceRow, PortKey, Settings};
+use bulkhead_common::layout::{InterfaceRow, ServiceKey, Settings};
 use ipnet::Ipv4Net;
 
 use super::{Dataplane, DataplaneError, read, write};
+use crate::{
+    compile::{ServicePrefix, prefixes_of},
+    model::Selector,
+};
 
 /// Everything but the policy that a packet depends on.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -15,8 +19,8 @@ pub struct Runtime {
     pub settings: Settings,
     /// From where the gateway may always be managed; at most 64.
     pub management_peers: Vec<Ipv4Net>,
-    /// On which (protocol, port); at most 64.
-    pub management_ports: BTreeSet<(u8, u16)>,
+    /// Over what; at most 256 aligned blocks of ports.
+    pub management_services: Vec<Selector>,
 }
 
 impl Dataplane {
@@ -26,7 +30,7 @@ impl Dataplane {
     /// # Errors
     /// When a map cannot be written, for example because more than 64 peers are pinned.
     pub fn configure(&mut self, runtime: &Runtime) -> Result<(), DataplaneError> {
-        let Runtime { settings, management_peers, management_ports } = runtime;
+        let Runtime { settings, management_peers, management_services } = runtime;
         self.settings.set(0, settings, 0).map_err(write("SETTINGS"))?;
         let peers: BTreeSet<(u32, [u8; 4])> =
             management_peers.iter().map(|n| (u32::from(n.prefix_len()), n.network().octets())).collect();
@@ -38,15 +42,16 @@ impl Dataplane {
                 self.management_peers.remove(&key).map_err(write("MGMT_PEERS"))?;
             }
         }
-        let ports: BTreeSet<PortKey> = management_ports
-            .iter()
-            .map(|(protocol, port)| PortKey { port: *port, protocol: *protocol, pad: 0 })
-            .collect();
-        for key in &ports {
-            self.management_ports.insert(key, 1, 0).map_err(write("MGMT_PORTS"))?;
+        let ports: BTreeSet<ServicePrefix> =
+            management_services.iter().flat_map(|s| prefixes_of(*s)).collect();
+        for prefix in &ports {
+            let key = Key::new(prefix.bits, prefix.key());
+            self.management_ports.insert(&key, 1, 0).map_err(write("MGMT_PORTS"))?;
         }
         for key in self.management_ports.keys().collect::<Result<Vec<_>, _>>().map_err(read("MGMT_PORTS"))? {
-            if !ports.contains(&key) {
+            let ServiceKey { protocol, port, pad: _ } = key.data();
+            let prefix = ServicePrefix { protocol, port: u16::from_be_bytes(port), bits: key.prefix_len() };
+            if !ports.contains(&prefix) {
                 self.management_ports.remove(&key).map_err(write("MGMT_PORTS"))?;
             }
         }
