@@ -5,6 +5,8 @@
 
 mod build_ebpf;
 mod repo;
+mod test;
+mod tidy;
 
 use std::process::ExitCode;
 
@@ -22,6 +24,8 @@ struct Cli {
 #[derive(Subcommand)]
 enum Task {
     BuildEbpf(build_ebpf::BuildArgs),
+    Test(test::TestArgs),
+    Tidy(tidy::TidyArgs),
 }
 
 /// What a task that could run has to say.
@@ -39,6 +43,8 @@ fn main() -> ExitCode {
     }
     let outcome = match Cli::parse().task {
         Task::BuildEbpf(args) => build_ebpf::run(&args),
+        Task::Test(args) => test::run(&args),
+        Task::Tidy(args) => tidy::run(&args),
     };
     match outcome {
         Ok(Outcome::Fine) => ExitCode::SUCCESS,
