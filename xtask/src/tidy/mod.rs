@@ -144,9 +144,6 @@ mod tests {
 
     #[test]
     fn file_that_cannot_be_lexed_is_a_finding() {
-        assert_eq!(
-            rules(&[file("agent/src/model.rs", "//! Doc.\nfn f( {\n")]),
-            ["agent/src/model.rs:2: not Rust"]
-        );
+        assert_eq!(rules(&[file("xtask/src/a.rs", "//! Doc.\nfn f( {\n")]), ["xtask/src/a.rs:2: not Rust"]);
     }
 }
