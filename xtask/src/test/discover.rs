@@ -1,0 +1,122 @@
+//! Which integration tests the workspace has, asked of cargo, and the tier each belongs to.
+
+use std::{env, path::Path, process::Command};
+
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+
+/// One integration test binary.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct TestTarget {
+    /// The cargo package.
+    pub(super) package: String,
+    /// As in `cargo test --test NAME`.
+    pub(super) name: String,
+}
+
+/// Every integration test of the workspace at `root`.
+pub(super) fn targets(root: &Path) -> Result<Vec<TestTarget>> {
+    let output = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+        .current_dir(root)
+        .args(["metadata", "--format-version=1", "--no-deps"])
+        .output()
+        .context("failed to run `cargo metadata`")?;
+    ensure!(
+        output.status.success(),
+        "`cargo metadata` failed: {}",
+        String::from_utf8_lossy(&output.stderr).trim()
+    );
+    let metadata: Value =
+        serde_json::from_slice(&output.stdout).context("`cargo metadata` printed no JSON")?;
+    Ok(from_metadata(&metadata))
+}
+
+fn from_metadata(metadata: &Value) -> Vec<TestTarget> {
+    let packages = metadata["packages"].as_array().map_or(&[][..], Vec::as_slice);
+    let mut found = Vec::new();
+    for package in packages {
+        let targets = package["targets"].as_array().map_or(&[][..], Vec::as_slice);
+        for target in targets {
+            let is_test =
+                target["kind"].as_array().is_some_and(|kinds| kinds.iter().any(|kind| kind == "test"));
+            if let (true, Some(package), Some(name)) =
+                (is_test, package["name"].as_str(), target["name"].as_str())
+            {
+                found.push(TestTarget { package: package.into(), name: name.into() });
+            }
+        }
+    }
+    found
+}
+
+/// Targets grouped by tier: those that run anywhere by name, then packet, then netns.
+pub(super) fn by_tier(targets: Vec<TestTarget>) -> Vec<(String, Vec<TestTarget>)> {
+    let mut targets: Vec<(u8, String, TestTarget)> = targets
+        .into_iter()
+        .map(|target| {
+            let (rank, tier) = tier(&target.name);
+            (rank, tier.to_owned(), target)
+        })
+        .collect();
+    targets.sort_by(|a, b| (a.0, &a.1, &a.2.name).cmp(&(b.0, &b.1, &b.2.name)));
+    let mut tiers: Vec<(String, Vec<TestTarget>)> = Vec::new();
+    for (_, tier, target) in targets {
+        match tiers.last_mut() {
+            Some((name, members)) if *name == tier => members.push(target),
+            Some(_) | None => tiers.push((tier, vec![target])),
+        }
+    }
+    tiers
+}
+
+fn tier(target: &str) -> (u8, &str) {
+    if target.starts_with("packet") {
+        (1, "packet")
+    } else if target.starts_with("netns") {
+        (2, "netns")
+    } else {
+        (0, target)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn target(name: &str) -> TestTarget {
+        TestTarget { package: "bulkhead-tests".into(), name: name.into() }
+    }
+
+    #[test]
+    fn only_integration_tests_are_found() {
+        let metadata = serde_json::json!({ "packages": [{
+            "name": "bulkhead-tests",
+            "targets": [
+                { "name": "bulkhead_tests", "kind": ["lib"] },
+                { "name": "policy", "kind": ["test"] },
+            ],
+        }]});
+        assert_eq!(from_metadata(&metadata), [target("policy")]);
+    }
+
+    #[test]
+    fn packet_and_netns_tests_form_the_last_tiers() {
+        let targets = ["netns_bridged", "policy", "packet_differential", "cli", "netns_routed", "packet"];
+        let tiers = by_tier(targets.map(target).into());
+        let names: Vec<(&str, Vec<&str>)> = tiers
+            .iter()
+            .map(|(tier, members)| {
+                (tier.as_str(), members.iter().map(|member| member.name.as_str()).collect())
+            })
+            .collect();
+        assert_eq!(
+            names,
+            [
+                ("cli", vec!["cli"]),
+                ("policy", vec!["policy"]),
+                ("packet", vec!["packet", "packet_differential"]),
+                ("netns", vec!["netns_bridged", "netns_routed"]),
+            ]
+        );
+    }
+}
