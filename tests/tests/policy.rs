@@ -87,6 +87,18 @@ fn every_broken_policy_is_refused_with_message_place_and_help() {
 }
 
 #[test]
+fn no_snapshot_is_left_without_its_case() {
+    let stems = |folder: &str, prefix: &str| -> BTreeSet<String> {
+        let paths = entries(&root().join(folder));
+        let stem = |path: &PathBuf| path.file_stem().expect("a name").to_string_lossy().into_owned();
+        paths.iter().map(|path| format!("{prefix}{}", stem(path))).collect()
+    };
+    let mut cases = stems("policy/broken", "");
+    cases.extend(stems("policy/doubtful", "doubtful-"));
+    assert_eq!(stems("policy/snapshots", ""), cases);
+}
+
+#[test]
 fn every_well_formed_policy_resolves_without_a_finding() {
     let cases = entries(&root().join("policy/well-formed"));
     assert!(!cases.is_empty());
