@@ -1,1 +1,3 @@
 //! The lab and what the test tiers share.
+
+pub mod lab;
