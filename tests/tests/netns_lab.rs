@@ -9,13 +9,13 @@ use std::{
 };
 
 use bulkhead_tests::lab::{
-    Lab, Seen, Sniffer, Topology,
+    Lab, Poller, Seen, Sniffer, Topology,
     attack::{Answer, Attacker, Judge, Origin, sniff_plc},
-    modbus::{Plc, Poller, Write as Written, write_once},
+    modbus::{Plc, Write as Written, write_once},
     requirements,
+    sniffer::Counts,
     topology::{MODBUS, PLANT_HOSTS},
     wait::wait_for,
-    wire::Counts,
 };
 
 const SOON: Duration = Duration::from_secs(10);
@@ -119,6 +119,7 @@ fn every_forged_frame_is_counted_at_the_plc(lab: &Lab) {
     let counts = sniffer.wait_until("the last frame", SOON, |counts| count(counts, Origin::Forged) >= sent);
     let counts = counts.expect("it arrives");
     assert_eq!((count(&counts, Origin::Forged), count(&counts, Origin::ForgedArp)), (sent, arp));
+    assert_eq!(lab.dropped_by_links().expect("counters"), 0);
 }
 
 #[test]

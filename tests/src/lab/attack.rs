@@ -15,8 +15,10 @@ use anyhow::Result;
 use super::{
     link::Mac,
     modbus::{self, Write},
+    sniffer::Sniffer,
     topology::{ATTACKER, FORGED_TTL, Host, Lab, STACK_TTL},
-    wire::{self, Path, RawSender, Seen, Sniffer, Transport},
+    wait::check_interrupt,
+    wire::{self, Path, RawSender, Seen, Transport},
 };
 
 /// The first source port of forged conversations; the attacker's stack uses none of these (32768 and up).
@@ -147,7 +149,7 @@ impl<'a> Attacker<'a> {
         let plc = self.lab.plc().ip;
         let mut answers = BTreeMap::new();
         for port in ports {
-            super::wait::check_interrupt()?;
+            check_interrupt()?;
             let address = SocketAddr::V4(SocketAddrV4::new(plc, *port));
             match self.host.namespace.run(|| TcpStream::connect_timeout(&address, within_each)) {
                 Ok(_) => drop(answers.insert(*port, Answer::Open)),
