@@ -2,9 +2,9 @@
 
 use std::{
     fs,
-    io::{BufRead, BufReader, Write},
+    io::{BufRead, BufReader, Lines, Write},
     path::Path,
-    process::{Command, Stdio},
+    process::{ChildStdout, Command, Stdio},
     time::Duration,
 };
 
@@ -16,6 +16,10 @@ use bulkhead_tests::lab::{
     sniffer::Counts,
     topology::{MODBUS, PLANT_HOSTS},
     wait::wait_for,
+};
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
 };
 
 const SOON: Duration = Duration::from_secs(10);
@@ -104,7 +108,9 @@ fn every_forged_frame_is_counted_at_the_plc(lab: &Lab) {
     let scan = attacker.connect_scan(&[MODBUS, 503], SOON).expect("a scan");
     let answers: Vec<_> = scan.answers.into_iter().collect();
     assert_eq!(answers, [(MODBUS, Answer::Open), (503, Answer::Closed)]);
-    assert!(sniffer.count(&Origin::AttackerStack) >= 4, "two connects and the resets");
+    // A SYN and an ACK for the open port, a SYN for the closed one.
+    let counts = sniffer.wait_until("two connects", SOON, |counts| count(counts, Origin::AttackerStack) >= 3);
+    counts.expect("they arrive");
     assert_eq!(sniffer.count(&Origin::ForgedArp), 0);
 
     let malformed = attacker.malformed().expect("sent");
@@ -156,24 +162,27 @@ fn frames_before_the_gateway_are_judged_by_their_own_ttl() {
     assert_eq!((count(&counts, Origin::Forged), count(&counts, Origin::ForgedArp)), (malformed, arp));
 }
 
-/// Starts the holder of a lab in a process of its own; returns it with the id of the child inside.
-fn hold_a_lab() -> (std::process::Child, u32) {
-    let mut holder = Command::new(env!("CARGO_BIN_EXE_bulkhead-lab"))
+/// A lab in a process of its own, and the child that runs inside it.
+struct Holder {
+    process: std::process::Child,
+    output: Lines<BufReader<ChildStdout>>,
+    inside: u32,
+}
+
+fn hold_a_lab() -> Holder {
+    let mut process = Command::new(env!("CARGO_BIN_EXE_bulkhead-lab"))
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()
         .expect("the holder starts");
-    let mut inside = None;
-    for line in BufReader::new(holder.stdout.take().expect("piped")).lines() {
-        let line = line.expect("text");
-        if let Some(pid) = line.strip_prefix("child ") {
-            inside = Some(pid.parse().expect("a process id"));
-        }
-        if line == "ready" {
-            break;
-        }
-    }
-    (holder, inside.expect("the holder names its child"))
+    let mut output = BufReader::new(process.stdout.take().expect("piped")).lines();
+    let lines: Vec<String> =
+        output.by_ref().map(|line| line.expect("text")).take_while(|line| line != "ready").collect();
+    let inside =
+        lines.iter().find_map(|line| line.strip_prefix("child ")).expect("the holder names its child");
+    let inside = inside.parse().expect("a process id");
+    assert!(Path::new(&format!("/proc/{inside}")).exists());
+    Holder { process, output, inside }
 }
 
 fn wait_until_gone(pid: u32) {
@@ -186,14 +195,29 @@ fn nothing_is_left_behind_by_a_lab_that_is_killed() {
     if let Err(reason) = requirements() {
         return skip("nothing_is_left_behind_by_a_lab_that_is_killed", &reason);
     }
-    let mounts = fs::read_to_string("/proc/self/mounts").expect("mounts");
-    let (mut holder, inside) = hold_a_lab();
-    assert!(Path::new(&format!("/proc/{inside}")).exists());
-    assert_eq!(fs::read_to_string("/proc/self/mounts").expect("mounts"), mounts, "its mounts are its own");
-    holder.kill().expect("it runs");
-    holder.wait().expect("it ends");
-    wait_until_gone(inside);
-    assert_eq!(fs::read_to_string("/proc/self/mounts").expect("mounts"), mounts);
+    let mounts = || fs::read_to_string("/proc/self/mounts").expect("mounts");
+    let before = mounts();
+    let mut holder = hold_a_lab();
+    assert_eq!(mounts(), before, "its mounts are its own");
+    holder.process.kill().expect("it runs");
+    holder.process.wait().expect("it ends");
+    wait_until_gone(holder.inside);
+    assert_eq!(mounts(), before);
+}
+
+#[test]
+fn an_interrupted_lab_is_taken_down_in_order() {
+    if let Err(reason) = requirements() {
+        return skip("an_interrupted_lab_is_taken_down_in_order", &reason);
+    }
+    for signal in [Signal::SIGINT, Signal::SIGTERM] {
+        let mut holder = hold_a_lab();
+        let pid = i32::try_from(holder.process.id()).expect("a process id");
+        kill(Pid::from_raw(pid), signal).expect("it runs");
+        let last = holder.output.next().expect("a last line").expect("text");
+        assert_eq!((last.as_str(), holder.process.wait().expect("it ends").code()), ("down", Some(0)));
+        assert!(!Path::new(&format!("/proc/{}", holder.inside)).exists());
+    }
 }
 
 #[test]

@@ -1,14 +1,17 @@
-//! A lab to look around in: brings one up, prints how to enter each machine, and holds it until stdin ends.
+//! A lab to look around in: brings one up, prints how to enter each machine, and holds it until stdin ends or ctrl-c.
 //!
 //! In: `routed` (default) or `bridged`. Out: one line per machine. Nothing is left behind, however it ends.
 
 use std::{
-    io::{self, Read, Write},
+    io::{self, Write},
     process::{Command, ExitCode, Stdio},
+    sync::mpsc::{self, RecvTimeoutError},
+    thread,
+    time::Duration,
 };
 
 use anyhow::{Result, bail};
-use bulkhead_tests::lab::{Lab, requirements};
+use bulkhead_tests::lab::{Lab, interrupted, on_interrupt, requirements};
 
 fn main() -> ExitCode {
     if let Err(reason) = requirements() {
@@ -25,6 +28,7 @@ fn main() -> ExitCode {
 }
 
 fn hold() -> Result<()> {
+    on_interrupt()?;
     let lab = match std::env::args().nth(1).as_deref() {
         None | Some("routed") => Lab::routed()?,
         Some("bridged") => Lab::bridged()?,
@@ -48,8 +52,20 @@ fn hold() -> Result<()> {
     }
     writeln!(out, "ready")?;
     out.flush()?;
-    io::stdin().read_to_end(&mut Vec::new())?;
+    wait_for_end();
     drop(lab);
     child.wait()?;
+    writeln!(out, "down")?;
     Ok(())
+}
+
+fn wait_for_end() {
+    let (end, ended) = mpsc::channel::<()>();
+    // Never joined: a read of a terminal ends only with the process.
+    thread::spawn(move || {
+        // Whether stdin ended or broke, nobody holds the lab any more; dropping the sender says so.
+        drop(io::copy(&mut io::stdin().lock(), &mut io::sink()));
+        drop(end);
+    });
+    while !interrupted() && ended.recv_timeout(Duration::from_millis(50)) == Err(RecvTimeoutError::Timeout) {}
 }
