@@ -2,7 +2,16 @@
 //!
 //! This crate is compiled twice, into the XDP program and into the agent, so that enforcement,
 //! `why` and every test run the same code. It does no I/O and allocates nothing.
+//!
+//! Start with [`decide::decide`].
 #![no_std]
 
 pub mod bytes;
+pub mod decide;
+pub mod flow;
+pub mod layout;
+pub mod lookup;
 pub mod mode;
+pub mod parse;
+pub mod reason;
+pub mod wire;

@@ -2,5 +2,9 @@
 //!
 //! Modules by rank; a module imports only from lower ranks (see `docs/architecture.md`).
 
+pub mod compile;
+pub mod config;
+pub mod dataplane;
 pub mod diagnostic;
 pub mod model;
+pub mod policy;

@@ -77,7 +77,14 @@ mod tests {
 
     #[test]
     fn anything_else_is_refused() {
-        for text in ["", "00:1d:9c:c7:b0", "00:1d:9c:c7:b0:7g", "00:1d-9c:c7:b0:70", "001d:9cc7:b070", "00.1d.9c.c7.b0.70"] {
+        for text in [
+            "",
+            "00:1d:9c:c7:b0",
+            "00:1d:9c:c7:b0:7g",
+            "00:1d-9c:c7:b0:70",
+            "001d:9cc7:b070",
+            "00.1d.9c.c7.b0.70",
+        ] {
             assert_eq!(text.parse::<Mac>(), Err(ParseMacError), "{text}");
         }
     }

@@ -172,6 +172,16 @@ impl Policy {
         Some((ServiceId(u32::try_from(at).ok()?), &self.services[at]))
     }
 
+    /// What the user calls a peer.
+    pub fn peer_name(&self, peer: Peer) -> &str {
+        match peer {
+            Peer::Device(id) => &self.devices[id.0 as usize].name,
+            Peer::Network(id) => &self.networks[id.0 as usize].name,
+            Peer::Gateway => "gateway",
+            Peer::Any => "any",
+        }
+    }
+
     /// The device that owns `address`.
     pub fn device_of(&self, address: IpAddr) -> Option<&Device> {
         self.devices.iter().find(|d| match address {

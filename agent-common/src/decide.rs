@@ -1,0 +1,477 @@
+//! The decision: a packet meets the policy, a verdict comes out.
+//!
+//! Read [`decide`] from top to bottom: it is the order in which every frame is judged, in the kernel
+//! and on the host alike. There are no deny rules; what nothing allows is denied, with the nearest reason.
+
+use crate::{
+    flow,
+    layout::{Flow, InterfaceRow, MacRow},
+    lookup::{Endpoint, Rules, Unmanaged, class, identity, setting},
+    mode::Mode,
+    parse::{Kind, Packet},
+    reason::{Grant, Reason},
+    wire::{icmp, mac, protocol},
+};
+
+/// What the policy says of a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It is legitimate.
+    Allow(Grant),
+    /// It is not.
+    Deny(Reason),
+}
+
+/// What happens to the packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// It goes on.
+    Pass,
+    /// It ends here.
+    Drop,
+}
+
+/// A verdict with everything that is counted or told about it. Ids are 0 where there is none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Decision {
+    /// What the policy says.
+    pub verdict: Verdict,
+    /// What XDP does: a denied packet passes while no enforcing device is involved.
+    pub action: Action,
+    /// The strictest mode of the managed ends; for unmanaged traffic what the interface says.
+    pub mode: Mode,
+    /// The device the packet is counted for.
+    pub device: u32,
+    /// The sending device.
+    pub source: u32,
+    /// The receiving device.
+    pub destination: u32,
+    /// The rule that allowed it.
+    pub rule: u32,
+}
+
+/// The two ends of a packet, as the tables know them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ends {
+    /// Device behind the source MAC, all zero when it is nobody's.
+    source_mac: MacRow,
+    /// Device behind the destination MAC, likewise.
+    destination_mac: MacRow,
+    /// Who is behind the source address.
+    source: Endpoint,
+    /// Who is behind the destination address.
+    destination: Endpoint,
+}
+
+/// A verdict before it is known what happens to the packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Judgement {
+    /// What the policy says.
+    pub verdict: Verdict,
+    /// The rule that allows it, 0 when none did.
+    pub rule: u32,
+    /// The device whose identity or place was misused; 0 when it is the nearest managed end's affair.
+    pub victim: u32,
+}
+
+/// An allowed packet: why, and by which rule.
+type Granted = (Grant, u32);
+/// A denied packet: why, and the device to count it for (0: the nearest managed end).
+type Denied = (Reason, u32);
+
+/// Judges one packet: who is it, may it, and what happens to it. The kernel takes the same three steps,
+/// each in a function of its own.
+#[inline(always)]
+pub fn decide<R: Rules>(packet: &Packet, rules: &R) -> Decision {
+    let ends = recognise(packet, rules);
+    let judgement = judge(packet, &ends, rules);
+    account(packet, &ends, &rules.interface(), &judgement)
+}
+
+/// Who is it: each end by MAC and by address.
+#[inline(always)]
+pub fn recognise<R: Rules>(packet: &Packet, rules: &R) -> Ends {
+    let nobody = Endpoint::network(identity::UNKNOWN);
+    let group = packet.destination_mac & mac::GROUP != 0;
+    let addressed = matches!(packet.kind, Kind::Ipv4 | Kind::Arp);
+    Ends {
+        source_mac: rules.mac(packet.source_mac),
+        destination_mac: if group { MacRow::default() } else { rules.mac(packet.destination_mac) },
+        source: if addressed { rules.endpoint(packet.source) } else { nobody },
+        destination: if addressed { rules.endpoint(packet.destination) } else { nobody },
+    }
+}
+
+/// May it: the verdict, with its rule or its victim.
+#[inline(always)]
+pub fn judge<R: Rules>(packet: &Packet, ends: &Ends, rules: &R) -> Judgement {
+    match verdict(packet, ends, rules) {
+        Ok((grant, rule)) => Judgement { verdict: Verdict::Allow(grant), rule, victim: 0 },
+        Err((reason, victim)) => Judgement { verdict: Verdict::Deny(reason), rule: 0, victim },
+    }
+}
+
+/// The order in which a frame is judged.
+#[inline(always)]
+fn verdict<R: Rules>(packet: &Packet, ends: &Ends, rules: &R) -> Result<Granted, Denied> {
+    if let Some(reason) = packet.fault {
+        return Err((reason, 0));
+    }
+    if is_management(packet, ends, rules) {
+        return Ok((Grant::Management, 0));
+    }
+    identify(packet, ends)?;
+    if let Some(verdict) = infrastructure(packet, ends, rules) {
+        return verdict;
+    }
+    if !is_managed(ends) {
+        return match Unmanaged::from_code(rules.interface().unmanaged) {
+            Unmanaged::Pass => Ok((Grant::Unmanaged, 0)),
+            Unmanaged::Monitor | Unmanaged::Drop => Err((Reason::Unmanaged, 0)),
+        };
+    }
+    if is_quarantined(ends) {
+        return quarantine(packet, ends, rules);
+    }
+    match packet.kind {
+        Kind::Ipv4 => converse(packet, ends, rules),
+        Kind::Ipv6 | Kind::NeighborDiscovery => Err((Reason::Ipv6, 0)),
+        Kind::Arp | Kind::Other => Err((Reason::Ethertype, 0)),
+    }
+}
+
+/// The management pin: no policy can close it.
+#[inline(always)]
+fn is_management<R: Rules>(packet: &Packet, ends: &Ends, rules: &R) -> bool {
+    matches!(packet.kind, Kind::Ipv4)
+        && ends.destination.is_gateway()
+        && rules.interface().management != 0
+        && rules.is_management(packet.source, packet.protocol, packet.destination_port)
+}
+
+#[inline(always)]
+fn is_managed(ends: &Ends) -> bool {
+    ends.source_mac.device != 0
+        || ends.destination_mac.device != 0
+        || ends.source.device != 0
+        || ends.destination.device != 0
+}
+
+/// An address is nobody's proof: it must come from its device's MAC, on its device's VLAN, and a
+/// device's MAC must not carry another's address.
+#[inline(always)]
+fn identify(packet: &Packet, ends: &Ends) -> Result<(), Denied> {
+    let mismatch = |other: Reason| match packet.kind {
+        Kind::Arp => Reason::ArpSenderMismatch,
+        Kind::Ipv4 | Kind::Ipv6 | Kind::NeighborDiscovery | Kind::Other => other,
+    };
+    let row = ends.source_mac;
+    if row.device != 0 {
+        if !on_its_vlan(&row, packet) {
+            return Err((Reason::WrongVlan, row.device));
+        }
+        // 0.0.0.0 is what a host says while it asks for an address (RFC 2131 4.1, RFC 5227 2.1.1).
+        let asking = packet.source == 0;
+        let addressed = matches!(packet.kind, Kind::Ipv4 | Kind::Arp);
+        if addressed && !asking && ends.source.device != row.device {
+            // The claimed address's owner is the victim; without one it is the device's own affair.
+            let victim = if ends.source.device != 0 { ends.source.device } else { row.device };
+            return Err((mismatch(Reason::SourceAddressMismatch), victim));
+        }
+    } else if ends.source.device != 0 && ends.source.has_mac() {
+        return Err((mismatch(Reason::SourceMacMismatch), ends.source.device));
+    }
+    if packet.kind == Kind::Arp {
+        // The sender field, not the frame, is what a neighbour's table believes (RFC 826).
+        if packet.sender_mac != packet.source_mac {
+            let victim = if ends.source.device != 0 { ends.source.device } else { row.device };
+            if victim != 0 {
+                return Err((Reason::ArpSenderMismatch, victim));
+            }
+        }
+        // The gateway's own announcements are sent, never received.
+        if ends.source.is_gateway() {
+            return Err((Reason::ArpSenderMismatch, ends.destination.device));
+        }
+        return Ok(());
+    }
+    let row = ends.destination_mac;
+    if row.device != 0 && packet.kind == Kind::Ipv4 && ends.destination.device != row.device {
+        return Err((Reason::DestinationMismatch, row.device));
+    }
+    Ok(())
+}
+
+#[inline(always)]
+fn on_its_vlan(row: &MacRow, packet: &Packet) -> bool {
+    row.vlan == 0 || (row.vlan == packet.vlan && packet.inner_vlan == 0)
+}
+
+/// What devices cannot live without, each a switch in the configuration.
+#[inline(always)]
+fn infrastructure<R: Rules>(packet: &Packet, ends: &Ends, rules: &R) -> Option<Result<Granted, Denied>> {
+    let (grant, bit) = match packet.kind {
+        Kind::Arp => (Grant::Arp, setting::ARP),
+        Kind::NeighborDiscovery => (Grant::NeighborDiscovery, setting::NEIGHBOR_DISCOVERY),
+        Kind::Ipv4 => {
+            // A client asks with its own address or none; a server is never a managed device here,
+            // one that is needs a rule.
+            let asks = packet.is_dhcp_request() && ends.source_mac.device != 0;
+            let to_client = is_managed(ends) || packet.destination_mac & mac::GROUP != 0;
+            let from_server = ends.source_mac.device == 0 && ends.source.device == 0;
+            let answers = packet.is_dhcp_reply() && from_server && to_client;
+            if !asks && !answers {
+                return None;
+            }
+            (Grant::Dhcp, setting::DHCP)
+        }
+        Kind::Ipv6 | Kind::Other => return None,
+    };
+    if rules.settings().flags & bit != 0 {
+        return Some(Ok((grant, 0)));
+    }
+    Some(Err((Reason::InfrastructureOff, 0)))
+}
+
+#[inline(always)]
+fn is_quarantined(ends: &Ends) -> bool {
+    strictest(ends) == Some(Mode::Quarantine)
+}
+
+/// A quarantined device talks with its remediation peers and nobody else.
+#[inline(always)]
+fn quarantine<R: Rules>(packet: &Packet, ends: &Ends, rules: &R) -> Result<Granted, Denied> {
+    let known = matches!(packet.kind, Kind::Ipv4);
+    if known && permitted(rules, &ends.source, &ends.destination, class::REMEDIATION).is_some() {
+        return Ok((Grant::Remediation, 0));
+    }
+    Err((Reason::Quarantined, 0))
+}
+
+/// IPv4 between two recognised ends: a live flow, a reply, or the first packet of something a rule allows.
+#[inline(always)]
+fn converse<R: Rules>(packet: &Packet, ends: &Ends, rules: &R) -> Result<Granted, Denied> {
+    match packet.protocol {
+        protocol::TCP | protocol::UDP => {}
+        protocol::ICMP => {
+            if icmp::is_error(packet.icmp_type) {
+                return related(packet, ends, rules);
+            }
+        }
+        _ => return Err((Reason::IpProtocol, 0)),
+    }
+    let (key, side) = flow::key(
+        packet.source,
+        packet.destination,
+        packet.source_port,
+        packet.destination_port,
+        packet.protocol,
+    );
+    let now = rules.now();
+    let generation = rules.head().generation;
+    let settings = rules.settings();
+
+    // A live flow. What asks for a new conversation is judged as one, whatever was there before.
+    let opens =
+        packet.is_tcp_open() || (packet.protocol == protocol::ICMP && icmp::is_request(packet.icmp_type));
+    if !opens {
+        let known = rules.with_flow(&key, |flow| {
+            let live = !flow::is_expired(flow, packet.protocol, now, settings);
+            if live && flow.generation == generation {
+                flow::touch(flow, packet, now);
+            }
+            (*flow, live)
+        });
+        if let Some((flow, true)) = known {
+            if flow.generation == generation {
+                return Ok((Grant::Flow, flow.rule));
+            }
+            // The policy changed since its last packet: the flow goes on if its start is still allowed.
+            if let Some(rule) = flow_rule(packet, ends, rules, flow.initiator == side) {
+                rules.with_flow(&key, |flow| {
+                    flow.generation = generation;
+                    flow.rule = rule;
+                    flow::touch(flow, packet, now);
+                });
+                return Ok((Grant::Flow, rule));
+            }
+        }
+    }
+
+    let remember = |initiator: u8, rule: u32| {
+        let mut flow = Flow { seen: now, generation, rule, initiator, closing: 0, pad: [0; 6] };
+        flow::touch(&mut flow, packet, now);
+        rules.remember(&key, &flow);
+    };
+    let adopting = now < settings.adopt_until;
+
+    // Forward: the source starts, as a rule says.
+    if let Some(rule) = flow_rule(packet, ends, rules, true) {
+        let midstream = packet.protocol == protocol::TCP && !opens;
+        if !midstream {
+            remember(side, rule);
+            return Ok((Grant::Rule, rule));
+        }
+        if adopting || settings.flags & setting::STRICT == 0 {
+            remember(side, rule);
+            return Ok((Grant::Adopted, rule));
+        }
+        return Err((Reason::NoFlow, 0));
+    }
+
+    // Backward: it looks like the answer to something a rule lets the destination start.
+    if !opens && let Some(rule) = flow_rule(packet, ends, rules, false) {
+        if ends.destination.is_gateway() {
+            // The gateway's own requests never pass XDP, so there is no flow to find.
+            return Ok((Grant::GatewayReply, rule));
+        }
+        if adopting {
+            remember(side ^ 1, rule);
+            return Ok((Grant::Adopted, rule));
+        }
+        return Err((Reason::NoFlow, 0));
+    }
+    Err((nearest(ends, rules), 0))
+}
+
+/// The rule that lets this packet's source (`forward`) or destination start the conversation.
+#[inline(always)]
+fn flow_rule<R: Rules>(packet: &Packet, ends: &Ends, rules: &R, forward: bool) -> Option<u32> {
+    if forward {
+        // A reply can be no first packet.
+        if packet.protocol == protocol::ICMP && icmp::request_of(packet.icmp_type).is_some() {
+            return None;
+        }
+        let class = rules.class(packet.protocol, packet.service_port);
+        permitted(rules, &ends.source, &ends.destination, class)
+    } else {
+        let port = if packet.protocol == protocol::ICMP {
+            u16::from(icmp::request_of(packet.icmp_type)?) << 8
+        } else {
+            packet.source_port
+        };
+        let class = rules.class(packet.protocol, port);
+        permitted(rules, &ends.destination, &ends.source, class)
+    }
+}
+
+/// The rule under which `initiator` may use a service of `responder`.
+#[inline(always)]
+fn permitted<R: Rules>(rules: &R, initiator: &Endpoint, responder: &Endpoint, class: u32) -> Option<u32> {
+    match rules.permitted(initiator.identity, responder.identity, class) {
+        0 => None,
+        rule => Some(rule),
+    }
+}
+
+/// An ICMP error passes when it is about a packet of an allowed flow and goes to that packet's sender.
+#[inline(always)]
+fn related<R: Rules>(packet: &Packet, ends: &Ends, rules: &R) -> Result<Granted, Denied> {
+    let quoted = &packet.quoted;
+    let unrelated = Err((Reason::IcmpErrorUnrelated, 0));
+    if quoted.protocol == 0 || quoted.source != packet.destination {
+        return unrelated;
+    }
+    let (key, side) = flow::key(
+        quoted.source,
+        quoted.destination,
+        quoted.source_port,
+        quoted.destination_port,
+        quoted.protocol,
+    );
+    let settings = rules.settings();
+    let now = rules.now();
+    let known = rules.with_flow(&key, |flow| {
+        let live = !flow::is_expired(flow, quoted.protocol, now, settings);
+        (flow.generation, flow.rule, flow.initiator, live)
+    });
+    let far = rules.endpoint(quoted.destination);
+    match known {
+        Some((generation, rule, _, true)) if generation == rules.head().generation => {
+            Ok((Grant::Related, rule))
+        }
+        Some((_, _, initiator, true)) => {
+            // The policy changed since the flow's last packet: ask again who may start it.
+            let started = initiator == side;
+            let port = if started { quoted.service_port } else { quoted.source_port };
+            let class = rules.class(quoted.protocol, port);
+            let allowed = if started {
+                permitted(rules, &ends.destination, &far, class)
+            } else {
+                permitted(rules, &far, &ends.destination, class)
+            };
+            allowed.map_or(unrelated, |rule| Ok((Grant::Related, rule)))
+        }
+        Some((_, _, _, false)) | None => {
+            // The gateway's own requests leave no flow; a rule must let it make them.
+            if !ends.destination.is_gateway() {
+                return unrelated;
+            }
+            let class = rules.class(quoted.protocol, quoted.service_port);
+            permitted(rules, &ends.destination, &far, class)
+                .map_or(unrelated, |rule| Ok((Grant::Related, rule)))
+        }
+    }
+}
+
+/// Why no rule allows it, as near as the tables can tell.
+#[inline(always)]
+fn nearest<R: Rules>(ends: &Ends, rules: &R) -> Reason {
+    if permitted(rules, &ends.source, &ends.destination, class::PAIR).is_some() {
+        return Reason::ServiceNotAllowed;
+    }
+    if permitted(rules, &ends.destination, &ends.source, class::PAIR).is_some() {
+        return Reason::WrongDirection;
+    }
+    let unknown = |end: &Endpoint| end.device == 0 && end.identity == identity::UNKNOWN;
+    if unknown(&ends.source) || unknown(&ends.destination) {
+        return Reason::UnknownPeer;
+    }
+    Reason::NoRule
+}
+
+/// The strictest mode among the managed ends, `None` when there is no managed end.
+#[inline(always)]
+fn strictest(ends: &Ends) -> Option<Mode> {
+    let mut mode = None;
+    let mut raise = |candidate: Mode| {
+        if mode.is_none_or(|m| m < candidate) {
+            mode = Some(candidate);
+        }
+    };
+    if ends.source_mac.device != 0 {
+        raise(Mode::from_code(ends.source_mac.mode));
+    }
+    if ends.destination_mac.device != 0 {
+        raise(Mode::from_code(ends.destination_mac.mode));
+    }
+    if ends.source.device != 0 {
+        raise(ends.source.mode);
+    }
+    if ends.destination.device != 0 {
+        raise(ends.destination.mode);
+    }
+    mode
+}
+
+/// What happens to it: a denied packet is dropped if any managed end enforces.
+#[inline(always)]
+pub fn account(packet: &Packet, ends: &Ends, interface: &InterfaceRow, judgement: &Judgement) -> Decision {
+    let Judgement { verdict, rule, victim } = *judgement;
+    let by_mac = ends.source_mac.device;
+    let source = if by_mac != 0 { by_mac } else { ends.source.device };
+    let by_mac = ends.destination_mac.device;
+    let destination = if by_mac != 0 && packet.kind != Kind::Arp { by_mac } else { ends.destination.device };
+    let mode = strictest(ends).unwrap_or(match Unmanaged::from_code(interface.unmanaged) {
+        Unmanaged::Monitor | Unmanaged::Pass => Mode::Monitor,
+        Unmanaged::Drop => Mode::Enforce,
+    });
+    // The protected end is where the packet was going; a packet to nobody managed is its sender's affair.
+    let nearest = if destination != 0 { destination } else { source };
+    let action = match verdict {
+        Verdict::Deny(_) if mode != Mode::Monitor => Action::Drop,
+        Verdict::Deny(_) | Verdict::Allow(_) => Action::Pass,
+    };
+    let device = if victim != 0 { victim } else { nearest };
+    Decision { verdict, action, mode, device, source, destination, rule }
+}

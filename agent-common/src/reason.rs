@@ -1,0 +1,96 @@
+//! Why a packet was allowed or denied: the words that appear in counters, records, answers and tests.
+//!
+//! Codes are stable: they are indices of kernel counters and fields of kernel events. Grants take
+//! 1..=31, denials 32..=63; a new one is appended, never inserted.
+
+/// Number of counters a device has: one for each code a byte of six bits can hold.
+pub const CODES: u32 = 64;
+
+macro_rules! codes {
+    ($(#[$outer:meta])* $name:ident { $($variant:ident = $code:literal, $word:literal, $text:literal;)* }) => {
+        $(#[$outer])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[repr(u8)]
+        pub enum $name { $(#[doc = $text] $variant = $code,)* }
+
+        impl $name {
+            /// Every value, in the order of the codes.
+            pub const ALL: &'static [Self] = &[$(Self::$variant,)*];
+
+            /// The number in kernel counters and events.
+            #[inline(always)]
+            pub const fn code(self) -> u8 {
+                self as u8
+            }
+
+            /// The value behind a kernel number.
+            pub const fn from_code(code: u8) -> Option<Self> {
+                match code { $($code => Some(Self::$variant),)* _ => None }
+            }
+
+            /// The word in records, answers and tests.
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$variant => $word,)* }
+            }
+
+            /// One sentence for a person.
+            pub const fn text(self) -> &'static str {
+                match self { $(Self::$variant => $text,)* }
+            }
+        }
+    };
+}
+
+codes! {
+    /// Why a packet was allowed.
+    Grant {
+        Management = 1, "management", "traffic to the gateway from a pinned management peer";
+        Arp = 2, "arp", "ARP, part of the infrastructure set";
+        Dhcp = 3, "dhcp", "DHCP client traffic, part of the infrastructure set";
+        NeighborDiscovery = 4, "nd", "IPv6 neighbour discovery, part of the infrastructure set";
+        Flow = 5, "flow", "part of a flow that a rule allowed";
+        Rule = 6, "rule", "first packet of a flow that a rule allows";
+        Adopted = 7, "adopted", "part of a flow older than the agent, which a rule allows";
+        Related = 8, "related", "ICMP error about an allowed flow";
+        GatewayReply = 9, "gateway-reply", "answer to the gateway's own request, which a rule allows";
+        Remediation = 10, "remediation", "talk of a quarantined device with a remediation peer";
+        Unmanaged = 11, "unmanaged-pass", "neither end is a managed device and the interface passes such traffic";
+    }
+}
+
+codes! {
+    /// Why a packet was denied.
+    Reason {
+        Truncated = 32, "truncated", "the frame ends inside a header";
+        VlanDepth = 33, "vlan-depth", "more than two VLAN tags";
+        Ipv4Header = 34, "ipv4-header", "IPv4 version or header length is wrong (RFC 791 3.1)";
+        Ipv4Length = 35, "ipv4-length", "IPv4 total length contradicts the frame (RFC 791 3.1)";
+        Ipv4Options = 36, "ipv4-options", "IPv4 options, which can reroute a packet (RFC 7126)";
+        Fragment = 37, "fragment", "an IPv4 fragment, whose ports cannot be known";
+        TcpHeader = 38, "tcp-header", "TCP data offset contradicts the segment (RFC 9293 3.1)";
+        TcpFlags = 39, "tcp-flags", "a combination of TCP flags that no stack sends";
+        UdpLength = 40, "udp-length", "UDP length contradicts the packet (RFC 768)";
+        IcmpHeader = 41, "icmp-header", "ICMP message too short (RFC 792)";
+        ArpMalformed = 42, "arp-malformed", "not an Ethernet/IPv4 ARP request or reply (RFC 826)";
+        Ipv6Header = 43, "ipv6-header", "IPv6 version or payload length is wrong (RFC 8200 3)";
+        MartianSource = 44, "martian-source", "a source address no host may use (RFC 1122 3.2.1.3)";
+        SourceAddressMismatch = 45, "source-address-mismatch", "a device's MAC sends from an address that is not the device's";
+        SourceMacMismatch = 46, "source-mac-mismatch", "a device's address is used by a MAC that is not the device's";
+        ArpSenderMismatch = 47, "arp-sender-mismatch", "ARP claims an address for a MAC that does not own it";
+        DestinationMismatch = 48, "destination-mismatch", "sent to a device's MAC but not to its address";
+        WrongVlan = 49, "wrong-vlan", "the device is seen on a VLAN that is not its own";
+        Quarantined = 50, "quarantined", "one end is quarantined and the other is no remediation peer";
+        NoRule = 51, "no-rule", "both ends are known, and no rule lets the one talk to the other";
+        UnknownPeer = 52, "unknown-peer", "one end is neither a device nor in a network of the policy";
+        ServiceNotAllowed = 53, "service-not-allowed", "the two may talk, but not over this service";
+        WrongDirection = 54, "wrong-direction", "a rule lets the other end start the conversation, not this one";
+        NoFlow = 55, "no-flow", "looks like a reply, but there is no flow it could belong to";
+        IcmpErrorUnrelated = 56, "icmp-error-unrelated", "ICMP error about a flow that is not known";
+        IpProtocol = 57, "ip-protocol", "an IP protocol that no rule can name yet";
+        Ipv6 = 58, "ipv6", "IPv6 of a managed device, which is not decided yet";
+        Ethertype = 59, "ethertype", "neither IP nor ARP";
+        InfrastructureOff = 60, "infrastructure-off", "ARP, DHCP or neighbour discovery that the configuration switched off";
+        Unmanaged = 61, "unmanaged", "neither end is a managed device";
+        NoPolicy = 62, "no-policy", "no policy is loaded";
+    }
+}

@@ -1,0 +1,104 @@
+//! Tells the agent about a denied packet without ever waiting for it.
+//!
+//! The first packet of a violation since the last drain becomes an event in the ring buffer; the
+//! others are counted in a table of repeats. When the ring is full the table takes the first one too;
+//! when both are full the packet is counted as lost. `violations = delivered + aggregated + lost`.
+
+use aya_ebpf::{bindings::BPF_NOEXIST, helpers::bpf_ktime_get_ns};
+use bulkhead_common::{
+    decide::Action,
+    layout::{ABI, Event, Repeats, ViolationKey, tally},
+    reason::Reason,
+    wire::mac,
+};
+
+use crate::{
+    count::tally,
+    maps::{EPOCH, EVENTS, REPEATS_0, REPEATS_1, Scratch},
+};
+
+/// Reports one denied packet.
+#[inline(never)]
+pub fn emit(scratch: &mut Scratch, reason: Reason, generation: u32, ifindex: u32) {
+    tally(tally::VIOLATIONS);
+    let Scratch { packet, ends: _, judgement: _, decision, key } = scratch;
+    *key = ViolationKey {
+        device: decision.device,
+        source_device: decision.source,
+        destination_device: decision.destination,
+        source: packet.source,
+        destination: packet.destination,
+        ifindex,
+        source_mac: mac::octets(packet.source_mac),
+        destination_mac: mac::octets(packet.destination_mac),
+        vlan: packet.vlan,
+        inner_vlan: packet.inner_vlan,
+        ethertype: packet.ethertype,
+        port: packet.service_port,
+        protocol: packet.protocol,
+        reason: reason.code(),
+        dropped: u8::from(matches!(decision.action, Action::Drop)),
+        mode: decision.mode.code(),
+        generation,
+    };
+    // SAFETY: the helper reads a clock.
+    let now = unsafe { bpf_ktime_get_ns() };
+    // Read once: the agent waits until every packet that saw the old epoch has left before it drains.
+    // SAFETY: the pointer is to the array's element 0.
+    let epoch = EPOCH.get_ptr(0).map_or(0, |e| unsafe { e.read_volatile() });
+
+    if repeat(epoch, key, packet.len, now) {
+        return tally(tally::AGGREGATED);
+    }
+    let mut first = Repeats { packets: 0, bytes: 0, first: now, last: now };
+    if let Some(mut entry) = EVENTS.reserve(0) {
+        entry.write(Event {
+            abi: ABI,
+            len: packet.len,
+            time: now,
+            key: *key,
+            source_port: packet.source_port,
+            tcp_flags: packet.tcp_flags,
+            pad: [0; 5],
+        });
+        entry.submit(0);
+        tally(tally::DELIVERED);
+        // A full table means that the next one of its kind is an event again: told twice, never lost.
+        let _ = insert(epoch, key, &first);
+        return;
+    }
+    first.packets = 1;
+    first.bytes = u64::from(packet.len);
+    // Another CPU may have inserted the same key between the look-up and now.
+    if insert(epoch, key, &first) || repeat(epoch, key, packet.len, now) {
+        return tally(tally::AGGREGATED);
+    }
+    tally(tally::LOST);
+}
+
+#[inline(always)]
+fn insert(epoch: u32, key: &ViolationKey, value: &Repeats) -> bool {
+    let flags = u64::from(BPF_NOEXIST);
+    if epoch == 0 {
+        REPEATS_0.insert(key, value, flags).is_ok()
+    } else {
+        REPEATS_1.insert(key, value, flags).is_ok()
+    }
+}
+
+/// Adds one packet to a violation that is in the table already.
+#[inline(always)]
+fn repeat(epoch: u32, key: &ViolationKey, len: u32, now: u64) -> bool {
+    let found = if epoch == 0 { REPEATS_0.get_ptr_mut(key) } else { REPEATS_1.get_ptr_mut(key) };
+    let Some(repeats) = found else { return false };
+    // SAFETY: this CPU's own value; entries are removed by the agent only, and only from the table that
+    // no packet fills.
+    let repeats = unsafe { &mut *repeats };
+    repeats.packets += 1;
+    repeats.bytes += u64::from(len);
+    if repeats.first == 0 {
+        repeats.first = now;
+    }
+    repeats.last = now;
+    true
+}

@@ -1,0 +1,43 @@
+//! The bytes of a packet in the kernel: between `data` and `data_end`, each access bounded for the verifier.
+
+use aya_ebpf::programs::XdpContext;
+use bulkhead_common::bytes::Bytes;
+
+/// No header we read starts behind this offset: Ethernet 14, two tags 8, IPv4 20, ICMP 8, quoted 28.
+const FARTHEST: usize = 127;
+
+/// One packet. `len` is that of the whole frame; only its start need be linear in memory.
+pub struct Packet {
+    data: usize,
+    end: usize,
+    len: u32,
+}
+
+impl Packet {
+    /// The packet of a context whose frame is `len` bytes long.
+    #[inline(always)]
+    pub fn new(ctx: &XdpContext, len: u32) -> Self {
+        Self { data: ctx.data(), end: ctx.data_end(), len }
+    }
+}
+
+impl Bytes for Packet {
+    #[inline(always)]
+    fn len(&self) -> u32 {
+        self.len
+    }
+
+    #[inline(always)]
+    fn array<const N: usize>(&self, offset: usize) -> Option<[u8; N]> {
+        if offset > FARTHEST {
+            return None;
+        }
+        let start = self.data + offset;
+        if start + N > self.end {
+            return None;
+        }
+        // SAFETY: `start..start + N` lies between the packet's `data` and `data_end`.
+        // JUSTIFICATION: packet memory has no safe view in BPF; the verifier checks the same bound.
+        Some(unsafe { (start as *const [u8; N]).read_unaligned() })
+    }
+}

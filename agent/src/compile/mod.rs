@@ -1,0 +1,253 @@
+//! Policy in, tables out: what the kernel looks up, sized and sorted, each row knowing its rule.
+//!
+//! Pure and deterministic: the same policy gives the same tables and the same [`Revision`]. Ids here are
+//! dense (a device's or rule's place in the policy, plus one); the data path translates them into ids
+//! that stay the same for as long as its counters live.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bulkhead_common::{
+    layout::{AddressRow, MacRow, RuleKey},
+    lookup::{address_flag, class, identity, shape},
+    wire::mac,
+};
+use ipnet::Ipv4Net;
+
+use crate::{
+    diagnostic::Location,
+    model::{Criticality, Device, DeviceId, Mode, Peer, Policy, Rule},
+};
+
+mod host;
+mod identities;
+mod revision;
+mod services;
+pub use host::{Host, Placed};
+pub use revision::Revision;
+pub use services::{ServicePrefix, prefixes_of};
+
+use identities::Identities;
+use services::Services;
+
+/// Value of a row that is no rule's: a remediation peer of quarantined devices.
+pub const NO_RULE: u32 = u32::MAX;
+
+/// How much the kernel has room for. A policy that needs more is refused whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Devices, each with its counters.
+    pub devices: u32,
+    /// Rules, each with its counters.
+    pub rules: u32,
+    /// Rows of the rule table, and of each other table.
+    pub rows: u32,
+}
+
+/// The policy needs more room than the limits give.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the policy needs {needed} {what}, and `limits.{what}` is {limit}")]
+pub struct TooLarge {
+    /// Which limit, by its name in the configuration.
+    pub what: &'static str,
+    /// What the policy needs; at least this many, for rows.
+    pub needed: u64,
+    /// What the configuration gives.
+    pub limit: u32,
+}
+
+/// A device as the tables keep it, in the order of its dense id.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeviceEntry {
+    /// The user's name for it.
+    pub name: String,
+    /// What a denied packet of it meets.
+    pub mode: Mode,
+    /// How much harm its stop does.
+    pub criticality: Criticality,
+    /// Where it is declared.
+    pub location: Location,
+}
+
+/// A rule as the tables keep it, in the order of its dense id.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RuleEntry {
+    /// The rule in one line of the user's words; equal texts are the same rule across revisions.
+    pub text: String,
+    /// The device in whose allow list it stands.
+    pub device: String,
+    /// The class it was inherited from.
+    pub class: Option<String>,
+    /// Why it exists, in its author's words.
+    pub comment: Option<String>,
+    /// Where it stands.
+    pub location: Location,
+}
+
+/// Everything the kernel needs of a policy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tables {
+    /// Content hash of what follows, places in files excepted.
+    pub revision: Revision,
+    /// Device `i` has the dense id `i + 1`.
+    pub devices: Vec<DeviceEntry>,
+    /// Rule `i` has the dense id `i + 1`.
+    pub rules: Vec<RuleEntry>,
+    /// By hardware address as a number.
+    pub macs: BTreeMap<u64, MacRow>,
+    /// By IPv4 address as a number.
+    pub addresses: BTreeMap<u32, AddressRow>,
+    /// Identity of every prefix that a network names.
+    pub networks: BTreeMap<Ipv4Net, u32>,
+    /// Service class of every range of ports that a rule names.
+    pub services: BTreeMap<ServicePrefix, u32>,
+    /// Dense rule id (or [`NO_RULE`]) of every permitted combination.
+    pub rows: BTreeMap<RuleKey, u32>,
+    /// Which kinds of rows there are, see [`shape`].
+    pub shapes: u32,
+}
+
+/// Compiles a policy.
+///
+/// # Errors
+/// [`TooLarge`] when it does not fit the limits; nothing is truncated.
+pub fn compile(policy: &Policy, limits: &Limits) -> Result<Tables, TooLarge> {
+    fits("devices", policy.devices.len(), limits.devices)?;
+    fits("rules", policy.rules.len(), limits.rules)?;
+    let identities = Identities::of(policy);
+    let services = Services::of(policy);
+    let mut tables = Tables {
+        revision: Revision::default(),
+        devices: policy.devices.iter().map(device_entry).collect(),
+        rules: policy.rules.iter().map(|rule| rule_entry(policy, rule)).collect(),
+        macs: macs(policy),
+        addresses: addresses(policy, &identities),
+        networks: identities.networks(),
+        services: services.prefixes(),
+        rows: BTreeMap::new(),
+        shapes: 0,
+    };
+    fill_rows(&mut tables, policy, &identities, &services, limits)?;
+    fits("rows", tables.macs.len(), limits.rows)?;
+    fits("rows", tables.addresses.len(), limits.rows)?;
+    fits("rows", tables.networks.len(), limits.rows)?;
+    fits("rows", tables.services.len(), limits.rows)?;
+    tables.revision = revision::of(&tables);
+    Ok(tables)
+}
+
+fn fits(what: &'static str, needed: usize, limit: u32) -> Result<(), TooLarge> {
+    // Id 0 means "none", so the last id is the limit minus one.
+    if needed as u64 >= u64::from(limit) {
+        return Err(TooLarge { what, needed: needed as u64 + 1, limit });
+    }
+    Ok(())
+}
+
+/// The dense id of a place in a list that was checked against [`Limits`].
+fn dense(index: usize) -> u32 {
+    u32::try_from(index + 1).expect("limits are 32 bits wide and were checked first")
+}
+
+fn device_entry(device: &Device) -> DeviceEntry {
+    DeviceEntry {
+        name: device.name.clone(),
+        mode: device.mode,
+        criticality: device.criticality,
+        location: device.location.clone(),
+    }
+}
+
+fn rule_entry(policy: &Policy, rule: &Rule) -> RuleEntry {
+    let device = policy.devices[rule.device.0 as usize].name.clone();
+    let peers = |list: &[Peer]| list.iter().map(|p| policy.peer_name(*p)).collect::<Vec<_>>().join(", ");
+    let services: Vec<&str> =
+        rule.services.iter().map(|s| policy.services[s.0 as usize].name.as_str()).collect();
+    RuleEntry {
+        text: format!("{} -> {} {}", peers(&rule.initiators), peers(&rule.responders), services.join(", ")),
+        device,
+        class: rule.class.clone(),
+        comment: rule.comment.clone(),
+        location: rule.location.clone(),
+    }
+}
+
+fn macs(policy: &Policy) -> BTreeMap<u64, MacRow> {
+    let rows = policy.devices.iter().enumerate().flat_map(|(index, device)| {
+        let row =
+            MacRow { device: dense(index), vlan: device.vlan.unwrap_or(0), mode: device.mode.code(), pad: 0 };
+        device.macs.iter().map(move |m| (mac::from_octets(m.0), row))
+    });
+    rows.collect()
+}
+
+fn addresses(policy: &Policy, identities: &Identities) -> BTreeMap<u32, AddressRow> {
+    let rows = policy.devices.iter().enumerate().flat_map(|(index, device)| {
+        let flags = if device.macs.is_empty() { 0 } else { address_flag::HAS_MAC };
+        device.addresses.iter().map(move |address| {
+            let row = AddressRow {
+                device: dense(index),
+                identity: identities.of_address(*address),
+                mode: device.mode.code(),
+                flags,
+                pad: [0; 2],
+            };
+            (u32::from(*address), row)
+        })
+    });
+    rows.collect()
+}
+
+fn fill_rows(
+    tables: &mut Tables,
+    policy: &Policy,
+    identities: &Identities,
+    services: &Services,
+    limits: &Limits,
+) -> Result<(), TooLarge> {
+    for (index, rule) in policy.rules.iter().enumerate() {
+        let id = dense(index);
+        let classes: BTreeSet<u32> = rule.services.iter().flat_map(|s| services.classes_of(*s)).collect();
+        for initiator in rule.initiators.iter().flat_map(|p| identities.of_peer(*p)) {
+            for responder in rule.responders.iter().flat_map(|p| identities.of_peer(*p)) {
+                tables.shapes |= match (initiator, responder) {
+                    (identity::ANY, _) => shape::ANY_INITIATOR,
+                    (_, identity::ANY) => shape::ANY_RESPONDER,
+                    _ => shape::EXACT,
+                };
+                for class in classes.iter().copied().chain([class::PAIR]) {
+                    // The first rule a reader meets is the one that is counted.
+                    tables.rows.entry(RuleKey { initiator, responder, class }).or_insert(id);
+                }
+                fits("rows", tables.rows.len(), limits.rows)?;
+            }
+        }
+    }
+    for peer in policy.remediation.iter().flat_map(|p| identities.of_peer(*p)) {
+        let class = class::REMEDIATION;
+        tables.rows.insert(RuleKey { initiator: identity::ANY, responder: peer, class }, NO_RULE);
+        tables.rows.insert(RuleKey { initiator: peer, responder: identity::ANY, class }, NO_RULE);
+        tables.shapes |= shape::ANY_INITIATOR | shape::ANY_RESPONDER;
+    }
+    fits("rows", tables.rows.len(), limits.rows)
+}
+
+impl Tables {
+    /// The device with a dense id.
+    pub fn device(&self, id: u32) -> Option<&DeviceEntry> {
+        self.devices.get((id as usize).checked_sub(1)?)
+    }
+
+    /// The rule with a dense id.
+    pub fn rule(&self, id: u32) -> Option<&RuleEntry> {
+        self.rules.get((id as usize).checked_sub(1)?)
+    }
+
+    /// The dense id of the device called `name`.
+    pub fn device_id(&self, name: &str) -> Option<DeviceId> {
+        let at = self.devices.iter().position(|d| d.name == name)?;
+        u32::try_from(at).ok().map(DeviceId)
+    }
+}
+
+#[cfg(test)]
+mod tests;

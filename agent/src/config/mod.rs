@@ -1,0 +1,219 @@
+//! How the agent runs: `/etc/bulkhead/bulkhead.toml`.
+//!
+//! In: the text of the file. Out: a [`Config`] in which every value is usable, or every problem with its place.
+//! What the policy says is not here; this is about interfaces, paths, times and sizes. Everything but the
+//! interfaces has a default.
+
+use std::{path::PathBuf, time::Duration};
+
+use ipnet::{IpNet, Ipv4Net};
+
+pub use bulkhead_common::lookup::Unmanaged;
+
+use crate::model::Selector;
+
+mod duration;
+mod parse;
+
+pub use parse::parse_config;
+
+/// The agent's configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// The gateway's name in records; `None` is the host's name.
+    pub name: Option<String>,
+    /// A policy file, or a folder whose `*.toml` files are one policy.
+    pub policy: PathBuf,
+    /// Folder for what must survive a restart.
+    pub state: PathBuf,
+    /// Folder on a BPF file system for pinned maps and links.
+    pub pins: PathBuf,
+    /// The control socket.
+    pub socket: PathBuf,
+    /// Group that may use the control socket; `None` leaves it to the agent's own group.
+    pub socket_group: Option<String>,
+    /// Sorted by name, never empty.
+    pub interfaces: Vec<Interface>,
+    /// Who may always reach the gateway itself.
+    pub management: Management,
+    /// Protocols a network does not live without.
+    pub infrastructure: Infrastructure,
+    /// How long conversations are remembered.
+    pub flows: Flows,
+    /// Where violations are written.
+    pub violations: Violations,
+    /// Sizes of tables and buffers.
+    pub limits: Limits,
+}
+
+/// One network interface on which packets are decided.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Interface {
+    /// The kernel's name for it.
+    pub name: String,
+    /// What is behind it.
+    pub role: Role,
+    /// How the program is attached.
+    pub attach: Attach,
+    /// What happens to packets between two ends of which none is a device of the policy.
+    pub unmanaged: Unmanaged,
+    /// Whether the management pin is honoured here.
+    pub management: bool,
+}
+
+/// What is behind an interface.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub enum Role {
+    /// Devices of the policy, visible with their MAC addresses.
+    DeviceSide,
+    /// The rest of the world.
+    #[default]
+    Uplink,
+}
+
+/// Where in the kernel packets are decided.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub enum Attach {
+    /// In the driver.
+    #[default]
+    Native,
+    /// After the kernel has built its own packet structure: any driver, slower; shown loudly.
+    Generic,
+}
+
+/// Traffic to the gateway's own addresses that no policy can close.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Management {
+    /// Who may. Sorted, without host bits. IPv6 prefixes are recorded but not yet decided.
+    pub from: Vec<IpNet>,
+    /// Over what. Sorted, adjacent ranges folded.
+    pub services: Vec<Selector>,
+}
+
+/// Protocols that are let through beside the policy, and shown in status.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Infrastructure {
+    /// Address resolution (RFC 826).
+    pub arp: bool,
+    /// A device asking for an address (RFC 2131), and the answer.
+    pub dhcp_client: bool,
+    /// Neighbour discovery (RFC 4861).
+    pub ipv6_nd: bool,
+}
+
+/// How conversations are remembered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Flows {
+    /// After the first attach, for so long mid-stream packets that a rule allows in either direction are taken
+    /// for part of a flow; zero is never.
+    pub adopt_for: Duration,
+    /// What mid-stream packets meet afterwards.
+    pub midstream: Midstream,
+    /// A TCP flow without packets is forgotten after this.
+    pub tcp_idle: Duration,
+    /// A UDP flow without packets is forgotten after this.
+    pub udp_idle: Duration,
+    /// An ICMP exchange without packets is forgotten after this.
+    pub icmp_idle: Duration,
+}
+
+/// What a TCP packet without SYN and without a known flow meets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub enum Midstream {
+    /// It passes when a rule allows its own direction.
+    #[default]
+    Forward,
+    /// It is denied.
+    Strict,
+}
+
+/// Where violations are written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Violations {
+    /// The file, or standard output.
+    pub file: ViolationFile,
+    /// Repeats of a violation are written as one record this often.
+    pub summary: Duration,
+}
+
+/// Where violation records go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ViolationFile {
+    /// Written as `-`.
+    Stdout,
+    /// An absolute path.
+    Path(PathBuf),
+}
+
+/// Sizes of tables and buffers, in entries unless said otherwise.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Devices of the policy.
+    pub devices: u32,
+    /// Rules of the policy.
+    pub rules: u32,
+    /// Compiled rows.
+    pub rows: u32,
+    /// Live conversations.
+    pub flows: u32,
+    /// Distinct violations held between two drains.
+    pub violations: u32,
+    /// Bytes of the event ring: a power of two of at least a page.
+    pub ring_bytes: u32,
+}
+
+impl Default for Management {
+    fn default() -> Self {
+        Self {
+            from: vec![IpNet::V4(Ipv4Net::default())],
+            // SSH: a gateway that locks its administrator out cannot be mended from afar.
+            services: vec![Selector { protocol: 6, low: 22, high: 22 }],
+        }
+    }
+}
+
+impl Default for Infrastructure {
+    fn default() -> Self {
+        Self { arp: true, dhcp_client: true, ipv6_nd: true }
+    }
+}
+
+impl Default for Flows {
+    fn default() -> Self {
+        const DAY: u64 = 24 * 60 * 60;
+        Self {
+            adopt_for: Duration::from_secs(10 * 60),
+            midstream: Midstream::default(),
+            // What Linux uses for established connections (nf_conntrack_tcp_timeout_established): sessions of
+            // controllers are quiet for days.
+            tcp_idle: Duration::from_secs(5 * DAY),
+            udp_idle: Duration::from_secs(3 * 60),
+            icmp_idle: Duration::from_secs(30),
+        }
+    }
+}
+
+impl Default for Violations {
+    fn default() -> Self {
+        Self {
+            file: ViolationFile::Path("/var/log/bulkhead/violations.jsonl".into()),
+            summary: Duration::from_secs(10),
+        }
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            devices: 4096,
+            rules: 65_536,
+            rows: 1 << 20,
+            flows: 1 << 17,
+            violations: 8192,
+            ring_bytes: 256 << 10,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,326 @@
+//! Text -> Config. In: one file. Out: the configuration, or every problem with its place and help.
+
+use std::{ops::RangeInclusive, path::PathBuf, time::Duration};
+
+use toml::de::DeTable;
+
+use super::{
+    Attach, Config, Flows, Infrastructure, Interface, Limits, Management, Midstream, Role, Unmanaged,
+    ViolationFile, Violations, duration,
+};
+use crate::{
+    diagnostic::{At, Collector, Diagnostic, FileId, Sources, has_errors, quote},
+    policy::{
+        MAX_DEVICES, MAX_FILE_BYTES, MAX_RULES,
+        cascade::{CONFIG_ROOT, Cascade},
+        reader::{Keys, Leaf, Reader},
+        values::{TCP, UDP, fold},
+    },
+};
+
+const ROOT: Keys = Keys {
+    known: &[
+        "name",
+        "policy",
+        "state",
+        "pins",
+        "socket",
+        "socket_group",
+        "interface",
+        "management",
+        "infrastructure",
+        "flows",
+        "violations",
+        "limits",
+    ],
+    later: &["version", "sink", "segment", "history", "metrics", "learn"],
+};
+const INTERFACE: Keys =
+    Keys { known: &["role", "attach", "unmanaged", "management"], later: &["vlan", "pair", "fragments"] };
+const MANAGEMENT: Keys = Keys { known: &["from", "tcp", "udp"], later: &["icmp"] };
+const INFRASTRUCTURE: Keys = Keys {
+    known: &["arp", "dhcp_client", "ipv6_nd"],
+    later: &["lldp", "stp", "mrp", "prp", "hsr", "eapol", "ptp", "igmp", "mld"],
+};
+const FLOWS: Keys =
+    Keys { known: &["adopt_for", "midstream", "tcp_idle", "udp_idle", "icmp_idle"], later: &[] };
+const VIOLATIONS: Keys = Keys { known: &["file", "summary"], later: &["syslog"] };
+const LIMITS: Keys =
+    Keys { known: &["devices", "rules", "rows", "flows", "violations", "ring_bytes"], later: &["history"] };
+
+const ROLES: [(&str, Role); 2] = [("device-side", Role::DeviceSide), ("uplink", Role::Uplink)];
+const ATTACH: [(&str, Attach); 2] = [("native", Attach::Native), ("generic", Attach::Generic)];
+const UNMANAGED: [(&str, Unmanaged); 3] =
+    [("drop", Unmanaged::Drop), ("monitor", Unmanaged::Monitor), ("pass", Unmanaged::Pass)];
+const MIDSTREAM: [(&str, Midstream); 2] = [("forward", Midstream::Forward), ("strict", Midstream::Strict)];
+
+/// More ports than a gateway has; each costs an attached program.
+const MAX_INTERFACES: usize = 256;
+/// `sun_path` has 108 bytes, the last one zero (unix(7)).
+const MAX_SOCKET_PATH: usize = 107;
+/// `IFNAMSIZ` is 16, the last one zero (netdevice(7)).
+const MAX_INTERFACE_NAME: usize = 15;
+
+const MINUTE: u64 = 60;
+const DAY: u64 = 24 * 60 * MINUTE;
+
+/// Reads the agent's configuration. `None` exactly when a diagnostic is an error.
+pub fn parse_config(path: &str, text: &str) -> (Option<Config>, Vec<Diagnostic>, Sources) {
+    if text.len() > MAX_FILE_BYTES {
+        let sources = Sources::new([(path, "")]);
+        let place = sources.locate(At { file: FileId(0), start: 0, end: 0 });
+        let found = Diagnostic::error("BH0003", format!("the file has {} bytes", text.len())).at(place, "");
+        return (None, vec![found.help(format!("at most {MAX_FILE_BYTES} bytes are read"))], sources);
+    }
+    let sources = Sources::new([(path, text)]);
+    let mut out = Collector::new(&sources);
+    let mut reader = Reader { file: FileId(0), out: &mut out };
+    let (document, clean) = reader.document(text);
+    let mut cascade = Cascade::default();
+    if !clean {
+        cascade.note(FileId(0), &sources, reader.out.since(0));
+    }
+    let config = config(&mut reader, document.get_ref());
+    out.retain(|found| cascade.keeps(found));
+    let found = out.finish();
+    ((!has_errors(&found)).then_some(config), found, sources)
+}
+
+fn config(reader: &mut Reader<'_, '_>, root: &DeTable<'_>) -> Config {
+    reader.keys(root, &ROOT, CONFIG_ROOT);
+    let name = reader.string(root, "name").filter(|name| reader.name(name, "gateway"));
+    let group = reader.string(root, "socket_group").filter(|group| {
+        let usable = !group.value.is_empty() && !group.value.contains(['\0', ':']);
+        if !usable {
+            let help = "write the name of a group of this host, or leave `socket_group` out";
+            reader.refuse::<()>("BH0609", group, format!("{} is not a group", quote(&group.value)), help);
+        }
+        usable
+    });
+    Config {
+        name: name.map(|leaf| leaf.value),
+        policy: path(reader, root, "policy", "/etc/bulkhead/policy.d"),
+        state: path(reader, root, "state", "/var/lib/bulkhead"),
+        pins: path(reader, root, "pins", "/sys/fs/bpf/bulkhead"),
+        socket: socket(reader, root),
+        socket_group: group.map(|leaf| leaf.value),
+        interfaces: interfaces(reader, root),
+        management: reader.table(root, "management").map(|(_, t)| management(reader, t)).unwrap_or_default(),
+        infrastructure: reader
+            .table(root, "infrastructure")
+            .map(|(_, t)| infrastructure(reader, t))
+            .unwrap_or_default(),
+        flows: reader.table(root, "flows").map(|(_, t)| flows(reader, t)).unwrap_or_default(),
+        violations: reader.table(root, "violations").map(|(_, t)| violations(reader, t)).unwrap_or_default(),
+        limits: reader.table(root, "limits").map(|(_, t)| limits(reader, t)).unwrap_or_default(),
+    }
+}
+
+fn interfaces(reader: &mut Reader<'_, '_>, root: &DeTable<'_>) -> Vec<Interface> {
+    let tables = reader.named_tables(root, "interface");
+    let help = "add `[interface.eth1]` with `role = \"device-side\"`, and `[interface.eth0]` for the uplink";
+    if tables.is_empty() && root.get("interface").is_none_or(|value| value.get_ref().is_table()) {
+        let location = reader.locate(0..0);
+        let found = Diagnostic::error("BH0601", "no interface is configured");
+        reader.out.push(found.at(location, "").help(help));
+    }
+    if let Some((name, _)) = tables.get(MAX_INTERFACES) {
+        let message = format!("{} interfaces are too many", tables.len());
+        reader.refuse::<()>("BH0601", name, message, &format!("at most {MAX_INTERFACES} are attached"));
+    }
+    let mut found: Vec<Interface> =
+        tables.into_iter().take(MAX_INTERFACES).map(|(name, table)| interface(reader, name, table)).collect();
+    found.sort_by(|a, b| a.name.cmp(&b.name));
+    found
+}
+
+fn interface(reader: &mut Reader<'_, '_>, name: Leaf<String>, table: &DeTable<'_>) -> Interface {
+    let text = name.value.as_str();
+    // As the kernel's dev_valid_name: a name is a folder in sysfs.
+    let odd = text.is_empty() || text.len() > MAX_INTERFACE_NAME || text == "." || text == "..";
+    if odd || text.contains(|c: char| c == '/' || c == ':' || c.is_whitespace() || c.is_control()) {
+        let help = "write 1 to 15 bytes without `/`, `:` or blanks, as `ip link` shows it";
+        reader.refuse::<()>("BH0602", &name, format!("{} cannot be an interface", quote(text)), help);
+    }
+    reader.keys(table, &INTERFACE, &format!("interface {}", quote(text)));
+    let role = word(reader, table, "role", &ROLES);
+    Interface {
+        role,
+        attach: word(reader, table, "attach", &ATTACH),
+        unmanaged: word(reader, table, "unmanaged", &UNMANAGED),
+        // A device must not reach the gateway's own services unless someone says so.
+        management: reader.boolean(table, "management").map_or(role == Role::Uplink, |flag| flag.value),
+        name: name.value,
+    }
+}
+
+fn management(reader: &mut Reader<'_, '_>, table: &DeTable<'_>) -> Management {
+    reader.keys(table, &MANAGEMENT, "`[management]`");
+    let default = Management::default();
+    let from = reader.strings(table, "from");
+    let empty = from.as_ref().is_some_and(|list| list.value.is_empty());
+    let mut nets = match &from {
+        Some(list) => {
+            let nets: Vec<_> = list.value.iter().filter_map(|leaf| reader.cidr(leaf)).collect();
+            for net in &nets {
+                reader.warn_ipv6(net, "management over IPv6 is not exempt from the policy yet");
+            }
+            nets.into_iter().map(|leaf| leaf.value).collect()
+        }
+        None => default.from,
+    };
+    nets.sort();
+    nets.dedup();
+    let mut services = Vec::new();
+    let mut given = false;
+    for (key, protocol) in [("tcp", TCP), ("udp", UDP)] {
+        let ports = reader.numbers(table, key);
+        // Leaving `tcp` out means its default, whatever `udp` says.
+        given |= key == "tcp" && table.contains_key(key);
+        services.extend(
+            ports.iter().flat_map(|list| &list.value).filter_map(|leaf| reader.ports(leaf, protocol)),
+        );
+    }
+    if !given {
+        services.extend(default.services);
+    }
+    if let Some(list) = from.filter(|_| empty) {
+        let location = reader.out.locate(list.at);
+        let found = Diagnostic::warning("BH0610", "the management pin admits nobody");
+        let help = "a policy can now close the way to this gateway: name the administrators' prefixes";
+        reader.out.push(found.at(location, "").help(help));
+    }
+    Management { from: nets, services: fold(services) }
+}
+
+fn infrastructure(reader: &mut Reader<'_, '_>, table: &DeTable<'_>) -> Infrastructure {
+    reader.keys(table, &INFRASTRUCTURE, "`[infrastructure]`");
+    let default = Infrastructure::default();
+    Infrastructure {
+        arp: reader.boolean(table, "arp").map_or(default.arp, |flag| flag.value),
+        dhcp_client: reader.boolean(table, "dhcp_client").map_or(default.dhcp_client, |flag| flag.value),
+        ipv6_nd: reader.boolean(table, "ipv6_nd").map_or(default.ipv6_nd, |flag| flag.value),
+    }
+}
+
+fn flows(reader: &mut Reader<'_, '_>, table: &DeTable<'_>) -> Flows {
+    reader.keys(table, &FLOWS, "`[flows]`");
+    let default = Flows::default();
+    Flows {
+        adopt_for: time(reader, table, "adopt_for", 0..=DAY, default.adopt_for),
+        midstream: word(reader, table, "midstream", &MIDSTREAM),
+        tcp_idle: time(reader, table, "tcp_idle", MINUTE..=365 * DAY, default.tcp_idle),
+        udp_idle: time(reader, table, "udp_idle", 1..=DAY, default.udp_idle),
+        icmp_idle: time(reader, table, "icmp_idle", 1..=60 * MINUTE, default.icmp_idle),
+    }
+}
+
+fn violations(reader: &mut Reader<'_, '_>, table: &DeTable<'_>) -> Violations {
+    reader.keys(table, &VIOLATIONS, "`[violations]`");
+    let default = Violations::default();
+    let file = match reader.string(table, "file") {
+        Some(leaf) if leaf.value == "-" => ViolationFile::Stdout,
+        Some(leaf) => absolute(reader, &leaf).map_or(default.file, ViolationFile::Path),
+        None => default.file,
+    };
+    Violations { file, summary: time(reader, table, "summary", 1..=60 * MINUTE, default.summary) }
+}
+
+fn limits(reader: &mut Reader<'_, '_>, table: &DeTable<'_>) -> Limits {
+    reader.keys(table, &LIMITS, "`[limits]`");
+    let default = Limits::default();
+    let bound = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+    let ring = size(reader, table, "ring_bytes", 4096..=64 << 20, default.ring_bytes);
+    if let Some(leaf) = reader.integer(table, "ring_bytes").filter(|_| !ring.is_power_of_two()) {
+        let location = reader.out.locate(leaf.at);
+        let found = Diagnostic::error("BH0607", format!("`ring_bytes` of {ring} is not a power of two"));
+        let help = format!("write `{}` or `{}`", ring.next_power_of_two() / 2, ring.next_power_of_two());
+        reader.out.push(found.at(location, "").help(help));
+    }
+    Limits {
+        devices: size(reader, table, "devices", 1..=bound(MAX_DEVICES), default.devices),
+        rules: size(reader, table, "rules", 1..=bound(MAX_RULES), default.rules),
+        rows: size(reader, table, "rows", 1024..=1 << 24, default.rows),
+        flows: size(reader, table, "flows", 1024..=1 << 24, default.flows),
+        violations: size(reader, table, "violations", 64..=1 << 20, default.violations),
+        ring_bytes: ring,
+    }
+}
+
+fn word<T: Copy + Default>(
+    reader: &mut Reader<'_, '_>,
+    table: &DeTable<'_>,
+    key: &str,
+    words: &[(&'static str, T)],
+) -> T {
+    let leaf = reader.string(table, key);
+    leaf.and_then(|leaf| reader.word("BH0603", &leaf, &format!("value of `{key}`"), words))
+        .unwrap_or_default()
+}
+
+/// A time in seconds within a range; the default when it is absent or was reported.
+fn time(
+    reader: &mut Reader<'_, '_>,
+    table: &DeTable<'_>,
+    key: &str,
+    range: RangeInclusive<u64>,
+    default: Duration,
+) -> Duration {
+    let Some(leaf) = reader.string(table, key) else { return default };
+    let Some(found) = duration::parse(&leaf.value) else {
+        let message = format!("{} is not a time", quote(&leaf.value));
+        let help = "write numbers with units `d`, `h`, `m` or `s`, as in `10m` or `1h30m`";
+        return reader.refuse("BH0604", &leaf, message, help).unwrap_or(default);
+    };
+    if range.contains(&found.as_secs()) {
+        return found;
+    }
+    let show = |seconds: u64| duration::show(Duration::from_secs(seconds));
+    let message = format!("`{key}` cannot be {}", quote(&leaf.value));
+    let help = format!("write a time from `{}` to `{}`", show(*range.start()), show(*range.end()));
+    reader.refuse("BH0605", &leaf, message, &help).unwrap_or(default)
+}
+
+/// A whole number within a range; the default when it is absent or was reported.
+fn size(
+    reader: &mut Reader<'_, '_>,
+    table: &DeTable<'_>,
+    key: &str,
+    range: RangeInclusive<u32>,
+    default: u32,
+) -> u32 {
+    let Some(leaf) = reader.integer(table, key) else { return default };
+    if let Some(found) = u32::try_from(leaf.value).ok().filter(|n| range.contains(n)) {
+        return found;
+    }
+    let location = reader.out.locate(leaf.at);
+    let found = Diagnostic::error("BH0606", format!("`{key}` is out of range"));
+    let help = format!("write a number from `{}` to `{}`", range.start(), range.end());
+    reader.out.push(found.at(location, "").help(help));
+    default
+}
+
+fn path(reader: &mut Reader<'_, '_>, root: &DeTable<'_>, key: &str, default: &str) -> PathBuf {
+    let leaf = reader.string(root, key);
+    leaf.and_then(|leaf| absolute(reader, &leaf)).unwrap_or_else(|| default.into())
+}
+
+fn socket(reader: &mut Reader<'_, '_>, root: &DeTable<'_>) -> PathBuf {
+    let default = "/run/bulkhead/api.sock";
+    if let Some(leaf) = reader.string(root, "socket").filter(|leaf| leaf.value.len() > MAX_SOCKET_PATH) {
+        let message = format!("the path of the socket has {} bytes", leaf.value.len());
+        let help = format!("the kernel takes at most {MAX_SOCKET_PATH} (unix(7))");
+        reader.refuse::<()>("BH0608", &leaf, message, &help);
+        return default.into();
+    }
+    path(reader, root, "socket", default)
+}
+
+/// The daemon's working directory is nobody's business, so paths are absolute.
+fn absolute(reader: &mut Reader<'_, '_>, leaf: &Leaf<String>) -> Option<PathBuf> {
+    if leaf.value.starts_with('/') && !leaf.value.contains('\0') {
+        return Some(PathBuf::from(&leaf.value));
+    }
+    let message = format!("{} is not an absolute path", quote(&leaf.value));
+    reader.refuse("BH0608", leaf, message, "write the path from the root on, starting with `/`")
+}

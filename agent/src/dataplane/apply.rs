@@ -1,0 +1,154 @@
+//! A policy change between two packets: the new tables are built beside the old, one word is flipped.
+//!
+//! Each packet reads the word once and stays with the slot it found, so it is decided by exactly one
+//! revision. Whatever fails before the flip leaves the old revision enforcing.
+
+use std::{collections::BTreeSet, net::Ipv4Addr};
+
+use aya::maps::lpm_trie::Key;
+use bulkhead_common::{
+    layout::{Active, AddressRow, Head, MacRow, SLOTS, Traffic},
+    lookup::{address_flag, identity},
+    reason::CODES,
+};
+
+use super::{
+    Addresses, Applied, Dataplane, DataplaneError, HashMap, LpmTrie, MapError, RuleRows, Slot, StableIds,
+    kernel, read, write,
+};
+use crate::compile::Tables;
+
+/// `BPF_F_NO_PREALLOC`: the kernel makes no trie without it.
+const NO_PREALLOC: u32 = 1;
+
+impl Dataplane {
+    /// Enforces `tables` from the next packet on. `gateway` are the gateway's own addresses; where a
+    /// device claims one of them, the gateway's claim holds.
+    ///
+    /// # Errors
+    /// The old revision enforces unchanged when a table cannot be made or does not fit.
+    pub fn apply(
+        &mut self,
+        tables: Tables,
+        gateway: &BTreeSet<Ipv4Addr>,
+    ) -> Result<&Applied, DataplaneError> {
+        let ids = self.ids.resolve(&tables)?;
+        self.clear_reused(&ids)?;
+        let slot = Slot::fill(&tables, &ids, gateway)?;
+        let old = self.active()?;
+        let next = Active {
+            slot: if old.generation == 0 { 0 } else { (old.slot + 1) % SLOTS },
+            generation: old.generation.checked_add(1).unwrap_or(1),
+        };
+        self.macs.set(next.slot, &slot.macs, 0).map_err(write("MACS"))?;
+        self.addresses.set(next.slot, &slot.addresses, 0).map_err(write("ADDRESSES"))?;
+        self.networks.set(next.slot, &slot.networks, 0).map_err(write("NETWORKS"))?;
+        self.services.set(next.slot, &slot.services, 0).map_err(write("SERVICES"))?;
+        self.rules.set(next.slot, &slot.rules, 0).map_err(write("RULES"))?;
+        let head =
+            Head { generation: next.generation, shapes: tables.shapes, revision: tables.revision.short() };
+        self.heads.set(next.slot, head, 0).map_err(write("HEADS"))?;
+
+        let word = u64::from(next.slot) | u64::from(next.generation) << 32;
+        self.active.set(0, word, 0).map_err(write("ACTIVE"))?;
+
+        // Packets that chose the old slot leave before anybody fills it again.
+        kernel::rcu_grace()?;
+        self.slot = Some(slot);
+        Ok(self.applied.insert(Applied { tables, ids, generation: next.generation }))
+    }
+
+    /// The slot and generation in force; generation 0 before the first policy.
+    ///
+    /// # Errors
+    /// When the map cannot be read.
+    pub fn active(&self) -> Result<Active, DataplaneError> {
+        let word = self.active.get(&0, 0).map_err(read("ACTIVE"))?;
+        let low = word & u64::from(u32::MAX);
+        Ok(Active {
+            slot: u32::try_from(low).unwrap_or_default(),
+            generation: u32::try_from(word >> 32).unwrap_or_default(),
+        })
+    }
+
+    /// Generation and the start of the revision of each slot, as the kernel has them.
+    ///
+    /// # Errors
+    /// When the map cannot be read.
+    pub fn heads(&self) -> Result<Vec<Head>, DataplaneError> {
+        (0..SLOTS).map(|slot| self.heads.get(&slot, 0).map_err(read("HEADS"))).collect()
+    }
+
+    /// A number taken over from a forgotten name starts counting at zero.
+    fn clear_reused(&mut self, ids: &StableIds) -> Result<(), DataplaneError> {
+        for id in &ids.reused_devices {
+            zero(&mut self.device_counts, *id, [0; CODES as usize]).map_err(write("DEVICE_COUNTS"))?;
+        }
+        for id in &ids.reused_rules {
+            zero(&mut self.rule_counts, *id, Traffic::default()).map_err(write("RULE_COUNTS"))?;
+        }
+        Ok(())
+    }
+}
+
+fn zero<V: aya::Pod>(
+    map: &mut super::PerCpuArray<super::MapData, V>,
+    index: u32,
+    zero: V,
+) -> Result<(), MapError> {
+    let cpus = map.get(&index, 0)?.len();
+    let values = aya::maps::PerCpuValues::try_from(vec![zero; cpus])?;
+    map.set(index, values, 0)
+}
+
+impl Slot {
+    /// Makes the inner tables in the size the policy needs.
+    fn fill(tables: &Tables, ids: &StableIds, gateway: &BTreeSet<Ipv4Addr>) -> Result<Self, DataplaneError> {
+        let mut macs = HashMap::create(size(tables.macs.len()), 0).map_err(make("MACS"))?;
+        for (mac, row) in &tables.macs {
+            let row = MacRow { device: ids.device(row.device), ..*row };
+            macs.insert(mac, row, 0).map_err(write("MACS"))?;
+        }
+        let mut addresses: Addresses =
+            HashMap::create(size(tables.addresses.len() + gateway.len()), 0).map_err(make("ADDRESSES"))?;
+        for (address, row) in &tables.addresses {
+            let row = AddressRow { device: ids.device(row.device), ..*row };
+            addresses.insert(address, row, 0).map_err(write("ADDRESSES"))?;
+        }
+        for address in gateway {
+            let row = AddressRow {
+                device: 0,
+                identity: identity::GATEWAY,
+                mode: 0,
+                flags: address_flag::GATEWAY,
+                pad: [0; 2],
+            };
+            addresses.insert(u32::from(*address), row, 0).map_err(write("ADDRESSES"))?;
+        }
+        let mut networks =
+            LpmTrie::create(size(tables.networks.len()), NO_PREALLOC).map_err(make("NETWORKS"))?;
+        for (prefix, identity) in &tables.networks {
+            let key = Key::new(u32::from(prefix.prefix_len()), prefix.network().octets());
+            networks.insert(&key, identity, 0).map_err(write("NETWORKS"))?;
+        }
+        let mut services =
+            LpmTrie::create(size(tables.services.len()), NO_PREALLOC).map_err(make("SERVICES"))?;
+        for (prefix, class) in &tables.services {
+            services.insert(&Key::new(prefix.bits, prefix.key()), class, 0).map_err(write("SERVICES"))?;
+        }
+        let mut rules: RuleRows = HashMap::create(size(tables.rows.len()), 0).map_err(make("RULES"))?;
+        for (key, rule) in &tables.rows {
+            rules.insert(key, ids.rule(*rule), 0).map_err(write("RULES"))?;
+        }
+        Ok(Self { macs, addresses, networks, services, rules })
+    }
+}
+
+/// Entries of a table: the kernel makes none with zero.
+fn size(rows: usize) -> u32 {
+    u32::try_from(rows).unwrap_or(u32::MAX).max(1)
+}
+
+fn make(map: &'static str) -> impl FnOnce(MapError) -> DataplaneError {
+    move |source| DataplaneError::Map { act: "make a table for", map, source }
+}

@@ -1,0 +1,145 @@
+//! The program on a NIC: attached by a link that is pinned, so that it outlives the agent; replaced
+//! atomically when an agent finds its predecessor's link; never in place of somebody else's program.
+
+use std::{fs, io};
+
+use aya::programs::{
+    ProgramError, XdpMode,
+    links::{FdLink, PinnedLink},
+    xdp::XdpLink,
+};
+
+use super::{
+    Dataplane, DataplaneError,
+    probe::{self, Interface},
+};
+
+/// Where in the stack the program runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub enum AttachMode {
+    /// In the driver, before the stack has done anything.
+    #[default]
+    Native,
+    /// In the stack, behind the allocation of a packet buffer: works everywhere, slowly.
+    Generic,
+}
+
+impl AttachMode {
+    /// The word used in the configuration and in `status`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Native => "native",
+            Self::Generic => "generic",
+        }
+    }
+
+    fn flags(self) -> XdpMode {
+        match self {
+            Self::Native => XdpMode::Driver,
+            Self::Generic => XdpMode::Skb,
+        }
+    }
+}
+
+/// How an interface came to be enforced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Attached {
+    /// A new link was made.
+    New,
+    /// An earlier agent's link now runs our program; no packet went past it.
+    Adopted,
+}
+
+impl Dataplane {
+    /// Puts the program on an interface and pins its link.
+    ///
+    /// # Errors
+    /// [`DataplaneError::NoInterface`], [`DataplaneError::ForeignProgram`], or what the driver said.
+    pub fn attach(&mut self, name: &str, mode: AttachMode) -> Result<Attached, DataplaneError> {
+        let interface = find(name)?;
+        if self.adopt(&interface)? {
+            return Ok(Attached::Adopted);
+        }
+        // Whatever is there now is not behind our pin. The kernel would refuse with EBUSY, without an id.
+        if let Some(xdp) = interface.xdp {
+            return Err(DataplaneError::ForeignProgram { interface: name.to_owned(), program: xdp.program });
+        }
+        let path = self.pins.link(name);
+        let refused = |source: ProgramError| DataplaneError::Attach {
+            interface: name.to_owned(),
+            mode: mode.name(),
+            source,
+        };
+        let program = self.xdp();
+        let id = program.attach_to_if_index(interface.index, mode.flags()).map_err(refused)?;
+        let link = program.take_link(id).map_err(refused)?;
+        // aya falls back to netlink when the kernel refuses a BPF link. Such an attachment cannot be
+        // pinned; the conversion fails and drops, which detaches it.
+        let link =
+            FdLink::try_from(link).map_err(|_| DataplaneError::NotPinnable { interface: name.to_owned() })?;
+        link.pin(&path).map_err(|error| DataplaneError::Pins {
+            act: "pin the link",
+            path,
+            source: io::Error::other(error),
+        })?;
+        Ok(Attached::New)
+    }
+
+    /// Puts our program behind the link an earlier agent pinned, if it still leads to this interface.
+    fn adopt(&mut self, interface: &Interface) -> Result<bool, DataplaneError> {
+        let path = self.pins.link(&interface.name);
+        if !path.exists() {
+            return Ok(false);
+        }
+        let pinned = PinnedLink::from_pin(&path).map_err(|error| DataplaneError::Pins {
+            act: "open the pinned link",
+            path: path.clone(),
+            source: io::Error::other(error),
+        })?;
+        let link = FdLink::from(pinned);
+        let behind = link.info().map(|info| info.program_id()).unwrap_or(0);
+        // The pin survives its NIC: a NIC that was deleted and made again has no program, or another one.
+        if interface.xdp.is_none_or(|xdp| xdp.program != behind) {
+            drop(link);
+            fs::remove_file(&path).map_err(|source| DataplaneError::Pins {
+                act: "remove the stale link",
+                path,
+                source,
+            })?;
+            return Ok(false);
+        }
+        let refused = |source: ProgramError| DataplaneError::Attach {
+            interface: interface.name.clone(),
+            mode: "unchanged",
+            source,
+        };
+        let link = XdpLink::try_from(link)
+            .map_err(|_| DataplaneError::NotPinnable { interface: interface.name.clone() })?;
+        let program = self.xdp();
+        let id = program.attach_to_link(link).map_err(refused)?;
+        // Our descriptor may close: the pin holds the link.
+        drop(program.take_link(id).map_err(refused)?);
+        Ok(true)
+    }
+
+    /// The kernel's id of the loaded program.
+    pub fn program_id(&mut self) -> Option<u32> {
+        self.xdp().info().ok().map(|info| info.id())
+    }
+
+    /// Takes the program off an interface that is no longer configured.
+    ///
+    /// # Errors
+    /// When the pin cannot be removed.
+    pub fn release(&mut self, name: &str) -> Result<(), DataplaneError> {
+        let path = self.pins.link(name);
+        fs::remove_file(&path).map_err(|source| DataplaneError::Pins { act: "remove the link", path, source })
+    }
+}
+
+fn find(name: &str) -> Result<Interface, DataplaneError> {
+    probe::interfaces()?
+        .into_iter()
+        .find(|i| i.name == name)
+        .ok_or_else(|| DataplaneError::NoInterface { name: name.to_owned() })
+}

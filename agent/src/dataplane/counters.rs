@@ -1,0 +1,93 @@
+//! Exact counters, summed over the CPUs at the moment of asking.
+
+use std::iter;
+
+use bulkhead_common::{
+    layout::{InterfaceCounters, Traffic, tally},
+    reason::CODES,
+};
+
+use super::{Dataplane, DataplaneError, read};
+
+/// Packets of one device by the code of their grant or reason.
+pub type DeviceCounts = [u64; CODES as usize];
+
+/// What became of the denied packets. `violations = delivered + aggregated + lost`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Tally {
+    /// Packets with a deny verdict.
+    pub violations: u64,
+    /// Became an event in the ring.
+    pub delivered: u64,
+    /// Counted in the table of repeats.
+    pub aggregated: u64,
+    /// Found room in neither; still in the device counters.
+    pub lost: u64,
+    /// Flows that could not be remembered.
+    pub flows_refused: u64,
+}
+
+impl Dataplane {
+    /// Counts of the device with a stable id; id 0 is traffic of which neither end is managed.
+    ///
+    /// # Errors
+    /// When the map cannot be read.
+    pub fn device_counts(&self, id: u32) -> Result<DeviceCounts, DataplaneError> {
+        let cpus = self.device_counts.get(&id, 0).map_err(read("DEVICE_COUNTS"))?;
+        let mut sum = [0; CODES as usize];
+        for cpu in cpus.iter() {
+            for (total, count) in iter::zip(&mut sum, cpu) {
+                *total += count;
+            }
+        }
+        Ok(sum)
+    }
+
+    /// Packets and bytes that the rule with a stable id allowed.
+    ///
+    /// # Errors
+    /// When the map cannot be read.
+    pub fn rule_counts(&self, id: u32) -> Result<Traffic, DataplaneError> {
+        let cpus = self.rule_counts.get(&id, 0).map_err(read("RULE_COUNTS"))?;
+        Ok(cpus.iter().copied().fold(Traffic::default(), add))
+    }
+
+    /// Counters of the interface with a counter index.
+    ///
+    /// # Errors
+    /// When the map cannot be read.
+    pub fn interface_counts(&self, index: u32) -> Result<InterfaceCounters, DataplaneError> {
+        let cpus = self.port_counts.get(&index, 0).map_err(read("PORT_COUNTS"))?;
+        Ok(cpus.iter().fold(InterfaceCounters::default(), |sum, cpu| InterfaceCounters {
+            seen: add(sum.seen, cpu.seen),
+            passed: add(sum.passed, cpu.passed),
+            dropped: add(sum.dropped, cpu.dropped),
+            would_drop: add(sum.would_drop, cpu.would_drop),
+        }))
+    }
+
+    /// What became of the denied packets so far.
+    ///
+    /// # Errors
+    /// When the map cannot be read.
+    pub fn tally(&self) -> Result<Tally, DataplaneError> {
+        let get = |index: u32| -> Result<u64, DataplaneError> {
+            let cpus = self.tally.get(&index, 0).map_err(read("TALLY"))?;
+            Ok(cpus.iter().sum())
+        };
+        // The total is read last: a packet in flight is then missing from it rather than from its parts.
+        let (delivered, aggregated, lost) =
+            (get(tally::DELIVERED)?, get(tally::AGGREGATED)?, get(tally::LOST)?);
+        Ok(Tally {
+            delivered,
+            aggregated,
+            lost,
+            flows_refused: get(tally::FLOWS_REFUSED)?,
+            violations: get(tally::VIOLATIONS)?,
+        })
+    }
+}
+
+fn add(a: Traffic, b: Traffic) -> Traffic {
+    Traffic { packets: a.packets + b.packets, bytes: a.bytes + b.bytes }
+}

@@ -1,0 +1,144 @@
+//! What the kernel may refuse, each with the act and the object.
+
+use std::{io, path::PathBuf};
+
+use aya::{EbpfError, maps::MapError, pin::PinError, programs::ProgramError};
+
+/// The world said no to the data path.
+#[derive(Debug, thiserror::Error)]
+pub enum DataplaneError {
+    /// No BPF filesystem where pins should live.
+    #[error("`{}` is not on a BPF filesystem\nhint: mount -t bpf bpf /sys/fs/bpf", path.display())]
+    NotBpffs {
+        /// The configured pin directory.
+        path: PathBuf,
+    },
+    /// A file or directory operation on the pins failed.
+    #[error("failed to {act} `{}`: {source}", path.display())]
+    Pins {
+        /// What was tried.
+        act: &'static str,
+        /// On which path.
+        path: PathBuf,
+        /// Why it failed.
+        source: io::Error,
+    },
+    /// A pinned map is not what this agent would have made.
+    #[error(
+        "the pinned map `{}` has {found}, expected {expected}\nhint: it was not made by this version; `bulkhead detach` removes it and ends enforcement",
+        path.display()
+    )]
+    ForeignMap {
+        /// The pin.
+        path: PathBuf,
+        /// What differs, as found.
+        found: String,
+        /// What this agent makes.
+        expected: String,
+    },
+    /// The object did not load: maps could not be created or relocated.
+    #[error("failed to load the BPF object: {}", chain(source))]
+    Load {
+        /// Why.
+        #[from]
+        source: EbpfError,
+    },
+    /// The verifier or the kernel refused the program.
+    #[error("failed to load the XDP program `{name}`: {}", chain(source))]
+    Program {
+        /// Which program of the object.
+        name: &'static str,
+        /// Why.
+        source: ProgramError,
+    },
+    /// A map operation failed.
+    #[error("failed to {act} map `{map}`: {}", chain(source))]
+    Map {
+        /// What was tried.
+        act: &'static str,
+        /// Which map.
+        map: &'static str,
+        /// Why.
+        source: MapError,
+    },
+    /// A map could not be pinned.
+    #[error("failed to pin map `{map}`: {}", chain(source))]
+    PinMap {
+        /// Which map.
+        map: &'static str,
+        /// Why.
+        source: PinError,
+    },
+    /// The interface is not there.
+    #[error("no interface is called `{name}`\nhint: `bulkhead doctor` lists the interfaces of this gateway")]
+    NoInterface {
+        /// Its configured name.
+        name: String,
+    },
+    /// Somebody else's XDP program is on the interface.
+    #[error(
+        "`{interface}` already runs the XDP program with id {program}, which is not ours; it was left alone\nhint: remove it with the tool that attached it, or `ip link set dev {interface} xdp off`"
+    )]
+    ForeignProgram {
+        /// The interface.
+        interface: String,
+        /// The kernel's id of the other program.
+        program: u32,
+    },
+    /// The program could not be attached.
+    #[error(
+        "failed to attach to `{interface}` in {mode} mode: {}\nhint: `bulkhead doctor` says whether the driver supports native mode; `attach = \"generic\"` works everywhere, slowly",
+        chain(source)
+    )]
+    Attach {
+        /// The interface.
+        interface: String,
+        /// `native` or `generic`.
+        mode: &'static str,
+        /// Why.
+        source: ProgramError,
+    },
+    /// The kernel gave no link that outlives the agent.
+    #[error(
+        "`{interface}` gave no BPF link that can be pinned, so enforcement would end with the agent; detached again"
+    )]
+    NotPinnable {
+        /// The interface.
+        interface: String,
+    },
+    /// A netlink question failed.
+    #[error("failed to read the interfaces of this network namespace: {0}")]
+    Netlink(String),
+    /// More devices or rules than stable ids.
+    #[error("no counters left for {what} `{name}`: all {limit} are in use\nhint: raise `limits.{what}`")]
+    NoId {
+        /// `devices` or `rules`.
+        what: &'static str,
+        /// For whom.
+        name: String,
+        /// How many there are.
+        limit: u32,
+    },
+    /// A system call without a wrapper failed.
+    #[error("failed to {act}: {source}")]
+    System {
+        /// What was tried.
+        act: &'static str,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+/// An error with all its causes: aya's top message alone is just the name of a system call.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(e) = cause {
+        let next = e.to_string();
+        if !text.contains(&next) {
+            text = format!("{text}: {next}");
+        }
+        cause = e.source();
+    }
+    text
+}

@@ -1,0 +1,153 @@
+//! Ids that stay: a device or rule keeps its number, and with it its counters, from one revision to the next.
+//!
+//! Compiled tables number densely, so that the same policy gives the same tables. The kernel's counters
+//! outlive revisions and agents, so their numbers must too. The registry is a pinned map from a name's
+//! hash to its number: it exists exactly as long as the counters do.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use aya::maps::{HashMap, Map, MapData, MapError};
+use sha2::{Digest, Sha256};
+
+use super::{error::DataplaneError, pins::Pins};
+use crate::compile::{NO_RULE, Tables};
+
+const MAP: &str = "IDS";
+
+type Name = [u8; 16];
+
+/// The registry of stable ids.
+pub(super) struct Ids {
+    map: HashMap<MapData, Name, u32>,
+    limits: [u32; 2],
+}
+
+/// The two kinds of things that have ids; each counts from 1.
+#[derive(Clone, Copy)]
+enum Kind {
+    Device,
+    Rule,
+}
+
+/// Dense ids of a revision translated into stable ones: index `dense - 1`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct StableIds {
+    /// Of each device.
+    pub devices: Vec<u32>,
+    /// Of each rule.
+    pub rules: Vec<u32>,
+    /// Ids that were taken from names the policy no longer has; their counters must be cleared.
+    pub reused_devices: Vec<u32>,
+    /// See `reused_devices`.
+    pub reused_rules: Vec<u32>,
+}
+
+impl StableIds {
+    /// The stable id of a dense device id; 0 stays 0.
+    pub fn device(&self, dense: u32) -> u32 {
+        (dense as usize).checked_sub(1).and_then(|i| self.devices.get(i)).copied().unwrap_or(0)
+    }
+
+    /// The stable id of a dense rule id; 0 stays 0, and so does the mark of rows that are no rule's.
+    pub fn rule(&self, dense: u32) -> u32 {
+        if dense == NO_RULE {
+            return NO_RULE;
+        }
+        (dense as usize).checked_sub(1).and_then(|i| self.rules.get(i)).copied().unwrap_or(0)
+    }
+}
+
+impl Ids {
+    /// Opens the pinned registry or makes one.
+    pub(super) fn open(pins: &Pins, devices: u32, rules: u32) -> Result<Self, DataplaneError> {
+        let path = pins.map(MAP);
+        let fail = |act| move |source| DataplaneError::Map { act, map: MAP, source };
+        if !path.exists() {
+            let map: HashMap<MapData, Name, u32> =
+                HashMap::create(devices.saturating_add(rules), 0).map_err(fail("create"))?;
+            map.pin(&path).map_err(|source| DataplaneError::PinMap { map: MAP, source })?;
+        }
+        let data = MapData::from_pin(&path).map_err(fail("open the pinned"))?;
+        let map = HashMap::try_from(Map::from_map_data(data).map_err(fail("open the pinned"))?)
+            .map_err(fail("open the pinned"))?;
+        Ok(Self { map, limits: [devices, rules] })
+    }
+
+    /// Gives every device and rule of `tables` its stable id, new ones where there was none.
+    pub(super) fn resolve(&mut self, tables: &Tables) -> Result<StableIds, DataplaneError> {
+        let known: BTreeMap<Name, u32> = self
+            .map
+            .iter()
+            .collect::<Result<_, MapError>>()
+            .map_err(|source| DataplaneError::Map { act: "read", map: MAP, source })?;
+        let devices: Vec<String> = tables.devices.iter().map(|d| d.name.clone()).collect();
+        let rules: Vec<String> = tables.rules.iter().map(|r| format!("{}\n{}", r.device, r.text)).collect();
+        let (devices, reused_devices) = self.assign(Kind::Device, &devices, &known)?;
+        let (rules, reused_rules) = self.assign(Kind::Rule, &rules, &known)?;
+        Ok(StableIds { devices, rules, reused_devices, reused_rules })
+    }
+
+    fn assign(
+        &mut self,
+        kind: Kind,
+        names: &[String],
+        known: &BTreeMap<Name, u32>,
+    ) -> Result<(Vec<u32>, Vec<u32>), DataplaneError> {
+        let (what, limit) = match kind {
+            Kind::Device => ("devices", self.limits[0]),
+            Kind::Rule => ("rules", self.limits[1]),
+        };
+        let hashes: Vec<Name> = names.iter().map(|name| hash(kind, name)).collect();
+        let wanted: BTreeSet<Name> = hashes.iter().copied().collect();
+        let ours: BTreeMap<u32, Name> =
+            known.iter().filter(|(name, _)| name[0] == kind as u8).map(|(name, id)| (*id, *name)).collect();
+        // First the numbers nobody ever had, then those of names that are gone.
+        let mut free = (1..limit).filter(|id| !ours.contains_key(id));
+        let mut gone = ours.iter().filter(|(_, name)| !wanted.contains(*name));
+        let mut reused = Vec::new();
+        let mut given: BTreeMap<Name, u32> = BTreeMap::new();
+        let mut ids = Vec::with_capacity(names.len());
+        for (name, text) in hashes.iter().zip(names) {
+            let id = match known.get(name).or_else(|| given.get(name)) {
+                Some(id) => *id,
+                None => {
+                    let id = match free.next() {
+                        Some(id) => id,
+                        None => {
+                            let (id, old) = gone.next().ok_or_else(|| DataplaneError::NoId {
+                                what,
+                                name: text.replace('\n', ": "),
+                                limit,
+                            })?;
+                            reused.push(*id);
+                            self.map.remove(old).map_err(|source| DataplaneError::Map {
+                                act: "clear",
+                                map: MAP,
+                                source,
+                            })?;
+                            *id
+                        }
+                    };
+                    self.map.insert(name, id, 0).map_err(|source| DataplaneError::Map {
+                        act: "write",
+                        map: MAP,
+                        source,
+                    })?;
+                    given.insert(*name, id);
+                    id
+                }
+            };
+            ids.push(id);
+        }
+        Ok((ids, reused))
+    }
+}
+
+/// 120 bits of SHA-256 behind one byte for the kind.
+fn hash(kind: Kind, name: &str) -> Name {
+    let digest = Sha256::digest(name.as_bytes());
+    let mut out = [0; 16];
+    out.copy_from_slice(&digest[..16]);
+    out[0] = kind as u8;
+    out
+}

@@ -1,0 +1,106 @@
+//! Making the maps, or adopting the pinned ones, and loading the program against them.
+
+use std::path::Path;
+
+use aya::{Btf, Ebpf, EbpfLoader, programs::Xdp};
+
+use super::{
+    Array, ArrayOfMaps, Dataplane, DataplaneError, EventReader, HashMap, LpmTrie, Map, MapError, OBJECT,
+    PerCpuArray, PerCpuHashMap, Pins, RingBuf, Sizes,
+    ids::Ids,
+    pins::{Entries, maps},
+};
+
+/// Entry for kernels since 5.18, where frames may continue behind their linear start.
+const WITH_FRAGMENTS: &str = "bulkhead_frags";
+/// Entry for older kernels.
+const LINEAR: &str = "bulkhead";
+
+impl Dataplane {
+    /// Opens the data path below `root`: pinned maps are verified and adopted, missing ones made and
+    /// pinned, the program is loaded. Nothing that enforces changes.
+    ///
+    /// # Errors
+    /// [`DataplaneError`] says which act on which object failed; nothing is removed.
+    pub fn open(root: &Path, wanted: Sizes) -> Result<(Self, EventReader), DataplaneError> {
+        let pins = Pins::below(root);
+        pins.create()?;
+        let sizes = pins.verify(wanted)?;
+        let btf = Btf::from_sys_fs().ok();
+        let mut loader = EbpfLoader::new();
+        loader.btf(btf.as_ref());
+        for spec in maps() {
+            loader.map_pin_path(spec.name, pins.map(spec.name));
+            if let Entries::Chosen(size) = spec.entries {
+                loader.map_max_entries(spec.name, *size(&mut sizes.clone()));
+            }
+        }
+        let mut ebpf = loader.load(OBJECT)?;
+        let program = load_program(&mut ebpf)?;
+        let ids = Ids::open(&pins, sizes.devices, sizes.rules)?;
+        let events = RingBuf::try_from(take(&mut ebpf, "EVENTS")).map_err(open("EVENTS"))?;
+        let mut map = |name| take(&mut ebpf, name);
+        let dataplane = Self {
+            active: Array::try_from(map("ACTIVE")).map_err(open("ACTIVE"))?,
+            heads: Array::try_from(map("HEADS")).map_err(open("HEADS"))?,
+            settings: Array::try_from(map("SETTINGS")).map_err(open("SETTINGS"))?,
+            macs: ArrayOfMaps::try_from(map("MACS")).map_err(open("MACS"))?,
+            addresses: ArrayOfMaps::try_from(map("ADDRESSES")).map_err(open("ADDRESSES"))?,
+            networks: ArrayOfMaps::try_from(map("NETWORKS")).map_err(open("NETWORKS"))?,
+            services: ArrayOfMaps::try_from(map("SERVICES")).map_err(open("SERVICES"))?,
+            rules: ArrayOfMaps::try_from(map("RULES")).map_err(open("RULES"))?,
+            interfaces: HashMap::try_from(map("INTERFACES")).map_err(open("INTERFACES"))?,
+            management_peers: LpmTrie::try_from(map("MGMT_PEERS")).map_err(open("MGMT_PEERS"))?,
+            management_ports: LpmTrie::try_from(map("MGMT_PORTS")).map_err(open("MGMT_PORTS"))?,
+            flows: HashMap::try_from(map("FLOWS")).map_err(open("FLOWS"))?,
+            device_counts: PerCpuArray::try_from(map("DEVICE_COUNTS")).map_err(open("DEVICE_COUNTS"))?,
+            rule_counts: PerCpuArray::try_from(map("RULE_COUNTS")).map_err(open("RULE_COUNTS"))?,
+            port_counts: PerCpuArray::try_from(map("PORT_COUNTS")).map_err(open("PORT_COUNTS"))?,
+            tally: PerCpuArray::try_from(map("TALLY")).map_err(open("TALLY"))?,
+            epoch: Array::try_from(map("EPOCH")).map_err(open("EPOCH"))?,
+            repeats: [
+                PerCpuHashMap::try_from(map("REPEATS_0")).map_err(open("REPEATS_0"))?,
+                PerCpuHashMap::try_from(map("REPEATS_1")).map_err(open("REPEATS_1"))?,
+            ],
+            pins,
+            sizes,
+            program,
+            ids,
+            slot: None,
+            applied: None,
+            ebpf,
+        };
+        Ok((dataplane, EventReader::new(events)))
+    }
+
+    /// The loaded program.
+    pub(super) fn xdp(&mut self) -> &mut Xdp {
+        let program = self.ebpf.program_mut(self.program).expect("it was loaded when this was opened");
+        program.try_into().expect("both entries of the object are XDP programs")
+    }
+}
+
+/// Loads the entry this kernel takes, the newer one first, and says which it was.
+fn load_program(ebpf: &mut Ebpf) -> Result<&'static str, DataplaneError> {
+    let mut load = |name: &'static str| {
+        let program: &mut Xdp = ebpf
+            .program_mut(name)
+            .and_then(|p| p.try_into().ok())
+            .expect("the object is built with both entries");
+        program.load().map_err(|source| DataplaneError::Program { name, source })
+    };
+    match load(WITH_FRAGMENTS) {
+        Ok(()) => Ok(WITH_FRAGMENTS),
+        // Older kernels refuse the flag or the helper; if the linear entry fails as well, its error is
+        // the one that is true for every kernel.
+        Err(_) => load(LINEAR).map(|()| LINEAR),
+    }
+}
+
+fn take(ebpf: &mut Ebpf, name: &str) -> Map {
+    ebpf.take_map(name).expect("the object is built with this map, and it is taken once")
+}
+
+fn open(map: &'static str) -> impl FnOnce(MapError) -> DataplaneError {
+    move |source| DataplaneError::Map { act: "open", map, source }
+}

@@ -1,0 +1,150 @@
+//! Tables in, enforced maps out: the only room that knows aya, and the only one with `unsafe`.
+//!
+//! [`Dataplane::open`] makes or adopts what is pinned, [`Dataplane::apply`] changes the policy between
+//! two packets, [`Dataplane::attach`] puts the program on a NIC. Dropping a `Dataplane` changes nothing:
+//! pinned links and maps go on enforcing until [`detach`].
+
+use std::path::Path;
+
+use aya::{
+    Ebpf,
+    maps::{
+        Array, ArrayOfMaps, HashMap, LpmTrie, Map, MapData, MapError, PerCpuArray, PerCpuHashMap, RingBuf,
+    },
+};
+use bulkhead_common::{
+    layout::{
+        AddressRow, Flow, FlowKey, Head, InterfaceCounters, InterfaceRow, MacRow, Repeats, RuleKey,
+        ServiceKey, Settings, Traffic, ViolationKey,
+    },
+    reason::CODES,
+};
+
+use crate::compile::Tables;
+
+mod apply;
+mod attach;
+mod counters;
+mod error;
+mod events;
+mod ids;
+mod kernel;
+mod live;
+mod load;
+mod pins;
+pub mod probe;
+mod settings;
+mod test_run;
+
+pub use attach::{AttachMode, Attached};
+pub use counters::{DeviceCounts, Tally};
+pub use error::DataplaneError;
+pub use events::EventReader;
+pub use ids::StableIds;
+pub use kernel::{monotonic_ns, rcu_grace};
+pub use live::Live;
+pub use pins::{Pins, Sizes};
+pub use settings::Runtime;
+pub use test_run::XdpAction;
+
+/// The object built from `agent-ebpf`, see `cargo xtask build-ebpf`.
+pub static OBJECT: &[u8] = aya::include_bytes_aligned!("../../bpf/bulkhead.bpf.o");
+
+type Macs = HashMap<MapData, u64, MacRow>;
+type Addresses = HashMap<MapData, u32, AddressRow>;
+type Networks = LpmTrie<MapData, [u8; 4], u32>;
+type Services = LpmTrie<MapData, ServiceKey, u32>;
+type RuleRows = HashMap<MapData, RuleKey, u32>;
+
+/// The inner tables of the active slot. Kept, because finding them again through the outer maps takes
+/// CAP_SYS_ADMIN (aya's map-of-maps `get` goes from id to descriptor).
+struct Slot {
+    macs: Macs,
+    addresses: Addresses,
+    networks: Networks,
+    services: Services,
+    rules: RuleRows,
+}
+
+/// What was applied last: the tables, the ids the kernel knows them by, and the generation.
+pub struct Applied {
+    /// The tables as compiled.
+    pub tables: Tables,
+    /// Their ids in the kernel.
+    pub ids: StableIds,
+    /// Counts applied policies over the life of the pins.
+    pub generation: u32,
+}
+
+/// The data path: program, maps and what they enforce.
+pub struct Dataplane {
+    pins: Pins,
+    sizes: Sizes,
+    ebpf: Ebpf,
+    program: &'static str,
+    ids: ids::Ids,
+    active: Array<MapData, u64>,
+    heads: Array<MapData, Head>,
+    settings: Array<MapData, Settings>,
+    macs: ArrayOfMaps<MapData, Macs>,
+    addresses: ArrayOfMaps<MapData, Addresses>,
+    networks: ArrayOfMaps<MapData, Networks>,
+    services: ArrayOfMaps<MapData, Services>,
+    rules: ArrayOfMaps<MapData, RuleRows>,
+    interfaces: HashMap<MapData, u32, InterfaceRow>,
+    management_peers: LpmTrie<MapData, [u8; 4], u32>,
+    management_ports: LpmTrie<MapData, ServiceKey, u32>,
+    flows: HashMap<MapData, FlowKey, Flow>,
+    device_counts: PerCpuArray<MapData, [u64; CODES as usize]>,
+    rule_counts: PerCpuArray<MapData, Traffic>,
+    port_counts: PerCpuArray<MapData, InterfaceCounters>,
+    tally: PerCpuArray<MapData, u64>,
+    epoch: Array<MapData, u32>,
+    repeats: [PerCpuHashMap<MapData, ViolationKey, Repeats>; 2],
+    slot: Option<Slot>,
+    applied: Option<Applied>,
+}
+
+impl Dataplane {
+    /// The sizes in force, which may differ from the configured ones while old pins exist.
+    pub fn sizes(&self) -> Sizes {
+        self.sizes
+    }
+
+    /// Where everything is pinned.
+    pub fn pins(&self) -> &Pins {
+        &self.pins
+    }
+
+    /// What was applied last by this process.
+    pub fn applied(&self) -> Option<&Applied> {
+        self.applied.as_ref()
+    }
+
+    /// Number of flows remembered at this moment.
+    ///
+    /// # Errors
+    /// When the map cannot be read.
+    pub fn flow_count(&self) -> Result<usize, DataplaneError> {
+        self.flows.keys().try_fold(0, |n, key| key.map(|_| n + 1)).map_err(read("FLOWS"))
+    }
+}
+
+/// The only way enforcement ends: removes links, then maps. Returns the interfaces that were enforcing.
+///
+/// # Errors
+/// When a pin cannot be read or removed.
+pub fn detach(root: &Path) -> Result<Vec<String>, DataplaneError> {
+    let pins = Pins::below(root);
+    let links = pins.links()?;
+    pins.remove()?;
+    Ok(links)
+}
+
+fn read(map: &'static str) -> impl FnOnce(MapError) -> DataplaneError {
+    move |source| DataplaneError::Map { act: "read", map, source }
+}
+
+fn write(map: &'static str) -> impl FnOnce(MapError) -> DataplaneError {
+    move |source| DataplaneError::Map { act: "write", map, source }
+}

@@ -1,0 +1,135 @@
+//! What this network namespace looks like: interfaces, the XDP programs on them, our own addresses.
+
+use std::{collections::BTreeSet, net::Ipv4Addr};
+
+use netlink_packet_core::{NLM_F_DUMP, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload};
+use netlink_packet_route::{
+    RouteNetlinkMessage,
+    link::{LinkAttribute, LinkFlags, LinkMessage, LinkXdp, XdpAttached},
+};
+use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
+
+use super::{AttachMode, DataplaneError};
+
+/// A network interface.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Interface {
+    /// Its index in this network namespace.
+    pub index: u32,
+    /// Its name.
+    pub name: String,
+    /// Hardware address; empty for some virtual ones.
+    pub mac: Vec<u8>,
+    /// Largest payload of a frame, bytes.
+    pub mtu: u32,
+    /// Administratively up.
+    pub up: bool,
+    /// The XDP program that runs on it.
+    pub xdp: Option<Xdp>,
+}
+
+/// An XDP program on an interface.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Xdp {
+    /// Where in the stack it runs.
+    pub mode: AttachMode,
+    /// The kernel's id of the program.
+    pub program: u32,
+}
+
+/// All interfaces, in the kernel's order.
+///
+/// # Errors
+/// [`DataplaneError::Netlink`] when the kernel does not answer as expected.
+pub fn interfaces() -> Result<Vec<Interface>, DataplaneError> {
+    let fail = |what: String| DataplaneError::Netlink(what);
+    let mut socket = Socket::new(NETLINK_ROUTE).map_err(|e| fail(e.to_string()))?;
+    socket.bind_auto().map_err(|e| fail(e.to_string()))?;
+    let mut header = NetlinkHeader::default();
+    header.flags = NLM_F_REQUEST | NLM_F_DUMP;
+    let request = RouteNetlinkMessage::GetLink(LinkMessage::default());
+    let mut request = NetlinkMessage::new(header, NetlinkPayload::from(request));
+    request.finalize();
+    let mut bytes = vec![0; request.buffer_len()];
+    request.serialize(&mut bytes);
+    socket.send_to(&bytes, &SocketAddr::new(0, 0), 0).map_err(|e| fail(e.to_string()))?;
+    let mut found = Vec::new();
+    loop {
+        let (datagram, _) = socket.recv_from_full().map_err(|e| fail(e.to_string()))?;
+        let mut rest = &datagram[..];
+        while !rest.is_empty() {
+            let message =
+                NetlinkMessage::<RouteNetlinkMessage>::deserialize(rest).map_err(|e| fail(e.to_string()))?;
+            // Messages are padded to four bytes (netlink(7), NLMSG_ALIGN).
+            let length = (message.header.length as usize).next_multiple_of(4).min(rest.len());
+            rest = &rest[length.max(1)..];
+            match message.payload {
+                NetlinkPayload::Done(_) => return Ok(found),
+                NetlinkPayload::Error(e) => return Err(fail(e.to_string())),
+                NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewLink(link)) => {
+                    found.push(interface(&link))
+                }
+                NetlinkPayload::InnerMessage(_) | NetlinkPayload::Noop | NetlinkPayload::Overrun(_) => {}
+                // The library's enum grows; what it adds is not part of a link dump.
+                _ => {}
+            }
+        }
+    }
+}
+
+fn interface(link: &LinkMessage) -> Interface {
+    let mut interface = Interface {
+        index: link.header.index,
+        name: String::new(),
+        mac: Vec::new(),
+        mtu: 0,
+        up: link.header.flags.contains(LinkFlags::Up),
+        xdp: None,
+    };
+    for attribute in &link.attributes {
+        if let LinkAttribute::IfName(name) = attribute {
+            interface.name.clone_from(name);
+        } else if let LinkAttribute::Address(mac) = attribute {
+            interface.mac.clone_from(mac);
+        } else if let LinkAttribute::Mtu(mtu) = attribute {
+            interface.mtu = *mtu;
+        } else if let LinkAttribute::Xdp(parts) = attribute {
+            interface.xdp = xdp(parts);
+        }
+    }
+    interface
+}
+
+fn xdp(parts: &[LinkXdp]) -> Option<Xdp> {
+    let mut mode = None;
+    let mut program = None;
+    for part in parts {
+        if let LinkXdp::Attached(attached) = part {
+            mode = match attached {
+                XdpAttached::Driver | XdpAttached::Hardware | XdpAttached::Multiple => {
+                    Some(AttachMode::Native)
+                }
+                XdpAttached::SocketBuffer => Some(AttachMode::Generic),
+                // The library's enum may grow; what a newer kernel says more is no mode of ours.
+                XdpAttached::None | XdpAttached::Other(_) | _ => None,
+            };
+        } else if let LinkXdp::ProgId(id) = part {
+            program = Some(*id);
+        }
+    }
+    Some(Xdp { mode: mode?, program: program? })
+}
+
+/// The gateway's own IPv4 addresses, loopback included.
+///
+/// # Errors
+/// When the kernel does not list them.
+pub fn own_addresses() -> Result<BTreeSet<Ipv4Addr>, DataplaneError> {
+    let list = nix::ifaddrs::getifaddrs()
+        .map_err(|e| DataplaneError::System { act: "list the gateway's addresses", source: e.into() })?;
+    Ok(list
+        .filter_map(|entry| {
+            entry.address.and_then(|a| a.as_sockaddr_in().map(nix::sys::socket::SockaddrIn::ip))
+        })
+        .collect())
+}

@@ -1,0 +1,89 @@
+//! How the agent runs, written where packets read it: not part of a policy, so not part of a revision.
+
+use std::collections::BTreeSet;
+
+use aya::maps::lpm_trie::Key;
+use bulkhead_common::layout::{InterfaceRow, ServiceKey, Settings};
+use ipnet::Ipv4Net;
+
+use super::{Dataplane, DataplaneError, read, write};
+use crate::{
+    compile::{ServicePrefix, prefixes_of},
+    model::Selector,
+};
+
+/// Everything but the policy that a packet depends on.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Runtime {
+    /// Timeouts and switches. `adopt_until` is kept from an earlier agent when the maps were adopted.
+    pub settings: Settings,
+    /// From where the gateway may always be managed; at most 64.
+    pub management_peers: Vec<Ipv4Net>,
+    /// Over what; at most 256 aligned blocks of ports.
+    pub management_services: Vec<Selector>,
+}
+
+impl Dataplane {
+    /// Writes timeouts, switches and the management pin. New entries go in before old ones go out, so
+    /// that what is pinned before and after is pinned at every moment between.
+    ///
+    /// # Errors
+    /// When a map cannot be written, for example because more than 64 peers are pinned.
+    pub fn configure(&mut self, runtime: &Runtime) -> Result<(), DataplaneError> {
+        let Runtime { settings, management_peers, management_services } = runtime;
+        self.settings.set(0, settings, 0).map_err(write("SETTINGS"))?;
+        let peers: BTreeSet<(u32, [u8; 4])> =
+            management_peers.iter().map(|n| (u32::from(n.prefix_len()), n.network().octets())).collect();
+        for (bits, address) in &peers {
+            self.management_peers.insert(&Key::new(*bits, *address), 1, 0).map_err(write("MGMT_PEERS"))?;
+        }
+        for key in self.management_peers.keys().collect::<Result<Vec<_>, _>>().map_err(read("MGMT_PEERS"))? {
+            if !peers.contains(&(key.prefix_len(), key.data())) {
+                self.management_peers.remove(&key).map_err(write("MGMT_PEERS"))?;
+            }
+        }
+        let ports: BTreeSet<ServicePrefix> =
+            management_services.iter().flat_map(|s| prefixes_of(*s)).collect();
+        for prefix in &ports {
+            let key = Key::new(prefix.bits, prefix.key());
+            self.management_ports.insert(&key, 1, 0).map_err(write("MGMT_PORTS"))?;
+        }
+        for key in self.management_ports.keys().collect::<Result<Vec<_>, _>>().map_err(read("MGMT_PORTS"))? {
+            let ServiceKey { protocol, port, pad: _ } = key.data();
+            let prefix = ServicePrefix { protocol, port: u16::from_be_bytes(port), bits: key.prefix_len() };
+            if !ports.contains(&prefix) {
+                self.management_ports.remove(&key).map_err(write("MGMT_PORTS"))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The settings in force, all zero before the first [`Dataplane::configure`].
+    ///
+    /// # Errors
+    /// When the map cannot be read.
+    pub fn settings(&self) -> Result<Settings, DataplaneError> {
+        self.settings.get(&0, 0).map_err(read("SETTINGS"))
+    }
+
+    /// Says how packets of an interface are counted and what becomes of unmanaged ones.
+    ///
+    /// # Errors
+    /// When the map is full (64 interfaces) or cannot be written.
+    pub fn set_interface(&mut self, ifindex: u32, row: InterfaceRow) -> Result<(), DataplaneError> {
+        self.interfaces.insert(ifindex, row, 0).map_err(write("INTERFACES"))
+    }
+
+    /// Forgets the interfaces that are not in `keep`, for example those whose NIC is gone.
+    ///
+    /// # Errors
+    /// When the map cannot be read or written.
+    pub fn retain_interfaces(&mut self, keep: &BTreeSet<u32>) -> Result<(), DataplaneError> {
+        for key in self.interfaces.keys().collect::<Result<Vec<_>, _>>().map_err(read("INTERFACES"))? {
+            if !keep.contains(&key) {
+                self.interfaces.remove(&key).map_err(write("INTERFACES"))?;
+            }
+        }
+        Ok(())
+    }
+}

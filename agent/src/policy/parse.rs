@@ -1,0 +1,239 @@
+//! Text -> Raw. In: one policy file. Out: its contents with every leaf checked by itself; all problems reported.
+
+use std::net::IpAddr;
+
+use toml::de::DeTable;
+
+use super::{
+    cascade::POLICY_ROOT,
+    raw::{RawClass, RawDevice, RawFile, RawNetwork, RawService},
+    reader::{Keys, Leaf, Reader},
+    values::{TCP, UDP, fold},
+};
+use crate::{
+    diagnostic::{Collector, Diagnostic, FileId, quote},
+    model::{Criticality, Mode, Selector},
+};
+
+mod allow;
+
+/// The only version of the language so far.
+const VERSION: i64 = 1;
+
+const ROOT: Keys = Keys {
+    known: &["version", "device", "class", "network", "service", "quarantine"],
+    later: &["conduit", "group", "multicast", "include", "zone"],
+};
+const DEVICE: Keys = Keys {
+    known: &["mac", "ip", "vlan", "zone", "class", "criticality", "mode", "comment", "allow"],
+    later: &["group", "segment", "interface", "ethertype", "expires", "source", "infrastructure"],
+};
+const CLASS: Keys = Keys { known: &["comment", "allow"], later: &["mode", "criticality", "source"] };
+const NETWORK: Keys = Keys { known: &["cidr", "comment"], later: &["interface", "vlan", "zone", "source"] };
+const SERVICE: Keys = Keys {
+    known: &["tcp", "udp", "icmp", "comment"],
+    later: &[
+        "modbus",
+        "s7",
+        "opcua",
+        "dnp3",
+        "iec104",
+        "bacnet",
+        "enip",
+        "ethertype",
+        "sctp",
+        "icmpv6",
+        "source",
+    ],
+};
+const QUARANTINE: Keys = Keys { known: &["peers", "comment"], later: &["service"] };
+
+/// What becomes of IPv6 that a policy mentions.
+const IPV6: &str = "IPv6 packets of a managed device are denied with a reason of their own";
+
+const MODES: [(&str, Mode); 3] = [
+    (Mode::Monitor.name(), Mode::Monitor),
+    (Mode::Enforce.name(), Mode::Enforce),
+    (Mode::Quarantine.name(), Mode::Quarantine),
+];
+const CRITICALITIES: [(&str, Criticality); 4] = [
+    ("low", Criticality::Low),
+    ("medium", Criticality::Medium),
+    ("high", Criticality::High),
+    ("safety", Criticality::Safety),
+];
+
+/// Reads one file. Says also whether its notation was right: if not, more may be missing than the file's author left out.
+pub(super) fn parse(file: FileId, out: &mut Collector<'_>) -> (RawFile, bool) {
+    let text = out.sources().text(file).clone();
+    let mut reader = Reader { file, out };
+    let (document, clean) = reader.document(&text);
+    let root = document.get_ref();
+    reader.keys(root, &ROOT, POLICY_ROOT);
+    version(&mut reader, root);
+    let mut raw = RawFile::default();
+    for (name, table) in reader.named_tables(root, "device") {
+        raw.devices.push(device(&mut reader, name, table));
+    }
+    for (name, table) in reader.named_tables(root, "class") {
+        raw.classes.push(class(&mut reader, name, table));
+    }
+    for (name, table) in reader.named_tables(root, "network") {
+        raw.networks.push(network(&mut reader, name, table));
+    }
+    for (name, table) in reader.named_tables(root, "service") {
+        raw.services.push(service(&mut reader, name, table));
+    }
+    if let Some((_, table)) = reader.table(root, "quarantine") {
+        reader.keys(table, &QUARANTINE, "`[quarantine]`");
+        prose(&mut reader, table, "comment");
+        let names = reader.strings(table, "peers");
+        raw.quarantine =
+            names.iter().flat_map(|names| &names.value).filter_map(|name| reader.peer(name)).collect();
+    }
+    (raw, clean)
+}
+
+fn version(reader: &mut Reader<'_, '_>, root: &DeTable<'_>) {
+    if !root.contains_key("version") {
+        let location = reader.locate(0..0);
+        let found = Diagnostic::error("BH0006", "the file does not say its version");
+        return reader.out.push(found.at(location, "").help("start the file with `version = 1`"));
+    }
+    let Some(version) = reader.integer(root, "version") else { return };
+    if version.value != VERSION {
+        let location = reader.out.locate(version.at);
+        let found = Diagnostic::error("BH0007", format!("version `{}` is not known", version.value));
+        reader.out.push(found.at(location, "").help("this agent reads `version = 1`"));
+    }
+}
+
+fn device(reader: &mut Reader<'_, '_>, name: Leaf<String>, table: &DeTable<'_>) -> RawDevice {
+    peer_name(reader, &name, "device");
+    let what = format!("device {}", quote(&name.value));
+    reader.keys(table, &DEVICE, &what);
+    let macs = reader.strings(table, "mac");
+    let macs = macs.iter().flat_map(|list| &list.value).filter_map(|leaf| reader.mac(leaf)).collect();
+    let addresses = reader.strings(table, "ip");
+    let addresses: Vec<Leaf<IpAddr>> =
+        addresses.iter().flat_map(|list| &list.value).filter_map(|leaf| reader.address(leaf)).collect();
+    for address in &addresses {
+        reader.warn_ipv6(address, IPV6);
+    }
+    if is_absent(table, "mac") && is_absent(table, "ip") {
+        let location = reader.out.locate(name.at);
+        let found = Diagnostic::error("BH0401", format!("{what} has neither `mac` nor `ip`"));
+        let help = "say how its packets are recognised: `mac = \"00:1d:9c:c7:b0:70\"`, `ip = \"10.20.1.11\"`, or both";
+        reader.out.push(found.at(location, "").help(help));
+    }
+    let zone = reader.string(table, "zone").filter(|zone| reader.name(zone, "zone"));
+    let class = reader.string(table, "class");
+    let criticality = reader.string(table, "criticality");
+    let criticality =
+        criticality.and_then(|leaf| reader.word("BH0212", &leaf, "criticality", &CRITICALITIES));
+    let mode = reader.string(table, "mode").and_then(|leaf| reader.word("BH0211", &leaf, "mode", &MODES));
+    RawDevice {
+        macs,
+        addresses,
+        vlan: vlan(reader, table),
+        zone,
+        class,
+        criticality: criticality.unwrap_or_default(),
+        mode: mode.unwrap_or_default(),
+        comment: prose(reader, table, "comment"),
+        allow: reader.allow(table, &format!("[[device.{}.allow]]", name.value), &what),
+        name,
+    }
+}
+
+fn class(reader: &mut Reader<'_, '_>, name: Leaf<String>, table: &DeTable<'_>) -> RawClass {
+    reader.name(&name, "class");
+    let what = format!("class {}", quote(&name.value));
+    reader.keys(table, &CLASS, &what);
+    prose(reader, table, "comment");
+    RawClass { allow: reader.allow(table, &format!("[[class.{}.allow]]", name.value), &what), name }
+}
+
+fn network(reader: &mut Reader<'_, '_>, name: Leaf<String>, table: &DeTable<'_>) -> RawNetwork {
+    peer_name(reader, &name, "network");
+    let what = format!("network {}", quote(&name.value));
+    reader.keys(table, &NETWORK, &what);
+    let cidrs = reader.strings(table, "cidr");
+    let cidrs: Vec<_> =
+        cidrs.iter().flat_map(|list| &list.value).filter_map(|leaf| reader.cidr(leaf)).collect();
+    for cidr in &cidrs {
+        reader.warn_ipv6(cidr, IPV6);
+    }
+    if is_absent(table, "cidr") {
+        let location = reader.out.locate(name.at);
+        let found = Diagnostic::error("BH0404", format!("{what} has no prefix"));
+        reader.out.push(found.at(location, "").help("add `cidr = [\"10.9.0.0/24\"]`"));
+    }
+    RawNetwork { cidrs, comment: prose(reader, table, "comment"), name }
+}
+
+fn service(reader: &mut Reader<'_, '_>, name: Leaf<String>, table: &DeTable<'_>) -> RawService {
+    reader.name(&name, "service");
+    let what = format!("service {}", quote(&name.value));
+    reader.keys(table, &SERVICE, &what);
+    prose(reader, table, "comment");
+    let mut selectors: Vec<Selector> = Vec::new();
+    for (key, protocol) in [("tcp", TCP), ("udp", UDP)] {
+        let ports = reader.numbers(table, key);
+        selectors.extend(
+            ports.iter().flat_map(|list| &list.value).filter_map(|leaf| reader.ports(leaf, protocol)),
+        );
+    }
+    let types = reader.numbers(table, "icmp");
+    selectors.extend(types.iter().flat_map(|list| &list.value).filter_map(|leaf| reader.icmp(leaf)));
+    // What stands in a service of a later version (an ethertype, say) makes it one with traffic, so the only
+    // complaint about it is that the key is not supported.
+    let later = SERVICE.later.iter().any(|key| table.contains_key(*key));
+    if !later && ["tcp", "udp", "icmp"].iter().all(|key| is_absent(table, key)) {
+        let location = reader.out.locate(name.at);
+        let found = Diagnostic::error("BH0403", format!("{what} has no port"));
+        let help = "add `tcp = [\"502\"]`, `udp = [\"53\"]` or `icmp = [\"8\"]`";
+        reader.out.push(found.at(location, "").help(help));
+    }
+    RawService { selectors: fold(selectors), name }
+}
+
+fn vlan(reader: &mut Reader<'_, '_>, table: &DeTable<'_>) -> Option<u16> {
+    let vlan = reader.integer(table, "vlan")?;
+    // IEEE 802.1Q-2018 9.6: 0 is a priority tag without a VLAN, 4095 is reserved.
+    if let Some(found) = u16::try_from(vlan.value).ok().filter(|vlan| (1..=4094).contains(vlan)) {
+        return Some(found);
+    }
+    let location = reader.out.locate(vlan.at);
+    let text =
+        reader.out.sources().text(reader.file).get(location.span.clone()).unwrap_or_default().to_owned();
+    let found = Diagnostic::error("BH0210", format!("VLAN {} does not exist", quote(&text)));
+    reader.out.push(found.at(location, "").help("VLANs go from 1 to 4094; leave `vlan` out to accept any"));
+    None
+}
+
+/// Peers are named without a prefix, so a device or network must not look like something else.
+fn peer_name(reader: &mut Reader<'_, '_>, name: &Leaf<String>, what: &str) {
+    let text = name.value.as_str();
+    let help = if ["gateway", "any", "multicast"].contains(&text) {
+        "rules use this word with a meaning of its own: choose another name"
+    } else if ["zone:", "class:", "group:"].iter().any(|prefix| text.starts_with(prefix)) {
+        "rules use this prefix with a meaning of its own: choose a name without it"
+    } else if text.parse::<IpAddr>().is_ok() {
+        "it looks like an address: choose a name, and give the address as a value"
+    } else {
+        reader.name(name, what);
+        return;
+    };
+    reader.refuse::<()>("BH0105", name, format!("{} cannot be the name of a {what}", quote(text)), help);
+}
+
+/// Missing, or a list without elements: both leave nothing to work with.
+fn is_absent(table: &DeTable<'_>, key: &str) -> bool {
+    table.get(key).is_none_or(|value| value.get_ref().as_array().is_some_and(|list| list.is_empty()))
+}
+
+fn prose(reader: &mut Reader<'_, '_>, table: &DeTable<'_>, key: &str) -> Option<String> {
+    let leaf = reader.string(table, key)?;
+    reader.prose(leaf, key)
+}

@@ -1,0 +1,130 @@
+//! `allow` entries -> Raw. In: the entries of one device or class. Out: who, which way, over what.
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use toml::de::DeTable;
+
+use super::{Keys, Leaf, Reader, prose};
+use crate::{
+    diagnostic::{At, Diagnostic, quote},
+    policy::{
+        raw::{Direction, RawAllow, RawPeer},
+        values::is_name,
+    },
+};
+
+const ALLOW: Keys = Keys {
+    known: &["from", "to", "service", "comment", "owner", "ticket"],
+    later: &["expires", "source", "group", "conduit", "modbus", "from-port", "schedule", "mode"],
+};
+
+impl Reader<'_, '_> {
+    pub(super) fn allow(&mut self, table: &DeTable<'_>, header: &str, what: &str) -> Vec<RawAllow> {
+        let entries = self.tables(table, "allow", header);
+        entries.into_iter().map(|(at, entry)| self.entry(at, entry, what)).collect()
+    }
+
+    fn entry(&mut self, at: At, table: &DeTable<'_>, what: &str) -> RawAllow {
+        self.keys(table, &ALLOW, &format!("an `allow` entry of {what}"));
+        let direction = self.direction(at, table);
+        let mut peers = Vec::new();
+        for key in ["from", "to"] {
+            let names = self.strings(table, key);
+            if let Some(names) = &names {
+                self.not_empty(names.at, names.value.len(), key, "name at least one peer, or `any`");
+                peers.extend(names.value.iter().filter_map(|name| self.peer(name)));
+            }
+        }
+        let services = self.strings(table, "service");
+        match &services {
+            Some(list) => {
+                self.not_empty(list.at, list.value.len(), "service", "name at least one service, or `any`");
+            }
+            None if !table.contains_key("service") => {
+                let location = self.out.locate(at);
+                let found = Diagnostic::error("BH0109", "the entry does not say which service it allows");
+                self.out.push(
+                    found.at(location, "").help("add `service = [\"modbus\"]`, or `service = \"any\"`"),
+                );
+            }
+            None => {}
+        }
+        RawAllow {
+            at,
+            direction,
+            peers,
+            services: services.map(|list| list.value).unwrap_or_default(),
+            comment: prose(self, table, "comment"),
+            owner: prose(self, table, "owner"),
+            ticket: prose(self, table, "ticket"),
+        }
+    }
+
+    fn direction(&mut self, at: At, table: &DeTable<'_>) -> Option<Direction> {
+        match (table.get_key_value("from"), table.get_key_value("to")) {
+            (Some(_), None) => Some(Direction::From),
+            (None, Some(_)) => Some(Direction::To),
+            (Some((from, _)), Some((to, _))) => {
+                let found = Diagnostic::error("BH0107", "the entry has both `from` and `to`")
+                    .at(self.locate(to.span()), "and the other one here")
+                    .also(self.locate(from.span()), "one end here")
+                    .help("the device itself is the other end: write two entries, one for each direction");
+                self.out.push(found);
+                None
+            }
+            (None, None) => {
+                let location = self.out.locate(at);
+                let help = "add `from = [\"NAME\"]` (who may reach the device) or `to = [\"NAME\"]` (whom it may reach)";
+                let found = Diagnostic::error("BH0108", "the entry has neither `from` nor `to`");
+                self.out.push(found.at(location, "").help(help));
+                None
+            }
+        }
+    }
+
+    fn not_empty(&mut self, at: At, length: usize, key: &str, help: &str) {
+        if length == 0 {
+            let location = self.out.locate(at);
+            let found = Diagnostic::error("BH0106", format!("`{key}` is an empty list"));
+            self.out.push(found.at(location, "allows nothing").help(help));
+        }
+    }
+
+    pub(super) fn peer(&mut self, leaf: &Leaf<String>) -> Option<Leaf<RawPeer>> {
+        let name = leaf.value.as_str();
+        let value = match name.split_once(':') {
+            Some(("zone", zone)) if is_name(zone) => RawPeer::Zone(zone.to_owned()),
+            Some(("class", class)) if is_name(class) => RawPeer::Class(class.to_owned()),
+            Some(("group", _)) => return self.later_peer(leaf, "groups"),
+            Some(_) => return self.not_a_peer(leaf),
+            None if name == "gateway" => RawPeer::Gateway,
+            None if name == "any" => RawPeer::Any,
+            None if name == "multicast" => return self.later_peer(leaf, "multicast peers"),
+            None if name.parse::<IpNet>().is_ok() || name.parse::<IpAddr>().is_ok() => {
+                return self.not_a_peer(leaf);
+            }
+            None => RawPeer::Named(name.to_owned()),
+        };
+        Some(Leaf { value, at: leaf.at })
+    }
+
+    fn later_peer(&mut self, leaf: &Leaf<String>, what: &str) -> Option<Leaf<RawPeer>> {
+        let message = format!("{}: {what} are not supported by this version", quote(&leaf.value));
+        let help = "name devices, networks, `zone:NAME`, `class:NAME`, `gateway` or `any`";
+        self.refuse("BH0313", leaf, message, help)
+    }
+
+    fn not_a_peer(&mut self, leaf: &Leaf<String>) -> Option<Leaf<RawPeer>> {
+        let name = &leaf.value;
+        let message = format!("{} is not the name of a peer", quote(name));
+        let cidr = name.parse::<IpNet>().or_else(|_| name.parse::<IpAddr>().map(IpNet::from));
+        let help = match cidr {
+            Ok(net) => {
+                format!("rules use names: declare `[network.NAME]` with `cidr = [\"{}\"]`", net.trunc())
+            }
+            Err(_) => "name a device, a network, `zone:NAME`, `class:NAME`, `gateway` or `any`".to_owned(),
+        };
+        self.refuse("BH0314", leaf, message, &help)
+    }
+}

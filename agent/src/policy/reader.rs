@@ -1,0 +1,267 @@
+//! Typed access to a TOML document that reports every problem and goes on.
+//!
+//! In: text. Out: values with their place; what is missing or of the wrong type is reported to the
+//! [`Collector`] and left out. Serves policy files and the agent's configuration alike.
+
+use std::ops::Range;
+
+use toml::{
+    Spanned,
+    de::{DeTable, DeValue},
+};
+
+use crate::diagnostic::{At, Collector, Diagnostic, FileId, Location, quote};
+
+mod syntax;
+
+/// A value of a document.
+pub(crate) type Value<'i> = Spanned<DeValue<'i>>;
+
+/// A checked value and where it stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Leaf<T> {
+    pub(crate) value: T,
+    pub(crate) at: At,
+}
+
+/// Keys a table may have, and keys that later versions of the language will have.
+pub(crate) struct Keys {
+    pub(crate) known: &'static [&'static str],
+    pub(crate) later: &'static [&'static str],
+}
+
+/// Reads one document.
+pub(crate) struct Reader<'c, 's> {
+    pub(crate) file: FileId,
+    pub(crate) out: &'c mut Collector<'s>,
+}
+
+impl Reader<'_, '_> {
+    /// The document's table; all its syntax errors are reported. Says also whether there were none.
+    pub(crate) fn document<'i>(&mut self, text: &'i str) -> (Spanned<DeTable<'i>>, bool) {
+        let (table, errors) = DeTable::parse_recoverable(text);
+        for error in &errors {
+            if self.out.is_full() {
+                self.out.skip_error();
+                continue;
+            }
+            let found = syntax::explain(self, text, table.get_ref(), error);
+            self.out.push(found);
+        }
+        (table, errors.is_empty())
+    }
+
+    /// A byte range of this file.
+    pub(crate) fn at(&self, span: Range<usize>) -> At {
+        let offset = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+        At { file: self.file, start: offset(span.start), end: offset(span.end) }
+    }
+
+    /// A byte range of this file, for a diagnostic.
+    pub(crate) fn locate(&self, span: Range<usize>) -> Location {
+        self.out.locate(self.at(span))
+    }
+
+    /// Reports keys nobody knows; `what` names the table.
+    pub(crate) fn keys(&mut self, table: &DeTable<'_>, keys: &Keys, what: &str) {
+        for key in table.keys() {
+            let name: &str = key.get_ref();
+            if keys.known.contains(&name) {
+                continue;
+            }
+            let location = self.locate(key.span());
+            if keys.later.contains(&name) {
+                let message = format!("{} in {what} is not supported by this version", quote(name));
+                let help = "remove it: what it would restrict or extend is not decided yet, so the policy would \
+                            not mean what it says";
+                self.out.push(Diagnostic::error("BH0103", message).at(location, "not supported").help(help));
+                continue;
+            }
+            let help = match self.out.suggest(name, keys.known.iter().copied()) {
+                Some(meant) => format!("did you mean `{meant}`?"),
+                None => format!("known keys are {}", list(keys.known)),
+            };
+            let message = format!("unknown key {} in {what}", quote(name));
+            self.out.push(Diagnostic::error("BH0101", message).at(location, "unknown key").help(help));
+        }
+    }
+
+    /// The sub-tables of `key`, by name: `[device.NAME]`.
+    pub(crate) fn named_tables<'t, 'i>(
+        &mut self,
+        table: &'t DeTable<'i>,
+        key: &str,
+    ) -> Vec<(Leaf<String>, &'t DeTable<'i>)> {
+        let Some((at, value)) = table.get_key_value(key) else { return Vec::new() };
+        let Some(tables) = value.get_ref().as_table() else {
+            let expected = format!("a table for each name, as in `[{key}.NAME]`");
+            // `device = 1` and `[[device]]`: the key is the only place a reader recognises in both.
+            self.wrong_type(key, value, at.span(), &expected);
+            return Vec::new();
+        };
+        let mut found = Vec::new();
+        for (name, value) in tables {
+            match value.get_ref().as_table() {
+                Some(table) => {
+                    let at = self.at(name.span());
+                    found.push((Leaf { value: name.get_ref().to_string(), at }, table));
+                }
+                None => {
+                    self.wrong_type(name.get_ref(), value, name.span(), &format!("a table `[{key}.NAME]`"))
+                }
+            }
+        }
+        found
+    }
+
+    /// The entries of an array of tables: `[[device.NAME.allow]]`.
+    pub(crate) fn tables<'t, 'i>(
+        &mut self,
+        table: &'t DeTable<'i>,
+        key: &str,
+        example: &str,
+    ) -> Vec<(At, &'t DeTable<'i>)> {
+        let Some(value) = table.get(key) else { return Vec::new() };
+        let Some(array) = value.get_ref().as_array() else {
+            self.wrong_type(key, value, value.span(), &format!("a list of tables, as in `{example}`"));
+            return Vec::new();
+        };
+        let mut found = Vec::new();
+        for entry in array {
+            match entry.get_ref().as_table() {
+                Some(table) => found.push((self.at(entry.span()), table)),
+                None => self.wrong_type(key, entry, entry.span(), &format!("a table, as in `{example}`")),
+            }
+        }
+        found
+    }
+
+    /// The table behind `key`, if there is one.
+    pub(crate) fn table<'t, 'i>(
+        &mut self,
+        table: &'t DeTable<'i>,
+        key: &str,
+    ) -> Option<(At, &'t DeTable<'i>)> {
+        let (at, value) = table.get_key_value(key)?;
+        match value.get_ref().as_table() {
+            Some(found) => Some((self.at(at.span()), found)),
+            None => {
+                self.wrong_type(key, value, value.span(), &format!("a table `[{key}]`"));
+                None
+            }
+        }
+    }
+
+    /// A string.
+    pub(crate) fn string(&mut self, table: &DeTable<'_>, key: &str) -> Option<Leaf<String>> {
+        let value = table.get(key)?;
+        match value.get_ref().as_str() {
+            Some(text) => Some(Leaf { value: text.to_owned(), at: self.at(value.span()) }),
+            None => {
+                self.wrong_type(key, value, value.span(), "a string");
+                None
+            }
+        }
+    }
+
+    /// `true` or `false`.
+    pub(crate) fn boolean(&mut self, table: &DeTable<'_>, key: &str) -> Option<Leaf<bool>> {
+        let value = table.get(key)?;
+        match value.get_ref().as_bool() {
+            Some(flag) => Some(Leaf { value: flag, at: self.at(value.span()) }),
+            None => {
+                self.wrong_type(key, value, value.span(), "`true` or `false`");
+                None
+            }
+        }
+    }
+
+    /// A whole number; one beyond 64 bits is reported as out of range by its caller's own check.
+    pub(crate) fn integer(&mut self, table: &DeTable<'_>, key: &str) -> Option<Leaf<i64>> {
+        let value = table.get(key)?;
+        match value.get_ref().as_integer() {
+            Some(number) => {
+                let parsed = i64::from_str_radix(number.as_str(), number.radix()).unwrap_or(i64::MAX);
+                Some(Leaf { value: parsed, at: self.at(value.span()) })
+            }
+            None => {
+                self.wrong_type(key, value, value.span(), "a whole number");
+                None
+            }
+        }
+    }
+
+    /// One string or a list of strings. `None` when the key is absent or unusable as a whole.
+    pub(crate) fn strings(&mut self, table: &DeTable<'_>, key: &str) -> Option<Leaf<Vec<Leaf<String>>>> {
+        self.texts(table, key, false, "a string or a list of strings")
+    }
+
+    /// One string or integer, or a list of them; integers come as their decimal digits.
+    pub(crate) fn numbers(&mut self, table: &DeTable<'_>, key: &str) -> Option<Leaf<Vec<Leaf<String>>>> {
+        self.texts(table, key, true, "a number, a string, or a list of them")
+    }
+
+    fn texts(
+        &mut self,
+        table: &DeTable<'_>,
+        key: &str,
+        integers: bool,
+        expected: &str,
+    ) -> Option<Leaf<Vec<Leaf<String>>>> {
+        let value = table.get(key)?;
+        let at = self.at(value.span());
+        let mut found = Vec::new();
+        match value.get_ref().as_array() {
+            Some(array) => {
+                for entry in array {
+                    match text(entry, integers) {
+                        Some(text) => found.push(Leaf { value: text, at: self.at(entry.span()) }),
+                        None => self.wrong_type(key, entry, entry.span(), expected),
+                    }
+                }
+                // A list of nothing but wrong types has been reported; it is not an empty list.
+                (!found.is_empty() || array.is_empty()).then_some(Leaf { value: found, at })
+            }
+            None => match text(value, integers) {
+                Some(text) => Some(Leaf { value: vec![Leaf { value: text, at }], at }),
+                None => {
+                    self.wrong_type(key, value, value.span(), expected);
+                    None
+                }
+            },
+        }
+    }
+
+    fn wrong_type(&mut self, key: &str, value: &Value<'_>, span: Range<usize>, expected: &str) {
+        let found = value.get_ref().type_str();
+        let article = if found.starts_with(['a', 'i']) { "an" } else { "a" };
+        let location = self.locate(span);
+        self.out.push(
+            Diagnostic::error("BH0102", format!("{} is {article} {found}", quote(key)))
+                .at(location, format!("{article} {found}"))
+                .help(format!("write {expected}")),
+        );
+    }
+}
+
+fn text(value: &Value<'_>, integers: bool) -> Option<String> {
+    let value = value.get_ref();
+    match (value.as_str(), value.as_integer()) {
+        (Some(text), _) => Some(text.to_owned()),
+        (None, Some(number)) if integers => {
+            let parsed = i64::from_str_radix(number.as_str(), number.radix());
+            Some(parsed.map_or_else(|_| number.as_str().to_owned(), |number| number.to_string()))
+        }
+        (None, Some(_) | None) => None,
+    }
+}
+
+/// Names for a sentence: `` `a`, `b` and `c` ``.
+pub(crate) fn list(names: &[&str]) -> String {
+    let quoted: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
+    match quoted.split_last() {
+        Some((last, [])) => last.clone(),
+        Some((last, rest)) => format!("{} and {last}", rest.join(", ")),
+        None => String::new(),
+    }
+}

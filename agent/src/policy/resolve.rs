@@ -1,0 +1,151 @@
+//! Raw -> Policy. In: the contents of all files. Out: names turned into ids, and every name that leads nowhere.
+//!
+//! The policy built beside errors is thrown away by the caller; it is built all the same, so that the
+//! checks below see what the author wrote.
+
+use std::{collections::BTreeSet, net::IpAddr};
+
+use super::{
+    limits::MAX_DEVICES,
+    raw::{RawDevice, RawFile, RawNetwork, RawPeer},
+};
+use crate::{
+    diagnostic::{Collector, Diagnostic, quote},
+    model::{Device, Mode, Network, Peer, Policy, Service},
+};
+
+mod identity;
+mod names;
+mod peers;
+mod rules;
+
+use names::Names;
+
+pub(super) fn resolve(files: &[RawFile], out: &mut Collector<'_>) -> Policy {
+    let names = Names::collect(files, out);
+    if let Some(device) = names.devices.values().nth(MAX_DEVICES) {
+        let location = out.locate(device.raw.name.at);
+        let found = Diagnostic::error("BH0406", format!("{} devices are too many", names.devices.len()));
+        let help = format!("one gateway manages at most {MAX_DEVICES}: split the policy over gateways");
+        out.push(found.at(location, "").help(help));
+        return Policy::default();
+    }
+    identity::check(&names, out);
+    classes(&names, files, out);
+    let built = rules::build(&names, files, out);
+    let remediation = remediation(&names, files, out);
+    let mut used = built.used;
+    peers::mark(&remediation, &mut used);
+    unused_devices(&names, &used, out);
+    Policy {
+        devices: names.devices.values().map(|entry| device(entry.raw, out)).collect(),
+        networks: names.networks.values().map(|entry| network(entry.raw, out)).collect(),
+        services: built
+            .services
+            .into_iter()
+            .map(|(name, (selectors, built_in))| Service {
+                name: name.to_owned(),
+                selectors: selectors.to_vec(),
+                built_in,
+            })
+            .collect(),
+        rules: built.rules,
+        remediation,
+    }
+}
+
+fn device(raw: &RawDevice, out: &Collector<'_>) -> Device {
+    let mut addresses = Vec::new();
+    let mut addresses_v6 = Vec::new();
+    for address in &raw.addresses {
+        match address.value {
+            IpAddr::V4(v4) => addresses.push(v4),
+            IpAddr::V6(v6) => addresses_v6.push(v6),
+        }
+    }
+    Device {
+        name: raw.name.value.clone(),
+        macs: sorted(raw.macs.iter().map(|mac| mac.value).collect()),
+        addresses: sorted(addresses),
+        addresses_v6: sorted(addresses_v6),
+        vlan: raw.vlan,
+        zone: raw.zone.as_ref().map(|zone| zone.value.clone()),
+        class: raw.class.as_ref().map(|class| class.value.clone()),
+        criticality: raw.criticality,
+        mode: raw.mode,
+        comment: raw.comment.clone(),
+        location: out.locate(raw.name.at),
+    }
+}
+
+fn network(raw: &RawNetwork, out: &Collector<'_>) -> Network {
+    Network {
+        name: raw.name.value.clone(),
+        cidrs: sorted(raw.cidrs.iter().map(|cidr| cidr.value).collect()),
+        comment: raw.comment.clone(),
+        location: out.locate(raw.name.at),
+    }
+}
+
+/// A device's class must be declared, and a declared class should have a device.
+fn classes(names: &Names<'_>, files: &[RawFile], out: &mut Collector<'_>) {
+    for device in files.iter().flat_map(|file| &file.devices) {
+        let Some(class) = &device.class else { continue };
+        if !names.classes.contains_key(class.value.as_str()) {
+            let help = match out.suggest(&class.value, names.classes.keys().copied()) {
+                Some(meant) => format!("did you mean `{meant}`?"),
+                None => "declare it with `[class.NAME]` and its `[[class.NAME.allow]]` entries".to_owned(),
+            };
+            let location = out.locate(class.at);
+            let found = Diagnostic::error("BH0303", format!("unknown class {}", quote(&class.value)));
+            out.push(found.at(location, "").help(help));
+        }
+    }
+    for (name, class) in &names.classes {
+        if !names.class_members.contains_key(name) {
+            let location = out.locate(class.name.at);
+            let found = Diagnostic::warning("BH0501", format!("class `{name}` has no device"));
+            let help = format!("give a device `class = \"{name}\"`, or remove the class");
+            out.push(found.at(location, "").help(help));
+        }
+    }
+}
+
+fn remediation(names: &Names<'_>, files: &[RawFile], out: &mut Collector<'_>) -> Vec<Peer> {
+    let mut all = BTreeSet::new();
+    let mut seen = BTreeSet::new();
+    for peer in files.iter().flat_map(|file| &file.quarantine) {
+        if !seen.insert(&peer.value) {
+            continue;
+        }
+        if peer.value == RawPeer::Any {
+            let location = out.locate(peer.at);
+            let found = Diagnostic::error("BH0405", "a quarantine that lets everybody through is none");
+            out.push(
+                found.at(location, "").help("name the few peers a quarantined device needs to be mended"),
+            );
+        }
+        all.extend(peers::expand(names, peer, out));
+    }
+    all.into_iter().collect()
+}
+
+/// A device nobody names in a rule is cut off in enforce mode, which its author may not know yet.
+fn unused_devices(names: &Names<'_>, used: &[bool], out: &mut Collector<'_>) {
+    for (device, _) in names.devices.values().zip(used).filter(|(_, used)| !**used) {
+        if device.raw.mode == Mode::Quarantine {
+            continue;
+        }
+        let name = &device.raw.name.value;
+        let location = out.locate(device.raw.name.at);
+        let found = Diagnostic::warning("BH0502", format!("no rule names device {}", quote(name)));
+        let help = format!("add `[[device.{name}.allow]]`: in enforce mode it can talk to nobody");
+        out.push(found.at(location, "").help(help));
+    }
+}
+
+fn sorted<T: Ord>(mut list: Vec<T>) -> Vec<T> {
+    list.sort();
+    list.dedup();
+    list
+}

@@ -1,0 +1,220 @@
+//! Interfaces, addresses, routes and kernel settings of a namespace, without the `ip`, `ethtool` and `sysctl` binaries.
+//!
+//! In: what shall be. Out: it is so when the call returns. Every MAC address is set, none is random, so that two runs
+//! of a lab produce the same frames.
+
+use std::{
+    fmt, fs,
+    net::{IpAddr, Ipv4Addr},
+};
+
+use anyhow::{Context, Result};
+use nix::net::if_::if_nametoindex;
+use rtnetlink::{
+    Handle, LinkBridge, LinkMessageBuilder, LinkUnspec, LinkVeth, RouteMessageBuilder,
+    packet_route::{
+        link::{InfoData, InfoVeth},
+        neighbour::NeighbourState,
+    },
+};
+
+use super::{
+    namespace::Namespace,
+    sys::{Offload, offload_off},
+};
+
+/// A hardware address. The lab has its own type: it must build without the agent, which the demo compiles later.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Mac(pub [u8; 6]);
+
+impl fmt::Display for Mac {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [a, b, c, d, e, g] = self.0;
+        write!(f, "{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{g:02x}")
+    }
+}
+
+impl fmt::Debug for Mac {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self}")
+    }
+}
+
+/// One end of a veth pair.
+pub struct End<'a> {
+    /// Where it is.
+    pub namespace: &'a Namespace,
+    /// Its name there, at most 15 bytes.
+    pub interface: &'a str,
+    /// Its address.
+    pub mac: Mac,
+    /// Bytes of layer 3 payload; the same at both ends, because native XDP checks the peer's too.
+    pub mtu: u32,
+}
+
+/// Makes a veth pair across two namespaces and brings both ends up, offloads off.
+pub fn veth(a: &End<'_>, b: &End<'_>) -> Result<()> {
+    let what = || format!("failed to make the veth pair `{}` - `{}`", a.interface, b.interface);
+    let peer = LinkMessageBuilder::<LinkUnspec>::new()
+        .name(b.interface.to_owned())
+        .address(b.mac.0.to_vec())
+        .mtu(b.mtu)
+        .setns_by_fd(b.namespace.raw_fd())
+        .build();
+    let pair = LinkMessageBuilder::<LinkVeth>::new(a.interface, b.interface)
+        .set_info_data(InfoData::Veth(InfoVeth::Peer(peer)))
+        .address(a.mac.0.to_vec())
+        .mtu(a.mtu)
+        .build();
+    netlink(a.namespace, async move |handle| handle.link().add(pair).execute().await).with_context(what)?;
+    for end in [a, b] {
+        let name = end.interface;
+        end.namespace
+            .run(|| {
+                // Without this, XDP and packet sockets see checksums still to be computed, merged segments, and
+                // frames whose VLAN tag is only metadata.
+                [
+                    Offload::TxChecksum,
+                    Offload::Segmentation,
+                    Offload::GenericSegmentation,
+                    Offload::GenericReceive,
+                    Offload::Flags,
+                ]
+                .into_iter()
+                .try_for_each(|offload| {
+                    offload_off(name, offload)
+                        .with_context(|| format!("failed to switch {offload:?} of `{name}` off"))
+                })
+            })
+            .with_context(what)?;
+        up(end.namespace, name).with_context(what)?;
+    }
+    Ok(())
+}
+
+/// Makes a bridge that forwards at once (no spanning tree, no multicast snooping) and lets its frames pass netfilter by.
+pub fn bridge(namespace: &Namespace, name: &str, mac: Mac) -> Result<()> {
+    let message =
+        LinkBridge::new(name).address(mac.0.to_vec()).forward_delay(0).mcast_snooping(false).build();
+    netlink(namespace, async move |handle| handle.link().add(message).execute().await)
+        .with_context(|| format!("failed to make bridge `{name}`"))?;
+    // With br_netfilter the bridge would drop malformed IPv4 by itself, before anybody could count it.
+    for key in ["bridge-nf-call-iptables", "bridge-nf-call-ip6tables", "bridge-nf-call-arptables"] {
+        set_if_present(namespace, &format!("net/bridge/{key}"), "0")?;
+    }
+    up(namespace, name)
+}
+
+/// Makes `port` a port of `bridge`.
+pub fn enslave(namespace: &Namespace, port: &str, bridge: &str) -> Result<()> {
+    let what = || format!("failed to make `{port}` a port of `{bridge}`");
+    let port = index(namespace, port).with_context(what)?;
+    let controller = index(namespace, bridge).with_context(what)?;
+    let message = LinkUnspec::new_with_index(port).controller(controller).build();
+    netlink(namespace, async move |handle| handle.link().set(message).execute().await).with_context(what)
+}
+
+/// Brings an interface up.
+pub fn up(namespace: &Namespace, interface: &str) -> Result<()> {
+    set_up(namespace, interface, true)
+}
+
+/// Takes an interface down.
+pub fn down(namespace: &Namespace, interface: &str) -> Result<()> {
+    set_up(namespace, interface, false)
+}
+
+fn set_up(namespace: &Namespace, interface: &str, up: bool) -> Result<()> {
+    let what = || format!("failed to bring `{interface}` {}", if up { "up" } else { "down" });
+    let message = LinkUnspec::new_with_index(index(namespace, interface).with_context(what)?);
+    let message = if up { message.up() } else { message.down() }.build();
+    netlink(namespace, async move |handle| handle.link().set(message).execute().await).with_context(what)
+}
+
+/// Deletes an interface (and with a veth its peer).
+pub fn delete(namespace: &Namespace, interface: &str) -> Result<()> {
+    let what = || format!("failed to delete `{interface}`");
+    let index = index(namespace, interface).with_context(what)?;
+    netlink(namespace, async move |handle| handle.link().del(index).execute().await).with_context(what)
+}
+
+/// Gives an interface an address.
+pub fn address(namespace: &Namespace, interface: &str, address: Ipv4Addr, prefix: u8) -> Result<()> {
+    let what = || format!("failed to give `{interface}` the address {address}/{prefix}");
+    let index = index(namespace, interface).with_context(what)?;
+    netlink(namespace, async move |handle| {
+        handle.address().add(index, IpAddr::V4(address), prefix).execute().await
+    })
+    .with_context(what)
+}
+
+/// Sends everything that is not on a connected network to `via`.
+pub fn default_route(namespace: &Namespace, via: Ipv4Addr) -> Result<()> {
+    let message = RouteMessageBuilder::<Ipv4Addr>::new().gateway(via).build();
+    netlink(namespace, async move |handle| handle.route().add(message).execute().await)
+        .with_context(|| format!("failed to add the default route via {via}"))
+}
+
+/// Adds a neighbour that no ARP message can change.
+pub fn permanent_neighbour(
+    namespace: &Namespace,
+    interface: &str,
+    address: Ipv4Addr,
+    mac: Mac,
+) -> Result<()> {
+    let what = || format!("failed to add the neighbour {address} of `{interface}`");
+    let index = index(namespace, interface).with_context(what)?;
+    netlink(namespace, async move |handle| {
+        let neighbour = handle.neighbours().add(index, IpAddr::V4(address));
+        neighbour.state(NeighbourState::Permanent).link_layer_address(&mac.0).replace().execute().await
+    })
+    .with_context(what)
+}
+
+/// Writes a setting of the namespace, as in `sysctl`, with slashes: `net/ipv4/ip_forward`.
+pub fn set(namespace: &Namespace, key: &str, value: &str) -> Result<()> {
+    namespace
+        .run(|| fs::write(format!("/proc/sys/{key}"), value))
+        .with_context(|| format!("failed to set `{key}` to `{value}`"))
+}
+
+/// The index of an interface in its namespace.
+pub fn index(namespace: &Namespace, interface: &str) -> Result<u32> {
+    namespace
+        .run(|| if_nametoindex(interface))
+        .with_context(|| format!("there is no interface `{interface}`"))
+}
+
+/// What every new namespace needs before interfaces come: `lo` up, no IPv6 chatter, no source check of the kernel's own.
+pub(super) fn prepare(namespace: &Namespace) -> Result<()> {
+    for scope in ["all", "default"] {
+        // Router solicitations and MLD reports at random moments would make frame counts differ between runs.
+        set_if_present(namespace, &format!("net/ipv6/conf/{scope}/disable_ipv6"), "1")?;
+        // A spoofed source must be stopped by the agent, not by luck: the kernel's reverse-path filter is off.
+        set(namespace, &format!("net/ipv4/conf/{scope}/rp_filter"), "0")?;
+    }
+    up(namespace, "lo")
+}
+
+fn set_if_present(namespace: &Namespace, key: &str, value: &str) -> Result<()> {
+    // Each namespace shows its own settings: ask inside.
+    if namespace.run(|| fs::exists(format!("/proc/sys/{key}")))? {
+        set(namespace, key, value)
+    } else {
+        Ok(())
+    }
+}
+
+fn netlink<T: Send>(
+    namespace: &Namespace,
+    ask: impl AsyncFnOnce(Handle) -> Result<T, rtnetlink::Error> + Send,
+) -> Result<T> {
+    namespace.run(|| {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
+        runtime.block_on(async {
+            let (connection, handle, _messages) = rtnetlink::new_connection()?;
+            tokio::spawn(connection);
+            Ok(ask(handle).await?)
+        })
+    })
+}

@@ -1,0 +1,30 @@
+//! A plant in one process: network namespaces with real OT traffic, so that enforcement is proved and not modelled.
+//!
+//! In: a topology (routed or bridged). Out: hosts with addresses, traffic that counts itself, and what arrived at the PLC.
+//! Nothing outlives the process, however it ends: the namespaces have no name, the mounts are private to one thread, and
+//! each child asks the kernel to be killed with the thread that started it.
+
+pub mod agent;
+pub mod attack;
+pub mod link;
+pub mod modbus;
+pub mod namespace;
+pub mod poller;
+pub mod requirements;
+pub mod room;
+pub mod sniffer;
+mod sys;
+pub mod topology;
+pub mod wait;
+pub mod wire;
+
+pub use agent::{Agent, agent_binary};
+pub use link::Mac;
+pub use namespace::Namespace;
+pub use poller::Poller;
+pub use requirements::requirements;
+pub use room::Room;
+pub use sniffer::Sniffer;
+pub use topology::{Gateway, Host, Lab, Topology};
+pub use wait::{interrupted, on_interrupt};
+pub use wire::Seen;

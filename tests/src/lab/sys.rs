@@ -1,0 +1,208 @@
+//! The system calls of the lab that neither the standard library nor nix wraps, each behind a safe signature.
+//!
+//! Why here: `unsafe` in one file can be read in one sitting. Everything else of the lab is safe code.
+#![allow(unsafe_code, reason = "packet sockets, ethtool and the parent-death signal have no safe wrapper")]
+#![allow(
+    clippy::cast_possible_truncation,
+    reason = "the C interfaces take small constants and struct sizes in narrow types"
+)]
+
+use std::{
+    io, mem,
+    os::{
+        fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd},
+        unix::process::CommandExt,
+    },
+    process::Command,
+};
+
+/// Makes the child die with the *thread* that starts it, and start not at all when that thread is already gone.
+pub(super) fn die_with_parent(command: &mut Command) {
+    let parent = nix::unistd::getpid();
+    // SAFETY: between fork and exec only prctl, getppid and _exit run, all async-signal-safe; nothing is allocated.
+    unsafe {
+        command.pre_exec(move || {
+            nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGKILL)?;
+            // The parent may have died before the prctl: then nobody will send the signal.
+            if nix::unistd::getppid() != parent {
+                libc::_exit(1);
+            }
+            Ok(())
+        });
+    }
+}
+
+/// Which frames a packet socket receives.
+#[derive(Clone, Copy)]
+pub(super) enum Receive {
+    /// All, in both directions.
+    All,
+    /// None: the socket only sends.
+    Nothing,
+}
+
+/// A raw packet socket bound to one interface of the caller's network namespace.
+pub(super) fn packet_socket(index: u32, receive: Receive) -> io::Result<OwnedFd> {
+    let protocol = match receive {
+        Receive::All => (libc::ETH_P_ALL as u16).to_be(),
+        Receive::Nothing => 0,
+    };
+    // SAFETY: no pointers; the result is checked before it becomes an owned descriptor.
+    // Protocol 0 until bind: otherwise frames of other interfaces would be queued in between.
+    let fd = unsafe {
+        let fd = libc::socket(libc::AF_PACKET, libc::SOCK_RAW | libc::SOCK_CLOEXEC, 0);
+        check(fd)?;
+        OwnedFd::from_raw_fd(fd)
+    };
+    if matches!(receive, Receive::All) {
+        set_option(&fd, libc::SOL_PACKET, libc::PACKET_AUXDATA, 1)?;
+        // 64 MiB: a burst must not be lost while the sniffer is not scheduled. Beyond rmem_max, as root may.
+        set_option(&fd, libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, 64 << 20)?;
+        // The sniffer looks at its stop flag this often (microseconds).
+        let timeout = libc::timeval { tv_sec: 0, tv_usec: 20_000 };
+        set_option(&fd, libc::SOL_SOCKET, libc::SO_RCVTIMEO, timeout)?;
+    }
+    // SAFETY: an all-zero sockaddr_ll is a valid value.
+    let mut address: libc::sockaddr_ll = unsafe { mem::zeroed() };
+    address.sll_family = libc::AF_PACKET as u16;
+    address.sll_protocol = protocol;
+    address.sll_ifindex = i32::try_from(index).map_err(io::Error::other)?;
+    // SAFETY: the address lives across the call and its true size is given.
+    let bound = unsafe {
+        libc::bind(
+            fd.as_raw_fd(),
+            (&raw const address).cast(),
+            size_of::<libc::sockaddr_ll>() as libc::socklen_t,
+        )
+    };
+    check(bound)?;
+    Ok(fd)
+}
+
+/// What a packet socket received: bytes written to the buffer, direction, and the VLAN tag the kernel took out.
+pub(super) struct Received {
+    pub(super) len: usize,
+    pub(super) outgoing: bool,
+    pub(super) vlan: Option<[u8; 4]>,
+}
+
+/// Receives one frame. `Ok(None)` when nothing came within the socket's timeout.
+pub(super) fn receive(fd: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<Option<Received>> {
+    // SAFETY: all-zero is valid for these C structs; every pointer in the header refers to a local that outlives
+    // recvmsg, with its true length; the control buffer is u64-aligned, as cmsghdr requires.
+    unsafe {
+        let mut from: libc::sockaddr_ll = mem::zeroed();
+        let mut control = [0_u64; 16];
+        let mut part = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
+        let mut header: libc::msghdr = mem::zeroed();
+        header.msg_name = (&raw mut from).cast();
+        header.msg_namelen = size_of::<libc::sockaddr_ll>() as libc::socklen_t;
+        header.msg_iov = &raw mut part;
+        header.msg_iovlen = 1;
+        header.msg_control = control.as_mut_ptr().cast();
+        header.msg_controllen = size_of_val(&control);
+        let len = libc::recvmsg(fd.as_raw_fd(), &raw mut header, 0);
+        let Ok(len) = usize::try_from(len) else {
+            let error = io::Error::last_os_error();
+            let nothing = matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted);
+            // Anything else is ENETDOWN and the like: the lab is being taken down; the caller decides.
+            return if nothing { Ok(None) } else { Err(error) };
+        };
+        let mut vlan = None;
+        let mut message = libc::CMSG_FIRSTHDR(&raw const header);
+        while !message.is_null() {
+            if (*message).cmsg_level == libc::SOL_PACKET && (*message).cmsg_type == libc::PACKET_AUXDATA {
+                let aux: libc::tpacket_auxdata =
+                    libc::CMSG_DATA(message).cast::<libc::tpacket_auxdata>().read_unaligned();
+                if aux.tp_status & libc::TP_STATUS_VLAN_VALID != 0 {
+                    let [a, b] = aux.tp_vlan_tpid.to_be_bytes();
+                    let [c, d] = aux.tp_vlan_tci.to_be_bytes();
+                    vlan = Some([a, b, c, d]);
+                }
+            }
+            message = libc::CMSG_NXTHDR(&raw const header, message);
+        }
+        Ok(Some(Received { len, outgoing: from.sll_pkttype == libc::PACKET_OUTGOING, vlan }))
+    }
+}
+
+/// Frames the socket had to drop since the last call (the kernel resets the counter on reading).
+pub(super) fn packet_drops(fd: BorrowedFd<'_>) -> io::Result<u64> {
+    let mut stats = libc::tpacket_stats { tp_packets: 0, tp_drops: 0 };
+    let mut len = size_of::<libc::tpacket_stats>() as libc::socklen_t;
+    // SAFETY: the struct and its length live across the call.
+    let result = unsafe {
+        libc::getsockopt(
+            fd.as_raw_fd(),
+            libc::SOL_PACKET,
+            libc::PACKET_STATISTICS,
+            (&raw mut stats).cast(),
+            &raw mut len,
+        )
+    };
+    check(result)?;
+    Ok(u64::from(stats.tp_drops))
+}
+
+/// Ethtool's legacy on/off commands (linux/ethtool.h) that the lab needs.
+#[derive(Clone, Copy, Debug)]
+#[repr(u32)]
+pub(super) enum Offload {
+    /// ETHTOOL_STXCSUM: off, so that every sniffer and XDP program sees finished checksums.
+    TxChecksum = 0x17,
+    /// ETHTOOL_STSO: off, so that one segment is one frame.
+    Segmentation = 0x1f,
+    /// ETHTOOL_SGSO: as above, for the software path.
+    GenericSegmentation = 0x24,
+    /// ETHTOOL_SGRO: off, so that the receiver counts frames as they were sent.
+    GenericReceive = 0x2c,
+    /// ETHTOOL_SFLAGS with value 0: VLAN tags stay in the frame, where XDP can see them.
+    Flags = 0x26,
+}
+
+/// Switches one offload of an interface of the caller's network namespace off.
+pub(super) fn offload_off(interface: &str, offload: Offload) -> io::Result<()> {
+    #[repr(C)]
+    struct EthtoolValue {
+        command: u32,
+        data: u32,
+    }
+    let socket = nix::sys::socket::socket(
+        nix::sys::socket::AddressFamily::Inet,
+        nix::sys::socket::SockType::Datagram,
+        nix::sys::socket::SockFlag::SOCK_CLOEXEC,
+        None,
+    )?;
+    let mut value = EthtoolValue { command: offload as u32, data: 0 };
+    // SAFETY: all-zero is a valid ifreq.
+    let mut request: libc::ifreq = unsafe { mem::zeroed() };
+    // The last byte stays zero: the name is NUL-terminated (IFNAMSIZ).
+    if interface.len() >= request.ifr_name.len() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "interface name is too long"));
+    }
+    for (to, from) in request.ifr_name.iter_mut().zip(interface.bytes()) {
+        *to = from as libc::c_char;
+    }
+    request.ifr_ifru.ifru_data = (&raw mut value).cast();
+    // SAFETY: the kernel reads and writes `request` and the eight bytes of `value`, both alive here.
+    let result = unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCETHTOOL, &raw mut request) };
+    check(result)
+}
+
+fn set_option<T>(fd: &OwnedFd, level: i32, name: i32, value: T) -> io::Result<()> {
+    // SAFETY: the value lives across the call and its true size is given; callers pass plain C values.
+    let result = unsafe {
+        libc::setsockopt(
+            fd.as_raw_fd(),
+            level,
+            name,
+            (&raw const value).cast(),
+            size_of::<T>() as libc::socklen_t,
+        )
+    };
+    check(result)
+}
+
+fn check(result: i32) -> io::Result<()> {
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
