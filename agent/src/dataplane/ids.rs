@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use aya::maps::{HashMap, Map, MapData, MapError};
+use bulkhead_common::layout::MAX_INTERFACES;
 use sha2::{Digest, Sha256};
 
 use super::{error::DataplaneError, pins::Pins};
@@ -22,11 +23,12 @@ pub(super) struct Ids {
     limits: [u32; 2],
 }
 
-/// The two kinds of things that have ids; each counts from 1.
+/// The kinds of things that have ids; each counts from 1.
 #[derive(Clone, Copy)]
 enum Kind {
     Device,
     Rule,
+    Interface,
 }
 
 /// Dense ids of a revision translated into stable ones: index `dense - 1`.
@@ -64,7 +66,7 @@ impl Ids {
         let fail = |act| move |source| DataplaneError::Map { act, map: MAP, source };
         if !path.exists() {
             let map: HashMap<MapData, Name, u32> =
-                HashMap::create(devices.saturating_add(rules), 0).map_err(fail("create"))?;
+                HashMap::create(devices.saturating_add(rules).saturating_add(MAX_INTERFACES), 0).map_err(fail("create"))?;
             map.pin(&path).map_err(|source| DataplaneError::PinMap { map: MAP, source })?;
         }
         let data = MapData::from_pin(&path).map_err(fail("open the pinned"))?;
@@ -75,16 +77,23 @@ impl Ids {
 
     /// Gives every device and rule of `tables` its stable id, new ones where there was none.
     pub(super) fn resolve(&mut self, tables: &Tables) -> Result<StableIds, DataplaneError> {
-        let known: BTreeMap<Name, u32> = self
-            .map
-            .iter()
-            .collect::<Result<_, MapError>>()
-            .map_err(|source| DataplaneError::Map { act: "read", map: MAP, source })?;
+        let known = self.known()?;
         let devices: Vec<String> = tables.devices.iter().map(|d| d.name.clone()).collect();
         let rules: Vec<String> = tables.rules.iter().map(|r| format!("{}\n{}", r.device, r.text)).collect();
         let (devices, reused_devices) = self.assign(Kind::Device, &devices, &known)?;
         let (rules, reused_rules) = self.assign(Kind::Rule, &rules, &known)?;
         Ok(StableIds { devices, rules, reused_devices, reused_rules })
+    }
+
+    /// The stable id of each interface of a configuration.
+    pub(super) fn interfaces(&mut self, names: &[String]) -> Result<(Vec<u32>, Vec<u32>), DataplaneError> {
+        let known = self.known()?;
+        self.assign(Kind::Interface, names, &known)
+    }
+
+    fn known(&self) -> Result<BTreeMap<Name, u32>, DataplaneError> {
+        let all: Result<_, MapError> = self.map.iter().collect();
+        all.map_err(|source| DataplaneError::Map { act: "read", map: MAP, source })
     }
 
     fn assign(
@@ -96,6 +105,7 @@ impl Ids {
         let (what, limit) = match kind {
             Kind::Device => ("devices", self.limits[0]),
             Kind::Rule => ("rules", self.limits[1]),
+            Kind::Interface => ("interfaces", MAX_INTERFACES),
         };
         let hashes: Vec<Name> = names.iter().map(|name| hash(kind, name)).collect();
         let wanted: BTreeSet<Name> = hashes.iter().copied().collect();

@@ -31,6 +31,7 @@ mod ids;
 mod kernel;
 mod live;
 mod load;
+mod offloads;
 mod pins;
 pub mod probe;
 mod settings;
@@ -43,6 +44,7 @@ pub use events::EventReader;
 pub use ids::StableIds;
 pub use kernel::{monotonic_ns, rcu_grace};
 pub use live::Live;
+pub use offloads::{Offloads, offloads};
 pub use pins::{Pins, Sizes};
 pub use settings::Runtime;
 pub use test_run::XdpAction;
@@ -139,6 +141,15 @@ pub fn detach(root: &Path) -> Result<Vec<String>, DataplaneError> {
     let links = pins.links()?;
     pins.remove()?;
     Ok(links)
+}
+
+/// Ends enforcement on one interface; everything else stays.
+///
+/// # Errors
+/// When the pin cannot be removed.
+pub fn detach_interface(root: &Path, name: &str) -> Result<(), DataplaneError> {
+    let path = Pins::below(root).link(name);
+    std::fs::remove_file(&path).map_err(|source| DataplaneError::Pins { act: "remove the link", path, source })
 }
 
 fn read(map: &'static str) -> impl FnOnce(MapError) -> DataplaneError {

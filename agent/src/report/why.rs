@@ -117,6 +117,11 @@ impl Question {
         })
     }
 
+    /// The gateway's address in the question, if it is in it.
+    pub fn gateway(&self) -> Option<Ipv4Addr> {
+        [&self.from, &self.to].into_iter().find(|end| end.gateway).map(|end| end.address)
+    }
+
     /// Asks tables of any kind. Ids in the decision are those of the tables asked.
     pub fn ask<R: Rules>(&self, rules: &R) -> Decision {
         decide(&self.packet(), rules)
