@@ -7,4 +7,5 @@ pub mod config;
 pub mod dataplane;
 pub mod diagnostic;
 pub mod model;
+pub mod observe;
 pub mod policy;
