@@ -21,6 +21,7 @@ use crate::{
     control::{Applied, Body, Failure, Reply, Request},
     dataplane::{Dataplane, DataplaneError, EventReader, Runtime, Sizes, monotonic_ns},
     model::Policy,
+    observe::Violation,
     policy::SourceFile,
     store::{LastGood, LastGoodFile, Override, Overrides, Store, StoreError},
 };
@@ -127,7 +128,7 @@ impl Agent {
             limits,
             looked: Instant::now(),
         };
-        agent.reporter.learn(&agent.dataplane, &agent.nics);
+        agent.reporter.learn(&agent.dataplane, &agent.nics, &agent.in_force.policy.networks);
         agent.keep_last_good()?;
         Ok((agent, events))
     }
@@ -155,7 +156,7 @@ impl Agent {
     }
 
     /// Records as they are written.
-    pub fn follow(&self) -> broadcast::Receiver<std::sync::Arc<serde_json::Value>> {
+    pub fn follow(&self) -> broadcast::Receiver<std::sync::Arc<Violation>> {
         self.reporter.follow()
     }
 
@@ -192,7 +193,7 @@ impl Agent {
                 tracing::info!("the gateway's own addresses changed; policy applied again");
             }
         }
-        self.reporter.learn(&self.dataplane, &self.nics);
+        self.reporter.learn(&self.dataplane, &self.nics, &self.in_force.policy.networks);
         Ok(())
     }
 
@@ -212,6 +213,7 @@ impl Agent {
                     self.collect(events);
                     for record in self.reporter.recent(last) {
                         // The queue is as long as the list of recent records.
+                        let record = serde_json::to_value(record).expect("a record is strings and numbers");
                         if back.try_send(Reply::Ok(Box::new(Body::Violation(record)))).is_err() {
                             return;
                         }
@@ -271,7 +273,7 @@ impl Agent {
         let applied = self.dataplane.apply(tables, &self.nics.addresses).map_err(world)?;
         let (revision, generation) = (applied.tables.revision, applied.generation);
         self.in_force = InForce { files, policy, origin };
-        self.reporter.learn(&self.dataplane, &self.nics);
+        self.reporter.learn(&self.dataplane, &self.nics, &self.in_force.policy.networks);
         tracing::info!(%revision, generation, changed, "policy applied");
         if let Err(error) = self.keep_last_good() {
             tracing::error!("{error}");

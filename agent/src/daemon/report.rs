@@ -10,7 +10,8 @@ use crate::{
     config::{Config, ViolationFile},
     control::ViolationStatus,
     dataplane::{Dataplane, EventReader, monotonic_ns},
-    observe::{Aggregate, Aggregator, Clock, Names, Recent, render},
+    model::Network,
+    observe::{Aggregate, Aggregator, Clock, Names, Recent, Violation, render},
     sink::{JsonLines, Target},
 };
 
@@ -26,10 +27,8 @@ pub(super) struct Reporter {
     aggregator: Aggregator,
     recent: Recent,
     log: JsonLines,
-    followers: broadcast::Sender<Arc<serde_json::Value>>,
+    followers: broadcast::Sender<Arc<Violation>>,
     seq: u64,
-    taken: u64,
-    told: u64,
     told_failure: bool,
 }
 
@@ -47,21 +46,23 @@ impl Reporter {
             log: JsonLines::open(target),
             followers: broadcast::channel(RECENT).0,
             seq: 0,
-            taken: 0,
-            told: 0,
             told_failure: false,
         }
     }
 
-    /// Learns the names of the revision in force.
-    pub(super) fn learn(&mut self, dataplane: &Dataplane, nics: &Nics) {
+    /// Learns the names of the revision in force, and which revisions the kernel's slots hold.
+    pub(super) fn learn(&mut self, dataplane: &Dataplane, nics: &Nics, networks: &[Network]) {
         self.names.set_interfaces(nics.names());
+        self.names.set_gateway(nics.addresses.clone());
+        for head in dataplane.heads().unwrap_or_default() {
+            self.names.learn_head(&head);
+        }
         if let Some(applied) = dataplane.applied() {
-            self.names.learn(applied.generation, &applied.tables, &applied.ids.devices);
+            self.names.learn(applied.generation, &applied.tables, &applied.ids.devices, networks);
         }
     }
 
-    pub(super) fn follow(&self) -> broadcast::Receiver<Arc<serde_json::Value>> {
+    pub(super) fn follow(&self) -> broadcast::Receiver<Arc<Violation>> {
         self.followers.subscribe()
     }
 
@@ -74,7 +75,6 @@ impl Reporter {
         let mut told = Vec::new();
         for _ in 0..most {
             let Some(event) = events.next_event() else { break };
-            self.taken += 1;
             told.extend(self.aggregator.event(&event));
         }
         self.tell(told);
@@ -83,7 +83,6 @@ impl Reporter {
     pub(super) fn take_repeats(&mut self, repeats: &[(ViolationKey, Repeats)]) {
         let mut told = Vec::new();
         for (key, repeats) in repeats {
-            self.taken += repeats.packets;
             told.extend(self.aggregator.repeats(key, repeats));
         }
         self.tell(told);
@@ -104,16 +103,14 @@ impl Reporter {
         if aggregates.is_empty() {
             return;
         }
-        let clock = Clock::now(monotonic_ns());
+        let clock = Clock { wall: jiff::Timestamp::now(), mono_ns: monotonic_ns() };
         for aggregate in aggregates {
             self.seq += 1;
-            self.told += aggregate.packets;
             let record = render(&aggregate, &self.names, &clock, &self.gateway, self.seq);
-            let value = serde_json::to_value(&record).expect("a record is plain data with text keys");
-            self.log.write(&serde_json::to_string(&record).expect("a record is plain data with text keys"));
+            self.log.write(&record.to_json());
             // Nobody may be following.
-            let _ = self.followers.send(Arc::new(value.clone()));
-            self.recent.push(value);
+            let _ = self.followers.send(Arc::new(record.clone()));
+            self.recent.push(record);
         }
         self.log.flush();
         match (self.log.failure(), self.told_failure) {
@@ -125,7 +122,7 @@ impl Reporter {
     }
 
     /// The last records, oldest first.
-    pub(super) fn recent(&self, last: usize) -> Vec<serde_json::Value> {
+    pub(super) fn recent(&self, last: usize) -> impl Iterator<Item = &Violation> {
         self.recent.last(last)
     }
 
@@ -136,10 +133,11 @@ impl Reporter {
 
     /// Counts for `status`, the kernel's left out.
     pub(super) fn counts(&self) -> ViolationStatus {
+        let totals = self.aggregator.totals();
         ViolationStatus {
-            taken: self.taken,
-            told: self.told,
-            pending: self.aggregator.pending(),
+            taken: totals.taken,
+            told: totals.told,
+            pending: totals.pending,
             written: self.log.written(),
             refused: self.log.refused(),
             ..ViolationStatus::default()

@@ -4,6 +4,7 @@ use std::{
     fs, io,
     os::unix::fs::{FileTypeExt, PermissionsExt, chown},
     path::Path,
+    sync::Arc,
 };
 
 use futures_util::{SinkExt, StreamExt};
@@ -17,7 +18,10 @@ use super::{
     input::{Answering, Asked},
     report::RECENT,
 };
-use crate::control::{Body, Failure, MAX_LINE, Reply, Request};
+use crate::{
+    control::{Body, Failure, MAX_LINE, Reply, Request},
+    observe::Violation,
+};
 
 /// Connections served at the same time; further ones wait in the kernel's backlog.
 pub(super) const CONNECTIONS: usize = 64;
@@ -47,7 +51,7 @@ pub(super) fn bind(path: &Path, group: Option<&str>) -> io::Result<UnixListener>
 pub(super) async fn serve(
     stream: UnixStream,
     asked: mpsc::Sender<Asked>,
-    mut records: broadcast::Receiver<std::sync::Arc<serde_json::Value>>,
+    mut records: broadcast::Receiver<Arc<Violation>>,
 ) {
     let by = match stream.peer_cred() {
         Ok(peer) => format!("uid {} pid {}", peer.uid(), peer.pid().unwrap_or(0)),
@@ -97,13 +101,13 @@ type Lines = Framed<UnixStream, LinesCodec>;
 
 async fn follow_on(
     lines: &mut Lines,
-    records: &mut broadcast::Receiver<std::sync::Arc<serde_json::Value>>,
+    records: &mut broadcast::Receiver<Arc<Violation>>,
 ) -> Result<(), ()> {
     loop {
         tokio::select! {
             record = records.recv() => {
                 let body = match record {
-                    Ok(record) => Body::Violation((*record).clone()),
+                    Ok(record) => Body::Violation(serde_json::to_value(&*record).map_err(|_| ())?),
                     Err(broadcast::error::RecvError::Lagged(missed)) => Body::Missed(missed),
                     Err(broadcast::error::RecvError::Closed) => return Ok(()),
                 };
