@@ -49,7 +49,10 @@ pub(super) fn run(cli: &Cli, args: &Args) -> anyhow::Result<Exit> {
     let outcome = resolve_texts(&files);
     match args.format {
         Format::Text => {
-            eprint!("{}", render_text(&outcome.diagnostics, &outcome.sources, std::io::stderr().is_terminal()));
+            eprint!(
+                "{}",
+                render_text(&outcome.diagnostics, &outcome.sources, std::io::stderr().is_terminal())
+            );
         }
         Format::Json => print!("{}", render_json(&outcome.diagnostics)),
     }

@@ -21,7 +21,10 @@ pub(super) fn run(cli: &Cli, args: &Args) -> anyhow::Result<Exit> {
         links.retain(|link| link == name);
     }
     if links.is_empty() {
-        eprintln!("nothing is enforced{}", args.interface.as_ref().map(|n| format!(" on `{n}`")).unwrap_or_default());
+        eprintln!(
+            "nothing is enforced{}",
+            args.interface.as_ref().map(|n| format!(" on `{n}`")).unwrap_or_default()
+        );
         return Ok(Exit::Fine);
     }
     if !args.yes {

@@ -38,7 +38,8 @@ pub(super) fn run(cli: &Cli, args: &Args) -> anyhow::Result<Exit> {
         table::print(&rows);
         return Ok(Exit::Fine);
     }
-    let mut rows = table::table(&["DEVICE", "MODE", "CRITICALITY", "MAC", "IP", "ALLOWED", "DENIED", "DENIED BECAUSE"]);
+    let mut rows =
+        table::table(&["DEVICE", "MODE", "CRITICALITY", "MAC", "IP", "ALLOWED", "DENIED", "DENIED BECAUSE"]);
     for device in devices {
         let reasons = device.counts.iter().filter(|(word, _)| is_reason(word));
         let reasons: Vec<String> = reasons.map(|(word, count)| format!("{word} {count}")).collect();

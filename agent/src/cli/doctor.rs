@@ -44,7 +44,11 @@ pub(super) fn run(cli: &Cli, output: Output) -> anyhow::Result<Exit> {
             findings.extend(gateway(&config));
         }
         Err(error) => {
-            findings.push(problem("configuration", &format!("{error:#}"), &format!("edit {}", cli.config.display())));
+            findings.push(problem(
+                "configuration",
+                &format!("{error:#}"),
+                &format!("edit {}", cli.config.display()),
+            ));
         }
     }
     let bad = findings.iter().any(|f| f.state == State::Problem);
@@ -100,7 +104,11 @@ fn kernel() -> Finding {
     let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(|n| n.parse::<u32>().unwrap_or(0));
     let version = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
     if !Path::new("/sys/kernel/btf/vmlinux").exists() {
-        return problem("kernel", &format!("{release}, without BTF"), "boot a kernel with CONFIG_DEBUG_INFO_BTF=y");
+        return problem(
+            "kernel",
+            &format!("{release}, without BTF"),
+            "boot a kernel with CONFIG_DEBUG_INFO_BTF=y",
+        );
     }
     // XDP links came with 5.9, maps of maps in BTF with 5.7.
     if version < (5, 10) {
@@ -129,8 +137,8 @@ fn bpffs(config: &Config) -> Finding {
     let pins = Pins::below(&config.pins);
     let seen = pins.directory().display().to_string();
     let exists = config.pins.ancestors().find(|p| p.exists()).unwrap_or(Path::new("/"));
-    let is_bpffs = nix::sys::statfs::statfs(exists)
-        .is_ok_and(|s| s.filesystem_type() == nix::sys::statfs::BPF_FS_MAGIC);
+    let is_bpffs =
+        nix::sys::statfs::statfs(exists).is_ok_and(|s| s.filesystem_type() == nix::sys::statfs::BPF_FS_MAGIC);
     if is_bpffs {
         return ok("pins", &seen);
     }
@@ -161,7 +169,10 @@ fn nic(interface: &Interface, there: &[probe::Interface], config: &Config, findi
     let ours = Pins::below(&config.pins).link(name).exists();
     match found.xdp {
         Some(xdp) if ours => {
-            findings.push(ok(&subject, &format!("enforced in {} mode, program {}", xdp.mode.name(), xdp.program)));
+            findings.push(ok(
+                &subject,
+                &format!("enforced in {} mode, program {}", xdp.mode.name(), xdp.program),
+            ));
         }
         Some(xdp) => {
             let seen = format!("another XDP program runs on it (id {})", xdp.program);
@@ -192,16 +203,21 @@ fn policy(config: &Config) -> Finding {
     let path = config.policy.display().to_string();
     let files = match read_policy(&config.policy) {
         Ok(files) => files,
-        Err(error) => return problem("policy", &error.to_string(), &format!("mkdir -p {path}, and put a policy there")),
+        Err(error) => {
+            return problem("policy", &error.to_string(), &format!("mkdir -p {path}, and put a policy there"));
+        }
     };
     let outcome = resolve_texts(&files);
     let Some(policy) = outcome.policy else {
         let count = outcome.diagnostics.len();
         return problem("policy", &format!("{count} problems in {path}"), "bulkhead check");
     };
-    let limits = Limits { devices: config.limits.devices, rules: config.limits.rules, rows: config.limits.rows };
+    let limits =
+        Limits { devices: config.limits.devices, rules: config.limits.rules, rows: config.limits.rows };
     match compile(&policy, &limits) {
-        Ok(tables) => ok("policy", &format!("{path}: revision {}, {} devices", tables.revision, tables.devices.len())),
+        Ok(tables) => {
+            ok("policy", &format!("{path}: revision {}, {} devices", tables.revision, tables.devices.len()))
+        }
         Err(error) => problem("policy", &error.to_string(), &format!("raise `limits.{}`", error.what)),
     }
 }

@@ -29,10 +29,16 @@ fn print(status: &Status) {
     for warning in &status.warnings {
         println!("! {}", warning.replace('\n', "\n  "));
     }
-    println!("\npolicy      revision {} (generation {}, from {})", status.revision, status.generation, status.policy);
+    println!(
+        "\npolicy      revision {} (generation {}, from {})",
+        status.revision, status.generation, status.policy
+    );
     println!("devices     {enforce} enforce, {monitor} monitor, {quarantine} quarantine");
-    let infrastructure: Vec<String> =
-        status.infrastructure.iter().map(|(word, on)| format!("{word} {}", if *on { "on" } else { "OFF" })).collect();
+    let infrastructure: Vec<String> = status
+        .infrastructure
+        .iter()
+        .map(|(word, on)| format!("{word} {}", if *on { "on" } else { "OFF" }))
+        .collect();
     println!("always on   {}", infrastructure.join(", "));
     println!("management  {}", status.management);
     println!("flows       {} of {}", status.flows, status.flows_limit);
@@ -42,8 +48,16 @@ fn print(status: &Status) {
         v.violations, v.delivered, v.aggregated, v.lost, v.written, v.refused, v.pending
     );
     println!("agent       {} pid {} since {}\n", status.version, status.pid, status.since);
-    let mut rows =
-        table::table(&["INTERFACE", "ROLE", "ATTACHED", "UNMANAGED", "SEEN", "PASSED", "DROPPED", "WOULD-DROP"]);
+    let mut rows = table::table(&[
+        "INTERFACE",
+        "ROLE",
+        "ATTACHED",
+        "UNMANAGED",
+        "SEEN",
+        "PASSED",
+        "DROPPED",
+        "WOULD-DROP",
+    ]);
     for i in &status.interfaces {
         let attached = match i.attached.as_str() {
             "generic" => "GENERIC (slow)".to_owned(),

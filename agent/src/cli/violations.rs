@@ -24,7 +24,9 @@ pub(super) fn run(cli: &Cli, args: &Args) -> anyhow::Result<Exit> {
         match body {
             Body::Violation(record) if args.output.json => println!("{record}"),
             Body::Violation(record) => println!("{}", line(&record)),
-            Body::Missed(count) => eprintln!("{count} records were missed: this reader was too slow; the log has them"),
+            Body::Missed(count) => {
+                eprintln!("{count} records were missed: this reader was too slow; the log has them")
+            }
             Body::End if !args.follow => break,
             Body::End => {}
             Body::Status(_) | Body::Devices(_) | Body::Rules(_) | Body::Why(_) | Body::Applied(_) => {

@@ -37,10 +37,9 @@ pub(super) fn run(cli: &Cli, args: &Args) -> anyhow::Result<Exit> {
         None => {
             let Args { from, to, service, .. } = args;
             let request = Request::Why { from: from.clone(), to: to.clone(), service: service.clone() };
-            match cli.ask(&request)? {
-                Body::Why(answer) => answer,
-                other => return Err(unexpected(&other)),
-            }
+            let body = cli.ask(&request)?;
+            let Body::Why(answer) = body else { return Err(unexpected(&body)) };
+            answer
         }
     };
     if args.output.json {
@@ -48,7 +47,11 @@ pub(super) fn run(cli: &Cli, args: &Args) -> anyhow::Result<Exit> {
     } else {
         print(&answer);
     }
-    Ok(if answer.verdict == "allow" && answer.kernel_agrees != Some(false) { Exit::Fine } else { Exit::Found })
+    Ok(if answer.verdict == "allow" && answer.kernel_agrees != Some(false) {
+        Exit::Fine
+    } else {
+        Exit::Found
+    })
 }
 
 /// The answer of files; `None` when they are wrong, which was printed.

@@ -23,7 +23,9 @@ pub enum ClientError {
     #[error("the agent stopped answering: {0}")]
     Broken(#[from] io::Error),
     /// The other side speaks another language, for example another version.
-    #[error("the agent's answer was not understood: {0}\nhint: `bulkhead --version` and `bulkhead status` should name the same version")]
+    #[error(
+        "the agent's answer was not understood: {0}\nhint: `bulkhead --version` and `bulkhead status` should name the same version"
+    )]
     Language(#[from] serde_json::Error),
     /// The agent refused.
     #[error("{}", .0.message)]

@@ -142,8 +142,13 @@ impl Agent {
             Input::Reload => {
                 self.reporter.reopen();
                 match self.reload() {
-                    Ok(applied) => tracing::info!(revision = applied.revision, changed = applied.changed, "reloaded"),
-                    Err(failure) => tracing::error!("reload refused, the old policy goes on enforcing\n{}", failure.message),
+                    Ok(applied) => {
+                        tracing::info!(revision = applied.revision, changed = applied.changed, "reloaded")
+                    }
+                    Err(failure) => tracing::error!(
+                        "reload refused, the old policy goes on enforcing\n{}",
+                        failure.message
+                    ),
                 }
             }
             Input::Stop => {
@@ -186,12 +191,12 @@ impl Agent {
         for news in self.nics.look_after(&mut self.dataplane)? {
             tracing::warn!("{news}");
         }
-        if self.nics.addresses_changed()? {
-            if let Some(applied) = self.dataplane.applied() {
-                let tables = applied.tables.clone();
-                self.dataplane.apply(tables, &self.nics.addresses)?;
-                tracing::info!("the gateway's own addresses changed; policy applied again");
-            }
+        if self.nics.addresses_changed()?
+            && let Some(applied) = self.dataplane.applied()
+        {
+            let tables = applied.tables.clone();
+            self.dataplane.apply(tables, &self.nics.addresses)?;
+            tracing::info!("the gateway's own addresses changed; policy applied again");
         }
         self.reporter.learn(&self.dataplane, &self.nics, &self.in_force.policy.networks);
         Ok(())
@@ -233,7 +238,9 @@ impl Agent {
             Request::Devices => self.devices().map(Body::Devices).map_err(world),
             Request::Rules => self.rules().map(Body::Rules).map_err(world),
             Request::Why { from, to, service } => self.why(&from, &to, &service).map(Body::Why),
-            Request::Mode { device, mode, why } => self.change_mode(&device, &mode, why, by).map(Body::Applied),
+            Request::Mode { device, mode, why } => {
+                self.change_mode(&device, &mode, why, by).map(Body::Applied)
+            }
             Request::Release { device } => self.release(&device, by).map(Body::Applied),
             Request::Apply { files: None } => self.reload().map(Body::Applied),
             Request::Apply { files: Some(files) } => {
@@ -269,7 +276,8 @@ impl Agent {
     /// Enforces a candidate; on failure the old policy goes on.
     fn enforce(&mut self, candidate: Candidate, origin: Origin) -> Result<Applied, Failure> {
         let Candidate { files, policy, tables, warnings } = candidate;
-        let changed = tables.revision != self.dataplane.applied().map(|a| a.tables.revision).unwrap_or_default();
+        let changed =
+            tables.revision != self.dataplane.applied().map(|a| a.tables.revision).unwrap_or_default();
         let applied = self.dataplane.apply(tables, &self.nics.addresses).map_err(world)?;
         let (revision, generation) = (applied.tables.revision, applied.generation);
         self.in_force = InForce { files, policy, origin };
@@ -282,7 +290,13 @@ impl Agent {
         Ok(Applied { revision: revision.to_string(), generation, changed, warnings })
     }
 
-    fn change_mode(&mut self, device: &str, mode: &str, why: Option<String>, by: &str) -> Result<Applied, Failure> {
+    fn change_mode(
+        &mut self,
+        device: &str,
+        mode: &str,
+        why: Option<String>,
+        by: &str,
+    ) -> Result<Applied, Failure> {
         if policies::mode(mode).is_none() {
             return Err(user(format!("`{mode}` is no mode\nhelp: one of monitor, enforce, quarantine")));
         }
@@ -400,7 +414,9 @@ fn runtime(config: &Config, dataplane: &Dataplane) -> Result<Runtime, DataplaneE
         IpNet::V4(v4) => Some(*v4),
         IpNet::V6(_) => None,
     });
-    debug_assert!(config.management.services.iter().all(|s| matches!(s.protocol, protocol::TCP | protocol::UDP)));
+    debug_assert!(
+        config.management.services.iter().all(|s| matches!(s.protocol, protocol::TCP | protocol::UDP))
+    );
     Ok(Runtime {
         settings: Settings {
             adopt_until,

@@ -67,7 +67,10 @@ impl Agent {
         warnings.extend(self.reporter.failure().map(|f| format!("the violation log refuses records: {f}")));
         for (name, change) in &self.overrides.devices {
             if self.in_force.policy.device(name).is_none() {
-                warnings.push(format!("the mode of `{name}` was set to {} by hand, and no such device exists", change.mode));
+                warnings.push(format!(
+                    "the mode of `{name}` was set to {} by hand, and no such device exists",
+                    change.mode
+                ));
             }
         }
         warnings
@@ -136,7 +139,10 @@ impl Agent {
                 ..counted(&counts)
             });
         }
-        list.push(DeviceStatus { name: "(unmanaged)".to_owned(), ..counted(&self.dataplane.device_counts(0)?) });
+        list.push(DeviceStatus {
+            name: "(unmanaged)".to_owned(),
+            ..counted(&self.dataplane.device_counts(0)?)
+        });
         Ok(list)
     }
 
@@ -165,9 +171,11 @@ impl Agent {
             Question::new(&self.in_force.policy, from, to, service, own).map_err(|e| user(e.to_string()))?;
         let world = |e: DataplaneError| Failure { message: e.to_string(), found: false };
         // Devices are asked about where they live; the interface matters for unmanaged traffic only.
-        let nic = self.nics.list.iter().find(|n| n.config.role == Role::DeviceSide).or(self.nics.list.first());
+        let nic =
+            self.nics.list.iter().find(|n| n.config.role == Role::DeviceSide).or(self.nics.list.first());
         let index = nic.and_then(|n| n.index).unwrap_or(0);
-        let live = self.dataplane.live(index).map_err(world)?.ok_or_else(|| user("no policy is applied yet"))?;
+        let live =
+            self.dataplane.live(index).map_err(world)?.ok_or_else(|| user("no policy is applied yet"))?;
         let placed = Placed {
             interface: bulkhead_common::lookup::Rules::interface(&live),
             settings: self.dataplane.settings().map_err(world)?,

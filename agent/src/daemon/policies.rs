@@ -51,7 +51,9 @@ pub(super) enum Refused {
     #[error("{0}")]
     Invalid(String),
     /// They do not fit.
-    #[error("{0}\nhint: raise the limit in the configuration, or let the policy name networks instead of many devices")]
+    #[error(
+        "{0}\nhint: raise the limit in the configuration, or let the policy name networks instead of many devices"
+    )]
     TooLarge(#[from] crate::compile::TooLarge),
 }
 
@@ -61,18 +63,20 @@ pub(super) fn from_path(path: &Path, overrides: &Overrides, limits: &Limits) -> 
 }
 
 /// Text to tables.
-pub(super) fn prepare(files: Vec<SourceFile>, overrides: &Overrides, limits: &Limits) -> Result<Candidate, Refused> {
+pub(super) fn prepare(
+    files: Vec<SourceFile>,
+    overrides: &Overrides,
+    limits: &Limits,
+) -> Result<Candidate, Refused> {
     let outcome = resolve_texts(&files);
     let Some(mut policy) = outcome.policy else {
         return Err(Refused::Invalid(render_text(&outcome.diagnostics, &outcome.sources, false)));
     };
     debug_assert!(!has_errors(&outcome.diagnostics));
-    let warnings: Vec<_> = outcome
-        .diagnostics
-        .into_iter()
-        .filter(|d| matches!(d.severity, Severity::Warning))
-        .collect();
-    let warnings = if warnings.is_empty() { String::new() } else { render_text(&warnings, &outcome.sources, false) };
+    let warnings: Vec<_> =
+        outcome.diagnostics.into_iter().filter(|d| matches!(d.severity, Severity::Warning)).collect();
+    let warnings =
+        if warnings.is_empty() { String::new() } else { render_text(&warnings, &outcome.sources, false) };
     for device in &mut policy.devices {
         if let Some(change) = overrides.devices.get(&device.name) {
             device.mode = mode(&change.mode).unwrap_or(device.mode);

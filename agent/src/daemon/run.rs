@@ -28,14 +28,18 @@ const REQUESTS: usize = 64;
 pub async fn run(config: Config) -> anyhow::Result<()> {
     let gateway = match &config.name {
         Some(name) => name.clone(),
-        None => nix::unistd::gethostname().context("failed to read the host name")?.to_string_lossy().into_owned(),
+        None => {
+            nix::unistd::gethostname().context("failed to read the host name")?.to_string_lossy().into_owned()
+        }
     };
     let now = jiff::Timestamp::now().to_string();
     let (socket, group) = (config.socket.clone(), config.socket_group.clone());
     let (mut agent, events) = Agent::start(config, gateway, now)?;
-    let listener =
-        bind(&socket, group.as_deref()).with_context(|| format!("failed to listen on `{}`", socket.display()))?;
-    let mut events = AsyncFd::new(events).context("failed to wait on the event ring")?;
+    let listener = bind(&socket, group.as_deref())
+        .with_context(|| format!("failed to listen on `{}`", socket.display()))?;
+    let mut events = AsyncFd::register(events)
+        .map_err(|e| e.into_parts().1)
+        .context("failed to wait on the event ring")?;
     let (asked, mut requests) = mpsc::channel(REQUESTS);
     let connections = Arc::new(Semaphore::new(CONNECTIONS));
     let mut hangup = signal(SignalKind::hangup()).context("failed to listen for SIGHUP")?;
@@ -80,7 +84,8 @@ async fn accept(
     listener: &tokio::net::UnixListener,
     connections: &Arc<Semaphore>,
 ) -> anyhow::Result<(tokio::net::UnixStream, tokio::sync::OwnedSemaphorePermit)> {
-    let permit = Arc::clone(connections).acquire_owned().await.context("the connection limit is never closed")?;
+    let permit =
+        Arc::clone(connections).acquire_owned().await.context("the connection limit is never closed")?;
     loop {
         match listener.accept().await {
             Ok((stream, _)) => return Ok((stream, permit)),

@@ -34,14 +34,17 @@ pub(super) fn bind(path: &Path, group: Option<&str>) -> io::Result<UnixListener>
     match fs::symlink_metadata(path) {
         // The state directory is locked by this process, so a socket that is there has no owner any more.
         Ok(found) if found.file_type().is_socket() => fs::remove_file(path)?,
-        Ok(_) => return Err(io::Error::new(io::ErrorKind::AlreadyExists, "something that is no socket is there")),
+        Ok(_) => {
+            return Err(io::Error::new(io::ErrorKind::AlreadyExists, "something that is no socket is there"));
+        }
         Err(_) => {}
     }
     let listener = UnixListener::bind(path)?;
     fs::set_permissions(path, fs::Permissions::from_mode(0o660))?;
     if let Some(name) = group {
         let found = nix::unistd::Group::from_name(name).map_err(io::Error::from)?;
-        let gid = found.ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, format!("no group `{name}`")))?.gid;
+        let gid =
+            found.ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, format!("no group `{name}`")))?.gid;
         chown(path, None, Some(gid.as_raw()))?;
     }
     Ok(listener)
@@ -99,10 +102,7 @@ pub(super) async fn serve(
 
 type Lines = Framed<UnixStream, LinesCodec>;
 
-async fn follow_on(
-    lines: &mut Lines,
-    records: &mut broadcast::Receiver<Arc<Violation>>,
-) -> Result<(), ()> {
+async fn follow_on(lines: &mut Lines, records: &mut broadcast::Receiver<Arc<Violation>>) -> Result<(), ()> {
     loop {
         tokio::select! {
             record = records.recv() => {

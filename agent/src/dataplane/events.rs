@@ -1,7 +1,7 @@
 //! Events and repeats on their way up.
 #![allow(unsafe_code, reason = "an event is read from the bytes of the ring")]
 
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 
 use aya::maps::{MapData, RingBuf};
 use bulkhead_common::layout::{ABI, Event, Repeats, ViolationKey};
@@ -44,6 +44,14 @@ impl EventReader {
 impl AsRawFd for EventReader {
     fn as_raw_fd(&self) -> RawFd {
         self.ring.as_raw_fd()
+    }
+}
+
+impl AsFd for EventReader {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        // SAFETY: the ring owns the descriptor, and the borrow ends with `self`.
+        // JUSTIFICATION: the ring gives its descriptor as a number only.
+        unsafe { BorrowedFd::borrow_raw(self.ring.as_raw_fd()) }
     }
 }
 

@@ -66,7 +66,8 @@ impl Ids {
         let fail = |act| move |source| DataplaneError::Map { act, map: MAP, source };
         if !path.exists() {
             let map: HashMap<MapData, Name, u32> =
-                HashMap::create(devices.saturating_add(rules).saturating_add(MAX_INTERFACES), 0).map_err(fail("create"))?;
+                HashMap::create(devices.saturating_add(rules).saturating_add(MAX_INTERFACES), 0)
+                    .map_err(fail("create"))?;
             map.pin(&path).map_err(|source| DataplaneError::PinMap { map: MAP, source })?;
         }
         let data = MapData::from_pin(&path).map_err(fail("open the pinned"))?;

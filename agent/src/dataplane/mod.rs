@@ -149,7 +149,11 @@ pub fn detach(root: &Path) -> Result<Vec<String>, DataplaneError> {
 /// When the pin cannot be removed.
 pub fn detach_interface(root: &Path, name: &str) -> Result<(), DataplaneError> {
     let path = Pins::below(root).link(name);
-    std::fs::remove_file(&path).map_err(|source| DataplaneError::Pins { act: "remove the link", path, source })
+    std::fs::remove_file(&path).map_err(|source| DataplaneError::Pins {
+        act: "remove the link",
+        path,
+        source,
+    })
 }
 
 fn read(map: &'static str) -> impl FnOnce(MapError) -> DataplaneError {

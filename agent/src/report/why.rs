@@ -108,7 +108,13 @@ impl Question {
     ///
     /// # Errors
     /// [`AskError`] names the word and the nearest one that would do.
-    pub fn new(policy: &Policy, from: &str, to: &str, service: &str, gateway: Option<Ipv4Addr>) -> Result<Self, AskError> {
+    pub fn new(
+        policy: &Policy,
+        from: &str,
+        to: &str,
+        service: &str,
+        gateway: Option<Ipv4Addr>,
+    ) -> Result<Self, AskError> {
         Ok(Self {
             from: End::named(policy, from, gateway, STRANGER)?,
             to: End::named(policy, to, gateway, NEXT_HOP)?,
@@ -220,7 +226,8 @@ impl Question {
         if is_device(to) {
             return Some(format!("[[device.{to}.allow]]\nfrom = [\"{from}\"]\nservice = [\"{service}\"]\n"));
         }
-        is_device(from).then(|| format!("[[device.{from}.allow]]\nto = [\"{to}\"]\nservice = [\"{service}\"]\n"))
+        is_device(from)
+            .then(|| format!("[[device.{from}.allow]]\nto = [\"{to}\"]\nservice = [\"{service}\"]\n"))
     }
 }
 
