@@ -204,7 +204,11 @@ fn policy(config: &Config) -> Finding {
     let files = match read_policy(&config.policy) {
         Ok(files) => files,
         Err(error) => {
-            return problem("policy", &error.to_string(), &format!("mkdir -p {path}, and put a policy there"));
+            return problem(
+                "policy",
+                &error.to_string(),
+                &format!("mkdir -p {path}, and put a policy there"),
+            );
         }
     };
     let outcome = resolve_texts(&files);

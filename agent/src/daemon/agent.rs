@@ -23,12 +23,9 @@ use crate::{
     model::Policy,
     observe::Violation,
     policy::SourceFile,
-    store::{LastGood, LastGoodFile, Override, Overrides, Store, StoreError},
+    store::{LAST_GOOD, LastGood, OVERRIDES, Override, Overrides, PolicyFile, Store, StoreError},
 };
 
-/// Names of the files in the state directory.
-const OVERRIDES: &str = "overrides.json";
-const LAST_GOOD: &str = "last-good.json";
 /// How often NICs and addresses are looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
 /// How long a TCP flow lives on after FIN or RST: long enough for retransmissions of the last segments
@@ -297,16 +294,14 @@ impl Agent {
         why: Option<String>,
         by: &str,
     ) -> Result<Applied, Failure> {
-        if policies::mode(mode).is_none() {
+        let Some(mode) = policies::mode(mode) else {
             return Err(user(format!("`{mode}` is no mode\nhelp: one of monitor, enforce, quarantine")));
-        }
+        };
         self.known_device(device)?;
         let mut overrides = self.overrides.clone();
         let at = jiff::Timestamp::now().to_string();
-        tracing::warn!(device, mode, by, why, "mode changed by hand");
-        overrides
-            .devices
-            .insert(device.to_owned(), Override { mode: mode.to_owned(), by: by.to_owned(), at, why });
+        tracing::warn!(device, mode = mode.name(), by, why, "mode changed by hand");
+        overrides.devices.insert(device.to_owned(), Override { mode, by: by.to_owned(), at, why });
         self.with_overrides(overrides)
     }
 
@@ -353,7 +348,7 @@ impl Agent {
 
     fn keep_last_good(&self) -> Result<(), StoreError> {
         let files = self.in_force.files.iter();
-        let files = files.map(|f| LastGoodFile { path: f.path.clone(), text: f.text.clone() }).collect();
+        let files = files.map(|f| PolicyFile { path: f.path.clone(), text: f.text.clone() }).collect();
         let at = jiff::Timestamp::now().to_string();
         self.store.save(LAST_GOOD, &LastGood { revision: self.revision(), files, at })
     }

@@ -69,7 +69,7 @@ impl Agent {
             if self.in_force.policy.device(name).is_none() {
                 warnings.push(format!(
                     "the mode of `{name}` was set to {} by hand, and no such device exists",
-                    change.mode
+                    change.mode.name()
                 ));
             }
         }

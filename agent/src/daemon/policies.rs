@@ -79,7 +79,7 @@ pub(super) fn prepare(
         if warnings.is_empty() { String::new() } else { render_text(&warnings, &outcome.sources, false) };
     for device in &mut policy.devices {
         if let Some(change) = overrides.devices.get(&device.name) {
-            device.mode = mode(&change.mode).unwrap_or(device.mode);
+            device.mode = change.mode;
         }
     }
     let tables = compile(&policy, limits)?;

@@ -113,12 +113,13 @@ impl Reporter {
             self.recent.push(record);
         }
         self.log.flush();
-        match (self.log.failure(), self.told_failure) {
+        let failing = self.failure();
+        match (&failing, self.told_failure) {
             (Some(failure), false) => tracing::error!("the violation log refuses records: {failure}"),
             (None, true) => tracing::info!("the violation log takes records again"),
             (Some(_), true) | (None, false) => {}
         }
-        self.told_failure = self.log.failure().is_some();
+        self.told_failure = failing.is_some();
     }
 
     /// The last records, oldest first.
@@ -128,7 +129,8 @@ impl Reporter {
 
     /// Why the log does not take records, if it does not.
     pub(super) fn failure(&self) -> Option<String> {
-        self.log.failure().map(str::to_owned)
+        let status = self.log.status();
+        status.failing.then(|| status.last_error.clone().unwrap_or_default())
     }
 
     /// Counts for `status`, the kernel's left out.
@@ -138,8 +140,8 @@ impl Reporter {
             taken: totals.taken,
             told: totals.told,
             pending: totals.pending,
-            written: self.log.written(),
-            refused: self.log.refused(),
+            written: self.log.status().written,
+            refused: self.log.status().refused,
             ..ViolationStatus::default()
         }
     }
