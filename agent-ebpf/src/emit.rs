@@ -50,7 +50,7 @@ pub fn emit(scratch: &mut Scratch, reason: Reason, generation: u32, ifindex: u32
     if repeat(epoch, key, packet.len, now) {
         return tally(tally::AGGREGATED);
     }
-    let mut first = Repeats { packets: 0, bytes: 0, first: now, last: now };
+    let told = Repeats { packets: 0, bytes: 0, first: 0, last: 0 };
     if let Some(mut entry) = EVENTS.reserve(0) {
         entry.write(Event {
             abi: ABI,
@@ -64,11 +64,10 @@ pub fn emit(scratch: &mut Scratch, reason: Reason, generation: u32, ifindex: u32
         entry.submit(0);
         tally(tally::DELIVERED);
         // A full table means that the next one of its kind is an event again: told twice, never lost.
-        let _ = insert(epoch, key, &first);
+        let _ = insert(epoch, key, &told);
         return;
     }
-    first.packets = 1;
-    first.bytes = u64::from(packet.len);
+    let first = Repeats { packets: 1, bytes: u64::from(packet.len), first: now, last: now };
     // Another CPU may have inserted the same key between the look-up and now.
     if insert(epoch, key, &first) || repeat(epoch, key, packet.len, now) {
         return tally(tally::AGGREGATED);

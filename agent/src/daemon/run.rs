@@ -4,7 +4,6 @@ use std::{sync::Arc, time::Duration};
 
 use anyhow::Context;
 use tokio::{
-    io::unix::AsyncFd,
     signal::unix::{SignalKind, signal},
     sync::{Semaphore, mpsc},
     time::{MissedTickBehavior, interval},
@@ -37,9 +36,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let (mut agent, events) = Agent::start(config, gateway, now)?;
     let listener = bind(&socket, group.as_deref())
         .with_context(|| format!("failed to listen on `{}`", socket.display()))?;
-    let mut events = AsyncFd::register(events)
-        .map_err(|e| e.into_parts().1)
-        .context("failed to wait on the event ring")?;
+    let mut events = events.watched().context("failed to wait on the event ring")?;
     let (asked, mut requests) = mpsc::channel(REQUESTS);
     let connections = Arc::new(Semaphore::new(CONNECTIONS));
     let mut hangup = signal(SignalKind::hangup()).context("failed to listen for SIGHUP")?;

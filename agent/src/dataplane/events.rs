@@ -1,10 +1,14 @@
 //! Events and repeats on their way up.
 #![allow(unsafe_code, reason = "an event is read from the bytes of the ring")]
 
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+use std::{
+    io,
+    os::fd::{AsRawFd, RawFd},
+};
 
 use aya::maps::{MapData, RingBuf};
 use bulkhead_common::layout::{ABI, Event, Repeats, ViolationKey};
+use tokio::io::unix::AsyncFd;
 
 use super::{Dataplane, DataplaneError, kernel, read, write};
 
@@ -35,6 +39,16 @@ impl EventReader {
         }
     }
 
+    /// The reader as something an event loop can wait on. Must be called inside a tokio runtime.
+    ///
+    /// # Errors
+    /// When the kernel cannot watch one more descriptor.
+    pub fn watched(self) -> io::Result<AsyncFd<Self>> {
+        // SAFETY: the descriptor is the ring's, which `self` owns, never replaces and closes only on drop.
+        // JUSTIFICATION: tokio has no safe way in for a descriptor it does not own itself.
+        unsafe { AsyncFd::register(self) }.map_err(|refused| refused.into_parts().1)
+    }
+
     /// Samples that were not understood.
     pub fn foreign(&self) -> u64 {
         self.foreign
@@ -44,14 +58,6 @@ impl EventReader {
 impl AsRawFd for EventReader {
     fn as_raw_fd(&self) -> RawFd {
         self.ring.as_raw_fd()
-    }
-}
-
-impl AsFd for EventReader {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        // SAFETY: the ring owns the descriptor, and the borrow ends with `self`.
-        // JUSTIFICATION: the ring gives its descriptor as a number only.
-        unsafe { BorrowedFd::borrow_raw(self.ring.as_raw_fd()) }
     }
 }
 
