@@ -10,7 +10,7 @@ use crate::{
     mode::Mode,
     parse::{Kind, Packet},
     reason::{Grant, Reason},
-    wire::{icmp, mac, protocol},
+    wire::{SYSTEM_PORTS_END, icmp, mac, protocol},
 };
 
 /// What the policy says of a packet.
@@ -120,7 +120,7 @@ fn verdict<R: Rules>(packet: &Packet, ends: &Ends, rules: &R) -> Result<Granted,
     if is_management(packet, ends, rules) {
         return Ok((Grant::Management, 0));
     }
-    identify(packet, ends)?;
+    identify(packet, ends, rules)?;
     if let Some(verdict) = infrastructure(packet, ends, rules) {
         return verdict;
     }
@@ -160,14 +160,14 @@ fn is_managed(ends: &Ends) -> bool {
 /// An address is nobody's proof: it must come from its device's MAC, on its device's VLAN, and a
 /// device's MAC must not carry another's address.
 #[inline(always)]
-fn identify(packet: &Packet, ends: &Ends) -> Result<(), Denied> {
+fn identify<R: Rules>(packet: &Packet, ends: &Ends, rules: &R) -> Result<(), Denied> {
     let mismatch = |other: Reason| match packet.kind {
         Kind::Arp => Reason::ArpSenderMismatch,
         Kind::Ipv4 | Kind::Ipv6 | Kind::NeighborDiscovery | Kind::Other => other,
     };
     let row = ends.source_mac;
     if row.device != 0 {
-        if !on_its_vlan(&row, packet) {
+        if !is_on_vlan(row.vlan, packet) {
             return Err((Reason::WrongVlan, row.device));
         }
         // 0.0.0.0 is what a host says while it asks for an address (RFC 2131 4.1, RFC 5227 2.1.1).
@@ -178,20 +178,26 @@ fn identify(packet: &Packet, ends: &Ends) -> Result<(), Denied> {
             let victim = if ends.source.device != 0 { ends.source.device } else { row.device };
             return Err((mismatch(Reason::SourceAddressMismatch), victim));
         }
-    } else if ends.source.device != 0 && ends.source.has_mac() {
-        return Err((mismatch(Reason::SourceMacMismatch), ends.source.device));
+    } else if ends.source.is_gateway() {
+        // What the gateway itself says is sent, never received: a bridge would carry the lie to a device.
+        return Err((mismatch(Reason::SourceMacMismatch), ends.destination.device));
+    } else if ends.source.device != 0 {
+        if ends.source.has_mac() {
+            return Err((mismatch(Reason::SourceMacMismatch), ends.source.device));
+        }
+        if !is_on_vlan(ends.source.vlan, packet) {
+            return Err((Reason::WrongVlan, ends.source.device));
+        }
     }
     if packet.kind == Kind::Arp {
         // The sender field, not the frame, is what a neighbour's table believes (RFC 826).
         if packet.sender_mac != packet.source_mac {
+            let named = rules.mac(packet.sender_mac).device;
             let victim = if ends.source.device != 0 { ends.source.device } else { row.device };
+            let victim = if victim != 0 { victim } else { named };
             if victim != 0 {
                 return Err((Reason::ArpSenderMismatch, victim));
             }
-        }
-        // The gateway's own announcements are sent, never received.
-        if ends.source.is_gateway() {
-            return Err((Reason::ArpSenderMismatch, ends.destination.device));
         }
         return Ok(());
     }
@@ -203,8 +209,8 @@ fn identify(packet: &Packet, ends: &Ends) -> Result<(), Denied> {
 }
 
 #[inline(always)]
-fn on_its_vlan(row: &MacRow, packet: &Packet) -> bool {
-    row.vlan == 0 || (row.vlan == packet.vlan && packet.inner_vlan == 0)
+fn is_on_vlan(vlan: u16, packet: &Packet) -> bool {
+    vlan == 0 || (vlan == packet.vlan && packet.inner_vlan == 0)
 }
 
 /// What devices cannot live without, each a switch in the configuration.
@@ -214,9 +220,14 @@ fn infrastructure<R: Rules>(packet: &Packet, ends: &Ends, rules: &R) -> Option<R
         Kind::Arp => (Grant::Arp, setting::ARP),
         Kind::NeighborDiscovery => (Grant::NeighborDiscovery, setting::NEIGHBOR_DISCOVERY),
         Kind::Ipv4 => {
-            // A client asks with its own address or none; a server is never a managed device here,
-            // one that is needs a rule.
-            let asks = packet.is_dhcp_request() && ends.source_mac.device != 0;
+            // A client asks everybody or the gateway. Asking one other server by its address needs a rule:
+            // anybody could be behind it. A client whose renewal is denied asks everybody in time
+            // (RFC 2131 4.4.5, REBINDING).
+            let everybody = packet.destination == u32::MAX && packet.destination_mac == mac::BROADCAST;
+            let asks = packet.is_dhcp_request()
+                && ends.source_mac.device != 0
+                && (everybody || ends.destination.is_gateway());
+            // A server is never a managed device here; one that is needs a rule.
             let to_client = is_managed(ends) || packet.destination_mac & mac::GROUP != 0;
             let from_server = ends.source_mac.device == 0 && ends.source.device == 0;
             let answers = packet.is_dhcp_reply() && from_server && to_client;
@@ -241,11 +252,26 @@ fn is_quarantined(ends: &Ends) -> bool {
 /// A quarantined device talks with its remediation peers and nobody else.
 #[inline(always)]
 fn quarantine<R: Rules>(packet: &Packet, ends: &Ends, rules: &R) -> Result<Granted, Denied> {
-    let known = matches!(packet.kind, Kind::Ipv4);
-    if known && permitted(rules, &ends.source, &ends.destination, class::REMEDIATION).is_some() {
-        return Ok((Grant::Remediation, 0));
+    if packet.kind != Kind::Ipv4 {
+        return Err((Reason::Quarantined, 0));
     }
-    Err((Reason::Quarantined, 0))
+    // Each quarantined end needs the other one to be a peer: that it is one itself opens nothing.
+    let source = is_held(&ends.source_mac, &ends.source);
+    if source && rules.permitted(identity::ANY, ends.destination.identity, class::REMEDIATION) == 0 {
+        return Err((Reason::Quarantined, 0));
+    }
+    let destination = is_held(&ends.destination_mac, &ends.destination);
+    if destination && rules.permitted(ends.source.identity, identity::ANY, class::REMEDIATION) == 0 {
+        return Err((Reason::Quarantined, 0));
+    }
+    Ok((Grant::Remediation, 0))
+}
+
+/// Whether the device at this end is quarantined.
+#[inline(always)]
+fn is_held(by_mac: &MacRow, by_address: &Endpoint) -> bool {
+    (by_mac.device != 0 && Mode::from_code(by_mac.mode) == Mode::Quarantine)
+        || (by_address.device != 0 && by_address.mode == Mode::Quarantine)
 }
 
 /// IPv4 between two recognised ends: a live flow, a reply, or the first packet of something a rule allows.
@@ -255,28 +281,38 @@ fn converse<R: Rules>(packet: &Packet, ends: &Ends, rules: &R) -> Result<Granted
         protocol::TCP | protocol::UDP => {}
         protocol::ICMP => {
             if icmp::is_error(packet.icmp_type) {
-                return related(packet, ends, rules);
+                return related(packet, ends, rules).or_else(|denied| {
+                    // A rule may name the type, like any other.
+                    flow_rule(packet, ends, rules, true).map_or(Err(denied), |rule| Ok((Grant::Rule, rule)))
+                });
             }
         }
         _ => return Err((Reason::IpProtocol, 0)),
     }
+    // Of ICMP only a reply belongs to a flow, that of its request; a redirect with the right bits in the place of
+    // the identifier does not.
+    let is_icmp = packet.protocol == protocol::ICMP;
+    let asked = icmp::request_of(packet.icmp_type);
+    let request = if is_icmp { asked.unwrap_or(packet.icmp_type) } else { 0 };
     let (key, side) = flow::key(
         packet.source,
         packet.destination,
         packet.source_port,
         packet.destination_port,
         packet.protocol,
+        request,
     );
     let now = rules.now();
     let generation = rules.head().generation;
     let settings = rules.settings();
 
     // A live flow. What asks for a new conversation is judged as one, whatever was there before.
-    let opens =
-        packet.is_tcp_open() || (packet.protocol == protocol::ICMP && icmp::is_request(packet.icmp_type));
+    let opens = packet.is_tcp_open() || (is_icmp && asked.is_none());
     if !opens {
         let known = rules.with_flow(&key, |flow| {
-            let live = !flow::is_expired(flow, packet.protocol, now, settings);
+            // Who asked does not answer.
+            let fits = !is_icmp || flow.initiator != side;
+            let live = fits && !flow::is_expired(flow, packet.protocol, now, settings);
             if live && flow.generation == generation {
                 flow::touch(flow, packet, now);
             }
@@ -307,6 +343,10 @@ fn converse<R: Rules>(packet: &Packet, ends: &Ends, rules: &R) -> Result<Granted
 
     // Forward: the source starts, as a rule says.
     if let Some(rule) = flow_rule(packet, ends, rules, true) {
+        if is_icmp && !icmp::is_request(packet.icmp_type) {
+            // Nothing answers it.
+            return Ok((Grant::Rule, rule));
+        }
         let midstream = packet.protocol == protocol::TCP && !opens;
         if !midstream {
             remember(side, rule);
@@ -321,7 +361,12 @@ fn converse<R: Rules>(packet: &Packet, ends: &Ends, rules: &R) -> Result<Granted
 
     // Backward: it looks like the answer to something a rule lets the destination start.
     if !opens && let Some(rule) = flow_rule(packet, ends, rules, false) {
-        if ends.destination.is_gateway() {
+        // A datagram to a port of a server is no answer, whatever its source port says: a device could reach
+        // all of the gateway's services from the one port at which the gateway polls it.
+        let answers = packet.protocol != protocol::UDP
+            || packet.destination_port >= SYSTEM_PORTS_END
+            || packet.destination_port == packet.source_port;
+        if ends.destination.is_gateway() && answers {
             // The gateway's own requests never pass XDP, so there is no flow to find.
             return Ok((Grant::GatewayReply, rule));
         }
@@ -372,12 +417,14 @@ fn related<R: Rules>(packet: &Packet, ends: &Ends, rules: &R) -> Result<Granted,
     if quoted.protocol == 0 || quoted.source != packet.destination {
         return unrelated;
     }
+    let request = if quoted.protocol == protocol::ICMP { quoted.service_port.to_be_bytes()[0] } else { 0 };
     let (key, side) = flow::key(
         quoted.source,
         quoted.destination,
         quoted.source_port,
         quoted.destination_port,
         quoted.protocol,
+        request,
     );
     let settings = rules.settings();
     let now = rules.now();

@@ -133,7 +133,7 @@ impl Slot {
                 identity: identity::GATEWAY,
                 mode: 0,
                 flags: address_flag::GATEWAY,
-                pad: [0; 2],
+                vlan: 0,
             };
             addresses.insert(u32::from(*address), row, 0).map_err(write("ADDRESSES"))?;
         }
