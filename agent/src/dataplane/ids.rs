@@ -16,6 +16,13 @@ const MAP: &str = "IDS";
 
 type Name = [u8; 16];
 
+/// What the registry must become for a revision. Until it is written, the numbers of the enforcing policy hold.
+pub(super) struct Plan {
+    pub(super) ids: StableIds,
+    forgotten: Vec<Name>,
+    named: Vec<(Name, u32)>,
+}
+
 /// The registry of stable ids.
 pub(super) struct Ids {
     map: HashMap<MapData, Name, u32>,
@@ -73,8 +80,9 @@ impl Ids {
         Ok(Self { map, limits: [devices, rules] })
     }
 
-    /// Gives every device and rule of `tables` its stable id, new ones where there was none.
-    pub(super) fn resolve(&mut self, tables: &Tables) -> Result<StableIds, DataplaneError> {
+    /// Finds every device and rule of `tables` its stable id, new ones where there was none. Nothing is written: a
+    /// policy that is refused must not take numbers from the one that goes on enforcing.
+    pub(super) fn plan(&self, tables: &Tables) -> Result<Plan, DataplaneError> {
         let known: BTreeMap<Name, u32> = self
             .map
             .iter()
@@ -82,16 +90,35 @@ impl Ids {
             .map_err(|source| DataplaneError::Map { act: "read", map: MAP, source })?;
         let devices: Vec<String> = tables.devices.iter().map(|d| d.name.clone()).collect();
         let rules: Vec<String> = tables.rules.iter().map(|r| format!("{}\n{}", r.device, r.text)).collect();
-        let (devices, reused_devices) = self.assign(Kind::Device, &devices, &known)?;
-        let (rules, reused_rules) = self.assign(Kind::Rule, &rules, &known)?;
-        Ok(StableIds { devices, rules, reused_devices, reused_rules })
+        let mut plan = Plan { ids: StableIds::default(), forgotten: Vec::new(), named: Vec::new() };
+        (plan.ids.devices, plan.ids.reused_devices) =
+            self.assign(Kind::Device, &devices, &known, &mut plan.forgotten, &mut plan.named)?;
+        (plan.ids.rules, plan.ids.reused_rules) =
+            self.assign(Kind::Rule, &rules, &known, &mut plan.forgotten, &mut plan.named)?;
+        Ok(plan)
+    }
+
+    /// Writes what was planned.
+    pub(super) fn commit(&mut self, plan: &Plan) -> Result<(), DataplaneError> {
+        let Plan { ids: _, forgotten, named } = plan;
+        for name in forgotten {
+            let fail = |source| DataplaneError::Map { act: "clear", map: MAP, source };
+            self.map.remove(name).map_err(fail)?;
+        }
+        for (name, id) in named {
+            let fail = |source| DataplaneError::Map { act: "write", map: MAP, source };
+            self.map.insert(name, id, 0).map_err(fail)?;
+        }
+        Ok(())
     }
 
     fn assign(
-        &mut self,
+        &self,
         kind: Kind,
         names: &[String],
         known: &BTreeMap<Name, u32>,
+        forgotten: &mut Vec<Name>,
+        named: &mut Vec<(Name, u32)>,
     ) -> Result<(Vec<u32>, Vec<u32>), DataplaneError> {
         let (what, limit) = match kind {
             Kind::Device => ("devices", self.limits[0]),
@@ -120,19 +147,11 @@ impl Ids {
                                 limit,
                             })?;
                             reused.push(*id);
-                            self.map.remove(old).map_err(|source| DataplaneError::Map {
-                                act: "clear",
-                                map: MAP,
-                                source,
-                            })?;
+                            forgotten.push(*old);
                             *id
                         }
                     };
-                    self.map.insert(name, id, 0).map_err(|source| DataplaneError::Map {
-                        act: "write",
-                        map: MAP,
-                        source,
-                    })?;
+                    named.push((*name, id));
                     given.insert(*name, id);
                     id
                 }
