@@ -43,7 +43,8 @@ fn host_and_kernel_agree_on_a_million_frames() {
             if let Err(first) = duel::round(&room, &format!("round-{n}"), own, frames, EVERY, &corpus) {
                 // Again, looking at the counters after every frame: which one was it?
                 let exact = duel::round(&room, &format!("again-{n}"), own, frames, 1, &corpus);
-                let found = exact.err().unwrap_or_else(|| format!("not found again; at first it was\n{first}"));
+                let found =
+                    exact.err().unwrap_or_else(|| format!("not found again; at first it was\n{first}"));
                 panic!("host and kernel disagree, BULKHEAD_SEED={seed}, round {n}\n{found}");
             }
         }

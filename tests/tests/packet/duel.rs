@@ -76,7 +76,11 @@ impl Counted {
         }
         counted.interface = dataplane.interface_counts(COUNTER).expect("the interface has counters");
         let tally = dataplane.tally().expect("the tally is readable");
-        assert_eq!(tally.violations, tally.delivered + tally.aggregated + tally.lost, "a violation without a trace");
+        assert_eq!(
+            tally.violations,
+            tally.delivered + tally.aggregated + tally.lost,
+            "a violation without a trace"
+        );
         assert_eq!(tally.flows_refused, 0, "the flow table is large enough");
         counted.violations = tally.violations;
         counted
@@ -129,12 +133,12 @@ pub fn round(
     corpus: &[Vec<u8>],
 ) -> Result<(), String> {
     let mut random = Random::new(seed);
-    let texts = [random::policy(&mut random), random::policy(&mut random), text("cell.toml"), text("cell-held.toml")];
+    let texts =
+        [random::policy(&mut random), random::policy(&mut random), text("cell.toml"), text("cell-held.toml")];
     let policies: Vec<Tables> = texts.iter().map(|text| tables(&[("policy.toml", text)])).collect();
     // The reader of events is dropped: the ring fills, and no verdict may depend on it.
     let (dataplane, _) = open(room, pins, SIZES);
-    let mut duel =
-        Duel { dataplane, counted: Counted::default(), flows: BTreeMap::new(), corpus, every };
+    let mut duel = Duel { dataplane, counted: Counted::default(), flows: BTreeMap::new(), corpus, every };
     let mut result = Ok(());
     for _ in 0..frames.div_ceil(STRETCH) {
         let at = random.below(policies.len());
@@ -154,7 +158,8 @@ impl Duel<'_> {
     fn stretch(&mut self, random: &mut Random, tables: &Tables, setup: &Setup) -> Result<(), String> {
         self.dataplane.configure(&setup.runtime(FOREVER)).expect("settings fit");
         self.dataplane.set_interface(LO, setup.interface()).expect("there is room for one");
-        let applied = self.dataplane.apply(tables.clone(), &gateway()).unwrap_or_else(|error| panic!("{error}"));
+        let applied =
+            self.dataplane.apply(tables.clone(), &gateway()).unwrap_or_else(|error| panic!("{error}"));
         let ids = applied.ids.clone();
         let mut host = Host::new(tables, setup.placed(FOREVER));
         host.adopt_flows(std::mem::take(&mut self.flows), applied.generation);

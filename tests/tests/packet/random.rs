@@ -46,12 +46,42 @@ impl Random {
 }
 
 const NAMES: &[&str] = &[
-    "plc", "oven", "hmi", "stolen", "tagged", "camera", "historian", "helpdesk", "remote", "ntp", "patch", "admin",
-    "internet", "router", "attacker", "guest", "gw", "gw2", "all", "mdns", "nobody",
+    "plc",
+    "oven",
+    "hmi",
+    "stolen",
+    "tagged",
+    "camera",
+    "historian",
+    "helpdesk",
+    "remote",
+    "ntp",
+    "patch",
+    "admin",
+    "internet",
+    "router",
+    "attacker",
+    "guest",
+    "gw",
+    "gw2",
+    "all",
+    "mdns",
+    "nobody",
 ];
 /// Hosts that a random policy may make a device; those behind the router have no MAC of their own.
 const DEVICES: &[&str] = &[
-    "plc", "oven", "hmi", "stolen", "tagged", "camera", "attacker", "historian", "helpdesk", "remote", "ntp", "gw2",
+    "plc",
+    "oven",
+    "hmi",
+    "stolen",
+    "tagged",
+    "camera",
+    "attacker",
+    "historian",
+    "helpdesk",
+    "remote",
+    "ntp",
+    "gw2",
 ];
 const WITH_MAC: usize = 7;
 const NETWORKS: &[(&str, &str)] = &[
@@ -62,9 +92,11 @@ const NETWORKS: &[(&str, &str)] = &[
     ("servers", "10.9.0.0/23"),
     ("world", "0.0.0.0/0"),
 ];
-const SERVICES: &[&str] =
-    &["modbus", "ping", "ntp", "snmp", "dhcp", "any-icmp", "any-udp", "any-tcp", "any", "low", "high", "errors"];
-const PORTS: &[u16] = &[0, 22, 53, 67, 68, 80, 123, 161, 500, 502, 1023, 1024, 8080, 44818, 49152, 60500, 65535];
+const SERVICES: &[&str] = &[
+    "modbus", "ping", "ntp", "snmp", "dhcp", "any-icmp", "any-udp", "any-tcp", "any", "low", "high", "errors",
+];
+const PORTS: &[u16] =
+    &[0, 22, 53, 67, 68, 80, 123, 161, 500, 502, 1023, 1024, 8080, 44818, 49152, 60500, 65535];
 
 /// A policy over the hosts of the packet table.
 pub fn policy(random: &mut Random) -> String {
@@ -103,7 +135,9 @@ pub fn policy(random: &mut Random) -> String {
         writeln!(text, "[network.{name}]\ncidr = \"{cidr}\"").expect("a string grows");
     }
     text.push_str("[service.low]\ntcp = \"1-1023\"\nudp = \"60-70\"\n[service.high]\ntcp = \"1024-65535\"\n");
-    text.push_str("[service.errors]\nicmp = [\"3/3\", 11, 13]\n[quarantine]\npeers = [\"servers\", \"one\"]\n");
+    text.push_str(
+        "[service.errors]\nicmp = [\"3/3\", 11, 13]\n[quarantine]\npeers = [\"servers\", \"one\"]\n",
+    );
     text
 }
 
