@@ -2,9 +2,11 @@
 #![allow(dead_code, reason = "each test binary uses its own part of it")]
 #![allow(unreachable_pub, reason = "a module of several test binaries")]
 
+pub mod duel;
 pub mod expect;
 pub mod host;
 pub mod kernel;
+pub mod random;
 pub mod rows;
 
 use std::{collections::BTreeSet, net::Ipv4Addr, path::Path};
