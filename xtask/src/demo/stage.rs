@@ -13,6 +13,7 @@ use bulkhead_tests::lab::{
     topology::{MODBUS, UPLINK},
     wait::wait_for,
 };
+use serde_json::Value;
 
 use super::{
     attack::{Addresses, Frames, Step, Tricks, Watch},
@@ -142,10 +143,16 @@ impl<'a> Stage<'a> {
         Ok(text + &format!("\nThe attacker comes in at the gateway's `{UPLINK}`.\n"))
     }
 
-    /// The running agent's revision.
+    /// What the agent says of itself. Exit code 1 means warnings, as while a policy file is wrong.
+    pub(super) fn status(&self) -> Result<Value> {
+        let output = self.agent.cli(&["status", "--json"])?;
+        serde_json::from_slice(&output.stdout)
+            .with_context(|| format!("`bulkhead status`: {}", String::from_utf8_lossy(&output.stderr)))
+    }
+
+    /// The revision in force.
     pub(super) fn revision(&self) -> Result<String> {
-        let status = self.agent.cli_json(&["status", "--json"])?;
-        status["revision"].as_str().map(str::to_owned).context("the status has no revision")
+        self.status()?["revision"].as_str().map(str::to_owned).context("the status has no revision")
     }
 }
 

@@ -257,7 +257,7 @@ fn accounts(stage: &Stage<'_>, report: &mut Report) -> Result<()> {
     }
     // What the PLC answered in monitor mode was denied too and may be told a summary later.
     let status = wait_for("everything to be told", SOON, || {
-        let status = stage.agent.cli_json(&["status", "--json"])?;
+        let status = stage.status()?;
         Ok((status["violations"]["pending"] == 0).then_some(status))
     })?;
     let interfaces = status["interfaces"].as_array().map_or(slice::from_ref(&Value::Null), Vec::as_slice);
