@@ -4,14 +4,19 @@
 //! and on the host alike. There are no deny rules; what nothing allows is denied, with the nearest reason.
 
 use crate::{
-    flow,
-    layout::{Flow, InterfaceRow, MacRow},
+    layout::{InterfaceRow, MacRow},
     lookup::{Endpoint, Rules, Unmanaged, class, identity, setting},
     mode::Mode,
     parse::{Kind, Packet},
     reason::{Grant, Reason},
-    wire::{icmp, mac, protocol},
+    wire::mac,
 };
+
+mod binding;
+mod conversation;
+
+use binding::identify;
+use conversation::converse;
 
 /// What the policy says of a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -120,7 +125,7 @@ fn verdict<R: Rules>(packet: &Packet, ends: &Ends, rules: &R) -> Result<Granted,
     if is_management(packet, ends, rules) {
         return Ok((Grant::Management, 0));
     }
-    identify(packet, ends)?;
+    identify(packet, ends, rules)?;
     if let Some(verdict) = infrastructure(packet, ends, rules) {
         return verdict;
     }
@@ -157,56 +162,6 @@ fn is_managed(ends: &Ends) -> bool {
         || ends.destination.device != 0
 }
 
-/// An address is nobody's proof: it must come from its device's MAC, on its device's VLAN, and a
-/// device's MAC must not carry another's address.
-#[inline(always)]
-fn identify(packet: &Packet, ends: &Ends) -> Result<(), Denied> {
-    let mismatch = |other: Reason| match packet.kind {
-        Kind::Arp => Reason::ArpSenderMismatch,
-        Kind::Ipv4 | Kind::Ipv6 | Kind::NeighborDiscovery | Kind::Other => other,
-    };
-    let row = ends.source_mac;
-    if row.device != 0 {
-        if !on_its_vlan(&row, packet) {
-            return Err((Reason::WrongVlan, row.device));
-        }
-        // 0.0.0.0 is what a host says while it asks for an address (RFC 2131 4.1, RFC 5227 2.1.1).
-        let asking = packet.source == 0;
-        let addressed = matches!(packet.kind, Kind::Ipv4 | Kind::Arp);
-        if addressed && !asking && ends.source.device != row.device {
-            // The claimed address's owner is the victim; without one it is the device's own affair.
-            let victim = if ends.source.device != 0 { ends.source.device } else { row.device };
-            return Err((mismatch(Reason::SourceAddressMismatch), victim));
-        }
-    } else if ends.source.device != 0 && ends.source.has_mac() {
-        return Err((mismatch(Reason::SourceMacMismatch), ends.source.device));
-    }
-    if packet.kind == Kind::Arp {
-        // The sender field, not the frame, is what a neighbour's table believes (RFC 826).
-        if packet.sender_mac != packet.source_mac {
-            let victim = if ends.source.device != 0 { ends.source.device } else { row.device };
-            if victim != 0 {
-                return Err((Reason::ArpSenderMismatch, victim));
-            }
-        }
-        // The gateway's own announcements are sent, never received.
-        if ends.source.is_gateway() {
-            return Err((Reason::ArpSenderMismatch, ends.destination.device));
-        }
-        return Ok(());
-    }
-    let row = ends.destination_mac;
-    if row.device != 0 && packet.kind == Kind::Ipv4 && ends.destination.device != row.device {
-        return Err((Reason::DestinationMismatch, row.device));
-    }
-    Ok(())
-}
-
-#[inline(always)]
-fn on_its_vlan(row: &MacRow, packet: &Packet) -> bool {
-    row.vlan == 0 || (row.vlan == packet.vlan && packet.inner_vlan == 0)
-}
-
 /// What devices cannot live without, each a switch in the configuration.
 #[inline(always)]
 fn infrastructure<R: Rules>(packet: &Packet, ends: &Ends, rules: &R) -> Option<Result<Granted, Denied>> {
@@ -214,9 +169,14 @@ fn infrastructure<R: Rules>(packet: &Packet, ends: &Ends, rules: &R) -> Option<R
         Kind::Arp => (Grant::Arp, setting::ARP),
         Kind::NeighborDiscovery => (Grant::NeighborDiscovery, setting::NEIGHBOR_DISCOVERY),
         Kind::Ipv4 => {
-            // A client asks with its own address or none; a server is never a managed device here,
-            // one that is needs a rule.
-            let asks = packet.is_dhcp_request() && ends.source_mac.device != 0;
+            // A client asks everybody or the gateway. Asking one other server by its address needs a rule:
+            // anybody could be behind it. A client whose renewal is denied asks everybody in time
+            // (RFC 2131 4.4.5, REBINDING).
+            let everybody = packet.destination == u32::MAX && packet.destination_mac == mac::BROADCAST;
+            let asks = packet.is_dhcp_request()
+                && ends.source_mac.device != 0
+                && (everybody || ends.destination.is_gateway());
+            // A server is never a managed device here; one that is needs a rule.
             let to_client = is_managed(ends) || packet.destination_mac & mac::GROUP != 0;
             let from_server = ends.source_mac.device == 0 && ends.source.device == 0;
             let answers = packet.is_dhcp_reply() && from_server && to_client;
@@ -241,193 +201,26 @@ fn is_quarantined(ends: &Ends) -> bool {
 /// A quarantined device talks with its remediation peers and nobody else.
 #[inline(always)]
 fn quarantine<R: Rules>(packet: &Packet, ends: &Ends, rules: &R) -> Result<Granted, Denied> {
-    let known = matches!(packet.kind, Kind::Ipv4);
-    if known && permitted(rules, &ends.source, &ends.destination, class::REMEDIATION).is_some() {
-        return Ok((Grant::Remediation, 0));
+    if packet.kind != Kind::Ipv4 {
+        return Err((Reason::Quarantined, 0));
     }
-    Err((Reason::Quarantined, 0))
+    // Each quarantined end needs the other one to be a peer: that it is one itself opens nothing.
+    let source = is_held(&ends.source_mac, &ends.source);
+    if source && rules.permitted(identity::ANY, ends.destination.identity, class::REMEDIATION) == 0 {
+        return Err((Reason::Quarantined, 0));
+    }
+    let destination = is_held(&ends.destination_mac, &ends.destination);
+    if destination && rules.permitted(ends.source.identity, identity::ANY, class::REMEDIATION) == 0 {
+        return Err((Reason::Quarantined, 0));
+    }
+    Ok((Grant::Remediation, 0))
 }
 
-/// IPv4 between two recognised ends: a live flow, a reply, or the first packet of something a rule allows.
+/// Whether the device at this end is quarantined.
 #[inline(always)]
-fn converse<R: Rules>(packet: &Packet, ends: &Ends, rules: &R) -> Result<Granted, Denied> {
-    match packet.protocol {
-        protocol::TCP | protocol::UDP => {}
-        protocol::ICMP => {
-            if icmp::is_error(packet.icmp_type) {
-                return related(packet, ends, rules);
-            }
-        }
-        _ => return Err((Reason::IpProtocol, 0)),
-    }
-    let (key, side) = flow::key(
-        packet.source,
-        packet.destination,
-        packet.source_port,
-        packet.destination_port,
-        packet.protocol,
-    );
-    let now = rules.now();
-    let generation = rules.head().generation;
-    let settings = rules.settings();
-
-    // A live flow. What asks for a new conversation is judged as one, whatever was there before.
-    let opens =
-        packet.is_tcp_open() || (packet.protocol == protocol::ICMP && icmp::is_request(packet.icmp_type));
-    if !opens {
-        let known = rules.with_flow(&key, |flow| {
-            let live = !flow::is_expired(flow, packet.protocol, now, settings);
-            if live && flow.generation == generation {
-                flow::touch(flow, packet, now);
-            }
-            (*flow, live)
-        });
-        if let Some((flow, true)) = known {
-            if flow.generation == generation {
-                return Ok((Grant::Flow, flow.rule));
-            }
-            // The policy changed since its last packet: the flow goes on if its start is still allowed.
-            if let Some(rule) = flow_rule(packet, ends, rules, flow.initiator == side) {
-                rules.with_flow(&key, |flow| {
-                    flow.generation = generation;
-                    flow.rule = rule;
-                    flow::touch(flow, packet, now);
-                });
-                return Ok((Grant::Flow, rule));
-            }
-        }
-    }
-
-    let remember = |initiator: u8, rule: u32| {
-        let mut flow = Flow { seen: now, generation, rule, initiator, closing: 0, pad: [0; 6] };
-        flow::touch(&mut flow, packet, now);
-        rules.remember(&key, &flow);
-    };
-    let adopting = now < settings.adopt_until;
-
-    // Forward: the source starts, as a rule says.
-    if let Some(rule) = flow_rule(packet, ends, rules, true) {
-        let midstream = packet.protocol == protocol::TCP && !opens;
-        if !midstream {
-            remember(side, rule);
-            return Ok((Grant::Rule, rule));
-        }
-        if adopting || settings.flags & setting::STRICT == 0 {
-            remember(side, rule);
-            return Ok((Grant::Adopted, rule));
-        }
-        return Err((Reason::NoFlow, 0));
-    }
-
-    // Backward: it looks like the answer to something a rule lets the destination start.
-    if !opens && let Some(rule) = flow_rule(packet, ends, rules, false) {
-        if ends.destination.is_gateway() {
-            // The gateway's own requests never pass XDP, so there is no flow to find.
-            return Ok((Grant::GatewayReply, rule));
-        }
-        if adopting {
-            remember(side ^ 1, rule);
-            return Ok((Grant::Adopted, rule));
-        }
-        return Err((Reason::NoFlow, 0));
-    }
-    Err((nearest(ends, rules), 0))
-}
-
-/// The rule that lets this packet's source (`forward`) or destination start the conversation.
-#[inline(always)]
-fn flow_rule<R: Rules>(packet: &Packet, ends: &Ends, rules: &R, forward: bool) -> Option<u32> {
-    if forward {
-        // A reply can be no first packet.
-        if packet.protocol == protocol::ICMP && icmp::request_of(packet.icmp_type).is_some() {
-            return None;
-        }
-        let class = rules.class(packet.protocol, packet.service_port);
-        permitted(rules, &ends.source, &ends.destination, class)
-    } else {
-        let port = if packet.protocol == protocol::ICMP {
-            u16::from(icmp::request_of(packet.icmp_type)?) << 8
-        } else {
-            packet.source_port
-        };
-        let class = rules.class(packet.protocol, port);
-        permitted(rules, &ends.destination, &ends.source, class)
-    }
-}
-
-/// The rule under which `initiator` may use a service of `responder`.
-#[inline(always)]
-fn permitted<R: Rules>(rules: &R, initiator: &Endpoint, responder: &Endpoint, class: u32) -> Option<u32> {
-    match rules.permitted(initiator.identity, responder.identity, class) {
-        0 => None,
-        rule => Some(rule),
-    }
-}
-
-/// An ICMP error passes when it is about a packet of an allowed flow and goes to that packet's sender.
-#[inline(always)]
-fn related<R: Rules>(packet: &Packet, ends: &Ends, rules: &R) -> Result<Granted, Denied> {
-    let quoted = &packet.quoted;
-    let unrelated = Err((Reason::IcmpErrorUnrelated, 0));
-    if quoted.protocol == 0 || quoted.source != packet.destination {
-        return unrelated;
-    }
-    let (key, side) = flow::key(
-        quoted.source,
-        quoted.destination,
-        quoted.source_port,
-        quoted.destination_port,
-        quoted.protocol,
-    );
-    let settings = rules.settings();
-    let now = rules.now();
-    let known = rules.with_flow(&key, |flow| {
-        let live = !flow::is_expired(flow, quoted.protocol, now, settings);
-        (flow.generation, flow.rule, flow.initiator, live)
-    });
-    let far = rules.endpoint(quoted.destination);
-    match known {
-        Some((generation, rule, _, true)) if generation == rules.head().generation => {
-            Ok((Grant::Related, rule))
-        }
-        Some((_, _, initiator, true)) => {
-            // The policy changed since the flow's last packet: ask again who may start it.
-            let started = initiator == side;
-            let port = if started { quoted.service_port } else { quoted.source_port };
-            let class = rules.class(quoted.protocol, port);
-            let allowed = if started {
-                permitted(rules, &ends.destination, &far, class)
-            } else {
-                permitted(rules, &far, &ends.destination, class)
-            };
-            allowed.map_or(unrelated, |rule| Ok((Grant::Related, rule)))
-        }
-        Some((_, _, _, false)) | None => {
-            // The gateway's own requests leave no flow; a rule must let it make them.
-            if !ends.destination.is_gateway() {
-                return unrelated;
-            }
-            let class = rules.class(quoted.protocol, quoted.service_port);
-            permitted(rules, &ends.destination, &far, class)
-                .map_or(unrelated, |rule| Ok((Grant::Related, rule)))
-        }
-    }
-}
-
-/// Why no rule allows it, as near as the tables can tell.
-#[inline(always)]
-fn nearest<R: Rules>(ends: &Ends, rules: &R) -> Reason {
-    if permitted(rules, &ends.source, &ends.destination, class::PAIR).is_some() {
-        return Reason::ServiceNotAllowed;
-    }
-    if permitted(rules, &ends.destination, &ends.source, class::PAIR).is_some() {
-        return Reason::WrongDirection;
-    }
-    let unknown = |end: &Endpoint| end.device == 0 && end.identity == identity::UNKNOWN;
-    if unknown(&ends.source) || unknown(&ends.destination) {
-        return Reason::UnknownPeer;
-    }
-    Reason::NoRule
+fn is_held(by_mac: &MacRow, by_address: &Endpoint) -> bool {
+    (by_mac.device != 0 && Mode::from_code(by_mac.mode) == Mode::Quarantine)
+        || (by_address.device != 0 && by_address.mode == Mode::Quarantine)
 }
 
 /// The strictest mode among the managed ends, `None` when there is no managed end.

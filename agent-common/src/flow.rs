@@ -6,7 +6,8 @@ use crate::{
     wire::{protocol, tcp},
 };
 
-/// The key of a conversation and on which side of it the given source stands.
+/// The key of a conversation and on which side of it the given source stands. `request` is the type of an ICMP
+/// request, 0 for other protocols.
 #[inline(always)]
 pub fn key(
     source: u32,
@@ -14,6 +15,7 @@ pub fn key(
     source_port: u16,
     destination_port: u16,
     protocol: u8,
+    request: u8,
 ) -> (FlowKey, u8) {
     let forward = source < destination || (source == destination && source_port <= destination_port);
     if forward {
@@ -23,7 +25,8 @@ pub fn key(
             low_port: source_port,
             high_port: destination_port,
             protocol,
-            pad: [0; 3],
+            request,
+            pad: [0; 2],
         };
         (key, 0)
     } else {
@@ -33,7 +36,8 @@ pub fn key(
             low_port: destination_port,
             high_port: source_port,
             protocol,
-            pad: [0; 3],
+            request,
+            pad: [0; 2],
         };
         (key, 1)
     }

@@ -59,8 +59,8 @@ pub struct AddressRow {
     pub mode: u8,
     /// [`crate::lookup::address_flag`] bits.
     pub flags: u8,
-    /// Always zero.
-    pub pad: [u8; 2],
+    /// VLAN the device must be seen on; 0 accepts any.
+    pub vlan: u16,
 }
 
 /// Key of the table `RULES`.
@@ -102,8 +102,10 @@ pub struct FlowKey {
     pub high_port: u16,
     /// IP protocol.
     pub protocol: u8,
+    /// Type of the ICMP request that started it; 0 for other protocols.
+    pub request: u8,
     /// Always zero.
-    pub pad: [u8; 3],
+    pub pad: [u8; 2],
 }
 
 /// What is remembered of an allowed flow.

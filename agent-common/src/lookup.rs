@@ -108,20 +108,22 @@ pub struct Endpoint {
     pub mode: Mode,
     /// [`address_flag`] bits.
     pub flags: u8,
+    /// VLAN the device must be seen on; 0 accepts any.
+    pub vlan: u16,
 }
 
 impl Endpoint {
     /// An address that is no device's: `identity` says in which networks it is, if in any.
     #[inline(always)]
     pub const fn network(identity: u32) -> Self {
-        Self { device: 0, identity, mode: Mode::Monitor, flags: 0 }
+        Self { device: 0, identity, mode: Mode::Monitor, flags: 0, vlan: 0 }
     }
 
     /// The endpoint behind a row of the address table.
     #[inline(always)]
     pub const fn from_row(row: &AddressRow) -> Self {
-        let AddressRow { device, identity, mode, flags, pad: _ } = *row;
-        Self { device, identity, mode: Mode::from_code(mode), flags }
+        let AddressRow { device, identity, mode, flags, vlan } = *row;
+        Self { device, identity, mode: Mode::from_code(mode), flags, vlan }
     }
 
     /// Whether it is one of the gateway's own addresses.

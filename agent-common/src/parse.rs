@@ -290,8 +290,10 @@ fn transport<B: Bytes + ?Sized>(bytes: &B, packet: &mut Packet, at: usize, len: 
                 return Err(Reason::TcpHeader);
             }
             let control = packet.tcp_flags & tcp::CONTROL;
-            // No stack sends SYN with FIN or RST, nor a segment without SYN, ACK, RST or FIN; scanners do.
-            if control == 0 || (control & tcp::SYN != 0 && control & (tcp::FIN | tcp::RST) != 0) {
+            // No stack sends two of SYN, FIN and RST, nor FIN without ACK, nor none of the four; scanners do
+            // (RFC 9293 3.10.7.4: a segment of a connection carries ACK, unless it opens or resets it).
+            let lone = matches!(control & !tcp::ACK, 0 | tcp::SYN | tcp::FIN | tcp::RST);
+            if control == 0 || control == tcp::FIN || !lone {
                 return Err(Reason::TcpFlags);
             }
             Ok(())
@@ -362,7 +364,8 @@ fn quoted<B: Bytes + ?Sized>(bytes: &B, packet: &mut Packet, at: usize, len: usi
     packet.quoted = quoted;
 }
 
-/// RFC 8200 3, far enough to recognise neighbour discovery (RFC 4861 4: types 133-137, hop limit 255).
+/// RFC 8200 3, far enough to recognise neighbour discovery (RFC 4861 4: types 133-136, hop limit 255). Type 137,
+/// redirect, is left out: it rewrites routes, and nobody needs it.
 #[inline(always)]
 fn ipv6<B: Bytes + ?Sized>(bytes: &B, packet: &mut Packet, at: usize) -> Parsed {
     packet.kind = Kind::Ipv6;
@@ -375,7 +378,7 @@ fn ipv6<B: Bytes + ?Sized>(bytes: &B, packet: &mut Packet, at: usize) -> Parsed 
     if h[6] == protocol::ICMPV6 && h[7] == 255 && payload >= 8 {
         let i: [u8; 2] = bytes.array(at + 40).ok_or(Reason::Truncated)?;
         packet.icmp_type = i[0];
-        if matches!(i[0], 133..=137) && i[1] == 0 {
+        if matches!(i[0], 133..=136) && i[1] == 0 {
             packet.kind = Kind::NeighborDiscovery;
         }
     }

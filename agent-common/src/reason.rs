@@ -75,7 +75,7 @@ codes! {
         Ipv6Header = 43, "ipv6-header", "IPv6 version or payload length is wrong (RFC 8200 3)";
         MartianSource = 44, "martian-source", "a source address no host may use (RFC 1122 3.2.1.3)";
         SourceAddressMismatch = 45, "source-address-mismatch", "a device's MAC sends from an address that is not the device's";
-        SourceMacMismatch = 46, "source-mac-mismatch", "a device's address is used by a MAC that is not the device's";
+        SourceMacMismatch = 46, "source-mac-mismatch", "a device's or the gateway's address is used by a MAC that is not its own";
         ArpSenderMismatch = 47, "arp-sender-mismatch", "ARP claims an address for a MAC that does not own it";
         DestinationMismatch = 48, "destination-mismatch", "sent to a device's MAC but not to its address";
         WrongVlan = 49, "wrong-vlan", "the device is seen on a VLAN that is not its own";

@@ -28,6 +28,10 @@ pub mod protocol {
     pub const ICMPV6: u8 = 58;
 }
 
+/// The first port that is not a System Port (RFC 6335 6). Below are servers; a client uses none of them, unless
+/// both ends use the same one.
+pub const SYSTEM_PORTS_END: u16 = 1024;
+
 /// TCP control bits (RFC 9293 3.1).
 pub mod tcp {
     /// No more data from sender.

@@ -1,4 +1,5 @@
 //! The lab and what the test tiers share.
 
+pub mod frame;
 pub mod lab;
 pub mod skip;

@@ -15,7 +15,7 @@ use ipnet::Ipv4Net;
 use prefix_trie::PrefixMap;
 
 use super::{ServicePrefix, Tables};
-use crate::model::{Mode, Selector};
+use crate::model::Selector;
 
 /// What a decision depends on besides the policy: where the packet arrives and how the agent runs.
 #[derive(Clone, Debug, Default)]
@@ -105,7 +105,7 @@ impl Rules for Host<'_> {
     fn endpoint(&self, address: u32) -> Endpoint {
         if self.placed.gateway.contains(&Ipv4Addr::from(address)) {
             let flags = address_flag::GATEWAY;
-            return Endpoint { device: 0, identity: identity::GATEWAY, mode: Mode::Monitor, flags };
+            return Endpoint { flags, ..Endpoint::network(identity::GATEWAY) };
         }
         if let Some(row) = self.tables.addresses.get(&address) {
             return Endpoint::from_row(row);

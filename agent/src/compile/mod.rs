@@ -189,7 +189,7 @@ fn addresses(policy: &Policy, identities: &Identities) -> BTreeMap<u32, AddressR
                 identity: identities.of_address(*address),
                 mode: device.mode.code(),
                 flags,
-                pad: [0; 2],
+                vlan: device.vlan.unwrap_or(0),
             };
             (u32::from(*address), row)
         })

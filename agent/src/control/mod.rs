@@ -193,6 +193,8 @@ pub struct ViolationStatus {
     pub aggregated: u64,
     /// Neither; still in the devices' counters.
     pub lost: u64,
+    /// Samples in the ring that this agent did not understand.
+    pub foreign: u64,
     /// Packets this agent has taken over from the kernel.
     pub taken: u64,
     /// Packets this agent has told of in records.

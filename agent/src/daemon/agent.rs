@@ -230,7 +230,7 @@ impl Agent {
         match request {
             Request::Status => {
                 self.collect(events);
-                self.status().map(Body::Status).map_err(world)
+                self.status(events.foreign()).map(Body::Status).map_err(world)
             }
             Request::Devices => self.devices().map(Body::Devices).map_err(world),
             Request::Rules => self.rules().map(Body::Rules).map_err(world),

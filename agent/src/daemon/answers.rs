@@ -19,7 +19,7 @@ use crate::{
 };
 
 impl Agent {
-    pub(super) fn status(&self) -> Result<Status, DataplaneError> {
+    pub(super) fn status(&self, foreign: u64) -> Result<Status, DataplaneError> {
         let tally = self.dataplane.tally()?;
         let mut modes: BTreeMap<String, usize> =
             ["monitor", "enforce", "quarantine"].map(|m| (m.to_owned(), 0)).into();
@@ -53,6 +53,7 @@ impl Agent {
                 delivered: tally.delivered,
                 aggregated: tally.aggregated,
                 lost: tally.lost,
+                foreign,
                 ..self.reporter.counts()
             },
         })

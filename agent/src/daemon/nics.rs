@@ -62,35 +62,44 @@ impl Nics {
         for nic in &mut self.list {
             let found = there.iter().find(|i| i.name == nic.config.name);
             let index = found.map(|i| i.index);
-            let running = found.and_then(|i| i.xdp).filter(|xdp| Some(xdp.program) == ours);
-            if running.is_some() && index == nic.index {
-                nic.attached = running.map(|xdp| xdp.mode);
-                nic.problem = generic_note(nic);
+            let runs = found.and_then(|i| i.xdp).is_some_and(|xdp| Some(xdp.program) == ours);
+            if runs && index == nic.index {
                 continue;
             }
             nic.index = index;
-            let before = nic.problem.take();
+            nic.attached = None;
             match attach(nic, dataplane) {
-                Ok(how) => {
-                    let how = match how {
-                        Attached::New => "attached to",
-                        Attached::Adopted => "took over the program on",
-                    };
-                    nic.attached = Some(wanted(nic));
-                    nic.problem = generic_note(nic);
-                    news.push(format!("{how} `{}` in {} mode", nic.config.name, wanted(nic).name()));
-                }
+                Ok(Attached::New) => news.push(format!("attached to `{}`", nic.config.name)),
+                Ok(Attached::Adopted) => news.push(format!("took over the program on `{}`", nic.config.name)),
                 Err(error) => {
-                    nic.attached = None;
                     let problem = error.to_string();
-                    if before.as_ref() != Some(&problem) {
+                    if nic.problem.as_ref() != Some(&problem) {
                         news.push(problem.clone());
                     }
                     nic.problem = Some(problem);
                 }
             }
         }
+        if !news.is_empty() {
+            // Rows of NICs that are gone would fill the table in the end.
+            dataplane.retain_interfaces(&there.iter().map(|i| i.index).collect())?;
+        }
+        self.note_modes(ours)?;
         Ok(news)
+    }
+
+    /// Notes in which mode our program really runs, as the kernel says.
+    fn note_modes(&mut self, ours: Option<u32>) -> Result<(), DataplaneError> {
+        let there = probe::interfaces()?;
+        for nic in &mut self.list {
+            let found = there.iter().find(|i| Some(i.index) == nic.index);
+            let running = found.and_then(|i| i.xdp).filter(|xdp| Some(xdp.program) == ours);
+            nic.attached = running.map(|xdp| xdp.mode);
+            if let Some(mode) = nic.attached {
+                nic.problem = mode_note(nic, mode);
+            }
+        }
+        Ok(())
     }
 
     /// Whether the gateway's own addresses changed since the last look.
@@ -123,7 +132,14 @@ fn wanted(nic: &Nic) -> AttachMode {
     }
 }
 
-fn generic_note(nic: &Nic) -> Option<String> {
-    (nic.attached == Some(AttachMode::Generic))
-        .then(|| format!("`{}` is enforced in GENERIC mode, which is slow", nic.config.name))
+fn mode_note(nic: &Nic, mode: AttachMode) -> Option<String> {
+    let name = &nic.config.name;
+    if mode != wanted(nic) {
+        return Some(format!(
+            "`{name}` is enforced in {} mode as an earlier agent attached it, and configured for {}: `bulkhead detach --interface {name} --yes` lets it change, with a gap",
+            mode.name(),
+            wanted(nic).name()
+        ));
+    }
+    (mode == AttachMode::Generic).then(|| format!("`{name}` is enforced in GENERIC mode, which is slow"))
 }

@@ -5,12 +5,14 @@ use std::{
     os::unix::fs::{FileTypeExt, PermissionsExt, chown},
     path::Path,
     sync::Arc,
+    time::Duration,
 };
 
 use futures_util::{SinkExt, StreamExt};
 use tokio::{
     net::{UnixListener, UnixStream},
     sync::{broadcast, mpsc, oneshot},
+    time::timeout,
 };
 use tokio_util::codec::{Framed, LinesCodec};
 
@@ -25,6 +27,9 @@ use crate::{
 
 /// Connections served at the same time; further ones wait in the kernel's backlog.
 pub(super) const CONNECTIONS: usize = 64;
+
+/// How long an asker may take to say his request, or to read a line of the answer.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Binds the socket with mode 0660, for the group if one is named.
 pub(super) fn bind(path: &Path, group: Option<&str>) -> io::Result<UnixListener> {
@@ -61,7 +66,9 @@ pub(super) async fn serve(
         Err(_) => "unknown".to_owned(),
     };
     let mut lines = Framed::new(stream, LinesCodec::new_with_max_length(MAX_LINE));
-    let request = match lines.next().await {
+    // Whoever connects and says nothing takes a place from others.
+    let Ok(said) = timeout(PATIENCE, lines.next()).await else { return };
+    let request = match said {
         Some(Ok(line)) => serde_json::from_str::<Request>(&line).map_err(|e| e.to_string()),
         Some(Err(error)) => Err(error.to_string()),
         None => return,
@@ -81,13 +88,19 @@ pub(super) async fn serve(
         if asked.send(Asked { request, by, answer: Answering::Stream(back) }).await.is_err() {
             return;
         }
+        let mut told = 0;
         while let Some(reply) = past.recv().await {
+            if let Reply::Ok(body) = &reply
+                && let Body::Violation(record) = &**body
+            {
+                told = record["seq"].as_u64().unwrap_or(told);
+            }
             if say(&mut lines, &reply).await.is_err() {
                 return;
             }
         }
         if follow {
-            let _ = follow_on(&mut lines, &mut records).await;
+            let _ = follow_on(&mut lines, &mut records, told).await;
         }
         return;
     }
@@ -102,11 +115,17 @@ pub(super) async fn serve(
 
 type Lines = Framed<UnixStream, LinesCodec>;
 
-async fn follow_on(lines: &mut Lines, records: &mut broadcast::Receiver<Arc<Violation>>) -> Result<(), ()> {
+/// Goes on with records behind `told`: the past and the future overlap by what happened in between.
+async fn follow_on(
+    lines: &mut Lines,
+    records: &mut broadcast::Receiver<Arc<Violation>>,
+    told: u64,
+) -> Result<(), ()> {
     loop {
         tokio::select! {
             record = records.recv() => {
                 let body = match record {
+                    Ok(record) if record.seq <= told => continue,
                     Ok(record) => Body::Violation(serde_json::to_value(&*record).map_err(|_| ())?),
                     Err(broadcast::error::RecvError::Lagged(missed)) => Body::Missed(missed),
                     Err(broadcast::error::RecvError::Closed) => return Ok(()),
@@ -121,5 +140,5 @@ async fn follow_on(lines: &mut Lines, records: &mut broadcast::Receiver<Arc<Viol
 
 async fn say(lines: &mut Lines, reply: &Reply) -> Result<(), ()> {
     let text = serde_json::to_string(reply).map_err(|_| ())?;
-    lines.send(text).await.map_err(|_| ())
+    timeout(PATIENCE, lines.send(text)).await.map_err(|_| ())?.map_err(|_| ())
 }

@@ -32,9 +32,8 @@ impl Dataplane {
         tables: Tables,
         gateway: &BTreeSet<Ipv4Addr>,
     ) -> Result<&Applied, DataplaneError> {
-        let ids = self.ids.resolve(&tables)?;
-        self.clear_reused(&ids)?;
-        let slot = Slot::fill(&tables, &ids, gateway)?;
+        let plan = self.ids.plan(&tables)?;
+        let slot = Slot::fill(&tables, &plan.ids, gateway)?;
         let old = self.active()?;
         let next = Active {
             slot: if old.generation == 0 { 0 } else { (old.slot + 1) % SLOTS },
@@ -49,6 +48,9 @@ impl Dataplane {
             Head { generation: next.generation, shapes: tables.shapes, revision: tables.revision.short() };
         self.heads.set(next.slot, head, 0).map_err(write("HEADS"))?;
 
+        self.ids.commit(&plan)?;
+        let ids = plan.ids;
+        self.clear_reused(&ids)?;
         let word = u64::from(next.slot) | u64::from(next.generation) << 32;
         self.active.set(0, word, 0).map_err(write("ACTIVE"))?;
 
@@ -133,7 +135,7 @@ impl Slot {
                 identity: identity::GATEWAY,
                 mode: 0,
                 flags: address_flag::GATEWAY,
-                pad: [0; 2],
+                vlan: 0,
             };
             addresses.insert(u32::from(*address), row, 0).map_err(write("ADDRESSES"))?;
         }

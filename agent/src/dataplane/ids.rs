@@ -17,6 +17,13 @@ const MAP: &str = "IDS";
 
 type Name = [u8; 16];
 
+/// What the registry must become for a revision. Until it is written, the numbers of the enforcing policy hold.
+pub(super) struct Plan {
+    pub(super) ids: StableIds,
+    forgotten: Vec<Name>,
+    named: Vec<(Name, u32)>,
+}
+
 /// The registry of stable ids.
 pub(super) struct Ids {
     map: HashMap<MapData, Name, u32>,
@@ -76,20 +83,41 @@ impl Ids {
         Ok(Self { map, limits: [devices, rules] })
     }
 
-    /// Gives every device and rule of `tables` its stable id, new ones where there was none.
-    pub(super) fn resolve(&mut self, tables: &Tables) -> Result<StableIds, DataplaneError> {
+    /// Finds every device and rule of `tables` its stable id, new ones where there was none. Nothing is written: a
+    /// policy that is refused must not take numbers from the one that goes on enforcing.
+    pub(super) fn plan(&self, tables: &Tables) -> Result<Plan, DataplaneError> {
         let known = self.known()?;
         let devices: Vec<String> = tables.devices.iter().map(|d| d.name.clone()).collect();
         let rules: Vec<String> = tables.rules.iter().map(|r| format!("{}\n{}", r.device, r.text)).collect();
-        let (devices, reused_devices) = self.assign(Kind::Device, &devices, &known)?;
-        let (rules, reused_rules) = self.assign(Kind::Rule, &rules, &known)?;
-        Ok(StableIds { devices, rules, reused_devices, reused_rules })
+        let mut plan = Plan { ids: StableIds::default(), forgotten: Vec::new(), named: Vec::new() };
+        (plan.ids.devices, plan.ids.reused_devices) =
+            self.assign(Kind::Device, &devices, &known, &mut plan.forgotten, &mut plan.named)?;
+        (plan.ids.rules, plan.ids.reused_rules) =
+            self.assign(Kind::Rule, &rules, &known, &mut plan.forgotten, &mut plan.named)?;
+        Ok(plan)
+    }
+
+    /// Writes what was planned.
+    pub(super) fn commit(&mut self, plan: &Plan) -> Result<(), DataplaneError> {
+        let Plan { ids: _, forgotten, named } = plan;
+        for name in forgotten {
+            let fail = |source| DataplaneError::Map { act: "clear", map: MAP, source };
+            self.map.remove(name).map_err(fail)?;
+        }
+        for (name, id) in named {
+            let fail = |source| DataplaneError::Map { act: "write", map: MAP, source };
+            self.map.insert(name, id, 0).map_err(fail)?;
+        }
+        Ok(())
     }
 
     /// The stable id of each interface of a configuration.
     pub(super) fn interfaces(&mut self, names: &[String]) -> Result<(Vec<u32>, Vec<u32>), DataplaneError> {
         let known = self.known()?;
-        self.assign(Kind::Interface, names, &known)
+        let mut plan = Plan { ids: StableIds::default(), forgotten: Vec::new(), named: Vec::new() };
+        let assigned = self.assign(Kind::Interface, names, &known, &mut plan.forgotten, &mut plan.named)?;
+        self.commit(&plan)?;
+        Ok(assigned)
     }
 
     fn known(&self) -> Result<BTreeMap<Name, u32>, DataplaneError> {
@@ -98,10 +126,12 @@ impl Ids {
     }
 
     fn assign(
-        &mut self,
+        &self,
         kind: Kind,
         names: &[String],
         known: &BTreeMap<Name, u32>,
+        forgotten: &mut Vec<Name>,
+        named: &mut Vec<(Name, u32)>,
     ) -> Result<(Vec<u32>, Vec<u32>), DataplaneError> {
         let (what, limit) = match kind {
             Kind::Device => ("devices", self.limits[0]),
@@ -131,19 +161,11 @@ impl Ids {
                                 limit,
                             })?;
                             reused.push(*id);
-                            self.map.remove(old).map_err(|source| DataplaneError::Map {
-                                act: "clear",
-                                map: MAP,
-                                source,
-                            })?;
+                            forgotten.push(*old);
                             *id
                         }
                     };
-                    self.map.insert(name, id, 0).map_err(|source| DataplaneError::Map {
-                        act: "write",
-                        map: MAP,
-                        source,
-                    })?;
+                    named.push((*name, id));
                     given.insert(*name, id);
                     id
                 }

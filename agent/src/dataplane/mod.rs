@@ -36,6 +36,8 @@ mod pins;
 pub mod probe;
 mod settings;
 mod test_run;
+#[cfg(feature = "trace")]
+mod trace;
 
 pub use attach::{AttachMode, Attached};
 pub use counters::{DeviceCounts, Tally};
@@ -50,7 +52,11 @@ pub use settings::Runtime;
 pub use test_run::XdpAction;
 
 /// The object built from `agent-ebpf`, see `cargo xtask build-ebpf`.
+#[cfg(not(feature = "trace"))]
 pub static OBJECT: &[u8] = aya::include_bytes_aligned!("../../bpf/bulkhead.bpf.o");
+/// The object of `cargo xtask build-ebpf --trace`, which logs each denial.
+#[cfg(feature = "trace")]
+pub static OBJECT: &[u8] = aya::include_bytes_aligned!("../../bpf/bulkhead-trace.bpf.o");
 
 type Macs = HashMap<MapData, u64, MacRow>;
 type Addresses = HashMap<MapData, u32, AddressRow>;

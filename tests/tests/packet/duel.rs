@@ -1,0 +1,192 @@
+//! Host against kernel: the same frames, policies and settings for both; any difference ends the round.
+//!
+//! A round is made from its seed alone, so that a difference which the counters show only after a while is found again
+//! frame by frame.
+
+use std::collections::BTreeMap;
+
+use bulkhead_agent::{
+    compile::{Host, Tables},
+    dataplane::{Dataplane, Sizes, XdpAction, detach},
+};
+use bulkhead_common::{
+    decide::{Action, Decision, Verdict, decide},
+    layout::{Flow, FlowKey, InterfaceCounters, Traffic},
+    parse::parse,
+};
+use bulkhead_tests::lab::Room;
+
+use super::{
+    COUNTER, FOREVER, LO, Setup,
+    expect::word,
+    gateway, open,
+    random::{self, Random},
+    tables, text,
+};
+
+const SIZES: Sizes = Sizes { devices: 24, rules: 96, flows: 1 << 17, violations: 1024, ring_bytes: 1 << 16 };
+/// Frames under one policy and one setup.
+const STRETCH: usize = 2000;
+
+/// What both have counted. Device counters by id and code, rules by id.
+#[derive(Default, PartialEq, Eq)]
+struct Counted {
+    devices: BTreeMap<(u32, u8), u64>,
+    rules: BTreeMap<u32, (u64, u64)>,
+    interface: InterfaceCounters,
+    violations: u64,
+}
+
+impl Counted {
+    fn host(&mut self, decision: &Decision, device: u32, rule: u32, len: usize) {
+        let (code, denied) = match decision.verdict {
+            Verdict::Allow(grant) => (grant.code(), false),
+            Verdict::Deny(reason) => (reason.code(), true),
+        };
+        *self.devices.entry((device, code)).or_default() += 1;
+        if rule != 0 {
+            let traffic = self.rules.entry(rule).or_default();
+            *traffic = (traffic.0 + 1, traffic.1 + len as u64);
+        }
+        let add = |to: &mut Traffic| *to = Traffic { packets: to.packets + 1, bytes: to.bytes + len as u64 };
+        add(&mut self.interface.seen);
+        match decision.action {
+            Action::Drop => add(&mut self.interface.dropped),
+            Action::Pass => add(&mut self.interface.passed),
+        }
+        if denied && decision.action == Action::Pass {
+            add(&mut self.interface.would_drop);
+        }
+        self.violations += u64::from(denied);
+    }
+
+    fn kernel(dataplane: &Dataplane) -> Self {
+        let mut counted = Self::default();
+        for id in 0..SIZES.devices {
+            let counts = dataplane.device_counts(id).expect("the id is in the map");
+            for (count, code) in counts.into_iter().zip(0..).filter(|(count, _)| *count != 0) {
+                counted.devices.insert((id, code), count);
+            }
+        }
+        for id in 1..SIZES.rules {
+            let Traffic { packets, bytes } = dataplane.rule_counts(id).expect("the id is in the map");
+            if packets != 0 {
+                counted.rules.insert(id, (packets, bytes));
+            }
+        }
+        counted.interface = dataplane.interface_counts(COUNTER).expect("the interface has counters");
+        let tally = dataplane.tally().expect("the tally is readable");
+        assert_eq!(
+            tally.violations,
+            tally.delivered + tally.aggregated + tally.lost,
+            "a violation without a trace"
+        );
+        assert_eq!(tally.flows_refused, 0, "the flow table is large enough");
+        counted.violations = tally.violations;
+        counted
+    }
+
+    /// What differs, one line each.
+    fn difference(&self, kernel: &Self) -> String {
+        let mut lines = Vec::new();
+        let keys = self.devices.keys().chain(kernel.devices.keys());
+        for key in keys {
+            let (host, kernel) = (self.devices.get(key), kernel.devices.get(key));
+            if host != kernel {
+                lines.push(format!("device {} `{}`: host {host:?}, kernel {kernel:?}", key.0, word(key.1)));
+            }
+        }
+        for key in self.rules.keys().chain(kernel.rules.keys()) {
+            let (host, kernel) = (self.rules.get(key), kernel.rules.get(key));
+            if host != kernel {
+                lines.push(format!("rule {key}: host {host:?}, kernel {kernel:?}"));
+            }
+        }
+        if self.interface != kernel.interface {
+            lines.push(format!("interface: host {:?}, kernel {:?}", self.interface, kernel.interface));
+        }
+        if self.violations != kernel.violations {
+            lines.push(format!("violations: host {}, kernel {}", self.violations, kernel.violations));
+        }
+        lines.sort();
+        lines.dedup();
+        lines.join("\n")
+    }
+}
+
+/// Both sides of one round.
+struct Duel<'a> {
+    dataplane: Dataplane,
+    counted: Counted,
+    flows: BTreeMap<FlowKey, Flow>,
+    corpus: &'a [Vec<u8>],
+    every: usize,
+}
+
+/// Runs `frames` frames, and compares all counters after every so many. `Err` says what differs, and where.
+pub fn round(
+    room: &Room,
+    pins: &str,
+    seed: u64,
+    frames: usize,
+    every: usize,
+    corpus: &[Vec<u8>],
+) -> Result<(), String> {
+    let mut random = Random::new(seed);
+    let texts =
+        [random::policy(&mut random), random::policy(&mut random), text("cell.toml"), text("cell-held.toml")];
+    let policies: Vec<Tables> = texts.iter().map(|text| tables(&[("policy.toml", text)])).collect();
+    // The reader of events is dropped: the ring fills, and no verdict may depend on it.
+    let (dataplane, _) = open(room, pins, SIZES);
+    let mut duel = Duel { dataplane, counted: Counted::default(), flows: BTreeMap::new(), corpus, every };
+    let mut result = Ok(());
+    for _ in 0..frames.div_ceil(STRETCH) {
+        let at = random.below(policies.len());
+        let setup = random::setup(&mut random);
+        result = duel.stretch(&mut random, &policies[at], &setup);
+        if let Err(what) = &mut result {
+            what.push_str(&format!("\n{setup:?}\npolicy:\n{}", texts[at]));
+            break;
+        }
+    }
+    drop(duel);
+    detach(&room.pin_outside(pins)).expect("pins can be removed");
+    result
+}
+
+impl Duel<'_> {
+    fn stretch(&mut self, random: &mut Random, tables: &Tables, setup: &Setup) -> Result<(), String> {
+        self.dataplane.configure(&setup.runtime(FOREVER)).expect("settings fit");
+        self.dataplane.set_interface(LO, setup.interface()).expect("there is room for one");
+        let applied =
+            self.dataplane.apply(tables.clone(), &gateway()).unwrap_or_else(|error| panic!("{error}"));
+        let ids = applied.ids.clone();
+        let mut host = Host::new(tables, setup.placed(FOREVER));
+        host.adopt_flows(std::mem::take(&mut self.flows), applied.generation);
+        for n in 1..=STRETCH {
+            let frame = random::frame(random, self.corpus);
+            let decision = decide(&parse(frame.as_slice()), &host);
+            let action = self.dataplane.test_run(&frame).unwrap_or_else(|error| panic!("{error}"));
+            self.counted.host(&decision, ids.device(decision.device), ids.rule(decision.rule), frame.len());
+            let wanted = match decision.action {
+                Action::Pass => XdpAction::Pass,
+                Action::Drop => XdpAction::Drop,
+            };
+            let mut differ = String::new();
+            if action != wanted {
+                differ = format!("the kernel says {action:?}");
+            } else if n % self.every == 0 || n == STRETCH {
+                differ = self.counted.difference(&Counted::kernel(&self.dataplane));
+            }
+            if !differ.is_empty() {
+                let hex: String = frame.iter().map(|byte| format!("{byte:02x}")).collect();
+                return Err(format!(
+                    "{differ}\nframe: {hex}\nread as: {:?}\nhost: {decision:?}",
+                    parse(frame.as_slice())
+                ));
+            }
+        }
+        self.flows = host.flows();
+        Ok(())
+    }
+}

@@ -1,0 +1,65 @@
+//! A row on the host: the compiled tables, asked by the same `decide`.
+
+use bulkhead_agent::compile::{Host, Tables};
+use bulkhead_common::{decide::decide, parse::parse};
+
+use super::{
+    Setup,
+    expect::told,
+    rows::{POLICY, Row, Step},
+    tables, text,
+};
+
+/// Idle times on the host, whose clock a row moves.
+const IDLE: u64 = 30_000_000_000;
+
+/// Runs a row; `Err` says which step went otherwise.
+pub fn run(row: &Row) -> Result<(), String> {
+    // Every policy the row applies, first, so that hosts can borrow them.
+    let names: Vec<&str> = std::iter::once(POLICY)
+        .chain(row.steps.iter().filter_map(|step| match step {
+            Step::Policy(name) => Some(name.as_str()),
+            Step::Set(_) | Step::Wait(_) | Step::Frame { .. } => None,
+        }))
+        .collect();
+    let compiled: Vec<Tables> = names.iter().map(|name| tables(&[(name, &text(name))])).collect();
+    let mut at = 0;
+    let mut setup = Setup::default();
+    let mut now = 1_000_000_000;
+    let mut generation = 1;
+    let mut host = Host::new(&compiled[at], setup.placed(IDLE));
+    host.set_now(now);
+    for step in &row.steps {
+        match step {
+            Step::Wait(time) => {
+                now += time;
+                host.set_now(now);
+            }
+            Step::Set(_) | Step::Policy(_) => {
+                if let Step::Set(other) = step {
+                    setup = *other;
+                } else {
+                    at += 1;
+                    generation += 1;
+                }
+                let flows = host.flows();
+                host = Host::new(&compiled[at], setup.placed(IDLE));
+                host.adopt_flows(flows, generation);
+                host.set_now(now);
+            }
+            Step::Frame { text, bytes, expected } => {
+                let tables = &compiled[at];
+                let decision = decide(&parse(bytes.as_slice()), &host);
+                let found = told(
+                    &decision,
+                    |id| tables.device(id).map(|d| d.name.clone()),
+                    |id| tables.rule(id).map(|r| format!("{}:{}", r.location.path, r.location.line)),
+                );
+                if found != *expected {
+                    return Err(format!("host, `{text}`:\n  expected {expected:?}\n  found    {found:?}"));
+                }
+            }
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,173 @@
+//! A row in the kernel: the loaded program runs on each frame (BPF_PROG_TEST_RUN), and every counter is read.
+
+use std::collections::BTreeMap;
+
+use bulkhead_agent::dataplane::{Dataplane, EventReader, XdpAction, detach};
+use bulkhead_common::{
+    layout::{Event, Traffic},
+    parse::parse,
+    reason::Reason,
+    wire::mac,
+};
+use bulkhead_tests::lab::Room;
+
+use super::{
+    COUNTER, FOREVER, LO, SIZES, Setup,
+    expect::{Moved, word},
+    gateway, open,
+    rows::{Expected, Fate, POLICY, Row, Step},
+    tables, text,
+};
+
+/// A fresh data path with the names of everything that was ever applied to it.
+pub struct Kernel {
+    pub dataplane: Dataplane,
+    pub events: EventReader,
+    devices: BTreeMap<u32, String>,
+    rules: BTreeMap<u32, String>,
+}
+
+impl Kernel {
+    pub fn new(room: &Room, pins: &str) -> Self {
+        let (dataplane, events) = open(room, pins, SIZES);
+        Self { dataplane, events, devices: BTreeMap::from([(0, "-".into())]), rules: BTreeMap::new() }
+    }
+
+    pub fn set(&mut self, setup: &Setup) {
+        self.dataplane.configure(&setup.runtime(FOREVER)).expect("settings fit");
+        self.dataplane.set_interface(LO, setup.interface()).expect("there is room for one");
+    }
+
+    pub fn apply(&mut self, policy: &str) {
+        let applied = self.dataplane.apply(tables(&[(policy, &text(policy))]), &gateway());
+        let applied = applied.unwrap_or_else(|error| panic!("{policy}: {error}"));
+        for (device, id) in applied.tables.devices.iter().zip(&applied.ids.devices) {
+            self.devices.insert(*id, device.name.clone());
+        }
+        for (rule, id) in applied.tables.rules.iter().zip(&applied.ids.rules) {
+            self.rules.insert(*id, format!("{}:{}", rule.location.path, rule.location.line));
+        }
+    }
+
+    /// Every counter there is.
+    fn counters(&self) -> Moved {
+        let mut moved = Moved::default();
+        for id in 0..SIZES.devices {
+            let name = self.devices.get(&id).cloned().unwrap_or_else(|| format!("id {id}"));
+            let counts = self.dataplane.device_counts(id).expect("the id is in the map");
+            for (count, code) in counts.into_iter().zip(0..).filter(|(count, _)| *count != 0) {
+                moved.devices.insert((name.clone(), word(code).into()), count);
+            }
+        }
+        for id in 0..SIZES.rules {
+            let name = self.rules.get(&id).cloned().unwrap_or_else(|| format!("id {id}"));
+            let Traffic { packets, bytes } = self.dataplane.rule_counts(id).expect("the id is in the map");
+            if packets != 0 {
+                moved.rules.insert(name, (packets, bytes));
+            }
+        }
+        moved.interface = self.dataplane.interface_counts(COUNTER).expect("the interface has counters");
+        let tally = self.dataplane.tally().expect("the tally is readable");
+        assert_eq!(tally.violations, tally.delivered + tally.aggregated + tally.lost);
+        assert_eq!(tally.flows_refused, 0);
+        Moved { violations: tally.violations, lost: tally.lost, ..moved }
+    }
+
+    /// The frame's fate and exactly what moved.
+    fn step(&mut self, bytes: &[u8]) -> (XdpAction, Moved) {
+        let before = self.counters();
+        let action = self.dataplane.test_run(bytes).unwrap_or_else(|error| panic!("{error}"));
+        let after = self.counters();
+        (action, difference(&before, &after))
+    }
+}
+
+fn difference(before: &Moved, after: &Moved) -> Moved {
+    let traffic =
+        |a: Traffic, b: Traffic| Traffic { packets: b.packets - a.packets, bytes: b.bytes - a.bytes };
+    let (a, b) = (before.interface, after.interface);
+    let mut moved = Moved {
+        devices: after.devices.clone(),
+        rules: after.rules.clone(),
+        interface: bulkhead_common::layout::InterfaceCounters {
+            seen: traffic(a.seen, b.seen),
+            passed: traffic(a.passed, b.passed),
+            dropped: traffic(a.dropped, b.dropped),
+            would_drop: traffic(a.would_drop, b.would_drop),
+        },
+        violations: after.violations - before.violations,
+        lost: after.lost - before.lost,
+    };
+    for (key, count) in &before.devices {
+        *moved.devices.get_mut(key).expect("a counter never disappears") -= count;
+    }
+    for (key, (packets, bytes)) in &before.rules {
+        let rule = moved.rules.get_mut(key).expect("a counter never disappears");
+        *rule = (rule.0 - packets, rule.1 - bytes);
+    }
+    moved.devices.retain(|_, count| *count != 0);
+    moved.rules.retain(|_, (packets, _)| *packets != 0);
+    moved
+}
+
+/// Runs a row on fresh maps; `Err` says which step went otherwise.
+pub fn run(row: &Row, room: &Room, pins: &str) -> Result<(), String> {
+    let mut kernel = Kernel::new(room, pins);
+    kernel.set(&Setup::default());
+    kernel.apply(POLICY);
+    let mut result = Ok(());
+    for step in &row.steps {
+        match step {
+            Step::Wait(_) => unreachable!("a row that waits is for the host"),
+            Step::Set(setup) => kernel.set(setup),
+            Step::Policy(name) => kernel.apply(name),
+            Step::Frame { text, bytes, expected } => {
+                let (action, moved) = kernel.step(bytes);
+                let wanted = Moved::by(expected, bytes.len());
+                let fate = if expected.action == Fate::Drop { XdpAction::Drop } else { XdpAction::Pass };
+                if action != fate || moved != wanted {
+                    result = Err(format!(
+                        "kernel, `{text}`:\n  expected {fate:?} {wanted:?}\n  found    {action:?} {moved:?}"
+                    ));
+                    break;
+                }
+                if let Some(event) = kernel.events.next_event()
+                    && let Err(what) = matches_frame(&event, bytes, expected)
+                {
+                    result = Err(format!("kernel, `{text}`: the event's {what}: {event:?}"));
+                    break;
+                }
+            }
+        }
+    }
+    drop(kernel);
+    detach(&room.pin_outside(pins)).expect("pins can be removed");
+    result
+}
+
+/// An event tells of the frame what the frame says.
+fn matches_frame(event: &Event, bytes: &[u8], expected: &Expected) -> Result<(), String> {
+    let packet = parse(bytes);
+    let key = &event.key;
+    let same = [
+        ("length", u64::from(event.len), u64::from(packet.len)),
+        ("source MAC", mac::from_octets(key.source_mac), packet.source_mac),
+        ("destination MAC", mac::from_octets(key.destination_mac), packet.destination_mac),
+        ("source", key.source.into(), packet.source.into()),
+        ("destination", key.destination.into(), packet.destination.into()),
+        ("port", key.port.into(), packet.service_port.into()),
+        ("source port", event.source_port.into(), packet.source_port.into()),
+        ("vlan", key.vlan.into(), packet.vlan.into()),
+        ("interface", key.ifindex.into(), LO.into()),
+        ("dropped", key.dropped.into(), u64::from(expected.action == Fate::Drop)),
+    ];
+    for (what, found, wanted) in same {
+        if found != wanted {
+            return Err(format!("{what} is {found:#x}, not {wanted:#x}"));
+        }
+    }
+    match Reason::from_code(key.reason).map(Reason::name) {
+        Some(name) if name == expected.word => Ok(()),
+        other => Err(format!("reason is {other:?}")),
+    }
+}

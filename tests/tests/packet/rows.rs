@@ -1,0 +1,153 @@
+//! Rows as text: `tests/packet/*.rows`.
+//!
+//! ```text
+//! == the sentence that the row proves
+//! @set strict unmanaged=drop
+//! hmi>plc tcp 49152>502 A | drop no-flow plc
+//! @policy cell-changed.toml
+//! @wait 31s
+//! ```
+//! `pass` is an allowed frame, `drop` a denied one that ends here, `report` a denied one that goes on. The word is
+//! the grant's or reason's name, then the device it is counted for (`-` is none), then the rule's file and line.
+//! `@set` replaces the setup, `@policy` applies another policy to live flows, `@wait` moves the host's clock, which
+//! makes a row one for the host only.
+
+use bulkhead_common::lookup::Unmanaged;
+use bulkhead_tests::frame::frame;
+
+use super::Setup;
+
+/// One sentence with the frames that prove it.
+pub struct Row {
+    pub file: &'static str,
+    pub line: usize,
+    pub sentence: String,
+    pub steps: Vec<Step>,
+}
+
+/// One line of a row.
+pub enum Step {
+    Set(Setup),
+    Policy(String),
+    Wait(u64),
+    Frame { text: String, bytes: Vec<u8>, expected: Expected },
+}
+
+/// What becomes of a frame, in names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Expected {
+    pub action: Fate,
+    pub word: String,
+    pub device: Option<String>,
+    pub rule: Option<String>,
+}
+
+/// What becomes of a frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    Pass,
+    Drop,
+    Report,
+}
+
+/// The policy with which every row begins.
+pub const POLICY: &str = "cell.toml";
+
+/// The groups of rows, each a file by subject.
+const FILES: &[(&str, &str)] = &[
+    ("flows.rows", include_str!("../../packet/flows.rows")),
+    ("icmp.rows", include_str!("../../packet/icmp.rows")),
+    ("identity.rows", include_str!("../../packet/identity.rows")),
+    ("infrastructure.rows", include_str!("../../packet/infrastructure.rows")),
+    ("malformed.rows", include_str!("../../packet/malformed.rows")),
+    ("modes.rows", include_str!("../../packet/modes.rows")),
+    ("rules.rows", include_str!("../../packet/rules.rows")),
+];
+
+impl Row {
+    /// Whether the kernel's clock would have to be moved.
+    pub fn is_for_the_host_only(&self) -> bool {
+        self.steps.iter().any(|step| matches!(step, Step::Wait(_)))
+    }
+
+    /// Where it stands, for a message.
+    pub fn place(&self) -> String {
+        format!("tests/packet/{}:{}: {}", self.file, self.line, self.sentence)
+    }
+}
+
+/// Every row of every file.
+pub fn all() -> Vec<Row> {
+    FILES.iter().flat_map(|(file, text)| rows(file, text)).collect()
+}
+
+fn rows(file: &'static str, text: &str) -> Vec<Row> {
+    let mut rows: Vec<Row> = Vec::new();
+    for (line, number) in text.lines().zip(1..) {
+        let wrong = |what: String| -> ! { panic!("tests/packet/{file}:{number}: {what}") };
+        if line.is_empty() || line.starts_with('#') {
+            continue;
+        }
+        if let Some(sentence) = line.strip_prefix("== ") {
+            rows.push(Row { file, line: number, sentence: sentence.into(), steps: Vec::new() });
+            continue;
+        }
+        let Some(row) = rows.last_mut() else { wrong("a step before the first sentence".into()) };
+        match step(line) {
+            Ok(step) => row.steps.push(step),
+            Err(what) => wrong(what),
+        }
+    }
+    rows
+}
+
+fn step(line: &str) -> Result<Step, String> {
+    if let Some(words) = line.strip_prefix("@set") {
+        return setup(words).map(Step::Set);
+    }
+    if let Some(name) = line.strip_prefix("@policy ") {
+        return Ok(Step::Policy(name.to_owned()));
+    }
+    if let Some(time) = line.strip_prefix("@wait ") {
+        let seconds = time.strip_suffix('s').and_then(|n| n.parse::<u64>().ok());
+        return seconds.map(|s| Step::Wait(s * 1_000_000_000)).ok_or(format!("`{time}` is no time"));
+    }
+    let (text, expected) = line.split_once('|').ok_or("no `|` between a frame and what becomes of it")?;
+    let text = text.trim().to_owned();
+    Ok(Step::Frame { bytes: frame(&text)?, expected: expectation(expected)?, text })
+}
+
+fn expectation(text: &str) -> Result<Expected, String> {
+    let words: Vec<&str> = text.split_whitespace().collect();
+    let (action, word, device, rule) = match words[..] {
+        [action, word, device] => (action, word, device, None),
+        [action, word, device, rule] => (action, word, device, Some(rule.to_owned())),
+        _ => return Err(format!("`{text}` is not FATE WORD DEVICE [RULE]")),
+    };
+    let action = match action {
+        "pass" => Fate::Pass,
+        "drop" => Fate::Drop,
+        "report" => Fate::Report,
+        other => return Err(format!("`{other}` is not what becomes of a frame")),
+    };
+    let device = (device != "-").then(|| device.to_owned());
+    Ok(Expected { action, word: word.to_owned(), device, rule })
+}
+
+fn setup(words: &str) -> Result<Setup, String> {
+    let mut setup = Setup::default();
+    for word in words.split_whitespace() {
+        match word {
+            "adopt" => setup.adopt = true,
+            "strict" => setup.strict = true,
+            "no-arp" => setup.arp = false,
+            "no-dhcp" => setup.dhcp = false,
+            "no-nd" => setup.nd = false,
+            "no-management" => setup.management = false,
+            "unmanaged=drop" => setup.unmanaged = Unmanaged::Drop,
+            "unmanaged=pass" => setup.unmanaged = Unmanaged::Pass,
+            other => return Err(format!("`{other}` sets nothing")),
+        }
+    }
+    Ok(setup)
+}

@@ -1,0 +1,129 @@
+//! The accounting law under a flood: `violations = delivered + aggregated + lost`, exactly.
+//!
+//! A small ring and a small table of repeats, tens of thousands of denied frames: first nobody reads, then a reader
+//! runs beside the flood. At the end everything that was counted was also seen.
+
+mod packet;
+
+use std::{
+    sync::atomic::{AtomicBool, Ordering},
+    thread,
+    time::{Duration, Instant},
+};
+
+use bulkhead_agent::dataplane::{Dataplane, EventReader, Sizes};
+use bulkhead_common::{
+    layout::{Event, Traffic},
+    reason::Reason,
+};
+use packet::{COUNTER, FOREVER, LO, Setup, gateway, lab, open, tables, text};
+
+const SIZES: Sizes = Sizes { devices: 12, rules: 24, flows: 256, violations: 64, ring_bytes: 4096 };
+/// Denied frames of each of the two floods.
+const FLOOD: u64 = 30_000;
+/// Violations that repeat all the time, among those that never do.
+const REPEATING: u16 = 8;
+
+/// The `n`th frame: every other one is of a kind of its own, the rest repeat.
+fn frame(base: &[u8], n: u64) -> Vec<u8> {
+    let mut frame = base.to_vec();
+    let port = if n.is_multiple_of(2) {
+        2000 + u16::try_from(n / 2 % 30_000).expect("below 30,000")
+    } else {
+        1000 + u16::try_from(n / 2).unwrap_or(0) % REPEATING
+    };
+    frame[36..38].copy_from_slice(&port.to_be_bytes());
+    frame
+}
+
+fn flood(dataplane: &mut Dataplane, base: &[u8], mut between: impl FnMut(&mut Dataplane, u64)) {
+    for n in 0..FLOOD {
+        dataplane.test_run(&frame(base, n)).unwrap_or_else(|error| panic!("{error}"));
+        between(dataplane, n);
+    }
+}
+
+fn repeats(dataplane: &mut Dataplane) -> u64 {
+    let drained = dataplane.drain_repeats().unwrap_or_else(|error| panic!("{error}"));
+    drained.iter().map(|(_, repeats)| repeats.packets).sum()
+}
+
+/// Takes events until `stop` is set and the ring is empty.
+fn read(reader: &mut EventReader, stop: &AtomicBool) -> u64 {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    let mut events = 0;
+    loop {
+        // Asked before the ring: what was written before the flood ended is then still found.
+        let last = stop.load(Ordering::Acquire);
+        while let Some(Event { key, .. }) = reader.next_event() {
+            assert_eq!(key.reason, Reason::UnknownPeer.code());
+            events += 1;
+        }
+        if last {
+            return events;
+        }
+        assert!(Instant::now() < deadline, "the flood ends within a minute");
+        thread::yield_now();
+    }
+}
+
+#[test]
+fn every_violation_is_delivered_aggregated_or_counted_as_lost() {
+    let Some((namespace, room)) = lab("every_violation_is_delivered_aggregated_or_counted_as_lost") else {
+        return;
+    };
+    namespace.run(|| {
+        let (mut dataplane, mut reader) = open(&room, "flood", SIZES);
+        let setup = Setup::default();
+        dataplane.configure(&setup.runtime(FOREVER)).expect("settings fit");
+        dataplane.set_interface(LO, setup.interface()).expect("there is room for one");
+        let applied = dataplane.apply(tables(&[("cell.toml", &text("cell.toml"))]), &gateway());
+        let applied = applied.unwrap_or_else(|error| panic!("{error}"));
+        let plc =
+            applied.ids.devices[applied.tables.device_id("plc").expect("a device of the cell").0 as usize];
+        let base = bulkhead_tests::frame::frame("internet>plc udp 50000>1").expect("it is well formed");
+
+        // Nobody reads: the ring overflows, then the table.
+        flood(&mut dataplane, &base, |_, _| {});
+        let silent = dataplane.tally().expect("readable");
+        assert_eq!(silent.violations, FLOOD);
+        assert_eq!(silent.violations, silent.delivered + silent.aggregated + silent.lost);
+        assert!(silent.lost > 0, "{silent:?}");
+        assert!(silent.delivered > 0 && silent.aggregated > 0, "{silent:?}");
+
+        // A reader on a thread of its own, and the table drained now and then.
+        let stop = AtomicBool::new(false);
+        let (events, mut repeated) = thread::scope(|scope| {
+            let events = scope.spawn(|| read(&mut reader, &stop));
+            let mut repeated = 0;
+            flood(&mut dataplane, &base, |dataplane, n| {
+                if n % 3000 == 0 {
+                    repeated += repeats(dataplane);
+                }
+            });
+            stop.store(true, Ordering::Release);
+            (events.join().expect("the reader does not panic"), repeated)
+        });
+        // Both tables: the one being filled, and the one before it.
+        repeated += repeats(&mut dataplane);
+        repeated += repeats(&mut dataplane);
+
+        let tally = dataplane.tally().expect("readable");
+        assert_eq!(tally.violations, 2 * FLOOD);
+        assert_eq!(tally.violations, tally.delivered + tally.aggregated + tally.lost);
+        assert_eq!(events, tally.delivered, "what was delivered was read");
+        assert_eq!(repeated, tally.aggregated, "what was aggregated was drained");
+        assert_eq!(reader.foreign(), 0);
+        assert_eq!(repeats(&mut dataplane), 0, "nothing is told twice");
+
+        // What nobody was told is in the counters all the same.
+        let counts = dataplane.device_counts(plc).expect("the id is in the map");
+        assert_eq!(counts[usize::from(Reason::UnknownPeer.code())], tally.violations);
+        assert_eq!(counts.iter().sum::<u64>(), tally.violations);
+        let interface = dataplane.interface_counts(COUNTER).expect("it is configured");
+        let all = Traffic { packets: tally.violations, bytes: tally.violations * base.len() as u64 };
+        assert_eq!((interface.seen, interface.dropped), (all, all));
+        assert_eq!(interface.passed, Traffic::default());
+        println!("{tally:?}");
+    });
+}
