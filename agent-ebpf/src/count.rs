@@ -6,16 +6,7 @@ use bulkhead_common::{
     reason::CODES,
 };
 
-use crate::maps::{DEVICE_COUNTS, PORT_COUNTS, RULE_COUNTS, TALLY};
-
-/// Adds one to an entry of the tally.
-#[inline(always)]
-pub fn tally(index: u32) {
-    if let Some(count) = TALLY.get_ptr_mut(index) {
-        // SAFETY: this CPU's own element; XDP is not preempted by XDP on one CPU.
-        unsafe { *count += 1 };
-    }
-}
+use crate::maps::{DEVICE_COUNTS, PORT_COUNTS, RULE_COUNTS};
 
 #[inline(always)]
 fn add(traffic: &mut Traffic, len: u32) {
@@ -34,7 +25,7 @@ pub fn count(decision: &Decision, interface: u32, len: u32) {
     if decision.rule != 0
         && let Some(traffic) = RULE_COUNTS.get_ptr_mut(decision.rule)
     {
-        // SAFETY: as in `tally`.
+        // SAFETY: this CPU's own element; XDP is not preempted by XDP on one CPU.
         add(unsafe { &mut *traffic }, len);
     }
     port(decision.action, denied, interface, len);
@@ -56,7 +47,7 @@ pub fn device(id: u32, code: u8) {
 #[inline(always)]
 pub fn port(action: Action, denied: bool, interface: u32, len: u32) {
     let Some(counters) = PORT_COUNTS.get_ptr_mut(interface) else { return };
-    // SAFETY: as in `tally`.
+    // SAFETY: as above.
     let counters = unsafe { &mut *counters };
     add(&mut counters.seen, len);
     match action {

@@ -12,15 +12,12 @@ use bulkhead_common::{
     wire::mac,
 };
 
-use crate::{
-    count::tally,
-    maps::{EPOCH, EVENTS, REPEATS_0, REPEATS_1, Scratch},
-};
+use crate::maps::{EPOCH, EVENTS, REPEATS_0, REPEATS_1, Scratch, add_to_tally};
 
 /// Reports one denied packet.
 #[inline(never)]
 pub fn emit(scratch: &mut Scratch, reason: Reason, generation: u32, ifindex: u32) {
-    tally(tally::VIOLATIONS);
+    add_to_tally(tally::VIOLATIONS);
     let Scratch { packet, ends: _, judgement: _, decision, key } = scratch;
     *key = ViolationKey {
         device: decision.device,
@@ -48,9 +45,9 @@ pub fn emit(scratch: &mut Scratch, reason: Reason, generation: u32, ifindex: u32
     let epoch = EPOCH.get_ptr(0).map_or(0, |e| unsafe { e.read_volatile() });
 
     if repeat(epoch, key, packet.len, now) {
-        return tally(tally::AGGREGATED);
+        return add_to_tally(tally::AGGREGATED);
     }
-    let mut first = Repeats { packets: 0, bytes: 0, first: now, last: now };
+    let told = Repeats { packets: 0, bytes: 0, first: 0, last: 0 };
     if let Some(mut entry) = EVENTS.reserve(0) {
         entry.write(Event {
             abi: ABI,
@@ -62,18 +59,17 @@ pub fn emit(scratch: &mut Scratch, reason: Reason, generation: u32, ifindex: u32
             pad: [0; 5],
         });
         entry.submit(0);
-        tally(tally::DELIVERED);
+        add_to_tally(tally::DELIVERED);
         // A full table means that the next one of its kind is an event again: told twice, never lost.
-        let _ = insert(epoch, key, &first);
+        let _ = insert(epoch, key, &told);
         return;
     }
-    first.packets = 1;
-    first.bytes = u64::from(packet.len);
+    let first = Repeats { packets: 1, bytes: u64::from(packet.len), first: now, last: now };
     // Another CPU may have inserted the same key between the look-up and now.
     if insert(epoch, key, &first) || repeat(epoch, key, packet.len, now) {
-        return tally(tally::AGGREGATED);
+        return add_to_tally(tally::AGGREGATED);
     }
-    tally(tally::LOST);
+    add_to_tally(tally::LOST);
 }
 
 #[inline(always)]

@@ -77,8 +77,8 @@ fn judge(scratch: &mut Scratch, tables: &Tables<'_>) {
 /// Without a policy nothing passes: the agent attaches the program only after it has applied one.
 #[inline(always)]
 fn closed(interface: u32, len: u32) -> u32 {
-    count::tally(tally::VIOLATIONS);
-    count::tally(tally::LOST);
+    maps::add_to_tally(tally::VIOLATIONS);
+    maps::add_to_tally(tally::LOST);
     count::device(0, Reason::NoPolicy.code());
     count::port(Action::Drop, true, interface, len);
     xdp_action::XDP_DROP

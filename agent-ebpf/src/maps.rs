@@ -61,7 +61,7 @@ pub static RULE_COUNTS: PerCpuArray<Traffic, 1024> = PerCpuArray::new();
 #[btf_map]
 pub static PORT_COUNTS: PerCpuArray<InterfaceCounters, { MAX_INTERFACES as usize }> = PerCpuArray::new();
 #[btf_map]
-pub static TALLY: PerCpuArray<u64, { tally::LEN as usize }> = PerCpuArray::new();
+static TALLY: PerCpuArray<u64, { tally::LEN as usize }> = PerCpuArray::new();
 
 /// Which of the two tables of repeats is being filled; the agent drains the other one.
 #[btf_map]
@@ -72,6 +72,15 @@ pub static REPEATS_0: PerCpuHashMap<ViolationKey, Repeats, 1024> = PerCpuHashMap
 pub static REPEATS_1: PerCpuHashMap<ViolationKey, Repeats, 1024> = PerCpuHashMap::new();
 #[btf_map]
 pub static EVENTS: RingBuf<Event, 4096> = RingBuf::new();
+
+/// Adds one to an entry of the tally.
+#[inline(always)]
+pub fn add_to_tally(index: u32) {
+    if let Some(count) = TALLY.get_ptr_mut(index) {
+        // SAFETY: this CPU's own element; XDP is not preempted by XDP on one CPU.
+        unsafe { *count += 1 };
+    }
+}
 
 /// Where a packet is kept while it is judged: the stack of a program is 512 bytes.
 #[btf_map]
@@ -220,7 +229,7 @@ impl Rules for Tables<'_> {
     #[inline(always)]
     fn remember(&self, key: &FlowKey, flow: &Flow) {
         if FLOWS.insert(key, flow, 0).is_err() {
-            crate::count::tally(tally::FLOWS_REFUSED);
+            add_to_tally(tally::FLOWS_REFUSED);
         }
     }
 }

@@ -1,3 +1,10 @@
 //! The `bulkhead` command.
 
-fn main() {}
+use std::process::ExitCode;
+
+use bulkhead_agent::cli::Cli;
+use clap::Parser;
+
+fn main() -> ExitCode {
+    Cli::parse().execute().into()
+}

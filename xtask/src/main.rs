@@ -1,9 +1,10 @@
-//! Developer tasks, run as `cargo xtask <task>`: build the BPF object, test, tidy.
+//! Developer tasks, run as `cargo xtask <task>`: build the BPF object, demo, test, tidy.
 //!
 //! One file or folder per task; this one only dispatches and turns results into exit codes:
 //! 0 all well, 1 the task found something wrong, 2 it could not run or was called wrongly.
 
 mod build_ebpf;
+mod demo;
 mod repo;
 mod test;
 mod tidy;
@@ -24,6 +25,7 @@ struct Cli {
 #[derive(Subcommand)]
 enum Task {
     BuildEbpf(build_ebpf::BuildArgs),
+    Demo(demo::DemoArgs),
     Test(test::TestArgs),
     Tidy(tidy::TidyArgs),
 }
@@ -43,6 +45,7 @@ fn main() -> ExitCode {
     }
     let outcome = match Cli::parse().task {
         Task::BuildEbpf(args) => build_ebpf::run(&args),
+        Task::Demo(args) => demo::run(&args),
         Task::Test(args) => test::run(&args),
         Task::Tidy(args) => tidy::run(&args),
     };

@@ -1,3 +1,5 @@
+//! The configuration as people write it, and what they are told when it is wrong.
+
 use std::{path::Path, time::Duration};
 
 use super::*;

@@ -7,7 +7,7 @@ use std::{collections::BTreeSet, net::Ipv4Addr};
 
 use aya::maps::lpm_trie::Key;
 use bulkhead_common::{
-    layout::{Active, AddressRow, Head, MacRow, SLOTS, Traffic},
+    layout::{Active, AddressRow, Head, InterfaceCounters, MacRow, SLOTS, Traffic},
     lookup::{address_flag, identity},
     reason::CODES,
 };
@@ -79,6 +79,18 @@ impl Dataplane {
     /// When the map cannot be read.
     pub fn heads(&self) -> Result<Vec<Head>, DataplaneError> {
         (0..SLOTS).map(|slot| self.heads.get(&slot, 0).map_err(read("HEADS"))).collect()
+    }
+
+    /// Which counters each interface has, in the order of `names`: the same ones for as long as the maps live.
+    ///
+    /// # Errors
+    /// When more than 63 interfaces are configured, or a map cannot be written.
+    pub fn interface_counters(&mut self, names: &[String]) -> Result<Vec<u32>, DataplaneError> {
+        let (ids, reused) = self.ids.interfaces(names)?;
+        for id in reused {
+            zero(&mut self.port_counts, id, InterfaceCounters::default()).map_err(write("PORT_COUNTS"))?;
+        }
+        Ok(ids)
     }
 
     /// A number taken over from a forgotten name starts counting at zero.

@@ -126,15 +126,6 @@ impl Dataplane {
     pub fn program_id(&mut self) -> Option<u32> {
         self.xdp().info().ok().map(|info| info.id())
     }
-
-    /// Takes the program off an interface that is no longer configured.
-    ///
-    /// # Errors
-    /// When the pin cannot be removed.
-    pub fn release(&mut self, name: &str) -> Result<(), DataplaneError> {
-        let path = self.pins.link(name);
-        fs::remove_file(&path).map_err(|source| DataplaneError::Pins { act: "remove the link", path, source })
-    }
 }
 
 fn find(name: &str) -> Result<Interface, DataplaneError> {

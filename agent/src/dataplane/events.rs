@@ -1,10 +1,14 @@
 //! Events and repeats on their way up.
 #![allow(unsafe_code, reason = "an event is read from the bytes of the ring")]
 
-use std::os::fd::{AsRawFd, RawFd};
+use std::{
+    io,
+    os::fd::{AsRawFd, RawFd},
+};
 
 use aya::maps::{MapData, RingBuf};
 use bulkhead_common::layout::{ABI, Event, Repeats, ViolationKey};
+use tokio::io::unix::AsyncFd;
 
 use super::{Dataplane, DataplaneError, kernel, read, write};
 
@@ -33,6 +37,16 @@ impl EventReader {
             }
             self.foreign += 1;
         }
+    }
+
+    /// The reader as something an event loop can wait on. Must be called inside a tokio runtime.
+    ///
+    /// # Errors
+    /// When the kernel cannot watch one more descriptor.
+    pub fn watched(self) -> io::Result<AsyncFd<Self>> {
+        // SAFETY: the descriptor is the ring's, which `self` owns, never replaces and closes only on drop.
+        // JUSTIFICATION: tokio has no safe way in for a descriptor it does not own itself.
+        unsafe { AsyncFd::register(self) }.map_err(|refused| refused.into_parts().1)
     }
 
     /// Samples that were not understood.

@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use aya::maps::{HashMap, Map, MapData, MapError};
+use bulkhead_common::layout::MAX_INTERFACES;
 use sha2::{Digest, Sha256};
 
 use super::{error::DataplaneError, pins::Pins};
@@ -29,11 +30,12 @@ pub(super) struct Ids {
     limits: [u32; 2],
 }
 
-/// The two kinds of things that have ids; each counts from 1.
+/// The kinds of things that have ids; each counts from 1.
 #[derive(Clone, Copy)]
 enum Kind {
     Device,
     Rule,
+    Interface,
 }
 
 /// Dense ids of a revision translated into stable ones: index `dense - 1`.
@@ -71,7 +73,8 @@ impl Ids {
         let fail = |act| move |source| DataplaneError::Map { act, map: MAP, source };
         if !path.exists() {
             let map: HashMap<MapData, Name, u32> =
-                HashMap::create(devices.saturating_add(rules), 0).map_err(fail("create"))?;
+                HashMap::create(devices.saturating_add(rules).saturating_add(MAX_INTERFACES), 0)
+                    .map_err(fail("create"))?;
             map.pin(&path).map_err(|source| DataplaneError::PinMap { map: MAP, source })?;
         }
         let data = MapData::from_pin(&path).map_err(fail("open the pinned"))?;
@@ -83,11 +86,7 @@ impl Ids {
     /// Finds every device and rule of `tables` its stable id, new ones where there was none. Nothing is written: a
     /// policy that is refused must not take numbers from the one that goes on enforcing.
     pub(super) fn plan(&self, tables: &Tables) -> Result<Plan, DataplaneError> {
-        let known: BTreeMap<Name, u32> = self
-            .map
-            .iter()
-            .collect::<Result<_, MapError>>()
-            .map_err(|source| DataplaneError::Map { act: "read", map: MAP, source })?;
+        let known = self.known()?;
         let devices: Vec<String> = tables.devices.iter().map(|d| d.name.clone()).collect();
         let rules: Vec<String> = tables.rules.iter().map(|r| format!("{}\n{}", r.device, r.text)).collect();
         let mut plan = Plan { ids: StableIds::default(), forgotten: Vec::new(), named: Vec::new() };
@@ -112,6 +111,20 @@ impl Ids {
         Ok(())
     }
 
+    /// The stable id of each interface of a configuration.
+    pub(super) fn interfaces(&mut self, names: &[String]) -> Result<(Vec<u32>, Vec<u32>), DataplaneError> {
+        let known = self.known()?;
+        let mut plan = Plan { ids: StableIds::default(), forgotten: Vec::new(), named: Vec::new() };
+        let assigned = self.assign(Kind::Interface, names, &known, &mut plan.forgotten, &mut plan.named)?;
+        self.commit(&plan)?;
+        Ok(assigned)
+    }
+
+    fn known(&self) -> Result<BTreeMap<Name, u32>, DataplaneError> {
+        let all: Result<_, MapError> = self.map.iter().collect();
+        all.map_err(|source| DataplaneError::Map { act: "read", map: MAP, source })
+    }
+
     fn assign(
         &self,
         kind: Kind,
@@ -123,6 +136,7 @@ impl Ids {
         let (what, limit) = match kind {
             Kind::Device => ("devices", self.limits[0]),
             Kind::Rule => ("rules", self.limits[1]),
+            Kind::Interface => ("interfaces", MAX_INTERFACES),
         };
         let hashes: Vec<Name> = names.iter().map(|name| hash(kind, name)).collect();
         let wanted: BTreeSet<Name> = hashes.iter().copied().collect();

@@ -36,6 +36,8 @@ impl Dataplane {
             }
         }
         let mut ebpf = loader.load(OBJECT)?;
+        #[cfg(feature = "trace")]
+        super::trace::start(&mut ebpf);
         let program = load_program(&mut ebpf)?;
         let ids = Ids::open(&pins, sizes.devices, sizes.rules)?;
         let events = RingBuf::try_from(take(&mut ebpf, "EVENTS")).map_err(open("EVENTS"))?;

@@ -31,10 +31,13 @@ mod ids;
 mod kernel;
 mod live;
 mod load;
+mod offloads;
 mod pins;
 pub mod probe;
 mod settings;
 mod test_run;
+#[cfg(feature = "trace")]
+mod trace;
 
 pub use attach::{AttachMode, Attached};
 pub use counters::{DeviceCounts, Tally};
@@ -43,12 +46,17 @@ pub use events::EventReader;
 pub use ids::StableIds;
 pub use kernel::{monotonic_ns, rcu_grace};
 pub use live::Live;
+pub use offloads::{Offloads, offloads};
 pub use pins::{Pins, Sizes};
 pub use settings::Runtime;
 pub use test_run::XdpAction;
 
 /// The object built from `agent-ebpf`, see `cargo xtask build-ebpf`.
+#[cfg(not(feature = "trace"))]
 pub static OBJECT: &[u8] = aya::include_bytes_aligned!("../../bpf/bulkhead.bpf.o");
+/// The object of `cargo xtask build-ebpf --trace`, which logs each denial.
+#[cfg(feature = "trace")]
+pub static OBJECT: &[u8] = aya::include_bytes_aligned!("../../bpf/bulkhead-trace.bpf.o");
 
 type Macs = HashMap<MapData, u64, MacRow>;
 type Addresses = HashMap<MapData, u32, AddressRow>;
@@ -139,6 +147,19 @@ pub fn detach(root: &Path) -> Result<Vec<String>, DataplaneError> {
     let links = pins.links()?;
     pins.remove()?;
     Ok(links)
+}
+
+/// Ends enforcement on one interface; everything else stays.
+///
+/// # Errors
+/// When the pin cannot be removed.
+pub fn detach_interface(root: &Path, name: &str) -> Result<(), DataplaneError> {
+    let path = Pins::below(root).link(name);
+    std::fs::remove_file(&path).map_err(|source| DataplaneError::Pins {
+        act: "remove the link",
+        path,
+        source,
+    })
 }
 
 fn read(map: &'static str) -> impl FnOnce(MapError) -> DataplaneError {

@@ -1,3 +1,5 @@
+//! Text to policy: what a reader of the diagnostics sees, and what the rules come to.
+
 use super::*;
 use crate::{
     diagnostic::render_text,

@@ -6,14 +6,16 @@
 use std::{
     fmt, fs,
     net::{IpAddr, Ipv4Addr},
+    time::Duration,
 };
 
 use anyhow::{Context, Result};
+use futures_util::TryStreamExt;
 use nix::net::if_::if_nametoindex;
 use rtnetlink::{
     Handle, LinkBridge, LinkMessageBuilder, LinkUnspec, LinkVeth, RouteMessageBuilder,
     packet_route::{
-        link::{InfoData, InfoVeth},
+        link::{InfoData, InfoVeth, LinkFlags},
         neighbour::NeighbourState,
     },
 };
@@ -21,7 +23,11 @@ use rtnetlink::{
 use super::{
     namespace::Namespace,
     sys::{Offload, offload_off},
+    wait::wait_for,
 };
+
+/// The link watch runs at once on an idle machine.
+const CARRIER_WITHIN: Duration = Duration::from_secs(10);
 
 /// A hardware address. The lab has its own type: it must build without the agent, which the demo compiles later.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -89,7 +95,20 @@ pub fn veth(a: &End<'_>, b: &End<'_>) -> Result<()> {
             .with_context(what)?;
         up(end.namespace, name).with_context(what)?;
     }
-    Ok(())
+    [a, b].into_iter().try_for_each(|end| wait_until_running(end).with_context(what))
+}
+
+/// The kernel notices the carrier of the end that came up first a little later (its link watch); until then it drops
+/// what that end sends, and a lost ARP message costs a second.
+fn wait_until_running(end: &End<'_>) -> Result<()> {
+    let index = index(end.namespace, end.interface)?;
+    wait_for(&format!("the carrier of `{}`", end.interface), CARRIER_WITHIN, || {
+        let flags = netlink(end.namespace, async move |handle| {
+            let link = handle.link().get().match_index(index).execute().try_next().await?;
+            Ok(link.map(|link| link.header.flags))
+        })?;
+        Ok(flags.filter(|flags| flags.contains(LinkFlags::Running)).map(drop))
+    })
 }
 
 /// Makes a bridge that forwards at once (no spanning tree, no multicast snooping) and lets its frames pass netfilter by.

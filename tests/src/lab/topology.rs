@@ -204,11 +204,24 @@ impl Lab {
         self.host(ATTACKER)
     }
 
-    /// Frames that full queues between two interfaces of the lab have swallowed: what nobody counts otherwise. Frames
-    /// dropped by an XDP program are not among them.
-    pub fn dropped_by_links(&self) -> Result<u64> {
+    /// Frames that full queues between two interfaces have swallowed, by the `host/interface` that was sending: what
+    /// nobody counts otherwise. Frames dropped by an XDP program are not among them.
+    pub fn dropped_by_links(&self) -> Result<BTreeMap<String, u64>> {
         let hosts = self.hosts.values().map(|host| &host.namespace);
-        hosts.chain([&self.gateway.namespace, &self.switch]).map(dropped_on_the_way_out).sum()
+        let mut all = BTreeMap::new();
+        for namespace in hosts.chain([&self.gateway.namespace, &self.switch]) {
+            let text = namespace.run(|| fs::read_to_string("/proc/thread-self/net/dev"))?;
+            // Two header lines, then `name: <8 receive columns> bytes packets errs drop ...` of the way out.
+            for line in text.lines().skip(2) {
+                let (interface, columns) = line.split_once(':').context("an interface without a colon")?;
+                let drops =
+                    columns.split_whitespace().nth(11).context("an interface without a drop counter")?;
+                if let drops @ 1.. = drops.parse()? {
+                    all.insert(format!("{}/{}", namespace.name(), interface.trim()), drops);
+                }
+            }
+        }
+        Ok(all)
     }
 
     /// The namespace of the plant's switch, whose ports are named `to-<host>` and `to-gateway`.
@@ -251,20 +264,6 @@ impl Host {
             .ok_or_else(|| anyhow!("the kernel has no counter `RetransSegs`"))?;
         Ok(value.parse()?)
     }
-}
-
-fn dropped_on_the_way_out(namespace: &Namespace) -> Result<u64> {
-    let text = namespace.run(|| fs::read_to_string("/proc/thread-self/net/dev"))?;
-    // Two header lines, then `name: <8 receive columns> bytes packets errs drop ...` of the way out.
-    let drops = text.lines().skip(2).map(|line| {
-        let (_, columns) = line.split_once(':').context("an interface without a colon")?;
-        Ok(columns
-            .split_whitespace()
-            .nth(11)
-            .context("an interface without a drop counter")?
-            .parse::<u64>()?)
-    });
-    drops.sum()
 }
 
 fn ip(net: u8, last: u8) -> Ipv4Addr {

@@ -15,9 +15,10 @@ const RANKS: &[(u8, &[&str])] = &[
     (2, &["policy"]),
     (3, &["compile"]),
     (4, &["replay", "learn", "rollout", "export", "report"]),
-    (5, &["dataplane", "observe", "sink", "config", "history", "control", "store", "telemetry"]),
+    (5, &["dataplane", "observe", "sink", "config", "files", "history", "control", "store", "telemetry"]),
     (6, &["daemon"]),
-    (7, &["cli", "main"]),
+    (7, &["cli"]),
+    (8, &["main"]),
 ];
 
 /// Imports within one rank that the picture allows: importer, imported, reason.

@@ -47,7 +47,9 @@ fn check_file(file: &SourceFile) -> Vec<Finding> {
                 "derive it at run time, or use a relative path",
             );
         }
-        if let Some(setting) = REGISTRY_SETTINGS.iter().find(|setting| line.contains(**setting)) {
+        // In Rust `[source.` may index something; there is no setting to find.
+        let setting = REGISTRY_SETTINGS.iter().find(|setting| line.contains(**setting));
+        if let (Some(setting), false) = (setting, file.is_rust()) {
             found(
                 format!("`{setting}` names another registry"),
                 "keep it in the user's own cargo configuration",

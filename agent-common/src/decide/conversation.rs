@@ -1,7 +1,4 @@
-//! Conversations: a live flow, an answer, the first packet of something a rule allows, or an ICMP error about one.
-//!
-//! In: an IPv4 packet whose ends were recognised. Out: the grant with its rule, or the nearest reason. This is the only
-//! place where flows are made.
+//! May these two talk: live flows, replies, adoption, and the first packet of something a rule allows.
 
 use super::{Denied, Ends, Granted};
 use crate::{

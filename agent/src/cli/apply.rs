@@ -1,0 +1,39 @@
+//! `bulkhead apply`: enforce the files from the next packet on.
+
+use std::path::PathBuf;
+
+use super::{Cli, Exit, Output, check::files_of, print_json, unexpected};
+use crate::control::{Applied, Body, File, Request};
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// A policy file or folder; default: the folder the agent is configured with
+    path: Option<PathBuf>,
+    #[command(flatten)]
+    output: Output,
+}
+
+pub(super) fn run(cli: &Cli, args: &Args) -> anyhow::Result<Exit> {
+    let files = match &args.path {
+        Some(path) => {
+            let files = files_of(path)?.into_iter().map(|f| File { path: f.path, text: f.text });
+            Some(files.collect())
+        }
+        None => None,
+    };
+    print_applied(cli.ask(&Request::Apply { files })?, args.output)
+}
+
+/// Says what is in force now.
+pub(super) fn print_applied(body: Body, output: Output) -> anyhow::Result<Exit> {
+    let Body::Applied(applied) = body else { return Err(unexpected(&body)) };
+    if output.json {
+        print_json(&applied)?;
+        return Ok(Exit::Fine);
+    }
+    let Applied { revision, generation, changed, warnings } = applied;
+    eprint!("{warnings}");
+    let changed = if changed { "in force" } else { "in force, unchanged" };
+    println!("revision {revision} {changed} (generation {generation})");
+    Ok(Exit::Fine)
+}

@@ -1,0 +1,244 @@
+//! `bulkhead doctor`: what is wrong with this gateway, and the command that mends it.
+
+use std::{fs, path::Path};
+
+use serde::Serialize;
+
+use super::{Cli, Exit, Output, print_json};
+use crate::{
+    compile::{Limits, compile},
+    config::{Attach, Config, Interface},
+    control::{Request, client},
+    dataplane::{self, Pins, probe},
+    files::read_policy,
+    policy::resolve_texts,
+};
+
+/// What a look at one thing found.
+#[derive(Debug, Serialize)]
+struct Finding {
+    /// What was looked at.
+    subject: String,
+    /// How bad it is.
+    state: State,
+    /// What was seen.
+    seen: String,
+    /// The command or edit that mends it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    fix: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+enum State {
+    Ok,
+    Warning,
+    Problem,
+}
+
+pub(super) fn run(cli: &Cli, output: Output) -> anyhow::Result<Exit> {
+    let mut findings = vec![kernel(), capabilities()];
+    match cli.config() {
+        Ok(config) => {
+            findings.push(ok("configuration", &cli.config.display().to_string()));
+            findings.extend(gateway(&config));
+        }
+        Err(error) => {
+            findings.push(problem(
+                "configuration",
+                &format!("{error:#}"),
+                &format!("edit {}", cli.config.display()),
+            ));
+        }
+    }
+    let bad = findings.iter().any(|f| f.state == State::Problem);
+    if output.json {
+        print_json(&findings)?;
+    } else {
+        for Finding { subject, state, seen, fix } in &findings {
+            let mark = match state {
+                State::Ok => "ok     ",
+                State::Warning => "warning",
+                State::Problem => "PROBLEM",
+            };
+            println!("{mark}  {subject}: {}", seen.replace('\n', "\n         "));
+            if let Some(fix) = fix {
+                println!("         fix: {fix}");
+            }
+        }
+    }
+    Ok(if bad { Exit::Found } else { Exit::Fine })
+}
+
+fn ok(subject: &str, seen: &str) -> Finding {
+    Finding { subject: subject.to_owned(), state: State::Ok, seen: seen.to_owned(), fix: None }
+}
+
+fn problem(subject: &str, seen: &str, fix: &str) -> Finding {
+    Finding { state: State::Problem, fix: Some(fix.to_owned()), ..ok(subject, seen) }
+}
+
+fn warning(subject: &str, seen: &str, fix: &str) -> Finding {
+    Finding { state: State::Warning, ..problem(subject, seen, fix) }
+}
+
+fn gateway(config: &Config) -> Vec<Finding> {
+    let mut findings = vec![bpffs(config), forwarding()];
+    match probe::interfaces() {
+        Ok(there) => {
+            for interface in &config.interfaces {
+                nic(interface, &there, config, &mut findings);
+            }
+        }
+        Err(error) => findings.push(problem("interfaces", &error.to_string(), "run as root")),
+    }
+    findings.push(policy(config));
+    findings.push(state(config));
+    findings.push(agent(config));
+    findings
+}
+
+fn kernel() -> Finding {
+    let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    let release = release.trim();
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(|n| n.parse::<u32>().unwrap_or(0));
+    let version = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
+    if !Path::new("/sys/kernel/btf/vmlinux").exists() {
+        return problem(
+            "kernel",
+            &format!("{release}, without BTF"),
+            "boot a kernel with CONFIG_DEBUG_INFO_BTF=y",
+        );
+    }
+    // XDP links came with 5.9, maps of maps in BTF with 5.7.
+    if version < (5, 10) {
+        return problem("kernel", &format!("{release}, older than 5.10"), "boot Linux 5.10 or newer");
+    }
+    ok("kernel", &format!("{release} with BTF"))
+}
+
+/// CAP_NET_ADMIN, CAP_PERFMON and CAP_BPF (capability.h): bits 12, 38, 39.
+fn capabilities() -> Finding {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|l| l.strip_prefix("CapEff:")).unwrap_or("0").trim();
+    let effective = u64::from_str_radix(line, 16).unwrap_or(0);
+    let missing: Vec<&str> = [(12, "CAP_NET_ADMIN"), (38, "CAP_PERFMON"), (39, "CAP_BPF")]
+        .into_iter()
+        .filter(|(bit, _)| effective >> bit & 1 == 0)
+        .map(|(_, name)| name)
+        .collect();
+    if missing.is_empty() {
+        return ok("capabilities", "CAP_BPF, CAP_NET_ADMIN, CAP_PERFMON");
+    }
+    problem("capabilities", &format!("{} missing", missing.join(", ")), "run as root")
+}
+
+fn bpffs(config: &Config) -> Finding {
+    let pins = Pins::below(&config.pins);
+    let seen = pins.directory().display().to_string();
+    let exists = config.pins.ancestors().find(|p| p.exists()).unwrap_or(Path::new("/"));
+    let is_bpffs =
+        nix::sys::statfs::statfs(exists).is_ok_and(|s| s.filesystem_type() == nix::sys::statfs::BPF_FS_MAGIC);
+    if is_bpffs {
+        return ok("pins", &seen);
+    }
+    problem("pins", &format!("{seen} is not on a BPF filesystem"), "mount -t bpf bpf /sys/fs/bpf")
+}
+
+fn forwarding() -> Finding {
+    let on = fs::read_to_string("/proc/sys/net/ipv4/ip_forward").is_ok_and(|t| t.trim() == "1");
+    if on {
+        return ok("forwarding", "IPv4 forwarding is on");
+    }
+    let fix = "sysctl -w net.ipv4.ip_forward=1 (not needed on a bridge)";
+    warning("forwarding", "IPv4 forwarding is off: a routed gateway forwards nothing", fix)
+}
+
+fn nic(interface: &Interface, there: &[probe::Interface], config: &Config, findings: &mut Vec<Finding>) {
+    let name = &interface.name;
+    let subject = format!("interface {name}");
+    let Some(found) = there.iter().find(|i| i.name == *name) else {
+        let names: Vec<&str> = there.iter().map(|i| i.name.as_str()).collect();
+        let fix = format!("name one of {} in the configuration", names.join(", "));
+        findings.push(problem(&subject, "there is no such interface", &fix));
+        return;
+    };
+    if !found.up {
+        findings.push(warning(&subject, "it is down", &format!("ip link set dev {name} up")));
+    }
+    let ours = Pins::below(&config.pins).link(name).exists();
+    match found.xdp {
+        Some(xdp) if ours => {
+            findings.push(ok(
+                &subject,
+                &format!("enforced in {} mode, program {}", xdp.mode.name(), xdp.program),
+            ));
+        }
+        Some(xdp) => {
+            let seen = format!("another XDP program runs on it (id {})", xdp.program);
+            findings.push(problem(&subject, &seen, &format!("ip link set dev {name} xdp off")));
+        }
+        None => findings.push(ok(&subject, &format!("mtu {}, nothing enforced yet", found.mtu))),
+    }
+    if interface.attach == Attach::Generic {
+        let fix = "set `attach = \"native\"` if the driver supports it";
+        findings.push(warning(&subject, "configured for generic mode, which is slow", fix));
+    }
+    match dataplane::offloads(name) {
+        Ok(offloads) => {
+            if offloads.rx_vlan {
+                let seen = "VLAN tags are taken off by the NIC, so XDP does not see them";
+                findings.push(warning(&subject, seen, &format!("ethtool -K {name} rxvlan off")));
+            }
+            if offloads.lro {
+                let seen = "LRO merges segments before XDP sees them";
+                findings.push(problem(&subject, seen, &format!("ethtool -K {name} lro off")));
+            }
+        }
+        Err(error) => findings.push(warning(&subject, &error.to_string(), &format!("ethtool -k {name}"))),
+    }
+}
+
+fn policy(config: &Config) -> Finding {
+    let path = config.policy.display().to_string();
+    let files = match read_policy(&config.policy) {
+        Ok(files) => files,
+        Err(error) => {
+            return problem(
+                "policy",
+                &error.to_string(),
+                &format!("mkdir -p {path}, and put a policy there"),
+            );
+        }
+    };
+    let outcome = resolve_texts(&files);
+    let Some(policy) = outcome.policy else {
+        let count = outcome.diagnostics.len();
+        return problem("policy", &format!("{count} problems in {path}"), "bulkhead check");
+    };
+    let limits =
+        Limits { devices: config.limits.devices, rules: config.limits.rules, rows: config.limits.rows };
+    match compile(&policy, &limits) {
+        Ok(tables) => {
+            ok("policy", &format!("{path}: revision {}, {} devices", tables.revision, tables.devices.len()))
+        }
+        Err(error) => problem("policy", &error.to_string(), &format!("raise `limits.{}`", error.what)),
+    }
+}
+
+fn state(config: &Config) -> Finding {
+    let path = config.state.display().to_string();
+    let there = config.state.ancestors().find(|p| p.exists()).unwrap_or(Path::new("/"));
+    let writable = nix::unistd::access(there, nix::unistd::AccessFlags::W_OK).is_ok();
+    if writable {
+        return ok("state", &path);
+    }
+    problem("state", &format!("{path} cannot be written"), "run as root")
+}
+
+fn agent(config: &Config) -> Finding {
+    match client::ask(&config.socket, &Request::Status) {
+        Ok(_) => ok("agent", &format!("answers on {}", config.socket.display())),
+        Err(error) => warning("agent", &error.to_string(), "bulkhead run"),
+    }
+}

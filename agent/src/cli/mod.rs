@@ -1,0 +1,177 @@
+//! The commands: what a person types, what is printed, with which exit code.
+//!
+//! Data goes to standard output, everything else to standard error. This and `main` are the only places
+//! that print.
+
+use std::{
+    io::IsTerminal,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+use anyhow::Context;
+use clap::{Parser, Subcommand};
+
+use crate::{
+    config::{Config, parse_config},
+    control::{
+        Body, Request,
+        client::{self, ClientError},
+    },
+    diagnostic::render_text,
+    files::read_file,
+};
+
+mod apply;
+mod check;
+mod detach;
+mod devices;
+mod doctor;
+mod mode;
+mod rules;
+mod run;
+mod status;
+mod table;
+mod violations;
+mod why;
+
+/// How a command ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// All is well.
+    Fine = 0,
+    /// The command found something: an invalid policy, a denied conversation, a problem.
+    Found = 1,
+    /// It could not run, or was called wrongly.
+    CouldNotRun = 2,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit as u8)
+    }
+}
+
+/// Per-device allow-list enforcement for gateways.
+#[derive(Debug, Parser)]
+#[command(
+    name = "bulkhead",
+    version,
+    about = "Per-device allow-list enforcement for gateways, in XDP",
+    after_help = "Exit codes: 0 fine; 1 the command found something (invalid policy, denied, a problem); 2 it could not run.\n\
+                  Data goes to standard output, messages to standard error."
+)]
+pub struct Cli {
+    /// How the agent runs: interfaces, paths, limits
+    #[arg(long, global = true, value_name = "FILE", default_value = "/etc/bulkhead/bulkhead.toml")]
+    config: PathBuf,
+    /// The agent's control socket, instead of the configured one
+    #[arg(long, global = true, value_name = "PATH")]
+    socket: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the agent: enforce the policy on the configured interfaces until stopped
+    Run,
+    /// Check policy files: every problem at once, with its place and how to mend it
+    Check(check::Args),
+    /// Enforce the policy files from the next packet on
+    Apply(apply::Args),
+    /// How is it going: one page
+    Status(Output),
+    /// Every device with its mode and what was allowed and denied
+    Devices(devices::Args),
+    /// What was denied, and why
+    Violations(violations::Args),
+    /// Every rule with its hits and its place in the files
+    Rules(rules::Args),
+    /// May FROM start a conversation with TO over SERVICE: which rule says so, or what is missing
+    Why(why::Args),
+    /// Change a device's mode beside its policy; kept until `release`
+    Mode(mode::ModeArgs),
+    /// Cut a device off from everything but the remediation peers
+    Quarantine(mode::QuarantineArgs),
+    /// Return a device to the mode its policy gives it
+    Release(mode::ReleaseArgs),
+    /// Look at this gateway: what is wrong, and the command that mends it
+    Doctor(Output),
+    /// End enforcement: the only way it ends
+    Detach(detach::Args),
+}
+
+/// How data is printed.
+#[derive(Clone, Copy, Debug, clap::Args)]
+struct Output {
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+impl Cli {
+    /// Runs the command and says how it ended; errors are printed.
+    pub fn execute(self) -> Exit {
+        let result = match &self.command {
+            Command::Run => run::run(&self),
+            Command::Check(args) => check::run(&self, args),
+            Command::Apply(args) => apply::run(&self, args),
+            Command::Status(output) => status::run(&self, *output),
+            Command::Devices(args) => devices::run(&self, args),
+            Command::Violations(args) => violations::run(&self, args),
+            Command::Rules(args) => rules::run(&self, args),
+            Command::Why(args) => why::run(&self, args),
+            Command::Mode(args) => mode::change(&self, args),
+            Command::Quarantine(args) => mode::quarantine(&self, args),
+            Command::Release(args) => mode::release(&self, args),
+            Command::Doctor(output) => doctor::run(&self, *output),
+            Command::Detach(args) => detach::run(&self, args),
+        };
+        match result {
+            Ok(exit) => exit,
+            Err(error) => {
+                eprintln!("error: {error:#}");
+                match error.downcast_ref::<ClientError>() {
+                    Some(ClientError::Refused(failure)) if failure.found => Exit::Found,
+                    Some(_) | None => Exit::CouldNotRun,
+                }
+            }
+        }
+    }
+
+    /// The configuration, its problems printed.
+    fn config(&self) -> anyhow::Result<Config> {
+        let file = read_file(&self.config)?;
+        let (config, diagnostics, sources) = parse_config(&file.path, &file.text);
+        if !diagnostics.is_empty() {
+            eprint!("{}", render_text(&diagnostics, &sources, std::io::stderr().is_terminal()));
+        }
+        config.with_context(|| format!("the configuration `{}` cannot be used", self.config.display()))
+    }
+
+    /// Where the agent listens.
+    fn socket(&self) -> anyhow::Result<PathBuf> {
+        match &self.socket {
+            Some(path) => Ok(path.clone()),
+            None if !self.config.exists() => Ok(Path::new("/run/bulkhead/api.sock").to_owned()),
+            None => Ok(self.config()?.socket),
+        }
+    }
+
+    /// Asks the agent.
+    fn ask(&self, request: &Request) -> anyhow::Result<Body> {
+        Ok(client::ask(&self.socket()?, request)?)
+    }
+}
+
+/// An answer to another question: the two sides are of different versions.
+fn unexpected(body: &Body) -> anyhow::Error {
+    anyhow::anyhow!("the agent answered something else: {body:?}")
+}
+
+/// Prints a value as JSON.
+fn print_json(value: &impl serde::Serialize) -> anyhow::Result<()> {
+    println!("{}", serde_json::to_string_pretty(value)?);
+    Ok(())
+}

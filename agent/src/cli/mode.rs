@@ -1,0 +1,68 @@
+//! `bulkhead mode`, `quarantine`, `release`: incident response, recorded with who and why.
+
+use clap::ValueEnum;
+
+use super::{Cli, Exit, Output, apply::print_applied};
+use crate::{control::Request, model::Mode};
+
+#[derive(Debug, clap::Args)]
+pub(super) struct ModeArgs {
+    /// Which device
+    device: String,
+    /// Its mode from the next packet on
+    mode: Word,
+    /// Why, for the record
+    #[arg(long)]
+    why: Option<String>,
+    #[command(flatten)]
+    output: Output,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Word {
+    /// Denied packets pass and are reported
+    Monitor,
+    /// Denied packets are dropped
+    Enforce,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct QuarantineArgs {
+    /// Which device
+    device: String,
+    /// Why, for the record
+    #[arg(long)]
+    why: Option<String>,
+    #[command(flatten)]
+    output: Output,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct ReleaseArgs {
+    /// Which device
+    device: String,
+    #[command(flatten)]
+    output: Output,
+}
+
+pub(super) fn change(cli: &Cli, args: &ModeArgs) -> anyhow::Result<Exit> {
+    let mode = match args.mode {
+        Word::Monitor => Mode::Monitor,
+        Word::Enforce => Mode::Enforce,
+    };
+    send(cli, &args.device, mode, args.why.clone(), args.output)
+}
+
+pub(super) fn quarantine(cli: &Cli, args: &QuarantineArgs) -> anyhow::Result<Exit> {
+    send(cli, &args.device, Mode::Quarantine, args.why.clone(), args.output)
+}
+
+fn send(cli: &Cli, device: &str, mode: Mode, why: Option<String>, output: Output) -> anyhow::Result<Exit> {
+    let request = Request::Mode { device: device.to_owned(), mode: mode.name().to_owned(), why };
+    print_applied(cli.ask(&request)?, output)
+}
+
+pub(super) fn release(cli: &Cli, args: &ReleaseArgs) -> anyhow::Result<Exit> {
+    let body = cli.ask(&Request::Release { device: args.device.clone() })?;
+    print_applied(body, args.output)
+}

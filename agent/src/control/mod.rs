@@ -1,0 +1,256 @@
+//! What is said on the control socket: one JSON object a line, a request, then one answer or a stream.
+//!
+//! In: nothing; these are the words. [`client`] speaks them from the command line, the daemon answers.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+pub mod client;
+
+use crate::report::why::Answer;
+
+/// Longest line either side accepts, bytes. A pushed policy travels in one.
+pub const MAX_LINE: usize = 16 << 20;
+
+/// What a user can ask of a running agent.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(tag = "verb", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Request {
+    /// How is it going.
+    Status,
+    /// Every device with its mode and counts.
+    Devices,
+    /// Every rule with its hits.
+    Rules,
+    /// The last violations, and those to come if asked to follow.
+    Violations {
+        /// How many of the past.
+        last: usize,
+        /// Whether to go on.
+        follow: bool,
+    },
+    /// Why may one reach the other, or why not.
+    Why {
+        /// Who starts.
+        from: String,
+        /// Who answers.
+        to: String,
+        /// Over what.
+        service: String,
+    },
+    /// Changes a device's mode beside its policy.
+    Mode {
+        /// Which device.
+        device: String,
+        /// `monitor`, `enforce` or `quarantine`.
+        mode: String,
+        /// Why, for the record.
+        why: Option<String>,
+    },
+    /// Returns a device to the mode its policy gives it.
+    Release {
+        /// Which device.
+        device: String,
+    },
+    /// Enforces a policy: the configured files read again, or the ones that came along.
+    Apply {
+        /// Paths and texts.
+        files: Option<Vec<File>>,
+    },
+}
+
+/// A policy file that travels.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct File {
+    /// Its name, for diagnostics.
+    pub path: String,
+    /// Its content.
+    pub text: String,
+}
+
+/// One line of an answer.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Reply {
+    /// It worked.
+    Ok(Box<Body>),
+    /// It did not.
+    Error(Failure),
+}
+
+/// Why a request was refused.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Failure {
+    /// One or more lines for a person.
+    pub message: String,
+    /// Whether the user's input was at fault (exit code 1) rather than the world (2).
+    pub found: bool,
+}
+
+/// What an answer holds.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Body {
+    /// See [`Status`].
+    Status(Status),
+    /// See [`DeviceStatus`].
+    Devices(Vec<DeviceStatus>),
+    /// See [`RuleStatus`].
+    Rules(Vec<RuleStatus>),
+    /// One violation record, as in the violation log.
+    Violation(serde_json::Value),
+    /// Records that a slow reader missed.
+    Missed(u64),
+    /// The end of the past violations.
+    End,
+    /// See [`Answer`].
+    Why(Answer),
+    /// See [`Applied`].
+    Applied(Applied),
+}
+
+/// A policy was applied.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Applied {
+    /// Its revision.
+    pub revision: String,
+    /// How many policies were applied since the maps were made.
+    pub generation: u32,
+    /// Whether anything changed.
+    pub changed: bool,
+    /// Warnings, rendered.
+    pub warnings: String,
+}
+
+/// How is it going.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Status {
+    /// The gateway's name.
+    pub gateway: String,
+    /// Version of the agent.
+    pub version: String,
+    /// Process id of the agent.
+    pub pid: u32,
+    /// When the agent started, RFC 3339.
+    pub since: String,
+    /// The revision in force.
+    pub revision: String,
+    /// How many policies were applied since the maps were made.
+    pub generation: u32,
+    /// `files`, `pushed` or `last-good`: where the policy in force came from.
+    pub policy: String,
+    /// Whatever keeps the gateway from doing all it was told; empty when all is well.
+    pub warnings: Vec<String>,
+    /// Devices by mode.
+    pub modes: BTreeMap<String, usize>,
+    /// What devices cannot live without, and whether it is let through.
+    pub infrastructure: BTreeMap<String, bool>,
+    /// From where and over what the gateway itself can always be managed.
+    pub management: String,
+    /// The interfaces.
+    pub interfaces: Vec<InterfaceStatus>,
+    /// Flows remembered now.
+    pub flows: usize,
+    /// Flows that can be remembered.
+    pub flows_limit: u32,
+    /// What became of denied packets.
+    pub violations: ViolationStatus,
+}
+
+/// An interface.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct InterfaceStatus {
+    /// Its name.
+    pub name: String,
+    /// `device-side` or `uplink`.
+    pub role: String,
+    /// `native`, `generic`, or `none` when nothing is enforced on it.
+    pub attached: String,
+    /// What happens to traffic of which neither end is a device.
+    pub unmanaged: String,
+    /// Why it is not attached as configured.
+    pub problem: Option<String>,
+    /// Packets that arrived: `seen = passed + dropped`.
+    pub seen: u64,
+    /// Packets that went on.
+    pub passed: u64,
+    /// Packets that ended here.
+    pub dropped: u64,
+    /// Denied packets that passed because no enforcing device was involved.
+    pub would_drop: u64,
+}
+
+/// What became of denied packets: `violations = delivered + aggregated + lost`.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+pub struct ViolationStatus {
+    /// Packets with a deny verdict.
+    pub violations: u64,
+    /// Became an event of their own.
+    pub delivered: u64,
+    /// Counted with an event.
+    pub aggregated: u64,
+    /// Neither; still in the devices' counters.
+    pub lost: u64,
+    /// Samples in the ring that this agent did not understand.
+    pub foreign: u64,
+    /// Packets this agent has taken over from the kernel.
+    pub taken: u64,
+    /// Packets this agent has told of in records.
+    pub told: u64,
+    /// Packets it will tell of with the next summary.
+    pub pending: u64,
+    /// Records written.
+    pub written: u64,
+    /// Records that the log refused.
+    pub refused: u64,
+}
+
+/// A device.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct DeviceStatus {
+    /// Its name; `(unmanaged)` for traffic of which neither end is a device.
+    pub name: String,
+    /// Its mode.
+    pub mode: String,
+    /// Who changed the mode beside the policy, when and why.
+    pub changed: Option<String>,
+    /// How much harm its stop does.
+    pub criticality: String,
+    /// Its zone.
+    pub zone: Option<String>,
+    /// Its class.
+    pub class: Option<String>,
+    /// Hardware addresses.
+    pub mac: Vec<String>,
+    /// Addresses.
+    pub ip: Vec<String>,
+    /// `file:line` of its declaration.
+    pub place: String,
+    /// Packets allowed, counted for this device.
+    pub allowed: u64,
+    /// Packets denied, counted for this device.
+    pub denied: u64,
+    /// Packets by the word of their grant or reason.
+    pub counts: BTreeMap<String, u64>,
+}
+
+/// A rule.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct RuleStatus {
+    /// The rule in one line.
+    pub rule: String,
+    /// In whose allow list it stands.
+    pub device: String,
+    /// The class it was inherited from.
+    pub class: Option<String>,
+    /// `file:line`.
+    pub place: String,
+    /// Packets it allowed.
+    pub packets: u64,
+    /// Bytes it allowed.
+    pub bytes: u64,
+    /// Why it exists.
+    pub comment: Option<String>,
+}

@@ -1,0 +1,444 @@
+//! The agent's state and what each input does to it.
+
+use std::{
+    ops::ControlFlow,
+    time::{Duration, Instant},
+};
+
+use bulkhead_common::{layout::Settings, lookup::setting, wire::protocol};
+use ipnet::IpNet;
+use tokio::sync::broadcast;
+
+use super::{
+    input::{Answering, Asked, Input},
+    nics::Nics,
+    policies::{self, Candidate, Origin, Refused},
+    report::Reporter,
+};
+use crate::{
+    compile::Limits,
+    config::{Config, Midstream},
+    control::{Applied, Body, Failure, Reply, Request},
+    dataplane::{Dataplane, DataplaneError, EventReader, Runtime, Sizes, monotonic_ns},
+    model::Policy,
+    observe::Violation,
+    policy::SourceFile,
+    store::{LAST_GOOD, LastGood, OVERRIDES, Override, Overrides, PolicyFile, Store, StoreError},
+};
+
+/// How often NICs and addresses are looked at.
+const LOOK_EVERY: Duration = Duration::from_secs(2);
+/// How long a TCP flow lives on after FIN or RST: long enough for retransmissions of the last segments
+/// (RFC 9293 3.6.1 holds TIME-WAIT for four minutes; both ends have left by then).
+const CLOSING_IDLE: Duration = Duration::from_secs(120);
+/// Events taken out of the ring before something else gets its turn.
+const EVENTS_PER_STEP: usize = 4096;
+
+/// The agent did not start. Whatever enforced before goes on enforcing.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The data path could not be opened.
+    #[error("{0}")]
+    Dataplane(#[from] DataplaneError),
+    /// The state directory could not be used.
+    #[error("{0}")]
+    Store(#[from] StoreError),
+    /// There is no usable policy, and there never was one.
+    #[error("{0}")]
+    Policy(String),
+    /// Not one interface could be attached.
+    #[error("nothing is enforced: {0}")]
+    Attach(String),
+}
+
+/// What is in force.
+pub(super) struct InForce {
+    pub(super) files: Vec<SourceFile>,
+    pub(super) policy: Policy,
+    pub(super) origin: Origin,
+}
+
+/// The running agent.
+pub struct Agent {
+    pub(super) config: Config,
+    pub(super) gateway: String,
+    pub(super) since: String,
+    pub(super) dataplane: Dataplane,
+    pub(super) nics: Nics,
+    pub(super) overrides: Overrides,
+    pub(super) in_force: InForce,
+    pub(super) reporter: Reporter,
+    /// Problems that stay until mended, by subject.
+    pub(super) warnings: std::collections::BTreeMap<&'static str, String>,
+    store: Store,
+    limits: Limits,
+    looked: Instant,
+}
+
+impl Agent {
+    /// Opens the data path, enforces the policy and attaches, in this order: no packet ever meets a
+    /// program without a policy.
+    ///
+    /// # Errors
+    /// [`StartError`]; what enforced before is left as it was.
+    pub fn start(config: Config, gateway: String, now: String) -> Result<(Self, EventReader), StartError> {
+        let store = Store::open(&config.state)?;
+        let overrides: Overrides = store.load(OVERRIDES)?.unwrap_or_default();
+        let (mut dataplane, events) = Dataplane::open(&config.pins, sizes(&config))?;
+        let in_force = dataplane.sizes();
+        let limits = Limits { devices: in_force.devices, rules: in_force.rules, rows: config.limits.rows };
+        let mut warnings = std::collections::BTreeMap::new();
+        if in_force != sizes(&config) {
+            let note = "table sizes differ from the configuration: they change when the maps are made anew, that is after `bulkhead detach`";
+            warnings.insert("sizes", note.to_owned());
+        }
+        let (candidate, origin) = first_policy(&config, &store, &overrides, &limits, &mut warnings)?;
+        let mut nics = Nics::new(&config, &mut dataplane)?;
+        dataplane.configure(&runtime(&config, &dataplane)?)?;
+        let reporter = Reporter::new(&config, gateway.clone());
+        let Candidate { files, policy, tables, warnings: notes } = candidate;
+        if !notes.is_empty() {
+            tracing::warn!("{notes}");
+        }
+        let applied = dataplane.apply(tables, &nics.addresses)?;
+        let revision = applied.tables.revision;
+        let generation = applied.generation;
+        tracing::info!(%revision, generation, policy = origin.name(), "policy applied");
+        for news in nics.look_after(&mut dataplane)? {
+            tracing::info!("{news}");
+        }
+        if nics.list.iter().all(|nic| nic.attached.is_none()) {
+            let problems: Vec<String> = nics.list.iter().filter_map(|nic| nic.problem.clone()).collect();
+            return Err(StartError::Attach(problems.join("\n")));
+        }
+        let mut agent = Self {
+            in_force: InForce { files, policy, origin },
+            config,
+            gateway,
+            since: now,
+            dataplane,
+            nics,
+            overrides,
+            reporter,
+            warnings,
+            store,
+            limits,
+            looked: Instant::now(),
+        };
+        agent.reporter.learn(&agent.dataplane, &agent.nics, &agent.in_force.policy.networks);
+        agent.keep_last_good()?;
+        Ok((agent, events))
+    }
+
+    /// Does what an input asks for.
+    pub fn step(&mut self, input: Input, events: &mut EventReader) -> ControlFlow<()> {
+        match input {
+            Input::Events => self.reporter.take_events(events, EVENTS_PER_STEP),
+            Input::Tick => self.tick(events),
+            Input::Asked(asked) => self.asked(asked, events),
+            Input::Reload => {
+                self.reporter.reopen();
+                match self.reload() {
+                    Ok(applied) => {
+                        tracing::info!(revision = applied.revision, changed = applied.changed, "reloaded")
+                    }
+                    Err(failure) => tracing::error!(
+                        "reload refused, the old policy goes on enforcing\n{}",
+                        failure.message
+                    ),
+                }
+            }
+            Input::Stop => {
+                self.collect(events);
+                self.reporter.flush();
+                return ControlFlow::Break(());
+            }
+        }
+        ControlFlow::Continue(())
+    }
+
+    /// Records as they are written.
+    pub fn follow(&self) -> broadcast::Receiver<std::sync::Arc<Violation>> {
+        self.reporter.follow()
+    }
+
+    /// Takes over everything the kernel has to tell at this moment.
+    fn collect(&mut self, events: &mut EventReader) {
+        self.reporter.take_events(events, usize::MAX);
+        match self.dataplane.drain_repeats() {
+            Ok(repeats) => self.reporter.take_repeats(&repeats),
+            Err(error) => tracing::error!("{error}"),
+        }
+        // A drain ends with a grace period: events of the packets before it are in the ring now.
+        self.reporter.take_events(events, usize::MAX);
+    }
+
+    fn tick(&mut self, events: &mut EventReader) {
+        self.collect(events);
+        self.reporter.tick(monotonic_ns());
+        if self.looked.elapsed() >= LOOK_EVERY {
+            self.looked = Instant::now();
+            if let Err(error) = self.look_after_nics() {
+                tracing::error!("{error}");
+            }
+        }
+    }
+
+    fn look_after_nics(&mut self) -> Result<(), DataplaneError> {
+        for news in self.nics.look_after(&mut self.dataplane)? {
+            tracing::warn!("{news}");
+        }
+        if self.nics.addresses_changed()?
+            && let Some(applied) = self.dataplane.applied()
+        {
+            let tables = applied.tables.clone();
+            self.dataplane.apply(tables, &self.nics.addresses)?;
+            tracing::info!("the gateway's own addresses changed; policy applied again");
+        }
+        self.reporter.learn(&self.dataplane, &self.nics, &self.in_force.policy.networks);
+        Ok(())
+    }
+
+    fn asked(&mut self, asked: Asked, events: &mut EventReader) {
+        let Asked { request, by, answer } = asked;
+        match answer {
+            Answering::Once(back) => {
+                let reply = match self.answer(request, &by, events) {
+                    Ok(body) => Reply::Ok(Box::new(body)),
+                    Err(failure) => Reply::Error(failure),
+                };
+                // Whoever asked may have left; that is his affair.
+                let _ = back.send(reply);
+            }
+            Answering::Stream(back) => {
+                if let Request::Violations { last, follow: _ } = request {
+                    self.collect(events);
+                    for record in self.reporter.recent(last) {
+                        // The queue is as long as the list of recent records.
+                        let record = serde_json::to_value(record).expect("a record is strings and numbers");
+                        if back.try_send(Reply::Ok(Box::new(Body::Violation(record)))).is_err() {
+                            return;
+                        }
+                    }
+                    let _ = back.try_send(Reply::Ok(Box::new(Body::End)));
+                }
+            }
+        }
+    }
+
+    fn answer(&mut self, request: Request, by: &str, events: &mut EventReader) -> Result<Body, Failure> {
+        match request {
+            Request::Status => {
+                self.collect(events);
+                self.status(events.foreign()).map(Body::Status).map_err(world)
+            }
+            Request::Devices => self.devices().map(Body::Devices).map_err(world),
+            Request::Rules => self.rules().map(Body::Rules).map_err(world),
+            Request::Why { from, to, service } => self.why(&from, &to, &service).map(Body::Why),
+            Request::Mode { device, mode, why } => {
+                self.change_mode(&device, &mode, why, by).map(Body::Applied)
+            }
+            Request::Release { device } => self.release(&device, by).map(Body::Applied),
+            Request::Apply { files: None } => self.reload().map(Body::Applied),
+            Request::Apply { files: Some(files) } => {
+                let files = files.into_iter().map(|f| SourceFile { path: f.path, text: f.text }).collect();
+                let candidate = policies::prepare(files, &self.overrides, &self.limits).map_err(refused)?;
+                tracing::info!(by, "policy pushed");
+                self.enforce(candidate, Origin::Pushed).map(Body::Applied)
+            }
+            Request::Violations { .. } => Err(user("`violations` is a stream")),
+        }
+    }
+
+    /// Reads the configured files again and enforces them.
+    fn reload(&mut self) -> Result<Applied, Failure> {
+        let read = policies::from_path(&self.config.policy, &self.overrides, &self.limits);
+        match read {
+            Ok(candidate) => {
+                let applied = self.enforce(candidate, Origin::Files)?;
+                self.warnings.remove("policy");
+                Ok(applied)
+            }
+            Err(error) => {
+                let note = format!(
+                    "the policy files cannot be used, revision {} goes on enforcing: see `bulkhead check`",
+                    self.revision()
+                );
+                self.warnings.insert("policy", note);
+                Err(refused(error))
+            }
+        }
+    }
+
+    /// Enforces a candidate; on failure the old policy goes on.
+    fn enforce(&mut self, candidate: Candidate, origin: Origin) -> Result<Applied, Failure> {
+        let Candidate { files, policy, tables, warnings } = candidate;
+        let changed =
+            tables.revision != self.dataplane.applied().map(|a| a.tables.revision).unwrap_or_default();
+        let applied = self.dataplane.apply(tables, &self.nics.addresses).map_err(world)?;
+        let (revision, generation) = (applied.tables.revision, applied.generation);
+        self.in_force = InForce { files, policy, origin };
+        self.reporter.learn(&self.dataplane, &self.nics, &self.in_force.policy.networks);
+        tracing::info!(%revision, generation, changed, "policy applied");
+        if let Err(error) = self.keep_last_good() {
+            tracing::error!("{error}");
+            self.warnings.insert("store", error.to_string());
+        }
+        Ok(Applied { revision: revision.to_string(), generation, changed, warnings })
+    }
+
+    fn change_mode(
+        &mut self,
+        device: &str,
+        mode: &str,
+        why: Option<String>,
+        by: &str,
+    ) -> Result<Applied, Failure> {
+        let Some(mode) = policies::mode(mode) else {
+            return Err(user(format!("`{mode}` is no mode\nhelp: one of monitor, enforce, quarantine")));
+        };
+        self.known_device(device)?;
+        let mut overrides = self.overrides.clone();
+        let at = jiff::Timestamp::now().to_string();
+        tracing::warn!(device, mode = mode.name(), by, why, "mode changed by hand");
+        overrides.devices.insert(device.to_owned(), Override { mode, by: by.to_owned(), at, why });
+        self.with_overrides(overrides)
+    }
+
+    fn release(&mut self, device: &str, by: &str) -> Result<Applied, Failure> {
+        self.known_device(device)?;
+        let mut overrides = self.overrides.clone();
+        if overrides.devices.remove(device).is_none() {
+            return Err(user(format!("`{device}` is in the mode its policy gives it; nothing to release")));
+        }
+        tracing::warn!(device, by, "mode returned to the policy's");
+        self.with_overrides(overrides)
+    }
+
+    /// Applies the policy in force under other overrides. They are written first: a mode that an operator
+    /// was told of survives whatever comes.
+    fn with_overrides(&mut self, overrides: Overrides) -> Result<Applied, Failure> {
+        let files = self.in_force.files.clone();
+        let candidate = policies::prepare(files, &overrides, &self.limits).map_err(refused)?;
+        self.store.save(OVERRIDES, &overrides).map_err(world)?;
+        let before = std::mem::replace(&mut self.overrides, overrides);
+        match self.enforce(candidate, self.in_force.origin) {
+            Ok(applied) => Ok(applied),
+            Err(failure) => {
+                self.store.save(OVERRIDES, &before).map_err(world)?;
+                self.overrides = before;
+                Err(failure)
+            }
+        }
+    }
+
+    fn known_device(&self, name: &str) -> Result<(), Failure> {
+        if self.in_force.policy.device(name).is_some() {
+            return Ok(());
+        }
+        let names = self.in_force.policy.devices.iter().map(|d| d.name.as_str());
+        let hint = crate::diagnostic::closest(name, names);
+        let hint = hint.map(|h| format!("\nhelp: did you mean `{h}`?")).unwrap_or_default();
+        Err(user(format!("unknown device `{name}`{hint}")))
+    }
+
+    pub(super) fn revision(&self) -> String {
+        self.dataplane.applied().map(|a| a.tables.revision.to_string()).unwrap_or_default()
+    }
+
+    fn keep_last_good(&self) -> Result<(), StoreError> {
+        let files = self.in_force.files.iter();
+        let files = files.map(|f| PolicyFile { path: f.path.clone(), text: f.text.clone() }).collect();
+        let at = jiff::Timestamp::now().to_string();
+        self.store.save(LAST_GOOD, &LastGood { revision: self.revision(), files, at })
+    }
+}
+
+/// The policy to start with: the files, or what was in force before when they cannot be used.
+fn first_policy(
+    config: &Config,
+    store: &Store,
+    overrides: &Overrides,
+    limits: &Limits,
+    warnings: &mut std::collections::BTreeMap<&'static str, String>,
+) -> Result<(Candidate, Origin), StartError> {
+    let refused = match policies::from_path(&config.policy, overrides, limits) {
+        Ok(candidate) => return Ok((candidate, Origin::Files)),
+        Err(refused) => refused,
+    };
+    let Some(last) = store.load::<LastGood>(LAST_GOOD)? else {
+        return Err(StartError::Policy(refused.to_string()));
+    };
+    let files = last.files.into_iter().map(|f| SourceFile { path: f.path, text: f.text }).collect();
+    let candidate =
+        policies::prepare(files, overrides, limits).map_err(|error| StartError::Policy(error.to_string()))?;
+    tracing::error!("the policy files cannot be used; the last good policy enforces\n{refused}");
+    let note = "the policy files cannot be used, the last good policy enforces: see `bulkhead check`";
+    warnings.insert("policy", note.to_owned());
+    Ok((candidate, Origin::LastGood))
+}
+
+fn sizes(config: &Config) -> Sizes {
+    let limits = &config.limits;
+    Sizes {
+        devices: limits.devices,
+        rules: limits.rules,
+        flows: limits.flows,
+        violations: limits.violations,
+        ring_bytes: limits.ring_bytes,
+    }
+}
+
+/// What packets read besides the policy. The adoption window opens once in the life of the maps.
+fn runtime(config: &Config, dataplane: &Dataplane) -> Result<Runtime, DataplaneError> {
+    let ns = |duration: Duration| u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
+    let flows = &config.flows;
+    let adopted = dataplane.active()?.generation != 0;
+    let adopt_until = if adopted {
+        dataplane.settings()?.adopt_until
+    } else {
+        monotonic_ns().saturating_add(ns(flows.adopt_for))
+    };
+    let infrastructure = &config.infrastructure;
+    let flag = |on: bool, bit: u32| if on { bit } else { 0 };
+    let flags = flag(flows.midstream == Midstream::Strict, setting::STRICT)
+        | flag(infrastructure.arp, setting::ARP)
+        | flag(infrastructure.dhcp_client, setting::DHCP)
+        | flag(infrastructure.ipv6_nd, setting::NEIGHBOR_DISCOVERY);
+    let management_peers = config.management.from.iter().filter_map(|net| match net {
+        IpNet::V4(v4) => Some(*v4),
+        IpNet::V6(_) => None,
+    });
+    debug_assert!(
+        config.management.services.iter().all(|s| matches!(s.protocol, protocol::TCP | protocol::UDP))
+    );
+    Ok(Runtime {
+        settings: Settings {
+            adopt_until,
+            tcp_idle: ns(flows.tcp_idle),
+            udp_idle: ns(flows.udp_idle),
+            icmp_idle: ns(flows.icmp_idle),
+            closing_idle: ns(CLOSING_IDLE),
+            flags,
+            pad: 0,
+        },
+        management_peers: management_peers.collect(),
+        management_services: config.management.services.clone(),
+    })
+}
+
+pub(super) fn user(message: impl Into<String>) -> Failure {
+    Failure { message: message.into(), found: true }
+}
+
+fn refused(error: Refused) -> Failure {
+    let found = match error {
+        Refused::Invalid(_) | Refused::TooLarge(_) => true,
+        Refused::Read(_) => false,
+    };
+    Failure { message: error.to_string(), found }
+}
+
+fn world(error: impl std::fmt::Display) -> Failure {
+    Failure { message: error.to_string(), found: false }
+}

@@ -1,0 +1,237 @@
+//! What the agent knows, in the words of the control socket.
+
+use std::{collections::BTreeMap, net::Ipv4Addr};
+
+use bulkhead_common::{
+    lookup::Unmanaged,
+    reason::{Grant, Reason},
+};
+
+use super::agent::{Agent, user};
+use crate::{
+    compile::{Host, Placed},
+    config::Role,
+    control::{DeviceStatus, Failure, InterfaceStatus, RuleStatus, Status, ViolationStatus},
+    dataplane::{AttachMode, DataplaneError, DeviceCounts},
+    diagnostic::Location,
+    model::{Criticality, Selector},
+    report::why::{Answer, Question},
+};
+
+impl Agent {
+    pub(super) fn status(&self, foreign: u64) -> Result<Status, DataplaneError> {
+        let tally = self.dataplane.tally()?;
+        let mut modes: BTreeMap<String, usize> =
+            ["monitor", "enforce", "quarantine"].map(|m| (m.to_owned(), 0)).into();
+        for device in &self.in_force.policy.devices {
+            *modes.entry(device.mode.name().to_owned()).or_default() += 1;
+        }
+        let infrastructure = &self.config.infrastructure;
+        Ok(Status {
+            gateway: self.gateway.clone(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            pid: std::process::id(),
+            since: self.since.clone(),
+            revision: self.revision(),
+            generation: self.dataplane.active()?.generation,
+            policy: self.in_force.origin.name().to_owned(),
+            warnings: self.all_warnings(),
+            modes,
+            infrastructure: [
+                ("arp", infrastructure.arp),
+                ("dhcp-client", infrastructure.dhcp_client),
+                ("ipv6-nd", infrastructure.ipv6_nd),
+            ]
+            .map(|(word, on)| (word.to_owned(), on))
+            .into(),
+            management: self.management(),
+            interfaces: self.interfaces()?,
+            flows: self.dataplane.flow_count()?,
+            flows_limit: self.dataplane.sizes().flows,
+            violations: ViolationStatus {
+                violations: tally.violations,
+                delivered: tally.delivered,
+                aggregated: tally.aggregated,
+                lost: tally.lost,
+                foreign,
+                ..self.reporter.counts()
+            },
+        })
+    }
+
+    fn all_warnings(&self) -> Vec<String> {
+        let mut warnings: Vec<String> = self.warnings.values().cloned().collect();
+        warnings.extend(self.nics.list.iter().filter_map(|nic| nic.problem.clone()));
+        warnings.extend(self.nics.left_over.iter().map(|name| {
+            format!("`{name}` is no longer configured and still enforced: `bulkhead detach --interface {name}` ends that")
+        }));
+        warnings.extend(self.reporter.failure().map(|f| format!("the violation log refuses records: {f}")));
+        for (name, change) in &self.overrides.devices {
+            if self.in_force.policy.device(name).is_none() {
+                warnings.push(format!(
+                    "the mode of `{name}` was set to {} by hand, and no such device exists",
+                    change.mode.name()
+                ));
+            }
+        }
+        warnings
+    }
+
+    fn management(&self) -> String {
+        let pin = &self.config.management;
+        let from: Vec<String> = pin.from.iter().map(ToString::to_string).collect();
+        let over: Vec<String> = pin.services.iter().map(selector).collect();
+        let names: Vec<&str> =
+            self.config.interfaces.iter().filter(|i| i.management).map(|i| i.name.as_str()).collect();
+        if names.is_empty() || from.is_empty() || over.is_empty() {
+            return "none".to_owned();
+        }
+        format!("{} from {} on {}", over.join(", "), from.join(", "), names.join(", "))
+    }
+
+    fn interfaces(&self) -> Result<Vec<InterfaceStatus>, DataplaneError> {
+        let list = self.nics.list.iter().map(|nic| {
+            let counts = self.dataplane.interface_counts(nic.counter)?;
+            Ok(InterfaceStatus {
+                name: nic.config.name.clone(),
+                role: match nic.config.role {
+                    Role::DeviceSide => "device-side".to_owned(),
+                    Role::Uplink => "uplink".to_owned(),
+                },
+                attached: nic.attached.map_or("none", AttachMode::name).to_owned(),
+                unmanaged: Unmanaged::name(nic.config.unmanaged).to_owned(),
+                problem: nic.problem.clone(),
+                seen: counts.seen.packets,
+                passed: counts.passed.packets,
+                dropped: counts.dropped.packets,
+                would_drop: counts.would_drop.packets,
+            })
+        });
+        list.collect()
+    }
+
+    pub(super) fn devices(&self) -> Result<Vec<DeviceStatus>, DataplaneError> {
+        let Some(applied) = self.dataplane.applied() else { return Ok(Vec::new()) };
+        let mut list = Vec::new();
+        for (device, id) in self.in_force.policy.devices.iter().zip(&applied.ids.devices) {
+            let counts = self.dataplane.device_counts(*id)?;
+            let change = self.overrides.devices.get(&device.name);
+            list.push(DeviceStatus {
+                name: device.name.clone(),
+                mode: device.mode.name().to_owned(),
+                changed: change.map(|c| {
+                    let why = c.why.as_ref().map(|w| format!(": {w}")).unwrap_or_default();
+                    format!("by {} at {}{why}", c.by, c.at)
+                }),
+                criticality: match device.criticality {
+                    Criticality::Low => "low",
+                    Criticality::Medium => "medium",
+                    Criticality::High => "high",
+                    Criticality::Safety => "safety",
+                }
+                .to_owned(),
+                zone: device.zone.clone(),
+                class: device.class.clone(),
+                mac: device.macs.iter().map(ToString::to_string).collect(),
+                ip: (device.addresses.iter().map(Ipv4Addr::to_string))
+                    .chain(device.addresses_v6.iter().map(ToString::to_string))
+                    .collect(),
+                place: place(&device.location),
+                ..counted(&counts)
+            });
+        }
+        list.push(DeviceStatus {
+            name: "(unmanaged)".to_owned(),
+            ..counted(&self.dataplane.device_counts(0)?)
+        });
+        Ok(list)
+    }
+
+    pub(super) fn rules(&self) -> Result<Vec<RuleStatus>, DataplaneError> {
+        let Some(applied) = self.dataplane.applied() else { return Ok(Vec::new()) };
+        let list = applied.tables.rules.iter().zip(&applied.ids.rules).map(|(rule, id)| {
+            let traffic = self.dataplane.rule_counts(*id)?;
+            Ok(RuleStatus {
+                rule: rule.text.clone(),
+                device: rule.device.clone(),
+                class: rule.class.clone(),
+                place: place(&rule.location),
+                packets: traffic.packets,
+                bytes: traffic.bytes,
+                comment: rule.comment.clone(),
+            })
+        });
+        list.collect()
+    }
+
+    /// Asks the compiled tables and the kernel's, and says whether they agree.
+    pub(super) fn why(&self, from: &str, to: &str, service: &str) -> Result<Answer, Failure> {
+        let applied = self.dataplane.applied().ok_or_else(|| user("no policy is applied yet"))?;
+        let own = self.nics.addresses.iter().copied().find(|a| !a.is_loopback());
+        let question =
+            Question::new(&self.in_force.policy, from, to, service, own).map_err(|e| user(e.to_string()))?;
+        let world = |e: DataplaneError| Failure { message: e.to_string(), found: false };
+        // Devices are asked about where they live; the interface matters for unmanaged traffic only.
+        let nic =
+            self.nics.list.iter().find(|n| n.config.role == Role::DeviceSide).or(self.nics.list.first());
+        let index = nic.and_then(|n| n.index).unwrap_or(0);
+        let live =
+            self.dataplane.live(index).map_err(world)?.ok_or_else(|| user("no policy is applied yet"))?;
+        let placed = Placed {
+            interface: bulkhead_common::lookup::Rules::interface(&live),
+            settings: self.dataplane.settings().map_err(world)?,
+            gateway: self.nics.addresses.clone(),
+            management_peers: self.config.management.from.iter().filter_map(v4).collect(),
+            management_services: self.config.management.services.clone(),
+        };
+        let host = question.ask(&Host::new(&applied.tables, placed));
+        let kernel = question.ask(&live);
+        let agrees = kernel.verdict == host.verdict
+            && kernel.action == host.action
+            && kernel.rule == applied.ids.rule(host.rule)
+            && kernel.device == applied.ids.device(host.device);
+        let mut answer = question.answer(&applied.tables, &host, Some(host.rule));
+        answer.kernel_agrees = Some(agrees);
+        Ok(answer)
+    }
+}
+
+fn v4(net: &ipnet::IpNet) -> Option<ipnet::Ipv4Net> {
+    match net {
+        ipnet::IpNet::V4(v4) => Some(*v4),
+        ipnet::IpNet::V6(_) => None,
+    }
+}
+
+fn selector(selector: &Selector) -> String {
+    let protocol = if selector.protocol == bulkhead_common::wire::protocol::TCP { "tcp" } else { "udp" };
+    if selector.low == selector.high {
+        format!("{protocol}/{}", selector.low)
+    } else {
+        format!("{protocol}/{}-{}", selector.low, selector.high)
+    }
+}
+
+fn place(location: &Location) -> String {
+    format!("{}:{}", location.path, location.line)
+}
+
+/// A device of which only the counts are known.
+fn counted(counts: &DeviceCounts) -> DeviceStatus {
+    let grants = Grant::ALL.iter().map(|g| (g.name(), counts[usize::from(g.code())]));
+    let reasons = Reason::ALL.iter().map(|r| (r.name(), counts[usize::from(r.code())]));
+    DeviceStatus {
+        name: String::new(),
+        mode: String::new(),
+        changed: None,
+        criticality: String::new(),
+        zone: None,
+        class: None,
+        mac: Vec::new(),
+        ip: Vec::new(),
+        place: String::new(),
+        allowed: grants.clone().map(|(_, n)| n).sum(),
+        denied: reasons.clone().map(|(_, n)| n).sum(),
+        counts: grants.chain(reasons).filter(|(_, n)| *n > 0).map(|(w, n)| (w.to_owned(), n)).collect(),
+    }
+}

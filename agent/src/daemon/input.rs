@@ -1,0 +1,40 @@
+//! Everything that can happen to the agent.
+
+use tokio::sync::{mpsc, oneshot};
+
+use crate::control::{Reply, Request};
+
+/// One thing that happened.
+#[derive(Debug)]
+pub enum Input {
+    /// The event ring has something.
+    Events,
+    /// A moment passed: drain repeats, look after NICs, write summaries.
+    Tick,
+    /// Somebody asked something on the control socket.
+    Asked(Asked),
+    /// SIGHUP: read the policy files again.
+    Reload,
+    /// SIGTERM or SIGINT: write what is pending and end. Enforcement goes on.
+    Stop,
+}
+
+/// A request with its way back.
+#[derive(Debug)]
+pub struct Asked {
+    /// What.
+    pub request: Request,
+    /// Who: user and process, from the socket's peer credentials.
+    pub by: String,
+    /// Where the answer goes.
+    pub answer: Answering,
+}
+
+/// How an answer travels.
+#[derive(Debug)]
+pub enum Answering {
+    /// One line.
+    Once(oneshot::Sender<Reply>),
+    /// Lines until the asker leaves; bounded, and a slow reader misses some and is told how many.
+    Stream(mpsc::Sender<Reply>),
+}

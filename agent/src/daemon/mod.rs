@@ -1,0 +1,17 @@
+//! The running agent: owns the clock, signals, sockets and the only select loop.
+//!
+//! [`run`] turns whatever happens into an [`Input`]; [`Agent::step`] answers each with effects on the data
+//! path, the log and the askers. Nothing here decides about packets.
+
+mod agent;
+mod answers;
+mod input;
+mod nics;
+mod policies;
+mod report;
+mod run;
+mod serve;
+
+pub use agent::{Agent, StartError};
+pub use input::Input;
+pub use run::run;

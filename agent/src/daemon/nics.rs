@@ -1,0 +1,145 @@
+//! Keeps the program on the configured NICs, whatever happens to them.
+
+use std::{collections::BTreeMap, net::Ipv4Addr};
+
+use bulkhead_common::layout::InterfaceRow;
+
+use crate::{
+    config::{self, Config},
+    dataplane::{AttachMode, Attached, Dataplane, DataplaneError, probe},
+};
+
+/// One configured interface as it is now.
+pub(super) struct Nic {
+    pub(super) config: config::Interface,
+    /// Which counters are its own.
+    pub(super) counter: u32,
+    /// Its index while it exists.
+    pub(super) index: Option<u32>,
+    /// In which mode our program runs on it.
+    pub(super) attached: Option<AttachMode>,
+    /// Why it is not as configured.
+    pub(super) problem: Option<String>,
+}
+
+/// All configured interfaces, and the gateway's own addresses.
+pub(super) struct Nics {
+    pub(super) list: Vec<Nic>,
+    pub(super) addresses: std::collections::BTreeSet<Ipv4Addr>,
+    /// Interfaces that an earlier configuration left enforcing.
+    pub(super) left_over: Vec<String>,
+}
+
+impl Nics {
+    /// The interfaces of a configuration, none of them attached yet.
+    pub(super) fn new(config: &Config, dataplane: &mut Dataplane) -> Result<Self, DataplaneError> {
+        let names: Vec<String> = config.interfaces.iter().map(|i| i.name.clone()).collect();
+        let counters = dataplane.interface_counters(&names)?;
+        let list = config.interfaces.iter().zip(counters).map(|(interface, counter)| Nic {
+            config: interface.clone(),
+            counter,
+            index: None,
+            attached: None,
+            problem: None,
+        });
+        let list = list.collect();
+        let named = |name: &String| config.interfaces.iter().any(|i| i.name == *name);
+        let left_over = dataplane.pins().links()?.into_iter().filter(|name| !named(name)).collect();
+        Ok(Self { list, addresses: probe::own_addresses()?, left_over })
+    }
+
+    /// Names by interface index, for records.
+    pub(super) fn names(&self) -> BTreeMap<u32, String> {
+        self.list.iter().filter_map(|nic| Some((nic.index?, nic.config.name.clone()))).collect()
+    }
+
+    /// Looks at every interface and attaches where our program is missing. Returns what changed, a
+    /// sentence each.
+    pub(super) fn look_after(&mut self, dataplane: &mut Dataplane) -> Result<Vec<String>, DataplaneError> {
+        let there = probe::interfaces()?;
+        let ours = dataplane.program_id();
+        let mut news = Vec::new();
+        for nic in &mut self.list {
+            let found = there.iter().find(|i| i.name == nic.config.name);
+            let index = found.map(|i| i.index);
+            let runs = found.and_then(|i| i.xdp).is_some_and(|xdp| Some(xdp.program) == ours);
+            if runs && index == nic.index {
+                continue;
+            }
+            nic.index = index;
+            nic.attached = None;
+            match attach(nic, dataplane) {
+                Ok(Attached::New) => news.push(format!("attached to `{}`", nic.config.name)),
+                Ok(Attached::Adopted) => news.push(format!("took over the program on `{}`", nic.config.name)),
+                Err(error) => {
+                    let problem = error.to_string();
+                    if nic.problem.as_ref() != Some(&problem) {
+                        news.push(problem.clone());
+                    }
+                    nic.problem = Some(problem);
+                }
+            }
+        }
+        if !news.is_empty() {
+            // Rows of NICs that are gone would fill the table in the end.
+            dataplane.retain_interfaces(&there.iter().map(|i| i.index).collect())?;
+        }
+        self.note_modes(ours)?;
+        Ok(news)
+    }
+
+    /// Notes in which mode our program really runs, as the kernel says.
+    fn note_modes(&mut self, ours: Option<u32>) -> Result<(), DataplaneError> {
+        let there = probe::interfaces()?;
+        for nic in &mut self.list {
+            let found = there.iter().find(|i| Some(i.index) == nic.index);
+            let running = found.and_then(|i| i.xdp).filter(|xdp| Some(xdp.program) == ours);
+            nic.attached = running.map(|xdp| xdp.mode);
+            if let Some(mode) = nic.attached {
+                nic.problem = mode_note(nic, mode);
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the gateway's own addresses changed since the last look.
+    pub(super) fn addresses_changed(&mut self) -> Result<bool, DataplaneError> {
+        let now = probe::own_addresses()?;
+        let changed = now != self.addresses;
+        self.addresses = now;
+        Ok(changed)
+    }
+}
+
+fn attach(nic: &Nic, dataplane: &mut Dataplane) -> Result<Attached, DataplaneError> {
+    let missing = || DataplaneError::NoInterface { name: nic.config.name.clone() };
+    let index = nic.index.ok_or_else(missing)?;
+    // The row first: not one packet is judged by the defaults of an unknown interface.
+    let row = InterfaceRow {
+        counter: nic.counter,
+        unmanaged: nic.config.unmanaged.code(),
+        management: u8::from(nic.config.management),
+        pad: [0; 2],
+    };
+    dataplane.set_interface(index, row)?;
+    dataplane.attach(&nic.config.name, wanted(nic))
+}
+
+fn wanted(nic: &Nic) -> AttachMode {
+    match nic.config.attach {
+        config::Attach::Native => AttachMode::Native,
+        config::Attach::Generic => AttachMode::Generic,
+    }
+}
+
+fn mode_note(nic: &Nic, mode: AttachMode) -> Option<String> {
+    let name = &nic.config.name;
+    if mode != wanted(nic) {
+        return Some(format!(
+            "`{name}` is enforced in {} mode as an earlier agent attached it, and configured for {}: `bulkhead detach --interface {name} --yes` lets it change, with a gap",
+            mode.name(),
+            wanted(nic).name()
+        ));
+    }
+    (mode == AttachMode::Generic).then(|| format!("`{name}` is enforced in GENERIC mode, which is slow"))
+}

@@ -1,0 +1,92 @@
+//! Which policy is in force, and how the next one is made: texts, plus the modes changed beside them.
+
+use std::path::Path;
+
+use crate::{
+    compile::{Limits, Tables, compile},
+    diagnostic::{Severity, has_errors, render_text},
+    files::{ReadError, read_policy},
+    model::{Mode, Policy},
+    policy::{SourceFile, resolve_texts},
+    store::Overrides,
+};
+
+/// Where a policy came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Origin {
+    /// The configured files.
+    Files,
+    /// `bulkhead apply PATH`.
+    Pushed,
+    /// What was in force before the agent started; the files could not be used.
+    LastGood,
+}
+
+impl Origin {
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Files => "files",
+            Self::Pushed => "pushed",
+            Self::LastGood => "last-good",
+        }
+    }
+}
+
+/// A policy ready to be applied.
+pub(super) struct Candidate {
+    pub(super) files: Vec<SourceFile>,
+    pub(super) policy: Policy,
+    pub(super) tables: Tables,
+    /// Rendered warnings.
+    pub(super) warnings: String,
+}
+
+/// Why there is no candidate.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Refused {
+    /// The files cannot be read.
+    #[error("{0}")]
+    Read(#[from] ReadError),
+    /// They are wrong; rendered diagnostics.
+    #[error("{0}")]
+    Invalid(String),
+    /// They do not fit.
+    #[error(
+        "{0}\nhint: raise the limit in the configuration, or let the policy name networks instead of many devices"
+    )]
+    TooLarge(#[from] crate::compile::TooLarge),
+}
+
+/// Reads and prepares the policy at a path.
+pub(super) fn from_path(path: &Path, overrides: &Overrides, limits: &Limits) -> Result<Candidate, Refused> {
+    prepare(read_policy(path)?, overrides, limits)
+}
+
+/// Text to tables.
+pub(super) fn prepare(
+    files: Vec<SourceFile>,
+    overrides: &Overrides,
+    limits: &Limits,
+) -> Result<Candidate, Refused> {
+    let outcome = resolve_texts(&files);
+    let Some(mut policy) = outcome.policy else {
+        return Err(Refused::Invalid(render_text(&outcome.diagnostics, &outcome.sources, false)));
+    };
+    debug_assert!(!has_errors(&outcome.diagnostics));
+    let warnings: Vec<_> =
+        outcome.diagnostics.into_iter().filter(|d| matches!(d.severity, Severity::Warning)).collect();
+    let warnings =
+        if warnings.is_empty() { String::new() } else { render_text(&warnings, &outcome.sources, false) };
+    for device in &mut policy.devices {
+        if let Some(change) = overrides.devices.get(&device.name) {
+            device.mode = change.mode;
+        }
+    }
+    let tables = compile(&policy, limits)?;
+    Ok(Candidate { files, policy, tables, warnings })
+}
+
+/// The mode behind a word.
+pub(super) fn mode(word: &str) -> Option<Mode> {
+    [Mode::Monitor, Mode::Enforce, Mode::Quarantine].into_iter().find(|mode| mode.name() == word)
+}

@@ -1,0 +1,148 @@
+//! What the kernel tells, on its way to the log and the screens.
+
+use std::sync::Arc;
+
+use bulkhead_common::layout::{Repeats, ViolationKey};
+use tokio::sync::broadcast;
+
+use super::nics::Nics;
+use crate::{
+    config::{Config, ViolationFile},
+    control::ViolationStatus,
+    dataplane::{Dataplane, EventReader, monotonic_ns},
+    model::Network,
+    observe::{Aggregate, Aggregator, Clock, Names, Recent, Violation, render},
+    sink::{JsonLines, Target},
+};
+
+/// Distinct violations the agent tells apart at the same time.
+const DISTINCT: usize = 65_536;
+/// Violations kept for `bulkhead violations`.
+pub(super) const RECENT: usize = 1024;
+
+/// From event to record.
+pub(super) struct Reporter {
+    gateway: String,
+    names: Names,
+    aggregator: Aggregator,
+    recent: Recent,
+    log: JsonLines,
+    followers: broadcast::Sender<Arc<Violation>>,
+    seq: u64,
+    told_failure: bool,
+}
+
+impl Reporter {
+    pub(super) fn new(config: &Config, gateway: String) -> Self {
+        let target = match &config.violations.file {
+            ViolationFile::Stdout => Target::Stdout,
+            ViolationFile::Path(path) => Target::Path(path.clone()),
+        };
+        Self {
+            gateway,
+            names: Names::default(),
+            aggregator: Aggregator::new(DISTINCT, config.violations.summary),
+            recent: Recent::new(RECENT),
+            log: JsonLines::open(target),
+            followers: broadcast::channel(RECENT).0,
+            seq: 0,
+            told_failure: false,
+        }
+    }
+
+    /// Learns the names of the revision in force, and which revisions the kernel's slots hold.
+    pub(super) fn learn(&mut self, dataplane: &Dataplane, nics: &Nics, networks: &[Network]) {
+        self.names.set_interfaces(nics.names());
+        self.names.set_gateway(nics.addresses.clone());
+        for head in dataplane.heads().unwrap_or_default() {
+            self.names.learn_head(&head);
+        }
+        if let Some(applied) = dataplane.applied() {
+            self.names.learn(applied.generation, &applied.tables, &applied.ids.devices, networks);
+        }
+    }
+
+    pub(super) fn follow(&self) -> broadcast::Receiver<Arc<Violation>> {
+        self.followers.subscribe()
+    }
+
+    pub(super) fn reopen(&mut self) {
+        self.log.reopen();
+    }
+
+    /// Takes at most `most` events out of the ring.
+    pub(super) fn take_events(&mut self, events: &mut EventReader, most: usize) {
+        let mut told = Vec::new();
+        for _ in 0..most {
+            let Some(event) = events.next_event() else { break };
+            told.extend(self.aggregator.event(&event));
+        }
+        self.tell(told);
+    }
+
+    pub(super) fn take_repeats(&mut self, repeats: &[(ViolationKey, Repeats)]) {
+        let mut told = Vec::new();
+        for (key, repeats) in repeats {
+            told.extend(self.aggregator.repeats(key, repeats));
+        }
+        self.tell(told);
+    }
+
+    pub(super) fn tick(&mut self, now: u64) {
+        let told = self.aggregator.tick(now);
+        self.tell(told);
+    }
+
+    /// Tells everything that is pending.
+    pub(super) fn flush(&mut self) {
+        let told = self.aggregator.flush();
+        self.tell(told);
+    }
+
+    fn tell(&mut self, aggregates: Vec<Aggregate>) {
+        if aggregates.is_empty() {
+            return;
+        }
+        let clock = Clock { wall: jiff::Timestamp::now(), mono_ns: monotonic_ns() };
+        for aggregate in aggregates {
+            self.seq += 1;
+            let record = render(&aggregate, &self.names, &clock, &self.gateway, self.seq);
+            self.log.write(&record.to_json());
+            // Nobody may be following.
+            let _ = self.followers.send(Arc::new(record.clone()));
+            self.recent.push(record);
+        }
+        self.log.flush();
+        let failing = self.failure();
+        match (&failing, self.told_failure) {
+            (Some(failure), false) => tracing::error!("the violation log refuses records: {failure}"),
+            (None, true) => tracing::info!("the violation log takes records again"),
+            (Some(_), true) | (None, false) => {}
+        }
+        self.told_failure = failing.is_some();
+    }
+
+    /// The last records, oldest first.
+    pub(super) fn recent(&self, last: usize) -> impl Iterator<Item = &Violation> {
+        self.recent.last(last)
+    }
+
+    /// Why the log does not take records, if it does not.
+    pub(super) fn failure(&self) -> Option<String> {
+        let status = self.log.status();
+        status.failing.then(|| status.last_error.clone().unwrap_or_default())
+    }
+
+    /// Counts for `status`, the kernel's left out.
+    pub(super) fn counts(&self) -> ViolationStatus {
+        let totals = self.aggregator.totals();
+        ViolationStatus {
+            taken: totals.taken,
+            told: totals.told,
+            pending: totals.pending,
+            written: self.log.status().written,
+            refused: self.log.status().refused,
+            ..ViolationStatus::default()
+        }
+    }
+}

@@ -1,0 +1,96 @@
+//! The select loop: the one place where the agent waits.
+
+use std::{sync::Arc, time::Duration};
+
+use anyhow::Context;
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::{Semaphore, mpsc},
+    time::{MissedTickBehavior, interval},
+};
+
+use super::{
+    Agent, Input,
+    serve::{CONNECTIONS, bind, serve},
+};
+use crate::config::Config;
+
+/// How often repeats are drained and summaries written.
+const TICK: Duration = Duration::from_millis(500);
+/// Requests waiting for their turn; an asker beyond that waits to be heard.
+const REQUESTS: usize = 64;
+
+/// Runs the agent until it is told to stop.
+///
+/// # Errors
+/// When it cannot start; enforcement that was there goes on.
+pub async fn run(config: Config) -> anyhow::Result<()> {
+    let gateway = match &config.name {
+        Some(name) => name.clone(),
+        None => {
+            nix::unistd::gethostname().context("failed to read the host name")?.to_string_lossy().into_owned()
+        }
+    };
+    let now = jiff::Timestamp::now().to_string();
+    let (socket, group) = (config.socket.clone(), config.socket_group.clone());
+    let (mut agent, events) = Agent::start(config, gateway, now)?;
+    let listener = bind(&socket, group.as_deref())
+        .with_context(|| format!("failed to listen on `{}`", socket.display()))?;
+    let mut events = events.watched().context("failed to wait on the event ring")?;
+    let (asked, mut requests) = mpsc::channel(REQUESTS);
+    let connections = Arc::new(Semaphore::new(CONNECTIONS));
+    let mut hangup = signal(SignalKind::hangup()).context("failed to listen for SIGHUP")?;
+    let mut terminate = signal(SignalKind::terminate()).context("failed to listen for SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("failed to listen for SIGINT")?;
+    let mut tick = interval(TICK);
+    // After a long step there is nothing to catch up with.
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    tracing::info!(socket = %socket.display(), "ready");
+    loop {
+        let input = tokio::select! {
+            ready = events.readable_mut() => {
+                ready.context("failed to wait on the event ring")?.clear_ready();
+                Input::Events
+            }
+            accepted = accept(&listener, &connections) => {
+                let (stream, permit) = accepted?;
+                let (asked, records) = (asked.clone(), agent.follow());
+                tokio::spawn(async move {
+                    serve(stream, asked, records).await;
+                    drop(permit);
+                });
+                continue;
+            }
+            Some(request) = requests.recv() => Input::Asked(request),
+            _ = tick.tick() => Input::Tick,
+            _ = hangup.recv() => Input::Reload,
+            _ = terminate.recv() => Input::Stop,
+            _ = interrupt.recv() => Input::Stop,
+        };
+        if agent.step(input, events.get_mut()).is_break() {
+            break;
+        }
+    }
+    // The socket goes with the agent; enforcement stays.
+    let _ = std::fs::remove_file(&socket);
+    tracing::info!("stopped; enforcement goes on");
+    Ok(())
+}
+
+async fn accept(
+    listener: &tokio::net::UnixListener,
+    connections: &Arc<Semaphore>,
+) -> anyhow::Result<(tokio::net::UnixStream, tokio::sync::OwnedSemaphorePermit)> {
+    let permit =
+        Arc::clone(connections).acquire_owned().await.context("the connection limit is never closed")?;
+    loop {
+        match listener.accept().await {
+            Ok((stream, _)) => return Ok((stream, permit)),
+            // A connection that ended before it was accepted, or a moment without descriptors: give others time.
+            Err(error) => {
+                tracing::warn!("failed to accept a connection: {error}");
+                tokio::time::sleep(TICK).await;
+            }
+        }
+    }
+}

@@ -1,0 +1,19 @@
+//! Kernel samples become facts a person can read: repeats are folded, numbers become names.
+//!
+//! In: events and drained repeats as the kernel wrote them, and the tables they were decided by. Out:
+//! [`Violation`] records. Nothing here reads a clock or a socket; time and samples are arguments.
+//!
+//! [`Aggregator`] counts, [`Names`] knows what numbers were called under which generation, [`render`]
+//! joins the two, [`Recent`] keeps the last records for whoever asks.
+
+mod aggregate;
+mod names;
+mod recent;
+mod record;
+mod render;
+
+pub use aggregate::{Aggregate, Aggregator, IDLE, Totals};
+pub use names::{GENERATIONS, Names};
+pub use recent::Recent;
+pub use record::{Action, End, Icmp, VERSION, Verdict, Violation};
+pub use render::{Clock, render};

@@ -1,0 +1,164 @@
+//! What the numbers in kernel samples were called when the packet was decided.
+//!
+//! In: the tables of each applied generation, the stable ids the data path gave its devices, and the
+//! networks of its policy. Out: names. A sample may be older than the present policy, so the last
+//! [`GENERATIONS`] are kept; beyond that the newest one that knows a number answers.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    fmt::Write as _,
+    net::Ipv4Addr,
+};
+
+use bulkhead_common::layout::Head;
+use ipnet::{IpNet, Ipv4Net};
+use prefix_trie::PrefixMap;
+
+use crate::{compile::Tables, model::Network};
+
+/// How many generations are remembered.
+pub const GENERATIONS: usize = 16;
+
+/// What the gateway's own addresses are called, as in policy files.
+const GATEWAY: &str = "gateway";
+
+/// Everything that has a name in a record.
+#[derive(Default)]
+pub struct Names {
+    /// Oldest first.
+    known: VecDeque<Known>,
+    interfaces: BTreeMap<u32, String>,
+    gateway: BTreeSet<Ipv4Addr>,
+}
+
+/// The names of one generation.
+struct Known {
+    generation: u32,
+    /// Twelve hexadecimal digits.
+    revision: String,
+    /// By stable id.
+    devices: BTreeMap<u32, String>,
+    /// Names of devices by hardware address as a number.
+    macs: BTreeMap<u64, String>,
+    networks: PrefixMap<Ipv4Net, String>,
+    /// Whether the tables were at hand, and not only the kernel's word for the revision.
+    complete: bool,
+}
+
+impl Names {
+    /// Remembers what an applied generation calls things. `device_ids` are stable ids in the order of
+    /// `tables.devices`. What was remembered of the same generation is replaced.
+    pub fn learn(&mut self, generation: u32, tables: &Tables, device_ids: &[u32], networks: &[Network]) {
+        let names = || tables.devices.iter().map(|device| device.name.clone());
+        let dense: BTreeMap<u32, String> = (1..).zip(names()).collect();
+        let name_of = |dense_id: u32| dense.get(&dense_id).cloned();
+        self.insert(Known {
+            generation,
+            revision: tables.revision.to_string(),
+            devices: device_ids.iter().copied().zip(names()).collect(),
+            macs: tables.macs.iter().filter_map(|(mac, row)| Some((*mac, name_of(row.device)?))).collect(),
+            networks: by_prefix(networks),
+            complete: true,
+        });
+    }
+
+    /// Remembers the revision of a generation that an earlier agent applied, as the kernel has it.
+    pub fn learn_head(&mut self, head: &Head) {
+        let Head { generation, shapes: _, revision } = *head;
+        if generation == 0 || self.at(generation).is_some() {
+            return;
+        }
+        let mut text = String::new();
+        for byte in &revision[..6] {
+            let _ = write!(text, "{byte:02x}");
+        }
+        self.insert(Known {
+            generation,
+            revision: text,
+            devices: BTreeMap::new(),
+            macs: BTreeMap::new(),
+            networks: PrefixMap::new(),
+            complete: false,
+        });
+    }
+
+    /// Says what each interface index is called now.
+    pub fn set_interfaces(&mut self, interfaces: BTreeMap<u32, String>) {
+        self.interfaces = interfaces;
+    }
+
+    /// Says which addresses are the gateway's own.
+    pub fn set_gateway(&mut self, gateway: BTreeSet<Ipv4Addr>) {
+        self.gateway = gateway;
+    }
+
+    /// The interface with an index; `if#7` when nobody said what it is called.
+    pub fn interface(&self, ifindex: u32) -> String {
+        self.interfaces.get(&ifindex).cloned().unwrap_or_else(|| format!("if#{ifindex}"))
+    }
+
+    /// The revision behind a generation, twelve hexadecimal digits; `None` before the first policy and
+    /// when the generation is too old.
+    pub fn revision(&self, generation: u32) -> Option<&str> {
+        self.at(generation).map(|known| known.revision.as_str())
+    }
+
+    /// The device with a stable id; `device#7` when no generation knows it, `None` for id 0.
+    pub fn device(&self, generation: u32, id: u32) -> Option<String> {
+        if id == 0 {
+            return None;
+        }
+        let newest_first = self.known.iter().rev();
+        let name = self.at(generation).into_iter().chain(newest_first).find_map(|k| k.devices.get(&id));
+        Some(name.cloned().unwrap_or_else(|| format!("device#{id}")))
+    }
+
+    /// The device that owns a hardware address.
+    pub fn device_of_mac(&self, generation: u32, mac: u64) -> Option<String> {
+        self.nearest(generation)?.macs.get(&mac).cloned()
+    }
+
+    /// What an address that is no device's is called: `gateway`, or the network with the longest prefix
+    /// around it.
+    pub fn peer(&self, generation: u32, address: Ipv4Addr) -> Option<String> {
+        if self.gateway.contains(&address) {
+            return Some(GATEWAY.into());
+        }
+        let networks = &self.nearest(generation)?.networks;
+        networks.get_lpm(&Ipv4Net::from(address)).map(|(_, name)| name.clone())
+    }
+
+    fn insert(&mut self, known: Known) {
+        self.known.retain(|k| k.generation != known.generation);
+        if self.known.len() == GENERATIONS {
+            self.known.pop_front();
+        }
+        self.known.push_back(known);
+    }
+
+    fn at(&self, generation: u32) -> Option<&Known> {
+        self.known.iter().find(|known| known.generation == generation)
+    }
+
+    /// The generation itself, or the newest there is.
+    fn nearest(&self, generation: u32) -> Option<&Known> {
+        let complete = || self.known.iter().rev().filter(|known| known.complete);
+        complete().find(|known| known.generation == generation).or_else(|| complete().next())
+    }
+}
+
+/// IPv4 prefixes with the network that has them; of two networks with one prefix the first by name.
+fn by_prefix(networks: &[Network]) -> PrefixMap<Ipv4Net, String> {
+    let mut map = PrefixMap::new();
+    for network in networks.iter().rev() {
+        for cidr in &network.cidrs {
+            if let IpNet::V4(prefix) = cidr {
+                map.insert(*prefix, network.name.clone());
+            }
+        }
+    }
+    map
+}
+
+#[cfg(test)]
+pub(super) mod tests;

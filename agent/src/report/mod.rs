@@ -1,0 +1,3 @@
+//! Answers about a policy that need no kernel: values in, values out.
+
+pub mod why;

@@ -1,0 +1,218 @@
+//! Small values that must survive a restart and a power cut: files in the state folder.
+//!
+//! In: a name and bytes, or a value that serde knows. Out: what was written last, whole; a cut in the
+//! middle of a write leaves the value before it. One agent at a time: a lock names the process that has
+//! the folder.
+
+use std::{
+    fs::{self, DirBuilder, File, OpenOptions, TryLockError},
+    io::{self, Read, Write},
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    path::{Path, PathBuf},
+    process,
+};
+
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+mod values;
+
+pub use values::{LAST_GOOD, LastGood, OVERRIDES, Override, Overrides, PolicyFile};
+
+/// Version of what [`Store::save`] writes. An agent reads no other: it would misunderstand it.
+const VERSION: u32 = 1;
+
+/// Largest value, bytes: more than the policy files of a gateway can be together.
+const MAX_VALUE: u64 = 256 << 20;
+
+const LOCK: &str = "lock";
+
+/// The state folder, ours alone until dropped.
+pub struct Store {
+    folder: PathBuf,
+    /// Holds the lock for as long as it is open.
+    _lock: File,
+}
+
+/// What went wrong with the state folder.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// Another process has it.
+    #[error("the state folder `{}` is in use by process {pid}", folder.display())]
+    InUse {
+        /// The folder.
+        folder: PathBuf,
+        /// The other process, as it wrote itself into the lock; `unknown` when it did not yet.
+        pid: String,
+    },
+    /// The file system said no.
+    #[error("failed to {act} `{}`", path.display())]
+    Io {
+        /// A verb.
+        act: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The file is not what [`Store::save`] wrote.
+    #[error("`{}` does not hold a value this agent can read", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: serde_json::Error,
+    },
+    /// The file is larger than any value.
+    #[error("`{}` is larger than {MAX_VALUE} bytes", path.display())]
+    TooLarge {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The file is from another version of the agent.
+    #[error("`{}` has version {found}, and this agent reads version {VERSION}", path.display())]
+    Version {
+        /// The file.
+        path: PathBuf,
+        /// Its version.
+        found: u32,
+    },
+}
+
+/// A value with its version, as it is in the file.
+#[derive(Serialize, Deserialize)]
+struct Envelope<T> {
+    v: u32,
+    value: T,
+}
+
+/// The version alone: the value beside it may be anything.
+#[derive(Deserialize)]
+struct Version {
+    v: u32,
+}
+
+impl Store {
+    /// Makes the folder if it is missing (0700) and takes its lock.
+    ///
+    /// # Errors
+    /// [`StoreError::InUse`] when another process has the lock.
+    pub fn open(folder: &Path) -> Result<Self, StoreError> {
+        DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(io_error("create", folder))?;
+        let path = folder.join(LOCK);
+        let mut lock = private().read(true).open(&path).map_err(io_error("open", &path))?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                let mut pid = String::new();
+                // A pid has at most ten digits.
+                let _ = lock.take(16).read_to_string(&mut pid);
+                let pid = pid.trim().parse::<u32>().map_or("unknown".to_owned(), |pid| pid.to_string());
+                return Err(StoreError::InUse { folder: folder.to_owned(), pid });
+            }
+            Err(TryLockError::Error(source)) => return Err(io_error("lock", &path)(source)),
+        }
+        lock.set_len(0)
+            .and_then(|()| writeln!(lock, "{}", process::id()))
+            .map_err(io_error("write", &path))?;
+        Ok(Self { folder: folder.to_owned(), _lock: lock })
+    }
+
+    /// Replaces a value: after this returns, it survives a power cut; before, the old one does.
+    ///
+    /// # Errors
+    /// When the file system says no; the old value stays.
+    ///
+    /// # Panics
+    /// When the name is not that of a plain file: names are ours, never a user's.
+    pub fn write(&self, name: &str, bytes: &[u8]) -> Result<(), StoreError> {
+        let path = self.path(name);
+        let new = self.folder.join(format!(".{name}.new"));
+        let mut file = private().truncate(true).open(&new).map_err(io_error("create", &new))?;
+        file.write_all(bytes).map_err(io_error("write", &new))?;
+        // First the contents, then the name, then the folder that holds the name: in another order a cut
+        // can leave a name without contents (fsync(2)).
+        file.sync_all().map_err(io_error("sync", &new))?;
+        fs::rename(&new, &path).map_err(io_error("replace", &path))?;
+        File::open(&self.folder).and_then(|folder| folder.sync_all()).map_err(io_error("sync", &self.folder))
+    }
+
+    /// The bytes written last; `None` when there were none.
+    ///
+    /// # Errors
+    /// When the file is there and cannot be read.
+    ///
+    /// # Panics
+    /// As [`Store::write`].
+    pub fn read(&self, name: &str) -> Result<Option<Vec<u8>>, StoreError> {
+        let path = self.path(name);
+        let opened = OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW).open(&path);
+        let file = match opened {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            opened => opened.map_err(io_error("open", &path))?,
+        };
+        let mut bytes = Vec::new();
+        file.take(MAX_VALUE + 1).read_to_end(&mut bytes).map_err(io_error("read", &path))?;
+        if bytes.len() as u64 > MAX_VALUE {
+            return Err(StoreError::TooLarge { path });
+        }
+        Ok(Some(bytes))
+    }
+
+    /// Replaces a value, as JSON with a version.
+    ///
+    /// # Errors
+    /// As [`Store::write`], and when the value has no JSON form.
+    ///
+    /// # Panics
+    /// As [`Store::write`].
+    pub fn save<T: Serialize>(&self, name: &str, value: &T) -> Result<(), StoreError> {
+        let unreadable = |source| StoreError::Unreadable { path: self.path(name), source };
+        let mut bytes = serde_json::to_vec_pretty(&Envelope { v: VERSION, value }).map_err(unreadable)?;
+        bytes.push(b'\n');
+        self.write(name, &bytes)
+    }
+
+    /// The value saved last; `None` when there was none.
+    ///
+    /// # Errors
+    /// When the file is there and is not a value of this version.
+    ///
+    /// # Panics
+    /// As [`Store::write`].
+    pub fn load<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>, StoreError> {
+        let Some(bytes) = self.read(name)? else { return Ok(None) };
+        let unreadable = |source| StoreError::Unreadable { path: self.path(name), source };
+        let Version { v } = serde_json::from_slice(&bytes).map_err(unreadable)?;
+        if v != VERSION {
+            return Err(StoreError::Version { path: self.path(name), found: v });
+        }
+        let Envelope { v: _, value } = serde_json::from_slice(&bytes).map_err(unreadable)?;
+        Ok(Some(value))
+    }
+
+    /// The folder.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        let plain = !name.is_empty() && !name.starts_with('.') && !name.contains('/') && name != LOCK;
+        assert!(plain, "`{name}` is no name of a value");
+        self.folder.join(name)
+    }
+}
+
+/// Files of the state folder are nobody else's.
+fn private() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).mode(0o600).custom_flags(libc::O_NOFOLLOW);
+    options
+}
+
+fn io_error(act: &'static str, path: &Path) -> impl FnOnce(io::Error) -> StoreError {
+    let path = path.to_owned();
+    move |source| StoreError::Io { act, path, source }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,64 @@
+//! What the agent keeps: which devices an operator took out of their policy's mode, and the policy that
+//! was last found good.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::model::Mode;
+
+/// Name of [`Overrides`] in the store.
+pub const OVERRIDES: &str = "overrides.json";
+
+/// Name of [`LastGood`] in the store.
+pub const LAST_GOOD: &str = "last-good.json";
+
+/// Modes that an operator set, and that hold until released, whatever the policy says.
+#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Overrides {
+    /// By the device's name.
+    pub devices: BTreeMap<String, Override>,
+}
+
+/// One device's mode, with who set it and why.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Override {
+    /// The mode.
+    #[serde(with = "ModeWord")]
+    pub mode: Mode,
+    /// The user who set it.
+    pub by: String,
+    /// When: RFC 3339, UTC.
+    pub at: String,
+    /// In that user's words.
+    pub why: Option<String>,
+}
+
+/// The policy that was applied last, as text: after a restart it holds even if the files were broken since.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LastGood {
+    /// Its revision, twelve hexadecimal digits.
+    pub revision: String,
+    /// Its files, sorted by path.
+    pub files: Vec<PolicyFile>,
+    /// When it was applied: RFC 3339, UTC.
+    pub at: String,
+}
+
+/// One policy file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PolicyFile {
+    /// How it was named when it was read.
+    pub path: String,
+    /// Its text.
+    pub text: String,
+}
+
+/// [`Mode`] as its word.
+#[derive(Serialize, Deserialize)]
+#[serde(remote = "Mode", rename_all = "lowercase")]
+enum ModeWord {
+    Monitor,
+    Enforce,
+    Quarantine,
+}
