@@ -142,10 +142,7 @@ impl Agent {
                     Ok(applied) => {
                         tracing::info!(revision = applied.revision, changed = applied.changed, "reloaded")
                     }
-                    Err(failure) => tracing::error!(
-                        "reload refused, the old policy goes on enforcing\n{}",
-                        failure.message
-                    ),
+                    Err(failure) => tracing::error!("{}", failure.message),
                 }
             }
             Input::Stop => {
@@ -242,7 +239,8 @@ impl Agent {
             Request::Apply { files: None } => self.reload().map(Body::Applied),
             Request::Apply { files: Some(files) } => {
                 let files = files.into_iter().map(|f| SourceFile { path: f.path, text: f.text }).collect();
-                let candidate = policies::prepare(files, &self.overrides, &self.limits).map_err(refused)?;
+                let candidate = policies::prepare(files, &self.overrides, &self.limits)
+                    .map_err(|error| refused(&error, &self.revision()))?;
                 tracing::info!(by, "policy pushed");
                 self.enforce(candidate, Origin::Pushed).map(Body::Applied)
             }
@@ -265,7 +263,7 @@ impl Agent {
                     self.revision()
                 );
                 self.warnings.insert("policy", note);
-                Err(refused(error))
+                Err(refused(&error, &self.revision()))
             }
         }
     }
@@ -319,7 +317,8 @@ impl Agent {
     /// was told of survives whatever comes.
     fn with_overrides(&mut self, overrides: Overrides) -> Result<Applied, Failure> {
         let files = self.in_force.files.clone();
-        let candidate = policies::prepare(files, &overrides, &self.limits).map_err(refused)?;
+        let candidate = policies::prepare(files, &overrides, &self.limits)
+            .map_err(|error| refused(&error, &self.revision()))?;
         self.store.save(OVERRIDES, &overrides).map_err(world)?;
         let before = std::mem::replace(&mut self.overrides, overrides);
         match self.enforce(candidate, self.in_force.origin) {
@@ -431,12 +430,16 @@ pub(super) fn user(message: impl Into<String>) -> Failure {
     Failure { message: message.into(), found: true }
 }
 
-fn refused(error: Refused) -> Failure {
+/// A policy that stays outside. Its diagnostics begin with `error`, so what they mean comes first.
+fn refused(error: &Refused, in_force: &str) -> Failure {
     let found = match error {
         Refused::Invalid(_) | Refused::TooLarge(_) => true,
         Refused::Read(_) => false,
     };
-    Failure { message: error.to_string(), found }
+    Failure {
+        message: format!("the policy is refused, revision {in_force} goes on enforcing\n{error}"),
+        found,
+    }
 }
 
 fn world(error: impl std::fmt::Display) -> Failure {

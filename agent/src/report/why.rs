@@ -115,11 +115,16 @@ impl Question {
         service: &str,
         gateway: Option<Ipv4Addr>,
     ) -> Result<Self, AskError> {
+        // An address of a device means the device: rules name it so.
+        let word = |word: &str| {
+            let device = word.parse::<Ipv4Addr>().ok().and_then(|address| policy.device_of(address.into()));
+            device.map_or(word, |device| &device.name).to_owned()
+        };
         Ok(Self {
             from: End::named(policy, from, gateway, STRANGER)?,
             to: End::named(policy, to, gateway, NEXT_HOP)?,
             service: selector(policy, service)?,
-            words: [from.to_owned(), to.to_owned(), service.to_owned()],
+            words: [word(from), word(to), service.to_owned()],
         })
     }
 
@@ -219,16 +224,39 @@ impl Question {
         format!("{} -> {} {what}{how}", self.from.address, self.to.address)
     }
 
-    /// The lines that would allow it, at the end that is a device.
+    /// The lines that would allow it, at the end that is a device. Rules use names, so what has none gets one here.
     fn missing(&self, tables: &Tables) -> Option<String> {
         let [from, to, service] = &self.words;
         let is_device = |name: &String| tables.devices.iter().any(|d| d.name == *name);
-        if is_device(to) {
-            return Some(format!("[[device.{to}.allow]]\nfrom = [\"{from}\"]\nservice = [\"{service}\"]\n"));
-        }
-        is_device(from)
-            .then(|| format!("[[device.{from}.allow]]\nto = [\"{to}\"]\nservice = [\"{service}\"]\n"))
+        let (device, side, peer) = match (is_device(from), is_device(to)) {
+            (_, true) => (to, "from", from),
+            (true, false) => (from, "to", to),
+            (false, false) => return None,
+        };
+        let (peer, network) = named_peer(peer);
+        let (service, declared) = named_service(service);
+        Some(format!(
+            "[[device.{device}.allow]]\n{side} = [\"{peer}\"]\nservice = [\"{service}\"]\n{network}{declared}"
+        ))
     }
+}
+
+/// A service by name, with its declaration when it was asked for by number.
+fn named_service(word: &str) -> (String, String) {
+    let Some((protocol, number)) = word.split_once('/').filter(|_| numeric(word).is_some()) else {
+        return (word.to_owned(), String::new());
+    };
+    let name = format!("{protocol}-{number}");
+    let declaration = format!("\n[service.{name}]\n{protocol} = [\"{number}\"]\n");
+    (name, declaration)
+}
+
+/// A peer by name, with its declaration when it was asked for by address.
+fn named_peer(word: &str) -> (String, String) {
+    let Ok(address) = word.parse::<Ipv4Addr>() else { return (word.to_owned(), String::new()) };
+    let name = format!("host-{}", word.replace('.', "-"));
+    let declaration = format!("\n[network.{name}]\ncidr = [\"{address}/32\"]\n");
+    (name, declaration)
 }
 
 /// A source port that no service has: the question must not meet a live flow.
@@ -301,3 +329,6 @@ fn numeric(text: &str) -> Option<Selector> {
     };
     Some(Selector { protocol, low, high: low })
 }
+
+#[cfg(test)]
+mod tests;

@@ -49,7 +49,7 @@ fn plant(stage: &Stage<'_>, report: &Report) -> Result<()> {
 fn monitor(stage: &mut Stage<'_>, report: &mut Report) -> Result<()> {
     report.chapter("2. The agent starts and watches: every device in monitor");
     for line in files::policy(stage.lab, "monitor").lines() {
-        println!("   | {line}");
+        println!("{}", format!("   | {line}").trim_end());
     }
     let mark = stage.mark()?;
     stage.agent.start()?;
