@@ -39,6 +39,8 @@ impl Dataplane {
             slot: if old.generation == 0 { 0 } else { (old.slot + 1) % SLOTS },
             generation: old.generation.checked_add(1).unwrap_or(1),
         };
+        // Packets that chose this slot when it was last in force have left before anything in it changes.
+        kernel::rcu_grace()?;
         self.put(next.slot, &slot)?;
         let head =
             Head { generation: next.generation, shapes: tables.shapes, revision: tables.revision.short() };
@@ -50,8 +52,6 @@ impl Dataplane {
         let word = u64::from(next.slot) | u64::from(next.generation) << 32;
         self.active.set(0, word, 0).map_err(write("ACTIVE"))?;
 
-        // Packets that chose the old slot leave before anybody fills it again.
-        kernel::rcu_grace()?;
         self.slot = Some(slot);
         Ok(self.applied.insert(Applied { tables, ids, generation: next.generation }))
     }

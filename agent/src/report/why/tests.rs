@@ -1,3 +1,5 @@
+//! The answers, and that what they say is missing can be pasted into a policy.
+
 use bulkhead_common::reason::Reason;
 
 use super::*;
