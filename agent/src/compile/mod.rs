@@ -136,9 +136,8 @@ pub fn compile(policy: &Policy, limits: &Limits) -> Result<Tables, TooLarge> {
 }
 
 fn fits(what: &'static str, needed: usize, limit: u32) -> Result<(), TooLarge> {
-    // Id 0 means "none", so the last id is the limit minus one.
-    if needed as u64 >= u64::from(limit) {
-        return Err(TooLarge { what, needed: needed as u64 + 1, limit });
+    if needed as u64 > u64::from(limit) {
+        return Err(TooLarge { what, needed: needed as u64, limit });
     }
     Ok(())
 }

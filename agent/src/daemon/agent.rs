@@ -31,6 +31,8 @@ const LOOK_EVERY: Duration = Duration::from_secs(2);
 /// How long a TCP flow lives on after FIN or RST: long enough for retransmissions of the last segments
 /// (RFC 9293 3.6.1 holds TIME-WAIT for four minutes; both ends have left by then).
 const CLOSING_IDLE: Duration = Duration::from_secs(120);
+/// Counters are numbered from 1; number 0 is for packets of no device, and allowed by no rule.
+const NOBODY: u32 = 1;
 /// Events taken out of the ring before something else gets its turn.
 const EVENTS_PER_STEP: usize = 4096;
 
@@ -86,7 +88,11 @@ impl Agent {
         let overrides: Overrides = store.load(OVERRIDES)?.unwrap_or_default();
         let (mut dataplane, events) = Dataplane::open(&config.pins, sizes(&config))?;
         let in_force = dataplane.sizes();
-        let limits = Limits { devices: in_force.devices, rules: in_force.rules, rows: config.limits.rows };
+        let limits = Limits {
+            devices: in_force.devices.saturating_sub(NOBODY),
+            rules: in_force.rules.saturating_sub(NOBODY),
+            rows: config.limits.rows,
+        };
         let mut warnings = std::collections::BTreeMap::new();
         if in_force != sizes(&config) {
             let note = "table sizes differ from the configuration: they change when the maps are made anew, that is after `bulkhead detach`";
@@ -380,8 +386,8 @@ fn first_policy(
 fn sizes(config: &Config) -> Sizes {
     let limits = &config.limits;
     Sizes {
-        devices: limits.devices,
-        rules: limits.rules,
+        devices: limits.devices.saturating_add(NOBODY),
+        rules: limits.rules.saturating_add(NOBODY),
         flows: limits.flows,
         violations: limits.violations,
         ring_bytes: limits.ring_bytes,
