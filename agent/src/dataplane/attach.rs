@@ -54,7 +54,7 @@ impl Dataplane {
     /// Puts the program on an interface and pins its link.
     ///
     /// # Errors
-    /// [`DataplaneError::NoInterface`], [`DataplaneError::ForeignProgram`], or what the driver said.
+    /// [`DataplaneError::NoInterface`], [`DataplaneError::ForeignProgram`], [`DataplaneError::OtherVersion`], or what the driver said.
     pub fn attach(&mut self, name: &str, mode: AttachMode) -> Result<Attached, DataplaneError> {
         let interface = find(name)?;
         if self.adopt(&interface)? {
@@ -62,7 +62,11 @@ impl Dataplane {
         }
         // Whatever is there now is not behind our pin. The kernel would refuse with EBUSY, without an id.
         if let Some(xdp) = interface.xdp {
-            return Err(DataplaneError::ForeignProgram { interface: name.to_owned(), program: xdp.program });
+            let (interface, program) = (name.to_owned(), xdp.program);
+            return Err(match self.pins.of_another_version(name) {
+                Some(pins) => DataplaneError::OtherVersion { interface, program, pins },
+                None => DataplaneError::ForeignProgram { interface, program },
+            });
         }
         let path = self.pins.link(name);
         let refused = |source: ProgramError| DataplaneError::Attach {

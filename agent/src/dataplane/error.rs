@@ -85,6 +85,19 @@ pub enum DataplaneError {
         /// The kernel's id of the other program.
         program: u32,
     },
+    /// The program of an agent of another ABI is on the interface.
+    #[error(
+        "`{interface}` already runs the XDP program with id {program} of another version of Bulkhead, pinned below `{}`; it was left alone\nhint: end it with `bulkhead detach` of that version, or rm -r {}",
+        pins.display(), pins.display()
+    )]
+    OtherVersion {
+        /// The interface.
+        interface: String,
+        /// The kernel's id of the other program.
+        program: u32,
+        /// The other version's pins.
+        pins: PathBuf,
+    },
     /// The program could not be attached.
     #[error(
         "failed to attach to `{interface}` in {mode} mode: {}\nhint: `bulkhead doctor` says whether the driver supports native mode; `attach = \"generic\"` works everywhere, slowly",

@@ -145,6 +145,14 @@ impl Pins {
         self.map("ACTIVE").exists()
     }
 
+    /// Where an agent of another ABI has pinned the interface's link, if one has.
+    pub(super) fn of_another_version(&self, interface: &str) -> Option<PathBuf> {
+        let ours = self.link(interface);
+        let link = ours.strip_prefix(&self.directory).ok()?;
+        let versions = fs::read_dir(&self.root).ok()?.flatten().map(|entry| entry.path());
+        versions.filter(|path| *path != self.directory && path.join(link).exists()).min()
+    }
+
     /// Makes the directories, for root only.
     ///
     /// # Errors
