@@ -1,0 +1,363 @@
+//! How the program gets on a NIC, stays there and leaves it: other programs, other agents, other versions, other NICs.
+
+use std::{
+    fs,
+    process::{Child, Command, Output, Stdio},
+    time::Duration,
+};
+
+use bulkhead_agent::dataplane::{AttachMode, probe};
+use bulkhead_tests::{
+    lab::{
+        Agent, Lab, Poller, Topology, agent_binary,
+        link::{self, End},
+        modbus::{Plc, Write, write_once},
+        requirements,
+        topology::{DEVICE_SIDE, Gateway, MODBUS, UPLINK},
+        wait::wait_for,
+    },
+    skip::{Tier, skip},
+};
+use serde_json::{Value, json};
+
+const SOON: Duration = Duration::from_secs(10);
+const SILENCE: Duration = Duration::from_millis(300);
+/// The pins of the ABI under test, below the lab's pin directory.
+const PINS: &str = "bulkhead/v1";
+
+fn require_lab(test: &str) -> Option<Lab> {
+    match requirements() {
+        Ok(()) => Some(Lab::build(Topology::Routed, 1500).expect("a lab")),
+        Err(reason) => {
+            skip(Tier::Netns, test, &reason);
+            None
+        }
+    }
+}
+
+/// Only the HMI may talk with the PLC.
+fn policy(lab: &Lab) -> String {
+    let (plc, hmi) = (lab.plc(), lab.host("hmi"));
+    format!(
+        "version = 1\n\n[device.plc]\nmac = \"{}\"\nip = \"{}\"\nmode = \"enforce\"\n\n[[device.plc.allow]]\n\
+         from = [\"hmi\"]\nservice = [\"modbus\"]\n\n[network.hmi]\ncidr = \"{}/32\"\n",
+        plc.mac, plc.ip, hmi.ip
+    )
+}
+
+/// Whether the gateway enforces the policy above, as packets see it.
+fn enforces(lab: &Lab) -> bool {
+    let write = |from: &str, within: Duration| {
+        write_once(lab.host(from), lab.modbus(), 50, 7, within).expect("a try") == Write::Written
+    };
+    assert!(write("hmi", SOON), "what is allowed passes, enforced or not");
+    !write("attacker", SILENCE)
+}
+
+/// Runs a command of the lab's binary on the gateway, with a configuration of its own.
+fn run(lab: &Lab, config: &str, args: &[&str]) -> (i32, String) {
+    let mut command = Command::new(agent_binary().expect("a binary"));
+    command.arg("--config").arg(lab.gateway.room.inside(config)).args(args);
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let child = lab.gateway.namespace.spawn_child(command);
+    let Output { status, stdout, stderr } = child.and_then(Child::wait_with_output).expect("it runs");
+    let said = [stdout, stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat();
+    (status.code().expect("not killed"), said)
+}
+
+fn bulkhead(lab: &Lab, args: &[&str]) -> (i32, String) {
+    run(lab, "bulkhead.toml", args)
+}
+
+/// Changes the lab's configuration before the agent starts.
+fn configure(gateway: &Gateway, name: &str, changes: &[(&str, &str)]) {
+    let mut config = gateway.room.read("bulkhead.toml").expect("written by the lab");
+    for (from, to) in changes {
+        assert!(config.contains(from), "`{from}` is not in:\n{config}");
+        config = config.replace(from, to);
+    }
+    gateway.room.write(name, &config).expect("writable");
+}
+
+fn status(agent: &Agent<'_>) -> Value {
+    agent.ask(&json!({ "verb": "status" })).expect("an answer")["ok"]["status"].clone()
+}
+
+fn program_on(lab: &Lab, name: &str) -> Option<(AttachMode, u32)> {
+    let interfaces = lab.gateway.namespace.run(probe::interfaces).expect("interfaces");
+    let found = interfaces.into_iter().find(|interface| interface.name == name)?;
+    found.xdp.map(|xdp| (xdp.mode, xdp.program))
+}
+
+#[test]
+fn foreign_program_is_reported_with_its_id_and_left_alone() {
+    let test = "foreign_program_is_reported_with_its_id_and_left_alone";
+    let Some(lab) = require_lab(test) else { return };
+    let _plc = Plc::start(lab.plc(), MODBUS).expect("a PLC");
+    let mut agent = Agent::new(&lab, &policy(&lab)).expect("an agent");
+    agent.start().expect("it starts");
+    // To an agent with pins of its own the first one's program is somebody else's.
+    let elsewhere = [
+        ("/sys/fs/bpf/bulkhead", "/sys/fs/bpf/elsewhere"),
+        ("/run/bulkhead/state", "/run/bulkhead/state-2"),
+        ("/run/bulkhead/api.sock", "/run/bulkhead/api-2.sock"),
+        ("/run/bulkhead/violations.jsonl", "/run/bulkhead/violations-2.jsonl"),
+    ];
+    configure(&lab.gateway, "other.toml", &elsewhere);
+    let before = [DEVICE_SIDE, UPLINK].map(|name| program_on(&lab, name).expect("a program"));
+    let (code, said) = run(&lab, "other.toml", &["run"]);
+    assert_eq!(code, 2, "{said}");
+    for (name, (mode, program)) in [DEVICE_SIDE, UPLINK].iter().zip(before) {
+        assert_eq!(mode, AttachMode::Native);
+        let foreign = format!("`{name}` already runs the XDP program with id {program}, which is not ours");
+        assert!(said.contains(&foreign) && said.contains("hint: "), "{said}");
+    }
+    let (code, said) = run(&lab, "other.toml", &["doctor"]);
+    assert!(code == 1 && said.contains(&format!("(id {})", before[0].1)), "{said}");
+    assert_eq!([DEVICE_SIDE, UPLINK].map(|name| program_on(&lab, name).expect("a program")), before);
+    assert!(enforces(&lab));
+    assert_eq!(status(&agent)["warnings"], json!([]));
+}
+
+#[test]
+fn enforcement_ends_with_detach_and_nothing_else() {
+    let test = "enforcement_ends_with_detach_and_nothing_else";
+    let Some(lab) = require_lab(test) else { return };
+    let _plc = Plc::start(lab.plc(), MODBUS).expect("a PLC");
+    let (code, said) = {
+        let agent = Agent::new(&lab, &policy(&lab)).expect("an agent");
+        let Output { status, stderr, .. } = agent.cli(&["detach", "--yes"]).expect("it runs");
+        (status.code(), String::from_utf8_lossy(&stderr).into_owned())
+    };
+    assert!(code == Some(0) && said.contains("nothing is enforced"), "{said}");
+    let mut agent = Agent::new(&lab, &policy(&lab)).expect("an agent");
+    agent.start().expect("it starts");
+    assert!(enforces(&lab));
+    assert_eq!(agent.stop().expect("it stops").code(), Some(0));
+    assert!(enforces(&lab), "stopping is not detaching");
+    assert!(!lab.gateway.room.outside("api.sock").exists());
+    let (code, said) = bulkhead(&lab, &["detach"]);
+    assert!(code == 1 && said.contains("cell0, plant0") && said.contains("--yes"), "{said}");
+    assert!(enforces(&lab), "without --yes nothing changes");
+    let (code, said) = bulkhead(&lab, &["status"]);
+    assert!(code == 2 && said.contains("no agent answers"), "{said}");
+
+    // One interface, then all.
+    let (code, said) = bulkhead(&lab, &["detach", "--interface", DEVICE_SIDE, "--yes"]);
+    assert_eq!((code, program_on(&lab, DEVICE_SIDE)), (0, None), "{said}");
+    assert!(enforces(&lab), "the uplink still does");
+    let (code, said) = bulkhead(&lab, &["detach", "--yes"]);
+    assert!(code == 0 && said.contains("enforcement ended on plant0"), "{said}");
+    assert_eq!(program_on(&lab, UPLINK), None);
+    assert!(!lab.gateway.room.pin_outside(PINS).exists(), "no pin is left");
+    assert!(!enforces(&lab));
+}
+
+#[test]
+fn nic_that_was_deleted_and_made_again_is_attached_again() {
+    let test = "nic_that_was_deleted_and_made_again_is_attached_again";
+    let Some(lab) = require_lab(test) else { return };
+    let mut agent = Agent::new(&lab, &policy(&lab)).expect("an agent");
+    agent.start().expect("it starts");
+    let (Gateway { namespace, cell_mac, cell_ip, .. }, plc) = (&lab.gateway, lab.plc());
+    let interface = |status: &Value| {
+        let list = status["interfaces"].as_array().expect("interfaces").clone();
+        list.into_iter().find(|interface| interface["name"] == DEVICE_SIDE).expect("it is configured")
+    };
+    link::delete(namespace, DEVICE_SIDE).expect("deleted");
+    let gone = wait_for("the loss to be seen", SOON, || {
+        let now = status(&agent);
+        Ok((interface(&now)["attached"] == "none").then_some(now))
+    });
+    let gone = gone.expect("status says it");
+    assert!(
+        gone["warnings"][0].as_str().is_some_and(|w| w.contains("no interface is called `cell0`")),
+        "{gone}"
+    );
+    let Output { stdout, .. } = agent.cli(&["status"]).expect("it runs");
+    assert!(String::from_utf8_lossy(&stdout).contains("ENFORCING, but not on every interface"));
+
+    let inside = End { namespace, interface: DEVICE_SIDE, mac: *cell_mac, mtu: 1500 };
+    let outside = End { namespace: &plc.namespace, interface: plc.interface, mac: plc.mac, mtu: 1500 };
+    link::veth(&inside, &outside).expect("a new NIC");
+    link::address(namespace, DEVICE_SIDE, *cell_ip, 24).expect("an address");
+    link::address(&plc.namespace, plc.interface, plc.ip, 24).expect("an address");
+    link::default_route(&plc.namespace, *cell_ip).expect("a route");
+    wait_for("the new NIC to be attached", SOON, || {
+        let now = status(&agent);
+        Ok((interface(&now)["attached"] == "native" && now["warnings"] == json!([])).then_some(()))
+    })
+    .unwrap_or_else(|error| panic!("{error}: {}\n{}", status(&agent), agent.log()));
+    let _plc = Plc::start(plc, MODBUS).expect("a PLC");
+    assert!(enforces(&lab));
+    assert_eq!(agent.log().matches("attached to `cell0`").count(), 2, "{}", agent.log());
+}
+
+#[test]
+fn generic_mode_is_used_only_when_configured_and_shown_loudly() {
+    let test = "generic_mode_is_used_only_when_configured_and_shown_loudly";
+    let Some(lab) = require_lab(test) else { return };
+    let _plc = Plc::start(lab.plc(), MODBUS).expect("a PLC");
+    let mut agent = Agent::new(&lab, &policy(&lab)).expect("an agent");
+    let uplink = "role = \"uplink\"";
+    configure(&lab.gateway, "bulkhead.toml", &[(uplink, "role = \"uplink\"\nattach = \"generic\"")]);
+    agent.start().expect("it starts");
+    assert_eq!(program_on(&lab, UPLINK).map(|(mode, _)| mode), Some(AttachMode::Generic));
+    assert_eq!(program_on(&lab, DEVICE_SIDE).map(|(mode, _)| mode), Some(AttachMode::Native));
+    let (code, said) = bulkhead(&lab, &["status"]);
+    assert_eq!(code, 1, "{said}");
+    assert!(
+        said.contains("`plant0` is enforced in GENERIC mode") && said.contains("GENERIC (slow)"),
+        "{said}"
+    );
+    assert!(enforces(&lab));
+}
+
+#[test]
+fn pins_of_another_layout_are_refused_and_go_on_enforcing() {
+    let test = "pins_of_another_layout_are_refused_and_go_on_enforcing";
+    let Some(lab) = require_lab(test) else { return };
+    let _plc = Plc::start(lab.plc(), MODBUS).expect("a PLC");
+    let mut agent = Agent::new(&lab, &policy(&lab)).expect("an agent");
+    agent.start().expect("it starts");
+    agent.stop().expect("it stops");
+    // A map of another type where ours should be.
+    let pin = |name: &str| lab.gateway.room.pin_outside(&format!("{PINS}/{name}"));
+    fs::remove_file(pin("HEADS")).expect("removed");
+    fs::rename(pin("FLOWS"), pin("HEADS")).expect("renamed");
+    let (code, said) = bulkhead(&lab, &["run"]);
+    assert_eq!(code, 2, "{said}");
+    assert!(said.contains("HEADS` has type LruHash") && said.contains("expected type Array"), "{said}");
+    assert!(said.contains("hint: ") && said.contains("`bulkhead detach`"), "{said}");
+    assert!(enforces(&lab), "what enforced goes on");
+    // What the hint says works.
+    let (code, said) = bulkhead(&lab, &["detach", "--yes"]);
+    assert_eq!(code, 0, "{said}");
+    agent.start().expect("it starts anew");
+    assert!(enforces(&lab));
+    assert_eq!(status(&agent)["warnings"], json!([]));
+    agent.stop().expect("it stops");
+
+    // Foreign maps without any link: the hint must work as well.
+    let (code, said) = bulkhead(&lab, &["detach", "--interface", DEVICE_SIDE, "--yes"]);
+    assert_eq!(code, 0, "{said}");
+    let (code, said) = bulkhead(&lab, &["detach", "--interface", UPLINK, "--yes"]);
+    assert_eq!(code, 0, "{said}");
+    fs::remove_file(pin("HEADS")).expect("removed");
+    fs::rename(pin("FLOWS"), pin("HEADS")).expect("renamed");
+    assert_eq!(bulkhead(&lab, &["run"]).0, 2);
+    let (code, said) = bulkhead(&lab, &["detach", "--yes"]);
+    assert_eq!(code, 0, "{said}");
+    agent.start().expect("it starts anew");
+    assert!(enforces(&lab));
+}
+
+#[test]
+fn pins_of_another_version_are_named_and_go_on_enforcing() {
+    let test = "pins_of_another_version_are_named_and_go_on_enforcing";
+    let Some(lab) = require_lab(test) else { return };
+    let _plc = Plc::start(lab.plc(), MODBUS).expect("a PLC");
+    let mut agent = Agent::new(&lab, &policy(&lab)).expect("an agent");
+    agent.start().expect("it starts");
+    agent.stop().expect("it stops");
+    let (_, program) = program_on(&lab, UPLINK).expect("a program");
+    let pin = |name: &str| lab.gateway.room.pin_outside(&format!("bulkhead/{name}"));
+    fs::rename(pin("v1"), pin("v0")).expect("renamed");
+    let (code, said) = bulkhead(&lab, &["run"]);
+    assert_eq!(code, 2, "{said}");
+    assert!(said.contains(&format!("id {program}")) && said.contains("bulkhead/v0"), "{said}");
+    assert!(enforces(&lab));
+    assert_eq!(program_on(&lab, UPLINK).map(|(_, id)| id), Some(program));
+}
+
+#[test]
+fn second_agent_on_the_same_state_is_refused() {
+    let test = "second_agent_on_the_same_state_is_refused";
+    let Some(lab) = require_lab(test) else { return };
+    let _plc = Plc::start(lab.plc(), MODBUS).expect("a PLC");
+    let mut agent = Agent::new(&lab, &policy(&lab)).expect("an agent");
+    agent.start().expect("it starts");
+    let before = status(&agent);
+    let (code, said) = bulkhead(&lab, &["run"]);
+    assert_eq!(code, 2, "{said}");
+    assert!(said.contains("/run/bulkhead/state"), "{said}");
+    let after = status(&agent);
+    for key in ["pid", "generation", "revision", "warnings"] {
+        assert_eq!(before[key], after[key], "{said}");
+    }
+    assert!(enforces(&lab));
+}
+
+#[test]
+fn agent_with_other_limits_keeps_the_maps_and_warns() {
+    let test = "agent_with_other_limits_keeps_the_maps_and_warns";
+    let Some(lab) = require_lab(test) else { return };
+    let plc = Plc::start(lab.plc(), MODBUS).expect("a PLC");
+    let mut agent = Agent::new(&lab, &policy(&lab)).expect("an agent");
+    agent.write_config("\n[limits]\nflows = 2048\n").expect("written");
+    agent.start().expect("it starts");
+    let poller =
+        Poller::start(lab.host("hmi"), lab.modbus(), Duration::from_millis(5)).expect("a first poll");
+    agent.stop().expect("it stops");
+    agent.write_config("\n[limits]\nflows = 4096\nviolations = 256\n").expect("written");
+    agent.start().expect("it starts");
+    let now = status(&agent);
+    assert_eq!(now["flows_limit"], 2048, "{now}");
+    let warning = now["warnings"][0].as_str().unwrap_or_default();
+    assert!(warning.contains("table sizes differ") && warning.contains("bulkhead detach"), "{now}");
+    let polls = poller.wait_for_more(20, SOON).expect("polls go on");
+    assert_eq!((polls.failed, polls.reconnects), (0, 0));
+    assert_eq!(plc.asked_by(lab.host("hmi").ip).connections, 1);
+    drop(poller);
+    assert!(enforces(&lab));
+    // As the warning says.
+    agent.stop().expect("it stops");
+    assert_eq!(bulkhead(&lab, &["detach", "--yes"]).0, 0);
+    agent.start().expect("it starts");
+    let now = status(&agent);
+    assert_eq!((&now["flows_limit"], &now["warnings"]), (&json!(4096), &json!([])));
+}
+
+#[test]
+fn session_older_than_the_agent_goes_on_within_the_window_of_adoption() {
+    let test = "session_older_than_the_agent_goes_on_within_the_window_of_adoption";
+    let Some(lab) = require_lab(test) else { return };
+    let plc = Plc::start(lab.plc(), MODBUS).expect("a PLC");
+    let every = Duration::from_millis(5);
+    let poller = Poller::start(lab.host("hmi"), lab.modbus(), every).expect("a first poll");
+    let stranger = Poller::start(lab.attacker(), lab.modbus(), every).expect("nobody enforces yet");
+    let mut agent = Agent::new(&lab, &policy(&lab)).expect("an agent");
+    agent.write_config("\n[flows]\nmidstream = \"strict\"\n").expect("written");
+    agent.start().expect("it starts");
+    let polls = poller.wait_for_more(50, SOON).expect("the session is adopted");
+    assert_eq!((polls.failed, polls.reconnects), (0, 0), "{polls:?}");
+    assert_eq!(plc.asked_by(lab.host("hmi").ip).connections, 1);
+    // What no rule allows is not adopted, however old it is.
+    wait_for("the stranger to lose its session", SOON, || Ok((stranger.polls().failed > 0).then_some(())))
+        .expect("it is cut off");
+    assert!(stranger.wait_for_more(1, SILENCE).is_err());
+    let counts = agent.cli_json(&["devices", "plc", "--json"]).expect("devices")[0]["counts"].clone();
+    assert!(counts["adopted"].as_u64() > Some(0), "{counts}");
+}
+
+#[test]
+fn session_older_than_the_agent_is_denied_when_nothing_is_adopted() {
+    let test = "session_older_than_the_agent_is_denied_when_nothing_is_adopted";
+    let Some(lab) = require_lab(test) else { return };
+    let _plc = Plc::start(lab.plc(), MODBUS).expect("a PLC");
+    let poller =
+        Poller::start(lab.host("hmi"), lab.modbus(), Duration::from_millis(5)).expect("a first poll");
+    let mut agent = Agent::new(&lab, &policy(&lab)).expect("an agent");
+    agent.write_config("\n[flows]\nmidstream = \"strict\"\nadopt_for = \"0s\"\n").expect("written");
+    agent.start().expect("it starts");
+    agent
+        .wait_violation("a segment without a flow", SOON, |record| record["reason"] == "no-flow")
+        .expect("told");
+    // A new connection is one that the program has seen from its start.
+    let polls = wait_for("a session made anew", SOON, || {
+        let polls = poller.polls();
+        Ok((polls.reconnects > 0).then_some(polls))
+    });
+    assert!(polls.expect("the poller tries again").failed > 0);
+    poller.wait_for_more(10, SOON).expect("polls go on");
+}
