@@ -1,3 +1,5 @@
+//! What is missing must be true: pasted into the policy, it allows what was asked for.
+
 use bulkhead_common::reason::Reason;
 
 use super::*;
