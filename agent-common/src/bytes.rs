@@ -26,3 +26,34 @@ impl Bytes for [u8] {
         self.get(offset..end)?.try_into().ok()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        parse::{Kind, parse},
+        reason::Reason,
+    };
+
+    #[test]
+    fn an_offset_past_the_end_is_none_and_never_wraps() {
+        let bytes: &[u8] = &[1, 2, 3];
+        assert_eq!(bytes.array(1), Some([2, 3]));
+        assert_eq!(bytes.array::<2>(2), None);
+        assert_eq!(bytes.array::<2>(usize::MAX), None);
+        assert_eq!(bytes.array::<0>(3), Some([]));
+    }
+
+    /// Shorter than an Ethernet header: no NIC hands it over and BPF_PROG_TEST_RUN refuses it, so no row can say it.
+    #[test]
+    fn a_frame_without_a_whole_ethernet_header_is_truncated() {
+        for len in 0..14 {
+            let packet = parse(&[0xff; 14][..len]);
+            assert_eq!(
+                (packet.fault, packet.kind, packet.source_mac),
+                (Some(Reason::Truncated), Kind::Other, 0)
+            );
+        }
+        assert_eq!(parse(&[0xff; 14][..]).fault, None);
+    }
+}

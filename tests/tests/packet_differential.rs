@@ -1,16 +1,23 @@
 //! A million frames that nobody thought of: the host decides as the kernel does, always.
 //!
 //! In: a seed (`BULKHEAD_SEED`, or the clock). Out: 0 disagreements in action, and in every counter of device x code,
-//! rule and interface. A disagreement is printed with its frame and can become a row of the packet table.
+//! rule and interface; and every grant and reason was met. A disagreement is printed with its frame and can become a
+//! row of the packet table.
 
 mod packet;
 
 use std::{
+    collections::BTreeMap,
     env,
     time::{Instant, SystemTime, UNIX_EPOCH},
 };
 
-use packet::{duel, lab, random};
+use bulkhead_common::reason::{Grant, Reason};
+use packet::{
+    duel::{self, Fight},
+    expect::word,
+    lab, random,
+};
 
 /// Frames in all; rounds share nothing but the corpus.
 const FRAMES: usize = 1_000_000;
@@ -36,19 +43,50 @@ fn host_and_kernel_agree_on_a_million_frames() {
     eprintln!("BULKHEAD_SEED={seed}");
     let corpus = random::corpus();
     let start = Instant::now();
+    let mut met: BTreeMap<u8, u64> = BTreeMap::new();
     namespace.run(|| {
         for n in 0..ROUNDS {
-            let own = seed.wrapping_add(n as u64);
-            let frames = FRAMES / ROUNDS;
-            if let Err(first) = duel::round(&room, &format!("round-{n}"), own, frames, EVERY, &corpus) {
-                // Again, looking at the counters after every frame: which one was it?
-                let exact = duel::round(&room, &format!("again-{n}"), own, frames, 1, &corpus);
-                let found =
-                    exact.err().unwrap_or_else(|| format!("not found again; at first it was\n{first}"));
-                panic!("host and kernel disagree, BULKHEAD_SEED={seed}, round {n}\n{found}");
+            let fight = Fight {
+                seed: seed.wrapping_add(n as u64),
+                frames: FRAMES / ROUNDS,
+                every: EVERY,
+                corpus: &corpus,
+                deaf: None,
+            };
+            match duel::round(&room, &format!("round-{n}"), &fight) {
+                Ok(words) => {
+                    words.into_iter().for_each(|(code, count)| *met.entry(code).or_default() += count)
+                }
+                Err(first) => {
+                    // Again, looking at the counters after every frame: which one was it?
+                    let exact = duel::round(&room, &format!("again-{n}"), &Fight { every: 1, ..fight });
+                    let found =
+                        exact.err().unwrap_or_else(|| format!("not found again; at first it was\n{first}"));
+                    panic!("host and kernel disagree, BULKHEAD_SEED={seed}, round {n}\n{found}");
+                }
             }
         }
     });
     let rate = FRAMES as f64 / start.elapsed().as_secs_f64();
+    let told: Vec<String> = met.iter().map(|(code, count)| format!("{} {count}", word(*code))).collect();
+    eprintln!("{}", told.join(", "));
+    // A reason that no frame met was not compared.
+    let codes = Grant::ALL.iter().map(|g| g.code()).chain(Reason::ALL.iter().map(|r| r.code()));
+    let missing: Vec<&str> =
+        codes.filter(|code| !met.contains_key(code) && *code != Reason::NoPolicy.code()).map(word).collect();
+    assert!(missing.is_empty(), "no frame met {missing:?}, BULKHEAD_SEED={seed}");
     eprintln!("{FRAMES} frames, 0 disagreements, {rate:.0} frames/s, BULKHEAD_SEED={seed}");
+}
+
+/// The alarm rings: a host that does not hear of one thing is found out, and the frame is told.
+#[test]
+fn a_host_that_decides_otherwise_is_found_out() {
+    let Some((namespace, room)) = lab("a_host_that_decides_otherwise_is_found_out") else { return };
+    let corpus = random::corpus();
+    namespace.run(|| {
+        let fight = Fight { seed: 7, frames: 20_000, every: 1, corpus: &corpus, deaf: Some(Grant::Dhcp) };
+        let found = duel::round(&room, "deaf", &fight).expect_err("the host never grants DHCP");
+        assert!(found.contains("`dhcp`: host None, kernel Some(1)"), "{found}");
+        assert!(found.contains("frame: ") && found.contains("[device."), "{found}");
+    });
 }

@@ -131,7 +131,10 @@ impl Cli {
         match result {
             Ok(exit) => exit,
             Err(error) => {
-                eprintln!("error: {error:#}");
+                let text = format!("{error:#}");
+                // Rendered findings say `error[CODE]` themselves.
+                let prefix = if text.starts_with("error[") { "" } else { "error: " };
+                eprintln!("{prefix}{}", text.trim_end());
                 match error.downcast_ref::<ClientError>() {
                     Some(ClientError::Refused(failure)) if failure.found => Exit::Found,
                     Some(_) | None => Exit::CouldNotRun,

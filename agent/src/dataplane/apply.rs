@@ -39,11 +39,9 @@ impl Dataplane {
             slot: if old.generation == 0 { 0 } else { (old.slot + 1) % SLOTS },
             generation: old.generation.checked_add(1).unwrap_or(1),
         };
-        self.macs.set(next.slot, &slot.macs, 0).map_err(write("MACS"))?;
-        self.addresses.set(next.slot, &slot.addresses, 0).map_err(write("ADDRESSES"))?;
-        self.networks.set(next.slot, &slot.networks, 0).map_err(write("NETWORKS"))?;
-        self.services.set(next.slot, &slot.services, 0).map_err(write("SERVICES"))?;
-        self.rules.set(next.slot, &slot.rules, 0).map_err(write("RULES"))?;
+        // Packets that chose this slot when it was last in force have left before anything in it changes.
+        kernel::rcu_grace()?;
+        self.put(next.slot, &slot)?;
         let head =
             Head { generation: next.generation, shapes: tables.shapes, revision: tables.revision.short() };
         self.heads.set(next.slot, head, 0).map_err(write("HEADS"))?;
@@ -54,10 +52,31 @@ impl Dataplane {
         let word = u64::from(next.slot) | u64::from(next.generation) << 32;
         self.active.set(0, word, 0).map_err(write("ACTIVE"))?;
 
-        // Packets that chose the old slot leave before anybody fills it again.
-        kernel::rcu_grace()?;
         self.slot = Some(slot);
         Ok(self.applied.insert(Applied { tables, ids, generation: next.generation }))
+    }
+
+    /// Puts the inner tables into a slot that no packet looks at.
+    fn put(&mut self, at: u32, slot: &Slot) -> Result<(), DataplaneError> {
+        let Self { macs, addresses, networks, services, rules, .. } = self;
+        let Slot {
+            macs: new_macs,
+            addresses: new_addresses,
+            networks: new_networks,
+            services: new_services,
+            rules: new_rules,
+        } = slot;
+        // Each set waits for a grace period inside the kernel (maybe_wait_bpf_programs): five at once take as long as one.
+        std::thread::scope(|scope| {
+            let sets = [
+                scope.spawn(|| macs.set(at, new_macs, 0).map_err(write("MACS"))),
+                scope.spawn(|| addresses.set(at, new_addresses, 0).map_err(write("ADDRESSES"))),
+                scope.spawn(|| networks.set(at, new_networks, 0).map_err(write("NETWORKS"))),
+                scope.spawn(|| services.set(at, new_services, 0).map_err(write("SERVICES"))),
+                scope.spawn(|| rules.set(at, new_rules, 0).map_err(write("RULES"))),
+            ];
+            sets.map(|set| set.join().expect("setting a map does not panic")).into_iter().collect()
+        })
     }
 
     /// The slot and generation in force; generation 0 before the first policy.

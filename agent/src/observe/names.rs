@@ -2,7 +2,8 @@
 //!
 //! In: the tables of each applied generation, the stable ids the data path gave its devices, and the
 //! networks of its policy. Out: names. A sample may be older than the present policy, so the last
-//! [`GENERATIONS`] are kept; beyond that the newest one that knows a number answers.
+//! [`GENERATIONS`] are kept; beyond that the newest one that knows a number answers. What a generation's revision
+//! is stays known much longer: a record without it could not be explained.
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -19,6 +20,10 @@ use crate::{compile::Tables, model::Network};
 /// How many generations are remembered.
 pub const GENERATIONS: usize = 16;
 
+/// How many revisions are remembered by their generation: a record may wait a whole summary interval, and however
+/// often the policy changed meanwhile, it says which one decided.
+pub(super) const REVISIONS: usize = 4096;
+
 /// What the gateway's own addresses are called, as in policy files.
 const GATEWAY: &str = "gateway";
 
@@ -27,6 +32,8 @@ const GATEWAY: &str = "gateway";
 pub struct Names {
     /// Oldest first.
     known: VecDeque<Known>,
+    /// By generation, twelve hexadecimal digits each.
+    revisions: BTreeMap<u32, String>,
     interfaces: BTreeMap<u32, String>,
     gateway: BTreeSet<Ipv4Addr>,
 }
@@ -34,8 +41,6 @@ pub struct Names {
 /// The names of one generation.
 struct Known {
     generation: u32,
-    /// Twelve hexadecimal digits.
-    revision: String,
     /// By stable id.
     devices: BTreeMap<u32, String>,
     /// Names of devices by hardware address as a number.
@@ -52,9 +57,9 @@ impl Names {
         let names = || tables.devices.iter().map(|device| device.name.clone());
         let dense: BTreeMap<u32, String> = (1..).zip(names()).collect();
         let name_of = |dense_id: u32| dense.get(&dense_id).cloned();
+        self.remember(generation, tables.revision.to_string());
         self.insert(Known {
             generation,
-            revision: tables.revision.to_string(),
             devices: device_ids.iter().copied().zip(names()).collect(),
             macs: tables.macs.iter().filter_map(|(mac, row)| Some((*mac, name_of(row.device)?))).collect(),
             networks: by_prefix(networks),
@@ -72,9 +77,9 @@ impl Names {
         for byte in &revision[..6] {
             let _ = write!(text, "{byte:02x}");
         }
+        self.remember(generation, text);
         self.insert(Known {
             generation,
-            revision: text,
             devices: BTreeMap::new(),
             macs: BTreeMap::new(),
             networks: PrefixMap::new(),
@@ -100,7 +105,7 @@ impl Names {
     /// The revision behind a generation, twelve hexadecimal digits; `None` before the first policy and
     /// when the generation is too old.
     pub fn revision(&self, generation: u32) -> Option<&str> {
-        self.at(generation).map(|known| known.revision.as_str())
+        self.revisions.get(&generation).map(String::as_str)
     }
 
     /// The device with a stable id; `device#7` when no generation knows it, `None` for id 0.
@@ -126,6 +131,13 @@ impl Names {
         }
         let networks = &self.nearest(generation)?.networks;
         networks.get_lpm(&Ipv4Net::from(address)).map(|(_, name)| name.clone())
+    }
+
+    fn remember(&mut self, generation: u32, revision: String) {
+        self.revisions.insert(generation, revision);
+        if self.revisions.len() > REVISIONS {
+            self.revisions.pop_first();
+        }
     }
 
     fn insert(&mut self, known: Known) {

@@ -186,7 +186,9 @@ impl Draft {
 }
 
 fn ports(source: u16, destination: u16) -> Vec<u8> {
-    [source.to_be_bytes(), destination.to_be_bytes()].concat()
+    let mut ports = source.to_be_bytes().to_vec();
+    ports.extend(destination.to_be_bytes());
+    ports
 }
 
 /// The one's complement of the one's complement sum (RFC 1071), so that a row is wrong in one thing only.

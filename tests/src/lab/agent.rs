@@ -7,6 +7,7 @@ use std::{
     env,
     ffi::OsString,
     fs,
+    io::{BufRead, BufReader, Write},
     os::unix::{net::UnixStream, process::CommandExt},
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Output, Stdio},
@@ -115,6 +116,12 @@ impl<'a> Agent<'a> {
 
     /// Starts the agent and waits until its socket answers.
     pub fn start(&mut self) -> Result<()> {
+        self.spawn()?;
+        self.wait_until_up().with_context(|| format!("the agent did not come up; its log:\n{}", self.log()))
+    }
+
+    /// Starts the agent and does not wait for anything: for tests of what happens meanwhile.
+    pub fn spawn(&mut self) -> Result<()> {
         ensure!(self.child.is_none(), "the agent is already running");
         let log = fs::OpenOptions::new().create(true).append(true).open(self.path(LOG))?;
         let mut command = self.command(&["run"]);
@@ -122,7 +129,14 @@ impl<'a> Agent<'a> {
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).process_group(0);
         let child = self.gateway.namespace.spawn_child(command);
         self.child = Some(child.with_context(|| format!("failed to start `{}`", self.binary.display()))?);
-        self.wait_until_up().with_context(|| format!("the agent did not come up; its log:\n{}", self.log()))
+        Ok(())
+    }
+
+    /// Waits until the agent that was spawned ends by itself.
+    pub fn wait_until_ended(&mut self) -> Result<ExitStatus> {
+        let status = wait_for("the agent to end", UP_WITHIN, || self.ended())?;
+        self.child = None;
+        Ok(status)
     }
 
     fn wait_until_up(&mut self) -> Result<()> {
@@ -163,7 +177,18 @@ impl<'a> Agent<'a> {
         self.signal(Signal::SIGHUP)
     }
 
-    fn signal(&self, signal: Signal) -> Result<()> {
+    /// Asks the running agent over its socket, without a process of its own for it: one line there, one back.
+    pub fn ask(&self, request: &Value) -> Result<Value> {
+        let mut stream = UnixStream::connect(self.path(SOCKET)).context("the agent's socket")?;
+        stream.set_read_timeout(Some(UP_WITHIN))?;
+        stream.write_all(format!("{request}\n").as_bytes())?;
+        let mut answer = String::new();
+        BufReader::new(stream).read_line(&mut answer)?;
+        serde_json::from_str(&answer).with_context(|| format!("the agent's answer: `{answer}`"))
+    }
+
+    /// Sends the running agent a signal.
+    pub fn signal(&self, signal: Signal) -> Result<()> {
         let pid = i32::try_from(self.pid().context("the agent is not running")?)?;
         kill(Pid::from_raw(pid), signal).with_context(|| format!("failed to send {signal} to the agent"))
     }

@@ -6,6 +6,8 @@
 
 pub mod agent;
 pub mod attack;
+pub mod barrage;
+pub mod echo;
 pub mod link;
 pub mod modbus;
 pub mod namespace;
@@ -19,6 +21,8 @@ pub mod wait;
 pub mod wire;
 
 pub use agent::{Agent, agent_binary};
+pub use barrage::Barrage;
+pub use echo::EchoStream;
 pub use link::Mac;
 pub use namespace::Namespace;
 pub use poller::Poller;

@@ -13,6 +13,7 @@ use bulkhead_common::{
     decide::{Action, Decision, Verdict, decide},
     layout::{Flow, FlowKey, InterfaceCounters, Traffic},
     parse::parse,
+    reason::{Grant, Reason},
 };
 use bulkhead_tests::lab::Room;
 
@@ -114,33 +115,36 @@ impl Counted {
     }
 }
 
+/// What a round consists of.
+pub struct Fight<'a> {
+    pub seed: u64,
+    pub frames: usize,
+    /// Frames between two looks at the counters.
+    pub every: usize,
+    pub corpus: &'a [Vec<u8>],
+    /// A grant that the host takes for a denial, to see whether that is found out.
+    pub deaf: Option<Grant>,
+}
+
 /// Both sides of one round.
 struct Duel<'a> {
     dataplane: Dataplane,
     counted: Counted,
     flows: BTreeMap<FlowKey, Flow>,
-    corpus: &'a [Vec<u8>],
-    every: usize,
+    fight: &'a Fight<'a>,
 }
 
-/// Runs `frames` frames, and compares all counters after every so many. `Err` says what differs, and where.
-pub fn round(
-    room: &Room,
-    pins: &str,
-    seed: u64,
-    frames: usize,
-    every: usize,
-    corpus: &[Vec<u8>],
-) -> Result<(), String> {
-    let mut random = Random::new(seed);
+/// Runs a round. `Ok` is how often each grant and reason was met, by code; `Err` says what differs, and where.
+pub fn round(room: &Room, pins: &str, fight: &Fight<'_>) -> Result<BTreeMap<u8, u64>, String> {
+    let mut random = Random::new(fight.seed);
     let texts =
         [random::policy(&mut random), random::policy(&mut random), text("cell.toml"), text("cell-held.toml")];
     let policies: Vec<Tables> = texts.iter().map(|text| tables(&[("policy.toml", text)])).collect();
     // The reader of events is dropped: the ring fills, and no verdict may depend on it.
     let (dataplane, _) = open(room, pins, SIZES);
-    let mut duel = Duel { dataplane, counted: Counted::default(), flows: BTreeMap::new(), corpus, every };
+    let mut duel = Duel { dataplane, counted: Counted::default(), flows: BTreeMap::new(), fight };
     let mut result = Ok(());
-    for _ in 0..frames.div_ceil(STRETCH) {
+    for _ in 0..fight.frames.div_ceil(STRETCH) {
         let at = random.below(policies.len());
         let setup = random::setup(&mut random);
         result = duel.stretch(&mut random, &policies[at], &setup);
@@ -149,9 +153,13 @@ pub fn round(
             break;
         }
     }
+    let mut met = BTreeMap::new();
+    for ((_, code), count) in &duel.counted.devices {
+        *met.entry(*code).or_default() += count;
+    }
     drop(duel);
     detach(&room.pin_outside(pins)).expect("pins can be removed");
-    result
+    result.map(|()| met)
 }
 
 impl Duel<'_> {
@@ -164,8 +172,13 @@ impl Duel<'_> {
         let mut host = Host::new(tables, setup.placed(FOREVER));
         host.adopt_flows(std::mem::take(&mut self.flows), applied.generation);
         for n in 1..=STRETCH {
-            let frame = random::frame(random, self.corpus);
-            let decision = decide(&parse(frame.as_slice()), &host);
+            let frame = random::frame(random, self.fight.corpus);
+            let mut decision = decide(&parse(frame.as_slice()), &host);
+            if let (Verdict::Allow(grant), Some(deaf)) = (decision.verdict, self.fight.deaf)
+                && grant == deaf
+            {
+                decision.verdict = Verdict::Deny(Reason::NoRule);
+            }
             let action = self.dataplane.test_run(&frame).unwrap_or_else(|error| panic!("{error}"));
             self.counted.host(&decision, ids.device(decision.device), ids.rule(decision.rule), frame.len());
             let wanted = match decision.action {
@@ -175,7 +188,7 @@ impl Duel<'_> {
             let mut differ = String::new();
             if action != wanted {
                 differ = format!("the kernel says {action:?}");
-            } else if n % self.every == 0 || n == STRETCH {
+            } else if n % self.fight.every == 0 || n == STRETCH {
                 differ = self.counted.difference(&Counted::kernel(&self.dataplane));
             }
             if !differ.is_empty() {

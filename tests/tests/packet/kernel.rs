@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use bulkhead_agent::dataplane::{Dataplane, EventReader, XdpAction, detach};
 use bulkhead_common::{
+    decide::decide,
     layout::{Event, Traffic},
     parse::parse,
     reason::Reason,
@@ -13,7 +14,7 @@ use bulkhead_tests::lab::Room;
 
 use super::{
     COUNTER, FOREVER, LO, SIZES, Setup,
-    expect::{Moved, word},
+    expect::{Moved, told, word},
     gateway, open,
     rows::{Expected, Fate, POLICY, Row, Step},
     tables, text,
@@ -73,12 +74,19 @@ impl Kernel {
         Moved { violations: tally.violations, lost: tally.lost, ..moved }
     }
 
+    /// What the live maps answer when asked in words (`why`): the same, and asking leaves no trace.
+    fn asked(&self, bytes: &[u8]) -> Expected {
+        let live = self.dataplane.live(LO).expect("the maps are readable").expect("a policy was applied");
+        let decision = decide(&parse(bytes), &live);
+        let device = |id: u32| (id != 0).then(|| self.devices[&id].clone());
+        told(&decision, device, |id| self.rules.get(&id).cloned())
+    }
+
     /// The frame's fate and exactly what moved.
-    fn step(&mut self, bytes: &[u8]) -> (XdpAction, Moved) {
-        let before = self.counters();
+    fn step(&mut self, before: &Moved, bytes: &[u8]) -> (XdpAction, Moved) {
         let action = self.dataplane.test_run(bytes).unwrap_or_else(|error| panic!("{error}"));
         let after = self.counters();
-        (action, difference(&before, &after))
+        (action, difference(before, &after))
     }
 }
 
@@ -122,7 +130,14 @@ pub fn run(row: &Row, room: &Room, pins: &str) -> Result<(), String> {
             Step::Set(setup) => kernel.set(setup),
             Step::Policy(name) => kernel.apply(name),
             Step::Frame { text, bytes, expected } => {
-                let (action, moved) = kernel.step(bytes);
+                let before = kernel.counters();
+                let asked = kernel.asked(bytes);
+                if asked != *expected {
+                    result =
+                        Err(format!("live maps, `{text}`:\n  expected {expected:?}\n  found    {asked:?}"));
+                    break;
+                }
+                let (action, moved) = kernel.step(&before, bytes);
                 let wanted = Moved::by(expected, bytes.len());
                 let fate = if expected.action == Fate::Drop { XdpAction::Drop } else { XdpAction::Pass };
                 if action != fate || moved != wanted {

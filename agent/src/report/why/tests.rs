@@ -1,4 +1,4 @@
-//! What is missing must be true: pasted into the policy, it allows what was asked for.
+//! The answers, and that what they say is missing can be pasted into a policy.
 
 use bulkhead_common::reason::Reason;
 
