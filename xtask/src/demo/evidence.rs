@@ -3,7 +3,7 @@
 //! In: records and frames by step. Out: how much of each step is recorded as it must be, and every record that says
 //! something wrong. Nothing here touches the lab: the same text gives the same answer.
 
-use std::net::Ipv4Addr;
+use std::{collections::BTreeMap, net::Ipv4Addr};
 
 use bulkhead_tests::lab::Mac;
 use serde_json::Value;
@@ -24,8 +24,8 @@ pub(super) struct Attack {
 pub(super) struct Recorded {
     /// Sum of `count` over records with the right reason, device and action.
     pub(super) right: Frames,
-    /// The other records of the attacker, each in one line.
-    pub(super) wrong: Vec<String>,
+    /// The same sum over the other records of the attacker, by what they say.
+    pub(super) wrong: BTreeMap<String, u64>,
 }
 
 impl Attack {
@@ -40,17 +40,18 @@ impl Attack {
                     && record["device"] == expected.device
                     && record["action"] == self.action
             });
-            match record["count"].as_u64() {
-                Some(count) if fits => *recorded.right.entry(step).or_insert(0) += count,
-                Some(_) | None => recorded.wrong.push(format!(
-                    "{}: reason {}, device {}, action {}, count {}",
-                    step.name(),
-                    record["reason"],
-                    record["device"],
-                    record["action"],
-                    record["count"]
-                )),
-            }
+            // A record without a count is as wrong as one with a wrong reason.
+            let count = record["count"].as_u64();
+            let sum = match count {
+                Some(_) if fits => recorded.right.entry(step).or_insert(0),
+                Some(_) | None => {
+                    let word = |key: &str| record[key].as_str().unwrap_or("none");
+                    let (reason, device, action) = (word("reason"), word("device"), word("action"));
+                    let says = format!("{}: {action}, {reason} (device {device})", step.name());
+                    recorded.wrong.entry(says).or_insert(0)
+                }
+            };
+            *sum += count.unwrap_or(0);
         }
         recorded
     }
@@ -129,7 +130,7 @@ mod tests {
         let Recorded { right, wrong } = attack().recorded(&records);
         let expected =
             [(Step::Scan, 3), (Step::Modbus, 4), (Step::Spoof, 40), (Step::ArpHmi, 1), (Step::ArpPlc, 1)];
-        assert_eq!((right, wrong), (Frames::from(expected), Vec::new()));
+        assert_eq!((right, wrong), (Frames::from(expected), BTreeMap::new()));
         assert_eq!(packets(&records), 49);
     }
 
@@ -145,19 +146,19 @@ mod tests {
             record("02:00:0a:14:02:42 10.20.2.66 tcp 490 no-rule plc dropped 1"),
             record("02:00:0a:14:02:42 10.20.2.66 tcp 490 unknown-peer hmi dropped 2"),
             record("02:00:0a:14:02:42 10.20.2.66 tcp 490 unknown-peer plc passed 3"),
+            record("02:00:0a:14:02:42 10.20.2.66 tcp 491 unknown-peer plc passed 3"),
             record("02:00:0a:14:02:42 10.20.2.66 udp 9999 unknown-peer plc dropped 4"),
         ];
         let Recorded { right, wrong } = attack().recorded(&records);
         assert_eq!(right, Frames::new());
-        assert_eq!(
-            wrong,
-            [
-                r#"port scan: reason "no-rule", device "plc", action "dropped", count 1"#,
-                r#"port scan: reason "unknown-peer", device "hmi", action "dropped", count 2"#,
-                r#"port scan: reason "unknown-peer", device "plc", action "passed", count 3"#,
-                r#"anything else: reason "unknown-peer", device "plc", action "dropped", count 4"#,
-            ]
-        );
+        let wrong: Vec<_> = wrong.into_iter().collect();
+        let expected = [
+            ("anything else: dropped, unknown-peer (device plc)", 4),
+            ("port scan: dropped, no-rule (device plc)", 1),
+            ("port scan: dropped, unknown-peer (device hmi)", 2),
+            ("port scan: passed, unknown-peer (device plc)", 3 + 3),
+        ];
+        assert_eq!(wrong, expected.map(|(says, count)| (says.to_owned(), count)));
     }
 
     #[test]

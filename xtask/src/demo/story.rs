@@ -84,7 +84,7 @@ fn enforce(stage: &mut Stage<'_>, report: &mut Report) -> Result<()> {
     let learned = strike(stage, Fate::Dropped, 667)?;
     settle(stage, report, &mark, Fate::Dropped, "enforce")?;
     told(&learned);
-    nowhere(stage, report, &learned);
+    nowhere(stage, report, &learned, "enforce");
     Ok(())
 }
 
@@ -102,7 +102,7 @@ fn killed(stage: &mut Stage<'_>, report: &mut Report) -> Result<()> {
     settle(stage, report, &mark, Fate::Dropped, "agent killed, restarted")?;
     told(&learned);
     println!("   the kernel kept count for the new agent");
-    nowhere(stage, report, &learned);
+    nowhere(stage, report, &learned, "agent killed");
     let after = total(&stage.watch.reached()?);
     report.claim(reached == after, "the restart lets nothing through", || {
         format!("{} frames", after - reached)
@@ -134,7 +134,7 @@ fn reload(stage: &mut Stage<'_>, report: &mut Report) -> Result<()> {
     let learned = strike(stage, Fate::Dropped, 669)?;
     settle(stage, report, &mark, Fate::Dropped, "reload, broken file")?;
     told(&learned);
-    nowhere(stage, report, &learned);
+    nowhere(stage, report, &learned, "reload");
     let (text, code) = stage.cli(&["apply"])?;
     report.claim(code == Some(0), "the mended policy is accepted", || text);
     Ok(())
@@ -188,7 +188,8 @@ fn settle(
     });
     let wrong = &since.recorded.wrong;
     report.claim(wrong.is_empty(), &format!("{phase}: reasons, devices and actions are right"), || {
-        wrong.join("; ")
+        let says = wrong.iter().map(|(says, count)| format!("{count} of {says}"));
+        says.collect::<Vec<_>>().join("; ")
     });
     report.claim(!since.sent.contains_key(&Step::Other), &format!("{phase}: only known frames"), || {
         format!("{:?}", since.sent)
@@ -228,10 +229,10 @@ fn told(learned: &Learned) {
 }
 
 /// The attacker got nothing, and the PLC kept what it had.
-fn nowhere(stage: &Stage<'_>, report: &mut Report, learned: &Learned) {
+fn nowhere(stage: &Stage<'_>, report: &mut Report, learned: &Learned, phase: &str) {
     let register = stage.plc.register(usize::from(REGISTER));
     let held = learned.answered == 0 && learned.write == Write::Unanswered && register == Some(666);
-    report.claim(held, "the attacker gets no answer and changes no register", || {
+    report.claim(held, &format!("{phase}: the attacker gets no answer and changes no register"), || {
         format!("{} answers, {:?}, register {}", learned.answered, learned.write, shown(register))
     });
 }
