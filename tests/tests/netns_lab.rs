@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     fs,
-    io::{BufRead, BufReader, Lines, Write},
+    io::{BufRead, BufReader, Lines},
     net::SocketAddrV4,
     path::Path as FilePath,
     process::{ChildStdout, Command, Stdio},
@@ -11,15 +11,18 @@ use std::{
     time::Duration,
 };
 
-use bulkhead_tests::lab::{
-    Lab, Poller, Seen, Sniffer, Topology,
-    attack::{Answer, Attacker, Judge, Origin, sniff_plc},
-    modbus::{Plc, Write as Written, write_once},
-    requirements,
-    sniffer::Counts,
-    topology::{MODBUS, PLANT_HOSTS},
-    wait::wait_for,
-    wire::{self, Path, RawSender},
+use bulkhead_tests::{
+    lab::{
+        Lab, Poller, Seen, Sniffer, Topology,
+        attack::{Answer, Attacker, Judge, Origin, sniff_plc},
+        modbus::{Plc, Write as Written, write_once},
+        requirements,
+        sniffer::Counts,
+        topology::{MODBUS, PLANT_HOSTS},
+        wait::wait_for,
+        wire::{self, Path, RawSender},
+    },
+    skip::{Tier, skip},
 };
 use nix::{
     sys::signal::{Signal, kill},
@@ -36,20 +39,9 @@ fn require_lab(test: &str, topology: Topology) -> Option<Lab> {
             Some(Lab::build(topology, 1500).expect("a machine that meets the requirements makes a lab"))
         }
         Err(reason) => {
-            skip(test, &reason);
+            skip(Tier::Netns, test, &reason);
             None
         }
-    }
-}
-
-fn skip(test: &str, reason: &str) {
-    let required = std::env::var("BULKHEAD_REQUIRE").unwrap_or_default();
-    assert!(!required.split(',').any(|tier| tier == "netns"), "`{test}` must not be skipped: {reason}");
-    eprintln!("skipped {test}: {reason}");
-    if let Some(path) = std::env::var_os("BULKHEAD_SKIP_LOG") {
-        let mut log =
-            fs::OpenOptions::new().create(true).append(true).open(path).expect("a writable skip log");
-        writeln!(log, "{test}\t{reason}").expect("a writable skip log");
     }
 }
 
@@ -227,7 +219,7 @@ fn wait_until_gone(pid: u32) {
 #[test]
 fn nothing_is_left_behind_by_a_lab_that_is_killed() {
     if let Err(reason) = requirements() {
-        return skip("nothing_is_left_behind_by_a_lab_that_is_killed", &reason);
+        return skip(Tier::Netns, "nothing_is_left_behind_by_a_lab_that_is_killed", &reason);
     }
     let mounts = || fs::read_to_string("/proc/self/mounts").expect("mounts");
     let before = mounts();
@@ -242,7 +234,7 @@ fn nothing_is_left_behind_by_a_lab_that_is_killed() {
 #[test]
 fn an_interrupted_lab_is_taken_down_in_order() {
     if let Err(reason) = requirements() {
-        return skip("an_interrupted_lab_is_taken_down_in_order", &reason);
+        return skip(Tier::Netns, "an_interrupted_lab_is_taken_down_in_order", &reason);
     }
     for signal in [Signal::SIGINT, Signal::SIGTERM] {
         let mut holder = hold_a_lab();
