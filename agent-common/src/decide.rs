@@ -5,11 +5,11 @@
 
 use crate::{
     layout::{InterfaceRow, MacRow},
-    lookup::{Endpoint, Rules, Unmanaged, class, identity, setting},
+    lookup::{Endpoint, Rules, Unmanaged, class, identity, setting, shape},
     mode::Mode,
     parse::{Kind, Packet},
     reason::{Grant, Reason},
-    wire::mac,
+    wire::{mac, protocol},
 };
 
 mod binding;
@@ -90,7 +90,7 @@ type Denied = (Reason, u32);
 pub fn decide<R: Rules>(packet: &Packet, rules: &R) -> Decision {
     let ends = recognise(packet, rules);
     let judgement = judge(packet, &ends, rules);
-    account(packet, &ends, &rules.interface(), &judgement)
+    account(packet, &ends, &rules.interface(), rules.head().shapes, &judgement)
 }
 
 /// Who is it: each end by MAC and by address.
@@ -98,12 +98,18 @@ pub fn decide<R: Rules>(packet: &Packet, rules: &R) -> Decision {
 pub fn recognise<R: Rules>(packet: &Packet, rules: &R) -> Ends {
     let nobody = Endpoint::network(identity::UNKNOWN);
     let group = packet.destination_mac & mac::GROUP != 0;
-    let addressed = matches!(packet.kind, Kind::Ipv4 | Kind::Arp);
+    let (source, destination) = match packet.kind {
+        Kind::Ipv4 | Kind::Arp => (rules.endpoint(packet.source), rules.endpoint(packet.destination)),
+        Kind::Ipv6 | Kind::NeighborDiscovery => {
+            (rules.endpoint_v6(&packet.source_v6), rules.endpoint_v6(&packet.destination_v6))
+        }
+        Kind::Other => (nobody, nobody),
+    };
     Ends {
         source_mac: rules.mac(packet.source_mac),
         destination_mac: if group { MacRow::default() } else { rules.mac(packet.destination_mac) },
-        source: if addressed { rules.endpoint(packet.source) } else { nobody },
-        destination: if addressed { rules.endpoint(packet.destination) } else { nobody },
+        source,
+        destination,
     }
 }
 
@@ -148,10 +154,17 @@ fn verdict<R: Rules>(packet: &Packet, ends: &Ends, rules: &R) -> Result<Granted,
 /// The management pin: no policy can close it.
 #[inline(always)]
 fn is_management<R: Rules>(packet: &Packet, ends: &Ends, rules: &R) -> bool {
-    matches!(packet.kind, Kind::Ipv4)
-        && ends.destination.is_gateway()
-        && rules.interface().management != 0
-        && rules.is_management(packet.source, packet.protocol, packet.destination_port)
+    if packet.kind != Kind::Ipv4 || !ends.destination.is_gateway() || rules.interface().management == 0 {
+        return false;
+    }
+    // An ICMP error about such traffic belongs to it: without "fragmentation needed" a session hangs.
+    let quoted = &packet.quoted;
+    let (peer, protocol, port) = if packet.protocol == protocol::ICMP && quoted.protocol != 0 {
+        (quoted.destination, quoted.protocol, quoted.source_port)
+    } else {
+        (packet.source, packet.protocol, packet.destination_port)
+    };
+    rules.is_management(peer, protocol, port)
 }
 
 #[inline(always)]
@@ -177,7 +190,11 @@ fn infrastructure<R: Rules>(packet: &Packet, ends: &Ends, rules: &R) -> Option<R
                 && ends.source_mac.device != 0
                 && (everybody || ends.destination.is_gateway());
             // A server is never a managed device here; one that is needs a rule.
-            let to_client = is_managed(ends) || packet.destination_mac & mac::GROUP != 0;
+            // An answer comes from the client's own segment, so it is sent to the client's MAC or to everybody;
+            // one that was routed would be a way to every device.
+            let to_client = ends.destination_mac.device != 0
+                || packet.destination_mac & mac::GROUP != 0
+                || ends.destination.is_gateway();
             let from_server = ends.source_mac.device == 0 && ends.source.device == 0;
             let answers = packet.is_dhcp_reply() && from_server && to_client;
             if !asks && !answers {
@@ -198,7 +215,8 @@ fn is_quarantined(ends: &Ends) -> bool {
     strictest(ends) == Some(Mode::Quarantine)
 }
 
-/// A quarantined device talks with its remediation peers and nobody else.
+/// A quarantined device talks with its remediation peers and nobody else. A peer that is itself a device, or
+/// the gateway, keeps its own allow list: quarantine never lets a device reach more than before.
 #[inline(always)]
 fn quarantine<R: Rules>(packet: &Packet, ends: &Ends, rules: &R) -> Result<Granted, Denied> {
     if packet.kind != Kind::Ipv4 {
@@ -213,7 +231,11 @@ fn quarantine<R: Rules>(packet: &Packet, ends: &Ends, rules: &R) -> Result<Grant
     if destination && rules.permitted(ends.source.identity, identity::ANY, class::REMEDIATION) == 0 {
         return Err((Reason::Quarantined, 0));
     }
-    Ok((Grant::Remediation, 0))
+    let is_protected = |end: &Endpoint| end.device != 0 || end.is_gateway();
+    let other_is_protected = (source && destination)
+        || (!source && is_protected(&ends.source))
+        || (!destination && is_protected(&ends.destination));
+    if other_is_protected { converse(packet, ends, rules) } else { Ok((Grant::Remediation, 0)) }
 }
 
 /// Whether the device at this end is quarantined.
@@ -249,13 +271,24 @@ fn strictest(ends: &Ends) -> Option<Mode> {
 
 /// What happens to it: a denied packet is dropped if any managed end enforces.
 #[inline(always)]
-pub fn account(packet: &Packet, ends: &Ends, interface: &InterfaceRow, judgement: &Judgement) -> Decision {
+pub fn account(
+    packet: &Packet,
+    ends: &Ends,
+    interface: &InterfaceRow,
+    shapes: u32,
+    judgement: &Judgement,
+) -> Decision {
     let Judgement { verdict, rule, victim } = *judgement;
     let by_mac = ends.source_mac.device;
     let source = if by_mac != 0 { by_mac } else { ends.source.device };
     let by_mac = ends.destination_mac.device;
     let destination = if by_mac != 0 && packet.kind != Kind::Arp { by_mac } else { ends.destination.device };
+    // Who claims the gateway's address stands between every device and the rest, whoever the packet is for.
+    let claims_gateway = matches!(verdict, Verdict::Deny(_)) && ends.source.is_gateway();
     let mode = strictest(ends).unwrap_or(match Unmanaged::from_code(interface.unmanaged) {
+        Unmanaged::Monitor | Unmanaged::Pass if claims_gateway && shapes & shape::ENFORCING != 0 => {
+            Mode::Enforce
+        }
         Unmanaged::Monitor | Unmanaged::Pass => Mode::Monitor,
         Unmanaged::Drop => Mode::Enforce,
     });

@@ -43,6 +43,11 @@ pub fn key(
     }
 }
 
+/// [`Flow::closing`]: one end has no more to say.
+const FIN_SEEN: u8 = 1;
+/// [`Flow::closing`]: one end, or somebody in its name, gave up.
+const RST_SEEN: u8 = 2;
+
 /// Whether a flow has been silent for too long to be the same conversation.
 #[inline(always)]
 pub fn is_expired(flow: &Flow, protocol: u8, now: u64, settings: &Settings) -> bool {
@@ -62,7 +67,41 @@ pub fn is_expired(flow: &Flow, protocol: u8, now: u64, settings: &Settings) -> b
 #[inline(always)]
 pub fn touch(flow: &mut Flow, packet: &Packet, now: u64) {
     flow.seen = now;
-    if packet.protocol == protocol::TCP && packet.tcp_flags & (tcp::FIN | tcp::RST) != 0 {
-        flow.closing = 1;
+    if packet.protocol != protocol::TCP {
+        return;
+    }
+    if packet.tcp_flags & tcp::FIN != 0 {
+        flow.closing = FIN_SEEN;
+    } else if packet.tcp_flags & tcp::RST != 0 {
+        flow.closing = RST_SEEN;
+    } else if flow.closing == RST_SEEN {
+        // Both ends go on, so the reset was none of theirs (its sequence number is not checked here).
+        flow.closing = 0;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn segment(flow: &mut Flow, flags: u8) -> u8 {
+        let packet = Packet { protocol: protocol::TCP, tcp_flags: flags, ..Packet::EMPTY };
+        touch(flow, &packet, 7);
+        flow.closing
+    }
+
+    #[test]
+    fn a_reset_in_somebodys_name_does_not_end_a_session_that_goes_on() {
+        let mut flow = Flow::default();
+        assert_eq!(segment(&mut flow, tcp::RST), RST_SEEN);
+        assert_eq!(segment(&mut flow, tcp::ACK), 0);
+    }
+
+    #[test]
+    fn what_follows_a_fin_does_not_reopen_the_flow() {
+        let mut flow = Flow::default();
+        assert_eq!(segment(&mut flow, tcp::FIN | tcp::ACK), FIN_SEEN);
+        assert_eq!(segment(&mut flow, tcp::ACK), FIN_SEEN);
+        assert_eq!(flow.seen, 7);
     }
 }

@@ -120,7 +120,7 @@ pub struct Flow {
     pub rule: u32,
     /// 0 when the lower address started the flow, 1 when the higher one did.
     pub initiator: u8,
-    /// 1 once a FIN or RST was seen: the flow then lives on shortly.
+    /// 1 once a FIN was seen, 2 after an RST, otherwise 0: a closing flow lives on shortly.
     pub closing: u8,
     /// Always zero.
     pub pad: [u8; 6],

@@ -28,7 +28,8 @@ pub mod class {
     pub const REMEDIATION: u32 = u32::MAX - 1;
 }
 
-/// Bits of [`Head::shapes`]: which kinds of rule rows exist, so that a packet probes for no other.
+/// Bits of [`Head::shapes`]: which kinds of rule rows exist, so that a packet probes for no other, and
+/// whether anything is enforced at all.
 pub mod shape {
     /// Both ends named.
     pub const EXACT: u32 = 1;
@@ -36,6 +37,8 @@ pub mod shape {
     pub const ANY_INITIATOR: u32 = 2;
     /// Anyone may answer.
     pub const ANY_RESPONDER: u32 = 4;
+    /// No kind of row: some device is not in monitor mode.
+    pub const ENFORCING: u32 = 8;
 }
 
 /// Bits of [`AddressRow::flags`].
@@ -154,6 +157,8 @@ pub trait Rules {
     fn mac(&self, mac: u64) -> MacRow;
     /// Who is behind an IPv4 address: a device, the gateway, a network, or nobody known.
     fn endpoint(&self, address: u32) -> Endpoint;
+    /// Which device is behind an IPv6 address, if one is.
+    fn endpoint_v6(&self, address: &[u8; 16]) -> Endpoint;
     /// Whether `source` may always reach this port of the gateway.
     fn is_management(&self, source: u32, protocol: u8, port: u16) -> bool;
     /// The service class of a responder port, [`class::NONE`] when no service has it.

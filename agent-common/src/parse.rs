@@ -64,6 +64,10 @@ pub struct Packet {
     pub source: u32,
     /// IPv4 destination, or ARP target, as a number.
     pub destination: u32,
+    /// IPv6 source, in the order of the wire.
+    pub source_v6: [u8; 16],
+    /// IPv6 destination, in the order of the wire.
+    pub destination_v6: [u8; 16],
     /// ARP sender hardware address.
     pub sender_mac: u64,
     /// IP protocol number.
@@ -96,6 +100,8 @@ impl Packet {
         fault: None,
         source: 0,
         destination: 0,
+        source_v6: [0; 16],
+        destination_v6: [0; 16],
         sender_mac: 0,
         protocol: 0,
         tcp_flags: 0,
@@ -375,6 +381,8 @@ fn ipv6<B: Bytes + ?Sized>(bytes: &B, packet: &mut Packet, at: usize) -> Parsed 
         return Err(Reason::Ipv6Header);
     }
     packet.protocol = h[6];
+    packet.source_v6 = bytes.array(at + 8).ok_or(Reason::Truncated)?;
+    packet.destination_v6 = bytes.array(at + 24).ok_or(Reason::Truncated)?;
     if h[6] == protocol::ICMPV6 && h[7] == 255 && payload >= 8 {
         let i: [u8; 2] = bytes.array(at + 40).ok_or(Reason::Truncated)?;
         packet.icmp_type = i[0];

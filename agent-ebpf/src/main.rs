@@ -43,7 +43,8 @@ fn run(ctx: &XdpContext, len: u32) -> u32 {
     read(&packet::Packet::new(ctx, len), scratch);
     recognise(scratch, &tables);
     judge(scratch, &tables);
-    scratch.decision = decide::account(&scratch.packet, &scratch.ends, &interface, &scratch.judgement);
+    scratch.decision =
+        decide::account(&scratch.packet, &scratch.ends, &interface, tables.head().shapes, &scratch.judgement);
     count::count(&scratch.decision, interface.counter, len);
     if let Verdict::Deny(reason) = scratch.decision.verdict {
         emit::emit(scratch, reason, tables.head().generation, ifindex);

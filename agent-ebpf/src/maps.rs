@@ -23,6 +23,7 @@ use bulkhead_common::{
 
 type Macs = HashMap<u64, MacRow, 1>;
 type Addresses = HashMap<u32, AddressRow, 1>;
+type AddressesV6 = HashMap<[u8; 16], AddressRow, 1>;
 type Networks = LpmTrie<[u8; 4], u32, 1>;
 type Services = LpmTrie<ServiceKey, u32, 1>;
 type RuleRows = HashMap<RuleKey, u32, 1>;
@@ -37,6 +38,8 @@ static SETTINGS: Array<Settings, 1> = Array::new();
 static MACS: ArrayOfMaps<Macs, { SLOTS as usize }> = ArrayOfMaps::new();
 #[btf_map]
 static ADDRESSES: ArrayOfMaps<Addresses, { SLOTS as usize }> = ArrayOfMaps::new();
+#[btf_map]
+static ADDRESSES_V6: ArrayOfMaps<AddressesV6, { SLOTS as usize }> = ArrayOfMaps::new();
 #[btf_map]
 static NETWORKS: ArrayOfMaps<Networks, { SLOTS as usize }> = ArrayOfMaps::new();
 #[btf_map]
@@ -125,6 +128,7 @@ pub struct Tables<'a> {
     settings: &'a Settings,
     macs: &'a Macs,
     addresses: &'a Addresses,
+    addresses_v6: &'a AddressesV6,
     networks: &'a Networks,
     services: &'a Services,
     slot: u32,
@@ -154,6 +158,7 @@ impl Tables<'_> {
             settings: SETTINGS.get(0)?,
             macs: MACS.get(slot)?,
             addresses: ADDRESSES.get(slot)?,
+            addresses_v6: ADDRESSES_V6.get(slot)?,
             networks: NETWORKS.get(slot)?,
             services: SERVICES.get(slot)?,
             slot,
@@ -198,6 +203,13 @@ impl Rules for Tables<'_> {
         }
         let identity = self.networks.get(&Key::new(32, address.to_be_bytes())).copied();
         Endpoint::network(identity.unwrap_or(identity::UNKNOWN))
+    }
+
+    #[inline(always)]
+    fn endpoint_v6(&self, address: &[u8; 16]) -> Endpoint {
+        // SAFETY: as in `mac`.
+        let row = unsafe { self.addresses_v6.get(address) };
+        row.map_or(Endpoint::network(identity::UNKNOWN), Endpoint::from_row)
     }
 
     #[inline(always)]

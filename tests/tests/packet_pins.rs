@@ -240,8 +240,8 @@ fn a_policy_beyond_the_limits_is_refused_whole() {
     let room = Limits { devices: 4, rules: 7, rows: 100 };
     assert!(compile(&policy, &room).is_ok());
     for (limits, message) in [
-        (Limits { devices: 3, ..room }, "the policy needs 4 devices, and `limits.devices` is 3"),
-        (Limits { rules: 6, ..room }, "the policy needs 7 rules, and `limits.rules` is 6"),
+        (Limits { devices: 2, ..room }, "the policy needs 3 devices, and `limits.devices` is 2"),
+        (Limits { rules: 5, ..room }, "the policy needs 6 rules, and `limits.rules` is 5"),
         (Limits { rows: 5, ..room }, "the policy needs 6 rows, and `limits.rows` is 5"),
     ] {
         let error = compile(&policy, &limits).expect_err("it does not fit");

@@ -20,10 +20,15 @@ pub(super) fn identify<R: Rules>(packet: &Packet, ends: &Ends, rules: &R) -> Res
         if !is_on_vlan(row.vlan, packet) {
             return Err((Reason::WrongVlan, row.device));
         }
-        // 0.0.0.0 is what a host says while it asks for an address (RFC 2131 4.1, RFC 5227 2.1.1).
-        let asking = packet.source == 0;
-        let addressed = matches!(packet.kind, Kind::Ipv4 | Kind::Arp);
-        if addressed && !asking && ends.source.device != row.device {
+        let foreign = match packet.kind {
+            // 0.0.0.0 is what a host says while it asks for an address (RFC 2131 4.1, RFC 5227 2.1.1).
+            Kind::Ipv4 | Kind::Arp => packet.source != 0 && ends.source.device != row.device,
+            // A device's IPv6 addresses need not all be declared (RFC 4862 makes some), but another's are not its own.
+            Kind::Ipv6 | Kind::NeighborDiscovery | Kind::Other => {
+                ends.source.device != 0 && ends.source.device != row.device
+            }
+        };
+        if foreign {
             // The claimed address's owner is the victim; without one it is the device's own affair.
             let victim = if ends.source.device != 0 { ends.source.device } else { row.device };
             return Err((mismatch(Reason::SourceAddressMismatch), victim));

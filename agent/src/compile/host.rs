@@ -114,6 +114,11 @@ impl Rules for Host<'_> {
         Endpoint::network(network.map_or(identity::UNKNOWN, |(_, identity)| *identity))
     }
 
+    fn endpoint_v6(&self, address: &[u8; 16]) -> Endpoint {
+        let row = self.tables.addresses_v6.get(address);
+        row.map_or(Endpoint::network(identity::UNKNOWN), Endpoint::from_row)
+    }
+
     fn is_management(&self, source: u32, protocol: u8, port: u16) -> bool {
         let source = Ipv4Addr::from(source);
         let covers = |s: &Selector| s.protocol == protocol && (s.low..=s.high).contains(&port);

@@ -96,6 +96,8 @@ pub struct Tables {
     pub macs: BTreeMap<u64, MacRow>,
     /// By IPv4 address as a number.
     pub addresses: BTreeMap<u32, AddressRow>,
+    /// By IPv6 address, in the order of the wire.
+    pub addresses_v6: BTreeMap<[u8; 16], AddressRow>,
     /// Identity of every prefix that a network names.
     pub networks: BTreeMap<Ipv4Net, u32>,
     /// Service class of every range of ports that a rule names.
@@ -121,14 +123,16 @@ pub fn compile(policy: &Policy, limits: &Limits) -> Result<Tables, TooLarge> {
         rules: policy.rules.iter().map(|rule| rule_entry(policy, rule)).collect(),
         macs: macs(policy),
         addresses: addresses(policy, &identities),
+        addresses_v6: addresses_v6(policy),
         networks: identities.networks(),
         services: services.prefixes(),
         rows: BTreeMap::new(),
-        shapes: 0,
+        shapes: if policy.devices.iter().any(|d| d.mode != Mode::Monitor) { shape::ENFORCING } else { 0 },
     };
     fill_rows(&mut tables, policy, &identities, &services, limits)?;
     fits("rows", tables.macs.len(), limits.rows)?;
     fits("rows", tables.addresses.len(), limits.rows)?;
+    fits("rows", tables.addresses_v6.len(), limits.rows)?;
     fits("rows", tables.networks.len(), limits.rows)?;
     fits("rows", tables.services.len(), limits.rows)?;
     tables.revision = revision::of(&tables);
@@ -192,6 +196,21 @@ fn addresses(policy: &Policy, identities: &Identities) -> BTreeMap<u32, AddressR
             };
             (u32::from(*address), row)
         })
+    });
+    rows.collect()
+}
+
+/// What recognises a device whose IPv6 packets come through a router; rules do not decide IPv6 yet.
+fn addresses_v6(policy: &Policy) -> BTreeMap<[u8; 16], AddressRow> {
+    let rows = policy.devices.iter().enumerate().flat_map(|(index, device)| {
+        let row = AddressRow {
+            device: dense(index),
+            identity: identity::UNKNOWN,
+            mode: device.mode.code(),
+            flags: if device.macs.is_empty() { 0 } else { address_flag::HAS_MAC },
+            vlan: device.vlan.unwrap_or(0),
+        };
+        device.addresses_v6.iter().map(move |address| (address.octets(), row))
     });
     rows.collect()
 }

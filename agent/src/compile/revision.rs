@@ -33,7 +33,18 @@ impl fmt::Debug for Revision {
 
 /// Hashes every table in its order. Lengths go first, so that no two tables run into each other.
 pub(super) fn of(tables: &Tables) -> Revision {
-    let Tables { revision: _, devices, rules, macs, addresses, networks, services, rows, shapes } = tables;
+    let Tables {
+        revision: _,
+        devices,
+        rules,
+        macs,
+        addresses,
+        addresses_v6,
+        networks,
+        services,
+        rows,
+        shapes,
+    } = tables;
     let mut hash = Sha256::new();
     let mut text = |s: &str| {
         hash.update((s.len() as u64).to_le_bytes());
@@ -53,6 +64,9 @@ pub(super) fn of(tables: &Tables) -> Revision {
     }
     for (address, row) in addresses {
         text(&format!("{address:x} {row:?}"));
+    }
+    for (address, row) in addresses_v6 {
+        text(&format!("{address:x?} {row:?}"));
     }
     for (prefix, identity) in networks {
         text(&format!("{prefix} {identity}"));

@@ -13,8 +13,8 @@ use bulkhead_common::{
 };
 
 use super::{
-    Addresses, Applied, Dataplane, DataplaneError, HashMap, LpmTrie, MapError, RuleRows, Slot, StableIds,
-    kernel, read, write,
+    Addresses, AddressesV6, Applied, Dataplane, DataplaneError, HashMap, LpmTrie, MapError, RuleRows, Slot,
+    StableIds, kernel, read, write,
 };
 use crate::compile::Tables;
 
@@ -58,19 +58,21 @@ impl Dataplane {
 
     /// Puts the inner tables into a slot that no packet looks at.
     fn put(&mut self, at: u32, slot: &Slot) -> Result<(), DataplaneError> {
-        let Self { macs, addresses, networks, services, rules, .. } = self;
+        let Self { macs, addresses, addresses_v6, networks, services, rules, .. } = self;
         let Slot {
             macs: new_macs,
             addresses: new_addresses,
+            addresses_v6: new_addresses_v6,
             networks: new_networks,
             services: new_services,
             rules: new_rules,
         } = slot;
-        // Each set waits for a grace period inside the kernel (maybe_wait_bpf_programs): five at once take as long as one.
+        // Each set waits for a grace period inside the kernel (maybe_wait_bpf_programs): six at once take as long as one.
         std::thread::scope(|scope| {
             let sets = [
                 scope.spawn(|| macs.set(at, new_macs, 0).map_err(write("MACS"))),
                 scope.spawn(|| addresses.set(at, new_addresses, 0).map_err(write("ADDRESSES"))),
+                scope.spawn(|| addresses_v6.set(at, new_addresses_v6, 0).map_err(write("ADDRESSES_V6"))),
                 scope.spawn(|| networks.set(at, new_networks, 0).map_err(write("NETWORKS"))),
                 scope.spawn(|| services.set(at, new_services, 0).map_err(write("SERVICES"))),
                 scope.spawn(|| rules.set(at, new_rules, 0).map_err(write("RULES"))),
@@ -158,6 +160,12 @@ impl Slot {
             };
             addresses.insert(u32::from(*address), row, 0).map_err(write("ADDRESSES"))?;
         }
+        let mut addresses_v6: AddressesV6 =
+            HashMap::create(size(tables.addresses_v6.len()), 0).map_err(make("ADDRESSES_V6"))?;
+        for (address, row) in &tables.addresses_v6 {
+            let row = AddressRow { device: ids.device(row.device), ..*row };
+            addresses_v6.insert(address, row, 0).map_err(write("ADDRESSES_V6"))?;
+        }
         let mut networks =
             LpmTrie::create(size(tables.networks.len()), NO_PREALLOC).map_err(make("NETWORKS"))?;
         for (prefix, identity) in &tables.networks {
@@ -173,7 +181,7 @@ impl Slot {
         for (key, rule) in &tables.rows {
             rules.insert(key, ids.rule(*rule), 0).map_err(write("RULES"))?;
         }
-        Ok(Self { macs, addresses, networks, services, rules })
+        Ok(Self { macs, addresses, addresses_v6, networks, services, rules })
     }
 }
 

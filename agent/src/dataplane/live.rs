@@ -66,6 +66,11 @@ impl Rules for Live<'_> {
         Endpoint::network(identity.unwrap_or(identity::UNKNOWN))
     }
 
+    fn endpoint_v6(&self, address: &[u8; 16]) -> Endpoint {
+        let row = self.slot.addresses_v6.get(address, 0);
+        row.map_or(Endpoint::network(identity::UNKNOWN), |row| Endpoint::from_row(&row))
+    }
+
     fn is_management(&self, source: u32, protocol: u8, port: u16) -> bool {
         let key = ServiceKey { protocol, port: port.to_be_bytes(), pad: 0 };
         let listed = self.dataplane.management_ports.get(&Key::new(24, key), 0).is_ok();

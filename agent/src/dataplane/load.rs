@@ -48,6 +48,7 @@ impl Dataplane {
             settings: Array::try_from(map("SETTINGS")).map_err(open("SETTINGS"))?,
             macs: ArrayOfMaps::try_from(map("MACS")).map_err(open("MACS"))?,
             addresses: ArrayOfMaps::try_from(map("ADDRESSES")).map_err(open("ADDRESSES"))?,
+            addresses_v6: ArrayOfMaps::try_from(map("ADDRESSES_V6")).map_err(open("ADDRESSES_V6"))?,
             networks: ArrayOfMaps::try_from(map("NETWORKS")).map_err(open("NETWORKS"))?,
             services: ArrayOfMaps::try_from(map("SERVICES")).map_err(open("SERVICES"))?,
             rules: ArrayOfMaps::try_from(map("RULES")).map_err(open("RULES"))?,

@@ -60,6 +60,7 @@ pub static OBJECT: &[u8] = aya::include_bytes_aligned!("../../bpf/bulkhead-trace
 
 type Macs = HashMap<MapData, u64, MacRow>;
 type Addresses = HashMap<MapData, u32, AddressRow>;
+type AddressesV6 = HashMap<MapData, [u8; 16], AddressRow>;
 type Networks = LpmTrie<MapData, [u8; 4], u32>;
 type Services = LpmTrie<MapData, ServiceKey, u32>;
 type RuleRows = HashMap<MapData, RuleKey, u32>;
@@ -69,6 +70,7 @@ type RuleRows = HashMap<MapData, RuleKey, u32>;
 struct Slot {
     macs: Macs,
     addresses: Addresses,
+    addresses_v6: AddressesV6,
     networks: Networks,
     services: Services,
     rules: RuleRows,
@@ -96,6 +98,7 @@ pub struct Dataplane {
     settings: Array<MapData, Settings>,
     macs: ArrayOfMaps<MapData, Macs>,
     addresses: ArrayOfMaps<MapData, Addresses>,
+    addresses_v6: ArrayOfMaps<MapData, AddressesV6>,
     networks: ArrayOfMaps<MapData, Networks>,
     services: ArrayOfMaps<MapData, Services>,
     rules: ArrayOfMaps<MapData, RuleRows>,

@@ -70,6 +70,7 @@ pub(super) fn maps() -> Vec<MapSpec> {
         map("SETTINGS", MapType::Array, 4, size_of::<Settings>(), Fixed(1)),
         slots("MACS"),
         slots("ADDRESSES"),
+        slots("ADDRESSES_V6"),
         slots("NETWORKS"),
         slots("SERVICES"),
         slots("RULES"),

@@ -154,7 +154,7 @@ impl Draft {
         packet.extend(payload.to_be_bytes());
         packet.extend([self.protocol, self.hop]);
         for address in [self.source, self.destination] {
-            packet.extend([0xfe, 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+            packet.extend([0xfd, 0, 0, 0x20, 0, 0, 0, 0, 0, 0, 0, 0]);
             packet.extend(address);
         }
         packet.extend(&self.body);
