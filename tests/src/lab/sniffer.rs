@@ -145,7 +145,16 @@ impl<K: Ord + Clone> Shared<K> {
 
     fn listen(&self, socket: &OwnedFd, classify: &mut impl FnMut(&Seen) -> Option<K>) {
         let mut buffer = vec![0; LONGEST];
+        let mut closed = false;
         loop {
+            if !closed && self.stop.load(Ordering::Relaxed) {
+                // Where traffic never pauses the queue would never be empty.
+                if let Err(error) = sys::refuse_more(socket.as_fd()) {
+                    self.tally().failed = Some(error);
+                    break;
+                }
+                closed = true;
+            }
             match sys::receive(socket.as_fd(), &mut buffer) {
                 Ok(Some(received)) => {
                     let mut bytes = buffer.get(..received.len).unwrap_or_default().to_vec();
@@ -158,7 +167,7 @@ impl<K: Ord + Clone> Shared<K> {
                     }
                 }
                 // Only when nothing is queued any more does the stop flag count.
-                Ok(None) if self.stop.load(Ordering::Relaxed) => break,
+                Ok(None) if closed => break,
                 Ok(None) => {}
                 Err(error) => {
                     self.tally().failed = Some(error);

@@ -126,6 +126,24 @@ pub(super) fn receive(fd: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<Optio
     }
 }
 
+/// Lets no further frame into the socket's queue; what is in it stays.
+pub(super) fn refuse_more(fd: BorrowedFd<'_>) -> io::Result<()> {
+    // BPF_RET | BPF_K with 0: keep no byte of any frame (socket(7), SO_ATTACH_FILTER).
+    let mut nothing = libc::sock_filter { code: 6, jt: 0, jf: 0, k: 0 };
+    let program = libc::sock_fprog { len: 1, filter: &raw mut nothing };
+    // SAFETY: the program and its one instruction live across the call, and the length is the struct's.
+    let result = unsafe {
+        libc::setsockopt(
+            fd.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_ATTACH_FILTER,
+            (&raw const program).cast(),
+            size_of_val(&program) as libc::socklen_t,
+        )
+    };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
 /// Frames the socket had to drop since the last call (the kernel resets the counter on reading).
 pub(super) fn packet_drops(fd: BorrowedFd<'_>) -> io::Result<u64> {
     let mut stats = libc::tpacket_stats { tp_packets: 0, tp_drops: 0 };
