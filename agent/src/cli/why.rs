@@ -1,21 +1,25 @@
 //! `bulkhead why`: which rule, or what is missing.
 
-use std::path::PathBuf;
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+};
 
 use anyhow::Context;
+use bulkhead_common::layout::InterfaceRow;
 
 use super::{Cli, Exit, Output, check::files_of, print_json, unexpected};
 use crate::{
-    compile::{Host, Limits, Placed, compile},
+    compile::{Host, Limits, Placed, Tables, compile},
     control::{Body, Request},
     diagnostic::render_text,
     policy::resolve_texts,
-    report::why::{Answer, Question},
+    report::why::{Answer, Heard, Part, Question},
 };
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// Who starts: a device, a network, `gateway` or an IPv4 address
+    /// Who starts: a device, a network, `gateway`, `any` or an IPv4 address
     from: String,
     /// Who answers: likewise
     to: String,
@@ -30,7 +34,7 @@ pub(super) struct Args {
 
 pub(super) fn run(cli: &Cli, args: &Args) -> anyhow::Result<Exit> {
     let answer = match &args.policy {
-        Some(path) => match offline(args, path)? {
+        Some(path) => match offline(cli, args, path)? {
             Some(answer) => answer,
             None => return Ok(Exit::Found),
         },
@@ -54,8 +58,9 @@ pub(super) fn run(cli: &Cli, args: &Args) -> anyhow::Result<Exit> {
     })
 }
 
-/// The answer of files; `None` when they are wrong, which was printed.
-fn offline(args: &Args, path: &std::path::Path) -> anyhow::Result<Option<Answer>> {
+/// The answer of files; `None` when they are wrong, which was printed. Of the configuration, if there is one, come
+/// the interfaces and the management pin; without one there is an interface with devices behind it.
+fn offline(cli: &Cli, args: &Args, path: &Path) -> anyhow::Result<Option<Answer>> {
     let outcome = resolve_texts(&files_of(path)?);
     let Some(policy) = outcome.policy else {
         eprint!("{}", render_text(&outcome.diagnostics, &outcome.sources, false));
@@ -63,16 +68,48 @@ fn offline(args: &Args, path: &std::path::Path) -> anyhow::Result<Option<Answer>
     };
     let everything = Limits { devices: u32::MAX, rules: u32::MAX, rows: u32::MAX };
     let tables = compile(&policy, &everything).context("failed to compile the policy")?;
-    let question = Question::new(&policy, &args.from, &args.to, &args.service, None)?;
+    let question = Question::new(&policy, &args.from, &args.to, &args.service, &BTreeSet::new())?;
     let placed = Placed { gateway: question.gateway().into_iter().collect(), ..Placed::default() };
-    let decision = question.ask(&Host::new(&tables, placed));
-    Ok(Some(question.answer(&tables, &decision, Some(decision.rule))))
+    let heard = if cli.config.exists() {
+        let config = cli.config()?;
+        let placed = placed.pinned(&config.management);
+        let hear = |(names, interface): (String, InterfaceRow)| {
+            let placed = Placed { interface, ..placed.clone() };
+            hear(&question, &tables, Some(names), &placed)
+        };
+        config.alike().into_iter().map(hear).collect()
+    } else {
+        vec![hear(&question, &tables, None, &placed)]
+    };
+    Ok(Some(question.answer(&tables, &heard)))
+}
+
+fn hear(question: &Question, tables: &Tables, on: Option<String>, placed: &Placed) -> Heard {
+    let host = Host::new(tables, placed.clone());
+    let parts = question.parts(tables, &placed.management_services);
+    Heard { on, decisions: parts.into_iter().map(|part| (part, question.ask(part, &host))).collect() }
 }
 
 fn print(answer: &Answer) {
-    let verdict = if answer.verdict == "allow" { "ALLOWED" } else { "DENIED" };
+    let verdict = match answer.verdict.as_str() {
+        "allow" => "ALLOWED",
+        "partly" => "PARTLY",
+        _ => "DENIED",
+    };
     println!("{verdict}  {} -> {} {}", answer.from, answer.to, answer.service);
-    println!("reason   {}: {}", answer.reason, answer.explanation);
+    for note in &answer.notes {
+        println!("note     {note}");
+    }
+    if let [_, _, ..] = answer.parts.as_slice() {
+        for part in &answer.parts {
+            println!("part     {}", sentence(part));
+        }
+        if answer.more_parts > 0 {
+            println!("         and {} more", answer.more_parts);
+        }
+    }
+    let which = if answer.verdict == "partly" { "of what is denied first, " } else { "" };
+    println!("reason   {which}{}: {}", answer.reason, answer.explanation);
     println!("packet   {}", answer.packet);
     if let Some(rule) = &answer.rule {
         let class = rule.class.as_ref().map(|c| format!(" (from class {c})")).unwrap_or_default();
@@ -81,9 +118,12 @@ fn print(answer: &Answer) {
             println!("comment  {comment}");
         }
     }
-    if answer.verdict == "deny" {
+    if answer.verdict != "allow" {
         let fate = if answer.action == "drop" { "is dropped" } else { "passes and is reported" };
         println!("mode     {}: such a packet {fate}", answer.mode);
+    }
+    if let Some(help) = &answer.help {
+        println!("help     {help}");
     }
     if let Some(missing) = &answer.missing {
         println!("\nThis would allow it:\n\n{missing}");
@@ -93,4 +133,12 @@ fn print(answer: &Answer) {
         Some(false) => println!("kernel   ITS TABLES SAY OTHERWISE: restart the agent and report this"),
         None => {}
     }
+}
+
+/// Like `on plant0 (uplink): tcp/22 allowed: management`.
+fn sentence(part: &Part) -> String {
+    let on = part.interface.as_ref().map(|names| format!("on {names}: ")).unwrap_or_default();
+    let verdict = if part.verdict == "allow" { "allowed" } else { "denied" };
+    let rule = part.rule.as_ref().map(|rule| format!(" ({})", rule.place)).unwrap_or_default();
+    format!("{on}{} {verdict}: {}{rule}", part.selector, part.reason)
 }

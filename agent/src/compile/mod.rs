@@ -117,10 +117,11 @@ pub fn compile(policy: &Policy, limits: &Limits) -> Result<Tables, TooLarge> {
     fits("rules", policy.rules.len(), limits.rules)?;
     let identities = Identities::of(policy);
     let services = Services::of(policy);
+    let rules = ordered(policy);
     let mut tables = Tables {
         revision: Revision::default(),
         devices: policy.devices.iter().map(device_entry).collect(),
-        rules: policy.rules.iter().map(|rule| rule_entry(policy, rule)).collect(),
+        rules: rules.iter().map(|(entry, _)| entry.clone()).collect(),
         macs: macs(policy),
         addresses: addresses(policy, &identities),
         addresses_v6: addresses_v6(policy),
@@ -129,7 +130,7 @@ pub fn compile(policy: &Policy, limits: &Limits) -> Result<Tables, TooLarge> {
         rows: BTreeMap::new(),
         shapes: if policy.devices.iter().any(|d| d.mode != Mode::Monitor) { shape::ENFORCING } else { 0 },
     };
-    fill_rows(&mut tables, policy, &identities, &services, limits)?;
+    fill_rows(&mut tables, (policy, &rules), &identities, &services, limits)?;
     fits("rows", tables.macs.len(), limits.rows)?;
     fits("rows", tables.addresses.len(), limits.rows)?;
     fits("rows", tables.addresses_v6.len(), limits.rows)?;
@@ -158,6 +159,16 @@ fn device_entry(device: &Device) -> DeviceEntry {
         criticality: device.criticality,
         location: device.location.clone(),
     }
+}
+
+/// The rules by device and text. Where an entry stands decides only between equal texts: moving it within the
+/// files must change neither the revision nor which of two overlapping rules is counted.
+fn ordered(policy: &Policy) -> Vec<(RuleEntry, &Rule)> {
+    let mut rules: Vec<(RuleEntry, &Rule)> =
+        policy.rules.iter().map(|rule| (rule_entry(policy, rule), rule)).collect();
+    let place = |location: &Location| (location.path.clone(), location.line, location.column);
+    rules.sort_by_cached_key(|(entry, rule)| (rule.device, entry.text.clone(), place(&entry.location)));
+    rules
 }
 
 fn rule_entry(policy: &Policy, rule: &Rule) -> RuleEntry {
@@ -217,12 +228,12 @@ fn addresses_v6(policy: &Policy) -> BTreeMap<[u8; 16], AddressRow> {
 
 fn fill_rows(
     tables: &mut Tables,
-    policy: &Policy,
+    (policy, rules): (&Policy, &[(RuleEntry, &Rule)]),
     identities: &Identities,
     services: &Services,
     limits: &Limits,
 ) -> Result<(), TooLarge> {
-    for (index, rule) in policy.rules.iter().enumerate() {
+    for (index, (_, rule)) in rules.iter().enumerate() {
         let id = dense(index);
         let classes: BTreeSet<u32> = rule.services.iter().flat_map(|s| services.classes_of(*s)).collect();
         for initiator in rule.initiators.iter().flat_map(|p| identities.of_peer(*p)) {
@@ -233,7 +244,7 @@ fn fill_rows(
                     _ => shape::EXACT,
                 };
                 for class in classes.iter().copied().chain([class::PAIR]) {
-                    // The first rule a reader meets is the one that is counted.
+                    // Of rules that overlap, the first in the order of the tables is the one that is counted.
                     tables.rows.entry(RuleKey { initiator, responder, class }).or_insert(id);
                 }
                 fits("rows", tables.rows.len(), limits.rows)?;

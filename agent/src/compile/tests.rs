@@ -142,7 +142,7 @@ fn a_row_knows_its_rule_and_the_rule_its_line() {
     assert_eq!(
         places,
         ["b.toml:6 oven: oven -> cell ntp, poll", "a.toml:6 plc: hmi, plant -> plc poll"],
-        "by device, then by place"
+        "by device, then by text"
     );
     assert!(tables.rows.values().all(|id| tables.rule(*id).is_some()));
     assert_eq!(tables.rule(0), None);
@@ -263,6 +263,17 @@ mod properties {
                     }
                 }
             }
+        }
+
+        #[test]
+        fn the_order_of_rules_changes_neither_revision_nor_rows(
+            (rules, shuffled) in proptest::collection::vec(rule(), 0..8)
+                .prop_flat_map(|rules| (Just(rules.clone()), Just(rules).prop_shuffle())),
+        ) {
+            let (one, other) =
+                (compiled(&[("p.toml", &policy(&rules))]), compiled(&[("p.toml", &policy(&shuffled))]));
+            prop_assert_eq!(one.revision, other.revision);
+            prop_assert_eq!(one.rows, other.rows);
         }
 
         /// The tables say what the rules say, taken literally.

@@ -4,8 +4,9 @@
 //! What the policy says is not here; this is about interfaces, paths, times and sizes. Everything but the
 //! interfaces has a default.
 
-use std::{path::PathBuf, time::Duration};
+use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
+use bulkhead_common::layout::InterfaceRow;
 use ipnet::{IpNet, Ipv4Net};
 
 pub use bulkhead_common::lookup::Unmanaged;
@@ -44,6 +45,24 @@ pub struct Config {
     pub violations: Violations,
     /// Sizes of tables and buffers.
     pub limits: Limits,
+}
+
+impl Config {
+    /// Interfaces on which every packet is judged alike, by name: `cell0 (device-side)`.
+    pub fn alike(&self) -> Vec<(String, InterfaceRow)> {
+        let mut groups: BTreeMap<(u8, u8), Vec<String>> = BTreeMap::new();
+        for interface in &self.interfaces {
+            let role = match interface.role {
+                Role::DeviceSide => "device-side",
+                Role::Uplink => "uplink",
+            };
+            let group =
+                groups.entry((u8::from(interface.management), interface.unmanaged.code())).or_default();
+            group.push(format!("{} ({role})", interface.name));
+        }
+        let row = |management, unmanaged| InterfaceRow { management, unmanaged, ..InterfaceRow::default() };
+        groups.into_iter().map(|((pin, unmanaged), names)| (names.join(", "), row(pin, unmanaged))).collect()
+    }
 }
 
 /// One network interface on which packets are decided.

@@ -7,7 +7,7 @@ use bulkhead_common::{
     reason::{Grant, Reason},
 };
 
-use super::agent::{Agent, user};
+use super::{agent::Agent, nics::Nic};
 use crate::{
     compile::{Host, Placed},
     config::Role,
@@ -15,7 +15,7 @@ use crate::{
     dataplane::{AttachMode, DataplaneError, DeviceCounts},
     diagnostic::Location,
     model::{Criticality, Selector},
-    report::why::{Answer, Question},
+    report::why::{Answer, Heard, Question},
 };
 
 impl Agent {
@@ -164,42 +164,53 @@ impl Agent {
         list.collect()
     }
 
-    /// Asks the compiled tables and the kernel's, and says whether they agree.
+    /// Asks the compiled tables and the kernel's, and says whether they agree. On which interface the packet
+    /// would arrive is not known, so all are asked.
     pub(super) fn why(&self, from: &str, to: &str, service: &str) -> Result<Answer, Failure> {
-        let applied = self.dataplane.applied().ok_or_else(|| user("no policy is applied yet"))?;
-        let own = self.nics.addresses.iter().copied().find(|a| !a.is_loopback());
-        let question =
-            Question::new(&self.in_force.policy, from, to, service, own).map_err(|e| user(e.to_string()))?;
-        let world = |e: DataplaneError| Failure { message: e.to_string(), found: false };
-        // Devices are asked about where they live; the interface matters for unmanaged traffic only.
-        let nic =
-            self.nics.list.iter().find(|n| n.config.role == Role::DeviceSide).or(self.nics.list.first());
-        let index = nic.and_then(|n| n.index).unwrap_or(0);
-        let live =
-            self.dataplane.live(index).map_err(world)?.ok_or_else(|| user("no policy is applied yet"))?;
-        let placed = Placed {
-            interface: bulkhead_common::lookup::Rules::interface(&live),
+        let could_not = |message: String| Failure { message, found: false };
+        let world = |e: DataplaneError| could_not(e.to_string());
+        let no_policy = || could_not("no policy is applied yet".to_owned());
+        let applied = self.dataplane.applied().ok_or_else(no_policy)?;
+        let question = Question::new(&self.in_force.policy, from, to, service, &self.nics.addresses)
+            .map_err(|e| could_not(e.to_string()))?;
+        let base = Placed {
             settings: self.dataplane.settings().map_err(world)?,
             gateway: self.nics.addresses.clone(),
-            management_peers: self.config.management.from.iter().filter_map(v4).collect(),
-            management_services: self.config.management.services.clone(),
-        };
-        let host = question.ask(&Host::new(&applied.tables, placed));
-        let kernel = question.ask(&live);
-        let agrees = kernel.verdict == host.verdict
-            && kernel.action == host.action
-            && kernel.rule == applied.ids.rule(host.rule)
-            && kernel.device == applied.ids.device(host.device);
-        let mut answer = question.answer(&applied.tables, &host, Some(host.rule));
+            ..Placed::default()
+        }
+        .pinned(&self.config.management);
+        let parts = question.parts(&applied.tables, &base.management_services);
+        let mut agrees = true;
+        let mut heard = Vec::new();
+        for (on, interface) in self.config.alike() {
+            let alike = |nic: &&Nic| {
+                nic.config.unmanaged.code() == interface.unmanaged
+                    && u8::from(nic.config.management) == interface.management
+            };
+            let host = Host::new(&applied.tables, Placed { interface, ..base.clone() });
+            let there = self.nics.list.iter().filter(alike).find_map(|nic| nic.index);
+            let live = match there {
+                Some(index) => Some(self.dataplane.live(index).map_err(world)?.ok_or_else(no_policy)?),
+                // An interface that is not there has no row in the kernel yet.
+                None => None,
+            };
+            let mut decisions = Vec::new();
+            for part in &parts {
+                let decision = question.ask(*part, &host);
+                if let Some(live) = &live {
+                    let kernel = question.ask(*part, live);
+                    agrees &= kernel.verdict == decision.verdict
+                        && kernel.action == decision.action
+                        && kernel.rule == applied.ids.rule(decision.rule)
+                        && kernel.device == applied.ids.device(decision.device);
+                }
+                decisions.push((*part, decision));
+            }
+            heard.push(Heard { on: Some(on), decisions });
+        }
+        let mut answer = question.answer(&applied.tables, &heard);
         answer.kernel_agrees = Some(agrees);
         Ok(answer)
-    }
-}
-
-fn v4(net: &ipnet::IpNet) -> Option<ipnet::Ipv4Net> {
-    match net {
-        ipnet::IpNet::V4(v4) => Some(*v4),
-        ipnet::IpNet::V6(_) => None,
     }
 }
 

@@ -24,8 +24,20 @@ const UNUSED: &[&str] = &["BH0501", "BH0502"];
 /// Errors that may have cost a use: in keys and entries, and in names.
 const LOSSES: &[&str] = &["BH01", "BH03"];
 
-/// Drops warnings that a thing is unused when an error may be why.
-pub(super) fn drop_unused(out: &mut Collector<'_>) {
+/// Finding that a device in a rule has no address.
+const NO_ADDRESS: &str = "BH0315";
+/// Errors that may have cost an address: in keys and in values, and the same said of the device itself.
+const ADDRESS_LOSSES: &[&str] = &["BH00", "BH01", "BH02", "BH0401"];
+
+/// Drops findings that a thing is unused, or has no address, when an error may be why.
+pub(super) fn drop_consequences(out: &mut Collector<'_>) {
+    let costs_address = |found: &Diagnostic| {
+        found.severity == Severity::Error
+            && ADDRESS_LOSSES.iter().any(|prefix| found.code.starts_with(prefix))
+    };
+    if out.since(0).iter().any(costs_address) {
+        out.retain(|found| found.code != NO_ADDRESS);
+    }
     if out.since(0).iter().any(|found| LOSSES.iter().any(|prefix| found.code.starts_with(prefix))) {
         out.retain(|found| !UNUSED.contains(&found.code));
     }

@@ -60,7 +60,7 @@ pub fn resolve_texts(files: &[SourceFile]) -> Outcome {
     }
     let policy = resolve::resolve(&raw, &mut out);
     out.retain(|found| cascade.keeps(found));
-    cascade::drop_unused(&mut out);
+    cascade::drop_consequences(&mut out);
     let policy = (!out.has_errors()).then_some(policy);
     let diagnostics = out.finish();
     Outcome { policy, diagnostics, sources }

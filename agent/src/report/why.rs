@@ -1,84 +1,39 @@
-//! Why may FROM reach TO over SERVICE, or why not: the first packet of such a conversation is made up and
+//! Why may FROM reach TO over SERVICE, or why not: the first packets of such conversations are made up and
 //! given to [`decide`], the function that enforces. The answer names the rule with its file and line, or
 //! what is missing.
+//!
+//! A service is many ports, and an interface may be one of several, so there is a packet for every range of
+//! ports that can differ, and it is asked wherever it could arrive.
 
-use std::net::Ipv4Addr;
+use std::{collections::BTreeSet, net::Ipv4Addr};
 
 use bulkhead_common::{
-    decide::{Decision, Verdict, decide},
+    decide::{Decision, decide},
     lookup::Rules,
     parse::{Kind, Packet},
-    wire::{ethertype, icmp, mac, protocol, tcp},
+    wire::{ethertype, icmp, protocol, tcp},
 };
-use ipnet::IpNet;
-use serde::{Deserialize, Serialize};
 
 use crate::{
     compile::Tables,
     diagnostic::closest,
-    model::{Device, Policy, Selector},
+    model::{Policy, Selector},
     policy::built_in,
 };
+
+mod answer;
+mod end;
+pub use answer::{Answer, Heard, Part, RuleRef};
+
+use end::{End, World};
 
 /// The question, in words that mean something to the policy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Question {
     from: End,
     to: End,
-    service: Selector,
+    services: Vec<Selector>,
     words: [String; 3],
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct End {
-    address: Ipv4Addr,
-    mac: u64,
-    vlan: u16,
-    gateway: bool,
-}
-
-/// What the policy says of such a conversation.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Answer {
-    /// Who starts.
-    pub from: String,
-    /// Who answers.
-    pub to: String,
-    /// Over what.
-    pub service: String,
-    /// The first packet, as it was made up for the question.
-    pub packet: String,
-    /// `allow` or `deny`.
-    pub verdict: String,
-    /// The word for the grant or reason.
-    pub reason: String,
-    /// The reason in a sentence.
-    pub explanation: String,
-    /// `pass` or `drop`: what happens to the packet in the modes of today.
-    pub action: String,
-    /// The strictest mode of the ends.
-    pub mode: String,
-    /// The rule that allows it.
-    pub rule: Option<RuleRef>,
-    /// What would allow it, as lines for a policy file.
-    pub missing: Option<String>,
-    /// Whether the kernel's tables gave the same verdict; absent when no agent was asked.
-    pub kernel_agrees: Option<bool>,
-}
-
-/// A rule and its place.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RuleRef {
-    /// The rule in one line.
-    pub text: String,
-    /// In whose allow list it stands.
-    pub device: String,
-    /// The class it was inherited from.
-    pub class: Option<String>,
-    /// `file:line`.
-    pub place: String,
-    /// Why it exists.
-    pub comment: Option<String>,
 }
 
 /// The question cannot be asked.
@@ -100,11 +55,27 @@ pub enum AskError {
         /// As it was asked.
         name: String,
     },
+    /// A network in which every address is a device's, the gateway's or the other end's.
+    #[error(
+        "every address of network `{name}` is a device's, the gateway's own or the other end's\nhelp: ask about one of them by its name or address"
+    )]
+    NoHost {
+        /// As it was asked.
+        name: String,
+    },
+    /// Both ends are one.
+    #[error("`{from}` and `{to}` are the same host: such traffic never crosses the gateway")]
+    SameHost {
+        /// As it was asked.
+        from: String,
+        /// As it was asked.
+        to: String,
+    },
 }
 
 impl Question {
-    /// Understands the three words: a device, a network, `gateway` or an address on either side; a service,
-    /// or `tcp/502`, `udp/161`, `icmp/8`.
+    /// Understands the three words: a device, a network, `gateway`, `any` or an address on either side; a
+    /// service, or `tcp/502`, `udp/161`, `icmp/8`. `own` are the gateway's addresses, as far as they are known.
     ///
     /// # Errors
     /// [`AskError`] names the word and the nearest one that would do.
@@ -113,19 +84,18 @@ impl Question {
         from: &str,
         to: &str,
         service: &str,
-        gateway: Option<Ipv4Addr>,
+        own: &BTreeSet<Ipv4Addr>,
     ) -> Result<Self, AskError> {
-        // An address of a device means the device: rules name it so.
-        let word = |word: &str| {
-            let device = word.parse::<Ipv4Addr>().ok().and_then(|address| policy.device_of(address.into()));
-            device.map_or(word, |device| &device.name).to_owned()
-        };
-        Ok(Self {
-            from: End::named(policy, from, gateway, STRANGER)?,
-            to: End::named(policy, to, gateway, NEXT_HOP)?,
-            service: selector(policy, service)?,
-            words: [word(from), word(to), service.to_owned()],
-        })
+        let world = World::new(policy, own);
+        let words = [from, to, service].map(str::to_owned);
+        let services = selectors(policy, service)?;
+        let from = End::named(&world, from, STRANGER, None)?;
+        let to = End::named(&world, to, NEXT_HOP, Some(from.address))?;
+        if from.address == to.address || from.word == to.word && !from.sample {
+            let [from, to, _] = words;
+            return Err(AskError::SameHost { from, to });
+        }
+        Ok(Self { from, to, services, words })
     }
 
     /// The gateway's address in the question, if it is in it.
@@ -133,15 +103,49 @@ impl Question {
         [&self.from, &self.to].into_iter().find(|end| end.gateway).map(|end| end.address)
     }
 
-    /// Asks tables of any kind. Ids in the decision are those of the tables asked.
-    pub fn ask<R: Rules>(&self, rules: &R) -> Decision {
-        decide(&self.packet(), rules)
+    /// The ranges of ports within which no answer can change: cut where a class of `tables` or a service of the
+    /// management pin begins or ends.
+    pub fn parts(&self, tables: &Tables, management: &[Selector]) -> Vec<Selector> {
+        let mut cuts: BTreeSet<(u8, u32)> = BTreeSet::new();
+        for prefix in tables.services.keys() {
+            let size = 1_u32 << 24_u32.saturating_sub(prefix.bits).min(16);
+            let start = u32::from(prefix.port);
+            cuts.extend([(prefix.protocol, start), (prefix.protocol, start + size)]);
+        }
+        for s in management {
+            cuts.extend([(s.protocol, u32::from(s.low)), (s.protocol, u32::from(s.high) + 1)]);
+        }
+        // Types differ in whether they ask, answer or complain.
+        cuts.extend((0..=255).map(|kind| (protocol::ICMP, kind << 8)));
+        let services: BTreeSet<(u8, u16, u16)> =
+            self.services.iter().map(|s| (s.protocol, s.low, s.high)).collect();
+        let cut = services.into_iter().flat_map(|(protocol, low, high)| {
+            let (low, end) = (u32::from(low), u32::from(high) + 1);
+            let inside = cuts.range((protocol, low + 1)..(protocol, end.max(low + 1))).map(|(_, at)| *at);
+            let ends: Vec<u32> = [low].into_iter().chain(inside).chain([end]).collect();
+            let port = |value: u32| u16::try_from(value).expect("it lies within a range of 16-bit numbers");
+            let ranges = ends.windows(2).map(|pair| (port(pair[0]), port(pair[1] - 1)));
+            ranges.map(|(low, high)| Selector { protocol, low, high }).collect::<Vec<_>>()
+        });
+        let parts: Vec<Selector> = cut.collect();
+        // The gateway is judged by the answers it gets, and only requests get one.
+        let is_judged =
+            |s: &&Selector| s.protocol != protocol::ICMP || icmp::is_request(s.low.to_be_bytes()[0]);
+        if self.from.gateway && parts.iter().any(|s| is_judged(&s)) {
+            return parts.iter().filter(is_judged).copied().collect();
+        }
+        parts
+    }
+
+    /// Asks tables of any kind about one part. Ids in the decision are those of the tables asked.
+    pub fn ask<R: Rules>(&self, part: Selector, rules: &R) -> Decision {
+        decide(&self.packet(part), rules)
     }
 
     /// The first packet of the conversation. What the gateway itself sends never passes XDP, so for the
     /// gateway it is the answer to its request.
-    fn packet(&self) -> Packet {
-        let Selector { protocol, low, high: _ } = self.service;
+    fn packet(&self, part: Selector) -> Packet {
+        let Selector { protocol, low, high: _ } = part;
         let mut packet = Packet {
             len: 60,
             kind: Kind::Ipv4,
@@ -172,150 +176,36 @@ impl Question {
                 packet.icmp_type = reply.unwrap_or(packet.icmp_type);
                 packet.service_port = u16::from(packet.icmp_type) << 8;
             } else {
-                (packet.source_port, packet.destination_port) = (low, EPHEMERAL);
-                packet.service_port = EPHEMERAL;
+                (packet.source_port, packet.destination_port) = (low, ANSWERED);
+                packet.service_port = ANSWERED;
                 packet.tcp_flags = if protocol == protocol::TCP { tcp::SYN | tcp::ACK } else { 0 };
             }
         }
         packet
     }
-
-    /// Puts a decision into words. `rule` is its rule's entry in the tables, if it has one.
-    pub fn answer(&self, tables: &Tables, decision: &Decision, rule: Option<u32>) -> Answer {
-        let (verdict, reason, explanation) = match decision.verdict {
-            Verdict::Allow(grant) => ("allow", grant.name(), grant.text()),
-            Verdict::Deny(reason) => ("deny", reason.name(), reason.text()),
-        };
-        let rule = rule.and_then(|id| tables.rule(id)).map(|entry| RuleRef {
-            text: entry.text.clone(),
-            device: entry.device.clone(),
-            class: entry.class.clone(),
-            place: format!("{}:{}", entry.location.path, entry.location.line),
-            comment: entry.comment.clone(),
-        });
-        let [from, to, service] = self.words.clone();
-        Answer {
-            packet: self.describe(),
-            verdict: verdict.to_owned(),
-            reason: reason.to_owned(),
-            explanation: explanation.to_owned(),
-            action: match decision.action {
-                bulkhead_common::decide::Action::Pass => "pass".to_owned(),
-                bulkhead_common::decide::Action::Drop => "drop".to_owned(),
-            },
-            mode: decision.mode.name().to_owned(),
-            missing: if rule.is_none() && verdict == "deny" { self.missing(tables) } else { None },
-            rule,
-            kernel_agrees: None,
-            from,
-            to,
-            service,
-        }
-    }
-
-    fn describe(&self) -> String {
-        let Selector { protocol, low, high: _ } = self.service;
-        let what = match protocol {
-            protocol::TCP => format!("TCP SYN to port {low}"),
-            protocol::UDP => format!("UDP to port {low}"),
-            _ => format!("ICMP type {} code {}", low >> 8, low & 0xff),
-        };
-        let how = if self.from.gateway { " (judged by its answer)" } else { "" };
-        format!("{} -> {} {what}{how}", self.from.address, self.to.address)
-    }
-
-    /// The lines that would allow it, at the end that is a device. Rules use names, so what has none gets one here.
-    fn missing(&self, tables: &Tables) -> Option<String> {
-        let [from, to, service] = &self.words;
-        let is_device = |name: &String| tables.devices.iter().any(|d| d.name == *name);
-        let (device, side, peer) = match (is_device(from), is_device(to)) {
-            (_, true) => (to, "from", from),
-            (true, false) => (from, "to", to),
-            (false, false) => return None,
-        };
-        let (peer, network) = named_peer(peer);
-        let (service, declared) = named_service(service);
-        Some(format!(
-            "[[device.{device}.allow]]\n{side} = [\"{peer}\"]\nservice = [\"{service}\"]\n{network}{declared}"
-        ))
-    }
-}
-
-/// A service by name, with its declaration when it was asked for by number.
-fn named_service(word: &str) -> (String, String) {
-    let Some((protocol, number)) = word.split_once('/').filter(|_| numeric(word).is_some()) else {
-        return (word.to_owned(), String::new());
-    };
-    let name = format!("{protocol}-{number}");
-    let declaration = format!("\n[service.{name}]\n{protocol} = [\"{number}\"]\n");
-    (name, declaration)
-}
-
-/// A peer by name, with its declaration when it was asked for by address.
-fn named_peer(word: &str) -> (String, String) {
-    let Ok(address) = word.parse::<Ipv4Addr>() else { return (word.to_owned(), String::new()) };
-    let name = format!("host-{}", word.replace('.', "-"));
-    let declaration = format!("\n[network.{name}]\ncidr = [\"{address}/32\"]\n");
-    (name, declaration)
 }
 
 /// A source port that no service has: the question must not meet a live flow.
 const EPHEMERAL: u16 = 1;
+/// A port from which the gateway asks; answers to the ports of servers are none.
+const ANSWERED: u16 = 60_999;
 /// Locally administered addresses of nobody: a stranger, and the router in between.
 const STRANGER: u64 = 0x02_bb_00_00_00_01;
 const NEXT_HOP: u64 = 0x02_bb_00_00_00_02;
 
-impl End {
-    fn named(policy: &Policy, name: &str, gateway: Option<Ipv4Addr>, nobody: u64) -> Result<Self, AskError> {
-        let at = |address: Ipv4Addr| Self { address, mac: nobody, vlan: 0, gateway: false };
-        let no_address = || AskError::NoAddress { name: name.to_owned() };
-        if name == "gateway" {
-            // Documentation address (RFC 5737) when the question is asked away from a gateway.
-            let address = gateway.unwrap_or(Ipv4Addr::new(192, 0, 2, 1));
-            return Ok(Self { gateway: true, ..at(address) });
-        }
-        if name == "any" {
-            return Ok(at(Ipv4Addr::new(192, 0, 2, 99)));
-        }
-        if let Ok(address) = name.parse::<Ipv4Addr>() {
-            return Ok(match policy.device_of(address.into()) {
-                Some(device) => Self::device(device, address, nobody),
-                None => at(address),
-            });
-        }
-        if let Some((_, device)) = policy.device(name) {
-            let address = *device.addresses.first().ok_or_else(no_address)?;
-            return Ok(Self::device(device, address, nobody));
-        }
-        if let Some(network) = policy.networks.iter().find(|n| n.name == name) {
-            let host = network.cidrs.iter().find_map(|cidr| match cidr {
-                IpNet::V4(v4) => v4.hosts().find(|host| policy.device_of((*host).into()).is_none()),
-                IpNet::V6(_) => None,
-            });
-            return Ok(at(host.ok_or_else(no_address)?));
-        }
-        let names = policy.devices.iter().map(|d| d.name.as_str());
-        let names = names.chain(policy.networks.iter().map(|n| n.name.as_str())).chain(["gateway"]);
-        let hint = closest(name, names).map(str::to_owned);
-        Err(AskError::Unknown { name: name.to_owned(), kind: "device, network or address", hint })
-    }
-
-    fn device(device: &Device, address: Ipv4Addr, nobody: u64) -> Self {
-        let mac = device.macs.first().map_or(nobody, |m| mac::from_octets(m.0));
-        Self { address, mac, vlan: device.vlan.unwrap_or(0), gateway: false }
-    }
-}
-
-fn selector(policy: &Policy, name: &str) -> Result<Selector, AskError> {
+fn selectors(policy: &Policy, name: &str) -> Result<Vec<Selector>, AskError> {
     let known = policy.service(name).map(|(_, service)| service.selectors.clone());
     if let Some(selectors) = known.or_else(|| built_in().get(name).cloned()) {
-        return Ok(*selectors.first().expect("a service has at least one selector"));
+        return Ok(selectors);
     }
     if let Some(selector) = numeric(name) {
-        return Ok(selector);
+        return Ok(vec![selector]);
     }
     let names = policy.services.iter().map(|s| s.name.as_str()).chain(built_in().keys().map(String::as_str));
-    let hint = closest(name, names).map(str::to_owned);
+    let hint = match name.parse::<u16>() {
+        Ok(port) => Some(format!("tcp/{port}")),
+        Err(_) => closest(name, names).map(str::to_owned),
+    };
     Err(AskError::Unknown { name: name.to_owned(), kind: "service (nor of the form `tcp/502`)", hint })
 }
 

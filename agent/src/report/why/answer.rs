@@ -1,0 +1,283 @@
+//! Decisions in words: what is allowed, what is not, by which rule, and what would help.
+
+use std::net::Ipv4Addr;
+
+use bulkhead_common::{
+    decide::{Action, Decision, Verdict},
+    reason::Reason,
+    wire::protocol,
+};
+use serde::{Deserialize, Serialize};
+
+use super::{Question, numeric};
+use crate::{
+    compile::Tables,
+    model::{Mode, Selector},
+};
+
+/// As many parts of an answer are told; the others are counted.
+const MAX_PARTS: usize = 64;
+
+/// What was heard on one interface, or on several that are alike: a decision for each range of ports.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Heard {
+    /// The interfaces, as they are to be named.
+    pub on: Option<String>,
+    /// Ids in the decisions are those of the compiled tables.
+    pub decisions: Vec<(Selector, Decision)>,
+}
+
+/// What the policy says of such a conversation.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Answer {
+    /// Who starts.
+    pub from: String,
+    /// Who answers.
+    pub to: String,
+    /// Over what.
+    pub service: String,
+    /// The first packet of the part told of below, as it was made up for the question.
+    pub packet: String,
+    /// `allow`, `deny`, or `partly` when it depends on the port or the interface.
+    pub verdict: String,
+    /// The word for the grant or reason; when only a part is allowed, of the first one that is not.
+    pub reason: String,
+    /// The reason in a sentence.
+    pub explanation: String,
+    /// `pass` or `drop`: what happens to the packet in the modes of today.
+    pub action: String,
+    /// The strictest mode of the ends.
+    pub mode: String,
+    /// The rule that allows it.
+    pub rule: Option<RuleRef>,
+    /// Every range of ports with the same answer; on each interface apart when they differ.
+    pub parts: Vec<Part>,
+    /// Parts beyond those told.
+    pub more_parts: usize,
+    /// Which addresses the question was asked with, where a word stands for many.
+    pub notes: Vec<String>,
+    /// What would allow it, as lines for a policy file.
+    pub missing: Option<String>,
+    /// What would help when no rule does.
+    pub help: Option<String>,
+    /// Whether the kernel's tables gave the same verdict; absent when no agent was asked.
+    pub kernel_agrees: Option<bool>,
+}
+
+/// Ports with the same answer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Part {
+    /// On which interfaces; absent when they do not differ.
+    pub interface: Option<String>,
+    /// Like `tcp/502`, `udp/1024-65535` or `icmp/8`.
+    pub selector: String,
+    /// `allow` or `deny`.
+    pub verdict: String,
+    /// The word for the grant or reason.
+    pub reason: String,
+    /// The rule that allows it.
+    pub rule: Option<RuleRef>,
+}
+
+/// A rule and its place.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RuleRef {
+    /// The rule in one line.
+    pub text: String,
+    /// In whose allow list it stands.
+    pub device: String,
+    /// The class it was inherited from.
+    pub class: Option<String>,
+    /// `file:line`.
+    pub place: String,
+    /// Why it exists.
+    pub comment: Option<String>,
+}
+
+impl Question {
+    /// Puts what was heard into words.
+    pub fn answer(&self, tables: &Tables, heard: &[Heard]) -> Answer {
+        let mut heard: Vec<Heard> = heard.iter().map(joined).collect();
+        if heard.iter().all(|one| one.decisions == heard[0].decisions) {
+            heard.truncate(1);
+            heard.iter_mut().for_each(|one| one.on = None);
+        }
+        let all = || heard.iter().flat_map(|one| one.decisions.iter().map(move |part| (&one.on, part)));
+        let is_allowed = |decision: &Decision| matches!(decision.verdict, Verdict::Allow(_));
+        let allowed = all().filter(|(_, (_, decision))| is_allowed(decision)).count();
+        let total = all().count();
+        let verdict = match allowed {
+            0 => "deny",
+            some if some < total => "partly",
+            _ => "allow",
+        };
+        // What is told at length is the first part that fails, if one does.
+        let told = all().find(|(_, (_, decision))| !is_allowed(decision)).or_else(|| all().next());
+        let (_, (selector, decision)) = told.expect("a service has a selector, and each was asked about");
+        let (_, reason, explanation) = words(decision);
+        let [from, to, service] = self.words.clone();
+        Answer {
+            packet: self.describe(*selector),
+            verdict: verdict.to_owned(),
+            reason: reason.to_owned(),
+            explanation: explanation.to_owned(),
+            action: match decision.action {
+                Action::Pass => "pass".to_owned(),
+                Action::Drop => "drop".to_owned(),
+            },
+            mode: decision.mode.name().to_owned(),
+            rule: rule(tables, decision),
+            parts: all().take(MAX_PARTS).map(|(on, (s, d))| part(tables, on.clone(), *s, d)).collect(),
+            more_parts: total.saturating_sub(MAX_PARTS),
+            notes: self.notes(),
+            missing: if self.rule_helps(decision) { self.missing(tables) } else { None },
+            help: help(tables, decision),
+            kernel_agrees: None,
+            from,
+            to,
+            service,
+        }
+    }
+
+    fn describe(&self, selector: Selector) -> String {
+        let Selector { protocol, low, high: _ } = selector;
+        let what = match protocol {
+            protocol::TCP => format!("TCP SYN to port {low}"),
+            protocol::UDP => format!("UDP to port {low}"),
+            _ => format!("ICMP type {} code {}", low >> 8, low & 0xff),
+        };
+        let how = if self.from.gateway { " (judged by its answer)" } else { "" };
+        format!("{} -> {} {what}{how}", self.from.address, self.to.address)
+    }
+
+    fn notes(&self) -> Vec<String> {
+        let ends = [&self.from, &self.to].into_iter().filter(|end| end.sample);
+        ends.map(|end| match end.word.as_str() {
+            "any" => format!("`any` was asked with the stranger {}", end.address),
+            network => format!("network `{network}` was asked with its address {}", end.address),
+        })
+        .collect()
+    }
+
+    /// Whether some rule would allow what was denied.
+    fn rule_helps(&self, decision: &Decision) -> bool {
+        let Verdict::Deny(reason) = decision.verdict else { return false };
+        let wants_rule = [
+            Reason::NoRule,
+            Reason::UnknownPeer,
+            Reason::ServiceNotAllowed,
+            Reason::WrongDirection,
+            Reason::NoFlow,
+            Reason::IcmpErrorUnrelated,
+        ];
+        // Nobody is behind the limited broadcast address, so no name can be given to it.
+        wants_rule.contains(&reason) && ![&self.from, &self.to].iter().any(|end| end.address.is_broadcast())
+    }
+
+    /// The lines that would allow it, at the end that is a device. Rules use names, so what has none gets one here.
+    fn missing(&self, tables: &Tables) -> Option<String> {
+        let [_, _, service] = &self.words;
+        let (from, to) = (&self.from.word, &self.to.word);
+        let is_device = |name: &String| tables.devices.iter().any(|d| d.name == *name);
+        let (device, side, peer) = match (is_device(from), is_device(to)) {
+            (_, true) => (to, "from", from),
+            (true, false) => (from, "to", to),
+            (false, false) => return None,
+        };
+        let (peer, network) = named_peer(peer);
+        let (service, declared) = named_service(service);
+        Some(format!(
+            "[[device.{device}.allow]]\n{side} = [\"{peer}\"]\nservice = [\"{service}\"]\n{network}{declared}"
+        ))
+    }
+}
+
+/// A service by name, with its declaration when it was asked for by number.
+fn named_service(word: &str) -> (String, String) {
+    let Some((protocol, number)) = word.split_once('/').filter(|_| numeric(word).is_some()) else {
+        return (word.to_owned(), String::new());
+    };
+    let name = format!("{protocol}-{number}");
+    let declaration = format!("\n[service.{name}]\n{protocol} = [\"{number}\"]\n");
+    (name, declaration)
+}
+
+/// A peer by name, with its declaration when it was asked for by address.
+fn named_peer(word: &str) -> (String, String) {
+    let Ok(address) = word.parse::<Ipv4Addr>() else { return (word.to_owned(), String::new()) };
+    let name = format!("host-{}", word.replace('.', "-"));
+    let declaration = format!("\n[network.{name}]\ncidr = [\"{address}/32\"]\n");
+    (name, declaration)
+}
+
+/// Neighbouring ranges with the same decision as one.
+fn joined(heard: &Heard) -> Heard {
+    let mut decisions: Vec<(Selector, Decision)> = Vec::new();
+    for (selector, decision) in &heard.decisions {
+        match decisions.last_mut() {
+            Some((last, same))
+                if same == decision
+                    && last.protocol == selector.protocol
+                    && last.high.checked_add(1) == Some(selector.low) =>
+            {
+                last.high = selector.high;
+            }
+            Some(_) | None => decisions.push((*selector, *decision)),
+        }
+    }
+    Heard { on: heard.on.clone(), decisions }
+}
+
+fn part(tables: &Tables, interface: Option<String>, selector: Selector, decision: &Decision) -> Part {
+    let (verdict, reason, _) = words(decision);
+    Part {
+        interface,
+        selector: spelled(selector),
+        verdict: verdict.to_owned(),
+        reason: reason.to_owned(),
+        rule: rule(tables, decision),
+    }
+}
+
+fn words(decision: &Decision) -> (&'static str, &'static str, &'static str) {
+    match decision.verdict {
+        Verdict::Allow(grant) => ("allow", grant.name(), grant.text()),
+        Verdict::Deny(reason) => ("deny", reason.name(), reason.text()),
+    }
+}
+
+fn rule(tables: &Tables, decision: &Decision) -> Option<RuleRef> {
+    tables.rule(decision.rule).map(|entry| RuleRef {
+        text: entry.text.clone(),
+        device: entry.device.clone(),
+        class: entry.class.clone(),
+        place: format!("{}:{}", entry.location.path, entry.location.line),
+        comment: entry.comment.clone(),
+    })
+}
+
+/// The way out of a denial that no rule can end.
+fn help(tables: &Tables, decision: &Decision) -> Option<String> {
+    if decision.verdict != Verdict::Deny(Reason::Quarantined) {
+        return None;
+    }
+    let ends = [decision.source, decision.destination].into_iter().filter_map(|id| tables.device(id));
+    let held: Vec<&str> = ends.filter(|d| d.mode == Mode::Quarantine).map(|d| d.name.as_str()).collect();
+    let commands: Vec<String> = held.iter().map(|name| format!("`bulkhead release {name}`")).collect();
+    Some(format!(
+        "no rule opens a quarantine: {} ends it, unless the policy file sets it",
+        commands.join(" and ")
+    ))
+}
+
+/// A range as policies write it; whole ICMP types without their codes.
+fn spelled(selector: Selector) -> String {
+    let Selector { protocol, low, high } = selector;
+    let (word, low, high, code) = match protocol {
+        protocol::TCP => ("tcp", low, high, None),
+        protocol::UDP => ("udp", low, high, None),
+        _ => ("icmp", low >> 8, high >> 8, (low == high && low & 0xff != 0).then_some(low & 0xff)),
+    };
+    let range = if low == high { format!("{word}/{low}") } else { format!("{word}/{low}-{high}") };
+    code.map_or(range.clone(), |code| format!("{range} code {code}"))
+}
