@@ -29,6 +29,7 @@ mod error;
 mod events;
 mod ids;
 mod kernel;
+mod links;
 mod live;
 mod load;
 mod offloads;
