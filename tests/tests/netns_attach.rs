@@ -193,6 +193,84 @@ fn nic_that_was_deleted_and_made_again_is_attached_again() {
     assert_eq!(agent.log().matches("attached to `cell0`").count(), 2, "{}", agent.log());
 }
 
+/// Renames a NIC of the gateway: a name changes only while the NIC is down (before Linux 6.2).
+fn rename(lab: &Lab, from: &str, to: &str) {
+    let namespace = &lab.gateway.namespace;
+    link::down(namespace, from).expect("down");
+    link::rename(namespace, from, to).expect("renamed");
+    link::up(namespace, to).expect("up");
+}
+
+#[test]
+fn renamed_nic_stays_enforced_when_another_takes_its_name() {
+    let test = "renamed_nic_stays_enforced_when_another_takes_its_name";
+    let Some(lab) = require_lab(test) else { return };
+    let _plc = Plc::start(lab.plc(), MODBUS).expect("a PLC");
+    let mut agent = Agent::new(&lab, &policy(&lab)).expect("an agent");
+    agent.start().expect("it starts");
+    let pin = |name: &str| lab.gateway.room.pin_outside(&format!("{PINS}/links/{name}"));
+    rename(&lab, DEVICE_SIDE, "lan0");
+    let warned = |agent: &Agent<'_>, sentence: &str| {
+        let now = status(agent);
+        let all = now["warnings"].as_array().expect("a list");
+        all.iter().any(|w| w.as_str().is_some_and(|w| w == sentence)).then_some(())
+    };
+    let sentence = "`cell0` is now called `lan0` and still enforced";
+    wait_for("the new name", SOON, || Ok(warned(&agent, sentence)))
+        .unwrap_or_else(|error| panic!("{error}: {}", status(&agent)));
+    assert!(pin("lan0").exists() && !pin(DEVICE_SIDE).exists());
+    let (_, before) = program_on(&lab, "lan0").expect("it is still enforced");
+
+    let (namespace, mac) = (&lab.gateway.namespace, lab.gateway.cell_mac);
+    let inside = End { namespace, interface: DEVICE_SIDE, mac, mtu: 1500 };
+    let other = lab.host("attacker");
+    let outside = End { namespace: &other.namespace, interface: "spare", mac: other.mac, mtu: 1500 };
+    link::veth(&inside, &outside).expect("a new NIC");
+    wait_for("the new NIC to be attached", SOON, || Ok(program_on(&lab, DEVICE_SIDE)))
+        .unwrap_or_else(|error| panic!("{error}: {}\n{}", status(&agent), agent.log()));
+    assert_eq!(program_on(&lab, "lan0").map(|(_, program)| program), Some(before));
+    assert!(pin("lan0").exists() && pin(DEVICE_SIDE).exists());
+    warned(&agent, sentence).expect("it is still told");
+}
+
+#[test]
+fn nics_that_swap_names_stay_enforced_with_or_without_an_agent() {
+    let test = "nics_that_swap_names_stay_enforced_with_or_without_an_agent";
+    let Some(lab) = require_lab(test) else { return };
+    let mut agent = Agent::new(&lab, &policy(&lab)).expect("an agent");
+    agent.start().expect("it starts");
+    let swap = || {
+        rename(&lab, DEVICE_SIDE, "aside0");
+        rename(&lab, UPLINK, DEVICE_SIDE);
+        rename(&lab, "aside0", UPLINK);
+    };
+    let (_, first) = program_on(&lab, DEVICE_SIDE).expect("a program");
+    swap();
+    wait_for("both to be taken over", SOON, || {
+        let now = status(&agent);
+        let attached =
+            now["interfaces"].as_array().expect("a list").iter().all(|i| i["attached"] == "native");
+        Ok((attached && agent.log().contains("took over the program on `plant0`")).then_some(()))
+    })
+    .unwrap_or_else(|error| panic!("{error}: {}\n{}", status(&agent), agent.log()));
+    assert_eq!(status(&agent)["warnings"], json!([]), "{}", agent.log());
+    assert_eq!([DEVICE_SIDE, UPLINK].map(|name| program_on(&lab, name).map(|p| p.1)), [Some(first); 2]);
+
+    // The next agent finds the pins as its predecessor left them, under each other's names.
+    agent.stop().expect("it stops");
+    swap();
+    agent.start().expect("it starts");
+    assert_eq!(status(&agent)["warnings"], json!([]), "{}", agent.log());
+    let [cell, plant] = [DEVICE_SIDE, UPLINK].map(|name| program_on(&lab, name).expect("a program").1);
+    assert!(cell == plant && cell != first, "both run the new agent's program");
+    assert_eq!(agent.log().matches("attached to `").count(), 2, "{}", agent.log());
+    // Each pin leads to the NIC of its name.
+    agent.stop().expect("it stops");
+    let (code, said) = bulkhead(&lab, &["detach", "--interface", UPLINK, "--yes"]);
+    assert_eq!((code, program_on(&lab, UPLINK)), (0, None), "{said}");
+    assert_eq!(program_on(&lab, DEVICE_SIDE).map(|p| p.1), Some(cell));
+}
+
 #[test]
 fn generic_mode_is_used_only_when_configured_and_shown_loudly() {
     let test = "generic_mode_is_used_only_when_configured_and_shown_loudly";

@@ -3,7 +3,11 @@
 use super::{Cli, Exit};
 use crate::{
     config::Config,
-    dataplane::{self, Pins},
+    control::{
+        Body, Request,
+        client::{self, ClientError},
+    },
+    dataplane::{self, DataplaneError, Pins, PinsLock},
 };
 
 #[derive(Debug, clap::Args)]
@@ -21,6 +25,15 @@ pub(super) fn run(cli: &Cli, args: &Args) -> anyhow::Result<Exit> {
     let pins = Pins::below(&config.pins);
     let mut links = pins.links()?;
     if let Some(name) = &args.interface {
+        let known = links.iter().chain(config.interfaces.iter().map(|i| &i.name));
+        if !known.clone().any(|known| known == name) {
+            let known: std::collections::BTreeSet<&str> = known.map(String::as_str).collect();
+            let known: Vec<&str> = known.into_iter().collect();
+            anyhow::bail!(
+                "no interface `{name}` is enforced or configured\nhint: there are {}",
+                known.join(", ")
+            );
+        }
         links.retain(|link| link == name);
     }
     if links.is_empty() {
@@ -38,6 +51,7 @@ pub(super) fn run(cli: &Cli, args: &Args) -> anyhow::Result<Exit> {
         eprintln!("this would end enforcement on {}; say `--yes` to do it", links.join(", "));
         return Ok(Exit::Found);
     }
+    let Some(_lock) = alone(&config, &pins)? else { return Ok(Exit::Found) };
     match &args.interface {
         Some(name) => dataplane::detach_interface(&config.pins, name)?,
         None => {
@@ -45,10 +59,27 @@ pub(super) fn run(cli: &Cli, args: &Args) -> anyhow::Result<Exit> {
         }
     }
     println!("enforcement ended on {}", links.join(", "));
-    if crate::control::client::ask(&config.socket, &crate::control::Request::Status).is_ok() {
-        eprintln!("the agent still runs and will attach again: stop it as well");
-    }
     Ok(Exit::Fine)
+}
+
+/// Keeps agents away from the pins until dropped; `None`, and says so, while one runs: it would attach again, or be
+/// left without the maps that it fills.
+fn alone(config: &Config, pins: &Pins) -> anyhow::Result<Option<Option<PinsLock>>> {
+    let pid = match pins.lock() {
+        // An agent whose pins were taken from under it has no lock on the ones that are there now.
+        Ok(lock) => match client::ask(&config.socket, &Request::Status) {
+            Ok(Body::Status(status)) => status.pid.to_string(),
+            Err(ClientError::Connect { .. }) => return Ok(Some(lock)),
+            // Somebody answers, of another version perhaps.
+            Ok(_) | Err(_) => "unknown".to_owned(),
+        },
+        Err(DataplaneError::PinsInUse { pid, .. }) => pid,
+        Err(error) => return Err(error.into()),
+    };
+    eprintln!(
+        "the agent runs (pid {pid}) and would attach again: stop it first (systemctl stop bulkhead, or kill {pid}), then detach; enforcement goes on meanwhile"
+    );
+    Ok(None)
 }
 
 fn remove_maps(config: &Config, yes: bool) -> anyhow::Result<Exit> {
@@ -60,6 +91,7 @@ fn remove_maps(config: &Config, yes: bool) -> anyhow::Result<Exit> {
         );
         return Ok(Exit::Found);
     }
+    let Some(_lock) = alone(config, &pins)? else { return Ok(Exit::Found) };
     dataplane::detach(&config.pins)?;
     println!("nothing was enforced; removed flows and counters in `{maps}`");
     Ok(Exit::Fine)

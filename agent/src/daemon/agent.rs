@@ -19,7 +19,7 @@ use crate::{
     compile::Limits,
     config::{Config, Midstream},
     control::{Applied, Body, Failure, Reply, Request},
-    dataplane::{Dataplane, DataplaneError, EventReader, Runtime, Sizes, monotonic_ns},
+    dataplane::{Dataplane, DataplaneError, EventReader, Pins, PinsLock, Runtime, Sizes, monotonic_ns},
     model::Policy,
     observe::Violation,
     policy::SourceFile,
@@ -73,6 +73,8 @@ pub struct Agent {
     /// Problems that stay until mended, by subject.
     pub(super) warnings: std::collections::BTreeMap<&'static str, String>,
     store: Store,
+    /// Held for as long as the agent lives.
+    _pins: Option<PinsLock>,
     limits: Limits,
     looked: Instant,
 }
@@ -86,6 +88,9 @@ impl Agent {
     pub fn start(config: Config, gateway: String, now: String) -> Result<(Self, EventReader), StartError> {
         let store = Store::open(&config.state)?;
         let overrides: Overrides = store.load(OVERRIDES)?.unwrap_or_default();
+        let pins = Pins::below(&config.pins);
+        pins.create()?;
+        let lock = pins.lock()?;
         let (mut dataplane, events) = Dataplane::open(&config.pins, sizes(&config))?;
         let in_force = dataplane.sizes();
         let limits = Limits {
@@ -128,6 +133,7 @@ impl Agent {
             reporter,
             warnings,
             store,
+            _pins: lock,
             limits,
             looked: Instant::now(),
         };

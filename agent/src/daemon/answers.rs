@@ -62,6 +62,7 @@ impl Agent {
     fn all_warnings(&self) -> Vec<String> {
         let mut warnings: Vec<String> = self.warnings.values().cloned().collect();
         warnings.extend(self.nics.list.iter().filter_map(|nic| nic.problem.clone()));
+        warnings.extend(self.nics.moved.iter().cloned());
         warnings.extend(self.nics.left_over.iter().map(|name| {
             format!("`{name}` is no longer configured and still enforced: `bulkhead detach --interface {name}` ends that")
         }));

@@ -28,6 +28,10 @@ pub(super) struct Nics {
     pub(super) addresses: std::collections::BTreeSet<Ipv4Addr>,
     /// Interfaces that an earlier configuration left enforcing.
     pub(super) left_over: Vec<String>,
+    /// NICs that have another name than the one they were attached by: index and that name.
+    renamed: BTreeMap<u32, String>,
+    /// The same as sentences, for those that are still enforced under a name that is not configured.
+    pub(super) moved: Vec<String>,
 }
 
 impl Nics {
@@ -43,9 +47,37 @@ impl Nics {
             problem: None,
         });
         let list = list.collect();
-        let named = |name: &String| config.interfaces.iter().any(|i| i.name == *name);
-        let left_over = dataplane.pins().links()?.into_iter().filter(|name| !named(name)).collect();
-        Ok(Self { list, addresses: probe::own_addresses()?, left_over })
+        dataplane.follow_names()?;
+        let mut nics = Self {
+            list,
+            addresses: probe::own_addresses()?,
+            left_over: Vec::new(),
+            renamed: BTreeMap::new(),
+            moved: Vec::new(),
+        };
+        nics.look_for_strays(dataplane, &probe::interfaces()?)?;
+        Ok(nics)
+    }
+
+    /// Notes what is enforced under a name that is not configured.
+    fn look_for_strays(
+        &mut self,
+        dataplane: &Dataplane,
+        there: &[probe::Interface],
+    ) -> Result<(), DataplaneError> {
+        let Self { list, left_over, renamed, moved, .. } = self;
+        *left_over = dataplane.pins().links()?;
+        left_over.retain(|name| !list.iter().any(|nic| nic.config.name == *name));
+        renamed.retain(|index, was| there.iter().any(|i| i.index == *index && i.name != *was));
+        moved.clear();
+        for (index, was) in renamed {
+            let now = there.iter().find(|i| i.index == *index).map(|i| &i.name);
+            if let Some(at) = left_over.iter().position(|name| Some(name) == now) {
+                let now = left_over.remove(at);
+                moved.push(format!("`{was}` is now called `{now}` and still enforced"));
+            }
+        }
+        Ok(())
     }
 
     /// Names by interface index, for records.
@@ -59,12 +91,27 @@ impl Nics {
         let there = probe::interfaces()?;
         let ours = dataplane.program_id();
         let mut news = Vec::new();
+        let as_it_was = |nic: &Nic| {
+            let found = there.iter().find(|i| i.name == nic.config.name);
+            found.is_some_and(|i| {
+                Some(i.index) == nic.index && i.xdp.is_some_and(|xdp| Some(xdp.program) == ours)
+            })
+        };
+        let changed = !self.list.iter().all(as_it_was);
+        if changed {
+            dataplane.follow_names()?;
+        }
         for nic in &mut self.list {
             let found = there.iter().find(|i| i.name == nic.config.name);
             let index = found.map(|i| i.index);
             let runs = found.and_then(|i| i.xdp).is_some_and(|xdp| Some(xdp.program) == ours);
             if runs && index == nic.index {
                 continue;
+            }
+            if let Some(before) = nic.index
+                && index != nic.index
+            {
+                self.renamed.insert(before, nic.config.name.clone());
             }
             nic.index = index;
             nic.attached = None;
@@ -85,6 +132,9 @@ impl Nics {
             dataplane.retain_interfaces(&there.iter().map(|i| i.index).collect())?;
         }
         self.note_modes(ours)?;
+        if changed || !self.renamed.is_empty() {
+            self.look_for_strays(dataplane, &probe::interfaces()?)?;
+        }
         Ok(news)
     }
 

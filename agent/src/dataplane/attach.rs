@@ -1,7 +1,7 @@
 //! The program on a NIC: attached by a link that is pinned, so that it outlives the agent; replaced
 //! atomically when an agent finds its predecessor's link; never in place of somebody else's program.
 
-use std::{fs, io};
+use std::{io, path::Path};
 
 use aya::programs::{
     ProgramError, XdpMode,
@@ -56,6 +56,8 @@ impl Dataplane {
     /// # Errors
     /// [`DataplaneError::NoInterface`], [`DataplaneError::ForeignProgram`], [`DataplaneError::OtherVersion`], or what the driver said.
     pub fn attach(&mut self, name: &str, mode: AttachMode) -> Result<Attached, DataplaneError> {
+        // Without them the link could not be pinned, and would end with this call.
+        self.pins.create()?;
         let interface = find(name)?;
         if self.adopt(&interface)? {
             return Ok(Attached::Adopted);
@@ -81,43 +83,34 @@ impl Dataplane {
         // pinned; the conversion fails and drops, which detaches it.
         let link =
             FdLink::try_from(link).map_err(|_| DataplaneError::NotPinnable { interface: name.to_owned() })?;
-        link.pin(&path).map_err(|error| DataplaneError::Pins {
-            act: "pin the link",
-            path,
-            source: io::Error::other(error),
-        })?;
+        link.pin(&path).map_err(|error| pins("pin the link", &path, io::Error::other(error)))?;
         Ok(Attached::New)
     }
 
-    /// Puts our program behind the link an earlier agent pinned, if it still leads to this interface.
+    /// Puts every pin under the name its NIC has now, whether or not anything is attached anew.
+    ///
+    /// # Errors
+    /// When a pinned link cannot be looked at or its pin cannot be moved.
+    pub fn follow_names(&self) -> Result<(), DataplaneError> {
+        self.pins.follow_names()
+    }
+
+    /// Puts our program behind the link an earlier agent pinned, if one leads to this interface.
     fn adopt(&mut self, interface: &Interface) -> Result<bool, DataplaneError> {
+        self.pins.follow_names()?;
         let path = self.pins.link(&interface.name);
-        if !path.exists() {
+        // Whatever is pinned here now leads to this interface.
+        if !path.try_exists().map_err(|source| pins("look for", &path, source))? {
             return Ok(false);
         }
-        let pinned = PinnedLink::from_pin(&path).map_err(|error| DataplaneError::Pins {
-            act: "open the pinned link",
-            path: path.clone(),
-            source: io::Error::other(error),
-        })?;
-        let link = FdLink::from(pinned);
-        let behind = link.info().map(|info| info.program_id()).unwrap_or(0);
-        // The pin survives its NIC: a NIC that was deleted and made again has no program, or another one.
-        if interface.xdp.is_none_or(|xdp| xdp.program != behind) {
-            drop(link);
-            fs::remove_file(&path).map_err(|source| DataplaneError::Pins {
-                act: "remove the stale link",
-                path,
-                source,
-            })?;
-            return Ok(false);
-        }
+        let pinned = PinnedLink::from_pin(&path)
+            .map_err(|error| pins("open the pinned link", &path, io::Error::other(error)))?;
         let refused = |source: ProgramError| DataplaneError::Attach {
             interface: interface.name.clone(),
             mode: "unchanged",
             source,
         };
-        let link = XdpLink::try_from(link)
+        let link = XdpLink::try_from(FdLink::from(pinned))
             .map_err(|_| DataplaneError::NotPinnable { interface: interface.name.clone() })?;
         let program = self.xdp();
         let id = program.attach_to_link(link).map_err(refused)?;
@@ -137,4 +130,8 @@ fn find(name: &str) -> Result<Interface, DataplaneError> {
         .into_iter()
         .find(|i| i.name == name)
         .ok_or_else(|| DataplaneError::NoInterface { name: name.to_owned() })
+}
+
+fn pins(act: &'static str, path: &Path, source: io::Error) -> DataplaneError {
+    DataplaneError::Pins { act, path: path.to_owned(), source }
 }

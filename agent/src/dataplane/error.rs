@@ -132,6 +132,22 @@ pub enum DataplaneError {
         /// How many there are.
         limit: u32,
     },
+    /// The kernel cannot tell when packets in flight have been judged.
+    #[error(
+        "the kernel has no global memory barrier (membarrier(2)), without which tables cannot change between two packets\nhint: boot without `nohz_full=`"
+    )]
+    NoBarrier,
+    /// Another agent uses the pins.
+    #[error(
+        "the pins `{}` are in use by another agent (pid {pid})\nhint: one agent per pin directory; stop that one first, enforcement goes on meanwhile",
+        path.display()
+    )]
+    PinsInUse {
+        /// The pins.
+        path: PathBuf,
+        /// The other process; `unknown` when it is not in this namespace of processes.
+        pid: String,
+    },
     /// A system call without a wrapper failed.
     #[error("failed to {act}: {source}")]
     System {

@@ -1,7 +1,15 @@
-//! The two system calls without a wrapper.
+//! System calls without a wrapper: the RCU grace period, and where a pinned link leads.
 #![allow(unsafe_code, reason = "system calls that neither aya nor nix wraps")]
 
-use std::io;
+use std::{
+    ffi::CString,
+    io,
+    os::{
+        fd::{AsRawFd, FromRawFd, OwnedFd},
+        unix::ffi::OsStrExt,
+    },
+    path::Path,
+};
 
 use super::DataplaneError;
 
@@ -20,6 +28,101 @@ pub fn rcu_grace() -> Result<(), DataplaneError> {
         return Ok(());
     }
     Err(DataplaneError::System { act: "wait for packets in flight", source: io::Error::last_os_error() })
+}
+
+/// Makes sure that [`rcu_grace`] will work: with full dynticks (`nohz_full=`) the kernel has no such barrier.
+///
+/// # Errors
+/// When it would not.
+pub(super) fn require_rcu_grace() -> Result<(), DataplaneError> {
+    // SAFETY: the call takes three integers and touches no memory of ours.
+    // JUSTIFICATION: neither libc nor nix wraps membarrier(2).
+    let commands = unsafe { libc::syscall(libc::SYS_membarrier, libc::MEMBARRIER_CMD_QUERY, 0, 0) };
+    if commands < 0 {
+        let source = io::Error::last_os_error();
+        return Err(DataplaneError::System { act: "ask for the kernel's barriers", source });
+    }
+    if commands & i64::from(libc::MEMBARRIER_CMD_GLOBAL) == 0 {
+        return Err(DataplaneError::NoBarrier);
+    }
+    Ok(())
+}
+
+/// What a link is, as far as it matters here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct LinkInfo {
+    /// The kernel's id of the program behind it.
+    pub(super) program: u32,
+    /// The index of its NIC; 0 once the NIC is gone.
+    pub(super) interface: u32,
+}
+
+/// `struct bpf_link_info` (include/uapi/linux/bpf.h) as far as the index of an XDP link; the union behind
+/// `prog_id` is aligned to 8 bytes.
+#[repr(C, align(8))]
+#[derive(Default)]
+struct RawLinkInfo {
+    kind: u32,
+    id: u32,
+    program: u32,
+    pad: u32,
+    interface: u32,
+    tail: u32,
+}
+
+/// `union bpf_attr` of BPF_OBJ_GET, up to its flags.
+#[repr(C, align(8))]
+struct ObjectGet {
+    path: u64,
+    fd: u32,
+    flags: u32,
+}
+
+/// `union bpf_attr` of BPF_OBJ_GET_INFO_BY_FD.
+#[repr(C, align(8))]
+struct InfoByFd {
+    fd: u32,
+    length: u32,
+    info: u64,
+}
+
+const BPF_OBJ_GET: libc::c_long = 7;
+const BPF_OBJ_GET_INFO_BY_FD: libc::c_long = 15;
+const BPF_LINK_TYPE_XDP: u32 = 6;
+
+/// Where a pinned XDP link leads.
+pub(super) fn link_info(path: &Path) -> io::Result<LinkInfo> {
+    let name = CString::new(path.as_os_str().as_bytes())?;
+    let get = ObjectGet { path: name.as_ptr() as u64, fd: 0, flags: 0 };
+    // SAFETY: `get` and the string it points to outlive the call, which reads as many bytes as it is told.
+    // JUSTIFICATION: aya opens a pinned link, and lends nobody its descriptor.
+    let fd = unsafe { libc::syscall(libc::SYS_bpf, BPF_OBJ_GET, &raw const get, size_of::<ObjectGet>()) };
+    if fd < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    let fd = i32::try_from(fd).map_err(io::Error::other)?;
+    // SAFETY: the kernel has just made this descriptor for us alone.
+    // JUSTIFICATION: it must be closed on every way out.
+    let fd = unsafe { OwnedFd::from_raw_fd(fd) };
+    let mut info = RawLinkInfo::default();
+    let ask = InfoByFd {
+        fd: u32::try_from(fd.as_raw_fd()).map_err(io::Error::other)?,
+        length: u32::try_from(size_of::<RawLinkInfo>()).map_err(io::Error::other)?,
+        info: (&raw mut info) as u64,
+    };
+    // SAFETY: the kernel writes at most `length` bytes to `info`, which is as long and outlives the call;
+    // every pattern of bits is a value of it.
+    // JUSTIFICATION: aya's `LinkInfo` does not tell the index.
+    let done = unsafe {
+        libc::syscall(libc::SYS_bpf, BPF_OBJ_GET_INFO_BY_FD, &raw const ask, size_of::<InfoByFd>())
+    };
+    if done < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    if info.kind != BPF_LINK_TYPE_XDP {
+        return Err(io::Error::other("it is not an XDP link"));
+    }
+    Ok(LinkInfo { program: info.program, interface: info.interface })
 }
 
 /// The clock that packets are stamped with, ns: CLOCK_MONOTONIC, as `bpf_ktime_get_ns`.

@@ -8,6 +8,7 @@ use super::{
     Array, ArrayOfMaps, Dataplane, DataplaneError, EventReader, HashMap, LpmTrie, Map, MapError, OBJECT,
     PerCpuArray, PerCpuHashMap, Pins, RingBuf, Sizes,
     ids::Ids,
+    kernel,
     pins::{Entries, maps},
 };
 
@@ -23,6 +24,7 @@ impl Dataplane {
     /// # Errors
     /// [`DataplaneError`] says which act on which object failed; nothing is removed.
     pub fn open(root: &Path, wanted: Sizes) -> Result<(Self, EventReader), DataplaneError> {
+        kernel::require_rcu_grace()?;
         let pins = Pins::below(root);
         pins.create()?;
         let sizes = pins.verify(wanted)?;

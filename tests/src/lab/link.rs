@@ -150,6 +150,14 @@ fn set_up(namespace: &Namespace, interface: &str, up: bool) -> Result<()> {
     netlink(namespace, async move |handle| handle.link().set(message).execute().await).with_context(what)
 }
 
+/// Gives an interface another name.
+pub fn rename(namespace: &Namespace, interface: &str, name: &str) -> Result<()> {
+    let what = || format!("failed to rename `{interface}` to `{name}`");
+    let index = index(namespace, interface).with_context(what)?;
+    let message = LinkUnspec::new_with_index(index).name(name.to_owned()).build();
+    netlink(namespace, async move |handle| handle.link().set(message).execute().await).with_context(what)
+}
+
 /// Deletes an interface (and with a veth its peer).
 pub fn delete(namespace: &Namespace, interface: &str) -> Result<()> {
     let what = || format!("failed to delete `{interface}`");
