@@ -5,7 +5,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bulkhead_common::{layout::Settings, lookup::setting, wire::protocol};
+use bulkhead_common::{
+    layout::{Event, Settings},
+    lookup::setting,
+    wire::protocol,
+};
 use ipnet::IpNet;
 use tokio::sync::broadcast;
 
@@ -35,6 +39,8 @@ const CLOSING_IDLE: Duration = Duration::from_secs(120);
 const NOBODY: u32 = 1;
 /// Events taken out of the ring before something else gets its turn.
 const EVENTS_PER_STEP: usize = 4096;
+/// Bytes of one event in the ring: its header of 8 (`BPF_RINGBUF_HDR_SZ`) and the event.
+const EVENT_BYTES: usize = 8 + size_of::<Event>();
 
 /// The agent did not start. Whatever enforced before goes on enforcing.
 #[derive(Debug, thiserror::Error)]
@@ -75,6 +81,8 @@ pub struct Agent {
     store: Store,
     limits: Limits,
     looked: Instant,
+    /// Whether the ring may hold events that nobody will wake the agent for.
+    behind: bool,
 }
 
 impl Agent {
@@ -130,6 +138,7 @@ impl Agent {
             store,
             limits,
             looked: Instant::now(),
+            behind: false,
         };
         agent.reporter.learn(&agent.dataplane, &agent.nics, &agent.in_force.policy.networks);
         agent.keep_last_good()?;
@@ -139,7 +148,7 @@ impl Agent {
     /// Does what an input asks for.
     pub fn step(&mut self, input: Input, events: &mut EventReader) -> ControlFlow<()> {
         match input {
-            Input::Events => self.reporter.take_events(events, EVENTS_PER_STEP),
+            Input::Events => self.behind = self.reporter.take_events(events, EVENTS_PER_STEP),
             Input::Tick => self.tick(events),
             Input::Asked(asked) => self.asked(asked, events),
             Input::Reload => {
@@ -165,15 +174,24 @@ impl Agent {
         self.reporter.follow()
     }
 
-    /// Takes over everything the kernel has to tell at this moment.
+    /// Whether there is more to take out of the ring. The kernel wakes a reader only when it had read all.
+    pub fn is_behind(&self) -> bool {
+        self.behind
+    }
+
+    /// Takes over everything the kernel has to tell at this moment, and not what a flood adds meanwhile.
     fn collect(&mut self, events: &mut EventReader) {
-        self.reporter.take_events(events, usize::MAX);
-        match self.dataplane.drain_repeats() {
-            Ok(repeats) => self.reporter.take_repeats(&repeats),
-            Err(error) => tracing::error!("{error}"),
+        let full_ring = self.dataplane.sizes().ring_bytes as usize / EVENT_BYTES + 1;
+        self.reporter.take_events(events, full_ring);
+        let mut repeats = Vec::new();
+        let drained = self.dataplane.drain_repeats(&mut repeats);
+        // What was taken is told, whatever failed after it.
+        self.reporter.take_repeats(&repeats);
+        if let Err(error) = drained {
+            tracing::error!("{error}");
         }
         // A drain ends with a grace period: events of the packets before it are in the ring now.
-        self.reporter.take_events(events, usize::MAX);
+        self.behind = self.reporter.take_events(events, full_ring);
     }
 
     fn tick(&mut self, events: &mut EventReader) {
