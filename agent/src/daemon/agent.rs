@@ -24,7 +24,8 @@ use crate::{
     config::{Config, Midstream},
     control::{Applied, Body, Failure, Reply, Request},
     dataplane::{Dataplane, DataplaneError, EventReader, Runtime, Sizes, monotonic_ns},
-    model::Policy,
+    files::ReadError,
+    model::{Mode, Policy},
     observe::Violation,
     policy::SourceFile,
     store::{LAST_GOOD, LastGood, OVERRIDES, Override, Overrides, PolicyFile, Store, StoreError},
@@ -93,7 +94,18 @@ impl Agent {
     /// [`StartError`]; what enforced before is left as it was.
     pub fn start(config: Config, gateway: String, now: String) -> Result<(Self, EventReader), StartError> {
         let store = Store::open(&config.state)?;
-        let overrides: Overrides = store.load(OVERRIDES)?.unwrap_or_default();
+        let mut warnings = std::collections::BTreeMap::new();
+        // Modes set by hand are worth less than enforcement: without them the policy's hold.
+        let overrides: Overrides = match store.load(OVERRIDES) {
+            Ok(found) => found.unwrap_or_default(),
+            Err(error) => {
+                let note =
+                    format!("modes set by hand are lost, the policy's hold until one is set again: {error}");
+                tracing::error!("{note}");
+                warnings.insert("overrides", note);
+                Overrides::default()
+            }
+        };
         let (mut dataplane, events) = Dataplane::open(&config.pins, sizes(&config))?;
         let in_force = dataplane.sizes();
         let limits = Limits {
@@ -101,7 +113,6 @@ impl Agent {
             rules: in_force.rules.saturating_sub(NOBODY),
             rows: config.limits.rows,
         };
-        let mut warnings = std::collections::BTreeMap::new();
         if in_force != sizes(&config) {
             let note = "table sizes differ from the configuration: they change when the maps are made anew, that is after `bulkhead detach`";
             warnings.insert("sizes", note.to_owned());
@@ -141,7 +152,7 @@ impl Agent {
             behind: false,
         };
         agent.reporter.learn(&agent.dataplane, &agent.nics, &agent.in_force.policy.networks);
-        agent.keep_last_good()?;
+        agent.keep_last_good();
         Ok((agent, events))
     }
 
@@ -209,11 +220,13 @@ impl Agent {
         for news in self.nics.look_after(&mut self.dataplane)? {
             tracing::warn!("{news}");
         }
-        if self.nics.addresses_changed()?
+        if let Some(now) = self.nics.changed_addresses()?
             && let Some(applied) = self.dataplane.applied()
         {
             let tables = applied.tables.clone();
-            self.dataplane.apply(tables, &self.nics.addresses)?;
+            self.dataplane.apply(tables, &now)?;
+            // Only now: a failed attempt is made again at the next look.
+            self.nics.addresses = now;
             tracing::info!("the gateway's own addresses changed; policy applied again");
         }
         self.reporter.learn(&self.dataplane, &self.nics, &self.in_force.policy.networks);
@@ -299,14 +312,19 @@ impl Agent {
             tables.revision != self.dataplane.applied().map(|a| a.tables.revision).unwrap_or_default();
         let applied = self.dataplane.apply(tables, &self.nics.addresses).map_err(world)?;
         let (revision, generation) = (applied.tables.revision, applied.generation);
+        let released = policies::released(&self.in_force.policy, &policy);
+        let mut notes = Vec::new();
+        if policy.devices.is_empty() {
+            notes.push("the policy declares no device: nothing is enforced for any device".to_owned());
+        }
         self.in_force = InForce { files, policy, origin };
         self.reporter.learn(&self.dataplane, &self.nics, &self.in_force.policy.networks);
         tracing::info!(%revision, generation, changed, "policy applied");
-        if let Err(error) = self.keep_last_good() {
-            tracing::error!("{error}");
-            self.warnings.insert("store", error.to_string());
+        if !released.is_empty() {
+            tracing::warn!(devices = released.join(", "), "no longer enforced");
         }
-        Ok(Applied { revision: revision.to_string(), generation, changed, warnings })
+        self.keep_last_good();
+        Ok(Applied { revision: revision.to_string(), generation, changed, warnings, released, notes })
     }
 
     fn change_mode(
@@ -320,39 +338,78 @@ impl Agent {
             return Err(user(format!("`{mode}` is no mode\nhelp: one of monitor, enforce, quarantine")));
         };
         self.known_device(device)?;
+        if let Some(why) = &why {
+            policies::sayable(why).map_err(user)?;
+        }
         let mut overrides = self.overrides.clone();
         let at = jiff::Timestamp::now().to_string();
+        let old = overrides.devices.remove(device);
+        // What a quarantine takes the place of comes back with its release.
+        let before = match (mode, old) {
+            (Mode::Quarantine, Some(old)) if old.mode == Mode::Quarantine => old.before,
+            (Mode::Quarantine, Some(old)) => Some(Box::new(Override { before: None, ..old })),
+            (Mode::Quarantine, None) | (Mode::Monitor | Mode::Enforce, _) => None,
+        };
+        let change = Override { mode, by: by.to_owned(), at, why: why.clone(), before };
+        overrides.devices.insert(device.to_owned(), change);
+        let from = self.mode_of(device);
+        let mut applied = self.with_overrides(overrides)?;
         tracing::warn!(device, mode = mode.name(), by, why, "mode changed by hand");
-        overrides.devices.insert(device.to_owned(), Override { mode, by: by.to_owned(), at, why });
-        self.with_overrides(overrides)
+        applied.notes.insert(0, format!("{device}: {} -> {}", word(from), mode.name()));
+        if from == Some(Mode::Quarantine) && mode != Mode::Quarantine {
+            applied.notes.push(format!("the quarantine of `{device}` is lifted"));
+        }
+        Ok(applied)
     }
 
     fn release(&mut self, device: &str, by: &str) -> Result<Applied, Failure> {
-        self.known_device(device)?;
         let mut overrides = self.overrides.clone();
-        if overrides.devices.remove(device).is_none() {
+        // First what was set by hand: its device may have left the policy since.
+        let Some(old) = overrides.devices.remove(device) else {
+            self.known_device(device)?;
             return Err(user(format!("`{device}` is in the mode its policy gives it; nothing to release")));
+        };
+        let by_hand = old.before.map(|before| *before);
+        let restored = by_hand.is_some();
+        if let Some(before) = by_hand {
+            overrides.devices.insert(device.to_owned(), before);
         }
-        tracing::warn!(device, by, "mode returned to the policy's");
-        self.with_overrides(overrides)
+        let from = self.mode_of(device);
+        let mut applied = self.with_overrides(overrides)?;
+        tracing::warn!(device, by, mode = word(self.mode_of(device)), "released");
+        applied.notes.insert(0, format!("{device}: {} -> {}", word(from), word(self.mode_of(device))));
+        if restored {
+            applied.notes.push(format!(
+                "`{device}` is back in the mode set by hand before; another `bulkhead release {device}` returns it to the policy's"
+            ));
+        }
+        Ok(applied)
     }
 
-    /// Applies the policy in force under other overrides. They are written first: a mode that an operator
-    /// was told of survives whatever comes.
+    fn mode_of(&self, device: &str) -> Option<Mode> {
+        self.in_force.policy.device(device).map(|(_, device)| device.mode)
+    }
+
+    /// Applies the policy in force under other overrides. Whoever cuts a device off must not be stopped by
+    /// a full disk: when they cannot be kept, they hold all the same and the answer says for how long.
     fn with_overrides(&mut self, overrides: Overrides) -> Result<Applied, Failure> {
         let files = self.in_force.files.clone();
         let candidate = policies::prepare(files, &overrides, &self.limits)
             .map_err(|error| refused(&error, &self.revision()))?;
-        self.store.save(OVERRIDES, &overrides).map_err(world)?;
-        let before = std::mem::replace(&mut self.overrides, overrides);
-        match self.enforce(candidate, self.in_force.origin) {
-            Ok(applied) => Ok(applied),
-            Err(failure) => {
-                self.store.save(OVERRIDES, &before).map_err(world)?;
-                self.overrides = before;
-                Err(failure)
+        let mut applied = self.enforce(candidate, self.in_force.origin)?;
+        self.overrides = overrides;
+        match self.store.save(OVERRIDES, &self.overrides) {
+            Ok(()) => {
+                self.warnings.remove("overrides");
+            }
+            Err(error) => {
+                let note = format!("modes set by hand do not survive a restart of the agent: {error}");
+                tracing::error!("{note}");
+                applied.notes.push(note.clone());
+                self.warnings.insert("overrides", note);
             }
         }
+        Ok(applied)
     }
 
     fn known_device(&self, name: &str) -> Result<(), Failure> {
@@ -369,12 +426,27 @@ impl Agent {
         self.dataplane.applied().map(|a| a.tables.revision.to_string()).unwrap_or_default()
     }
 
-    fn keep_last_good(&self) -> Result<(), StoreError> {
+    /// Keeps the policy in force for the next start. Enforcement does not depend on it.
+    fn keep_last_good(&mut self) {
         let files = self.in_force.files.iter();
         let files = files.map(|f| PolicyFile { path: f.path.clone(), text: f.text.clone() }).collect();
         let at = jiff::Timestamp::now().to_string();
-        self.store.save(LAST_GOOD, &LastGood { revision: self.revision(), files, at })
+        match self.store.save(LAST_GOOD, &LastGood { revision: self.revision(), files, at }) {
+            Ok(()) => {
+                self.warnings.remove("store");
+            }
+            Err(error) => {
+                let note = format!("the policy in force is not kept for the next start: {error}");
+                tracing::error!("{note}");
+                self.warnings.insert("store", note);
+            }
+        }
     }
+}
+
+/// The word of a mode; `none` for a device that does not exist.
+fn word(mode: Option<Mode>) -> &'static str {
+    mode.map_or("none", Mode::name)
 }
 
 /// The policy to start with: the files, or what was in force before when they cannot be used.
@@ -457,7 +529,10 @@ pub(super) fn user(message: impl Into<String>) -> Failure {
 /// A policy that stays outside. Its diagnostics begin with `error`, so what they mean comes first.
 fn refused(error: &Refused, in_force: &str) -> Failure {
     let found = match error {
-        Refused::Invalid(_) | Refused::TooLarge(_) => true,
+        Refused::Invalid(_)
+        | Refused::TooLarge(_)
+        | Refused::NoFiles
+        | Refused::Read(ReadError::NoPolicy { .. }) => true,
         Refused::Read(_) => false,
     };
     Failure {

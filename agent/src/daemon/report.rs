@@ -157,6 +157,7 @@ impl Reporter {
             taken: totals.taken,
             told: totals.told,
             pending: totals.pending,
+            evicted: totals.evicted,
             written: self.log.status().written,
             refused: self.log.status().refused,
             ..ViolationStatus::default()
