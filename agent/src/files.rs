@@ -28,6 +28,12 @@ pub enum ReadError {
         /// First byte that is no text, from 0.
         at: usize,
     },
+    /// A folder without a policy. Enforcing nothing must be said, not left out.
+    #[error("no policy file (`*.toml`) in `{}`\nhint: put one there, or name another path", path.display())]
+    NoPolicy {
+        /// Which folder.
+        path: PathBuf,
+    },
     /// Neither a file nor a folder.
     #[error("`{}` is neither a regular file nor a folder", path.display())]
     NotRegular {
@@ -66,6 +72,9 @@ pub fn read_policy(path: &Path) -> Result<Vec<SourceFile>, ReadError> {
         if paths.len() > MAX_FILES {
             return Err(ReadError::TooLarge { path: path.to_owned(), limit: MAX_FILES, unit: "files" });
         }
+    }
+    if paths.is_empty() {
+        return Err(ReadError::NoPolicy { path: path.to_owned() });
     }
     paths.sort();
     paths.iter().map(|p| read_file(p)).collect()

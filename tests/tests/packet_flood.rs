@@ -44,7 +44,8 @@ fn flood(dataplane: &mut Dataplane, base: &[u8], mut between: impl FnMut(&mut Da
 }
 
 fn repeats(dataplane: &mut Dataplane) -> u64 {
-    let drained = dataplane.drain_repeats().unwrap_or_else(|error| panic!("{error}"));
+    let mut drained = Vec::new();
+    dataplane.drain_repeats(&mut drained).unwrap_or_else(|error| panic!("{error}"));
     drained.iter().map(|(_, repeats)| repeats.packets).sum()
 }
 

@@ -7,7 +7,9 @@ use crate::control::{Applied, Body, File, Request};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// A policy file or folder; default: the folder the agent is configured with
+    /// A policy file or folder; default: the folder the agent is configured with. A policy applied from
+    /// elsewhere holds until the next `bulkhead apply`, SIGHUP or start of the agent, which go back to the
+    /// configured folder
     path: Option<PathBuf>,
     #[command(flatten)]
     output: Output,
@@ -31,8 +33,16 @@ pub(super) fn print_applied(body: Body, output: Output) -> anyhow::Result<Exit> 
         print_json(&applied)?;
         return Ok(Exit::Fine);
     }
-    let Applied { revision, generation, changed, warnings } = applied;
+    let Applied { revision, generation, changed, warnings, released, notes } = applied;
     eprint!("{warnings}");
+    match &released[..] {
+        [] => {}
+        [device] => eprintln!("1 device is no longer enforced: {device}"),
+        devices => eprintln!("{} devices are no longer enforced: {}", devices.len(), devices.join(", ")),
+    }
+    for note in notes {
+        eprintln!("{note}");
+    }
     let changed = if changed { "in force" } else { "in force, unchanged" };
     println!("revision {revision} {changed} (generation {generation})");
     Ok(Exit::Fine)

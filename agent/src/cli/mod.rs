@@ -19,7 +19,7 @@ use crate::{
         client::{self, ClientError},
     },
     diagnostic::render_text,
-    files::read_file,
+    files::{ReadError, read_file},
 };
 
 mod apply;
@@ -135,6 +135,9 @@ impl Cli {
                 // Rendered findings say `error[CODE]` themselves.
                 let prefix = if text.starts_with("error[") { "" } else { "error: " };
                 eprintln!("{prefix}{}", text.trim_end());
+                if let Some(ReadError::NoPolicy { .. }) = error.downcast_ref::<ReadError>() {
+                    return Exit::Found;
+                }
                 match error.downcast_ref::<ClientError>() {
                     Some(ClientError::Refused(failure)) if failure.found => Exit::Found,
                     Some(_) | None => Exit::CouldNotRun,

@@ -2,8 +2,11 @@
 
 use clap::ValueEnum;
 
-use super::{Cli, Exit, Output, apply::print_applied};
-use crate::{control::Request, model::Mode};
+use super::{Cli, Exit, Output, print_json, unexpected};
+use crate::{
+    control::{Body, Request},
+    model::Mode,
+};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct ModeArgs {
@@ -59,10 +62,26 @@ pub(super) fn quarantine(cli: &Cli, args: &QuarantineArgs) -> anyhow::Result<Exi
 
 fn send(cli: &Cli, device: &str, mode: Mode, why: Option<String>, output: Output) -> anyhow::Result<Exit> {
     let request = Request::Mode { device: device.to_owned(), mode: mode.name().to_owned(), why };
-    print_applied(cli.ask(&request)?, output)
+    print_mode(cli.ask(&request)?, output)
 }
 
 pub(super) fn release(cli: &Cli, args: &ReleaseArgs) -> anyhow::Result<Exit> {
     let body = cli.ask(&Request::Release { device: args.device.clone() })?;
-    print_applied(body, args.output)
+    print_mode(body, args.output)
+}
+
+/// Says which mode the device had, which it has now, and what else there is to know.
+fn print_mode(body: Body, output: Output) -> anyhow::Result<Exit> {
+    let Body::Applied(applied) = body else { return Err(unexpected(&body)) };
+    if output.json {
+        print_json(&applied)?;
+        return Ok(Exit::Fine);
+    }
+    let mut notes = applied.notes.iter();
+    let change = notes.next().map_or("unchanged", String::as_str);
+    println!("{change} (revision {})", applied.revision);
+    for note in notes {
+        eprintln!("{note}");
+    }
+    Ok(Exit::Fine)
 }

@@ -122,6 +122,12 @@ pub struct Applied {
     pub changed: bool,
     /// Warnings, rendered.
     pub warnings: String,
+    /// Devices that denied traffic was dropped for before, and is not any more; sorted.
+    #[serde(default)]
+    pub released: Vec<String>,
+    /// What a person should know besides: a line each.
+    #[serde(default)]
+    pub notes: Vec<String>,
 }
 
 /// How is it going.
@@ -145,6 +151,12 @@ pub struct Status {
     pub warnings: Vec<String>,
     /// Devices by mode.
     pub modes: BTreeMap<String, usize>,
+    /// Devices cut off now.
+    #[serde(default)]
+    pub quarantined: Vec<String>,
+    /// Modes set by hand: device and mode.
+    #[serde(default)]
+    pub by_hand: BTreeMap<String, String>,
     /// What devices cannot live without, and whether it is let through.
     pub infrastructure: BTreeMap<String, bool>,
     /// From where and over what the gateway itself can always be managed.
@@ -155,6 +167,9 @@ pub struct Status {
     pub flows: usize,
     /// Flows that can be remembered.
     pub flows_limit: u32,
+    /// Flows that could not be remembered.
+    #[serde(default)]
+    pub flows_refused: u64,
     /// What became of denied packets.
     pub violations: ViolationStatus,
 }
@@ -201,6 +216,9 @@ pub struct ViolationStatus {
     pub told: u64,
     /// Packets it will tell of with the next summary.
     pub pending: u64,
+    /// Violations the agent forgot before they were idle, to make room.
+    #[serde(default)]
+    pub evicted: u64,
     /// Records written.
     pub written: u64,
     /// Records that the log refused.

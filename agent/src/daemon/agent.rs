@@ -5,7 +5,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bulkhead_common::{layout::Settings, lookup::setting, wire::protocol};
+use bulkhead_common::{
+    layout::{Event, Settings},
+    lookup::setting,
+    wire::protocol,
+};
 use ipnet::IpNet;
 use tokio::sync::broadcast;
 
@@ -20,7 +24,8 @@ use crate::{
     config::{Config, Midstream},
     control::{Applied, Body, Failure, Reply, Request},
     dataplane::{Dataplane, DataplaneError, EventReader, Pins, PinsLock, Runtime, Sizes, monotonic_ns},
-    model::Policy,
+    files::ReadError,
+    model::{Mode, Policy},
     observe::Violation,
     policy::SourceFile,
     store::{LAST_GOOD, LastGood, OVERRIDES, Override, Overrides, PolicyFile, Store, StoreError},
@@ -35,6 +40,8 @@ const CLOSING_IDLE: Duration = Duration::from_secs(120);
 const NOBODY: u32 = 1;
 /// Events taken out of the ring before something else gets its turn.
 const EVENTS_PER_STEP: usize = 4096;
+/// Bytes of one event in the ring: its header of 8 (`BPF_RINGBUF_HDR_SZ`) and the event.
+const EVENT_BYTES: usize = 8 + size_of::<Event>();
 
 /// The agent did not start. Whatever enforced before goes on enforcing.
 #[derive(Debug, thiserror::Error)]
@@ -77,6 +84,8 @@ pub struct Agent {
     _pins: Option<PinsLock>,
     limits: Limits,
     looked: Instant,
+    /// Whether the ring may hold events that nobody will wake the agent for.
+    behind: bool,
 }
 
 impl Agent {
@@ -87,7 +96,18 @@ impl Agent {
     /// [`StartError`]; what enforced before is left as it was.
     pub fn start(config: Config, gateway: String, now: String) -> Result<(Self, EventReader), StartError> {
         let store = Store::open(&config.state)?;
-        let overrides: Overrides = store.load(OVERRIDES)?.unwrap_or_default();
+        let mut warnings = std::collections::BTreeMap::new();
+        // Modes set by hand are worth less than enforcement: without them the policy's hold.
+        let overrides: Overrides = match store.load(OVERRIDES) {
+            Ok(found) => found.unwrap_or_default(),
+            Err(error) => {
+                let note =
+                    format!("modes set by hand are lost, the policy's hold until one is set again: {error}");
+                tracing::error!("{note}");
+                warnings.insert("overrides", note);
+                Overrides::default()
+            }
+        };
         let pins = Pins::below(&config.pins);
         pins.create()?;
         let lock = pins.lock()?;
@@ -98,7 +118,6 @@ impl Agent {
             rules: in_force.rules.saturating_sub(NOBODY),
             rows: config.limits.rows,
         };
-        let mut warnings = std::collections::BTreeMap::new();
         if in_force != sizes(&config) {
             let note = "table sizes differ from the configuration: they change when the maps are made anew, that is after `bulkhead detach`";
             warnings.insert("sizes", note.to_owned());
@@ -136,16 +155,17 @@ impl Agent {
             _pins: lock,
             limits,
             looked: Instant::now(),
+            behind: false,
         };
         agent.reporter.learn(&agent.dataplane, &agent.nics, &agent.in_force.policy.networks);
-        agent.keep_last_good()?;
+        agent.keep_last_good();
         Ok((agent, events))
     }
 
     /// Does what an input asks for.
     pub fn step(&mut self, input: Input, events: &mut EventReader) -> ControlFlow<()> {
         match input {
-            Input::Events => self.reporter.take_events(events, EVENTS_PER_STEP),
+            Input::Events => self.behind = self.reporter.take_events(events, EVENTS_PER_STEP),
             Input::Tick => self.tick(events),
             Input::Asked(asked) => self.asked(asked, events),
             Input::Reload => {
@@ -171,15 +191,24 @@ impl Agent {
         self.reporter.follow()
     }
 
-    /// Takes over everything the kernel has to tell at this moment.
+    /// Whether there is more to take out of the ring. The kernel wakes a reader only when it had read all.
+    pub fn is_behind(&self) -> bool {
+        self.behind
+    }
+
+    /// Takes over everything the kernel has to tell at this moment, and not what a flood adds meanwhile.
     fn collect(&mut self, events: &mut EventReader) {
-        self.reporter.take_events(events, usize::MAX);
-        match self.dataplane.drain_repeats() {
-            Ok(repeats) => self.reporter.take_repeats(&repeats),
-            Err(error) => tracing::error!("{error}"),
+        let full_ring = self.dataplane.sizes().ring_bytes as usize / EVENT_BYTES + 1;
+        self.reporter.take_events(events, full_ring);
+        let mut repeats = Vec::new();
+        let drained = self.dataplane.drain_repeats(&mut repeats);
+        // What was taken is told, whatever failed after it.
+        self.reporter.take_repeats(&repeats);
+        if let Err(error) = drained {
+            tracing::error!("{error}");
         }
         // A drain ends with a grace period: events of the packets before it are in the ring now.
-        self.reporter.take_events(events, usize::MAX);
+        self.behind = self.reporter.take_events(events, full_ring);
     }
 
     fn tick(&mut self, events: &mut EventReader) {
@@ -197,11 +226,13 @@ impl Agent {
         for news in self.nics.look_after(&mut self.dataplane)? {
             tracing::warn!("{news}");
         }
-        if self.nics.addresses_changed()?
+        if let Some(now) = self.nics.changed_addresses()?
             && let Some(applied) = self.dataplane.applied()
         {
             let tables = applied.tables.clone();
-            self.dataplane.apply(tables, &self.nics.addresses)?;
+            self.dataplane.apply(tables, &now)?;
+            // Only now: a failed attempt is made again at the next look.
+            self.nics.addresses = now;
             tracing::info!("the gateway's own addresses changed; policy applied again");
         }
         self.reporter.learn(&self.dataplane, &self.nics, &self.in_force.policy.networks);
@@ -287,14 +318,19 @@ impl Agent {
             tables.revision != self.dataplane.applied().map(|a| a.tables.revision).unwrap_or_default();
         let applied = self.dataplane.apply(tables, &self.nics.addresses).map_err(world)?;
         let (revision, generation) = (applied.tables.revision, applied.generation);
+        let released = policies::released(&self.in_force.policy, &policy);
+        let mut notes = Vec::new();
+        if policy.devices.is_empty() {
+            notes.push("the policy declares no device: nothing is enforced for any device".to_owned());
+        }
         self.in_force = InForce { files, policy, origin };
         self.reporter.learn(&self.dataplane, &self.nics, &self.in_force.policy.networks);
         tracing::info!(%revision, generation, changed, "policy applied");
-        if let Err(error) = self.keep_last_good() {
-            tracing::error!("{error}");
-            self.warnings.insert("store", error.to_string());
+        if !released.is_empty() {
+            tracing::warn!(devices = released.join(", "), "no longer enforced");
         }
-        Ok(Applied { revision: revision.to_string(), generation, changed, warnings })
+        self.keep_last_good();
+        Ok(Applied { revision: revision.to_string(), generation, changed, warnings, released, notes })
     }
 
     fn change_mode(
@@ -308,39 +344,78 @@ impl Agent {
             return Err(user(format!("`{mode}` is no mode\nhelp: one of monitor, enforce, quarantine")));
         };
         self.known_device(device)?;
+        if let Some(why) = &why {
+            policies::sayable(why).map_err(user)?;
+        }
         let mut overrides = self.overrides.clone();
         let at = jiff::Timestamp::now().to_string();
+        let old = overrides.devices.remove(device);
+        // What a quarantine takes the place of comes back with its release.
+        let before = match (mode, old) {
+            (Mode::Quarantine, Some(old)) if old.mode == Mode::Quarantine => old.before,
+            (Mode::Quarantine, Some(old)) => Some(Box::new(Override { before: None, ..old })),
+            (Mode::Quarantine, None) | (Mode::Monitor | Mode::Enforce, _) => None,
+        };
+        let change = Override { mode, by: by.to_owned(), at, why: why.clone(), before };
+        overrides.devices.insert(device.to_owned(), change);
+        let from = self.mode_of(device);
+        let mut applied = self.with_overrides(overrides)?;
         tracing::warn!(device, mode = mode.name(), by, why, "mode changed by hand");
-        overrides.devices.insert(device.to_owned(), Override { mode, by: by.to_owned(), at, why });
-        self.with_overrides(overrides)
+        applied.notes.insert(0, format!("{device}: {} -> {}", word(from), mode.name()));
+        if from == Some(Mode::Quarantine) && mode != Mode::Quarantine {
+            applied.notes.push(format!("the quarantine of `{device}` is lifted"));
+        }
+        Ok(applied)
     }
 
     fn release(&mut self, device: &str, by: &str) -> Result<Applied, Failure> {
-        self.known_device(device)?;
         let mut overrides = self.overrides.clone();
-        if overrides.devices.remove(device).is_none() {
+        // First what was set by hand: its device may have left the policy since.
+        let Some(old) = overrides.devices.remove(device) else {
+            self.known_device(device)?;
             return Err(user(format!("`{device}` is in the mode its policy gives it; nothing to release")));
+        };
+        let by_hand = old.before.map(|before| *before);
+        let restored = by_hand.is_some();
+        if let Some(before) = by_hand {
+            overrides.devices.insert(device.to_owned(), before);
         }
-        tracing::warn!(device, by, "mode returned to the policy's");
-        self.with_overrides(overrides)
+        let from = self.mode_of(device);
+        let mut applied = self.with_overrides(overrides)?;
+        tracing::warn!(device, by, mode = word(self.mode_of(device)), "released");
+        applied.notes.insert(0, format!("{device}: {} -> {}", word(from), word(self.mode_of(device))));
+        if restored {
+            applied.notes.push(format!(
+                "`{device}` is back in the mode set by hand before; another `bulkhead release {device}` returns it to the policy's"
+            ));
+        }
+        Ok(applied)
     }
 
-    /// Applies the policy in force under other overrides. They are written first: a mode that an operator
-    /// was told of survives whatever comes.
+    fn mode_of(&self, device: &str) -> Option<Mode> {
+        self.in_force.policy.device(device).map(|(_, device)| device.mode)
+    }
+
+    /// Applies the policy in force under other overrides. Whoever cuts a device off must not be stopped by
+    /// a full disk: when they cannot be kept, they hold all the same and the answer says for how long.
     fn with_overrides(&mut self, overrides: Overrides) -> Result<Applied, Failure> {
         let files = self.in_force.files.clone();
         let candidate = policies::prepare(files, &overrides, &self.limits)
             .map_err(|error| refused(&error, &self.revision()))?;
-        self.store.save(OVERRIDES, &overrides).map_err(world)?;
-        let before = std::mem::replace(&mut self.overrides, overrides);
-        match self.enforce(candidate, self.in_force.origin) {
-            Ok(applied) => Ok(applied),
-            Err(failure) => {
-                self.store.save(OVERRIDES, &before).map_err(world)?;
-                self.overrides = before;
-                Err(failure)
+        let mut applied = self.enforce(candidate, self.in_force.origin)?;
+        self.overrides = overrides;
+        match self.store.save(OVERRIDES, &self.overrides) {
+            Ok(()) => {
+                self.warnings.remove("overrides");
+            }
+            Err(error) => {
+                let note = format!("modes set by hand do not survive a restart of the agent: {error}");
+                tracing::error!("{note}");
+                applied.notes.push(note.clone());
+                self.warnings.insert("overrides", note);
             }
         }
+        Ok(applied)
     }
 
     fn known_device(&self, name: &str) -> Result<(), Failure> {
@@ -357,12 +432,27 @@ impl Agent {
         self.dataplane.applied().map(|a| a.tables.revision.to_string()).unwrap_or_default()
     }
 
-    fn keep_last_good(&self) -> Result<(), StoreError> {
+    /// Keeps the policy in force for the next start. Enforcement does not depend on it.
+    fn keep_last_good(&mut self) {
         let files = self.in_force.files.iter();
         let files = files.map(|f| PolicyFile { path: f.path.clone(), text: f.text.clone() }).collect();
         let at = jiff::Timestamp::now().to_string();
-        self.store.save(LAST_GOOD, &LastGood { revision: self.revision(), files, at })
+        match self.store.save(LAST_GOOD, &LastGood { revision: self.revision(), files, at }) {
+            Ok(()) => {
+                self.warnings.remove("store");
+            }
+            Err(error) => {
+                let note = format!("the policy in force is not kept for the next start: {error}");
+                tracing::error!("{note}");
+                self.warnings.insert("store", note);
+            }
+        }
     }
+}
+
+/// The word of a mode; `none` for a device that does not exist.
+fn word(mode: Option<Mode>) -> &'static str {
+    mode.map_or("none", Mode::name)
 }
 
 /// The policy to start with: the files, or what was in force before when they cannot be used.
@@ -445,7 +535,10 @@ pub(super) fn user(message: impl Into<String>) -> Failure {
 /// A policy that stays outside. Its diagnostics begin with `error`, so what they mean comes first.
 fn refused(error: &Refused, in_force: &str) -> Failure {
     let found = match error {
-        Refused::Invalid(_) | Refused::TooLarge(_) => true,
+        Refused::Invalid(_)
+        | Refused::TooLarge(_)
+        | Refused::NoFiles
+        | Refused::Read(ReadError::NoPolicy { .. }) => true,
         Refused::Read(_) => false,
     };
     Failure {

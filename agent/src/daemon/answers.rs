@@ -14,7 +14,7 @@ use crate::{
     control::{DeviceStatus, Failure, InterfaceStatus, RuleStatus, Status, ViolationStatus},
     dataplane::{AttachMode, DataplaneError, DeviceCounts},
     diagnostic::Location,
-    model::{Criticality, Selector},
+    model::{Criticality, Mode, Selector},
     report::why::{Answer, Heard, Question},
 };
 
@@ -37,6 +37,13 @@ impl Agent {
             policy: self.in_force.origin.name().to_owned(),
             warnings: self.all_warnings(),
             modes,
+            quarantined: (self.in_force.policy.devices.iter())
+                .filter(|device| device.mode == Mode::Quarantine)
+                .map(|device| device.name.clone())
+                .collect(),
+            by_hand: (self.overrides.devices.iter())
+                .map(|(name, change)| (name.clone(), change.mode.name().to_owned()))
+                .collect(),
             infrastructure: [
                 ("arp", infrastructure.arp),
                 ("dhcp-client", infrastructure.dhcp_client),
@@ -47,6 +54,7 @@ impl Agent {
             management: self.management(),
             interfaces: self.interfaces()?,
             flows: self.dataplane.flow_count()?,
+            flows_refused: tally.flows_refused,
             flows_limit: self.dataplane.sizes().flows,
             violations: ViolationStatus {
                 violations: tally.violations,
@@ -67,10 +75,13 @@ impl Agent {
             format!("`{name}` is no longer configured and still enforced: `bulkhead detach --interface {name}` ends that")
         }));
         warnings.extend(self.reporter.failure().map(|f| format!("the violation log refuses records: {f}")));
+        if self.in_force.policy.devices.is_empty() {
+            warnings.push("the policy declares no device: nothing is enforced for any device".to_owned());
+        }
         for (name, change) in &self.overrides.devices {
             if self.in_force.policy.device(name).is_none() {
                 warnings.push(format!(
-                    "the mode of `{name}` was set to {} by hand, and no such device exists",
+                    "the mode of `{name}` was set to {} by hand, and no such device exists: `bulkhead release {name}` forgets it",
                     change.mode.name()
                 ));
             }

@@ -152,12 +152,12 @@ impl Nics {
         Ok(())
     }
 
-    /// Whether the gateway's own addresses changed since the last look.
-    pub(super) fn addresses_changed(&mut self) -> Result<bool, DataplaneError> {
+    /// The gateway's own addresses, if they are others than those that were applied.
+    pub(super) fn changed_addresses(
+        &self,
+    ) -> Result<Option<std::collections::BTreeSet<Ipv4Addr>>, DataplaneError> {
         let now = probe::own_addresses()?;
-        let changed = now != self.addresses;
-        self.addresses = now;
-        Ok(changed)
+        Ok((now != self.addresses).then_some(now))
     }
 }
 

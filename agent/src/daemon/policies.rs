@@ -47,6 +47,9 @@ pub(super) enum Refused {
     /// The files cannot be read.
     #[error("{0}")]
     Read(#[from] ReadError),
+    /// There are none.
+    #[error("no policy file came along\nhint: name a policy file or a folder with `*.toml` files")]
+    NoFiles,
     /// They are wrong; rendered diagnostics.
     #[error("{0}")]
     Invalid(String),
@@ -68,6 +71,10 @@ pub(super) fn prepare(
     overrides: &Overrides,
     limits: &Limits,
 ) -> Result<Candidate, Refused> {
+    // Nothing is not a policy: it would let everything through.
+    if files.is_empty() {
+        return Err(Refused::NoFiles);
+    }
     let outcome = resolve_texts(&files);
     let Some(mut policy) = outcome.policy else {
         return Err(Refused::Invalid(render_text(&outcome.diagnostics, &outcome.sources, false)));
@@ -84,6 +91,33 @@ pub(super) fn prepare(
     }
     let tables = compile(&policy, limits)?;
     Ok(Candidate { files, policy, tables, warnings })
+}
+
+/// Devices whose denied traffic was dropped under `old` and is not under `new`, sorted.
+pub(super) fn released(old: &Policy, new: &Policy) -> Vec<String> {
+    let enforced = |mode: Mode| match mode {
+        Mode::Enforce | Mode::Quarantine => true,
+        Mode::Monitor => false,
+    };
+    let before = old.devices.iter().filter(|device| enforced(device.mode));
+    let left = before.filter(|device| !new.device(&device.name).is_some_and(|(_, now)| enforced(now.mode)));
+    let mut names: Vec<String> = left.map(|device| device.name.clone()).collect();
+    names.sort();
+    names
+}
+
+/// Longest reason for a change of mode, bytes.
+const WHY_BYTES: usize = 512;
+
+/// Whether a person's reason fits a log line and a terminal.
+pub(super) fn sayable(why: &str) -> Result<(), String> {
+    if why.len() > WHY_BYTES {
+        return Err(format!("the reason is {} bytes long, and {WHY_BYTES} are the most", why.len()));
+    }
+    match why.chars().position(char::is_control) {
+        Some(at) => Err(format!("the reason has a control character (character {})", at + 1)),
+        None => Ok(()),
+    }
 }
 
 /// The mode behind a word.

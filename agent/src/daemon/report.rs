@@ -17,6 +17,10 @@ use crate::{
 
 /// Distinct violations the agent tells apart at the same time.
 const DISTINCT: usize = 65_536;
+/// New violations of one device and reason told one by one in a summary interval.
+const FIRSTS: usize = 256;
+/// Events taken between two writes to the log.
+const CHUNK: usize = 4096;
 /// Violations kept for `bulkhead violations`.
 pub(super) const RECENT: usize = 1024;
 
@@ -41,7 +45,7 @@ impl Reporter {
         Self {
             gateway,
             names: Names::default(),
-            aggregator: Aggregator::new(DISTINCT, config.violations.summary),
+            aggregator: Aggregator::new(DISTINCT, config.violations.summary, FIRSTS),
             recent: Recent::new(RECENT),
             log: JsonLines::open(target),
             followers: broadcast::channel(RECENT).0,
@@ -70,22 +74,35 @@ impl Reporter {
         self.log.reopen();
     }
 
-    /// Takes at most `most` events out of the ring.
-    pub(super) fn take_events(&mut self, events: &mut EventReader, most: usize) {
-        let mut told = Vec::new();
-        for _ in 0..most {
-            let Some(event) = events.next_event() else { break };
-            told.extend(self.aggregator.event(&event));
+    /// Takes at most `most` events out of the ring; whether more may be there.
+    pub(super) fn take_events(&mut self, events: &mut EventReader, most: usize) -> bool {
+        let mut left = most;
+        while left > 0 {
+            // Told chunk by chunk: what is taken must not pile up before it is written.
+            let chunk = left.min(CHUNK);
+            left -= chunk;
+            let mut told = Vec::new();
+            let mut taken = 0;
+            while taken < chunk
+                && let Some(event) = events.next_event()
+            {
+                taken += 1;
+                told.extend(self.aggregator.event(&event));
+            }
+            self.tell(told);
+            if taken < chunk {
+                return false;
+            }
         }
-        self.tell(told);
+        true
     }
 
     pub(super) fn take_repeats(&mut self, repeats: &[(ViolationKey, Repeats)]) {
-        let mut told = Vec::new();
-        for (key, repeats) in repeats {
-            told.extend(self.aggregator.repeats(key, repeats));
+        for chunk in repeats.chunks(CHUNK) {
+            let told = chunk.iter().flat_map(|(key, repeats)| self.aggregator.repeats(key, repeats));
+            let told = told.collect();
+            self.tell(told);
         }
-        self.tell(told);
     }
 
     pub(super) fn tick(&mut self, now: u64) {
@@ -140,6 +157,7 @@ impl Reporter {
             taken: totals.taken,
             told: totals.told,
             pending: totals.pending,
+            evicted: totals.evicted,
             written: self.log.status().written,
             refused: self.log.status().refused,
             ..ViolationStatus::default()

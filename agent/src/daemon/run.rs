@@ -61,6 +61,8 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
                 });
                 continue;
             }
+            // After the connections had their turn: a flood of events must not keep them waiting.
+            () = tokio::task::yield_now(), if agent.is_behind() => Input::Events,
             Some(request) = requests.recv() => Input::Asked(request),
             _ = tick.tick() => Input::Tick,
             _ = hangup.recv() => Input::Reload,

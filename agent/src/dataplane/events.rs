@@ -62,18 +62,23 @@ impl AsRawFd for EventReader {
 }
 
 impl Dataplane {
-    /// Takes everything out of the table of repeats that packets have been filling: they fill the other
-    /// one from now on, and the packets that still saw this one have left. Nothing is counted twice or lost.
+    /// Takes everything out of the table of repeats that packets have been filling, into `drained`: they
+    /// fill the other one from now on, and the packets that still saw this one have left. Nothing is
+    /// counted twice or lost.
     ///
     /// # Errors
-    /// When a map cannot be read or written; what was not taken stays for the next drain.
-    pub fn drain_repeats(&mut self) -> Result<Vec<(ViolationKey, Repeats)>, DataplaneError> {
+    /// When a map cannot be read or written. What was taken until then is in `drained`, and the rest stays
+    /// for the next drain of the same table.
+    pub fn drain_repeats(
+        &mut self,
+        drained: &mut Vec<(ViolationKey, Repeats)>,
+    ) -> Result<(), DataplaneError> {
         let filled = self.epoch.get(&0, 0).map_err(read("EPOCH"))?;
         self.epoch.set(0, u32::from(filled == 0), 0).map_err(write("EPOCH"))?;
         kernel::rcu_grace()?;
         let table = &mut self.repeats[usize::from(filled != 0)];
         let keys: Vec<ViolationKey> = table.keys().collect::<Result<_, _>>().map_err(read("REPEATS"))?;
-        let mut drained = Vec::with_capacity(keys.len());
+        drained.reserve(keys.len());
         for key in keys {
             let cpus = table.get(&key, 0).map_err(read("REPEATS"))?;
             let seen = || cpus.iter().filter(|r| r.packets > 0);
@@ -89,6 +94,6 @@ impl Dataplane {
                 drained.push((key, sum));
             }
         }
-        Ok(drained)
+        Ok(())
     }
 }

@@ -57,6 +57,8 @@ pub struct Violation {
     pub inner_vlan: Option<u16>,
     /// The interface on which the packets arrived.
     pub interface: String,
+    /// Whether these violations were too many to tell apart: the ends are left out, the count is exact.
+    pub others: bool,
     /// Packets since the last record of the same violation.
     pub count: u64,
     /// Bytes of their frames.
@@ -69,8 +71,8 @@ pub struct End {
     /// A device, `gateway`, or the most specific network. When the sender uses an address that is not its
     /// own, only its hardware address may name it.
     pub name: Option<String>,
-    /// Hardware address of the frame, lower case with colons.
-    pub mac: String,
+    /// Hardware address of the frame, lower case with colons; `None` where ends are left out.
+    pub mac: Option<String>,
     /// IPv4 address; for ARP the sender's or the target's.
     pub ip: Option<Ipv4Addr>,
     /// TCP or UDP port, of the first packet where packets differ.

@@ -33,7 +33,7 @@ impl Clock {
 
 /// The record of an aggregate. `seq` counts the records of this agent run.
 pub fn render(aggregate: &Aggregate, names: &Names, clock: &Clock, gateway: &str, seq: u64) -> Violation {
-    let Aggregate { key, packets, bytes, first_ns, last_ns, source_port } = *aggregate;
+    let Aggregate { key, packets, bytes, first_ns, last_ns, source_port, others } = *aggregate;
     let reason = Reason::from_code(key.reason);
     let generation = key.generation;
     let addressed = matches!(key.ethertype, ethertype::IPV4 | ethertype::ARP);
@@ -41,7 +41,7 @@ pub fn render(aggregate: &Aggregate, names: &Names, clock: &Clock, gateway: &str
     let read = addressed && (key.source != 0 || key.destination != 0);
     let ip = |address: u32| read.then(|| Ipv4Addr::from(address));
     let network = |address: u32| names.peer(generation, ip(address)?);
-    let sender = if is_impostor(reason) {
+    let sender = if is_impostor(reason) && !others {
         names.device_of_mac(generation, mac::from_octets(key.source_mac))
     } else {
         names.device(generation, key.source_device).or_else(|| network(key.source))
@@ -66,21 +66,22 @@ pub fn render(aggregate: &Aggregate, names: &Names, clock: &Clock, gateway: &str
         rule: None,
         source: End {
             name: sender,
-            mac: Mac(key.source_mac).to_string(),
+            mac: (!others).then(|| Mac(key.source_mac).to_string()),
             ip: ip(key.source),
             port: Some(source_port).filter(|port| with_ports && *port != 0),
         },
         destination: End {
             name: receiver,
-            mac: Mac(key.destination_mac).to_string(),
+            mac: (!others).then(|| Mac(key.destination_mac).to_string()),
             ip: ip(key.destination),
             port: with_ports.then_some(key.port),
         },
-        protocol: protocol_word(key.ethertype, key.protocol),
+        protocol: if others { "mixed".to_owned() } else { protocol_word(key.ethertype, key.protocol) },
         icmp: (transport && key.protocol == protocol::ICMP).then_some(Icmp { r#type: kind, code }),
         vlan: Some(key.vlan).filter(|vlan| *vlan != 0),
         inner_vlan: Some(key.inner_vlan).filter(|vlan| *vlan != 0),
         interface: names.interface(key.ifindex),
+        others,
         count: packets,
         bytes,
     }

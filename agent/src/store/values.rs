@@ -32,6 +32,9 @@ pub struct Override {
     pub at: String,
     /// In that user's words.
     pub why: Option<String>,
+    /// The mode set by hand that a quarantine took the place of; its release returns to it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub before: Option<Box<Override>>,
 }
 
 /// The policy that was applied last, as text: after a restart it holds even if the files were broken since.

@@ -37,6 +37,7 @@ fn aggregate() -> Aggregate {
         first_ns: 1_000_000_000,
         last_ns: 8_250_001_999,
         source_port: 49_152,
+        others: false,
     }
 }
 
