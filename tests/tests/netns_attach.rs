@@ -278,6 +278,8 @@ fn nics_that_swap_names_stay_enforced_with_or_without_an_agent() {
     // The next agent finds the pins as its predecessor left them, under each other's names.
     agent.stop().expect("it stops");
     swap();
+    let (code, said) = bulkhead(&lab, &["detach", "--interface", UPLINK, "--yes"]);
+    assert!(code == 2 && said.contains("`plant0` is now called `cell0`"), "{code} {said}");
     agent.start().expect("it starts");
     assert_eq!(status(&agent)["warnings"], json!([]), "{}", agent.log());
     let [cell, plant] = [DEVICE_SIDE, UPLINK].map(|name| program_on(&lab, name).expect("a program").1);
