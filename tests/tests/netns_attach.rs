@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    os::unix::process::CommandExt,
     process::{Child, Command, Output, Stdio},
     time::Duration,
 };
@@ -131,6 +132,15 @@ fn doctor_tells_an_agent_that_died_from_one_that_runs() {
     let attached = format!("interface plant0: program attached in native mode (id {program})");
     let (_, said) = bulkhead(&lab, &["doctor"]);
     assert!(said.contains(&attached) && said.contains("agent: answers on"), "{said}");
+    // Who may not read the pins is not told to remove what enforces.
+    let mut command = Command::new(agent_binary().expect("a binary"));
+    command.arg("--config").arg(lab.gateway.room.inside("bulkhead.toml")).arg("doctor").uid(65_534);
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let child = lab.gateway.namespace.spawn_child(command);
+    let Output { stdout, stderr, .. } = child.and_then(Child::wait_with_output).expect("it runs");
+    let said = [stdout, stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat();
+    assert!(said.contains("whose it is cannot be told") && said.contains("fix: run as root"), "{said}");
+    assert!(!said.contains("xdp off"), "{said}");
     agent.kill9().expect("killed");
     let (code, said) = bulkhead(&lab, &["doctor"]);
     assert!(code == 1 && said.contains(&attached), "{code} {said}");
