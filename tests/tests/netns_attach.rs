@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    os::unix::process::CommandExt,
     process::{Child, Command, Output, Stdio},
     time::Duration,
 };
@@ -111,12 +112,40 @@ fn foreign_program_is_reported_with_its_id_and_left_alone() {
         assert_eq!(mode, AttachMode::Native);
         let foreign = format!("`{name}` already runs the XDP program with id {program}, which is not ours");
         assert!(said.contains(&foreign) && said.contains("hint: "), "{said}");
+        assert!(said.contains("another agent of Bulkhead"), "{said}");
     }
     let (code, said) = run(&lab, "other.toml", &["doctor"]);
     assert!(code == 1 && said.contains(&format!("(id {})", before[0].1)), "{said}");
+    assert!(said.contains("of another Bulkhead, with other pins") && !said.contains("xdp off"), "{said}");
     assert_eq!([DEVICE_SIDE, UPLINK].map(|name| program_on(&lab, name).expect("a program")), before);
     assert!(enforces(&lab));
     assert_eq!(status(&agent)["warnings"], json!([]));
+}
+
+#[test]
+fn doctor_tells_an_agent_that_died_from_one_that_runs() {
+    let test = "doctor_tells_an_agent_that_died_from_one_that_runs";
+    let Some(lab) = require_lab(test) else { return };
+    let mut agent = Agent::new(&lab, &policy(&lab)).expect("an agent");
+    agent.start().expect("it starts");
+    let (_, program) = program_on(&lab, UPLINK).expect("a program");
+    let attached = format!("interface plant0: program attached in native mode (id {program})");
+    let (_, said) = bulkhead(&lab, &["doctor"]);
+    assert!(said.contains(&attached) && said.contains("agent: answers on"), "{said}");
+    // Who may not read the pins is not told to remove what enforces.
+    let mut command = Command::new(agent_binary().expect("a binary"));
+    command.arg("--config").arg(lab.gateway.room.inside("bulkhead.toml")).arg("doctor").uid(65_534);
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let child = lab.gateway.namespace.spawn_child(command);
+    let Output { stdout, stderr, .. } = child.and_then(Child::wait_with_output).expect("it runs");
+    let said = [stdout, stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat();
+    assert!(said.contains("whose it is cannot be told") && said.contains("fix: run as root"), "{said}");
+    assert!(!said.contains("xdp off"), "{said}");
+    agent.kill9().expect("killed");
+    let (code, said) = bulkhead(&lab, &["doctor"]);
+    assert!(code == 1 && said.contains(&attached), "{code} {said}");
+    assert!(said.contains("enforcement goes on without an agent on cell0, plant0"), "{said}");
+    assert!(said.contains("fix: start it: bulkhead run"), "{said}");
 }
 
 #[test]
@@ -259,6 +288,8 @@ fn nics_that_swap_names_stay_enforced_with_or_without_an_agent() {
     // The next agent finds the pins as its predecessor left them, under each other's names.
     agent.stop().expect("it stops");
     swap();
+    let (code, said) = bulkhead(&lab, &["detach", "--interface", UPLINK, "--yes"]);
+    assert!(code == 2 && said.contains("`plant0` is now called `cell0`"), "{code} {said}");
     agent.start().expect("it starts");
     assert_eq!(status(&agent)["warnings"], json!([]), "{}", agent.log());
     let [cell, plant] = [DEVICE_SIDE, UPLINK].map(|name| program_on(&lab, name).expect("a program").1);
@@ -326,6 +357,8 @@ fn pins_of_another_layout_are_refused_and_go_on_enforcing() {
     assert_eq!(bulkhead(&lab, &["run"]).0, 2);
     let (code, said) = bulkhead(&lab, &["detach", "--yes"]);
     assert_eq!(code, 0, "{said}");
+    assert!(said.contains("nothing was enforced; removed flows and counters"), "{said}");
+    assert!(!lab.gateway.room.pin_outside(PINS).exists(), "no pin is left");
     agent.start().expect("it starts anew");
     assert!(enforces(&lab));
 }
@@ -346,6 +379,76 @@ fn pins_of_another_version_are_named_and_go_on_enforcing() {
     assert!(said.contains(&format!("id {program}")) && said.contains("bulkhead/v0"), "{said}");
     assert!(enforces(&lab));
     assert_eq!(program_on(&lab, UPLINK).map(|(_, id)| id), Some(program));
+}
+
+#[test]
+fn detach_is_refused_while_an_agent_runs() {
+    let test = "detach_is_refused_while_an_agent_runs";
+    let Some(lab) = require_lab(test) else { return };
+    let _plc = Plc::start(lab.plc(), MODBUS).expect("a PLC");
+    let mut agent = Agent::new(&lab, &policy(&lab)).expect("an agent");
+    agent.start().expect("it starts");
+    let pid = agent.pid().expect("it runs");
+    // With and without its socket.
+    configure(&lab.gateway, "deaf.toml", &[("api.sock", "api-2.sock")]);
+    for config in ["bulkhead.toml", "deaf.toml"] {
+        for args in [&["detach", "--yes"][..], &["detach", "--interface", UPLINK, "--yes"]] {
+            let (code, said) = run(&lab, config, args);
+            assert!(code == 1 && said.contains(&format!("pid {pid}")), "{code} {said}");
+            assert!(said.contains("systemctl stop bulkhead"), "{said}");
+        }
+    }
+    let (code, said) = bulkhead(&lab, &["detach", "--interface", "plant9", "--yes"]);
+    assert!(code == 2 && said.contains("`plant9`") && said.contains("cell0, plant0"), "{code} {said}");
+    assert_eq!(status(&agent)["warnings"], json!([]));
+    assert!(enforces(&lab));
+    agent.stop().expect("it stops");
+    let (code, said) = bulkhead(&lab, &["detach", "--interface", UPLINK, "--yes"]);
+    assert!(code == 0 && said.contains("enforcement ended on plant0"), "{code} {said}");
+}
+
+#[test]
+fn second_agent_on_the_same_pins_is_refused() {
+    let test = "second_agent_on_the_same_pins_is_refused";
+    let Some(lab) = require_lab(test) else { return };
+    let _plc = Plc::start(lab.plc(), MODBUS).expect("a PLC");
+    let mut agent = Agent::new(&lab, &policy(&lab)).expect("an agent");
+    agent.start().expect("it starts");
+    let pid = agent.pid().expect("it runs");
+    let before = status(&agent);
+    let elsewhere = [
+        ("/run/bulkhead/state", "/run/bulkhead/state-2"),
+        ("/run/bulkhead/api.sock", "/run/bulkhead/api-2.sock"),
+        ("/run/bulkhead/violations.jsonl", "/run/bulkhead/violations-2.jsonl"),
+    ];
+    configure(&lab.gateway, "other.toml", &elsewhere);
+    let (code, said) = run(&lab, "other.toml", &["run"]);
+    assert!(code == 2 && said.contains(&format!("in use by another agent (pid {pid})")), "{code} {said}");
+    let after = status(&agent);
+    for key in ["pid", "generation", "revision", "warnings"] {
+        assert_eq!(before[key], after[key], "{said}");
+    }
+    // The lock dies with the process, however it dies.
+    agent.kill9().expect("killed");
+    agent.start().expect("it starts");
+    assert!(enforces(&lab));
+}
+
+#[test]
+fn agent_whose_pins_were_removed_pins_anew() {
+    let test = "agent_whose_pins_were_removed_pins_anew";
+    let Some(lab) = require_lab(test) else { return };
+    let _plc = Plc::start(lab.plc(), MODBUS).expect("a PLC");
+    let mut agent = Agent::new(&lab, &policy(&lab)).expect("an agent");
+    agent.start().expect("it starts");
+    fs::remove_dir_all(lab.gateway.room.pin_outside(PINS)).expect("removed");
+    wait_for("the NICs to be attached again", SOON, || {
+        let there = [DEVICE_SIDE, UPLINK].iter().all(|name| program_on(&lab, name).is_some());
+        Ok((there && agent.log().matches("attached to `").count() == 4).then_some(()))
+    })
+    .unwrap_or_else(|error| panic!("{error}: {}\n{}", status(&agent), agent.log()));
+    assert!(lab.gateway.room.pin_outside(PINS).join("links").join(UPLINK).exists());
+    assert!(enforces(&lab));
 }
 
 #[test]

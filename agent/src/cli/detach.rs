@@ -7,7 +7,7 @@ use crate::{
         Body, Request,
         client::{self, ClientError},
     },
-    dataplane::{self, DataplaneError, Pins, PinsLock},
+    dataplane::{self, DataplaneError, Pins, PinsLock, probe},
 };
 
 #[derive(Debug, clap::Args)]
@@ -52,6 +52,14 @@ pub(super) fn run(cli: &Cli, args: &Args) -> anyhow::Result<Exit> {
         return Ok(Exit::Found);
     }
     let Some(_lock) = alone(&config, &pins)? else { return Ok(Exit::Found) };
+    if let Some(name) = &args.interface
+        && let Some(now) = pins.enforced(name, &probe::interfaces()?)?
+        && now != *name
+    {
+        anyhow::bail!(
+            "what was attached as `{name}` is now called `{now}`\nhint: `bulkhead run` gives the pin that name, or end everything with `bulkhead detach --yes`"
+        );
+    }
     match &args.interface {
         Some(name) => dataplane::detach_interface(&config.pins, name)?,
         None => {

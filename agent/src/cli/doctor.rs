@@ -9,7 +9,7 @@ use crate::{
     compile::{Limits, compile},
     config::{Attach, Config, Interface},
     control::{Request, client},
-    dataplane::{self, Pins, probe},
+    dataplane::{self, DataplaneError, Pins, probe},
     files::read_policy,
     policy::resolve_texts,
 };
@@ -166,19 +166,9 @@ fn nic(interface: &Interface, there: &[probe::Interface], config: &Config, findi
     if !found.up {
         findings.push(warning(&subject, "it is down", &format!("ip link set dev {name} up")));
     }
-    let ours = Pins::below(&config.pins).link(name).exists();
     match found.xdp {
-        Some(xdp) if ours => {
-            findings.push(ok(
-                &subject,
-                &format!("enforced in {} mode, program {}", xdp.mode.name(), xdp.program),
-            ));
-        }
-        Some(xdp) => {
-            let seen = format!("another XDP program runs on it (id {})", xdp.program);
-            findings.push(problem(&subject, &seen, &format!("ip link set dev {name} xdp off")));
-        }
-        None => findings.push(ok(&subject, &format!("mtu {}, nothing enforced yet", found.mtu))),
+        Some(xdp) => findings.push(program(&subject, name, xdp, there, config)),
+        None => findings.push(ok(&subject, &format!("mtu {}, nothing attached yet", found.mtu))),
     }
     if interface.attach == Attach::Generic {
         let fix = "set `attach = \"native\"` if the driver supports it";
@@ -197,6 +187,51 @@ fn nic(interface: &Interface, there: &[probe::Interface], config: &Config, findi
         }
         Err(error) => findings.push(warning(&subject, &error.to_string(), &format!("ethtool -k {name}"))),
     }
+}
+
+/// Whose program runs on an interface.
+fn program(
+    subject: &str,
+    interface: &str,
+    xdp: probe::Xdp,
+    there: &[probe::Interface],
+    config: &Config,
+) -> Finding {
+    let probe::Xdp { mode, program: id } = xdp;
+    match attached(config, there) {
+        Ok(names) if names.iter().any(|name| name == interface) => {
+            return ok(subject, &format!("program attached in {} mode (id {id})", mode.name()));
+        }
+        Ok(_) => {}
+        Err(error) => {
+            let seen =
+                format!("an XDP program runs on it (id {id}), and whose it is cannot be told: {error}");
+            return problem(subject, &seen, "run as root");
+        }
+    }
+    match probe::program_name(id) {
+        Some(name) if probe::is_ours(&name) => {
+            let seen = format!("`{name}` of another Bulkhead, with other pins, runs on it (id {id})");
+            let fix = "stop that agent, then `bulkhead detach --yes` with its configuration";
+            problem(subject, &seen, fix)
+        }
+        name => {
+            let name = name.map_or("without a name".to_owned(), |name| format!("`{name}`"));
+            let seen = format!("another XDP program, {name}, runs on it (id {id})");
+            let fix = format!(
+                "remove it with the tool that attached it (`ip link set dev {interface} xdp off` works only for a program without a link)"
+            );
+            problem(subject, &seen, &fix)
+        }
+    }
+}
+
+/// The interfaces that our pinned links lead to.
+fn attached(config: &Config, there: &[probe::Interface]) -> Result<Vec<String>, DataplaneError> {
+    let pins = Pins::below(&config.pins);
+    let names: Result<Vec<Option<String>>, _> =
+        pins.links()?.iter().map(|pin| pins.enforced(pin, there)).collect();
+    Ok(names?.into_iter().flatten().collect())
 }
 
 fn policy(config: &Config) -> Finding {
@@ -239,6 +274,14 @@ fn state(config: &Config) -> Finding {
 fn agent(config: &Config) -> Finding {
     match client::ask(&config.socket, &Request::Status) {
         Ok(_) => ok("agent", &format!("answers on {}", config.socket.display())),
-        Err(error) => warning("agent", &error.to_string(), "bulkhead run"),
+        Err(error) => {
+            let left = probe::interfaces().and_then(|there| attached(config, &there));
+            let left = left.unwrap_or_default().join(", ");
+            if left.is_empty() {
+                return warning("agent", &error.to_string(), "bulkhead run");
+            }
+            let seen = format!("{error}\nenforcement goes on without an agent on {left}");
+            problem("agent", &seen, "start it: bulkhead run")
+        }
     }
 }

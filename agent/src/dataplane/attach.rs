@@ -67,7 +67,10 @@ impl Dataplane {
             let (interface, program) = (name.to_owned(), xdp.program);
             return Err(match self.pins.of_another_version(name) {
                 Some(pins) => DataplaneError::OtherVersion { interface, program, pins },
-                None => DataplaneError::ForeignProgram { interface, program },
+                None => {
+                    let name = probe::program_name(program);
+                    DataplaneError::ForeignProgram { interface, program, name }
+                }
             });
         }
         let path = self.pins.link(name);

@@ -77,13 +77,16 @@ pub enum DataplaneError {
     },
     /// Somebody else's XDP program is on the interface.
     #[error(
-        "`{interface}` already runs the XDP program with id {program}, which is not ours; it was left alone\nhint: remove it with the tool that attached it, or `ip link set dev {interface} xdp off`"
+        "`{interface}` already runs the XDP program with id {program}, which is not ours{}; it was left alone\nhint: remove it with the tool that attached it; `ip link set dev {interface} xdp off` works only for a program without a link",
+        named(name.as_deref())
     )]
     ForeignProgram {
         /// The interface.
         interface: String,
         /// The kernel's id of the other program.
         program: u32,
+        /// Its name, if it has one.
+        name: Option<String>,
     },
     /// The program of an agent of another ABI is on the interface.
     #[error(
@@ -156,6 +159,17 @@ pub enum DataplaneError {
         /// Why.
         source: io::Error,
     },
+}
+
+/// Whose program it is, as far as its name tells.
+fn named(name: Option<&str>) -> String {
+    match name {
+        Some(name) if super::probe::is_ours(name) => {
+            format!(" (`{name}`: another agent of Bulkhead, with other pins)")
+        }
+        Some(name) => format!(" (`{name}`)"),
+        None => String::new(),
+    }
 }
 
 /// An error with all its causes: aya's top message alone is just the name of a system call.

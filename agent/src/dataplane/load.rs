@@ -16,6 +16,8 @@ use super::{
 const WITH_FRAGMENTS: &str = "bulkhead_frags";
 /// Entry for older kernels.
 const LINEAR: &str = "bulkhead";
+/// Both.
+pub(super) const ENTRIES: [&str; 2] = [WITH_FRAGMENTS, LINEAR];
 
 impl Dataplane {
     /// Opens the data path below `root`: pinned maps are verified and adopted, missing ones made and

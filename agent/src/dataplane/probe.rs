@@ -120,6 +120,18 @@ fn xdp(parts: &[LinkXdp]) -> Option<Xdp> {
     Some(Xdp { mode: mode?, program: program? })
 }
 
+/// The name of a loaded program, up to 15 bytes of it; `None` when it has none or may not be asked for.
+pub fn program_name(id: u32) -> Option<String> {
+    let programs = aya::programs::loaded_programs().filter_map(Result::ok);
+    let named = programs.filter(|program| program.id() == id);
+    named.filter_map(|program| program.name_as_str().map(str::to_owned)).find(|name| !name.is_empty())
+}
+
+/// Whether a program's name is that of one of our entries.
+pub fn is_ours(program: &str) -> bool {
+    super::load::ENTRIES.contains(&program)
+}
+
 /// The gateway's own IPv4 addresses, loopback included.
 ///
 /// # Errors
