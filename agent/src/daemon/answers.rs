@@ -192,7 +192,7 @@ impl Agent {
         }
         .pinned(&self.config.management);
         let parts = question.parts(&applied.tables, &base.management_services);
-        let mut agrees = true;
+        let mut agrees = None;
         let mut heard = Vec::new();
         for (on, interface) in self.config.alike() {
             let alike = |nic: &&Nic| {
@@ -211,17 +211,18 @@ impl Agent {
                 let decision = question.ask(*part, &host);
                 if let Some(live) = &live {
                     let kernel = question.ask(*part, live);
-                    agrees &= kernel.verdict == decision.verdict
+                    let same = kernel.verdict == decision.verdict
                         && kernel.action == decision.action
                         && kernel.rule == applied.ids.rule(decision.rule)
                         && kernel.device == applied.ids.device(decision.device);
+                    agrees = Some(agrees.unwrap_or(true) && same);
                 }
                 decisions.push((*part, decision));
             }
             heard.push(Heard { on: Some(on), decisions });
         }
         let mut answer = question.answer(&applied.tables, &heard);
-        answer.kernel_agrees = Some(agrees);
+        answer.kernel_agrees = agrees;
         Ok(answer)
     }
 }

@@ -128,11 +128,15 @@ impl Question {
             ranges.map(|(low, high)| Selector { protocol, low, high }).collect::<Vec<_>>()
         });
         let parts: Vec<Selector> = cut.collect();
-        // The gateway is judged by the answers it gets, and only requests get one.
-        let is_judged =
-            |s: &&Selector| s.protocol != protocol::ICMP || icmp::is_request(s.low.to_be_bytes()[0]);
-        if self.from.gateway && parts.iter().any(|s| is_judged(&s)) {
-            return parts.iter().filter(is_judged).copied().collect();
+        // A reply starts nothing, and the gateway is judged by the answers it gets: only requests get one.
+        let starts = |s: &&Selector| {
+            let [kind, _] = s.low.to_be_bytes();
+            let is_opening =
+                if self.from.gateway { icmp::is_request(kind) } else { icmp::request_of(kind).is_none() };
+            s.protocol != protocol::ICMP || is_opening
+        };
+        if parts.iter().any(|s| starts(&s)) {
+            return parts.iter().filter(starts).copied().collect();
         }
         parts
     }

@@ -103,19 +103,26 @@ pub fn policy(random: &mut Random) -> String {
     let mut text = String::from("version = 1\n");
     let devices: Vec<&str> = DEVICES.iter().copied().filter(|_| !random.once_in(3)).collect();
     let devices = if devices.is_empty() { vec!["plc"] } else { devices };
-    let mut peers: Vec<&str> = devices.clone();
+    // A rule needs the address of its device, so those with a MAC alone are in none.
+    let unaddressed: Vec<&str> = devices
+        .iter()
+        .copied()
+        .filter(|name| DEVICES[..WITH_MAC].contains(name) && random.once_in(8))
+        .collect();
+    let mut peers: Vec<&str> = devices.iter().copied().filter(|name| !unaddressed.contains(name)).collect();
     peers.extend(NETWORKS.iter().map(|(name, _)| *name));
     peers.extend(["gateway", "any"]);
     for name in &devices {
         let Host { name, mac, ip } = host(name).expect("it is in the list");
         let [a, b, c, d] = ip;
         writeln!(text, "[device.{name}]").expect("a string grows");
-        let has_mac = DEVICES[..WITH_MAC].contains(&name) && !random.once_in(4);
+        let has_address = !unaddressed.contains(&name);
+        let has_mac = !has_address || (DEVICES[..WITH_MAC].contains(&name) && !random.once_in(4));
         if has_mac {
             let digits: Vec<String> = mac.iter().map(|octet| format!("{octet:02x}")).collect();
             writeln!(text, "mac = \"{}\"", digits.join(":")).expect("a string grows");
         }
-        if !has_mac || !random.once_in(6) {
+        if has_address {
             writeln!(text, "ip = \"{a}.{b}.{c}.{d}\"").expect("a string grows");
         }
         if random.once_in(4) {
@@ -123,7 +130,7 @@ pub fn policy(random: &mut Random) -> String {
         }
         writeln!(text, "mode = \"{}\"", random.pick(&["monitor", "enforce", "enforce", "quarantine"]))
             .expect("a string grows");
-        for _ in 0..random.below(4) {
+        for _ in 0..if has_address { random.below(4) } else { 0 } {
             let others: Vec<&str> = peers.iter().copied().filter(|peer| *peer != name).collect();
             let peer = random.pick(&others);
             let end = random.pick(&["from", "to"]);

@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 use bulkhead_common::{
     decide::{Action, Decision, Verdict},
     reason::Reason,
-    wire::protocol,
+    wire::{icmp, protocol},
 };
 use serde::{Deserialize, Serialize};
 
@@ -218,7 +218,7 @@ fn joined(heard: &Heard) -> Heard {
             Some((last, same))
                 if same == decision
                     && last.protocol == selector.protocol
-                    && last.high.checked_add(1) == Some(selector.low) =>
+                    && after(last).any(|next| next == selector.low) =>
             {
                 last.high = selector.high;
             }
@@ -226,6 +226,15 @@ fn joined(heard: &Heard) -> Heard {
         }
     }
     Heard { on: heard.on.clone(), decisions }
+}
+
+/// Where the next range may begin: behind `last`, or behind the ICMP replies that follow it and start nothing.
+fn after(last: &Selector) -> impl Iterator<Item = u16> {
+    let is_icmp = last.protocol == protocol::ICMP;
+    std::iter::successors(last.high.checked_add(1), move |next| {
+        let [kind, _] = next.to_be_bytes();
+        next.checked_add(256).filter(|_| is_icmp && icmp::request_of(kind).is_some())
+    })
 }
 
 fn part(tables: &Tables, interface: Option<String>, selector: Selector, decision: &Decision) -> Part {

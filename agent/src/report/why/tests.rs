@@ -149,3 +149,11 @@ fn a_datagram_service_that_the_gateway_polls_is_allowed_by_its_rule() {
     assert_eq!(ask(&text, ["gateway", "plc", "snmp"]).verdict, "allow");
     assert_eq!(ask(&text, ["gateway", "plc", "ping"]).verdict, "allow");
 }
+
+#[test]
+fn replies_start_nothing_so_a_rule_for_all_of_icmp_allows_all_of_it() {
+    let text = format!("{POLICY}[[device.plc.allow]]\nfrom = [\"hmi\"]\nservice = [\"any\"]\n");
+    let answer = ask(&text, ["hmi", "plc", "any"]);
+    let parts = ["icmp/1-255 allow rule", "tcp/1-65535 allow rule", "udp/1-65535 allow rule"];
+    assert_eq!((answer.verdict.as_str(), told(&answer)), ("allow", parts.map(str::to_owned).to_vec()));
+}
