@@ -11,7 +11,7 @@ use tokio::{
 
 use super::{
     Agent, Input,
-    serve::{CONNECTIONS, bind, serve},
+    serve::{CONNECTIONS, bind, followers, serve},
 };
 use crate::config::Config;
 
@@ -39,6 +39,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let mut events = events.watched().context("failed to wait on the event ring")?;
     let (asked, mut requests) = mpsc::channel(REQUESTS);
     let connections = Arc::new(Semaphore::new(CONNECTIONS));
+    let followers = followers();
     let mut hangup = signal(SignalKind::hangup()).context("failed to listen for SIGHUP")?;
     let mut terminate = signal(SignalKind::terminate()).context("failed to listen for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("failed to listen for SIGINT")?;
@@ -54,9 +55,9 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
             }
             accepted = accept(&listener, &connections) => {
                 let (stream, permit) = accepted?;
-                let (asked, records) = (asked.clone(), agent.follow());
+                let (asked, records, followers) = (asked.clone(), agent.follow(), Arc::clone(&followers));
                 tokio::spawn(async move {
-                    serve(stream, asked, records).await;
+                    serve(stream, asked, records, followers).await;
                     drop(permit);
                 });
                 continue;
