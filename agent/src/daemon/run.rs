@@ -34,12 +34,13 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let now = jiff::Timestamp::now().to_string();
     let (socket, group) = (config.socket.clone(), config.socket_group.clone());
     let (mut agent, events) = Agent::start(config, gateway, now)?;
-    let listener = bind(&socket, group.as_deref())
+    let mut listener = bind(&socket, group.as_deref())
         .with_context(|| format!("failed to listen on `{}`", socket.display()))?;
     let mut events = events.watched().context("failed to wait on the event ring")?;
     let (asked, mut requests) = mpsc::channel(REQUESTS);
     let connections = Arc::new(Semaphore::new(CONNECTIONS));
     let followers = followers();
+    let mut unbound = false;
     let mut hangup = signal(SignalKind::hangup()).context("failed to listen for SIGHUP")?;
     let mut terminate = signal(SignalKind::terminate()).context("failed to listen for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("failed to listen for SIGINT")?;
@@ -70,6 +71,22 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
             _ = terminate.recv() => Input::Stop,
             _ = interrupt.recv() => Input::Stop,
         };
+        // Who deletes the socket must not take the agent out of reach until its restart.
+        if matches!(input, Input::Tick) && !socket.exists() {
+            match bind(&socket, group.as_deref()) {
+                Ok(new) => {
+                    listener = new;
+                    unbound = false;
+                    tracing::warn!(socket = %socket.display(), "the control socket was gone; made anew");
+                }
+                Err(error) if !unbound => {
+                    unbound = true;
+                    tracing::error!("failed to make the control socket anew: {error}");
+                }
+                // Told once.
+                Err(_) => {}
+            }
+        }
         if agent.step(input, events.get_mut()).is_break() {
             break;
         }
