@@ -256,6 +256,17 @@ fn what_cannot_be_read_ends_with_code_2_and_its_path() {
 }
 
 #[test]
+fn folder_without_a_policy_is_refused() {
+    let folder = folder("no-policy");
+    file(&folder, "notes.txt", "no policy");
+    for command in ["check", "apply"] {
+        let Ran { code, out, err } = bulkhead(&[command.as_ref(), folder.as_os_str()]);
+        assert_eq!((code, out.as_str()), (1, ""), "{command}: {err}");
+        assert!(err.contains("no policy file (`*.toml`) in `") && err.contains("hint: "), "{command}: {err}");
+    }
+}
+
+#[test]
 fn standard_input_is_checked_like_a_file() {
     let good = "version = 1\n[device.plc]\nip = \"10.20.1.11\"\n";
     let input = |text: &str| bulkhead_with(text, &["check".as_ref(), "-".as_ref()]);

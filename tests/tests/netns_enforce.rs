@@ -139,7 +139,7 @@ fn modes_decide_what_becomes_of_a_denied_packet(lab: &Lab) {
 
     // Enforce, by hand, for one device: nothing arrives, and is reported as dropped.
     let said = run(&agent, &["mode", "plc", "enforce", "--why", "test"], 0);
-    assert!(said.contains("in force"), "{said}");
+    assert!(said.contains("plc: monitor -> enforce (revision "), "{said}");
     attacker.udp_flood(7, 1).expect("sent");
     let record = told(&agent, 7, |record| record["action"] == "dropped");
     assert_eq!((&record["mode"], &record["device"]), (&json!("enforce"), &json!("plc")));
@@ -213,6 +213,18 @@ fn quarantine_cuts_off(lab: &Lab) {
     assert_eq!(write_once(hmi, lab.modbus(), 50, 8, SOON).expect("a try"), Write::Written);
     let said = run(&agent, &["release", "plc"], 1);
     assert!(said.contains("nothing to release"), "{said}");
+    // A quarantine gives back the mode that was set by hand before it.
+    run(&agent, &["mode", "plc", "monitor"], 0);
+    let said = run(&agent, &["quarantine", "plc"], 0);
+    assert!(said.contains("plc: monitor -> quarantine (revision "), "{said}");
+    assert_eq!(status(&agent)["quarantined"], json!(["plc"]));
+    let said = run(&agent, &["release", "plc"], 0);
+    assert!(said.contains("plc: quarantine -> monitor (revision "), "{said}");
+    assert_eq!(status(&agent)["by_hand"], json!({ "plc": "monitor" }));
+    let said = run(&agent, &["quarantine", "plc", "--why", "a\nb"], 1);
+    assert!(said.contains("control character"), "{said}");
+    run(&agent, &["release", "plc"], 0);
+    assert_eq!(status(&agent)["by_hand"], json!({}));
     let said = run(&agent, &["quarantine", "plx"], 1);
     assert!(said.contains("unknown device `plx`") && said.contains("did you mean `plc`?"), "{said}");
 }

@@ -44,6 +44,6 @@ pub(super) fn print_applied(body: Body, output: Output) -> anyhow::Result<Exit> 
         eprintln!("{note}");
     }
     let changed = if changed { "in force" } else { "in force, unchanged" };
-    println!("revision {revision} {changed} (generation {generation})");
+    out!("revision {revision} {changed} (generation {generation})");
     Ok(Exit::Fine)
 }

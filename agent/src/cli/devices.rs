@@ -26,10 +26,10 @@ pub(super) fn run(cli: &Cli, args: &Args) -> anyhow::Result<Exit> {
         return Ok(Exit::Fine);
     }
     if let (Some(_), [device]) = (&args.device, &devices[..]) {
-        println!("{}  {}  {}", device.name, device.mode, device.place);
-        println!("mac {}\nip  {}", device.mac.join(" "), device.ip.join(" "));
+        out!("{}  {}  {}", device.name, device.mode, device.place);
+        out!("mac {}\nip  {}", device.mac.join(" "), device.ip.join(" "));
         if let Some(changed) = &device.changed {
-            println!("mode changed {changed}");
+            out!("mode changed {changed}");
         }
         let mut rows = table::table(&["REASON", "PACKETS"]);
         for (word, count) in &device.counts {

@@ -4,7 +4,7 @@
 //! that print.
 
 use std::{
-    io::IsTerminal,
+    io::{IsTerminal, Write},
     path::{Path, PathBuf},
     process::ExitCode,
 };
@@ -18,9 +18,17 @@ use crate::{
         Body, Request,
         client::{self, ClientError},
     },
+    dataplane::Pins,
     diagnostic::render_text,
     files::{ReadError, read_file},
 };
+
+/// `println!` for a reader that may leave: `bulkhead status | head -1` is no error.
+macro_rules! out {
+    ($($word:tt)*) => {
+        $crate::cli::write_line(format_args!($($word)*))
+    };
+}
 
 mod apply;
 mod check;
@@ -167,7 +175,25 @@ impl Cli {
 
     /// Asks the agent.
     fn ask(&self, request: &Request) -> anyhow::Result<Body> {
-        Ok(client::ask(&self.socket()?, request)?)
+        let asked = client::ask(&self.socket()?, request);
+        self.note_enforcement(asked.as_ref().err());
+        Ok(asked?)
+    }
+
+    /// Says what goes on without an agent: it being gone does not end enforcement.
+    fn note_enforcement(&self, error: Option<&ClientError>) {
+        if !matches!(error, Some(ClientError::Connect { .. })) || !self.config.exists() {
+            return;
+        }
+        // A broken configuration was told of already.
+        let Ok(config) = self.config() else { return };
+        let links = Pins::below(&config.pins).links().unwrap_or_default();
+        if !links.is_empty() {
+            eprintln!(
+                "the agent is not running; its last policy goes on being enforced on {}\nhint: `bulkhead run` starts it",
+                links.join(", ")
+            );
+        }
     }
 }
 
@@ -176,8 +202,23 @@ fn unexpected(body: &Body) -> anyhow::Error {
     anyhow::anyhow!("the agent answered something else: {body:?}")
 }
 
+/// Writes one line to standard output. When nobody reads it any more the command has done its work.
+fn write_line(line: std::fmt::Arguments<'_>) {
+    let mut out = std::io::stdout().lock();
+    match out.write_fmt(line).and_then(|()| out.write_all(b"\n")) {
+        Ok(()) => {}
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => {
+            std::process::exit(Exit::Fine as i32);
+        }
+        Err(error) => {
+            eprintln!("error: failed to write to standard output: {error}");
+            std::process::exit(Exit::CouldNotRun as i32);
+        }
+    }
+}
+
 /// Prints a value as JSON.
 fn print_json(value: &impl serde::Serialize) -> anyhow::Result<()> {
-    println!("{}", serde_json::to_string_pretty(value)?);
+    out!("{}", serde_json::to_string_pretty(value)?);
     Ok(())
 }

@@ -79,7 +79,7 @@ fn print_mode(body: Body, output: Output) -> anyhow::Result<Exit> {
     }
     let mut notes = applied.notes.iter();
     let change = notes.next().map_or("unchanged", String::as_str);
-    println!("{change} (revision {})", applied.revision);
+    out!("{change} (revision {})", applied.revision);
     for note in notes {
         eprintln!("{note}");
     }

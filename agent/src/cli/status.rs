@@ -1,7 +1,10 @@
 //! `bulkhead status`: the page an operator reads at 3 a.m.
 
 use super::{Cli, Exit, Output, print_json, table, unexpected};
-use crate::control::{Body, Request, Status};
+use crate::control::{Body, InterfaceStatus, Request, Status};
+
+/// Devices named on the page.
+const NAMED: usize = 10;
 
 pub(super) fn run(cli: &Cli, output: Output) -> anyhow::Result<Exit> {
     let body = cli.ask(&Request::Status)?;
@@ -19,35 +22,54 @@ fn print(status: &Status) {
     let count = |mode: &str| status.modes.get(mode).copied().unwrap_or(0);
     let (enforce, quarantine, monitor) = (count("enforce"), count("quarantine"), count("monitor"));
     let attached = status.interfaces.iter().filter(|i| i.attached != "none").count();
+    let on = |i: &&InterfaceStatus| i.attached != "none";
+    let unmanaged = status.interfaces.iter().filter(on).any(|i| i.unmanaged == "drop");
     let headline = match (attached, enforce + quarantine) {
         (0, _) => "NOT ENFORCING: no interface is attached",
-        (_, 0) => "NOT ENFORCING: every device is in monitor mode",
+        (_, 0) if unmanaged => "ENFORCING for unmanaged traffic only: no device is in enforce mode",
+        (_, 0) => "NOT ENFORCING: no device is in enforce mode",
         _ if attached < status.interfaces.len() => "ENFORCING, but not on every interface",
         _ => "ENFORCING",
     };
-    println!("{}: {headline}", status.gateway);
+    out!("{}: {headline}", status.gateway);
     for warning in &status.warnings {
-        println!("! {}", warning.replace('\n', "\n  "));
+        out!("! {}", warning.replace('\n', "\n  "));
     }
-    println!(
+    out!(
         "\npolicy      revision {} (generation {}, from {})",
-        status.revision, status.generation, status.policy
+        status.revision,
+        status.generation,
+        status.policy
     );
-    println!("devices     {enforce} enforce, {monitor} monitor, {quarantine} quarantine");
+    out!("devices     {enforce} enforce, {monitor} monitor, {quarantine} quarantine");
+    if !status.quarantined.is_empty() {
+        out!("quarantine  {}", some(status.quarantined.iter().cloned()));
+    }
+    if !status.by_hand.is_empty() {
+        let modes = status.by_hand.iter().map(|(device, mode)| format!("{device} {mode}"));
+        out!("by hand     {}", some(modes));
+    }
     let infrastructure: Vec<String> = status
         .infrastructure
         .iter()
         .map(|(word, on)| format!("{word} {}", if *on { "on" } else { "OFF" }))
         .collect();
-    println!("always on   {}", infrastructure.join(", "));
-    println!("management  {}", status.management);
-    println!("flows       {} of {}", status.flows, status.flows_limit);
+    out!("always on   {}", infrastructure.join(", "));
+    out!("management  {}", status.management);
+    out!("flows       {} of {}, {} refused", status.flows, status.flows_limit, status.flows_refused);
     let v = status.violations;
-    println!(
-        "violations  {} = {} delivered + {} aggregated + {} lost; {} records written, {} refused, {} packets pending",
-        v.violations, v.delivered, v.aggregated, v.lost, v.written, v.refused, v.pending
+    out!(
+        "violations  {} = {} delivered + {} aggregated + {} lost; {} records written, {} refused, {} packets pending, {} evicted",
+        v.violations,
+        v.delivered,
+        v.aggregated,
+        v.lost,
+        v.written,
+        v.refused,
+        v.pending,
+        v.evicted
     );
-    println!("agent       {} pid {} since {}\n", status.version, status.pid, status.since);
+    out!("agent       {} pid {} since {}\n", status.version, status.pid, status.since);
     let mut rows = table::table(&[
         "INTERFACE",
         "ROLE",
@@ -76,4 +98,14 @@ fn print(status: &Status) {
         ]);
     }
     table::print(&rows);
+}
+
+/// The first few, and how many more there are.
+fn some(names: impl ExactSizeIterator<Item = String>) -> String {
+    let more = names.len().saturating_sub(NAMED);
+    let mut text = names.take(NAMED).collect::<Vec<_>>().join(", ");
+    if more > 0 {
+        text += &format!(" and {more} more");
+    }
+    text
 }

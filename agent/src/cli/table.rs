@@ -15,6 +15,6 @@ pub(super) fn table(header: &[&str]) -> Table {
 /// The lines of a table without trailing blanks.
 pub(super) fn print(table: &Table) {
     for line in table.to_string().lines() {
-        println!("{}", line.trim_end().strip_prefix(' ').unwrap_or(line.trim_end()));
+        out!("{}", line.trim_end().strip_prefix(' ').unwrap_or(line.trim_end()));
     }
 }

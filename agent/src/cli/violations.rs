@@ -19,20 +19,26 @@ pub(super) struct Args {
 
 pub(super) fn run(cli: &Cli, args: &Args) -> anyhow::Result<Exit> {
     let request = Request::Violations { last: args.last, follow: args.follow };
-    let mut answers = client::send(&cli.socket()?, &request)?;
+    let sent = client::send(&cli.socket()?, &request);
+    cli.note_enforcement(sent.as_ref().err());
+    let mut answers = sent?;
     while let Some(body) = answers.next_body()? {
         match body {
-            Body::Violation(record) if args.output.json => println!("{record}"),
-            Body::Violation(record) => println!("{}", line(&record)),
+            Body::Violation(record) if args.output.json => out!("{record}"),
+            Body::Violation(record) => out!("{}", line(&record)),
             Body::Missed(count) => {
                 eprintln!("{count} records were missed: this reader was too slow; the log has them")
             }
             Body::End if !args.follow => break,
-            Body::End => {}
+            Body::End => answers.patiently()?,
             Body::Status(_) | Body::Devices(_) | Body::Rules(_) | Body::Why(_) | Body::Applied(_) => {
                 return Err(super::unexpected(&body));
             }
         }
+    }
+    if args.follow {
+        eprintln!("the agent ended the stream: it stopped, or this reader was too slow");
+        return Ok(Exit::CouldNotRun);
     }
     Ok(Exit::Fine)
 }
@@ -41,13 +47,18 @@ pub(super) fn run(cli: &Cli, args: &Args) -> anyhow::Result<Exit> {
 fn line(record: &Value) -> String {
     let text = |value: &Value| value.as_str().map(str::to_owned);
     let end = |end: &Value| {
+        if record["others"] == true {
+            return "(others)".to_owned();
+        }
         let who = text(&end["name"]).or_else(|| text(&end["ip"])).or_else(|| text(&end["mac"]));
         let address = text(&end["ip"]).filter(|ip| who.as_ref() != Some(ip));
         let who = who.unwrap_or_else(|| "?".to_owned());
         address.map_or(who.clone(), |ip| format!("{who} ({ip})"))
     };
     let word = |key: &str| text(&record[key]).unwrap_or_default();
-    let port = record["service_port"].as_u64().map(|p| format!("/{p}")).unwrap_or_default();
+    // A port says over what; of ICMP the type does.
+    let port = record["destination"]["port"].as_u64().or_else(|| record["icmp"]["type"].as_u64());
+    let port = port.map(|p| format!("/{p}")).unwrap_or_default();
     format!(
         "{}  {:<9}  {:<24}  {} -> {}  {}{port}  x{}  device {}",
         word("time"),
@@ -59,4 +70,31 @@ fn line(record: &Value) -> String {
         record["count"],
         text(&record["device"]).unwrap_or_else(|| "-".to_owned()),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn line_names_port_type_and_what_was_folded() {
+        let end = json!({ "name": "plc", "mac": "02:00:00:00:00:01", "ip": "10.0.0.1", "port": 502 });
+        let record = |protocol: &str, end: &Value, icmp: Value, others: bool| {
+            let record = json!({
+                "time": "T", "action": "dropped", "reason": "no-rule", "source": end, "destination": end,
+                "protocol": protocol, "icmp": icmp, "others": others, "count": 3, "device": "plc",
+            });
+            line(&record).split_whitespace().skip(3).collect::<Vec<_>>().join(" ")
+        };
+        assert_eq!(
+            record("tcp", &end, Value::Null, false),
+            "plc (10.0.0.1) -> plc (10.0.0.1) tcp/502 x3 device plc"
+        );
+        let none = json!({ "name": "plc", "mac": null, "ip": null, "port": null });
+        let icmp = json!({ "type": 8, "code": 0 });
+        assert_eq!(record("icmp", &none, icmp, false), "plc -> plc icmp/8 x3 device plc");
+        assert_eq!(record("mixed", &none, Value::Null, true), "(others) -> (others) mixed x3 device plc");
+    }
 }

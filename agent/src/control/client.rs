@@ -4,6 +4,7 @@ use std::{
     io::{self, BufRead, BufReader, Read, Write},
     os::unix::net::UnixStream,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use super::{Body, Failure, MAX_LINE, Reply, Request};
@@ -19,6 +20,9 @@ pub enum ClientError {
         /// Why.
         source: io::Error,
     },
+    /// It listens and says nothing.
+    #[error("the agent does not answer: stopped or overloaded")]
+    Silent,
     /// The connection broke.
     #[error("the agent stopped answering: {0}")]
     Broken(#[from] io::Error),
@@ -30,6 +34,17 @@ pub enum ClientError {
     /// The agent refused.
     #[error("{}", .0.message)]
     Refused(Failure),
+}
+
+/// How long an answer may take. A large policy takes a second.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+fn broken(error: io::Error) -> ClientError {
+    match error.kind() {
+        // Linux says the former when a socket's time is over.
+        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => ClientError::Silent,
+        _ => ClientError::Broken(error),
+    }
 }
 
 /// Answers as they arrive.
@@ -46,7 +61,9 @@ pub fn send(socket: &Path, request: &Request) -> Result<Answers, ClientError> {
     let mut stream = UnixStream::connect(socket).map_err(connect)?;
     let mut line = serde_json::to_vec(request)?;
     line.push(b'\n');
-    stream.write_all(&line)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_write_timeout(Some(PATIENCE))?;
+    stream.write_all(&line).map_err(broken)?;
     Ok(Answers { lines: BufReader::new(stream) })
 }
 
@@ -61,13 +78,21 @@ pub fn ask(socket: &Path, request: &Request) -> Result<Body, ClientError> {
 }
 
 impl Answers {
+    /// From now on waits as long as it takes: records come when something happens.
+    ///
+    /// # Errors
+    /// When the connection cannot be changed.
+    pub fn patiently(&mut self) -> io::Result<()> {
+        self.lines.get_ref().set_read_timeout(None)
+    }
+
     /// The next answer; `None` when the agent has said all.
     ///
     /// # Errors
     /// [`ClientError`].
     pub fn next_body(&mut self) -> Result<Option<Body>, ClientError> {
         let mut line = Vec::new();
-        self.lines.by_ref().take(MAX_LINE as u64).read_until(b'\n', &mut line)?;
+        self.lines.by_ref().take(MAX_LINE as u64).read_until(b'\n', &mut line).map_err(broken)?;
         if line.is_empty() {
             return Ok(None);
         }

@@ -124,3 +124,46 @@ pub(super) fn sayable(why: &str) -> Result<(), String> {
 pub(super) fn mode(word: &str) -> Option<Mode> {
     [Mode::Monitor, Mode::Enforce, Mode::Quarantine].into_iter().find(|mode| mode.name() == word)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMITS: Limits = Limits { devices: 16, rules: 16, rows: 1000 };
+
+    fn candidate(modes: &[(&str, &str)]) -> Candidate {
+        let mut text = "version = 1\n".to_owned();
+        for (at, (name, mode)) in modes.iter().enumerate() {
+            text += &format!("[device.{name}]\nip = \"10.20.1.{}\"\nmode = \"{mode}\"\n", at + 1);
+        }
+        let files = vec![SourceFile { path: "a.toml".into(), text }];
+        prepare(files, &Overrides::default(), &LIMITS).expect("a valid policy")
+    }
+
+    #[test]
+    fn no_file_is_no_policy() {
+        let refused = prepare(Vec::new(), &Overrides::default(), &LIMITS);
+        assert!(matches!(refused, Err(Refused::NoFiles)));
+        let folder = tempfile::tempdir().expect("a folder");
+        std::fs::write(folder.path().join("notes.txt"), "version = 1").expect("there is room");
+        let refused = from_path(folder.path(), &Overrides::default(), &LIMITS);
+        assert!(matches!(refused, Err(Refused::Read(ReadError::NoPolicy { .. }))));
+    }
+
+    #[test]
+    fn devices_that_leave_enforcement_are_named() {
+        let old =
+            candidate(&[("plc", "enforce"), ("hmi", "quarantine"), ("pc", "monitor"), ("nas", "enforce")]);
+        let new = candidate(&[("plc", "monitor"), ("pc", "monitor"), ("nas", "enforce")]);
+        assert_eq!(released(&old.policy, &new.policy), ["hmi", "plc"]);
+        assert!(released(&new.policy, &old.policy).is_empty());
+    }
+
+    #[test]
+    fn reason_is_one_bounded_line() {
+        assert_eq!(sayable("beacons to 203.0.113.9"), Ok(()));
+        assert_eq!(sayable(&"x".repeat(512)), Ok(()));
+        assert!(sayable(&"x".repeat(513)).is_err_and(|said| said.contains("513 bytes")));
+        assert!(sayable("a\nb").is_err_and(|said| said.contains("(character 2)")));
+    }
+}

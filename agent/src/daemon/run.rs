@@ -11,7 +11,7 @@ use tokio::{
 
 use super::{
     Agent, Input,
-    serve::{CONNECTIONS, bind, serve},
+    serve::{CONNECTIONS, bind, followers, serve},
 };
 use crate::config::Config;
 
@@ -34,11 +34,13 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let now = jiff::Timestamp::now().to_string();
     let (socket, group) = (config.socket.clone(), config.socket_group.clone());
     let (mut agent, events) = Agent::start(config, gateway, now)?;
-    let listener = bind(&socket, group.as_deref())
+    let mut listener = bind(&socket, group.as_deref())
         .with_context(|| format!("failed to listen on `{}`", socket.display()))?;
     let mut events = events.watched().context("failed to wait on the event ring")?;
     let (asked, mut requests) = mpsc::channel(REQUESTS);
     let connections = Arc::new(Semaphore::new(CONNECTIONS));
+    let followers = followers();
+    let mut unbound = false;
     let mut hangup = signal(SignalKind::hangup()).context("failed to listen for SIGHUP")?;
     let mut terminate = signal(SignalKind::terminate()).context("failed to listen for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("failed to listen for SIGINT")?;
@@ -54,9 +56,9 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
             }
             accepted = accept(&listener, &connections) => {
                 let (stream, permit) = accepted?;
-                let (asked, records) = (asked.clone(), agent.follow());
+                let (asked, records, followers) = (asked.clone(), agent.follow(), Arc::clone(&followers));
                 tokio::spawn(async move {
-                    serve(stream, asked, records).await;
+                    serve(stream, asked, records, followers).await;
                     drop(permit);
                 });
                 continue;
@@ -69,6 +71,22 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
             _ = terminate.recv() => Input::Stop,
             _ = interrupt.recv() => Input::Stop,
         };
+        // Who deletes the socket must not take the agent out of reach until its restart.
+        if matches!(input, Input::Tick) && !socket.exists() {
+            match bind(&socket, group.as_deref()) {
+                Ok(new) => {
+                    listener = new;
+                    unbound = false;
+                    tracing::warn!(socket = %socket.display(), "the control socket was gone; made anew");
+                }
+                Err(error) if !unbound => {
+                    unbound = true;
+                    tracing::error!("failed to make the control socket anew: {error}");
+                }
+                // Told once.
+                Err(_) => {}
+            }
+        }
         if agent.step(input, events.get_mut()).is_break() {
             break;
         }

@@ -11,7 +11,7 @@ use std::{
 use futures_util::{SinkExt, StreamExt};
 use tokio::{
     net::{UnixListener, UnixStream},
-    sync::{broadcast, mpsc, oneshot},
+    sync::{Semaphore, broadcast, mpsc, oneshot},
     time::timeout,
 };
 use tokio_util::codec::{Framed, LinesCodec};
@@ -27,6 +27,14 @@ use crate::{
 
 /// Connections served at the same time; further ones wait in the kernel's backlog.
 pub(super) const CONNECTIONS: usize = 64;
+
+/// Connections that may follow at the same time: they stay, and must leave room for questions.
+const FOLLOWERS: usize = 16;
+
+/// Places of followers.
+pub(super) fn followers() -> Arc<Semaphore> {
+    Arc::new(Semaphore::new(FOLLOWERS))
+}
 
 /// How long an asker may take to say his request, or to read a line of the answer.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -60,6 +68,7 @@ pub(super) async fn serve(
     stream: UnixStream,
     asked: mpsc::Sender<Asked>,
     mut records: broadcast::Receiver<Arc<Violation>>,
+    followers: Arc<Semaphore>,
 ) {
     let by = match stream.peer_cred() {
         Ok(peer) => format!("uid {} pid {}", peer.uid(), peer.pid().unwrap_or(0)),
@@ -82,6 +91,14 @@ pub(super) async fn serve(
         }
     };
     if let Request::Violations { last, follow } = request {
+        let place = if follow { followers.try_acquire_owned().ok() } else { None };
+        if follow && place.is_none() {
+            let message = format!(
+                "{FOLLOWERS} already follow, and no more can\nhint: end one of them, or read the violation log"
+            );
+            let _ = say(&mut lines, &Reply::Error(Failure { message, found: false })).await;
+            return;
+        }
         // Room for every past record and the end mark.
         let (back, mut past) = mpsc::channel(RECENT + 1);
         let request = Request::Violations { last, follow };

@@ -24,6 +24,7 @@ fn overrides() -> Overrides {
         by: "alice".into(),
         at: "2026-03-02T10:00:00Z".into(),
         why: Some("beacons to 203.0.113.9".into()),
+        before: None,
     };
     Overrides { devices: BTreeMap::from([("press-plc".into(), quarantined)]) }
 }
