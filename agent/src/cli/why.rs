@@ -72,7 +72,7 @@ fn offline(cli: &Cli, args: &Args, path: &Path) -> anyhow::Result<Option<Answer>
     let placed = Placed { gateway: question.gateway().into_iter().collect(), ..Placed::default() };
     let heard = if cli.config.exists() {
         let config = cli.config()?;
-        let placed = placed.pinned(&config.management);
+        let placed = config.management.pin(placed);
         let hear = |(names, interface): (String, InterfaceRow)| {
             let placed = Placed { interface, ..placed.clone() };
             hear(&question, &tables, Some(names), &placed)

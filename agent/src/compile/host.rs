@@ -11,11 +11,11 @@ use bulkhead_common::{
     layout::{Flow, FlowKey, Head, InterfaceRow, MacRow, RuleKey, Settings},
     lookup::{Endpoint, Rules, address_flag, class, identity, probe},
 };
-use ipnet::{IpNet, Ipv4Net};
+use ipnet::Ipv4Net;
 use prefix_trie::PrefixMap;
 
 use super::{ServicePrefix, Tables};
-use crate::{config::Management, model::Selector};
+use crate::model::Selector;
 
 /// What a decision depends on besides the policy: where the packet arrives and how the agent runs.
 #[derive(Clone, Debug, Default)]
@@ -30,22 +30,6 @@ pub struct Placed {
     pub management_peers: Vec<Ipv4Net>,
     /// Over what.
     pub management_services: Vec<Selector>,
-}
-
-impl Placed {
-    /// With the management pin of a configuration.
-    #[must_use]
-    pub fn pinned(self, pin: &Management) -> Self {
-        let v4 = |net: &IpNet| match net {
-            IpNet::V4(v4) => Some(*v4),
-            IpNet::V6(_) => None,
-        };
-        Self {
-            management_peers: pin.from.iter().filter_map(v4).collect(),
-            management_services: pin.services.clone(),
-            ..self
-        }
-    }
 }
 
 /// Compiled tables with a flow table and a clock of their own.

@@ -11,7 +11,7 @@ use ipnet::{IpNet, Ipv4Net};
 
 pub use bulkhead_common::lookup::Unmanaged;
 
-use crate::model::Selector;
+use crate::{compile::Placed, model::Selector};
 
 mod duration;
 mod parse;
@@ -179,6 +179,22 @@ pub struct Limits {
     pub violations: u32,
     /// Bytes of the event ring: a power of two of at least a page.
     pub ring_bytes: u32,
+}
+
+impl Management {
+    /// The same place, with this management pin.
+    #[must_use]
+    pub fn pin(&self, placed: Placed) -> Placed {
+        let v4 = |net: &IpNet| match net {
+            IpNet::V4(v4) => Some(*v4),
+            IpNet::V6(_) => None,
+        };
+        Placed {
+            management_peers: self.from.iter().filter_map(v4).collect(),
+            management_services: self.services.clone(),
+            ..placed
+        }
+    }
 }
 
 impl Default for Management {

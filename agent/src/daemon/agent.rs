@@ -5,12 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bulkhead_common::{
-    layout::{Event, Settings},
-    lookup::setting,
-    wire::protocol,
-};
-use ipnet::IpNet;
+use bulkhead_common::layout::Event;
 use tokio::sync::broadcast;
 
 use super::{
@@ -18,26 +13,24 @@ use super::{
     nics::Nics,
     policies::{self, Candidate, Origin, Refused},
     report::Reporter,
+    start::{first_policy, runtime, sizes},
 };
 use crate::{
     compile::Limits,
-    config::{Config, Midstream},
+    config::Config,
     control::{Applied, Body, Failure, Reply, Request},
-    dataplane::{Dataplane, DataplaneError, EventReader, Pins, PinsLock, Runtime, Sizes, monotonic_ns},
+    dataplane::{Dataplane, DataplaneError, EventReader, Pins, PinsLock, monotonic_ns},
     files::ReadError,
-    model::{Mode, Policy},
+    model::Policy,
     observe::Violation,
     policy::SourceFile,
-    store::{LAST_GOOD, LastGood, OVERRIDES, Override, Overrides, PolicyFile, Store, StoreError},
+    store::{LAST_GOOD, LastGood, OVERRIDES, Overrides, PolicyFile, Store, StoreError},
 };
 
 /// How often NICs and addresses are looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
-/// How long a TCP flow lives on after FIN or RST: long enough for retransmissions of the last segments
-/// (RFC 9293 3.6.1 holds TIME-WAIT for four minutes; both ends have left by then).
-const CLOSING_IDLE: Duration = Duration::from_secs(120);
 /// Counters are numbered from 1; number 0 is for packets of no device, and allowed by no rule.
-const NOBODY: u32 = 1;
+pub(super) const NOBODY: u32 = 1;
 /// Events taken out of the ring before something else gets its turn.
 const EVENTS_PER_STEP: usize = 4096;
 /// Bytes of one event in the ring: its header of 8 (`BPF_RINGBUF_HDR_SZ`) and the event.
@@ -79,10 +72,10 @@ pub struct Agent {
     pub(super) reporter: Reporter,
     /// Problems that stay until mended, by subject.
     pub(super) warnings: std::collections::BTreeMap<&'static str, String>,
-    store: Store,
+    pub(super) store: Store,
     /// Held for as long as the agent lives.
     _pins: Option<PinsLock>,
-    limits: Limits,
+    pub(super) limits: Limits,
     looked: Instant,
     /// Whether the ring may hold events that nobody will wake the agent for.
     behind: bool,
@@ -312,7 +305,7 @@ impl Agent {
     }
 
     /// Enforces a candidate; on failure the old policy goes on.
-    fn enforce(&mut self, candidate: Candidate, origin: Origin) -> Result<Applied, Failure> {
+    pub(super) fn enforce(&mut self, candidate: Candidate, origin: Origin) -> Result<Applied, Failure> {
         let Candidate { files, policy, tables, warnings } = candidate;
         let changed =
             tables.revision != self.dataplane.applied().map(|a| a.tables.revision).unwrap_or_default();
@@ -331,101 +324,6 @@ impl Agent {
         }
         self.keep_last_good();
         Ok(Applied { revision: revision.to_string(), generation, changed, warnings, released, notes })
-    }
-
-    fn change_mode(
-        &mut self,
-        device: &str,
-        mode: &str,
-        why: Option<String>,
-        by: &str,
-    ) -> Result<Applied, Failure> {
-        let Some(mode) = policies::mode(mode) else {
-            return Err(user(format!("`{mode}` is no mode\nhelp: one of monitor, enforce, quarantine")));
-        };
-        self.known_device(device)?;
-        if let Some(why) = &why {
-            policies::sayable(why).map_err(user)?;
-        }
-        let mut overrides = self.overrides.clone();
-        let at = jiff::Timestamp::now().to_string();
-        let old = overrides.devices.remove(device);
-        // What a quarantine takes the place of comes back with its release.
-        let before = match (mode, old) {
-            (Mode::Quarantine, Some(old)) if old.mode == Mode::Quarantine => old.before,
-            (Mode::Quarantine, Some(old)) => Some(Box::new(Override { before: None, ..old })),
-            (Mode::Quarantine, None) | (Mode::Monitor | Mode::Enforce, _) => None,
-        };
-        let change = Override { mode, by: by.to_owned(), at, why: why.clone(), before };
-        overrides.devices.insert(device.to_owned(), change);
-        let from = self.mode_of(device);
-        let mut applied = self.with_overrides(overrides)?;
-        tracing::warn!(device, mode = mode.name(), by, why, "mode changed by hand");
-        applied.notes.insert(0, format!("{device}: {} -> {}", word(from), mode.name()));
-        if from == Some(Mode::Quarantine) && mode != Mode::Quarantine {
-            applied.notes.push(format!("the quarantine of `{device}` is lifted"));
-        }
-        Ok(applied)
-    }
-
-    fn release(&mut self, device: &str, by: &str) -> Result<Applied, Failure> {
-        let mut overrides = self.overrides.clone();
-        // First what was set by hand: its device may have left the policy since.
-        let Some(old) = overrides.devices.remove(device) else {
-            self.known_device(device)?;
-            return Err(user(format!("`{device}` is in the mode its policy gives it; nothing to release")));
-        };
-        let by_hand = old.before.map(|before| *before);
-        let restored = by_hand.is_some();
-        if let Some(before) = by_hand {
-            overrides.devices.insert(device.to_owned(), before);
-        }
-        let from = self.mode_of(device);
-        let mut applied = self.with_overrides(overrides)?;
-        tracing::warn!(device, by, mode = word(self.mode_of(device)), "released");
-        applied.notes.insert(0, format!("{device}: {} -> {}", word(from), word(self.mode_of(device))));
-        if restored {
-            applied.notes.push(format!(
-                "`{device}` is back in the mode set by hand before; another `bulkhead release {device}` returns it to the policy's"
-            ));
-        }
-        Ok(applied)
-    }
-
-    fn mode_of(&self, device: &str) -> Option<Mode> {
-        self.in_force.policy.device(device).map(|(_, device)| device.mode)
-    }
-
-    /// Applies the policy in force under other overrides. Whoever cuts a device off must not be stopped by
-    /// a full disk: when they cannot be kept, they hold all the same and the answer says for how long.
-    fn with_overrides(&mut self, overrides: Overrides) -> Result<Applied, Failure> {
-        let files = self.in_force.files.clone();
-        let candidate = policies::prepare(files, &overrides, &self.limits)
-            .map_err(|error| refused(&error, &self.revision()))?;
-        let mut applied = self.enforce(candidate, self.in_force.origin)?;
-        self.overrides = overrides;
-        match self.store.save(OVERRIDES, &self.overrides) {
-            Ok(()) => {
-                self.warnings.remove("overrides");
-            }
-            Err(error) => {
-                let note = format!("modes set by hand do not survive a restart of the agent: {error}");
-                tracing::error!("{note}");
-                applied.notes.push(note.clone());
-                self.warnings.insert("overrides", note);
-            }
-        }
-        Ok(applied)
-    }
-
-    fn known_device(&self, name: &str) -> Result<(), Failure> {
-        if self.in_force.policy.device(name).is_some() {
-            return Ok(());
-        }
-        let names = self.in_force.policy.devices.iter().map(|d| d.name.as_str());
-        let hint = crate::diagnostic::closest(name, names);
-        let hint = hint.map(|h| format!("\nhelp: did you mean `{h}`?")).unwrap_or_default();
-        Err(user(format!("unknown device `{name}`{hint}")))
     }
 
     pub(super) fn revision(&self) -> String {
@@ -450,90 +348,12 @@ impl Agent {
     }
 }
 
-/// The word of a mode; `none` for a device that does not exist.
-fn word(mode: Option<Mode>) -> &'static str {
-    mode.map_or("none", Mode::name)
-}
-
-/// The policy to start with: the files, or what was in force before when they cannot be used.
-fn first_policy(
-    config: &Config,
-    store: &Store,
-    overrides: &Overrides,
-    limits: &Limits,
-    warnings: &mut std::collections::BTreeMap<&'static str, String>,
-) -> Result<(Candidate, Origin), StartError> {
-    let refused = match policies::from_path(&config.policy, overrides, limits) {
-        Ok(candidate) => return Ok((candidate, Origin::Files)),
-        Err(refused) => refused,
-    };
-    let Some(last) = store.load::<LastGood>(LAST_GOOD)? else {
-        return Err(StartError::Policy(refused.to_string()));
-    };
-    let files = last.files.into_iter().map(|f| SourceFile { path: f.path, text: f.text }).collect();
-    let candidate =
-        policies::prepare(files, overrides, limits).map_err(|error| StartError::Policy(error.to_string()))?;
-    tracing::error!("the policy files cannot be used; the last good policy enforces\n{refused}");
-    let note = "the policy files cannot be used, the last good policy enforces: see `bulkhead check`";
-    warnings.insert("policy", note.to_owned());
-    Ok((candidate, Origin::LastGood))
-}
-
-fn sizes(config: &Config) -> Sizes {
-    let limits = &config.limits;
-    Sizes {
-        devices: limits.devices.saturating_add(NOBODY),
-        rules: limits.rules.saturating_add(NOBODY),
-        flows: limits.flows,
-        violations: limits.violations,
-        ring_bytes: limits.ring_bytes,
-    }
-}
-
-/// What packets read besides the policy. The adoption window opens once in the life of the maps.
-fn runtime(config: &Config, dataplane: &Dataplane) -> Result<Runtime, DataplaneError> {
-    let ns = |duration: Duration| u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
-    let flows = &config.flows;
-    let adopted = dataplane.active()?.generation != 0;
-    let adopt_until = if adopted {
-        dataplane.settings()?.adopt_until
-    } else {
-        monotonic_ns().saturating_add(ns(flows.adopt_for))
-    };
-    let infrastructure = &config.infrastructure;
-    let flag = |on: bool, bit: u32| if on { bit } else { 0 };
-    let flags = flag(flows.midstream == Midstream::Strict, setting::STRICT)
-        | flag(infrastructure.arp, setting::ARP)
-        | flag(infrastructure.dhcp_client, setting::DHCP)
-        | flag(infrastructure.ipv6_nd, setting::NEIGHBOR_DISCOVERY);
-    let management_peers = config.management.from.iter().filter_map(|net| match net {
-        IpNet::V4(v4) => Some(*v4),
-        IpNet::V6(_) => None,
-    });
-    debug_assert!(
-        config.management.services.iter().all(|s| matches!(s.protocol, protocol::TCP | protocol::UDP))
-    );
-    Ok(Runtime {
-        settings: Settings {
-            adopt_until,
-            tcp_idle: ns(flows.tcp_idle),
-            udp_idle: ns(flows.udp_idle),
-            icmp_idle: ns(flows.icmp_idle),
-            closing_idle: ns(CLOSING_IDLE),
-            flags,
-            pad: 0,
-        },
-        management_peers: management_peers.collect(),
-        management_services: config.management.services.clone(),
-    })
-}
-
 pub(super) fn user(message: impl Into<String>) -> Failure {
     Failure { message: message.into(), found: true }
 }
 
 /// A policy that stays outside. Its diagnostics begin with `error`, so what they mean comes first.
-fn refused(error: &Refused, in_force: &str) -> Failure {
+pub(super) fn refused(error: &Refused, in_force: &str) -> Failure {
     let found = match error {
         Refused::Invalid(_)
         | Refused::TooLarge(_)

@@ -185,12 +185,11 @@ impl Agent {
         let applied = self.dataplane.applied().ok_or_else(no_policy)?;
         let question = Question::new(&self.in_force.policy, from, to, service, &self.nics.addresses)
             .map_err(|e| could_not(e.to_string()))?;
-        let base = Placed {
+        let base = self.config.management.pin(Placed {
             settings: self.dataplane.settings().map_err(world)?,
             gateway: self.nics.addresses.clone(),
             ..Placed::default()
-        }
-        .pinned(&self.config.management);
+        });
         let parts = question.parts(&applied.tables, &base.management_services);
         let mut agrees = None;
         let mut heard = Vec::new();

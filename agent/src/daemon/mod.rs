@@ -6,11 +6,13 @@
 mod agent;
 mod answers;
 mod input;
+mod modes;
 mod nics;
 mod policies;
 mod report;
 mod run;
 mod serve;
+mod start;
 
 pub use agent::{Agent, StartError};
 pub use input::Input;

@@ -1,6 +1,7 @@
 //! The answers, and that what they say is missing can be pasted into a policy.
 
-use bulkhead_common::reason::Reason;
+use bulkhead_common::{layout::InterfaceRow, reason::Reason};
+use ipnet::Ipv4Net;
 
 use super::*;
 use crate::{
@@ -86,20 +87,26 @@ fn answers_of_interfaces_are_told_apart_only_when_they_differ() {
     let most = Limits { devices: u32::MAX, rules: u32::MAX, rows: u32::MAX };
     let tables = compile(&policy, &most).expect("a few rows fit");
     let own = BTreeSet::from([Ipv4Addr::new(10, 20, 2, 1)]);
-    let text = "[interface.cell0]\nrole = \"device-side\"\nmanagement = false\n\
-                [interface.plant0]\nrole = \"uplink\"\nmanagement = true\n";
-    let (config, found, _) = crate::config::parse_config("c.toml", text);
-    let config = config.unwrap_or_else(|| panic!("{found:?}"));
+    let pinned = |management| InterfaceRow { management, ..InterfaceRow::default() };
+    let interfaces = [("cell0 (device-side)", pinned(0)), ("plant0 (uplink)", pinned(1))];
     let answer = |words: [&str; 3]| {
         let [from, to, service] = words;
         let question = Question::new(&policy, from, to, service, &own).expect("it can be asked");
-        let base = Placed { gateway: own.clone(), ..Placed::default() }.pinned(&config.management);
-        let heard = config.alike().into_iter().map(|(on, interface)| {
+        let base = Placed {
+            gateway: own.clone(),
+            management_peers: vec![Ipv4Net::default()],
+            management_services: vec![Selector { protocol: 6, low: 22, high: 22 }],
+            ..Placed::default()
+        };
+        let heard = interfaces.map(|(on, interface)| {
             let host = Host::new(&tables, Placed { interface, ..base.clone() });
             let parts = question.parts(&tables, &base.management_services).into_iter();
-            Heard { on: Some(on), decisions: parts.map(|part| (part, question.ask(part, &host))).collect() }
+            Heard {
+                on: Some(on.to_owned()),
+                decisions: parts.map(|part| (part, question.ask(part, &host))).collect(),
+            }
         });
-        question.answer(&tables, &heard.collect::<Vec<_>>())
+        question.answer(&tables, &heard)
     };
     let differs = ["cell0 (device-side): tcp/22 deny no-rule", "plant0 (uplink): tcp/22 allow management"];
     for gateway in ["gateway", "10.20.2.1"] {

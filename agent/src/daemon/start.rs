@@ -1,0 +1,94 @@
+//! What the agent starts with: the first policy, the sizes of the tables, and what packets read besides.
+
+use std::time::Duration;
+
+use bulkhead_common::{layout::Settings, lookup::setting, wire::protocol};
+use ipnet::IpNet;
+
+use super::{
+    agent::{NOBODY, StartError},
+    policies::{self, Candidate, Origin},
+};
+use crate::{
+    compile::Limits,
+    config::{Config, Midstream},
+    dataplane::{Dataplane, DataplaneError, Runtime, Sizes, monotonic_ns},
+    policy::SourceFile,
+    store::{LAST_GOOD, LastGood, Overrides, Store},
+};
+
+/// How long a TCP flow lives on after FIN or RST: long enough for retransmissions of the last segments
+/// (RFC 9293 3.6.1 holds TIME-WAIT for four minutes; both ends have left by then).
+const CLOSING_IDLE: Duration = Duration::from_secs(120);
+/// The policy to start with: the files, or what was in force before when they cannot be used.
+pub(super) fn first_policy(
+    config: &Config,
+    store: &Store,
+    overrides: &Overrides,
+    limits: &Limits,
+    warnings: &mut std::collections::BTreeMap<&'static str, String>,
+) -> Result<(Candidate, Origin), StartError> {
+    let refused = match policies::from_path(&config.policy, overrides, limits) {
+        Ok(candidate) => return Ok((candidate, Origin::Files)),
+        Err(refused) => refused,
+    };
+    let Some(last) = store.load::<LastGood>(LAST_GOOD)? else {
+        return Err(StartError::Policy(refused.to_string()));
+    };
+    let files = last.files.into_iter().map(|f| SourceFile { path: f.path, text: f.text }).collect();
+    let candidate =
+        policies::prepare(files, overrides, limits).map_err(|error| StartError::Policy(error.to_string()))?;
+    tracing::error!("the policy files cannot be used; the last good policy enforces\n{refused}");
+    let note = "the policy files cannot be used, the last good policy enforces: see `bulkhead check`";
+    warnings.insert("policy", note.to_owned());
+    Ok((candidate, Origin::LastGood))
+}
+
+pub(super) fn sizes(config: &Config) -> Sizes {
+    let limits = &config.limits;
+    Sizes {
+        devices: limits.devices.saturating_add(NOBODY),
+        rules: limits.rules.saturating_add(NOBODY),
+        flows: limits.flows,
+        violations: limits.violations,
+        ring_bytes: limits.ring_bytes,
+    }
+}
+
+/// What packets read besides the policy. The adoption window opens once in the life of the maps.
+pub(super) fn runtime(config: &Config, dataplane: &Dataplane) -> Result<Runtime, DataplaneError> {
+    let ns = |duration: Duration| u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
+    let flows = &config.flows;
+    let adopted = dataplane.active()?.generation != 0;
+    let adopt_until = if adopted {
+        dataplane.settings()?.adopt_until
+    } else {
+        monotonic_ns().saturating_add(ns(flows.adopt_for))
+    };
+    let infrastructure = &config.infrastructure;
+    let flag = |on: bool, bit: u32| if on { bit } else { 0 };
+    let flags = flag(flows.midstream == Midstream::Strict, setting::STRICT)
+        | flag(infrastructure.arp, setting::ARP)
+        | flag(infrastructure.dhcp_client, setting::DHCP)
+        | flag(infrastructure.ipv6_nd, setting::NEIGHBOR_DISCOVERY);
+    let management_peers = config.management.from.iter().filter_map(|net| match net {
+        IpNet::V4(v4) => Some(*v4),
+        IpNet::V6(_) => None,
+    });
+    debug_assert!(
+        config.management.services.iter().all(|s| matches!(s.protocol, protocol::TCP | protocol::UDP))
+    );
+    Ok(Runtime {
+        settings: Settings {
+            adopt_until,
+            tcp_idle: ns(flows.tcp_idle),
+            udp_idle: ns(flows.udp_idle),
+            icmp_idle: ns(flows.icmp_idle),
+            closing_idle: ns(CLOSING_IDLE),
+            flags,
+            pad: 0,
+        },
+        management_peers: management_peers.collect(),
+        management_services: config.management.services.clone(),
+    })
+}
