@@ -40,10 +40,11 @@ pub enum ClientError {
 const PATIENCE: Duration = Duration::from_secs(10);
 
 fn broken(error: io::Error) -> ClientError {
-    match error.kind() {
-        // Linux says the former when a socket's time is over.
-        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => ClientError::Silent,
-        _ => ClientError::Broken(error),
+    // Linux says the former when a socket's time is over.
+    if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) {
+        ClientError::Silent
+    } else {
+        ClientError::Broken(error)
     }
 }
 
