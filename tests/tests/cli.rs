@@ -7,7 +7,7 @@ use std::{
     io::Write,
     os::unix::fs::symlink,
     path::{Path, PathBuf},
-    process::{Command, Stdio},
+    process::{Command, Output, Stdio},
     thread,
     time::Duration,
 };
@@ -264,6 +264,19 @@ fn folder_without_a_policy_is_refused() {
         assert_eq!((code, out.as_str()), (1, ""), "{command}: {err}");
         assert!(err.contains("no policy file (`*.toml`) in `") && err.contains("hint: "), "{command}: {err}");
     }
+}
+
+#[test]
+fn reader_that_leaves_is_no_error() {
+    let folder = folder("closed-pipe");
+    let path = file(&folder, "plc.toml", "version = 1\n[device.plc]\nip = \"10.20.1.11\"\n");
+    let (reader, writer) = std::io::pipe().expect("a pipe");
+    drop(reader);
+    let mut command = Command::new(agent_binary().expect("it was built"));
+    command.args(["check".as_ref(), "--format=json".as_ref(), path.as_os_str()]).stdout(writer);
+    let Output { status, stdout: _, stderr } = command.output().expect("it runs");
+    let err = String::from_utf8_lossy(&stderr);
+    assert!(status.code() == Some(0) && !err.contains("panicked"), "{status}: {err}");
 }
 
 #[test]

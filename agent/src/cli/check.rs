@@ -54,7 +54,7 @@ pub(super) fn run(cli: &Cli, args: &Args) -> anyhow::Result<Exit> {
                 render_text(&outcome.diagnostics, &outcome.sources, std::io::stderr().is_terminal())
             );
         }
-        Format::Json => print!("{}", render_json(&outcome.diagnostics)),
+        Format::Json => out!("{}", render_json(&outcome.diagnostics).trim_end()),
     }
     let Some(policy) = outcome.policy else { return Ok(Exit::Found) };
     debug_assert!(!has_errors(&outcome.diagnostics));

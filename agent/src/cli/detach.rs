@@ -66,7 +66,7 @@ pub(super) fn run(cli: &Cli, args: &Args) -> anyhow::Result<Exit> {
             dataplane::detach(&config.pins)?;
         }
     }
-    println!("enforcement ended on {}", links.join(", "));
+    out!("enforcement ended on {}", links.join(", "));
     Ok(Exit::Fine)
 }
 
@@ -101,6 +101,6 @@ fn remove_maps(config: &Config, yes: bool) -> anyhow::Result<Exit> {
     }
     let Some(_lock) = alone(config, &pins)? else { return Ok(Exit::Found) };
     dataplane::detach(&config.pins)?;
-    println!("nothing was enforced; removed flows and counters in `{maps}`");
+    out!("nothing was enforced; removed flows and counters in `{maps}`");
     Ok(Exit::Fine)
 }

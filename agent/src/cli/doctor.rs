@@ -61,9 +61,9 @@ pub(super) fn run(cli: &Cli, output: Output) -> anyhow::Result<Exit> {
                 State::Warning => "warning",
                 State::Problem => "PROBLEM",
             };
-            println!("{mark}  {subject}: {}", seen.replace('\n', "\n         "));
+            out!("{mark}  {subject}: {}", seen.replace('\n', "\n         "));
             if let Some(fix) = fix {
-                println!("         fix: {fix}");
+                out!("         fix: {fix}");
             }
         }
     }

@@ -96,41 +96,41 @@ fn print(answer: &Answer) {
         "partly" => "PARTLY",
         _ => "DENIED",
     };
-    println!("{verdict}  {} -> {} {}", answer.from, answer.to, answer.service);
+    out!("{verdict}  {} -> {} {}", answer.from, answer.to, answer.service);
     for note in &answer.notes {
-        println!("note     {note}");
+        out!("note     {note}");
     }
     if let [_, _, ..] = answer.parts.as_slice() {
         for part in &answer.parts {
-            println!("part     {}", sentence(part));
+            out!("part     {}", sentence(part));
         }
         if answer.more_parts > 0 {
-            println!("         and {} more", answer.more_parts);
+            out!("         and {} more", answer.more_parts);
         }
     }
     let which = if answer.verdict == "partly" { "of what is denied first, " } else { "" };
-    println!("reason   {which}{}: {}", answer.reason, answer.explanation);
-    println!("packet   {}", answer.packet);
+    out!("reason   {which}{}: {}", answer.reason, answer.explanation);
+    out!("packet   {}", answer.packet);
     if let Some(rule) = &answer.rule {
         let class = rule.class.as_ref().map(|c| format!(" (from class {c})")).unwrap_or_default();
-        println!("rule     {}: {}{class}", rule.place, rule.text);
+        out!("rule     {}: {}{class}", rule.place, rule.text);
         if let Some(comment) = &rule.comment {
-            println!("comment  {comment}");
+            out!("comment  {comment}");
         }
     }
     if answer.verdict != "allow" {
         let fate = if answer.action == "drop" { "is dropped" } else { "passes and is reported" };
-        println!("mode     {}: such a packet {fate}", answer.mode);
+        out!("mode     {}: such a packet {fate}", answer.mode);
     }
     if let Some(help) = &answer.help {
-        println!("help     {help}");
+        out!("help     {help}");
     }
     if let Some(missing) = &answer.missing {
-        println!("\nThis would allow it:\n\n{missing}");
+        out!("\nThis would allow it:\n\n{missing}");
     }
     match answer.kernel_agrees {
-        Some(true) => println!("kernel   its tables say the same"),
-        Some(false) => println!("kernel   ITS TABLES SAY OTHERWISE: restart the agent and report this"),
+        Some(true) => out!("kernel   its tables say the same"),
+        Some(false) => out!("kernel   ITS TABLES SAY OTHERWISE: restart the agent and report this"),
         None => {}
     }
 }
