@@ -227,8 +227,9 @@ impl Agent {
             // Only now: a failed attempt is made again at the next look.
             self.nics.addresses = now;
             tracing::info!("the gateway's own addresses changed; policy applied again");
+            self.reporter.learn(&self.dataplane, &self.nics, &self.in_force.policy.networks);
         }
-        self.reporter.learn(&self.dataplane, &self.nics, &self.in_force.policy.networks);
+        self.reporter.place(&self.nics);
         Ok(())
     }
 

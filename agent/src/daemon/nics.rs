@@ -131,16 +131,17 @@ impl Nics {
             // Rows of NICs that are gone would fill the table in the end.
             dataplane.retain_interfaces(&there.iter().map(|i| i.index).collect())?;
         }
-        self.note_modes(ours)?;
+        // Only what was just changed must be looked at again.
+        let there = if changed { probe::interfaces()? } else { there };
+        self.note_modes(ours, &there);
         if changed || !self.renamed.is_empty() {
-            self.look_for_strays(dataplane, &probe::interfaces()?)?;
+            self.look_for_strays(dataplane, &there)?;
         }
         Ok(news)
     }
 
     /// Notes in which mode our program really runs, as the kernel says.
-    fn note_modes(&mut self, ours: Option<u32>) -> Result<(), DataplaneError> {
-        let there = probe::interfaces()?;
+    fn note_modes(&mut self, ours: Option<u32>, there: &[probe::Interface]) {
         for nic in &mut self.list {
             let found = there.iter().find(|i| Some(i.index) == nic.index);
             let running = found.and_then(|i| i.xdp).filter(|xdp| Some(xdp.program) == ours);
@@ -149,7 +150,6 @@ impl Nics {
                 nic.problem = mode_note(nic, mode);
             }
         }
-        Ok(())
     }
 
     /// The gateway's own addresses, if they are others than those that were applied.

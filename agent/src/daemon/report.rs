@@ -54,10 +54,15 @@ impl Reporter {
         }
     }
 
-    /// Learns the names of the revision in force, and which revisions the kernel's slots hold.
-    pub(super) fn learn(&mut self, dataplane: &Dataplane, nics: &Nics, networks: &[Network]) {
+    /// Learns what interfaces are called now, and which addresses are the gateway's own.
+    pub(super) fn place(&mut self, nics: &Nics) {
         self.names.set_interfaces(nics.names());
         self.names.set_gateway(nics.addresses.clone());
+    }
+
+    /// Learns the names of the revision in force, and which revisions the kernel's slots hold.
+    pub(super) fn learn(&mut self, dataplane: &Dataplane, nics: &Nics, networks: &[Network]) {
+        self.place(nics);
         for head in dataplane.heads().unwrap_or_default() {
             self.names.learn_head(&head);
         }
