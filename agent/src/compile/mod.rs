@@ -15,7 +15,7 @@ use ipnet::Ipv4Net;
 
 use crate::{
     diagnostic::Location,
-    model::{Criticality, Device, DeviceId, Mode, Peer, Policy, Rule},
+    model::{Criticality, Device, DeviceId, Layer, Mode, Peer, Policy, Rule},
 };
 
 mod host;
@@ -124,8 +124,12 @@ pub fn compile(policy: &Policy, limits: &Limits) -> Result<Tables, TooLarge> {
         rules: rules.iter().map(|(entry, _)| entry.clone()).collect(),
         macs: macs(policy),
         addresses: addresses(policy, &identities),
-        addresses_v6: addresses_v6(policy),
-        networks: identities.networks(),
+        addresses_v6: BTreeMap::new(),
+        networks: identities
+            .networks()
+            .into_iter()
+            .filter_map(|(p, i)| if let ipnet::IpNet::V4(p) = p { Some((p, i)) } else { None })
+            .collect(),
         services: services.prefixes(),
         rows: BTreeMap::new(),
         shapes: if policy.devices.iter().any(|d| d.mode != Mode::Monitor) { shape::ENFORCING } else { 0 },
@@ -197,7 +201,7 @@ fn macs(policy: &Policy) -> BTreeMap<u64, MacRow> {
 fn addresses(policy: &Policy, identities: &Identities) -> BTreeMap<u32, AddressRow> {
     let rows = policy.devices.iter().enumerate().flat_map(|(index, device)| {
         let flags = if device.macs.is_empty() { 0 } else { address_flag::HAS_MAC };
-        device.addresses.iter().map(move |address| {
+        device.addresses.iter().filter_map(move |address| {
             let row = AddressRow {
                 device: dense(index),
                 identity: identities.of_address(*address),
@@ -205,23 +209,8 @@ fn addresses(policy: &Policy, identities: &Identities) -> BTreeMap<u32, AddressR
                 flags,
                 vlan: device.vlan.unwrap_or(0),
             };
-            (u32::from(*address), row)
+            if let std::net::IpAddr::V4(v4) = address { Some((u32::from(*v4), row)) } else { None }
         })
-    });
-    rows.collect()
-}
-
-/// What recognises a device whose IPv6 packets come through a router; rules do not decide IPv6 yet.
-fn addresses_v6(policy: &Policy) -> BTreeMap<[u8; 16], AddressRow> {
-    let rows = policy.devices.iter().enumerate().flat_map(|(index, device)| {
-        let row = AddressRow {
-            device: dense(index),
-            identity: identity::UNKNOWN,
-            mode: device.mode.code(),
-            flags: if device.macs.is_empty() { 0 } else { address_flag::HAS_MAC },
-            vlan: device.vlan.unwrap_or(0),
-        };
-        device.addresses_v6.iter().map(move |address| (address.octets(), row))
     });
     rows.collect()
 }
@@ -235,23 +224,33 @@ fn fill_rows(
 ) -> Result<(), TooLarge> {
     for (index, (_, rule)) in rules.iter().enumerate() {
         let id = dense(index);
-        let classes: BTreeSet<u32> = rule.services.iter().flat_map(|s| services.classes_of(*s)).collect();
-        for initiator in rule.initiators.iter().flat_map(|p| identities.of_peer(*p)) {
-            for responder in rule.responders.iter().flat_map(|p| identities.of_peer(*p)) {
-                tables.shapes |= match (initiator, responder) {
-                    (identity::ANY, _) => shape::ANY_INITIATOR,
-                    (_, identity::ANY) => shape::ANY_RESPONDER,
-                    _ => shape::EXACT,
-                };
-                for class in classes.iter().copied().chain([class::PAIR]) {
-                    // Of rules that overlap, the first in the order of the tables is the one that is counted.
-                    tables.rows.entry(RuleKey { initiator, responder, class }).or_insert(id);
+        for layer in [Layer::Network, Layer::Link] {
+            let classes: BTreeSet<u32> =
+                rule.services.iter().flat_map(|service| services.classes_of(*service, layer)).collect();
+            if classes.is_empty() {
+                continue;
+            }
+            let ends = |peers: &[Peer]| -> Vec<u32> {
+                peers.iter().flat_map(|peer| identities.of_peer(*peer, layer)).collect()
+            };
+            let (initiators, responders) = (ends(&rule.initiators), ends(&rule.responders));
+            // Frames have no flows that would admit an answer, so their permission holds for whoever may answer.
+            let answering = match layer {
+                Layer::Network => Vec::new(),
+                Layer::Link => {
+                    let one = |peer: &Peer| !matches!(peer, Peer::Group(_) | Peer::Broadcast);
+                    ends(&rule.responders.iter().copied().filter(one).collect::<Vec<_>>())
                 }
-                fits("rows", tables.rows.len(), limits.rows)?;
+            };
+            for (from, to) in [(&initiators, &responders), (&answering, &initiators)] {
+                for (initiator, responder) in from.iter().flat_map(|from| to.iter().map(|to| (*from, *to))) {
+                    tables.permit(initiator, responder, &classes, id);
+                    fits("rows", tables.rows.len(), limits.rows)?;
+                }
             }
         }
     }
-    for peer in policy.remediation.iter().flat_map(|p| identities.of_peer(*p)) {
+    for peer in policy.remediation.iter().flat_map(|p| identities.of_peer(*p, Layer::Network)) {
         let class = class::REMEDIATION;
         tables.rows.insert(RuleKey { initiator: identity::ANY, responder: peer, class }, NO_RULE);
         tables.rows.insert(RuleKey { initiator: peer, responder: identity::ANY, class }, NO_RULE);
@@ -261,6 +260,19 @@ fn fill_rows(
 }
 
 impl Tables {
+    /// Adds the rows by which `initiator` may use `classes` of services of `responder`.
+    fn permit(&mut self, initiator: u32, responder: u32, classes: &BTreeSet<u32>, rule: u32) {
+        self.shapes |= match (initiator, responder) {
+            (identity::ANY, _) => shape::ANY_INITIATOR,
+            (_, identity::ANY) => shape::ANY_RESPONDER,
+            (_, _) => shape::EXACT,
+        };
+        for class in classes.iter().copied().chain([class::PAIR]) {
+            // Of rules that overlap, the first in the order of the tables is the one that is counted.
+            self.rows.entry(RuleKey { initiator, responder, class }).or_insert(rule);
+        }
+    }
+
     /// The device with a dense id.
     pub fn device(&self, id: u32) -> Option<&DeviceEntry> {
         self.devices.get((id as usize).checked_sub(1)?)

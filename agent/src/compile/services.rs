@@ -2,18 +2,19 @@
 //!
 //! Services may overlap and span ranges. Cutting each protocol's ports where any service begins or ends
 //! gives intervals whose ports are all in the same services; intervals with the same set share a class,
-//! and each interval is written as prefixes for the kernel's longest-prefix table.
+//! and each interval is written as prefixes for the kernel's longest-prefix table. Ethertypes and LLC addresses are
+//! protocols of their own among the others.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use bulkhead_common::{layout::ServiceKey, lookup::class};
 
-use crate::model::{Policy, Selector, ServiceId};
+use crate::model::{Layer, Policy, Selector, ServiceId};
 
 /// A range of ports of one protocol whose size is a power of two and which is aligned to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ServicePrefix {
-    /// IP protocol number.
+    /// IP protocol number, or a kind of frame as in [`Selector::protocol`].
     pub protocol: u8,
     /// First port.
     pub port: u16,
@@ -37,8 +38,9 @@ impl ServicePrefix {
 
 /// The classes of a policy's services.
 pub(super) struct Services {
-    /// Class of each set of services, numbered in the order of the sets.
-    numbers: BTreeMap<BTreeSet<ServiceId>, u32>,
+    /// Class of each set of services, numbered in the order of the sets. A service that is both IP and frames of
+    /// another kind is in a class of either: permissions of frames hold in both directions.
+    numbers: BTreeMap<(Layer, BTreeSet<ServiceId>), u32>,
     /// The intervals with their sets.
     intervals: Vec<(Selector, BTreeSet<ServiceId>)>,
 }
@@ -73,20 +75,22 @@ impl Services {
                 }
             }
         }
-        let sets: BTreeSet<BTreeSet<ServiceId>> = intervals.iter().map(|(_, set)| set.clone()).collect();
+        let sets: BTreeSet<(Layer, BTreeSet<ServiceId>)> =
+            intervals.iter().map(|(interval, set)| (interval.layer(), set.clone())).collect();
         let numbers = sets.into_iter().zip(class::NONE + 1..).collect();
         Self { numbers, intervals }
     }
 
-    /// Every class that contains a service, in ascending order.
-    pub(super) fn classes_of(&self, service: ServiceId) -> Vec<u32> {
-        self.numbers.iter().filter(|(set, _)| set.contains(&service)).map(|(_, number)| *number).collect()
+    /// Every class of packets of one layer that contains a service, in ascending order.
+    pub(super) fn classes_of(&self, service: ServiceId, layer: Layer) -> Vec<u32> {
+        let within = self.numbers.iter().filter(|((of, set), _)| *of == layer && set.contains(&service));
+        within.map(|(_, number)| *number).collect()
     }
 
     /// The kernel's longest-prefix table.
     pub(super) fn prefixes(&self) -> BTreeMap<ServicePrefix, u32> {
         let rows = self.intervals.iter().flat_map(|(interval, set)| {
-            let class = self.numbers[set];
+            let class = self.numbers[&(interval.layer(), set.clone())];
             prefixes_of(*interval).into_iter().map(move |p| (p, class))
         });
         rows.collect()

@@ -1,6 +1,6 @@
 //! What the agent knows, in the words of the control socket.
 
-use std::{collections::BTreeMap, net::Ipv4Addr};
+use std::collections::BTreeMap;
 
 use bulkhead_common::{
     lookup::Unmanaged,
@@ -145,9 +145,7 @@ impl Agent {
                 zone: device.zone.clone(),
                 class: device.class.clone(),
                 mac: device.macs.iter().map(ToString::to_string).collect(),
-                ip: (device.addresses.iter().map(Ipv4Addr::to_string))
-                    .chain(device.addresses_v6.iter().map(ToString::to_string))
-                    .collect(),
+                ip: device.addresses.iter().map(ToString::to_string).collect(),
                 place: place(&device.location),
                 ..counted(&counts)
             });

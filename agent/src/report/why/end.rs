@@ -48,7 +48,12 @@ impl<'p> World<'p> {
         Self {
             policy,
             own,
-            devices: policy.devices.iter().flat_map(|device| device.addresses.iter().copied()).collect(),
+            devices: policy
+                .devices
+                .iter()
+                .flat_map(|device| device.addresses.iter().copied())
+                .filter_map(|a| if let std::net::IpAddr::V4(v) = a { Some(v) } else { None })
+                .collect(),
             networks: cidrs.filter_map(v4).collect(),
         }
     }
@@ -126,7 +131,11 @@ impl End {
             });
         }
         if let Some((_, device)) = policy.device(name) {
-            let address = *device.addresses.first().ok_or_else(no_address)?;
+            let address = device
+                .addresses
+                .iter()
+                .find_map(|a| if let std::net::IpAddr::V4(v) = a { Some(*v) } else { None })
+                .ok_or_else(no_address)?;
             return Ok(Self::device(device, end(address, name)));
         }
         if let Some(network) = policy.networks.iter().find(|n| n.name == name) {
