@@ -1,5 +1,7 @@
 //! `bulkhead status`: the page an operator reads at 3 a.m.
 
+use std::time::Duration;
+
 use super::{Cli, Exit, Output, print_json, table, unexpected};
 use crate::control::{Body, InterfaceStatus, Request, Status};
 
@@ -24,11 +26,12 @@ fn print(status: &Status) {
     let attached = status.interfaces.iter().filter(|i| i.attached != "none").count();
     let on = |i: &&InterfaceStatus| i.attached != "none";
     let unmanaged = status.interfaces.iter().filter(on).any(|i| i.unmanaged == "drop");
+    let partly = format!("ENFORCING, but not on every interface: {}", gaps(&status.interfaces));
     let headline = match (attached, enforce + quarantine) {
         (0, _) => "NOT ENFORCING: no interface is attached",
         (_, 0) if unmanaged => "ENFORCING for unmanaged traffic only: no device is in enforce mode",
         (_, 0) => "NOT ENFORCING: no device is in enforce mode",
-        _ if attached < status.interfaces.len() => "ENFORCING, but not on every interface",
+        _ if attached < status.interfaces.len() => partly.as_str(),
         _ => "ENFORCING",
     };
     out!("{}: {headline}", status.gateway);
@@ -83,6 +86,7 @@ fn print(status: &Status) {
     for i in &status.interfaces {
         let attached = match i.attached.as_str() {
             "generic" => "GENERIC (slow)".to_owned(),
+            "none" if i.state == "missing" => "MISSING".to_owned(),
             "none" => "NO".to_owned(),
             native => native.to_owned(),
         };
@@ -98,6 +102,23 @@ fn print(status: &Status) {
         ]);
     }
     table::print(&rows);
+    for i in &status.interfaces {
+        if let Some(open) = i.open_us {
+            let open = Duration::from_micros(open);
+            out!("{} came while the agent ran, and was open for {open:.1?} until it was attached", i.name);
+        }
+    }
+    if status.link_news_lost > 0 {
+        out!("news of interfaces were lost {} times; all were looked at instead", status.link_news_lost);
+    }
+}
+
+/// Where nothing is enforced, and why.
+fn gaps(interfaces: &[InterfaceStatus]) -> String {
+    let gaps: Vec<String> = (interfaces.iter().filter(|i| i.attached == "none"))
+        .map(|i| format!("`{}` is {}", i.name, i.state))
+        .collect();
+    some(gaps.into_iter())
 }
 
 /// The first few, and how many more there are.

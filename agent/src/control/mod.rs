@@ -163,6 +163,12 @@ pub struct Status {
     pub management: String,
     /// The interfaces.
     pub interfaces: Vec<InterfaceStatus>,
+    /// News of interfaces and addresses heard from the kernel.
+    #[serde(default)]
+    pub link_news: u64,
+    /// How often news were lost because they came too fast; all interfaces were looked at instead.
+    #[serde(default)]
+    pub link_news_lost: u64,
     /// Flows remembered now.
     pub flows: usize,
     /// Flows that can be remembered.
@@ -181,6 +187,13 @@ pub struct InterfaceStatus {
     pub name: String,
     /// `device-side` or `uplink`.
     pub role: String,
+    /// `enforced`; `open` when it is there and nothing is enforced on it; `missing` when it is not there.
+    #[serde(default)]
+    pub state: String,
+    /// How long it was open, in microseconds, the last time it came while the agent ran: from the kernel's
+    /// news of it to the attached program.
+    #[serde(default)]
+    pub open_us: Option<u64>,
     /// `native`, `generic`, or `none` when nothing is enforced on it.
     pub attached: String,
     /// What happens to traffic of which neither end is a device.

@@ -1,6 +1,10 @@
 //! Keeps the program on the configured NICs, whatever happens to them.
 
-use std::{collections::BTreeMap, net::Ipv4Addr};
+use std::{
+    collections::BTreeMap,
+    net::Ipv4Addr,
+    time::{Duration, Instant},
+};
 
 use bulkhead_common::layout::InterfaceRow;
 
@@ -20,12 +24,50 @@ pub(super) struct Nic {
     pub(super) attached: Option<AttachMode>,
     /// Why it is not as configured.
     pub(super) problem: Option<String>,
+    /// Since when it has been known to be there without our program.
+    open_since: Option<Instant>,
+    /// How long it was, the last time it came while the agent ran.
+    pub(super) open: Option<Duration>,
+}
+
+/// What became of a configured interface.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum NicState {
+    /// Our program runs on it.
+    Enforced,
+    /// It is there, and our program is not on it.
+    Open,
+    /// There is no interface of that name.
+    Missing,
+}
+
+impl Nic {
+    pub(super) fn state(&self) -> NicState {
+        match (self.index, self.attached) {
+            (None, _) => NicState::Missing,
+            (Some(_), None) => NicState::Open,
+            (Some(_), Some(_)) => NicState::Enforced,
+        }
+    }
+}
+
+impl NicState {
+    /// The word in `status`.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Enforced => "enforced",
+            Self::Open => "open",
+            Self::Missing => "missing",
+        }
+    }
 }
 
 /// All configured interfaces, and the gateway's own addresses.
 pub(super) struct Nics {
     pub(super) list: Vec<Nic>,
     pub(super) addresses: std::collections::BTreeSet<Ipv4Addr>,
+    /// Whether there was a look already.
+    looked: bool,
     /// Interfaces that an earlier configuration left enforcing.
     pub(super) left_over: Vec<String>,
     /// NICs that have another name than the one they were attached by: index and that name.
@@ -45,12 +87,15 @@ impl Nics {
             index: None,
             attached: None,
             problem: None,
+            open_since: None,
+            open: None,
         });
         let list = list.collect();
         dataplane.follow_names()?;
         let mut nics = Self {
             list,
             addresses: probe::own_addresses()?,
+            looked: false,
             left_over: Vec::new(),
             renamed: BTreeMap::new(),
             moved: Vec::new(),
@@ -86,8 +131,12 @@ impl Nics {
     }
 
     /// Looks at every interface and attaches where our program is missing. Returns what changed, a
-    /// sentence each.
-    pub(super) fn look_after(&mut self, dataplane: &mut Dataplane) -> Result<Vec<String>, DataplaneError> {
+    /// sentence each. `heard` is when the agent learnt that there is something to look at.
+    pub(super) fn look_after(
+        &mut self,
+        dataplane: &mut Dataplane,
+        heard: Instant,
+    ) -> Result<Vec<String>, DataplaneError> {
         let there = probe::interfaces()?;
         let ours = dataplane.program_id();
         let mut news = Vec::new();
@@ -113,9 +162,22 @@ impl Nics {
             {
                 self.renamed.insert(before, nic.config.name.clone());
             }
+            if index.is_none() || index != nic.index {
+                nic.open_since = None;
+            }
             nic.index = index;
             nic.attached = None;
+            let since = *nic.open_since.get_or_insert(heard);
             match attach(nic, dataplane) {
+                Ok(Attached::New) if self.looked => {
+                    let open = since.elapsed();
+                    news.push(format!(
+                        "attached to `{}`, open for {open:.1?} since it came",
+                        nic.config.name
+                    ));
+                    nic.open = Some(open);
+                }
+                // How long it was there before the agent came is not known.
                 Ok(Attached::New) => news.push(format!("attached to `{}`", nic.config.name)),
                 Ok(Attached::Adopted) => news.push(format!("took over the program on `{}`", nic.config.name)),
                 Err(error) => {
@@ -127,6 +189,7 @@ impl Nics {
                 }
             }
         }
+        self.looked = true;
         if !news.is_empty() {
             // Rows of NICs that are gone would fill the table in the end.
             dataplane.retain_interfaces(&there.iter().map(|i| i.index).collect())?;
@@ -148,6 +211,7 @@ impl Nics {
             nic.attached = running.map(|xdp| xdp.mode);
             if let Some(mode) = nic.attached {
                 nic.problem = mode_note(nic, mode);
+                nic.open_since = None;
             }
         }
     }

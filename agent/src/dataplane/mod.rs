@@ -40,6 +40,7 @@ mod settings;
 mod test_run;
 #[cfg(feature = "trace")]
 mod trace;
+mod watch;
 
 pub use attach::{AttachMode, Attached};
 pub use counters::{DeviceCounts, Tally};
@@ -53,6 +54,7 @@ pub use offloads::{Offloads, offloads};
 pub use pins::{Pins, Sizes};
 pub use settings::Runtime;
 pub use test_run::XdpAction;
+pub use watch::{LinkNews, LinkWatch};
 
 /// The object built from `agent-ebpf`, see `cargo xtask build-ebpf`.
 #[cfg(not(feature = "trace"))]

@@ -22,7 +22,7 @@ use rtnetlink::{
 
 use super::{
     namespace::Namespace,
-    sys::{Offload, offload_off},
+    sys::{Offload, offload_off, offload_on},
     wait::wait_for,
 };
 
@@ -96,6 +96,21 @@ pub fn veth(a: &End<'_>, b: &End<'_>) -> Result<()> {
         up(end.namespace, name).with_context(what)?;
     }
     [a, b].into_iter().try_for_each(|end| wait_until_running(end).with_context(what))
+}
+
+/// Lets an end receive merged segments again. A veth takes frames from an XDP program of its other end (XDP_REDIRECT)
+/// only when it receives through NAPI, which this switches on.
+pub fn generic_receive_on(namespace: &Namespace, interface: &str) -> Result<()> {
+    namespace
+        .run(|| offload_on(interface, Offload::GenericReceive))
+        .with_context(|| format!("failed to switch GRO of `{interface}` on"))
+}
+
+/// Lets an interface take VLAN tags off the frames it receives, where XDP no longer sees them.
+pub fn vlan_stripping_on(namespace: &Namespace, interface: &str) -> Result<()> {
+    namespace
+        .run(|| offload_on(interface, Offload::Flags))
+        .with_context(|| format!("failed to let `{interface}` take VLAN tags off"))
 }
 
 /// The kernel notices the carrier of the end that came up first a little later (its link watch); until then it drops
