@@ -2,16 +2,16 @@
 
 mod gateway;
 
-use std::process::Output;
+use std::{process::Output, time::Duration};
 
 use bulkhead_tests::lab::{
-    Agent, Lab,
+    Agent, Lab, Poller,
     link::{self, End},
     modbus::Plc,
     topology::{DEVICE_SIDE, Gateway, MODBUS, UPLINK},
     wait::wait_for,
 };
-use gateway::{PINS, SOON, bulkhead, enforces, policy, program_on, require_lab, status};
+use gateway::{PINS, SOON, bulkhead, enforces, policy, program_on, require_lab, require_lab_with, status};
 use serde_json::{Value, json};
 
 #[test]
@@ -144,4 +144,55 @@ fn nics_that_swap_names_stay_enforced_with_or_without_an_agent() {
     let (code, said) = bulkhead(&lab, &["detach", "--interface", UPLINK, "--yes"]);
     assert_eq!((code, program_on(&lab, UPLINK)), (0, None), "{said}");
     assert_eq!(program_on(&lab, DEVICE_SIDE).map(|p| p.1), Some(cell));
+}
+
+/// What `status` says of an interface.
+fn nic(agent: &Agent<'_>, name: &str) -> Value {
+    let now = status(agent);
+    let list = now["interfaces"].as_array().expect("a list");
+    list.iter().find(|interface| interface["name"] == name).expect("it is configured").clone()
+}
+
+#[test]
+fn changed_mtu_replaces_the_program_between_two_packets() {
+    let test = "changed_mtu_replaces_the_program_between_two_packets";
+    let Some(lab) = require_lab(test) else { return };
+    let _plc = Plc::start(lab.plc(), MODBUS).expect("a PLC");
+    let mut agent = Agent::new(&lab, &policy(&lab)).expect("an agent");
+    agent.start().expect("it starts");
+    assert_eq!([DEVICE_SIDE, UPLINK].map(|name| nic(&agent, name)["program"].clone()), ["linear", "linear"]);
+    let poller =
+        Poller::start(lab.host("hmi"), lab.modbus(), Duration::from_millis(1)).expect("a first poll");
+    let (_, linear) = program_on(&lab, DEVICE_SIDE).expect("a program");
+    for (mtu, program) in [(9000, "fragments"), (1500, "linear")] {
+        link::mtu(&lab.gateway.namespace, DEVICE_SIDE, mtu).expect("another MTU");
+        wait_for("the program for that MTU", SOON, || {
+            Ok((nic(&agent, DEVICE_SIDE)["program"] == program).then_some(()))
+        })
+        .unwrap_or_else(|error| panic!("{error}: {}\n{}", status(&agent), agent.log()));
+        assert_eq!(nic(&agent, UPLINK)["program"], "linear");
+        let (_, now) = program_on(&lab, DEVICE_SIDE).expect("a program");
+        assert_eq!(now == linear, program == "linear");
+        assert!(enforces(&lab));
+    }
+    assert_eq!(status(&agent)["warnings"], json!([]));
+    let polls = poller.wait_for_more(20, SOON).expect("polls go on");
+    assert_eq!((polls.failed, polls.reconnects), (0, 0), "{polls:?}");
+}
+
+#[test]
+fn jumbo_nics_get_the_program_for_fragments_and_a_new_agent_too() {
+    let test = "jumbo_nics_get_the_program_for_fragments_and_a_new_agent_too";
+    let Some(lab) = require_lab_with(test, 9000) else { return };
+    let _plc = Plc::start(lab.plc(), MODBUS).expect("a PLC");
+    let mut agent = Agent::new(&lab, &policy(&lab)).expect("an agent");
+    for _ in 0..2 {
+        agent.start().expect("it starts");
+        let now = status(&agent);
+        assert_eq!(now["warnings"], json!([]));
+        assert_eq!(nic(&agent, DEVICE_SIDE)["program"], "fragments", "{now}");
+        assert_eq!(nic(&agent, UPLINK)["program"], "fragments", "{now}");
+        assert!(enforces(&lab));
+        agent.kill9().expect("killed");
+    }
 }

@@ -196,6 +196,9 @@ pub struct InterfaceStatus {
     pub open_us: Option<u64>,
     /// `native`, `generic`, or `none` when nothing is enforced on it.
     pub attached: String,
+    /// The program for frames in one buffer (`linear`) or in several (`fragments`), as the MTU needs it; or `none`.
+    #[serde(default)]
+    pub program: String,
     /// What happens to traffic of which neither end is a device.
     pub unmanaged: String,
     /// Why it is not attached as configured.

@@ -7,12 +7,12 @@ use bulkhead_common::{
     reason::{Grant, Reason},
 };
 
-use super::{agent::Agent, nics::Nic};
+use super::{agent::Agent, nic::Nic};
 use crate::{
     compile::{Host, Placed},
     config::Role,
     control::{DeviceStatus, Failure, InterfaceStatus, RuleStatus, Status, ViolationStatus},
-    dataplane::{AttachMode, DataplaneError, DeviceCounts},
+    dataplane::{AttachMode, DataplaneError, DeviceCounts, Entry},
     diagnostic::Location,
     model::{Criticality, Mode, Selector},
     report::why::{Answer, Heard, Question},
@@ -115,6 +115,7 @@ impl Agent {
                 state: nic.state().name().to_owned(),
                 open_us: nic.open.map(|open| u64::try_from(open.as_micros()).unwrap_or(u64::MAX)),
                 attached: nic.attached.map_or("none", AttachMode::name).to_owned(),
+                program: nic.entry.map_or("none", Entry::name).to_owned(),
                 unmanaged: Unmanaged::name(nic.config.unmanaged).to_owned(),
                 problem: nic.problem.clone(),
                 seen: counts.seen.packets,

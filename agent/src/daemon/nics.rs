@@ -1,66 +1,12 @@
 //! Keeps the program on the configured NICs, whatever happens to them.
 
-use std::{
-    collections::BTreeMap,
-    net::Ipv4Addr,
-    time::{Duration, Instant},
-};
+use std::{collections::BTreeMap, net::Ipv4Addr, time::Instant};
 
-use bulkhead_common::layout::InterfaceRow;
-
+use super::nic::{Nic, runs};
 use crate::{
-    config::{self, Config},
-    dataplane::{AttachMode, Attached, Dataplane, DataplaneError, probe},
+    config::Config,
+    dataplane::{Attached, Dataplane, DataplaneError, probe},
 };
-
-/// One configured interface as it is now.
-pub(super) struct Nic {
-    pub(super) config: config::Interface,
-    /// Which counters are its own.
-    pub(super) counter: u32,
-    /// Its index while it exists.
-    pub(super) index: Option<u32>,
-    /// In which mode our program runs on it.
-    pub(super) attached: Option<AttachMode>,
-    /// Why it is not as configured.
-    pub(super) problem: Option<String>,
-    /// Since when it has been known to be there without our program.
-    open_since: Option<Instant>,
-    /// How long it was, the last time it came while the agent ran.
-    pub(super) open: Option<Duration>,
-}
-
-/// What became of a configured interface.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum NicState {
-    /// Our program runs on it.
-    Enforced,
-    /// It is there, and our program is not on it.
-    Open,
-    /// There is no interface of that name.
-    Missing,
-}
-
-impl Nic {
-    pub(super) fn state(&self) -> NicState {
-        match (self.index, self.attached) {
-            (None, _) => NicState::Missing,
-            (Some(_), None) => NicState::Open,
-            (Some(_), Some(_)) => NicState::Enforced,
-        }
-    }
-}
-
-impl NicState {
-    /// The word in `status`.
-    pub(super) fn name(self) -> &'static str {
-        match self {
-            Self::Enforced => "enforced",
-            Self::Open => "open",
-            Self::Missing => "missing",
-        }
-    }
-}
 
 /// All configured interfaces, and the gateway's own addresses.
 pub(super) struct Nics {
@@ -81,16 +27,8 @@ impl Nics {
     pub(super) fn new(config: &Config, dataplane: &mut Dataplane) -> Result<Self, DataplaneError> {
         let names: Vec<String> = config.interfaces.iter().map(|i| i.name.clone()).collect();
         let counters = dataplane.interface_counters(&names)?;
-        let list = config.interfaces.iter().zip(counters).map(|(interface, counter)| Nic {
-            config: interface.clone(),
-            counter,
-            index: None,
-            attached: None,
-            problem: None,
-            open_since: None,
-            open: None,
-        });
-        let list = list.collect();
+        let list = config.interfaces.iter().zip(counters);
+        let list = list.map(|(interface, counter)| Nic::new(interface.clone(), counter)).collect();
         dataplane.follow_names()?;
         let mut nics = Self {
             list,
@@ -138,25 +76,19 @@ impl Nics {
         heard: Instant,
     ) -> Result<Vec<String>, DataplaneError> {
         let there = probe::interfaces()?;
-        let ours = dataplane.program_id();
+        let programs = dataplane.programs()?;
         let mut news = Vec::new();
-        let as_it_was = |nic: &Nic| {
-            let found = there.iter().find(|i| i.name == nic.config.name);
-            found.is_some_and(|i| {
-                Some(i.index) == nic.index && i.xdp.is_some_and(|xdp| Some(xdp.program) == ours)
-            })
-        };
-        let changed = !self.list.iter().all(as_it_was);
+        let changed = !self.list.iter().all(|nic| nic.is_well(&there, &programs));
         if changed {
             dataplane.follow_names()?;
         }
         for nic in &mut self.list {
-            let found = there.iter().find(|i| i.name == nic.config.name);
-            let index = found.map(|i| i.index);
-            let runs = found.and_then(|i| i.xdp).is_some_and(|xdp| Some(xdp.program) == ours);
-            if runs && index == nic.index {
+            if nic.is_well(&there, &programs) {
                 continue;
             }
+            let found = nic.found(&there);
+            let index = found.map(|i| i.index);
+            let ran = found.is_some_and(|i| runs(i, &programs).is_some());
             if let Some(before) = nic.index
                 && index != nic.index
             {
@@ -166,25 +98,28 @@ impl Nics {
                 nic.open_since = None;
             }
             nic.index = index;
-            nic.attached = None;
+            nic.mtu = found.map_or(0, |i| i.mtu);
+            nic.refused = None;
             let since = *nic.open_since.get_or_insert(heard);
-            match attach(nic, dataplane) {
+            let name = &nic.config.name;
+            match nic.attach(dataplane) {
                 Ok(Attached::New) if self.looked => {
                     let open = since.elapsed();
-                    news.push(format!(
-                        "attached to `{}`, open for {open:.1?} since it came",
-                        nic.config.name
-                    ));
+                    news.push(format!("attached to `{name}`, open for {open:.1?} since it came"));
                     nic.open = Some(open);
                 }
                 // How long it was there before the agent came is not known.
-                Ok(Attached::New) => news.push(format!("attached to `{}`", nic.config.name)),
-                Ok(Attached::Adopted) => news.push(format!("took over the program on `{}`", nic.config.name)),
+                Ok(Attached::New) => news.push(format!("attached to `{name}`")),
+                Ok(Attached::Adopted) => {
+                    news.push(format!("took over the program on `{name}`, for an MTU of {}", nic.mtu));
+                }
                 Err(error) => {
                     let problem = error.to_string();
                     if nic.problem.as_ref() != Some(&problem) {
                         news.push(problem.clone());
                     }
+                    // What ran goes on; the reason stays until the MTU changes again.
+                    nic.refused = ran.then(|| problem.clone());
                     nic.problem = Some(problem);
                 }
             }
@@ -196,24 +131,14 @@ impl Nics {
         }
         // Only what was just changed must be looked at again.
         let there = if changed { probe::interfaces()? } else { there };
-        self.note_modes(ours, &there);
+        let programs = dataplane.programs()?;
+        for nic in &mut self.list {
+            nic.note_running(&there, &programs);
+        }
         if changed || !self.renamed.is_empty() {
             self.look_for_strays(dataplane, &there)?;
         }
         Ok(news)
-    }
-
-    /// Notes in which mode our program really runs, as the kernel says.
-    fn note_modes(&mut self, ours: Option<u32>, there: &[probe::Interface]) {
-        for nic in &mut self.list {
-            let found = there.iter().find(|i| Some(i.index) == nic.index);
-            let running = found.and_then(|i| i.xdp).filter(|xdp| Some(xdp.program) == ours);
-            nic.attached = running.map(|xdp| xdp.mode);
-            if let Some(mode) = nic.attached {
-                nic.problem = mode_note(nic, mode);
-                nic.open_since = None;
-            }
-        }
     }
 
     /// The gateway's own addresses, if they are others than those that were applied.
@@ -223,37 +148,4 @@ impl Nics {
         let now = probe::own_addresses()?;
         Ok((now != self.addresses).then_some(now))
     }
-}
-
-fn attach(nic: &Nic, dataplane: &mut Dataplane) -> Result<Attached, DataplaneError> {
-    let missing = || DataplaneError::NoInterface { name: nic.config.name.clone() };
-    let index = nic.index.ok_or_else(missing)?;
-    // The row first: not one packet is judged by the defaults of an unknown interface.
-    let row = InterfaceRow {
-        counter: nic.counter,
-        unmanaged: nic.config.unmanaged.code(),
-        management: u8::from(nic.config.management),
-        pad: [0; 2],
-    };
-    dataplane.set_interface(index, row)?;
-    dataplane.attach(&nic.config.name, wanted(nic))
-}
-
-fn wanted(nic: &Nic) -> AttachMode {
-    match nic.config.attach {
-        config::Attach::Native => AttachMode::Native,
-        config::Attach::Generic => AttachMode::Generic,
-    }
-}
-
-fn mode_note(nic: &Nic, mode: AttachMode) -> Option<String> {
-    let name = &nic.config.name;
-    if mode != wanted(nic) {
-        return Some(format!(
-            "`{name}` is enforced in {} mode as an earlier agent attached it, and configured for {}: `bulkhead detach --interface {name} --yes` lets it change, with a gap",
-            mode.name(),
-            wanted(nic).name()
-        ));
-    }
-    (mode == AttachMode::Generic).then(|| format!("`{name}` is enforced in GENERIC mode, which is slow"))
 }

@@ -25,6 +25,7 @@ use crate::compile::Tables;
 mod apply;
 mod attach;
 mod counters;
+mod entry;
 mod error;
 mod events;
 mod ids;
@@ -44,6 +45,7 @@ mod watch;
 
 pub use attach::{AttachMode, Attached};
 pub use counters::{DeviceCounts, Tally};
+pub use entry::{Entry, LINEAR_MTU};
 pub use error::DataplaneError;
 pub use events::EventReader;
 pub use ids::StableIds;

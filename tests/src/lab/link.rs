@@ -173,6 +173,14 @@ pub fn rename(namespace: &Namespace, interface: &str, name: &str) -> Result<()> 
     netlink(namespace, async move |handle| handle.link().set(message).execute().await).with_context(what)
 }
 
+/// Gives an interface another MTU.
+pub fn mtu(namespace: &Namespace, interface: &str, mtu: u32) -> Result<()> {
+    let what = || format!("failed to give `{interface}` an MTU of {mtu}");
+    let index = index(namespace, interface).with_context(what)?;
+    let message = LinkUnspec::new_with_index(index).mtu(mtu).build();
+    netlink(namespace, async move |handle| handle.link().set(message).execute().await).with_context(what)
+}
+
 /// Deletes an interface (and with a veth its peer).
 pub fn delete(namespace: &Namespace, interface: &str) -> Result<()> {
     let what = || format!("failed to delete `{interface}`");

@@ -24,8 +24,12 @@ pub(crate) const SILENCE: Duration = Duration::from_millis(300);
 pub(crate) const PINS: &str = "bulkhead/v1";
 
 pub(crate) fn require_lab(test: &str) -> Option<Lab> {
+    require_lab_with(test, 1500)
+}
+
+pub(crate) fn require_lab_with(test: &str, mtu: u32) -> Option<Lab> {
     match requirements() {
-        Ok(()) => Some(Lab::build(Topology::Routed, 1500).expect("a lab")),
+        Ok(()) => Some(Lab::build(Topology::Routed, mtu).expect("a lab")),
         Err(reason) => {
             skip(Tier::Netns, test, &reason);
             None
