@@ -157,8 +157,11 @@ pub struct Status {
     /// Modes set by hand: device and mode.
     #[serde(default)]
     pub by_hand: BTreeMap<String, String>,
-    /// What devices cannot live without, and whether it is let through.
+    /// What devices cannot live without, and whether it is let through where no segment says otherwise.
     pub infrastructure: BTreeMap<String, bool>,
+    /// The segments: each interface by itself, and its VLANs.
+    #[serde(default)]
+    pub segments: Vec<SegmentStatus>,
     /// From where and over what the gateway itself can always be managed.
     pub management: String,
     /// The interfaces.
@@ -187,6 +190,9 @@ pub struct InterfaceStatus {
     pub name: String,
     /// `device-side` or `uplink`.
     pub role: String,
+    /// The other side of its pair.
+    #[serde(default)]
+    pub pair: Option<String>,
     /// `enforced`; `open` when it is there and nothing is enforced on it; `missing` when it is not there.
     #[serde(default)]
     pub state: String,
@@ -211,6 +217,33 @@ pub struct InterfaceStatus {
     pub dropped: u64,
     /// Denied packets that passed because no enforcing device was involved.
     pub would_drop: u64,
+}
+
+/// A segment: what its switches say.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct SegmentStatus {
+    /// Its name.
+    pub name: String,
+    /// Its number in the kernel's rows.
+    pub id: u16,
+    /// The interface it is on.
+    pub interface: String,
+    /// Its VLAN; none for the frames of the interface that no other segment has.
+    pub vlan: Option<u16>,
+    /// What happens to traffic of which neither end is a device.
+    pub unmanaged: String,
+    /// Whether the gateway can be managed from here.
+    pub management: bool,
+    /// Whether any DHCP server and router may be here.
+    pub trusted: bool,
+    /// `track` or `drop`.
+    pub fragments: String,
+    /// DHCP servers that may be here.
+    pub dhcp_servers: Vec<String>,
+    /// Routers that may be here.
+    pub routers: Vec<String>,
+    /// What devices cannot live without, and whether it is let through.
+    pub infrastructure: BTreeMap<String, bool>,
 }
 
 /// What became of denied packets: `violations = delivered + aggregated + lost`.

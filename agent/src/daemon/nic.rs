@@ -5,8 +5,6 @@
 
 use std::time::{Duration, Instant};
 
-use bulkhead_common::layout::InterfaceRow;
-
 use crate::{
     config,
     dataplane::{AttachMode, Attached, Dataplane, DataplaneError, Entry, probe},
@@ -15,6 +13,8 @@ use crate::{
 /// One configured interface as it is now.
 pub(super) struct Nic {
     pub(super) config: config::Interface,
+    /// The segment it is by itself, then those of its VLANs.
+    pub(super) segments: Vec<config::Segment>,
     /// Which counters are its own.
     pub(super) counter: u32,
     /// Its index while it exists.
@@ -50,9 +50,10 @@ pub(super) enum NicState {
 pub(super) type Programs = [(u32, Entry)];
 
 impl Nic {
-    pub(super) fn new(config: config::Interface, counter: u32) -> Self {
+    pub(super) fn new(config: config::Interface, segments: Vec<config::Segment>, counter: u32) -> Self {
         Self {
             config,
+            segments,
             counter,
             index: None,
             attached: None,
@@ -92,17 +93,10 @@ impl Nic {
         let missing = || DataplaneError::NoInterface { name: self.config.name.clone() };
         let index = self.index.ok_or_else(missing)?;
         // The row first: not one packet is judged by the defaults of an unknown interface.
-        dataplane.set_interface(index, self.row())?;
-        dataplane.attach(&self.config.name, self.wanted())
-    }
-
-    fn row(&self) -> InterfaceRow {
-        InterfaceRow {
-            counter: self.counter,
-            unmanaged: self.config.unmanaged.code(),
-            management: u8::from(self.config.management),
-            pad: [0; 2],
+        if let Some(own) = self.segments.first() {
+            dataplane.set_interface(index, own.row(self.counter))?;
         }
+        dataplane.attach(&self.config.name, self.wanted())
     }
 
     /// Notes which entry really runs and in which mode, as the kernel says.

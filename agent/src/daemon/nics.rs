@@ -28,7 +28,10 @@ impl Nics {
         let names: Vec<String> = config.interfaces.iter().map(|i| i.name.clone()).collect();
         let counters = dataplane.interface_counters(&names)?;
         let list = config.interfaces.iter().zip(counters);
-        let list = list.map(|(interface, counter)| Nic::new(interface.clone(), counter)).collect();
+        let list = list.map(|(interface, counter)| {
+            Nic::new(interface.clone(), config.segments_on(&interface.name), counter)
+        });
+        let list = list.collect();
         dataplane.follow_names()?;
         let mut nics = Self {
             list,
