@@ -215,15 +215,20 @@ impl Agent {
         let base = self.config.management.pin(Placed {
             settings: self.dataplane.settings().map_err(world)?,
             gateway: self.nics.addresses.clone(),
+            segments: self.config.segment_ids(),
+            trusted: self.config.trusted_hosts(),
             ..Placed::default()
         });
         let parts = question.parts(&applied.tables, &base.management_services);
         let mut agrees = None;
         let mut heard = Vec::new();
-        for (on, interface) in self.config.alike() {
-            let alike =
-                |nic: &&Nic| nic.segments.first().is_some_and(|own| own.row(interface.counter) == interface);
-            let host = Host::new(&applied.tables, Placed { interface, ..base.clone() });
+        for (on, segment) in self.config.alike() {
+            // The kernel is asked as an untagged frame would ask it: about the segment an interface is by itself.
+            let alike = |nic: &&Nic| {
+                let own = nic.segments.first().and_then(|own| self.config.segment_id(&own.name));
+                own == Some(segment.segment)
+            };
+            let host = Host::new(&applied.tables, Placed { segment, ..base.clone() });
             let there = self.nics.list.iter().filter(alike).find_map(|nic| nic.index);
             let live = match there {
                 Some(index) => Some(self.dataplane.live(index).map_err(world)?.ok_or_else(no_policy)?),
