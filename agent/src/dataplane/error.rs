@@ -114,6 +114,21 @@ pub enum DataplaneError {
         /// Why.
         source: ProgramError,
     },
+    /// Another entry could not be put behind a link of ours.
+    #[error(
+        "`{interface}` has an MTU of {mtu}, and the kernel refuses the {} program for it: {}; the one before goes on enforcing\nhint: ip link set dev {interface} mtu {}",
+        entry.name(), chain(source), (*mtu).min(super::LINEAR_MTU)
+    )]
+    Replace {
+        /// The interface.
+        interface: String,
+        /// Its MTU.
+        mtu: u32,
+        /// Which entry suits it.
+        entry: super::Entry,
+        /// Why.
+        source: ProgramError,
+    },
     /// The kernel gave no link that outlives the agent.
     #[error(
         "`{interface}` gave no BPF link that can be pinned, so enforcement would end with the agent; detached again"

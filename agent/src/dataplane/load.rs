@@ -13,9 +13,9 @@ use super::{
 };
 
 /// Entry for kernels since 5.18, where frames may continue behind their linear start.
-const WITH_FRAGMENTS: &str = "bulkhead_frags";
+pub(super) const WITH_FRAGMENTS: &str = "bulkhead_frags";
 /// Entry for older kernels.
-const LINEAR: &str = "bulkhead";
+pub(super) const LINEAR: &str = "bulkhead";
 /// Both.
 pub(super) const ENTRIES: [&str; 2] = [WITH_FRAGMENTS, LINEAR];
 

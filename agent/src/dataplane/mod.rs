@@ -25,6 +25,7 @@ use crate::compile::Tables;
 mod apply;
 mod attach;
 mod counters;
+mod entry;
 mod error;
 mod events;
 mod ids;
@@ -40,9 +41,11 @@ mod settings;
 mod test_run;
 #[cfg(feature = "trace")]
 mod trace;
+mod watch;
 
 pub use attach::{AttachMode, Attached};
 pub use counters::{DeviceCounts, Tally};
+pub use entry::{Entry, LINEAR_MTU};
 pub use error::DataplaneError;
 pub use events::EventReader;
 pub use ids::StableIds;
@@ -53,6 +56,7 @@ pub use offloads::{Offloads, offloads};
 pub use pins::{Pins, Sizes};
 pub use settings::Runtime;
 pub use test_run::XdpAction;
+pub use watch::{LinkNews, LinkWatch};
 
 /// The object built from `agent-ebpf`, see `cargo xtask build-ebpf`.
 #[cfg(not(feature = "trace"))]
