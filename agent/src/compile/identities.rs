@@ -13,7 +13,7 @@ use bulkhead_common::lookup::identity;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use prefix_trie::PrefixMap;
 
-use crate::model::{DeviceId, GroupId, Layer, Mac, Peer, Policy};
+use crate::model::{DeviceId, GroupId, Mac, NetworkId, Peer, Policy};
 
 /// All names of an end.
 type Names = BTreeSet<Peer>;
@@ -28,8 +28,8 @@ pub(super) struct Identities {
     addresses: BTreeMap<IpAddr, Names>,
     /// Names of each hardware address of such a group.
     groups: BTreeMap<Mac, Names>,
-    /// Identities that carry a name, ascending: of IP packets, and of other frames.
-    carriers: BTreeMap<(Layer, Peer), Vec<u32>>,
+    /// Identities that carry a name, ascending.
+    carriers: BTreeMap<Peer, Vec<u32>>,
     /// Identity of a leased address: by the device's own identity and that of the networks around the address.
     leased: BTreeMap<(u32, u32), u32>,
 }
@@ -82,7 +82,7 @@ impl Identities {
         let named = policy.rules.iter().flat_map(|rule| &rule.responders);
         // Only what a rule names: the library may grow, and no revision must change with it.
         let groups: BTreeSet<GroupId> = named.filter_map(|peer| group(*peer)).collect();
-        let networks = policy.networks.iter().zip((0..).map(crate::model::NetworkId).map(Peer::Network));
+        let networks = policy.networks.iter().zip((0..).map(NetworkId).map(Peer::Network));
         let networks =
             networks.flat_map(|(network, peer)| network.cidrs.iter().map(move |cidr| (*cidr, peer)));
         let members = groups.iter().flat_map(|id| {
@@ -116,22 +116,19 @@ impl Identities {
             .map(|(peer, _)| Names::from([peer]))
             .collect();
         let leases = leases(policy, &prefixes);
-        let network: BTreeSet<&Names> = prefixes
+        let all: BTreeSet<&Names> = prefixes
             .values()
             .filter(|names| !names.is_empty())
             .chain(addresses.values())
+            .chain(receivers.values())
             .chain(&own)
             .chain(leases.iter().map(|(_, _, all)| all))
             .collect();
-        let link: BTreeSet<&Names> = receivers.values().chain(&own).collect();
-        let numbers: BTreeMap<Names, u32> =
-            network.union(&link).map(|names| (*names).clone()).zip(identity::FIRST..).collect();
-        let mut carriers: BTreeMap<(Layer, Peer), Vec<u32>> = BTreeMap::new();
-        for (layer, sets) in [(Layer::Network, &network), (Layer::Link, &link)] {
-            for names in sets {
-                for peer in *names {
-                    carriers.entry((layer, *peer)).or_default().push(numbers[*names]);
-                }
+        let numbers: BTreeMap<Names, u32> = all.into_iter().cloned().zip(identity::FIRST..).collect();
+        let mut carriers: BTreeMap<Peer, Vec<u32>> = BTreeMap::new();
+        for (names, number) in &numbers {
+            for peer in names {
+                carriers.entry(*peer).or_default().push(*number);
             }
         }
         let leased = leases
@@ -150,7 +147,8 @@ impl Identities {
         self.addresses.get(&address).map_or(identity::UNKNOWN, |names| self.number(names))
     }
 
-    /// The identity of a device's hardware addresses, whatever its address.
+    /// The identity of a device's hardware addresses: of frames without IP addresses, and of packets whose address
+    /// says nothing more, such as a link-local one or a leased one in no network.
     pub(super) fn of_device(&self, device: DeviceId) -> u32 {
         self.number(&Names::from([Peer::Device(device)]))
     }
@@ -171,13 +169,13 @@ impl Identities {
     }
 
     /// Every identity that a rule means when it names a peer, in ascending order.
-    pub(super) fn of_peer(&self, peer: Peer, layer: Layer) -> Vec<u32> {
+    pub(super) fn of_peer(&self, peer: Peer) -> Vec<u32> {
         match peer {
             Peer::Device(_) | Peer::Network(_) | Peer::Group(_) => {
-                self.carriers.get(&(layer, peer)).cloned().unwrap_or_default()
+                self.carriers.get(&peer).cloned().unwrap_or_default()
             }
             Peer::Gateway => vec![identity::GATEWAY],
-            Peer::Broadcast => vec![3],
+            Peer::Broadcast => vec![identity::BROADCAST],
             Peer::Any => vec![identity::ANY],
         }
     }

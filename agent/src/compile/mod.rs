@@ -199,7 +199,8 @@ fn states(policy: &Policy) -> u32 {
 }
 
 fn segments(policy: &Policy) -> Vec<String> {
-    let names: BTreeSet<&String> = policy.devices.iter().filter_map(|device| device.segment.as_ref()).collect();
+    let names: BTreeSet<&String> =
+        policy.devices.iter().filter_map(|device| device.segment.as_ref()).collect();
     names.into_iter().cloned().collect()
 }
 
@@ -217,7 +218,8 @@ fn flags(device: &Device) -> u8 {
 
 fn macs(policy: &Policy, segments: &[String], identities: &Identities) -> BTreeMap<u64, MacRow> {
     let groups = identities.groups().into_iter();
-    let groups = groups.map(|(m, identity)| (mac::from_octets(m.0), MacRow { identity, ..MacRow::default() }));
+    let groups =
+        groups.map(|(m, identity)| (mac::from_octets(m.0), MacRow { identity, ..MacRow::default() }));
     let devices = (0..).map(DeviceId).zip(&policy.devices).flat_map(|(id, device)| {
         let row = MacRow {
             device: dense(id.0 as usize),

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bulkhead_common::{layout::ServiceKey, lookup::class};
 
-use crate::model::{Layer, Policy, Selector, ServiceId};
+use crate::model::{Policy, Selector, ServiceId};
 
 /// A range of ports of one protocol whose size is a power of two and which is aligned to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -38,9 +38,8 @@ impl ServicePrefix {
 
 /// The classes of a policy's services.
 pub(super) struct Services {
-    /// Class of each set of services, numbered in the order of the sets. A service that is both IP and frames of
-    /// another kind is in a class of either: permissions of frames hold in both directions.
-    numbers: BTreeMap<(Layer, BTreeSet<ServiceId>), u32>,
+    /// Class of each set of services, numbered in the order of the sets.
+    numbers: BTreeMap<BTreeSet<ServiceId>, u32>,
     /// The intervals with their sets.
     intervals: Vec<(Selector, BTreeSet<ServiceId>)>,
 }
@@ -75,22 +74,20 @@ impl Services {
                 }
             }
         }
-        let sets: BTreeSet<(Layer, BTreeSet<ServiceId>)> =
-            intervals.iter().map(|(interval, set)| (interval.layer(), set.clone())).collect();
+        let sets: BTreeSet<BTreeSet<ServiceId>> = intervals.iter().map(|(_, set)| set.clone()).collect();
         let numbers = sets.into_iter().zip(class::NONE + 1..).collect();
         Self { numbers, intervals }
     }
 
-    /// Every class of packets of one layer that contains a service, in ascending order.
-    pub(super) fn classes_of(&self, service: ServiceId, layer: Layer) -> Vec<u32> {
-        let within = self.numbers.iter().filter(|((of, set), _)| *of == layer && set.contains(&service));
-        within.map(|(_, number)| *number).collect()
+    /// Every class that contains a service, in ascending order.
+    pub(super) fn classes_of(&self, service: ServiceId) -> Vec<u32> {
+        self.numbers.iter().filter(|(set, _)| set.contains(&service)).map(|(_, number)| *number).collect()
     }
 
     /// The kernel's longest-prefix table.
     pub(super) fn prefixes(&self) -> BTreeMap<ServicePrefix, u32> {
         let rows = self.intervals.iter().flat_map(|(interval, set)| {
-            let class = self.numbers[&(interval.layer(), set.clone())];
+            let class = self.numbers[set];
             prefixes_of(*interval).into_iter().map(move |p| (p, class))
         });
         rows.collect()

@@ -7,7 +7,7 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-pub use bulkhead_common::mode::Mode;
+pub use bulkhead_common::{mode::Mode, wire::pseudo};
 
 use crate::diagnostic::Location;
 
@@ -131,15 +131,10 @@ pub struct Service {
     pub built_in: bool,
 }
 
-/// [`Selector::protocol`] of frames that are recognised by their ethertype. IANA reserves 255 as a protocol number.
-pub const ETHERTYPE: u8 = 255;
-/// [`Selector::protocol`] of IEEE 802.2 LLC frames. IANA gives 254 to experiments; a policy cannot name it.
-pub const LLC: u8 = 254;
-
 /// One range of a transport protocol's ports (or of ICMP's types, of ethertypes, of LLC addresses).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Selector {
-    /// IP protocol number, such as 6 for TCP; or [`ETHERTYPE`] or [`LLC`].
+    /// IP protocol number, such as 6 for TCP; or [`pseudo::ETHERTYPE`] or [`pseudo::LLC`].
     pub protocol: u8,
     /// First responder port; for ICMP and ICMPv6 `type << 8 | code`, for frames the ethertype or the destination
     /// service access point, for protocols without ports 0. `low <= high` always.
@@ -160,7 +155,7 @@ pub enum Layer {
 impl Selector {
     /// What a packet must be for the selector to match it.
     pub fn layer(&self) -> Layer {
-        if matches!(self.protocol, ETHERTYPE | LLC) { Layer::Link } else { Layer::Network }
+        if matches!(self.protocol, pseudo::ETHERTYPE | pseudo::LLC) { Layer::Link } else { Layer::Network }
     }
 }
 

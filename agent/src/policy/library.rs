@@ -49,7 +49,7 @@ pub(super) fn built_in_groups() -> &'static BTreeMap<String, RawGroup> {
 mod tests {
     use super::*;
     use crate::{
-        model::{ETHERTYPE, LLC},
+        model::pseudo,
         policy::values::{ICMP, ICMPV6, SCTP, TCP, UDP},
     };
 
@@ -75,8 +75,8 @@ mod tests {
         assert_eq!(selectors("any"), every);
         assert_eq!(selectors("dns"), [(TCP, 53, 53), (UDP, 53, 53)]);
         assert_eq!(selectors("gre"), [(47, 0, 65535)]);
-        assert_eq!(selectors("stp"), [(LLC, 0x42, 0x42)]);
-        assert_eq!(selectors("ptp"), [(UDP, 319, 320), (ETHERTYPE, 0x88f7, 0x88f7)]);
+        assert_eq!(selectors("stp"), [(pseudo::LLC, 0x42, 0x42)]);
+        assert_eq!(selectors("ptp"), [(UDP, 319, 320), (pseudo::ETHERTYPE, 0x88f7, 0x88f7)]);
     }
 
     #[test]

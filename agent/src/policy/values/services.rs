@@ -1,9 +1,11 @@
 //! What traffic a service is. In: one leaf of a service. Out: a selector, or what such a thing looks like.
 
+use bulkhead_common::wire::ethertype;
+
 use super::{ICMP, ICMPV6, Leaf, Reader, SCTP, TCP, UDP};
 use crate::{
     diagnostic::quote,
-    model::{ETHERTYPE, LLC, Selector},
+    model::{Selector, pseudo},
 };
 
 /// Ethertypes by the words their users know (IEEE Registration Authority, "EtherType public listing").
@@ -20,9 +22,6 @@ const ETHERTYPES: [(&str, u16); 11] = [
     ("eapol", 0x888e),
     ("hsr", 0x892f),
 ];
-
-/// The lowest ethertype; below, the field is the length of an LLC frame (IEEE 802.3-2018 3.2.6).
-const FIRST_ETHERTYPE: u16 = 0x0600;
 
 impl Reader<'_, '_> {
     /// `502` or `1000-2000`.
@@ -66,16 +65,20 @@ impl Reader<'_, '_> {
             return self.refuse("BH0215", leaf, message, &help);
         };
         let help = match number {
-            ..FIRST_ETHERTYPE => "below `0x0600` the field is a length: name the frame by `llc = [\"0x42\"]`",
-            0x0800 | 0x86dd => "IP is decided by `tcp`, `udp`, `sctp`, `icmp`, `icmpv6` and `protocol`",
-            0x0806 => {
+            ..ethertype::FIRST => {
+                "below `0x0600` the field is a length: name the frame by `llc = [\"0x42\"]`"
+            }
+            ethertype::IPV4 | ethertype::IPV6 => {
+                "IP is decided by `tcp`, `udp`, `sctp`, `icmp`, `icmpv6` and `protocol`"
+            }
+            ethertype::ARP => {
                 "ARP passes and its sender is checked: a switch of each segment in the agent's configuration"
             }
-            0x8100 | 0x88a8 | 0x9100 => {
+            ethertype::VLAN | ethertype::QINQ | ethertype::QINQ_LEGACY => {
                 "a VLAN tag is looked behind: name the ethertype of the frame inside it"
             }
-            FIRST_ETHERTYPE.. => {
-                return Some(Selector { protocol: ETHERTYPE, low: number, high: number });
+            ethertype::FIRST.. => {
+                return Some(Selector { protocol: pseudo::ETHERTYPE, low: number, high: number });
             }
         };
         self.refuse("BH0216", leaf, format!("{} is no service's ethertype", quote(&leaf.value)), help)
@@ -84,7 +87,7 @@ impl Reader<'_, '_> {
     /// `0x42`: the destination service access point of an IEEE 802.2 frame.
     pub(in crate::policy) fn llc(&mut self, leaf: &Leaf<String>) -> Option<Selector> {
         match number(&leaf.value).and_then(|number| u8::try_from(number).ok()) {
-            Some(point) => Some(Selector { protocol: LLC, low: point.into(), high: point.into() }),
+            Some(point) => Some(Selector { protocol: pseudo::LLC, low: point.into(), high: point.into() }),
             None => {
                 let message = format!("{} is not a service access point", quote(&leaf.value));
                 let help = "write one byte, as in `0x42` for spanning tree (IEEE 802.2)";
