@@ -140,7 +140,7 @@ impl Agent {
                 open_us: nic.open.map(|open| u64::try_from(open.as_micros()).unwrap_or(u64::MAX)),
                 attached: nic.attached.map_or("none", AttachMode::name).to_owned(),
                 program: nic.entry.map_or("none", Entry::name).to_owned(),
-                unmanaged: own.map(|own| own.unmanaged).map_or("none", Unmanaged::name).to_owned(),
+                unmanaged: own.map(|(_, own)| own.unmanaged).map_or("none", Unmanaged::name).to_owned(),
                 problem: nic.problem.clone(),
                 seen: counts.seen.packets,
                 passed: counts.passed.packets,
@@ -225,8 +225,7 @@ impl Agent {
         for (on, segment) in self.config.alike() {
             // The kernel is asked as an untagged frame would ask it: about the segment an interface is by itself.
             let alike = |nic: &&Nic| {
-                let own = nic.segments.first().and_then(|own| self.config.segment_id(&own.name));
-                own == Some(segment.segment)
+                nic.segments.first().is_some_and(|(id, _)| *id == segment.segment)
             };
             let host = Host::new(&applied.tables, Placed { segment, ..base.clone() });
             let there = self.nics.list.iter().filter(alike).find_map(|nic| nic.index);

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use bulkhead_common::{layout::Settings, lookup::setting, wire::protocol};
-use ipnet::IpNet;
 
 use super::{
     agent::{NOBODY, StartError},
