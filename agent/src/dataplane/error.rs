@@ -4,6 +4,8 @@ use std::{io, path::PathBuf};
 
 use aya::{EbpfError, maps::MapError, pin::PinError, programs::ProgramError};
 
+use super::verifier;
+
 /// The world said no to the data path.
 #[derive(Debug, thiserror::Error)]
 pub enum DataplaneError {
@@ -44,7 +46,7 @@ pub enum DataplaneError {
         source: EbpfError,
     },
     /// The verifier or the kernel refused the program.
-    #[error("failed to load the XDP program `{name}`: {}", chain(source))]
+    #[error("failed to load the XDP program `{name}`: {}", refusal(source))]
     Program {
         /// Which program of the object.
         name: &'static str,
@@ -159,6 +161,20 @@ pub enum DataplaneError {
         /// Why.
         source: io::Error,
     },
+}
+
+/// What the verifier has against the program; what else failed, with its causes.
+fn refusal(error: &ProgramError) -> String {
+    if let ProgramError::LoadError { io_error, verifier_log } = error {
+        let useful = verifier::useful(&verifier_log.to_string()).replace('\n', "\n  ");
+        if !useful.is_empty() {
+            return format!(
+                "the verifier refused it: {useful}\nhint: the whole log: BULKHEAD_LOG=debug bulkhead run"
+            );
+        }
+        return io_error.to_string();
+    }
+    chain(error)
 }
 
 /// Whose program it is, as far as its name tells.

@@ -40,6 +40,7 @@ mod settings;
 mod test_run;
 #[cfg(feature = "trace")]
 mod trace;
+mod verifier;
 
 pub use attach::{AttachMode, Attached};
 pub use counters::{DeviceCounts, Tally};
