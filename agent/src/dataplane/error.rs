@@ -105,8 +105,9 @@ pub enum DataplaneError {
     },
     /// The program could not be attached.
     #[error(
-        "failed to attach to `{interface}` in {mode} mode: {}\nhint: `bulkhead doctor` says whether the driver supports native mode; `attach = \"generic\"` works everywhere, slowly",
-        chain(source)
+        "failed to attach to `{interface}` in {mode} mode: {}\nhint: {}; `attach = \"generic\"` works everywhere, slowly",
+        chain(source),
+        advice(source)
     )]
     Attach {
         /// The interface.
@@ -177,6 +178,26 @@ fn refusal(error: &ProgramError) -> String {
     chain(error)
 }
 
+/// What to do about a refused attachment, by what kernels since 5.10 answer.
+fn advice(error: &ProgramError) -> &'static str {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    let mut code = None;
+    while let Some(e) = cause {
+        code = e.downcast_ref::<io::Error>().and_then(io::Error::raw_os_error).or(code);
+        cause = e.source();
+    }
+    match code {
+        Some(libc::ERANGE) => {
+            "frames of its MTU need more than one buffer: Linux 5.18 and a driver that can, or a smaller MTU"
+        }
+        Some(libc::EOPNOTSUPP) => {
+            "it has no native mode: attach to what is below it (the trunk of a VLAN, the ports of a bond or bridge)"
+        }
+        Some(libc::EEXIST) => "a bond or the ports below it take a program, not both",
+        Some(_) | None => "`bulkhead doctor` says whether the driver supports native mode",
+    }
+}
+
 /// Whose program it is, as far as its name tells.
 fn named(name: Option<&str>) -> String {
     match name {
@@ -200,4 +221,27 @@ fn chain(error: &dyn std::error::Error) -> String {
         cause = e.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use aya::sys::SyscallError;
+
+    use super::*;
+
+    fn refused(code: i32) -> String {
+        let io_error = io::Error::from_raw_os_error(code);
+        let source = ProgramError::SyscallError(SyscallError { call: "bpf_link_create", io_error });
+        DataplaneError::Attach { interface: "cell7".into(), mode: "native", source }.to_string()
+    }
+
+    #[test]
+    fn refused_attachment_says_what_to_do_about_it() {
+        assert!(refused(libc::ERANGE).contains("hint: frames of its MTU need more than one buffer"));
+        let said = refused(libc::EOPNOTSUPP);
+        assert!(said.starts_with("failed to attach to `cell7` in native mode: "), "{said}");
+        assert!(said.contains("hint: it has no native mode: attach to what is below it"), "{said}");
+        assert!(refused(libc::EEXIST).contains("a bond or the ports below it"));
+        assert!(refused(libc::EIO).contains("`bulkhead doctor` says"));
+    }
 }
