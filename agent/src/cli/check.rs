@@ -1,6 +1,7 @@
 //! `bulkhead check`: policy files, judged without root, kernel or network.
 
 use std::{
+    collections::BTreeMap,
     io::{IsTerminal, Read},
     path::{Path, PathBuf},
 };
@@ -11,8 +12,8 @@ use clap::ValueEnum;
 use super::{Cli, Exit};
 use crate::{
     compile::{Limits, compile},
-    config::{self, parse_config},
-    diagnostic::{has_errors, render_json, render_text},
+    config::{Config, Infrastructure, parse_config},
+    diagnostic::{Diagnostic, has_errors, render_json, render_text},
     files::{read_file, read_policy, text},
     policy::{MAX_FILE_BYTES, SourceFile, resolve_texts},
 };
@@ -54,7 +55,7 @@ pub(super) fn run(cli: &Cli, args: &Args) -> anyhow::Result<Exit> {
                 render_text(&outcome.diagnostics, &outcome.sources, std::io::stderr().is_terminal())
             );
         }
-        Format::Json => out!("{}", render_json(&outcome.diagnostics).trim_end()),
+        Format::Json => out!("{}", document(&outcome.diagnostics, &configured)?),
     }
     let Some(policy) = outcome.policy else { return Ok(Exit::Found) };
     debug_assert!(!has_errors(&outcome.diagnostics));
@@ -70,6 +71,9 @@ pub(super) fn run(cli: &Cli, args: &Args) -> anyhow::Result<Exit> {
                 tables.rows.len(),
                 tables.revision
             );
+            for line in unasked(&configured) {
+                eprintln!("{line}");
+            }
             Ok(Exit::Fine)
         }
         Err(error) => {
@@ -79,8 +83,39 @@ pub(super) fn run(cli: &Cli, args: &Args) -> anyhow::Result<Exit> {
     }
 }
 
+/// The findings as JSON, and beside them what needs no rule on which segment.
+fn document(found: &[Diagnostic], config: &Config) -> anyhow::Result<serde_json::Value> {
+    let mut document: serde_json::Value =
+        serde_json::from_str(&render_json(found)).context("findings are valid JSON")?;
+    let segments = config.segments.iter();
+    let allowed = segments.map(|segment| (segment.name.clone(), words(&segment.infrastructure).into()));
+    document["infrastructure"] = serde_json::Value::Object(allowed.collect());
+    Ok(document)
+}
+
+/// What every device may do without a rule: one line, or one for each set when the segments differ.
+fn unasked(config: &Config) -> Vec<String> {
+    let mut sets: BTreeMap<Vec<&str>, Vec<&str>> = BTreeMap::new();
+    for segment in &config.segments {
+        sets.entry(words(&segment.infrastructure)).or_default().push(&segment.name);
+    }
+    let differ = sets.len() > 1;
+    let line = |(words, segments): (Vec<&str>, Vec<&str>)| {
+        let place = if differ { format!(" on {}", segments.join(", ")) } else { String::new() };
+        let words = if words.is_empty() { "nothing".to_owned() } else { words.join(", ") };
+        format!(
+            "besides its rules every device may use{place}: {words} (each a switch of a segment in the configuration)"
+        )
+    };
+    sets.into_iter().map(line).collect()
+}
+
+fn words(infrastructure: &Infrastructure) -> Vec<&'static str> {
+    infrastructure.words().into_iter().filter(|(_, _, on)| *on).map(|(word, _, _)| word).collect()
+}
+
 /// Paths and limits of this gateway; the defaults where nothing is configured, as on a build host.
-fn configuration(cli: &Cli) -> anyhow::Result<config::Config> {
+fn configuration(cli: &Cli) -> anyhow::Result<Config> {
     if cli.config.exists() {
         return cli.config();
     }

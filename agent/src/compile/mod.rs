@@ -23,7 +23,7 @@ mod host;
 mod identities;
 mod revision;
 mod services;
-pub use host::{Host, Placed};
+pub use host::{Host, Memory, Placed, wide};
 pub use revision::Revision;
 pub use services::{ServicePrefix, prefixes_of};
 
