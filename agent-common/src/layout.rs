@@ -13,6 +13,18 @@ pub const SLOTS: u32 = 2;
 /// Interfaces one gateway can enforce on, including the slot for "not configured".
 pub const MAX_INTERFACES: u32 = 64;
 
+/// Segments one gateway can enforce on: interfaces and VLANs of them.
+pub const MAX_SEGMENTS: u32 = 1024;
+
+/// DHCP servers and routers that may be named for segments where nobody else may be one.
+pub const MAX_TRUSTED: u32 = 1024;
+
+/// Packets whose fragments may be under way at the same time.
+pub const MAX_FRAGMENTED: u32 = 4096;
+
+/// Bytes of the ring of samples.
+pub const SAMPLE_RING_BYTES: u32 = 65_536;
+
 /// The value each packet reads once: which slot decides, and under which generation.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

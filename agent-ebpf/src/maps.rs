@@ -14,7 +14,8 @@ use bulkhead_common::{
     decide::{Decision, Ends, Judgement},
     layout::{
         AddressRow, Budget, Event, Flow, FlowKey, FragmentKey, FragmentRow, Head, InterfaceCounters, Lease,
-        MAX_INTERFACES, MacRow, Repeats, RuleKey, SLOTS, Sample, SegmentKey, SegmentRow, ServiceKey, Settings,
+        MAX_FRAGMENTED, MAX_INTERFACES, MAX_SEGMENTS, MAX_TRUSTED, MacRow, Repeats, RuleKey, SAMPLE_RING_BYTES,
+        SLOTS, Sample, SegmentKey, SegmentRow, ServiceKey, Settings,
         Traffic, TrustedKey, ViolationKey, tally,
     },
     parse::Packet,
@@ -47,9 +48,9 @@ pub static SERVICES: ArrayOfMaps<Services, { SLOTS as usize }> = ArrayOfMaps::ne
 pub static RULES: ArrayOfMaps<RuleRows, { SLOTS as usize }> = ArrayOfMaps::new();
 
 #[btf_map]
-pub static SEGMENTS: HashMap<SegmentKey, SegmentRow, 1024> = HashMap::new();
+pub static SEGMENTS: HashMap<SegmentKey, SegmentRow, { MAX_SEGMENTS as usize }> = HashMap::new();
 #[btf_map]
-pub static TRUSTED: HashMap<TrustedKey, u32, 1024> = HashMap::new();
+pub static TRUSTED: HashMap<TrustedKey, u32, { MAX_TRUSTED as usize }> = HashMap::new();
 #[btf_map]
 pub static MGMT_PEERS: LpmTrie<[u8; 16], u32, 64> = LpmTrie::new();
 #[btf_map]
@@ -58,7 +59,7 @@ pub static MGMT_PORTS: LpmTrie<ServiceKey, u32, 256> = LpmTrie::new();
 #[btf_map]
 pub static FLOWS: LruHashMap<FlowKey, Flow, 1024> = LruHashMap::new();
 #[btf_map]
-pub static FRAGMENTS: LruHashMap<FragmentKey, FragmentRow, 4096> = LruHashMap::new();
+pub static FRAGMENTS: LruHashMap<FragmentKey, FragmentRow, { MAX_FRAGMENTED as usize }> = LruHashMap::new();
 /// New flows of each device, by stable id; 0 is for those between no devices.
 #[btf_map]
 pub static BUDGETS: Array<Budget, 1024> = Array::new();
@@ -84,7 +85,7 @@ pub static REPEATS_1: PerCpuHashMap<ViolationKey, Repeats, 1024> = PerCpuHashMap
 #[btf_map]
 pub static EVENTS: RingBuf<Event, 4096> = RingBuf::new();
 #[btf_map]
-pub static SAMPLES: RingBuf<Sample, 65536> = RingBuf::new();
+pub static SAMPLES: RingBuf<Sample, { SAMPLE_RING_BYTES as usize }> = RingBuf::new();
 
 /// Adds one to an entry of the tally.
 #[inline(always)]

@@ -140,7 +140,7 @@ impl Agent {
                 open_us: nic.open.map(|open| u64::try_from(open.as_micros()).unwrap_or(u64::MAX)),
                 attached: nic.attached.map_or("none", AttachMode::name).to_owned(),
                 program: nic.entry.map_or("none", Entry::name).to_owned(),
-                unmanaged: own.map(|own| own.unmanaged).map_or("none", Unmanaged::name).to_owned(),
+                unmanaged: own.map(|(_, own)| own.unmanaged).map_or("none", Unmanaged::name).to_owned(),
                 problem: nic.problem.clone(),
                 seen: counts.seen.packets,
                 passed: counts.passed.packets,
@@ -215,15 +215,19 @@ impl Agent {
         let base = self.config.management.pin(Placed {
             settings: self.dataplane.settings().map_err(world)?,
             gateway: self.nics.addresses.clone(),
+            segments: self.config.segment_ids(),
+            trusted: self.config.trusted_hosts(),
             ..Placed::default()
         });
         let parts = question.parts(&applied.tables, &base.management_services);
         let mut agrees = None;
         let mut heard = Vec::new();
-        for (on, interface) in self.config.alike() {
-            let alike =
-                |nic: &&Nic| nic.segments.first().is_some_and(|own| own.row(interface.counter) == interface);
-            let host = Host::new(&applied.tables, Placed { interface, ..base.clone() });
+        for (on, segment) in self.config.alike() {
+            // The kernel is asked as an untagged frame would ask it: about the segment an interface is by itself.
+            let alike = |nic: &&Nic| {
+                nic.segments.first().is_some_and(|(id, _)| *id == segment.segment)
+            };
+            let host = Host::new(&applied.tables, Placed { segment, ..base.clone() });
             let there = self.nics.list.iter().filter(alike).find_map(|nic| nic.index);
             let live = match there {
                 Some(index) => Some(self.dataplane.live(index).map_err(world)?.ok_or_else(no_policy)?),

@@ -5,6 +5,11 @@
 
 use std::time::{Duration, Instant};
 
+use bulkhead_common::{
+    layout::{SegmentKey, SegmentRow},
+    lookup::{ANY_VLAN, segment_flag},
+};
+
 use crate::{
     config,
     dataplane::{AttachMode, Attached, Dataplane, DataplaneError, Entry, probe},
@@ -13,8 +18,8 @@ use crate::{
 /// One configured interface as it is now.
 pub(super) struct Nic {
     pub(super) config: config::Interface,
-    /// The segment it is by itself, then those of its VLANs.
-    pub(super) segments: Vec<config::Segment>,
+    /// The segment it is by itself, then those of its VLANs, each with its number.
+    pub(super) segments: Vec<(u16, config::Segment)>,
     /// Which counters are its own.
     pub(super) counter: u32,
     /// Its index while it exists.
@@ -50,7 +55,11 @@ pub(super) enum NicState {
 pub(super) type Programs = [(u32, Entry)];
 
 impl Nic {
-    pub(super) fn new(config: config::Interface, segments: Vec<config::Segment>, counter: u32) -> Self {
+    pub(super) fn new(
+        config: config::Interface,
+        segments: Vec<(u16, config::Segment)>,
+        counter: u32,
+    ) -> Self {
         Self {
             config,
             segments,
@@ -93,10 +102,22 @@ impl Nic {
         let missing = || DataplaneError::NoInterface { name: self.config.name.clone() };
         let index = self.index.ok_or_else(missing)?;
         // The row first: not one packet is judged by the defaults of an unknown interface.
-        if let Some(own) = self.segments.first() {
-            dataplane.set_interface(index, own.row(self.counter))?;
+        for (key, row) in self.rows(index) {
+            dataplane.set_segment(key, row)?;
         }
         dataplane.attach(&self.config.name, self.wanted())
+    }
+
+    /// The rows of its segments while it has this index.
+    pub(super) fn rows(&self, ifindex: u32) -> Vec<(SegmentKey, SegmentRow)> {
+        let rows = self.segments.iter().map(|(id, segment)| {
+            let vlan = segment.vlan.unwrap_or(ANY_VLAN);
+            let own = segment.vlan.is_none() && self.segments.len() > 1;
+            let row = segment.row(*id);
+            let flags = row.flags | if own { segment_flag::HAS_VLANS } else { 0 };
+            (SegmentKey { ifindex, vlan, pad: 0 }, SegmentRow { counter: self.counter, flags, ..row })
+        });
+        rows.collect()
     }
 
     /// Notes which entry really runs and in which mode, as the kernel says.
