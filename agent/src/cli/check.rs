@@ -13,8 +13,9 @@ use super::{Cli, Exit};
 use crate::{
     compile::{Limits, compile},
     config::{Config, Infrastructure, parse_config},
-    diagnostic::{Diagnostic, has_errors, render_json, render_text},
+    diagnostic::{Diagnostic, closest, has_errors, render_json, render_text},
     files::{read_file, read_policy, text},
+    model::Policy,
     policy::{MAX_FILE_BYTES, SourceFile, resolve_texts},
 };
 
@@ -71,16 +72,36 @@ pub(super) fn run(cli: &Cli, args: &Args) -> anyhow::Result<Exit> {
                 tables.rows.len(),
                 tables.revision
             );
-            for line in unasked(&configured) {
+            // On a build host nothing is configured, and any segment may exist.
+            let elsewhere =
+                if cli.config.exists() { strange_segments(&policy, &configured) } else { Vec::new() };
+            for line in elsewhere.iter().chain(&unasked(&configured)) {
                 eprintln!("{line}");
             }
-            Ok(Exit::Fine)
+            Ok(if elsewhere.is_empty() { Exit::Fine } else { Exit::Found })
         }
         Err(error) => {
             eprintln!("error: {error}\nhint: raise `limits.{}` in the agent's configuration", error.what);
             Ok(Exit::Found)
         }
     }
+}
+
+/// Devices that must be seen on a segment which this gateway does not have.
+fn strange_segments(policy: &Policy, config: &Config) -> Vec<String> {
+    let names = || config.segments.iter().map(|segment| segment.name.as_str());
+    let strange = policy.devices.iter().filter_map(|device| {
+        let segment = device.segment.as_deref().filter(|wanted| !names().any(|name| name == *wanted))?;
+        let help = match closest(segment, names()) {
+            Some(meant) => format!("did you mean `{meant}`?"),
+            None => format!("the segments are {}", names().collect::<Vec<_>>().join(", ")),
+        };
+        let (name, path, line) = (&device.name, &device.location.path, device.location.line);
+        Some(format!(
+            "error: {path}:{line}: device `{name}` must be seen on segment `{segment}`, which is not configured\nhelp: {help}"
+        ))
+    });
+    strange.collect()
 }
 
 /// The findings as JSON, and beside them what needs no rule on which segment.
