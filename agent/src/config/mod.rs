@@ -6,7 +6,8 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    path::PathBuf, time::Duration,
+    path::PathBuf,
+    time::Duration,
 };
 
 use bulkhead_common::layout::{SegmentRow, TrustedKey};
@@ -206,11 +207,7 @@ impl Management {
     /// The same place, with this management pin.
     #[must_use]
     pub fn pin(&self, placed: Placed) -> Placed {
-        Placed {
-            management_peers: self.from.clone(),
-            management_services: self.services.clone(),
-            ..placed
-        }
+        Placed { management_peers: self.from.clone(), management_services: self.services.clone(), ..placed }
     }
 }
 

@@ -341,10 +341,8 @@ impl Agent {
         let Candidate { files, policy, tables, warnings } = candidate;
         let changed =
             tables.revision != self.dataplane.applied().map(|a| a.tables.revision).unwrap_or_default();
-        let applied = self
-            .dataplane
-            .apply(tables, &self.nics.addresses, &self.config.segment_ids())
-            .map_err(world)?;
+        let applied =
+            self.dataplane.apply(tables, &self.nics.addresses, &self.config.segment_ids()).map_err(world)?;
         let (revision, generation) = (applied.tables.revision, applied.generation);
         let released = policies::released(&self.in_force.policy, &policy);
         let mut notes = Vec::new();

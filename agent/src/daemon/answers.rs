@@ -224,9 +224,7 @@ impl Agent {
         let mut heard = Vec::new();
         for (on, segment) in self.config.alike() {
             // The kernel is asked as an untagged frame would ask it: about the segment an interface is by itself.
-            let alike = |nic: &&Nic| {
-                nic.segments.first().is_some_and(|(id, _)| *id == segment.segment)
-            };
+            let alike = |nic: &&Nic| nic.segments.first().is_some_and(|(id, _)| *id == segment.segment);
             let host = Host::new(&applied.tables, Placed { segment, ..base.clone() });
             let there = self.nics.list.iter().filter(alike).find_map(|nic| nic.index);
             let live = match there {

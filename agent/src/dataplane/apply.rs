@@ -17,8 +17,8 @@ use bulkhead_common::{
 };
 
 use super::{
-    Addresses, Applied, Dataplane, DataplaneError, HashMap, LpmTrie, MapError, RuleRows, Slot,
-    StableIds, kernel, read, write,
+    Addresses, Applied, Dataplane, DataplaneError, HashMap, LpmTrie, MapError, RuleRows, Slot, StableIds,
+    kernel, read, write,
 };
 use crate::compile::{Tables, wide};
 

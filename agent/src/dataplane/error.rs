@@ -10,7 +10,9 @@ use super::verifier;
 #[derive(Debug, thiserror::Error)]
 pub enum DataplaneError {
     /// The policy places a device on a segment that the configuration does not have.
-    #[error("the policy places a device on segment `{name}`, and the configuration has `{known}`: add `[segment.{name}]` to it, or correct the device")]
+    #[error(
+        "the policy places a device on segment `{name}`, and the configuration has `{known}`: add `[segment.{name}]` to it, or correct the device"
+    )]
     NoSegment {
         /// The segment's name.
         name: String,
