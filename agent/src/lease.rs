@@ -1,11 +1,11 @@
 //! What a DHCP server's answer says of addresses: which one is whose, and for how long.
 //!
 //! In: a frame as the data path sampled it, after it allowed it. Out: the leases it grants. The bytes are another
-//! host's: whatever they are, the answer is a list, at worst an empty one.
+//! host's: whatever they are, the answer is a list, at worst an empty one. Read here because the libraries for it
+//! panic on a crafted length, and because three options are all that is asked.
 
 use bulkhead_common::{address::Address, wire::mac};
-use dhcproto::{Decodable, Decoder, v4, v6};
-use etherparse::{SlicedPacket, TransportSlice};
+use etherparse::{NetSlice, SlicedPacket, TransportSlice};
 
 /// An address that a server gave to a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,58 +25,113 @@ const MOST: usize = 16;
 pub fn granted(frame: &[u8]) -> Vec<Granted> {
     let Ok(packet) = SlicedPacket::from_ethernet(frame) else { return Vec::new() };
     let Some(TransportSlice::Udp(udp)) = &packet.transport else { return Vec::new() };
-    let is_v4 = matches!(packet.net, Some(etherparse::NetSlice::Ipv4(_)));
-    let mut found = if is_v4 { from_v4(udp.payload()) } else { from_v6(udp.payload(), frame) };
-    found.truncate(MOST);
-    found
+    match packet.net {
+        Some(NetSlice::Ipv4(_)) => from_v4(udp.payload()).into_iter().collect(),
+        Some(NetSlice::Ipv6(_)) => from_v6(udp.payload(), frame),
+        Some(NetSlice::Arp(_)) | None => Vec::new(),
+    }
 }
 
-/// RFC 2131: an acknowledgement names the address and, in option 51, the time. An offer grants nothing yet.
-fn from_v4(payload: &[u8]) -> Vec<Granted> {
-    let Ok(message) = v4::Message::decode(&mut Decoder::new(payload)) else { return Vec::new() };
-    let is_ack = message.opts().msg_type() == Some(v4::MessageType::Ack);
-    let seconds = match message.opts().get(v4::OptionCode::AddressLeaseTime) {
-        Some(v4::DhcpOption::AddressLeaseTime(seconds)) => *seconds,
-        // An answer to a question about options only (RFC 2131 4.3.5) grants no address.
-        Some(_) | None => return Vec::new(),
-    };
-    let Ok(client) = <[u8; 6]>::try_from(message.chaddr()) else { return Vec::new() };
-    if !is_ack || message.yiaddr().is_unspecified() {
-        return Vec::new();
+/// Options of DHCP (RFC 2132).
+mod option {
+    pub(super) const PAD: u8 = 0;
+    pub(super) const LEASE_TIME: u8 = 51;
+    pub(super) const MESSAGE_TYPE: u8 = 53;
+    pub(super) const END: u8 = 255;
+}
+
+/// Messages and options of DHCPv6 (RFC 8415 7.3, 21).
+mod v6 {
+    pub(super) const REPLY: u8 = 7;
+    pub(super) const IA_NA: u16 = 3;
+    pub(super) const IA_TA: u16 = 4;
+    pub(super) const IA_ADDR: u16 = 5;
+}
+
+/// RFC 2131: an acknowledgement (message type 5) names the address at 16 and, in option 51, the time. An offer grants
+/// nothing yet, and an answer to a question about options only (4.3.5) grants no address.
+fn from_v4(payload: &[u8]) -> Option<Granted> {
+    const ACK: [u8; 1] = [5];
+    // An answer, to a client with an Ethernet address, with the cookie that announces options (RFC 2131 2, 3).
+    let is_answer = payload.get(..3)? == [2, 1, 6];
+    if !is_answer || payload.get(236..240)? != [99, 130, 83, 99] {
+        return None;
     }
-    vec![Granted { address: message.yiaddr().into(), mac: mac::from_octets(client), seconds }]
+    let address: [u8; 4] = payload.get(16..20)?.try_into().ok()?;
+    let client: [u8; 6] = payload.get(28..34)?.try_into().ok()?;
+    let options = payload.get(240..)?;
+    let seconds: [u8; 4] = dhcp_option(options, option::LEASE_TIME)?.try_into().ok()?;
+    if address == [0; 4] || dhcp_option(options, option::MESSAGE_TYPE)? != ACK {
+        return None;
+    }
+    Some(Granted {
+        address: Address::v4(u32::from_be_bytes(address)),
+        mac: mac::from_octets(client),
+        seconds: u32::from_be_bytes(seconds),
+    })
+}
+
+/// The value of the first option with a code: a byte of code, one of length (RFC 2132 2).
+fn dhcp_option(mut options: &[u8], wanted: u8) -> Option<&[u8]> {
+    loop {
+        let (code, rest) = options.split_first()?;
+        match *code {
+            option::PAD => options = rest,
+            option::END => return None,
+            code => {
+                let (len, rest) = rest.split_first()?;
+                let value = rest.get(..usize::from(*len))?;
+                if code == wanted {
+                    return Some(value);
+                }
+                options = &rest[value.len()..];
+            }
+        }
+    }
 }
 
 /// RFC 8415: a reply names addresses in its identity associations. On the link it is sent to the client's own
 /// hardware address.
 fn from_v6(payload: &[u8], frame: &[u8]) -> Vec<Granted> {
-    let Ok(message) = v6::Message::decode(&mut Decoder::new(payload)) else { return Vec::new() };
     let Some(Ok(client)) = frame.get(..6).map(<[u8; 6]>::try_from) else { return Vec::new() };
-    if message.msg_type() != v6::MessageType::Reply {
-        return Vec::new();
-    }
+    let Some((&[v6::REPLY, ..], options)) = payload.split_at_checked(4) else { return Vec::new() };
     let mac = mac::from_octets(client);
-    let associations = message.opts().iter().filter_map(|option| match option {
-        v6::DhcpOption::IANA(association) => Some(&association.opts),
-        v6::DhcpOption::IATA(association) => Some(&association.opts),
+    let associations = options_v6(options).filter_map(|(code, value)| match code {
+        // Behind the identity, and for lasting addresses two times, stand the addresses (21.4, 21.5).
+        v6::IA_NA => value.get(12..),
+        v6::IA_TA => value.get(4..),
         _ => None,
     });
-    let addresses = associations.flat_map(|options| options.iter()).filter_map(|option| match option {
-        v6::DhcpOption::IAAddr(address) => Some(address),
-        _ => None,
-    });
+    let addresses = associations.flat_map(options_v6).filter(|(code, _)| *code == v6::IA_ADDR);
     addresses
-        // A lifetime of 0 takes the address back (RFC 8415 18.2.10.1).
-        .filter(|address| address.valid_life > 0)
-        .map(|address| Granted { address: address.addr.into(), mac, seconds: address.valid_life })
+        .filter_map(|(_, value)| {
+            // The address, how long it is preferred, how long it is valid (21.6).
+            let address: [u8; 16] = value.get(..16)?.try_into().ok()?;
+            let valid: [u8; 4] = value.get(20..24)?.try_into().ok()?;
+            Some((Address::from_octets(address), u32::from_be_bytes(valid)))
+        })
+        // A lifetime of 0 takes the address back (18.2.10.1).
+        .filter(|(_, seconds)| *seconds > 0)
+        .map(|(address, seconds)| Granted { address, mac, seconds })
+        .take(MOST)
         .collect()
+}
+
+/// Options of DHCPv6: two bytes of code, two of length (RFC 8415 21.1). Ends where one is cut.
+fn options_v6(mut options: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
+    std::iter::from_fn(move || {
+        let (head, rest) = options.split_at_checked(4)?;
+        let code = u16::from_be_bytes([head[0], head[1]]);
+        let (value, rest) = rest.split_at_checked(usize::from(u16::from_be_bytes([head[2], head[3]])))?;
+        options = rest;
+        Some((code, value))
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use std::net::{Ipv4Addr, Ipv6Addr};
 
-    use dhcproto::{Encodable, Encoder};
     use etherparse::PacketBuilder;
     use proptest::prelude::*;
 
@@ -84,51 +139,58 @@ mod tests {
 
     const CLIENT: [u8; 6] = [0x00, 0x1d, 0x9c, 0xc7, 0xb0, 0x70];
     const SERVER: [u8; 6] = [2, 0, 0, 0, 0, 1];
+    const OFFER: u8 = 2;
+    const ACK: u8 = 5;
+    const NAK: u8 = 6;
+    const ADVERTISE: u8 = 2;
 
-    fn encoded(message: &impl Encodable) -> Vec<u8> {
-        let mut bytes = Vec::new();
-        message.encode(&mut Encoder::new(&mut bytes)).expect("it is well formed");
-        bytes
-    }
-
-    fn frame_v4(kind: v4::MessageType, address: [u8; 4], seconds: Option<u32>) -> Vec<u8> {
-        let none = Ipv4Addr::UNSPECIFIED;
-        let mut message =
-            v4::Message::new_with_id(7, none, Ipv4Addr::from(address), none, none, &CLIENT);
-        message.set_opcode(v4::Opcode::BootReply);
-        message.opts_mut().insert(v4::DhcpOption::MessageType(kind));
+    fn frame_v4(kind: u8, address: [u8; 4], seconds: Option<u32>) -> Vec<u8> {
+        let mut payload = vec![0; 240];
+        payload[..3].copy_from_slice(&[2, 1, 6]);
+        payload[16..20].copy_from_slice(&address);
+        payload[28..34].copy_from_slice(&CLIENT);
+        payload[236..].copy_from_slice(&[99, 130, 83, 99]);
+        // The server's identifier stands between, and pads.
+        payload.extend([53, 1, kind, 0, 0, 54, 4, 10, 20, 1, 1]);
         if let Some(seconds) = seconds {
-            message.opts_mut().insert(v4::DhcpOption::AddressLeaseTime(seconds));
+            payload.extend([51, 4]);
+            payload.extend(seconds.to_be_bytes());
         }
+        payload.push(255);
         let builder = PacketBuilder::ethernet2(SERVER, CLIENT).ipv4([10, 20, 1, 1], address, 64).udp(67, 68);
-        let payload = encoded(&message);
         let mut frame = Vec::new();
         builder.write(&mut frame, &payload).expect("a vector grows");
         frame
     }
 
-    fn frame_v6(kind: v6::MessageType, valid: u32) -> Vec<u8> {
-        let address = v6::IAAddr {
-            addr: "fd00:20::77".parse().expect("an address"),
-            preferred_life: valid / 2,
-            valid_life: valid,
-            opts: v6::DhcpOptions::default(),
-        };
-        let mut inner = v6::DhcpOptions::default();
-        inner.insert(v6::DhcpOption::IAAddr(address));
-        let mut message = v6::Message::new(kind);
-        message.opts_mut().insert(v6::DhcpOption::IANA(v6::IANA { id: 1, t1: 0, t2: 0, opts: inner }));
-        let (from, to) = ("fe80::1".parse::<Ipv6Addr>(), "fe80::2".parse::<Ipv6Addr>());
-        let (from, to) = (from.expect("an address").octets(), to.expect("an address").octets());
-        let builder = PacketBuilder::ethernet2(SERVER, CLIENT).ipv6(from, to, 64).udp(547, 546);
+    fn option_v6(code: u16, value: &[u8]) -> Vec<u8> {
+        let mut bytes = code.to_be_bytes().to_vec();
+        bytes.extend(u16::try_from(value.len()).expect("short").to_be_bytes());
+        bytes.extend(value);
+        bytes
+    }
+
+    fn frame_v6(kind: u8, valid: u32) -> Vec<u8> {
+        let mut address = "fd00:20::77".parse::<Ipv6Addr>().expect("an address").octets().to_vec();
+        address.extend([0; 4]);
+        address.extend(valid.to_be_bytes());
+        let mut association = vec![0; 12];
+        association.extend(option_v6(5, &address));
+        let mut payload = vec![kind, 0, 0, 7];
+        // The server's identifier first.
+        payload.extend(option_v6(2, &[0, 3, 0, 1, 2, 0, 0, 0, 0, 1]));
+        payload.extend(option_v6(3, &association));
+        let link_local = |last| Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, last).octets();
+        let builder =
+            PacketBuilder::ethernet2(SERVER, CLIENT).ipv6(link_local(1), link_local(2), 64).udp(547, 546);
         let mut frame = Vec::new();
-        builder.write(&mut frame, &encoded(&message)).expect("a vector grows");
+        builder.write(&mut frame, &payload).expect("a vector grows");
         frame
     }
 
     #[test]
     fn an_acknowledgement_grants_its_address_for_its_time() {
-        let granted = granted(&frame_v4(v4::MessageType::Ack, [10, 20, 1, 77], Some(3600)));
+        let granted = granted(&frame_v4(ACK, [10, 20, 1, 77], Some(3600)));
         let address = Address::from(Ipv4Addr::new(10, 20, 1, 77));
         assert_eq!(granted, [Granted { address, mac: mac::from_octets(CLIENT), seconds: 3600 }]);
     }
@@ -136,10 +198,10 @@ mod tests {
     #[test]
     fn an_offer_a_refusal_and_an_answer_about_options_grant_nothing() {
         for (kind, address, seconds) in [
-            (v4::MessageType::Offer, [10, 20, 1, 77], Some(3600)),
-            (v4::MessageType::Nak, [0; 4], None),
-            (v4::MessageType::Ack, [0; 4], Some(3600)),
-            (v4::MessageType::Ack, [10, 20, 1, 77], None),
+            (OFFER, [10, 20, 1, 77], Some(3600)),
+            (NAK, [0; 4], None),
+            (ACK, [0; 4], Some(3600)),
+            (ACK, [10, 20, 1, 77], None),
         ] {
             assert_eq!(granted(&frame_v4(kind, address, seconds)), [], "{kind:?}");
         }
@@ -147,20 +209,20 @@ mod tests {
 
     #[test]
     fn a_reply_of_dhcpv6_grants_what_it_does_not_take_back() {
-        let found = granted(&frame_v6(v6::MessageType::Reply, 7200));
+        let found = granted(&frame_v6(v6::REPLY, 7200));
         let address = Address::from("fd00:20::77".parse::<Ipv6Addr>().expect("an address"));
         assert_eq!(found, [Granted { address, mac: mac::from_octets(CLIENT), seconds: 7200 }]);
-        assert_eq!(granted(&frame_v6(v6::MessageType::Reply, 0)), []);
-        assert_eq!(granted(&frame_v6(v6::MessageType::Advertise, 7200)), []);
+        assert_eq!(granted(&frame_v6(v6::REPLY, 0)), []);
+        assert_eq!(granted(&frame_v6(ADVERTISE, 7200)), []);
     }
 
     proptest! {
         #[test]
         fn whatever_a_server_sends_is_survived(at in 0_usize..400, bytes in proptest::collection::vec(any::<u8>(), 0..64), cut in 0_usize..400, six: bool) {
             let whole = if six {
-                frame_v6(v6::MessageType::Reply, 60)
+                frame_v6(v6::REPLY, 60)
             } else {
-                frame_v4(v4::MessageType::Ack, [10, 20, 1, 77], Some(60))
+                frame_v4(ACK, [10, 20, 1, 77], Some(60))
             };
             let mut frame = whole;
             for (place, byte) in frame.iter_mut().skip(at).zip(&bytes) {
