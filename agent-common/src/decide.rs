@@ -118,11 +118,8 @@ pub fn recognise<R: Rules>(packet: &mut Packet, rules: &R) -> Ends {
     let source_mac = rules.mac(packet.source_mac);
     let is_group = packet.destination_mac & mac::GROUP != 0;
     let nobody = MacRow::default();
-    let behind = if is_group && packet.kind != Kind::Other {
-        nobody
-    } else {
-        rules.mac(packet.destination_mac)
-    };
+    let behind =
+        if is_group && packet.kind != Kind::Other { nobody } else { rules.mac(packet.destination_mac) };
     let (source, mut destination) = match packet.kind {
         Kind::Ip | Kind::Arp | Kind::Neighbor => {
             (whose(&packet.source, &source_mac, rules), whose(&packet.destination, &behind, rules))

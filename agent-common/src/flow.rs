@@ -232,5 +232,4 @@ mod tests {
         let unlimited = Settings { flow_cap: 0, ..settings };
         assert!((0..1000).all(|now| take(&mut budget, now, &unlimited)));
     }
-
 }

@@ -99,10 +99,10 @@ pub mod icmp {
     #[inline(always)]
     pub const fn request_of(protocol: u8, reply: u8) -> Option<u8> {
         match (protocol, reply) {
-            (protocol::ICMP, 0) => Some(8),   // echo
-            (protocol::ICMP, 14) => Some(13), // timestamp
-            (protocol::ICMP, 16) => Some(15), // information
-            (protocol::ICMP, 18) => Some(17), // address mask (RFC 950)
+            (protocol::ICMP, 0) => Some(8),       // echo
+            (protocol::ICMP, 14) => Some(13),     // timestamp
+            (protocol::ICMP, 16) => Some(15),     // information
+            (protocol::ICMP, 18) => Some(17),     // address mask (RFC 950)
             (protocol::ICMPV6, 129) => Some(128), // echo
             _ => None,
         }

@@ -88,7 +88,8 @@ pub(super) fn converse<R: Rules>(packet: &Packet, ends: &Ends, rules: &R) -> Res
         }
         if to_group {
             // Whoever answers answers for itself: the question waits without a name on the other side.
-            let (question, asker) = question(packet.source, packet.source_port, packet, packet.destination_port);
+            let (question, asker) =
+                question(packet.source, packet.source_port, packet, packet.destination_port);
             let known = rules.with_flow(&question, |flow| flow::touch(flow, packet, asker, now));
             if known.is_none() {
                 may_open(ends, true, rules)?;
@@ -113,7 +114,8 @@ pub(super) fn converse<R: Rules>(packet: &Packet, ends: &Ends, rules: &R) -> Res
             return Ok((Grant::GatewayReply, rule));
         }
         if protocol == protocol::UDP {
-            let (question, _) = question(packet.destination, packet.destination_port, packet, packet.source_port);
+            let (question, _) =
+                question(packet.destination, packet.destination_port, packet, packet.source_port);
             let asked = rules.with_flow(&question, |flow| !flow::is_expired(flow, protocol, now, settings));
             if asked == Some(true) {
                 may_open(ends, false, rules)?;
@@ -159,7 +161,8 @@ pub(super) fn exchange<R: Rules>(packet: &Packet, ends: &Ends, rules: &R) -> Res
     if let Some(rule) = permitted(rules, &ends.source, &ends.destination, class) {
         return Ok((Grant::Rule, rule));
     }
-    let backward = if packet.is_to_group() { None } else { permitted(rules, &ends.destination, &ends.source, class) };
+    let backward =
+        if packet.is_to_group() { None } else { permitted(rules, &ends.destination, &ends.source, class) };
     backward.map_or(Err((Reason::Ethertype, 0)), |rule| Ok((Grant::Rule, rule)))
 }
 

@@ -35,7 +35,9 @@ pub(super) fn infrastructure<R: Rules>(
             }
             protocol::UDP if is_time(packet) => (Grant::Ptp, set::PTP),
             protocol::IGMP if packet.destination.is_multicast() => (Grant::Membership, set::MEMBERSHIP),
-            protocol::ICMPV6 if icmp::is_membership(packet.icmp_type) && packet.destination.is_multicast() => {
+            protocol::ICMPV6
+                if icmp::is_membership(packet.icmp_type) && packet.destination.is_multicast() =>
+            {
                 (Grant::Membership, set::MEMBERSHIP)
             }
             _ => return None,
@@ -52,7 +54,8 @@ fn dynamic_address<R: Rules>(packet: &Packet, ends: &Ends, rules: &R) -> Option<
     if packet.is_dhcp_request() {
         // A client asks everybody or the gateway. Asking one other server by its address needs a rule: anybody could
         // be behind it. A client whose renewal is denied asks everybody in time (RFC 2131 4.4.5, REBINDING).
-        let everybody = (packet.destination == Address::BROADCAST && packet.destination_mac == mac::BROADCAST)
+        let everybody = (packet.destination == Address::BROADCAST
+            && packet.destination_mac == mac::BROADCAST)
             || (packet.destination == Address::DHCP_SERVERS && packet.destination_mac & mac::GROUP != 0);
         let asks = ends.source_mac.device != 0 && (everybody || ends.destination.is_gateway());
         return asks.then_some(Ok(()));
@@ -112,9 +115,7 @@ fn is_time(packet: &Packet) -> bool {
 fn of_the_link(packet: &Packet) -> Option<(Grant, u32)> {
     let to = packet.destination_mac;
     let found = match packet.ethertype {
-        ethertype::LLDP
-            if matches!(to, mac::NEAREST_BRIDGE | mac::NEAREST_NON_TPMR | mac::BRIDGE) =>
-        {
+        ethertype::LLDP if matches!(to, mac::NEAREST_BRIDGE | mac::NEAREST_NON_TPMR | mac::BRIDGE) => {
             (Grant::Lldp, set::LLDP)
         }
         ethertype::EAPOL if to == mac::NEAREST_NON_TPMR || to & mac::GROUP == 0 => (Grant::Eapol, set::EAPOL),

@@ -162,11 +162,12 @@ fn is_extension(protocol: u8) -> bool {
 /// is empty, and no packet is longer than 65,535 bytes (RFC 791 3.2, RFC 8200 4.5).
 #[inline(always)]
 fn fragment(packet: &mut Packet, id: u32, offset: u16, more: bool, len: usize) -> Parsed {
-    let stop = usize::from(offset) + len.div_ceil(8);
-    if len == 0 || (more && len % 8 != 0) || usize::from(offset) * 8 + len > usize::from(u16::MAX) {
+    let Ok(units) = u16::try_from(len.div_ceil(8)) else { return Err(Reason::FragmentHeader) };
+    let too_long = usize::from(offset) * 8 + len > usize::from(u16::MAX);
+    if len == 0 || (more && !len.is_multiple_of(8)) || too_long {
         return Err(Reason::FragmentHeader);
     }
-    packet.fragment = Fragment { id, start: offset, stop: stop as u16 };
+    packet.fragment = Fragment { id, start: offset, stop: offset + units };
     Ok(())
 }
 

@@ -1,12 +1,7 @@
 //! Who has an address: ARP and IPv6 neighbour discovery, as far as they claim something.
 
 use super::{Kind, Packet, Parsed, be16};
-use crate::{
-    address::Address,
-    bytes::Bytes,
-    reason::Reason,
-    wire::neighbor,
-};
+use crate::{address::Address, bytes::Bytes, reason::Reason, wire::neighbor};
 
 /// Options that are walked; messages of hosts carry one or two.
 const MAX_OPTIONS: usize = 4;
@@ -31,12 +26,7 @@ pub(super) fn arp<B: Bytes + ?Sized>(bytes: &B, packet: &mut Packet, at: usize) 
 /// RFC 4861 4, where the ICMPv6 message at `at` is one of it. What receivers must discard is a fault: a wrong hop
 /// limit means that the message crossed a router (6.1, 7.1).
 #[inline(always)]
-pub(super) fn discovery<B: Bytes + ?Sized>(
-    bytes: &B,
-    packet: &mut Packet,
-    at: usize,
-    len: usize,
-) -> Parsed {
+pub(super) fn discovery<B: Bytes + ?Sized>(bytes: &B, packet: &mut Packet, at: usize, len: usize) -> Parsed {
     let kind = packet.icmp_type;
     if !matches!(kind, neighbor::ROUTER_SOLICITATION..=neighbor::REDIRECT) {
         return Ok(());

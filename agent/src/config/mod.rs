@@ -11,7 +11,7 @@ use std::{
 };
 
 use bulkhead_common::layout::{SegmentRow, TrustedKey};
-use ipnet::{IpNet, Ipv4Net};
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 pub use bulkhead_common::lookup::Unmanaged;
 
@@ -214,7 +214,7 @@ impl Management {
 impl Default for Management {
     fn default() -> Self {
         Self {
-            from: vec![IpNet::V4(Ipv4Net::default())],
+            from: vec![IpNet::V4(Ipv4Net::default()), IpNet::V6(Ipv6Net::default())],
             // SSH: a gateway that locks its administrator out cannot be mended from afar.
             services: vec![Selector { protocol: 6, low: 22, high: 22 }],
         }

@@ -2,6 +2,7 @@
 
 use std::{ops::RangeInclusive, path::PathBuf, time::Duration};
 
+use ipnet::IpNet;
 use toml::de::DeTable;
 
 use super::{
@@ -117,14 +118,8 @@ fn management(reader: &mut Reader<'_, '_>, table: &DeTable<'_>) -> Management {
     let default = Management::default();
     let from = reader.strings(table, "from");
     let empty = from.as_ref().is_some_and(|list| list.value.is_empty());
-    let mut nets = match &from {
-        Some(list) => {
-            let nets: Vec<_> = list.value.iter().filter_map(|leaf| reader.cidr(leaf)).collect();
-            for net in &nets {
-                reader.warn_ipv6(net, "management over IPv6 is not exempt from the policy yet");
-            }
-            nets.into_iter().map(|leaf| leaf.value).collect()
-        }
+    let mut nets: Vec<IpNet> = match &from {
+        Some(list) => list.value.iter().filter_map(|leaf| reader.cidr(leaf)).map(|leaf| leaf.value).collect(),
         None => default.from,
     };
     nets.sort();

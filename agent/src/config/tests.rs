@@ -213,22 +213,13 @@ flows = -1
 ring_bytes = 5000
 "#;
     let mut expected = vec![
-        "BH0101", "BH0608", "BH0609", "BH0602", "BH0603", "BH0206", "BH0503", "BH0209", "BH0102", "BH0604",
+        "BH0101", "BH0608", "BH0609", "BH0602", "BH0603", "BH0206", "BH0209", "BH0102", "BH0604",
         "BH0605", "BH0102", "BH0606", "BH0606", "BH0607",
     ];
     let mut found = codes(text);
     expected.sort_unstable();
     found.sort_unstable();
     assert_eq!(found, expected);
-}
-
-#[test]
-fn an_ipv6_management_prefix_is_kept_with_a_warning() {
-    let (config, found, _) =
-        parse_config("c", &format!("{UPLINK}[management]\nfrom = [\"fd00::/8\", \"10.0.0.0/8\"]\n"));
-    assert_eq!(config.expect("warnings do not refuse").management.from.len(), 2);
-    assert_eq!(found[0].code, "BH0503");
-    assert_eq!(codes(&format!("{UPLINK}[management]\nfrom = []\n")), ["BH0610"]);
 }
 
 #[test]

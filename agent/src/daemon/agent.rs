@@ -20,7 +20,9 @@ use crate::{
     compile::Limits,
     config::Config,
     control::{Applied, Body, Failure, Reply, Request},
-    dataplane::{Dataplane, DataplaneError, EventReader, LinkNews, Pins, PinsLock, SampleReader, monotonic_ns},
+    dataplane::{
+        Dataplane, DataplaneError, EventReader, LinkNews, Pins, PinsLock, SampleReader, monotonic_ns,
+    },
     files::ReadError,
     model::Policy,
     observe::Violation,

@@ -115,7 +115,9 @@ impl Agent {
         }
         match self.store.save(LEASES, &leases) {
             Ok(()) => self.leases.kept = leases,
-            Err(error) => tracing::error!("leases could not be written, and will be lost with a reboot: {error}"),
+            Err(error) => {
+                tracing::error!("leases could not be written, and will be lost with a reboot: {error}")
+            }
         }
         Ok(())
     }

@@ -2,10 +2,7 @@
 //! set; or a diagnostic that says what such a thing looks like. What only services and multicast groups have
 //! is read in rooms of its own.
 
-use std::{
-    fmt::Display,
-    net::{IpAddr, Ipv4Addr},
-};
+use std::net::{IpAddr, Ipv4Addr};
 
 use ipnet::IpNet;
 
@@ -34,23 +31,6 @@ const MAX_SEGMENT: usize = 32;
 
 /// RFC 1035 2.3.4 allows a label 63 bytes; names stay usable as host names, file names and metric labels.
 pub(super) const MAX_NAME: usize = 63;
-
-/// The family of an address or a prefix.
-pub(crate) trait IsIpv6 {
-    fn is_ipv6(&self) -> bool;
-}
-
-impl IsIpv6 for IpAddr {
-    fn is_ipv6(&self) -> bool {
-        matches!(self, Self::V6(_))
-    }
-}
-
-impl IsIpv6 for IpNet {
-    fn is_ipv6(&self) -> bool {
-        matches!(self, Self::V6(_))
-    }
-}
 
 impl Reader<'_, '_> {
     /// Reports a leaf that is not what it should be.
@@ -164,15 +144,6 @@ impl Reader<'_, '_> {
             return self.refuse("BH0223", &leaf, message, &help);
         }
         Some(leaf.value)
-    }
-
-    /// Says that an address or a prefix is kept without effect; `help` says what that means here.
-    pub(crate) fn warn_ipv6<T: IsIpv6 + Display>(&mut self, leaf: &Leaf<T>, help: &str) {
-        if leaf.value.is_ipv6() {
-            let location = self.out.locate(leaf.at);
-            let message = format!("`{}` is recorded, but IPv6 is not decided by this version", leaf.value);
-            self.out.push(Diagnostic::warning("BH0503", message).at(location, "").help(help));
-        }
     }
 
     /// One word of a fixed set.

@@ -232,7 +232,7 @@ proptest! {
                 prop_assert_eq!(aggregate.key.source, Address::UNSPECIFIED);
                 folded += aggregate.packets;
             } else {
-                *told.entry(source_of(&aggregate)).or_default() += aggregate.packets;
+                *told.entry(source_of(aggregate)).or_default() += aggregate.packets;
             }
         }
         expected.retain(|_, packets| *packets > 0);

@@ -160,8 +160,8 @@ fn port_zero_is_a_port_and_an_unread_port_is_none() {
 
 #[test]
 fn frame_without_addresses_has_none_in_its_record() {
-    let lldp = ViolationKey {
-        ethertype: 0x88cc,
+    let profinet = ViolationKey {
+        ethertype: 0x8892,
         source: Address::UNSPECIFIED,
         destination: Address::UNSPECIFIED,
         device: 0,
@@ -172,16 +172,21 @@ fn frame_without_addresses_has_none_in_its_record() {
         generation: 0,
         ..aggregate().key
     };
-    let Violation { revision, device, source, destination, protocol, .. } = rendered(lldp);
+    let Violation { revision, device, source, destination, protocol, .. } = rendered(profinet);
     assert_eq!((revision, device), (None, None));
     assert_eq!((source.ip, source.name, source.port), (None, None, None));
     assert_eq!((destination.ip, destination.name, destination.port), (None, None, None));
-    assert_eq!(protocol, "0x88cc");
+    assert_eq!(protocol, "0x8892");
 }
 
 #[test]
 fn source_of_a_host_without_an_address_is_shown() {
-    let probe = ViolationKey { ethertype: ethertype::ARP, source: Address::UNSPECIFIED_V4, protocol: 0, ..aggregate().key };
+    let probe = ViolationKey {
+        ethertype: ethertype::ARP,
+        source: Address::UNSPECIFIED_V4,
+        protocol: 0,
+        ..aggregate().key
+    };
     let record = rendered(probe);
     assert_eq!(record.source.ip, Some(IpAddr::from([0, 0, 0, 0])));
     assert_eq!(record.protocol, "arp");
@@ -194,7 +199,10 @@ fn protocols_have_words_or_numbers() {
         (ethertype::IPV4, 132, "sctp"),
         (ethertype::IPV4, 200, "ip/200"),
         (ethertype::IPV4, 0, "ipv4"),
-        (ethertype::IPV6, 6, "ipv6"),
+        (ethertype::IPV6, 6, "tcp"),
+        (ethertype::IPV6, 58, "icmpv6"),
+        (ethertype::IPV6, 0, "ipv6"),
+        (ethertype::LLDP, 0, "lldp"),
         (0x0026, 0, "802.3"),
         (0x0600, 0, "0x0600"),
     ] {
@@ -204,8 +212,8 @@ fn protocols_have_words_or_numbers() {
 
 #[test]
 fn code_of_a_newer_data_path_is_shown_as_a_number() {
-    let record = rendered(ViolationKey { reason: 63, ..aggregate().key });
-    assert_eq!(record.reason, "code-63");
+    let record = rendered(ViolationKey { reason: 127, ..aggregate().key });
+    assert_eq!(record.reason, "code-127");
 }
 
 #[test]
