@@ -12,6 +12,8 @@ pub enum Tier {
     Packet,
     /// Attaches to interfaces in network namespaces: root, BPF and namespaces.
     Netns,
+    /// As netns, with other people's protocol stacks and scanners, which `cargo xtask stacks` names and installs.
+    Stacks,
 }
 
 impl fmt::Display for Tier {
@@ -19,6 +21,7 @@ impl fmt::Display for Tier {
         f.write_str(match self {
             Self::Packet => "packet",
             Self::Netns => "netns",
+            Self::Stacks => "stacks",
         })
     }
 }
