@@ -10,7 +10,7 @@ use std::{
 use bulkhead_tests::{
     lab::{
         Agent, Lab, Topology,
-        stacks::{Outcome, STACKS, Server, Stack, requirements},
+        stacks::{LINK_STACKS, Outcome, STACKS, Server, Stack, requirements},
         topology::Host,
     },
     skip::{Tier, skip},
@@ -29,13 +29,38 @@ fn require_lab(test: &str, topology: Topology) -> Option<Lab> {
     }
 }
 
-/// Everything the plant does, but for one protocol.
-fn policy(lab: &Lab, left_out: Option<&str>) -> String {
+/// What a test lets run, and how it is allowed.
+struct Plant {
+    stacks: &'static [Stack],
+    /// Everything but one service.
+    policy: fn(&Lab, Option<&str>) -> String,
+    /// Those that a policy can leave out.
+    by_policy: fn(&Stack) -> bool,
+    /// What the log says of one that is left out.
+    reasons: &'static [&'static str],
+}
+
+const ROUTABLE: Plant =
+    Plant { stacks: &STACKS, policy: routable, by_policy: |_| true, reasons: &["service-not-allowed"] };
+
+/// DHCP is infrastructure: the configuration switches it off, not a policy.
+const LINK_LOCAL: Plant = Plant {
+    stacks: &LINK_STACKS,
+    policy: link_local,
+    by_policy: |stack| stack.name != "dhcp",
+    reasons: &["no-rule", "service-not-allowed"],
+};
+
+fn devices(lab: &Lab) -> String {
     let mut text = "version = 1\n\n".to_owned();
     for name in ["plc", "hmi", "historian"] {
         let Host { name, mac, ip, .. } = lab.host(name);
         text += &format!("[device.{name}]\nmac = \"{mac}\"\nip = \"{ip}\"\nmode = \"enforce\"\n\n");
     }
+    text
+}
+
+fn routable(lab: &Lab, left_out: Option<&str>) -> String {
     let rule = |key: &str, peer: &str, of: fn(&Stack) -> &'static str| {
         let services: Vec<&str> = STACKS
             .iter()
@@ -44,13 +69,32 @@ fn policy(lab: &Lab, left_out: Option<&str>) -> String {
             .collect();
         format!("[[device.plc.allow]]\n{key} = \"{peer}\"\nservice = {services:?}\n\n")
     };
-    text + &rule("from", "hmi", |stack| stack.client) + &rule("to", "historian", |stack| stack.server)
+    devices(lab) + &rule("from", "hmi", |stack| stack.client) + &rule("to", "historian", |stack| stack.server)
+}
+
+/// Who asks everybody is answered by each alone, which no rule about the question covers.
+fn link_local(lab: &Lab, left_out: Option<&str>) -> String {
+    let rules = [
+        ("bacnet", "hmi", "everybody"),
+        ("bacnet", "hmi", "plc"),
+        ("bacnet", "plc", "hmi"),
+        ("mdns", "hmi", "mdns-group"),
+        ("mdns", "plc", "mdns-group"),
+        ("mdns", "plc", "hmi"),
+    ];
+    let mut text = devices(lab);
+    text += "[network.everybody]\ncidr = \"10.20.1.255/32\"\n\n[network.mdns-group]\ncidr = \"224.0.0.251/32\"\n\n";
+    for (service, from, to) in rules.into_iter().filter(|(service, ..)| Some(*service) != left_out) {
+        text += &format!("[[device.{from}.allow]]\nto = \"{to}\"\nservice = \"{service}\"\n\n");
+    }
+    text
 }
 
 /// Every protocol at once, as in a plant.
-fn all_at_once(lab: &Lab) -> Outcomes {
+fn all_at_once(lab: &Lab, stacks: &'static [Stack]) -> Outcomes {
     thread::scope(|scope| {
-        let running = STACKS.map(|stack| (stack.name, scope.spawn(move || stack.drive(lab))));
+        let running: Vec<_> =
+            stacks.iter().map(|stack| (stack.name, scope.spawn(move || stack.drive(lab)))).collect();
         running
             .into_iter()
             .map(|(name, driver)| {
@@ -98,10 +142,11 @@ fn told(records: &[Value], revision: &str) -> BTreeSet<(String, String, String, 
         .collect()
 }
 
-fn protocols_live_and_die_by_the_policy(lab: &Lab) {
-    let _servers: Vec<Server> = STACKS.iter().map(|stack| stack.serve(lab).expect("a server")).collect();
+fn protocols_live_and_die_by_the_policy(lab: &Lab, plant: &Plant) {
+    let Plant { stacks, policy, by_policy, reasons } = *plant;
+    let _servers: Vec<Server> = stacks.iter().map(|stack| stack.serve(lab).expect("a server")).collect();
     // A stack that is broken by itself must not be taken for a drop.
-    let before = all_at_once(lab);
+    let before = all_at_once(lab, stacks);
     for (name, outcome) in &before {
         assert_as_before(name, outcome, outcome, "before the agent");
     }
@@ -110,14 +155,14 @@ fn protocols_live_and_die_by_the_policy(lab: &Lab) {
     let mut agent = Agent::new(lab, &everything).expect("an agent");
     agent.start().expect("it starts");
     let complete = revision(&agent);
-    for (name, outcome) in &all_at_once(lab) {
+    for (name, outcome) in &all_at_once(lab, stacks) {
         assert_as_before(name, outcome, &before[name], "with everything allowed");
     }
     let mut without = BTreeMap::new();
-    for left_out in &STACKS {
+    for left_out in stacks.iter().filter(|stack| by_policy(stack)) {
         let revision = apply(&agent, &policy(lab, Some(left_out.name)));
         without.insert(revision, left_out);
-        for (name, outcome) in &all_at_once(lab) {
+        for (name, outcome) in &all_at_once(lab, stacks) {
             if *name == left_out.name {
                 assert!(outcome.passed.is_empty(), "`{name}` is not allowed:\n{}", outcome.said);
             } else {
@@ -126,7 +171,7 @@ fn protocols_live_and_die_by_the_policy(lab: &Lab) {
         }
     }
     assert_eq!(apply(&agent, &everything), complete);
-    for (name, outcome) in &all_at_once(lab) {
+    for (name, outcome) in &all_at_once(lab, stacks) {
         assert_as_before(name, outcome, &before[name], "with everything allowed again");
     }
 
@@ -136,16 +181,17 @@ fn protocols_live_and_die_by_the_policy(lab: &Lab) {
     assert_eq!(told(&records, &complete), BTreeSet::new(), "no false drop, not even one that nobody missed");
     for (revision, left_out) in &without {
         let told = told(&records, revision);
-        let reasons: BTreeSet<&str> = told.iter().map(|(reason, ..)| reason.as_str()).collect();
         let ports: BTreeSet<u64> = told.iter().map(|(.., port)| *port).collect();
-        assert_eq!(reasons, ["service-not-allowed"].into(), "without `{}`: {told:?}", left_out.name);
+        for (reason, action, ..) in &told {
+            assert!(reasons.contains(&reason.as_str()), "without `{}`: {told:?}", left_out.name);
+            assert_eq!(action, "dropped", "without `{}`: {told:?}", left_out.name);
+        }
         assert_eq!(
             ports,
             [u64::from(left_out.listens.port())].into(),
             "without `{}`: {told:?}",
             left_out.name
         );
-        assert!(told.iter().all(|(_, action, ..)| action == "dropped"), "{told:?}");
     }
     let known =
         |record: &&Value| record["revision"].as_str().is_some_and(|revision| without.contains_key(revision));
@@ -157,12 +203,19 @@ fn protocols_live_and_die_by_the_policy(lab: &Lab) {
 fn real_stacks_live_and_die_by_the_policy_when_routed() {
     let test = "real_stacks_live_and_die_by_the_policy_when_routed";
     let Some(lab) = require_lab(test, Topology::Routed) else { return };
-    protocols_live_and_die_by_the_policy(&lab);
+    protocols_live_and_die_by_the_policy(&lab, &ROUTABLE);
 }
 
 #[test]
 fn real_stacks_live_and_die_by_the_policy_when_bridged() {
     let test = "real_stacks_live_and_die_by_the_policy_when_bridged";
     let Some(lab) = require_lab(test, Topology::Bridged) else { return };
-    protocols_live_and_die_by_the_policy(&lab);
+    protocols_live_and_die_by_the_policy(&lab, &ROUTABLE);
+}
+
+#[test]
+fn discovery_by_broadcast_and_multicast_lives_and_dies_by_the_policy() {
+    let test = "discovery_by_broadcast_and_multicast_lives_and_dies_by_the_policy";
+    let Some(lab) = require_lab(test, Topology::Bridged) else { return };
+    protocols_live_and_die_by_the_policy(&lab, &LINK_LOCAL);
 }

@@ -134,6 +134,8 @@ impl Listens {
     }
 }
 
+type Program = fn(&Folder, &Lab) -> Command;
+
 /// A protocol: who serves, who asks, and with what.
 #[derive(Clone, Copy, Debug)]
 pub struct Stack {
@@ -148,7 +150,7 @@ pub struct Stack {
     /// Where the server answers.
     pub listens: Listens,
     /// The server's own program, or `None` when the driver serves too.
-    program: Option<fn(&Folder, &Host) -> Command>,
+    program: Option<Program>,
 }
 
 /// The protocols with a server that answers to an address: some the PLC offers, some it uses.
@@ -162,36 +164,49 @@ pub const STACKS: [Stack; 7] = [
     used("ntp", Listens::Udp(123), None),
 ];
 
-const fn offered(
-    name: &'static str,
-    listens: Listens,
-    program: Option<fn(&Folder, &Host) -> Command>,
-) -> Stack {
+/// The protocols that never leave their network, so that they need a bridge: discovery by broadcast and multicast, and
+/// addresses.
+pub const LINK_STACKS: [Stack; 3] = [
+    offered("bacnet", Listens::Udp(47808), None),
+    offered("mdns", Listens::Udp(5353), None),
+    used("dhcp", Listens::Udp(67), Some(dhcp)),
+];
+
+const fn offered(name: &'static str, listens: Listens, program: Option<Program>) -> Stack {
     Stack { name, service: name, server: PLC, client: "hmi", listens, program }
 }
 
-const fn used(name: &'static str, listens: Listens, program: Option<fn(&Folder, &Host) -> Command>) -> Stack {
+const fn used(name: &'static str, listens: Listens, program: Option<Program>) -> Stack {
     Stack { name, service: name, server: "historian", client: PLC, listens, program }
 }
 
-fn snmpd(folder: &Folder, host: &Host) -> Command {
+fn snmpd(folder: &Folder, lab: &Lab) -> Command {
     let mut command = Command::new("snmpd");
     command.args(["-f", "-Lo", "-C", "-c"]).arg(folder.drivers().join("snmpd.conf"));
-    command.arg(format!("udp:{}:161", host.ip));
+    command.arg(format!("udp:{}:161", lab.host(PLC).ip));
     command
 }
 
-fn mosquitto(folder: &Folder, _host: &Host) -> Command {
+fn mosquitto(folder: &Folder, _lab: &Lab) -> Command {
     let mut command = Command::new("mosquitto");
     command.arg("-c").arg(folder.drivers().join("mosquitto.conf"));
     command
 }
 
-fn dnsmasq(folder: &Folder, _host: &Host) -> Command {
+fn dnsmasq(folder: &Folder, _lab: &Lab) -> Command {
     let mut command = Command::new("dnsmasq");
     command
         .args(["--keep-in-foreground", "--log-facility=-", "-C"])
         .arg(folder.drivers().join("dnsmasq.conf"));
+    command
+}
+
+/// The PLC has a reservation: a device of a policy keeps its address.
+fn dhcp(folder: &Folder, lab: &Lab) -> Command {
+    let Host { mac, ip, .. } = lab.plc();
+    let mut command = Command::new("dnsmasq");
+    command.args(["--keep-in-foreground", "--log-facility=-", "-C"]).arg(folder.drivers().join("dhcp.conf"));
+    command.arg(format!("--dhcp-host={mac},{ip}"));
     command
 }
 
@@ -224,7 +239,7 @@ impl Stack {
     pub fn serve(&self, lab: &Lab) -> Result<Server> {
         let (folder, host) = (Folder::here(), lab.host(self.server));
         let command = match self.program {
-            Some(program) => prepared(&folder, program(&folder, host))?,
+            Some(program) => prepared(&folder, program(&folder, lab))?,
             None => driver(&folder, self.name, "serve", &host.ip.to_string())?,
         };
         self.start(&folder, host, command).with_context(|| format!("the server of `{}`", self.name))
