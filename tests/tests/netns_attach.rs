@@ -1,4 +1,6 @@
-//! How the program gets on a NIC, stays there and leaves it: other programs, other agents, other versions, other NICs.
+//! How the program gets on a NIC, stays there and leaves it: other programs, other agents, other versions.
+
+mod gateway;
 
 use std::{
     fs,
@@ -7,88 +9,17 @@ use std::{
     time::Duration,
 };
 
-use bulkhead_agent::dataplane::{AttachMode, probe};
-use bulkhead_tests::{
-    lab::{
-        Agent, Lab, Poller, Topology, agent_binary,
-        link::{self, End},
-        modbus::{Plc, Write, write_once},
-        requirements,
-        topology::{DEVICE_SIDE, Gateway, MODBUS, UPLINK},
-        wait::wait_for,
-    },
-    skip::{Tier, skip},
+use bulkhead_agent::dataplane::AttachMode;
+use bulkhead_tests::lab::{
+    Agent, Poller, agent_binary,
+    modbus::Plc,
+    topology::{DEVICE_SIDE, MODBUS, UPLINK},
+    wait::wait_for,
 };
-use serde_json::{Value, json};
-
-const SOON: Duration = Duration::from_secs(10);
-const SILENCE: Duration = Duration::from_millis(300);
-/// The pins of the ABI under test, below the lab's pin directory.
-const PINS: &str = "bulkhead/v1";
-
-fn require_lab(test: &str) -> Option<Lab> {
-    match requirements() {
-        Ok(()) => Some(Lab::build(Topology::Routed, 1500).expect("a lab")),
-        Err(reason) => {
-            skip(Tier::Netns, test, &reason);
-            None
-        }
-    }
-}
-
-/// Only the HMI may talk with the PLC.
-fn policy(lab: &Lab) -> String {
-    let (plc, hmi) = (lab.plc(), lab.host("hmi"));
-    format!(
-        "version = 1\n\n[device.plc]\nmac = \"{}\"\nip = \"{}\"\nmode = \"enforce\"\n\n[[device.plc.allow]]\n\
-         from = [\"hmi\"]\nservice = [\"modbus\"]\n\n[network.hmi]\ncidr = \"{}/32\"\n",
-        plc.mac, plc.ip, hmi.ip
-    )
-}
-
-/// Whether the gateway enforces the policy above, as packets see it.
-fn enforces(lab: &Lab) -> bool {
-    let write = |from: &str, within: Duration| {
-        write_once(lab.host(from), lab.modbus(), 50, 7, within).expect("a try") == Write::Written
-    };
-    assert!(write("hmi", SOON), "what is allowed passes, enforced or not");
-    !write("attacker", SILENCE)
-}
-
-/// Runs a command of the lab's binary on the gateway, with a configuration of its own.
-fn run(lab: &Lab, config: &str, args: &[&str]) -> (i32, String) {
-    let mut command = Command::new(agent_binary().expect("a binary"));
-    command.arg("--config").arg(lab.gateway.room.inside(config)).args(args);
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let child = lab.gateway.namespace.spawn_child(command);
-    let Output { status, stdout, stderr } = child.and_then(Child::wait_with_output).expect("it runs");
-    let said = [stdout, stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat();
-    (status.code().expect("not killed"), said)
-}
-
-fn bulkhead(lab: &Lab, args: &[&str]) -> (i32, String) {
-    run(lab, "bulkhead.toml", args)
-}
-
-/// Changes the lab's configuration before the agent starts.
-fn configure(gateway: &Gateway, name: &str, changes: &[(&str, &str)]) {
-    let mut config = gateway.room.read("bulkhead.toml").expect("written by the lab");
-    for (from, to) in changes {
-        assert!(config.contains(from), "`{from}` is not in:\n{config}");
-        config = config.replace(from, to);
-    }
-    gateway.room.write(name, &config).expect("writable");
-}
-
-fn status(agent: &Agent<'_>) -> Value {
-    agent.ask(&json!({ "verb": "status" })).expect("an answer")["ok"]["status"].clone()
-}
-
-fn program_on(lab: &Lab, name: &str) -> Option<(AttachMode, u32)> {
-    let interfaces = lab.gateway.namespace.run(probe::interfaces).expect("interfaces");
-    let found = interfaces.into_iter().find(|interface| interface.name == name)?;
-    found.xdp.map(|xdp| (xdp.mode, xdp.program))
-}
+use gateway::{
+    PINS, SILENCE, SOON, bulkhead, configure, enforces, policy, program_on, require_lab, run, status,
+};
+use serde_json::json;
 
 #[test]
 fn foreign_program_is_reported_with_its_id_and_left_alone() {
@@ -180,126 +111,6 @@ fn enforcement_ends_with_detach_and_nothing_else() {
     assert_eq!(program_on(&lab, UPLINK), None);
     assert!(!lab.gateway.room.pin_outside(PINS).exists(), "no pin is left");
     assert!(!enforces(&lab));
-}
-
-#[test]
-fn nic_that_was_deleted_and_made_again_is_attached_again() {
-    let test = "nic_that_was_deleted_and_made_again_is_attached_again";
-    let Some(lab) = require_lab(test) else { return };
-    let mut agent = Agent::new(&lab, &policy(&lab)).expect("an agent");
-    agent.start().expect("it starts");
-    let (Gateway { namespace, cell_mac, cell_ip, .. }, plc) = (&lab.gateway, lab.plc());
-    let interface = |status: &Value| {
-        let list = status["interfaces"].as_array().expect("interfaces").clone();
-        list.into_iter().find(|interface| interface["name"] == DEVICE_SIDE).expect("it is configured")
-    };
-    link::delete(namespace, DEVICE_SIDE).expect("deleted");
-    let gone = wait_for("the loss to be seen", SOON, || {
-        let now = status(&agent);
-        Ok((interface(&now)["attached"] == "none").then_some(now))
-    });
-    let gone = gone.expect("status says it");
-    assert!(
-        gone["warnings"][0].as_str().is_some_and(|w| w.contains("no interface is called `cell0`")),
-        "{gone}"
-    );
-    let Output { stdout, .. } = agent.cli(&["status"]).expect("it runs");
-    assert!(String::from_utf8_lossy(&stdout).contains("ENFORCING, but not on every interface"));
-
-    let inside = End { namespace, interface: DEVICE_SIDE, mac: *cell_mac, mtu: 1500 };
-    let outside = End { namespace: &plc.namespace, interface: plc.interface, mac: plc.mac, mtu: 1500 };
-    link::veth(&inside, &outside).expect("a new NIC");
-    link::address(namespace, DEVICE_SIDE, *cell_ip, 24).expect("an address");
-    link::address(&plc.namespace, plc.interface, plc.ip, 24).expect("an address");
-    link::default_route(&plc.namespace, *cell_ip).expect("a route");
-    wait_for("the new NIC to be attached", SOON, || {
-        let now = status(&agent);
-        Ok((interface(&now)["attached"] == "native" && now["warnings"] == json!([])).then_some(()))
-    })
-    .unwrap_or_else(|error| panic!("{error}: {}\n{}", status(&agent), agent.log()));
-    let _plc = Plc::start(plc, MODBUS).expect("a PLC");
-    assert!(enforces(&lab));
-    assert_eq!(agent.log().matches("attached to `cell0`").count(), 2, "{}", agent.log());
-}
-
-/// Renames a NIC of the gateway: a name changes only while the NIC is down (before Linux 6.2).
-fn rename(lab: &Lab, from: &str, to: &str) {
-    let namespace = &lab.gateway.namespace;
-    link::down(namespace, from).expect("down");
-    link::rename(namespace, from, to).expect("renamed");
-    link::up(namespace, to).expect("up");
-}
-
-#[test]
-fn renamed_nic_stays_enforced_when_another_takes_its_name() {
-    let test = "renamed_nic_stays_enforced_when_another_takes_its_name";
-    let Some(lab) = require_lab(test) else { return };
-    let _plc = Plc::start(lab.plc(), MODBUS).expect("a PLC");
-    let mut agent = Agent::new(&lab, &policy(&lab)).expect("an agent");
-    agent.start().expect("it starts");
-    let pin = |name: &str| lab.gateway.room.pin_outside(&format!("{PINS}/links/{name}"));
-    rename(&lab, DEVICE_SIDE, "lan0");
-    let warned = |agent: &Agent<'_>, sentence: &str| {
-        let now = status(agent);
-        let all = now["warnings"].as_array().expect("a list");
-        all.iter().any(|w| w.as_str().is_some_and(|w| w == sentence)).then_some(())
-    };
-    let sentence = "`cell0` is now called `lan0` and still enforced";
-    wait_for("the new name", SOON, || Ok(warned(&agent, sentence)))
-        .unwrap_or_else(|error| panic!("{error}: {}", status(&agent)));
-    assert!(pin("lan0").exists() && !pin(DEVICE_SIDE).exists());
-    let (_, before) = program_on(&lab, "lan0").expect("it is still enforced");
-
-    let (namespace, mac) = (&lab.gateway.namespace, lab.gateway.cell_mac);
-    let inside = End { namespace, interface: DEVICE_SIDE, mac, mtu: 1500 };
-    let other = lab.host("attacker");
-    let outside = End { namespace: &other.namespace, interface: "spare", mac: other.mac, mtu: 1500 };
-    link::veth(&inside, &outside).expect("a new NIC");
-    wait_for("the new NIC to be attached", SOON, || Ok(program_on(&lab, DEVICE_SIDE)))
-        .unwrap_or_else(|error| panic!("{error}: {}\n{}", status(&agent), agent.log()));
-    assert_eq!(program_on(&lab, "lan0").map(|(_, program)| program), Some(before));
-    assert!(pin("lan0").exists() && pin(DEVICE_SIDE).exists());
-    warned(&agent, sentence).expect("it is still told");
-}
-
-#[test]
-fn nics_that_swap_names_stay_enforced_with_or_without_an_agent() {
-    let test = "nics_that_swap_names_stay_enforced_with_or_without_an_agent";
-    let Some(lab) = require_lab(test) else { return };
-    let mut agent = Agent::new(&lab, &policy(&lab)).expect("an agent");
-    agent.start().expect("it starts");
-    let swap = || {
-        rename(&lab, DEVICE_SIDE, "aside0");
-        rename(&lab, UPLINK, DEVICE_SIDE);
-        rename(&lab, "aside0", UPLINK);
-    };
-    let (_, first) = program_on(&lab, DEVICE_SIDE).expect("a program");
-    swap();
-    wait_for("both to be taken over", SOON, || {
-        let now = status(&agent);
-        let attached =
-            now["interfaces"].as_array().expect("a list").iter().all(|i| i["attached"] == "native");
-        Ok((attached && agent.log().contains("took over the program on `plant0`")).then_some(()))
-    })
-    .unwrap_or_else(|error| panic!("{error}: {}\n{}", status(&agent), agent.log()));
-    assert_eq!(status(&agent)["warnings"], json!([]), "{}", agent.log());
-    assert_eq!([DEVICE_SIDE, UPLINK].map(|name| program_on(&lab, name).map(|p| p.1)), [Some(first); 2]);
-
-    // The next agent finds the pins as its predecessor left them, under each other's names.
-    agent.stop().expect("it stops");
-    swap();
-    let (code, said) = bulkhead(&lab, &["detach", "--interface", UPLINK, "--yes"]);
-    assert!(code == 2 && said.contains("`plant0` is now called `cell0`"), "{code} {said}");
-    agent.start().expect("it starts");
-    assert_eq!(status(&agent)["warnings"], json!([]), "{}", agent.log());
-    let [cell, plant] = [DEVICE_SIDE, UPLINK].map(|name| program_on(&lab, name).expect("a program").1);
-    assert!(cell == plant && cell != first, "both run the new agent's program");
-    assert_eq!(agent.log().matches("attached to `").count(), 2, "{}", agent.log());
-    // Each pin leads to the NIC of its name.
-    agent.stop().expect("it stops");
-    let (code, said) = bulkhead(&lab, &["detach", "--interface", UPLINK, "--yes"]);
-    assert_eq!((code, program_on(&lab, UPLINK)), (0, None), "{said}");
-    assert_eq!(program_on(&lab, DEVICE_SIDE).map(|p| p.1), Some(cell));
 }
 
 #[test]

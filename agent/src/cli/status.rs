@@ -1,7 +1,9 @@
 //! `bulkhead status`: the page an operator reads at 3 a.m.
 
+use std::{collections::BTreeMap, time::Duration};
+
 use super::{Cli, Exit, Output, print_json, table, unexpected};
-use crate::control::{Body, InterfaceStatus, Request, Status};
+use crate::control::{Body, InterfaceStatus, Request, SegmentStatus, Status};
 
 /// Devices named on the page.
 const NAMED: usize = 10;
@@ -24,11 +26,12 @@ fn print(status: &Status) {
     let attached = status.interfaces.iter().filter(|i| i.attached != "none").count();
     let on = |i: &&InterfaceStatus| i.attached != "none";
     let unmanaged = status.interfaces.iter().filter(on).any(|i| i.unmanaged == "drop");
+    let partly = format!("ENFORCING, but not on every interface: {}", gaps(&status.interfaces));
     let headline = match (attached, enforce + quarantine) {
         (0, _) => "NOT ENFORCING: no interface is attached",
         (_, 0) if unmanaged => "ENFORCING for unmanaged traffic only: no device is in enforce mode",
         (_, 0) => "NOT ENFORCING: no device is in enforce mode",
-        _ if attached < status.interfaces.len() => "ENFORCING, but not on every interface",
+        _ if attached < status.interfaces.len() => partly.as_str(),
         _ => "ENFORCING",
     };
     out!("{}: {headline}", status.gateway);
@@ -49,12 +52,7 @@ fn print(status: &Status) {
         let modes = status.by_hand.iter().map(|(device, mode)| format!("{device} {mode}"));
         out!("by hand     {}", some(modes));
     }
-    let infrastructure: Vec<String> = status
-        .infrastructure
-        .iter()
-        .map(|(word, on)| format!("{word} {}", if *on { "on" } else { "OFF" }))
-        .collect();
-    out!("always on   {}", infrastructure.join(", "));
+    out!("always on   {}", always_on(status));
     out!("management  {}", status.management);
     out!("flows       {} of {}, {} refused", status.flows, status.flows_limit, status.flows_refused);
     let v = status.violations;
@@ -74,6 +72,7 @@ fn print(status: &Status) {
         "INTERFACE",
         "ROLE",
         "ATTACHED",
+        "PROGRAM",
         "UNMANAGED",
         "SEEN",
         "PASSED",
@@ -83,6 +82,7 @@ fn print(status: &Status) {
     for i in &status.interfaces {
         let attached = match i.attached.as_str() {
             "generic" => "GENERIC (slow)".to_owned(),
+            "none" if i.state == "missing" => "MISSING".to_owned(),
             "none" => "NO".to_owned(),
             native => native.to_owned(),
         };
@@ -90,6 +90,7 @@ fn print(status: &Status) {
             i.name.clone(),
             i.role.clone(),
             attached,
+            i.program.clone(),
             i.unmanaged.clone(),
             i.seen.to_string(),
             i.passed.to_string(),
@@ -98,6 +99,82 @@ fn print(status: &Status) {
         ]);
     }
     table::print(&rows);
+    out!("");
+    segments(&status.segments);
+    for i in &status.interfaces {
+        if let Some(open) = i.open_us {
+            let open = Duration::from_micros(open);
+            out!("\n{} came while the agent ran, and was open for {open:.1?} until it was attached", i.name);
+        }
+    }
+    if status.link_news_lost > 0 {
+        out!("\nnews of interfaces were lost {} times; all were looked at instead", status.link_news_lost);
+    }
+}
+
+/// What is let through beside the policy, if it is the same everywhere.
+fn always_on(status: &Status) -> String {
+    let alike = |segment: &SegmentStatus| segment.infrastructure == status.infrastructure;
+    if !status.segments.iter().all(alike) {
+        return "differs by segment, see below".to_owned();
+    }
+    let words = status.infrastructure.iter();
+    let words: Vec<String> =
+        words.map(|(word, on)| format!("{word} {}", if *on { "on" } else { "OFF" })).collect();
+    words.join(", ")
+}
+
+fn segments(list: &[SegmentStatus]) {
+    let mut rows = table::table(&[
+        "SEGMENT",
+        "INTERFACE",
+        "VLAN",
+        "UNMANAGED",
+        "MANAGEMENT",
+        "DHCP SERVERS",
+        "ROUTERS",
+        "FRAGMENTS",
+        "ALWAYS ON",
+    ]);
+    for segment in list {
+        // Whoever is trusted may be anything.
+        let allowed = |list: &[String]| match (segment.trusted, list) {
+            (true, _) => "any".to_owned(),
+            (false, []) => "none".to_owned(),
+            (false, list) => list.join(", "),
+        };
+        rows.add_row([
+            segment.name.clone(),
+            segment.interface.clone(),
+            segment.vlan.map_or("other".to_owned(), |vlan| vlan.to_string()),
+            segment.unmanaged.clone(),
+            if segment.management { "yes" } else { "no" }.to_owned(),
+            allowed(&segment.dhcp_servers),
+            allowed(&segment.routers),
+            segment.fragments.clone(),
+            all_but(&segment.infrastructure),
+        ]);
+    }
+    table::print(&rows);
+}
+
+/// `all`, `none`, or what is missing.
+pub(super) fn all_but(infrastructure: &BTreeMap<String, bool>) -> String {
+    let off: Vec<&str> =
+        infrastructure.iter().filter(|(_, on)| !**on).map(|(word, _)| word.as_str()).collect();
+    match off.len() {
+        0 => "all".to_owned(),
+        n if n == infrastructure.len() => "NONE".to_owned(),
+        _ => format!("all but {}", off.join(", ")),
+    }
+}
+
+/// Where nothing is enforced, and why.
+fn gaps(interfaces: &[InterfaceStatus]) -> String {
+    let gaps: Vec<String> = (interfaces.iter().filter(|i| i.attached == "none"))
+        .map(|i| format!("`{}` is {}", i.name, i.state))
+        .collect();
+    some(gaps.into_iter())
 }
 
 /// The first few, and how many more there are.

@@ -4,9 +4,12 @@
 //! What the policy says is not here; this is about interfaces, paths, times and sizes. Everything but the
 //! interfaces has a default.
 
-use std::{collections::BTreeMap, path::PathBuf, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::PathBuf, time::Duration,
+};
 
-use bulkhead_common::layout::InterfaceRow;
+use bulkhead_common::layout::{SegmentRow, TrustedKey};
 use ipnet::{IpNet, Ipv4Net};
 
 pub use bulkhead_common::lookup::Unmanaged;
@@ -15,8 +18,10 @@ use crate::{compile::Placed, model::Selector};
 
 mod duration;
 mod parse;
+mod segment;
 
 pub use parse::parse_config;
+pub use segment::{Fragments, Infrastructure, Interface, Pair, Router, Segment};
 
 /// The agent's configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,9 +40,11 @@ pub struct Config {
     pub socket_group: Option<String>,
     /// Sorted by name, never empty.
     pub interfaces: Vec<Interface>,
+    /// Sorted by name: every interface is one, besides those that were declared.
+    pub segments: Vec<Segment>,
     /// Who may always reach the gateway itself.
     pub management: Management,
-    /// Protocols a network does not live without.
+    /// Protocols a network does not live without: the default of every segment.
     pub infrastructure: Infrastructure,
     /// How long conversations are remembered.
     pub flows: Flows,
@@ -48,36 +55,57 @@ pub struct Config {
 }
 
 impl Config {
-    /// Interfaces on which every packet is judged alike, by name: `cell0 (device-side)`.
-    pub fn alike(&self) -> Vec<(String, InterfaceRow)> {
-        let mut groups: BTreeMap<(u8, u8), Vec<String>> = BTreeMap::new();
-        for interface in &self.interfaces {
-            let role = match interface.role {
-                Role::DeviceSide => "device-side",
-                Role::Uplink => "uplink",
-            };
-            let group =
-                groups.entry((u8::from(interface.management), interface.unmanaged.code())).or_default();
-            group.push(format!("{} ({role})", interface.name));
+    /// Segments on which every packet is judged alike, by name: `cell0 (device-side)`.
+    pub fn alike(&self) -> Vec<(String, SegmentRow)> {
+        let mut groups: Vec<(SegmentRow, Vec<String>)> = Vec::new();
+        for segment in &self.segments {
+            let row = segment.row(self.segment_id(&segment.name).unwrap_or(0));
+            let same = |other: &SegmentRow| SegmentRow { segment: row.segment, ..*other } == row;
+            match groups.iter_mut().find(|(other, _)| same(other)) {
+                Some((_, names)) => names.push(self.shown(segment)),
+                None => groups.push((row, vec![self.shown(segment)])),
+            }
         }
-        let row = |management, unmanaged| InterfaceRow { management, unmanaged, ..InterfaceRow::default() };
-        groups.into_iter().map(|((pin, unmanaged), names)| (names.join(", "), row(pin, unmanaged))).collect()
+        groups.into_iter().map(|(row, names)| (names.join(", "), row)).collect()
     }
-}
 
-/// One network interface on which packets are decided.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Interface {
-    /// The kernel's name for it.
-    pub name: String,
-    /// What is behind it.
-    pub role: Role,
-    /// How the program is attached.
-    pub attach: Attach,
-    /// What happens to packets between two ends of which none is a device of the policy.
-    pub unmanaged: Unmanaged,
-    /// Whether the management pin is honoured here.
-    pub management: bool,
+    /// The number of every segment in the kernel's rows, by name.
+    pub fn segment_ids(&self) -> BTreeMap<String, u16> {
+        let ids = self.segments.iter().filter_map(|s| Some((s.name.clone(), self.segment_id(&s.name)?)));
+        ids.collect()
+    }
+
+    /// Who may be a DHCP server or a router on which segment.
+    pub fn trusted_hosts(&self) -> BTreeSet<TrustedKey> {
+        let hosts = |s: &Segment| s.trusted_hosts(self.segment_id(&s.name).unwrap_or(0));
+        self.segments.iter().flat_map(hosts).collect()
+    }
+
+    /// The segments of an interface: first the one it is by itself, then those of its VLANs in their order, each with its
+    /// number.
+    pub fn segments_on(&self, interface: &str) -> Vec<(u16, Segment)> {
+        let here = self.segments.iter().filter(|segment| segment.interface == interface);
+        let numbered = here.filter_map(|segment| Some((self.segment_id(&segment.name)?, segment.clone())));
+        let mut found: Vec<(u16, Segment)> = numbered.collect();
+        found.sort_by_key(|(_, segment)| segment.vlan);
+        found
+    }
+
+    /// The number of a segment in the kernel's rows, from 1; 0 is no segment.
+    pub fn segment_id(&self, name: &str) -> Option<u16> {
+        let at = self.segments.iter().position(|segment| segment.name == name)?;
+        u16::try_from(at + 1).ok()
+    }
+
+    /// `cell0 (device-side)`, or `line-3 (cell0 vlan 10, device-side)`.
+    fn shown(&self, segment: &Segment) -> String {
+        let interface = self.interfaces.iter().find(|interface| interface.name == segment.interface);
+        let role = interface.map(|interface| interface.role).unwrap_or_default().name();
+        match segment.vlan {
+            None => format!("{} ({role})", segment.name),
+            Some(vlan) => format!("{} ({} vlan {vlan}, {role})", segment.name, segment.interface),
+        }
+    }
 }
 
 /// What is behind an interface.
@@ -103,21 +131,10 @@ pub enum Attach {
 /// Traffic to the gateway's own addresses that no policy can close.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Management {
-    /// Who may. Sorted, without host bits. IPv6 prefixes are recorded but not yet decided.
+    /// Who may. Sorted, without host bits.
     pub from: Vec<IpNet>,
     /// Over what. Sorted, adjacent ranges folded.
     pub services: Vec<Selector>,
-}
-
-/// Protocols that are let through beside the policy, and shown in status.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Infrastructure {
-    /// Address resolution (RFC 826).
-    pub arp: bool,
-    /// A device asking for an address (RFC 2131), and the answer.
-    pub dhcp_client: bool,
-    /// Neighbour discovery (RFC 4861).
-    pub ipv6_nd: bool,
 }
 
 /// How conversations are remembered.
@@ -130,6 +147,10 @@ pub struct Flows {
     pub midstream: Midstream,
     /// A TCP flow without packets is forgotten after this.
     pub tcp_idle: Duration,
+    /// A TCP flow that is not established yet is forgotten after this.
+    pub tcp_opening: Duration,
+    /// Flows a device may begin in a second; 0 is any number.
+    pub new_per_second: u32,
     /// A UDP flow without packets is forgotten after this.
     pub udp_idle: Duration,
     /// An ICMP exchange without packets is forgotten after this.
@@ -185,12 +206,8 @@ impl Management {
     /// The same place, with this management pin.
     #[must_use]
     pub fn pin(&self, placed: Placed) -> Placed {
-        let v4 = |net: &IpNet| match net {
-            IpNet::V4(v4) => Some(*v4),
-            IpNet::V6(_) => None,
-        };
         Placed {
-            management_peers: self.from.iter().filter_map(v4).collect(),
+            management_peers: self.from.clone(),
             management_services: self.services.clone(),
             ..placed
         }
@@ -207,12 +224,6 @@ impl Default for Management {
     }
 }
 
-impl Default for Infrastructure {
-    fn default() -> Self {
-        Self { arp: true, dhcp_client: true, ipv6_nd: true }
-    }
-}
-
 impl Default for Flows {
     fn default() -> Self {
         const DAY: u64 = 24 * 60 * 60;
@@ -222,6 +233,8 @@ impl Default for Flows {
             // What Linux uses for established connections (nf_conntrack_tcp_timeout_established): sessions of
             // controllers are quiet for days.
             tcp_idle: Duration::from_secs(5 * DAY),
+            tcp_opening: Duration::from_secs(60),
+            new_per_second: 1000,
             udp_idle: Duration::from_secs(3 * 60),
             icmp_idle: Duration::from_secs(30),
         }

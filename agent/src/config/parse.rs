@@ -5,8 +5,7 @@ use std::{ops::RangeInclusive, path::PathBuf, time::Duration};
 use toml::de::DeTable;
 
 use super::{
-    Attach, Config, Flows, Infrastructure, Interface, Limits, Management, Midstream, Role, Unmanaged,
-    ViolationFile, Violations, duration,
+    Config, Flows, Infrastructure, Limits, Management, Midstream, ViolationFile, Violations, duration,
 };
 use crate::{
     diagnostic::{At, Collector, Diagnostic, FileId, Sources, has_errors, quote},
@@ -18,6 +17,9 @@ use crate::{
     },
 };
 
+mod interfaces;
+mod segments;
+
 const ROOT: Keys = Keys {
     known: &[
         "name",
@@ -27,39 +29,28 @@ const ROOT: Keys = Keys {
         "socket",
         "socket_group",
         "interface",
+        "segment",
         "management",
         "infrastructure",
         "flows",
         "violations",
         "limits",
     ],
-    later: &["version", "sink", "segment", "history", "metrics", "learn"],
+    later: &["version", "sink", "history", "metrics", "learn"],
 };
-const INTERFACE: Keys =
-    Keys { known: &["role", "attach", "unmanaged", "management"], later: &["vlan", "pair", "fragments"] };
 const MANAGEMENT: Keys = Keys { known: &["from", "tcp", "udp"], later: &["icmp"] };
-const INFRASTRUCTURE: Keys = Keys {
-    known: &["arp", "dhcp_client", "ipv6_nd"],
-    later: &["lldp", "stp", "mrp", "prp", "hsr", "eapol", "ptp", "igmp", "mld"],
+const FLOWS: Keys = Keys {
+    known: &["adopt_for", "midstream", "tcp_idle", "tcp_opening", "udp_idle", "icmp_idle", "new_per_second"],
+    later: &[],
 };
-const FLOWS: Keys =
-    Keys { known: &["adopt_for", "midstream", "tcp_idle", "udp_idle", "icmp_idle"], later: &[] };
 const VIOLATIONS: Keys = Keys { known: &["file", "summary"], later: &["syslog"] };
 const LIMITS: Keys =
     Keys { known: &["devices", "rules", "rows", "flows", "violations", "ring_bytes"], later: &["history"] };
 
-const ROLES: [(&str, Role); 2] = [("device-side", Role::DeviceSide), ("uplink", Role::Uplink)];
-const ATTACH: [(&str, Attach); 2] = [("native", Attach::Native), ("generic", Attach::Generic)];
-const UNMANAGED: [(&str, Unmanaged); 3] =
-    [("drop", Unmanaged::Drop), ("monitor", Unmanaged::Monitor), ("pass", Unmanaged::Pass)];
 const MIDSTREAM: [(&str, Midstream); 2] = [("forward", Midstream::Forward), ("strict", Midstream::Strict)];
 
-/// More ports than a gateway has; each costs an attached program.
-const MAX_INTERFACES: usize = 256;
 /// `sun_path` has 108 bytes, the last one zero (unix(7)).
 const MAX_SOCKET_PATH: usize = 107;
-/// `IFNAMSIZ` is 16, the last one zero (netdevice(7)).
-const MAX_INTERFACE_NAME: usize = 15;
 
 const MINUTE: u64 = 60;
 const DAY: u64 = 24 * 60 * MINUTE;
@@ -97,6 +88,13 @@ fn config(reader: &mut Reader<'_, '_>, root: &DeTable<'_>) -> Config {
         }
         usable
     });
+    let infrastructure = match reader.table(root, "infrastructure") {
+        Some((_, table)) => {
+            segments::infrastructure(reader, table, "`[infrastructure]`", Infrastructure::default())
+        }
+        None => Infrastructure::default(),
+    };
+    let (interfaces, own) = interfaces::interfaces(reader, root, infrastructure);
     Config {
         name: name.map(|leaf| leaf.value),
         policy: path(reader, root, "policy", "/etc/bulkhead/policy.d"),
@@ -104,53 +102,13 @@ fn config(reader: &mut Reader<'_, '_>, root: &DeTable<'_>) -> Config {
         pins: path(reader, root, "pins", "/sys/fs/bpf/bulkhead"),
         socket: socket(reader, root),
         socket_group: group.map(|leaf| leaf.value),
-        interfaces: interfaces(reader, root),
+        segments: segments::segments(reader, root, &interfaces, own),
+        interfaces,
         management: reader.table(root, "management").map(|(_, t)| management(reader, t)).unwrap_or_default(),
-        infrastructure: reader
-            .table(root, "infrastructure")
-            .map(|(_, t)| infrastructure(reader, t))
-            .unwrap_or_default(),
+        infrastructure,
         flows: reader.table(root, "flows").map(|(_, t)| flows(reader, t)).unwrap_or_default(),
         violations: reader.table(root, "violations").map(|(_, t)| violations(reader, t)).unwrap_or_default(),
         limits: reader.table(root, "limits").map(|(_, t)| limits(reader, t)).unwrap_or_default(),
-    }
-}
-
-fn interfaces(reader: &mut Reader<'_, '_>, root: &DeTable<'_>) -> Vec<Interface> {
-    let tables = reader.named_tables(root, "interface");
-    let help = "add `[interface.eth1]` with `role = \"device-side\"`, and `[interface.eth0]` for the uplink";
-    if tables.is_empty() && root.get("interface").is_none_or(|value| value.get_ref().is_table()) {
-        let location = reader.locate(0..0);
-        let found = Diagnostic::error("BH0601", "no interface is configured");
-        reader.out.push(found.at(location, "").help(help));
-    }
-    if let Some((name, _)) = tables.get(MAX_INTERFACES) {
-        let message = format!("{} interfaces are too many", tables.len());
-        reader.refuse::<()>("BH0601", name, message, &format!("at most {MAX_INTERFACES} are attached"));
-    }
-    let mut found: Vec<Interface> =
-        tables.into_iter().take(MAX_INTERFACES).map(|(name, table)| interface(reader, name, table)).collect();
-    found.sort_by(|a, b| a.name.cmp(&b.name));
-    found
-}
-
-fn interface(reader: &mut Reader<'_, '_>, name: Leaf<String>, table: &DeTable<'_>) -> Interface {
-    let text = name.value.as_str();
-    // As the kernel's dev_valid_name: a name is a folder in sysfs.
-    let odd = text.is_empty() || text.len() > MAX_INTERFACE_NAME || text == "." || text == "..";
-    if odd || text.contains(|c: char| c == '/' || c == ':' || c.is_whitespace() || c.is_control()) {
-        let help = "write 1 to 15 bytes without `/`, `:` or blanks, as `ip link` shows it";
-        reader.refuse::<()>("BH0602", &name, format!("{} cannot be an interface", quote(text)), help);
-    }
-    reader.keys(table, &INTERFACE, &format!("interface {}", quote(text)));
-    let role = word(reader, table, "role", &ROLES);
-    Interface {
-        role,
-        attach: word(reader, table, "attach", &ATTACH),
-        unmanaged: word(reader, table, "unmanaged", &UNMANAGED),
-        // A device must not reach the gateway's own services unless someone says so.
-        management: reader.boolean(table, "management").map_or(role == Role::Uplink, |flag| flag.value),
-        name: name.value,
     }
 }
 
@@ -193,16 +151,6 @@ fn management(reader: &mut Reader<'_, '_>, table: &DeTable<'_>) -> Management {
     Management { from: nets, services: fold(services) }
 }
 
-fn infrastructure(reader: &mut Reader<'_, '_>, table: &DeTable<'_>) -> Infrastructure {
-    reader.keys(table, &INFRASTRUCTURE, "`[infrastructure]`");
-    let default = Infrastructure::default();
-    Infrastructure {
-        arp: reader.boolean(table, "arp").map_or(default.arp, |flag| flag.value),
-        dhcp_client: reader.boolean(table, "dhcp_client").map_or(default.dhcp_client, |flag| flag.value),
-        ipv6_nd: reader.boolean(table, "ipv6_nd").map_or(default.ipv6_nd, |flag| flag.value),
-    }
-}
-
 fn flows(reader: &mut Reader<'_, '_>, table: &DeTable<'_>) -> Flows {
     reader.keys(table, &FLOWS, "`[flows]`");
     let default = Flows::default();
@@ -210,6 +158,8 @@ fn flows(reader: &mut Reader<'_, '_>, table: &DeTable<'_>) -> Flows {
         adopt_for: time(reader, table, "adopt_for", 0..=DAY, default.adopt_for),
         midstream: word(reader, table, "midstream", &MIDSTREAM),
         tcp_idle: time(reader, table, "tcp_idle", MINUTE..=365 * DAY, default.tcp_idle),
+        tcp_opening: time(reader, table, "tcp_opening", 1..=60 * MINUTE, default.tcp_opening),
+        new_per_second: size(reader, table, "new_per_second", 0..=1_000_000, default.new_per_second),
         udp_idle: time(reader, table, "udp_idle", 1..=DAY, default.udp_idle),
         icmp_idle: time(reader, table, "icmp_idle", 1..=60 * MINUTE, default.icmp_idle),
     }
@@ -253,9 +203,19 @@ fn word<T: Copy + Default>(
     key: &str,
     words: &[(&'static str, T)],
 ) -> T {
+    word_or(reader, table, key, words, T::default())
+}
+
+/// One word of a fixed set; `default` when it is absent or was reported.
+fn word_or<T: Copy>(
+    reader: &mut Reader<'_, '_>,
+    table: &DeTable<'_>,
+    key: &str,
+    words: &[(&'static str, T)],
+    default: T,
+) -> T {
     let leaf = reader.string(table, key);
-    leaf.and_then(|leaf| reader.word("BH0603", &leaf, &format!("value of `{key}`"), words))
-        .unwrap_or_default()
+    leaf.and_then(|leaf| reader.word("BH0603", &leaf, &format!("value of `{key}`"), words)).unwrap_or(default)
 }
 
 /// A time in seconds within a range; the default when it is absent or was reported.

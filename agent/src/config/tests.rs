@@ -24,8 +24,12 @@ const UPLINK: &str = "[interface.eth0]\n";
 fn three_lines_make_a_gateway() {
     let config = read("[interface.eth0]\n[interface.eth1]\nrole = \"device-side\"\n");
     let [eth0, eth1] = config.interfaces.as_slice() else { panic!("{config:?}") };
-    assert_eq!((eth0.role, eth0.management, eth0.unmanaged), (Role::Uplink, true, Unmanaged::Monitor));
-    assert_eq!((eth1.role, eth1.management, eth1.attach), (Role::DeviceSide, false, Attach::Native));
+    assert_eq!((eth0.role, eth1.role, eth1.attach), (Role::Uplink, Role::DeviceSide, Attach::Native));
+    let [first, second] = config.segments.as_slice() else { panic!("{config:?}") };
+    assert_eq!((first.name.as_str(), first.management, first.trusted), ("eth0", true, true));
+    assert_eq!((second.name.as_str(), second.management, second.trusted), ("eth1", false, false));
+    assert_eq!((second.vlan, second.unmanaged), (None, Unmanaged::Monitor));
+    assert_eq!(second.infrastructure.bits(), 0x1ff);
     assert_eq!(config.policy, Path::new("/etc/bulkhead/policy.d"));
     assert_eq!(config.management, Management::default());
     assert_eq!(config.limits.ring_bytes, 262_144);
@@ -47,6 +51,20 @@ role = "device-side"
 attach = "generic"
 unmanaged = "drop"
 management = true
+trusted = false
+fragments = "drop"
+dhcp_servers = ["10.20.1.1", "fe80::1"]
+routers = ["00:1d:9c:c7:b0:70", "10.20.1.1"]
+fix_offloads = true
+[interface.eth1.infrastructure]
+lldp = true
+[segment.line-3]
+interface = "eth1"
+vlan = 10
+unmanaged = "pass"
+trusted = true
+dhcp_servers = []
+infrastructure = { stp = true }
 [management]
 from = ["10.0.0.0/8", "192.0.2.7/32"]
 tcp = [22, "8000-8010"]
@@ -55,10 +73,18 @@ udp = [161]
 arp = false
 dhcp_client = false
 ipv6_nd = false
+multicast_membership = false
+lldp = false
+stp = false
+redundancy = false
+eapol = false
+ptp = false
 [flows]
 adopt_for = "0s"
 midstream = "strict"
 tcp_idle = "1h30m"
+tcp_opening = "20s"
+new_per_second = 0
 udp_idle = "10s"
 icmp_idle = "5s"
 [violations]
@@ -77,9 +103,47 @@ ring_bytes = 4096
         name: "eth1".into(),
         role: Role::DeviceSide,
         attach: Attach::Generic,
+        pair: None,
+        fix_offloads: true,
+    };
+    let off = Infrastructure {
+        arp: false,
+        dhcp_client: false,
+        ipv6_nd: false,
+        multicast_membership: false,
+        lldp: false,
+        stp: false,
+        redundancy: false,
+        eapol: false,
+        ptp: false,
+    };
+    let address = |text: &str| text.parse().expect("an address");
+    let own = Segment {
+        name: "eth1".into(),
+        interface: "eth1".into(),
+        vlan: None,
         unmanaged: Unmanaged::Drop,
         management: true,
+        trusted: false,
+        fragments: Fragments::Drop,
+        dhcp_servers: vec![address("10.20.1.1"), address("fe80::1")],
+        routers: vec![
+            Router::Address(address("10.20.1.1")),
+            Router::Mac("00:1d:9c:c7:b0:70".parse().expect("a MAC address")),
+        ],
+        infrastructure: Infrastructure { lldp: true, ..off },
     };
+    // What a segment does not say is as on its interface.
+    let line = Segment {
+        name: "line-3".into(),
+        vlan: Some(10),
+        unmanaged: Unmanaged::Pass,
+        trusted: true,
+        dhcp_servers: Vec::new(),
+        infrastructure: Infrastructure { stp: true, ..own.infrastructure },
+        ..own.clone()
+    };
+    assert_eq!((own.infrastructure.bits(), line.infrastructure.bits()), (16, 48));
     let range = |protocol, low, high| Selector { protocol, low, high };
     let expected = Config {
         name: Some("line-3".into()),
@@ -89,15 +153,18 @@ ring_bytes = 4096
         socket: "/srv/api.sock".into(),
         socket_group: Some("bulkhead".into()),
         interfaces: vec![interface],
+        segments: vec![own, line],
         management: Management {
             from: vec!["10.0.0.0/8".parse().expect("a prefix"), "192.0.2.7/32".parse().expect("a prefix")],
             services: vec![range(6, 22, 22), range(6, 8000, 8010), range(17, 161, 161)],
         },
-        infrastructure: Infrastructure { arp: false, dhcp_client: false, ipv6_nd: false },
+        infrastructure: off,
         flows: Flows {
             adopt_for: Duration::ZERO,
             midstream: Midstream::Strict,
             tcp_idle: Duration::from_secs(5400),
+            tcp_opening: Duration::from_secs(20),
+            new_per_second: 0,
             udp_idle: Duration::from_secs(10),
             icmp_idle: Duration::from_secs(5),
         },
@@ -105,6 +172,8 @@ ring_bytes = 4096
         limits: Limits { devices: 10, rules: 20, rows: 2048, flows: 4096, violations: 64, ring_bytes: 4096 },
     };
     assert_eq!(config, expected);
+    assert_eq!((config.segment_id("eth1"), config.segment_id("line-3")), (Some(1), Some(2)));
+    assert_eq!(config.segment_id("cell"), None);
 }
 
 #[test]
@@ -165,4 +234,91 @@ fn an_ipv6_management_prefix_is_kept_with_a_warning() {
 #[test]
 fn a_slip_in_the_notation_does_not_report_its_followers() {
     assert_eq!(codes("[interface.eth0\nrole = \"uplink\"\n"), ["BH0001"]);
+}
+
+/// The findings of a configuration: code and message, and its help.
+fn told(text: &str) -> Vec<(&'static str, String, String)> {
+    let (_, found, _) = parse_config("bulkhead.toml", text);
+    found.into_iter().map(|d| (d.code, d.message, d.help.unwrap_or_default())).collect()
+}
+
+fn one(text: &str, code: &str, message: &str, help: &str) {
+    let found = told(text);
+    let [(there, said, advice)] = found.as_slice() else { panic!("{found:?}") };
+    assert_eq!((*there, said.as_str()), (code, message));
+    assert!(advice.contains(help), "{advice}");
+}
+
+#[test]
+fn a_pair_is_two_interfaces_that_name_each_other() {
+    let config = read(
+        "[interface.eth1]\nrole = \"pair\"\npeer = \"eth2\"\nside = \"device\"\n\
+         [interface.eth2]\nrole = \"pair\"\npeer = \"eth1\"\nmirror_link = false\n",
+    );
+    let [eth1, eth2] = config.interfaces.as_slice() else { panic!("{config:?}") };
+    assert_eq!((eth1.role, eth2.role), (Role::DeviceSide, Role::Uplink));
+    assert_eq!(eth1.pair, Some(Pair { peer: "eth2".into(), mirror_link: false }));
+    assert_eq!(eth2.pair, Some(Pair { peer: "eth1".into(), mirror_link: false }));
+    let trusted: Vec<bool> = config.segments.iter().map(|segment| segment.trusted).collect();
+    assert_eq!(trusted, [false, true]);
+    assert!(config.segments.iter().all(|segment| !segment.management), "a pair has no address");
+}
+
+#[test]
+fn a_pair_that_is_none_is_refused_with_help() {
+    let side = |name: &str, more: &str| format!("[interface.{name}]\nrole = \"pair\"\n{more}\n");
+    let device = "side = \"device\"";
+    one(&side("eth1", device), "BH0611", "`eth1` is one side of a pair, and the other is not named", "peer");
+    let own = side("eth1", "peer = \"eth1\"");
+    one(&own, "BH0611", "`eth1` cannot be its own peer", "other side");
+    let typo = side("eth1", "peer = \"eht2\"") + "[interface.eth2]\n";
+    one(&typo, "BH0611", "the peer `eht2` is not configured", "did you mean `eth2`?");
+    let alone = side("eth1", "peer = \"eth2\"") + "[interface.eth2]\n";
+    one(
+        &alone,
+        "BH0611",
+        "`eth2` does not name `eth1` as its peer",
+        "`peer = \"eth1\"` in `[interface.eth2]`",
+    );
+    let nobody = side("eth1", "peer = \"eth2\"") + &side("eth2", "peer = \"eth1\"");
+    one(&nobody, "BH0611", "no side of the pair `eth1` and `eth2` holds devices", "side = \"device\"");
+    let quarrel = side("eth1", "peer = \"eth2\"\nmirror_link = true\nside = \"device\"")
+        + &side("eth2", "peer = \"eth1\"\nmirror_link = false");
+    one(&quarrel, "BH0611", "the pair `eth1` and `eth2` disagrees about `mirror_link`", "one side");
+    let stray = "[interface.eth1]\nmirror_link = true\n";
+    one(stray, "BH0611", "`mirror_link` is for a pair, and `eth1` is none", "role = \"pair\"");
+    let word = side("eth1", "peer = \"eth2\"\nside = \"devices\"")
+        + &side("eth2", "peer = \"eth1\"\nside = \"uplink\"");
+    one(&word, "BH0603", "unknown value of `side` `devices`", "did you mean `device`?");
+}
+
+#[test]
+fn a_segment_without_a_place_of_its_own_is_refused_with_help() {
+    let segment = |text: &str| format!("[interface.eth1]\n[segment.cell]\n{text}\n");
+    one(
+        &segment("interface = \"eht1\"\nvlan = 10"),
+        "BH0612",
+        "the interface `eht1` is not configured",
+        "did you mean `eth1`?",
+    );
+    let here = "interface = \"eth1\"";
+    one(&segment(here), "BH0612", "segment `cell` has no `vlan`", "vlan = 10");
+    one(&segment("vlan = 10"), "BH0612", "segment `cell` has no `interface`", "interface = \"eth1\"");
+    one(&segment(&format!("{here}\nvlan = 4095")), "BH0606", "`vlan` is out of range", "`1` to `4094`");
+    one(
+        &segment(&format!("{here}\nvlan = 1\ntrustd = true")),
+        "BH0101",
+        "unknown key `trustd` in segment `cell`",
+        "`trusted`",
+    );
+    let twice = segment(&format!("{here}\nvlan = 7")) + "[segment.line]\ninterface = \"eth1\"\nvlan = 7\n";
+    one(&twice, "BH0612", "VLAN 7 of `eth1` is segment `cell` already", "one of the two");
+    let taken = "[interface.eth1]\n[segment.eth1]\ninterface = \"eth1\"\nvlan = 7\n";
+    one(taken, "BH0612", "`eth1` is an interface, and a segment of that name already", "another name");
+    let lists = segment(&format!("{here}\nvlan = 7\ntrusted = false\nrouters = [\"gateway\"]"));
+    one(&lists, "BH0613", "`gateway` is no address of a router", "MAC address");
+    let lists = segment(&format!("{here}\nvlan = 7\ndhcp_servers = [\"10.0.0.1\"]"));
+    one(&lists, "BH0613", "`dhcp_servers` has no effect on a trusted segment", "trusted = false");
+    let word = segment(&format!("{here}\nvlan = 7\ninfrastructure = {{ ldp = true }}"));
+    one(&word, "BH0101", "unknown key `ldp` in `[infrastructure]` of segment `cell`", "did you mean `lldp`?");
 }

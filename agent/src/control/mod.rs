@@ -157,12 +157,21 @@ pub struct Status {
     /// Modes set by hand: device and mode.
     #[serde(default)]
     pub by_hand: BTreeMap<String, String>,
-    /// What devices cannot live without, and whether it is let through.
+    /// What devices cannot live without, and whether it is let through where no segment says otherwise.
     pub infrastructure: BTreeMap<String, bool>,
+    /// The segments: each interface by itself, and its VLANs.
+    #[serde(default)]
+    pub segments: Vec<SegmentStatus>,
     /// From where and over what the gateway itself can always be managed.
     pub management: String,
     /// The interfaces.
     pub interfaces: Vec<InterfaceStatus>,
+    /// News of interfaces and addresses heard from the kernel.
+    #[serde(default)]
+    pub link_news: u64,
+    /// How often news were lost because they came too fast; all interfaces were looked at instead.
+    #[serde(default)]
+    pub link_news_lost: u64,
     /// Flows remembered now.
     pub flows: usize,
     /// Flows that can be remembered.
@@ -181,8 +190,21 @@ pub struct InterfaceStatus {
     pub name: String,
     /// `device-side` or `uplink`.
     pub role: String,
+    /// The other side of its pair.
+    #[serde(default)]
+    pub pair: Option<String>,
+    /// `enforced`; `open` when it is there and nothing is enforced on it; `missing` when it is not there.
+    #[serde(default)]
+    pub state: String,
+    /// How long it was open, in microseconds, the last time it came while the agent ran: from the kernel's
+    /// news of it to the attached program.
+    #[serde(default)]
+    pub open_us: Option<u64>,
     /// `native`, `generic`, or `none` when nothing is enforced on it.
     pub attached: String,
+    /// The program for frames in one buffer (`linear`) or in several (`fragments`), as the MTU needs it; or `none`.
+    #[serde(default)]
+    pub program: String,
     /// What happens to traffic of which neither end is a device.
     pub unmanaged: String,
     /// Why it is not attached as configured.
@@ -195,6 +217,33 @@ pub struct InterfaceStatus {
     pub dropped: u64,
     /// Denied packets that passed because no enforcing device was involved.
     pub would_drop: u64,
+}
+
+/// A segment: what its switches say.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct SegmentStatus {
+    /// Its name.
+    pub name: String,
+    /// Its number in the kernel's rows.
+    pub id: u16,
+    /// The interface it is on.
+    pub interface: String,
+    /// Its VLAN; none for the frames of the interface that no other segment has.
+    pub vlan: Option<u16>,
+    /// What happens to traffic of which neither end is a device.
+    pub unmanaged: String,
+    /// Whether the gateway can be managed from here.
+    pub management: bool,
+    /// Whether any DHCP server and router may be here.
+    pub trusted: bool,
+    /// `track` or `drop`.
+    pub fragments: String,
+    /// DHCP servers that may be here.
+    pub dhcp_servers: Vec<String>,
+    /// Routers that may be here.
+    pub routers: Vec<String>,
+    /// What devices cannot live without, and whether it is let through.
+    pub infrastructure: BTreeMap<String, bool>,
 }
 
 /// What became of denied packets: `violations = delivered + aggregated + lost`.

@@ -19,7 +19,7 @@ use crate::{
     compile::Limits,
     config::Config,
     control::{Applied, Body, Failure, Reply, Request},
-    dataplane::{Dataplane, DataplaneError, EventReader, Pins, PinsLock, monotonic_ns},
+    dataplane::{Dataplane, DataplaneError, EventReader, LinkNews, Pins, PinsLock, monotonic_ns},
     files::ReadError,
     model::Policy,
     observe::Violation,
@@ -77,6 +77,8 @@ pub struct Agent {
     _pins: Option<PinsLock>,
     pub(super) limits: Limits,
     looked: Instant,
+    /// What was heard of interfaces since the start.
+    pub(super) link_news: LinkNews,
     /// Whether the ring may hold events that nobody will wake the agent for.
     behind: bool,
 }
@@ -104,7 +106,7 @@ impl Agent {
         let pins = Pins::below(&config.pins);
         pins.create()?;
         let lock = pins.lock()?;
-        let (mut dataplane, events) = Dataplane::open(&config.pins, sizes(&config))?;
+        let (mut dataplane, events, samples) = Dataplane::open(&config.pins, sizes(&config))?;
         let in_force = dataplane.sizes();
         let limits = Limits {
             devices: in_force.devices.saturating_sub(NOBODY),
@@ -123,11 +125,11 @@ impl Agent {
         if !notes.is_empty() {
             tracing::warn!("{notes}");
         }
-        let applied = dataplane.apply(tables, &nics.addresses)?;
+        let applied = dataplane.apply(tables, &nics.addresses, &config.segment_ids())?;
         let revision = applied.tables.revision;
         let generation = applied.generation;
         tracing::info!(%revision, generation, policy = origin.name(), "policy applied");
-        for news in nics.look_after(&mut dataplane)? {
+        for news in nics.look_after(&mut dataplane, Instant::now())? {
             tracing::info!("{news}");
         }
         if nics.list.iter().all(|nic| nic.attached.is_none()) {
@@ -148,6 +150,7 @@ impl Agent {
             _pins: lock,
             limits,
             looked: Instant::now(),
+            link_news: LinkNews::default(),
             behind: false,
         };
         agent.reporter.learn(&agent.dataplane, &agent.nics, &agent.in_force.policy.networks);
@@ -159,6 +162,16 @@ impl Agent {
     pub fn step(&mut self, input: Input, events: &mut EventReader) -> ControlFlow<()> {
         match input {
             Input::Events => self.behind = self.reporter.take_events(events, EVENTS_PER_STEP),
+            Input::Links(news) => {
+                self.link_news = self.link_news.and(news);
+                if news.lost > 0 {
+                    tracing::warn!(
+                        lost = self.link_news.lost,
+                        "news of the interfaces were lost; all are looked at"
+                    );
+                }
+                self.look();
+            }
             Input::Tick => self.tick(events),
             Input::Asked(asked) => self.asked(asked, events),
             Input::Reload => {
@@ -208,22 +221,27 @@ impl Agent {
         self.collect(events);
         self.reporter.tick(monotonic_ns());
         if self.looked.elapsed() >= LOOK_EVERY {
-            self.looked = Instant::now();
-            if let Err(error) = self.look_after_nics() {
-                tracing::error!("{error}");
-            }
+            self.look();
         }
     }
 
-    fn look_after_nics(&mut self) -> Result<(), DataplaneError> {
-        for news in self.nics.look_after(&mut self.dataplane)? {
+    /// Looks after the NICs; what cannot be done now is tried again at the next look.
+    fn look(&mut self) {
+        self.looked = Instant::now();
+        if let Err(error) = self.look_after_nics(self.looked) {
+            tracing::error!("{error}");
+        }
+    }
+
+    fn look_after_nics(&mut self, heard: Instant) -> Result<(), DataplaneError> {
+        for news in self.nics.look_after(&mut self.dataplane, heard)? {
             tracing::warn!("{news}");
         }
         if let Some(now) = self.nics.changed_addresses()?
             && let Some(applied) = self.dataplane.applied()
         {
             let tables = applied.tables.clone();
-            self.dataplane.apply(tables, &now)?;
+            self.dataplane.apply(tables, &now, &self.config.segment_ids())?;
             // Only now: a failed attempt is made again at the next look.
             self.nics.addresses = now;
             tracing::info!("the gateway's own addresses changed; policy applied again");
@@ -310,7 +328,10 @@ impl Agent {
         let Candidate { files, policy, tables, warnings } = candidate;
         let changed =
             tables.revision != self.dataplane.applied().map(|a| a.tables.revision).unwrap_or_default();
-        let applied = self.dataplane.apply(tables, &self.nics.addresses).map_err(world)?;
+        let applied = self
+            .dataplane
+            .apply(tables, &self.nics.addresses, &self.config.segment_ids())
+            .map_err(world)?;
         let (revision, generation) = (applied.tables.revision, applied.generation);
         let released = policies::released(&self.in_force.policy, &policy);
         let mut notes = Vec::new();

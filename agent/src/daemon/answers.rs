@@ -1,18 +1,18 @@
 //! What the agent knows, in the words of the control socket.
 
-use std::{collections::BTreeMap, net::Ipv4Addr};
+use std::collections::BTreeMap;
 
 use bulkhead_common::{
     lookup::Unmanaged,
     reason::{Grant, Reason},
 };
 
-use super::{agent::Agent, nics::Nic};
+use super::{agent::Agent, nic::Nic};
 use crate::{
     compile::{Host, Placed},
-    config::Role,
-    control::{DeviceStatus, Failure, InterfaceStatus, RuleStatus, Status, ViolationStatus},
-    dataplane::{AttachMode, DataplaneError, DeviceCounts},
+    config::{Infrastructure, Segment},
+    control::{DeviceStatus, Failure, InterfaceStatus, RuleStatus, SegmentStatus, Status, ViolationStatus},
+    dataplane::{AttachMode, DataplaneError, DeviceCounts, Entry},
     diagnostic::Location,
     model::{Criticality, Mode, Selector},
     report::why::{Answer, Heard, Question},
@@ -26,7 +26,6 @@ impl Agent {
         for device in &self.in_force.policy.devices {
             *modes.entry(device.mode.name().to_owned()).or_default() += 1;
         }
-        let infrastructure = &self.config.infrastructure;
         Ok(Status {
             gateway: self.gateway.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -44,15 +43,12 @@ impl Agent {
             by_hand: (self.overrides.devices.iter())
                 .map(|(name, change)| (name.clone(), change.mode.name().to_owned()))
                 .collect(),
-            infrastructure: [
-                ("arp", infrastructure.arp),
-                ("dhcp-client", infrastructure.dhcp_client),
-                ("ipv6-nd", infrastructure.ipv6_nd),
-            ]
-            .map(|(word, on)| (word.to_owned(), on))
-            .into(),
+            infrastructure: words(&self.config.infrastructure),
+            segments: self.segments(),
             management: self.management(),
             interfaces: self.interfaces()?,
+            link_news: self.link_news.messages,
+            link_news_lost: self.link_news.lost,
             flows: self.dataplane.flow_count()?,
             flows_refused: tally.flows_refused,
             flows_limit: self.dataplane.sizes().flows,
@@ -94,24 +90,57 @@ impl Agent {
         let from: Vec<String> = pin.from.iter().map(ToString::to_string).collect();
         let over: Vec<String> = pin.services.iter().map(selector).collect();
         let names: Vec<&str> =
-            self.config.interfaces.iter().filter(|i| i.management).map(|i| i.name.as_str()).collect();
+            self.config.segments.iter().filter(|s| s.management).map(|s| s.name.as_str()).collect();
         if names.is_empty() || from.is_empty() || over.is_empty() {
             return "none".to_owned();
         }
         format!("{} from {} on {}", over.join(", "), from.join(", "), names.join(", "))
     }
 
+    fn segments(&self) -> Vec<SegmentStatus> {
+        let list = self.config.segments.iter().zip(1..).map(|(segment, id)| {
+            let Segment {
+                name,
+                interface,
+                vlan,
+                unmanaged,
+                management,
+                trusted,
+                fragments,
+                dhcp_servers,
+                routers,
+                infrastructure,
+            } = segment;
+            SegmentStatus {
+                name: name.clone(),
+                id,
+                interface: interface.clone(),
+                vlan: *vlan,
+                unmanaged: Unmanaged::name(*unmanaged).to_owned(),
+                management: *management,
+                trusted: *trusted,
+                fragments: fragments.name().to_owned(),
+                dhcp_servers: dhcp_servers.iter().map(ToString::to_string).collect(),
+                routers: routers.iter().map(ToString::to_string).collect(),
+                infrastructure: words(infrastructure),
+            }
+        });
+        list.collect()
+    }
+
     fn interfaces(&self) -> Result<Vec<InterfaceStatus>, DataplaneError> {
         let list = self.nics.list.iter().map(|nic| {
             let counts = self.dataplane.interface_counts(nic.counter)?;
+            let own = nic.segments.first();
             Ok(InterfaceStatus {
                 name: nic.config.name.clone(),
-                role: match nic.config.role {
-                    Role::DeviceSide => "device-side".to_owned(),
-                    Role::Uplink => "uplink".to_owned(),
-                },
+                role: nic.config.role.name().to_owned(),
+                pair: nic.config.pair.as_ref().map(|pair| pair.peer.clone()),
+                state: nic.state().name().to_owned(),
+                open_us: nic.open.map(|open| u64::try_from(open.as_micros()).unwrap_or(u64::MAX)),
                 attached: nic.attached.map_or("none", AttachMode::name).to_owned(),
-                unmanaged: Unmanaged::name(nic.config.unmanaged).to_owned(),
+                program: nic.entry.map_or("none", Entry::name).to_owned(),
+                unmanaged: own.map(|(_, own)| own.unmanaged).map_or("none", Unmanaged::name).to_owned(),
                 problem: nic.problem.clone(),
                 seen: counts.seen.packets,
                 passed: counts.passed.packets,
@@ -145,9 +174,7 @@ impl Agent {
                 zone: device.zone.clone(),
                 class: device.class.clone(),
                 mac: device.macs.iter().map(ToString::to_string).collect(),
-                ip: (device.addresses.iter().map(Ipv4Addr::to_string))
-                    .chain(device.addresses_v6.iter().map(ToString::to_string))
-                    .collect(),
+                ip: device.addresses.iter().map(ToString::to_string).collect(),
                 place: place(&device.location),
                 ..counted(&counts)
             });
@@ -188,17 +215,19 @@ impl Agent {
         let base = self.config.management.pin(Placed {
             settings: self.dataplane.settings().map_err(world)?,
             gateway: self.nics.addresses.clone(),
+            segments: self.config.segment_ids(),
+            trusted: self.config.trusted_hosts(),
             ..Placed::default()
         });
         let parts = question.parts(&applied.tables, &base.management_services);
         let mut agrees = None;
         let mut heard = Vec::new();
-        for (on, interface) in self.config.alike() {
+        for (on, segment) in self.config.alike() {
+            // The kernel is asked as an untagged frame would ask it: about the segment an interface is by itself.
             let alike = |nic: &&Nic| {
-                nic.config.unmanaged.code() == interface.unmanaged
-                    && u8::from(nic.config.management) == interface.management
+                nic.segments.first().is_some_and(|(id, _)| *id == segment.segment)
             };
-            let host = Host::new(&applied.tables, Placed { interface, ..base.clone() });
+            let host = Host::new(&applied.tables, Placed { segment, ..base.clone() });
             let there = self.nics.list.iter().filter(alike).find_map(|nic| nic.index);
             let live = match there {
                 Some(index) => Some(self.dataplane.live(index).map_err(world)?.ok_or_else(no_policy)?),
@@ -224,6 +253,10 @@ impl Agent {
         answer.kernel_agrees = agrees;
         Ok(answer)
     }
+}
+
+fn words(infrastructure: &Infrastructure) -> BTreeMap<String, bool> {
+    infrastructure.words().into_iter().map(|(word, _, on)| (word.to_owned(), on)).collect()
 }
 
 fn selector(selector: &Selector) -> String {

@@ -2,13 +2,18 @@
 
 use tokio::sync::{mpsc, oneshot};
 
-use crate::control::{Reply, Request};
+use crate::{
+    control::{Reply, Request},
+    dataplane::LinkNews,
+};
 
 /// One thing that happened.
 #[derive(Debug)]
 pub enum Input {
     /// The event ring has something.
     Events,
+    /// Interfaces or addresses changed, or news of that were lost.
+    Links(LinkNews),
     /// A moment passed: drain repeats, look after NICs, write summaries.
     Tick,
     /// Somebody asked something on the control socket.

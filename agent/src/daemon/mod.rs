@@ -7,6 +7,7 @@ mod agent;
 mod answers;
 mod input;
 mod modes;
+mod nic;
 mod nics;
 mod policies;
 mod report;

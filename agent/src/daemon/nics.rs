@@ -1,31 +1,19 @@
 //! Keeps the program on the configured NICs, whatever happens to them.
 
-use std::{collections::BTreeMap, net::Ipv4Addr};
+use std::{collections::BTreeMap, net::IpAddr, time::Instant};
 
-use bulkhead_common::layout::InterfaceRow;
-
+use super::nic::{Nic, runs};
 use crate::{
-    config::{self, Config},
-    dataplane::{AttachMode, Attached, Dataplane, DataplaneError, probe},
+    config::Config,
+    dataplane::{Attached, Dataplane, DataplaneError, probe},
 };
-
-/// One configured interface as it is now.
-pub(super) struct Nic {
-    pub(super) config: config::Interface,
-    /// Which counters are its own.
-    pub(super) counter: u32,
-    /// Its index while it exists.
-    pub(super) index: Option<u32>,
-    /// In which mode our program runs on it.
-    pub(super) attached: Option<AttachMode>,
-    /// Why it is not as configured.
-    pub(super) problem: Option<String>,
-}
 
 /// All configured interfaces, and the gateway's own addresses.
 pub(super) struct Nics {
     pub(super) list: Vec<Nic>,
-    pub(super) addresses: std::collections::BTreeSet<Ipv4Addr>,
+    pub(super) addresses: std::collections::BTreeSet<IpAddr>,
+    /// Whether there was a look already.
+    looked: bool,
     /// Interfaces that an earlier configuration left enforcing.
     pub(super) left_over: Vec<String>,
     /// NICs that have another name than the one they were attached by: index and that name.
@@ -39,18 +27,16 @@ impl Nics {
     pub(super) fn new(config: &Config, dataplane: &mut Dataplane) -> Result<Self, DataplaneError> {
         let names: Vec<String> = config.interfaces.iter().map(|i| i.name.clone()).collect();
         let counters = dataplane.interface_counters(&names)?;
-        let list = config.interfaces.iter().zip(counters).map(|(interface, counter)| Nic {
-            config: interface.clone(),
-            counter,
-            index: None,
-            attached: None,
-            problem: None,
+        let list = config.interfaces.iter().zip(counters);
+        let list = list.map(|(interface, counter)| {
+            Nic::new(interface.clone(), config.segments_on(&interface.name), counter)
         });
         let list = list.collect();
         dataplane.follow_names()?;
         let mut nics = Self {
             list,
             addresses: probe::own_addresses()?,
+            looked: false,
             left_over: Vec::new(),
             renamed: BTreeMap::new(),
             moved: Vec::new(),
@@ -86,110 +72,85 @@ impl Nics {
     }
 
     /// Looks at every interface and attaches where our program is missing. Returns what changed, a
-    /// sentence each.
-    pub(super) fn look_after(&mut self, dataplane: &mut Dataplane) -> Result<Vec<String>, DataplaneError> {
+    /// sentence each. `heard` is when the agent learnt that there is something to look at.
+    pub(super) fn look_after(
+        &mut self,
+        dataplane: &mut Dataplane,
+        heard: Instant,
+    ) -> Result<Vec<String>, DataplaneError> {
         let there = probe::interfaces()?;
-        let ours = dataplane.program_id();
+        let programs = dataplane.programs()?;
         let mut news = Vec::new();
-        let as_it_was = |nic: &Nic| {
-            let found = there.iter().find(|i| i.name == nic.config.name);
-            found.is_some_and(|i| {
-                Some(i.index) == nic.index && i.xdp.is_some_and(|xdp| Some(xdp.program) == ours)
-            })
-        };
-        let changed = !self.list.iter().all(as_it_was);
+        let changed = !self.list.iter().all(|nic| nic.is_well(&there, &programs));
         if changed {
             dataplane.follow_names()?;
         }
         for nic in &mut self.list {
-            let found = there.iter().find(|i| i.name == nic.config.name);
-            let index = found.map(|i| i.index);
-            let runs = found.and_then(|i| i.xdp).is_some_and(|xdp| Some(xdp.program) == ours);
-            if runs && index == nic.index {
+            if nic.is_well(&there, &programs) {
                 continue;
             }
+            let found = nic.found(&there);
+            let index = found.map(|i| i.index);
+            let ran = found.is_some_and(|i| runs(i, &programs).is_some());
             if let Some(before) = nic.index
                 && index != nic.index
             {
                 self.renamed.insert(before, nic.config.name.clone());
             }
+            if index.is_none() || index != nic.index {
+                nic.open_since = None;
+            }
             nic.index = index;
-            nic.attached = None;
-            match attach(nic, dataplane) {
-                Ok(Attached::New) => news.push(format!("attached to `{}`", nic.config.name)),
-                Ok(Attached::Adopted) => news.push(format!("took over the program on `{}`", nic.config.name)),
+            nic.mtu = found.map_or(0, |i| i.mtu);
+            nic.refused = None;
+            let since = *nic.open_since.get_or_insert(heard);
+            let name = &nic.config.name;
+            match nic.attach(dataplane) {
+                Ok(Attached::New) if self.looked => {
+                    let open = since.elapsed();
+                    news.push(format!("attached to `{name}`, open for {open:.1?} since it came"));
+                    nic.open = Some(open);
+                }
+                // How long it was there before the agent came is not known.
+                Ok(Attached::New) => news.push(format!("attached to `{name}`")),
+                Ok(Attached::Adopted) => {
+                    news.push(format!("took over the program on `{name}`, for an MTU of {}", nic.mtu));
+                }
                 Err(error) => {
                     let problem = error.to_string();
                     if nic.problem.as_ref() != Some(&problem) {
                         news.push(problem.clone());
                     }
+                    // What ran goes on; the reason stays until the MTU changes again.
+                    nic.refused = ran.then(|| problem.clone());
                     nic.problem = Some(problem);
                 }
             }
         }
+        self.looked = true;
         if !news.is_empty() {
             // Rows of NICs that are gone would fill the table in the end.
-            dataplane.retain_interfaces(&there.iter().map(|i| i.index).collect())?;
+            let present = self.list.iter().filter_map(|nic| Some(nic.rows(nic.index?)));
+            let keep = present.flatten().map(|(key, _)| key).collect();
+            dataplane.retain_segments(&keep)?;
         }
         // Only what was just changed must be looked at again.
         let there = if changed { probe::interfaces()? } else { there };
-        self.note_modes(ours, &there);
+        let programs = dataplane.programs()?;
+        for nic in &mut self.list {
+            nic.note_running(&there, &programs);
+        }
         if changed || !self.renamed.is_empty() {
             self.look_for_strays(dataplane, &there)?;
         }
         Ok(news)
     }
 
-    /// Notes in which mode our program really runs, as the kernel says.
-    fn note_modes(&mut self, ours: Option<u32>, there: &[probe::Interface]) {
-        for nic in &mut self.list {
-            let found = there.iter().find(|i| Some(i.index) == nic.index);
-            let running = found.and_then(|i| i.xdp).filter(|xdp| Some(xdp.program) == ours);
-            nic.attached = running.map(|xdp| xdp.mode);
-            if let Some(mode) = nic.attached {
-                nic.problem = mode_note(nic, mode);
-            }
-        }
-    }
-
     /// The gateway's own addresses, if they are others than those that were applied.
     pub(super) fn changed_addresses(
         &self,
-    ) -> Result<Option<std::collections::BTreeSet<Ipv4Addr>>, DataplaneError> {
+    ) -> Result<Option<std::collections::BTreeSet<IpAddr>>, DataplaneError> {
         let now = probe::own_addresses()?;
         Ok((now != self.addresses).then_some(now))
     }
-}
-
-fn attach(nic: &Nic, dataplane: &mut Dataplane) -> Result<Attached, DataplaneError> {
-    let missing = || DataplaneError::NoInterface { name: nic.config.name.clone() };
-    let index = nic.index.ok_or_else(missing)?;
-    // The row first: not one packet is judged by the defaults of an unknown interface.
-    let row = InterfaceRow {
-        counter: nic.counter,
-        unmanaged: nic.config.unmanaged.code(),
-        management: u8::from(nic.config.management),
-        pad: [0; 2],
-    };
-    dataplane.set_interface(index, row)?;
-    dataplane.attach(&nic.config.name, wanted(nic))
-}
-
-fn wanted(nic: &Nic) -> AttachMode {
-    match nic.config.attach {
-        config::Attach::Native => AttachMode::Native,
-        config::Attach::Generic => AttachMode::Generic,
-    }
-}
-
-fn mode_note(nic: &Nic, mode: AttachMode) -> Option<String> {
-    let name = &nic.config.name;
-    if mode != wanted(nic) {
-        return Some(format!(
-            "`{name}` is enforced in {} mode as an earlier agent attached it, and configured for {}: `bulkhead detach --interface {name} --yes` lets it change, with a gap",
-            mode.name(),
-            wanted(nic).name()
-        ));
-    }
-    (mode == AttachMode::Generic).then(|| format!("`{name}` is enforced in GENERIC mode, which is slow"))
 }

@@ -13,7 +13,7 @@ use super::{
     Agent, Input,
     serve::{CONNECTIONS, bind, followers, serve},
 };
-use crate::config::Config;
+use crate::{config::Config, dataplane::LinkWatch};
 
 /// How often repeats are drained and summaries written.
 const TICK: Duration = Duration::from_millis(500);
@@ -33,10 +33,13 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     };
     let now = jiff::Timestamp::now().to_string();
     let (socket, group) = (config.socket.clone(), config.socket_group.clone());
+    // Before the first look, so that nothing falls between.
+    let links = LinkWatch::open().context("failed to watch the interfaces")?;
     let (mut agent, events) = Agent::start(config, gateway, now)?;
     let mut listener = bind(&socket, group.as_deref())
         .with_context(|| format!("failed to listen on `{}`", socket.display()))?;
     let mut events = events.watched().context("failed to wait on the event ring")?;
+    let mut links = links.watched().context("failed to wait for news of the interfaces")?;
     let (asked, mut requests) = mpsc::channel(REQUESTS);
     let connections = Arc::new(Semaphore::new(CONNECTIONS));
     let followers = followers();
@@ -53,6 +56,14 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
             ready = events.readable_mut() => {
                 ready.context("failed to wait on the event ring")?.clear_ready();
                 Input::Events
+            }
+            ready = links.readable_mut() => {
+                let mut ready = ready.context("failed to wait for news of the interfaces")?;
+                let (news, all) = ready.get_inner_mut().take().context("failed to hear of the interfaces")?;
+                if all {
+                    ready.clear_ready();
+                }
+                Input::Links(news)
             }
             accepted = accept(&listener, &connections) => {
                 let (stream, permit) = accepted?;

@@ -4,13 +4,13 @@
 use std::{io, path::Path};
 
 use aya::programs::{
-    ProgramError, XdpMode,
+    ProgramError, Xdp, XdpMode,
     links::{FdLink, PinnedLink},
     xdp::XdpLink,
 };
 
 use super::{
-    Dataplane, DataplaneError,
+    Dataplane, DataplaneError, Entry,
     probe::{self, Interface},
 };
 
@@ -73,21 +73,33 @@ impl Dataplane {
                 }
             });
         }
-        let path = self.pins.link(name);
-        let refused = |source: ProgramError| DataplaneError::Attach {
-            interface: name.to_owned(),
-            mode: mode.name(),
-            source,
+        let [first, second] = Entry::suiting(interface.mtu, mode);
+        let link = match self.link(&interface, mode, first) {
+            Ok(link) => link,
+            Err(source) => self.link(&interface, mode, second).map_err(|_| DataplaneError::Attach {
+                interface: name.to_owned(),
+                mode: mode.name(),
+                source,
+            })?,
         };
-        let program = self.xdp();
-        let id = program.attach_to_if_index(interface.index, mode.flags()).map_err(refused)?;
-        let link = program.take_link(id).map_err(refused)?;
         // aya falls back to netlink when the kernel refuses a BPF link. Such an attachment cannot be
         // pinned; the conversion fails and drops, which detaches it.
         let link =
             FdLink::try_from(link).map_err(|_| DataplaneError::NotPinnable { interface: name.to_owned() })?;
+        let path = self.pins.link(name);
         link.pin(&path).map_err(|error| pins("pin the link", &path, io::Error::other(error)))?;
         Ok(Attached::New)
+    }
+
+    fn link(
+        &mut self,
+        interface: &Interface,
+        mode: AttachMode,
+        entry: Entry,
+    ) -> Result<XdpLink, ProgramError> {
+        let program = self.entry(entry)?;
+        let id = program.attach_to_if_index(interface.index, mode.flags())?;
+        program.take_link(id)
     }
 
     /// Puts every pin under the name its NIC has now, whether or not anything is attached anew.
@@ -106,25 +118,37 @@ impl Dataplane {
         if !path.try_exists().map_err(|source| pins("look for", &path, source))? {
             return Ok(false);
         }
-        let pinned = PinnedLink::from_pin(&path)
-            .map_err(|error| pins("open the pinned link", &path, io::Error::other(error)))?;
-        let refused = |source: ProgramError| DataplaneError::Attach {
-            interface: interface.name.clone(),
-            mode: "unchanged",
-            source,
-        };
-        let link = XdpLink::try_from(FdLink::from(pinned))
-            .map_err(|_| DataplaneError::NotPinnable { interface: interface.name.clone() })?;
-        let program = self.xdp();
-        let id = program.attach_to_link(link).map_err(refused)?;
-        // Our descriptor may close: the pin holds the link.
-        drop(program.take_link(id).map_err(refused)?);
+        // The link keeps the mode it was made in.
+        let mode = interface.xdp.map_or(AttachMode::default(), |xdp| xdp.mode);
+        let [first, second] = Entry::suiting(interface.mtu, mode);
+        if let Err(source) = self.replace(interface, &path, first)? {
+            self.replace(interface, &path, second)?.map_err(|_| DataplaneError::Replace {
+                interface: interface.name.clone(),
+                mtu: interface.mtu,
+                entry: first,
+                source,
+            })?;
+        }
         Ok(true)
     }
 
-    /// The kernel's id of the loaded program.
-    pub fn program_id(&mut self) -> Option<u32> {
-        self.xdp().info().ok().map(|info| info.id())
+    /// Puts an entry behind a pinned link, between two packets.
+    fn replace(
+        &mut self,
+        interface: &Interface,
+        path: &Path,
+        entry: Entry,
+    ) -> Result<Result<(), ProgramError>, DataplaneError> {
+        let pinned = PinnedLink::from_pin(path)
+            .map_err(|error| pins("open the pinned link", path, io::Error::other(error)))?;
+        let link = XdpLink::try_from(FdLink::from(pinned))
+            .map_err(|_| DataplaneError::NotPinnable { interface: interface.name.clone() })?;
+        let put = |program: &mut Xdp| {
+            let id = program.attach_to_link(link)?;
+            // Our descriptor may close: the pin holds the link.
+            program.take_link(id).map(drop)
+        };
+        Ok(self.entry(entry).and_then(put))
     }
 }
 

@@ -7,6 +7,14 @@ use aya::{EbpfError, maps::MapError, pin::PinError, programs::ProgramError};
 /// The world said no to the data path.
 #[derive(Debug, thiserror::Error)]
 pub enum DataplaneError {
+    /// The policy places a device on a segment that the configuration does not have.
+    #[error("the policy places a device on segment `{name}`, and the configuration has `{known}`: add `[segment.{name}]` to it, or correct the device")]
+    NoSegment {
+        /// The segment's name.
+        name: String,
+        /// Those there are.
+        known: String,
+    },
     /// No BPF filesystem where pins should live.
     #[error("`{}` is not on a BPF filesystem\nhint: mount -t bpf bpf /sys/fs/bpf", path.display())]
     NotBpffs {
@@ -111,6 +119,21 @@ pub enum DataplaneError {
         interface: String,
         /// `native` or `generic`.
         mode: &'static str,
+        /// Why.
+        source: ProgramError,
+    },
+    /// Another entry could not be put behind a link of ours.
+    #[error(
+        "`{interface}` has an MTU of {mtu}, and the kernel refuses the {} program for it: {}; the one before goes on enforcing\nhint: ip link set dev {interface} mtu {}",
+        entry.name(), chain(source), (*mtu).min(super::LINEAR_MTU)
+    )]
+    Replace {
+        /// The interface.
+        interface: String,
+        /// Its MTU.
+        mtu: u32,
+        /// Which entry suits it.
+        entry: super::Entry,
         /// Why.
         source: ProgramError,
     },

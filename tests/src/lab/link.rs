@@ -22,7 +22,7 @@ use rtnetlink::{
 
 use super::{
     namespace::Namespace,
-    sys::{Offload, offload_off},
+    sys::{Offload, offload_off, offload_on},
     wait::wait_for,
 };
 
@@ -98,6 +98,21 @@ pub fn veth(a: &End<'_>, b: &End<'_>) -> Result<()> {
     [a, b].into_iter().try_for_each(|end| wait_until_running(end).with_context(what))
 }
 
+/// Lets an end receive merged segments again. A veth takes frames from an XDP program of its other end (XDP_REDIRECT)
+/// only when it receives through NAPI, which this switches on.
+pub fn generic_receive_on(namespace: &Namespace, interface: &str) -> Result<()> {
+    namespace
+        .run(|| offload_on(interface, Offload::GenericReceive))
+        .with_context(|| format!("failed to switch GRO of `{interface}` on"))
+}
+
+/// Lets an interface take VLAN tags off the frames it receives, where XDP no longer sees them.
+pub fn vlan_stripping_on(namespace: &Namespace, interface: &str) -> Result<()> {
+    namespace
+        .run(|| offload_on(interface, Offload::Flags))
+        .with_context(|| format!("failed to let `{interface}` take VLAN tags off"))
+}
+
 /// The kernel notices the carrier of the end that came up first a little later (its link watch); until then it drops
 /// what that end sends, and a lost ARP message costs a second.
 fn wait_until_running(end: &End<'_>) -> Result<()> {
@@ -155,6 +170,14 @@ pub fn rename(namespace: &Namespace, interface: &str, name: &str) -> Result<()> 
     let what = || format!("failed to rename `{interface}` to `{name}`");
     let index = index(namespace, interface).with_context(what)?;
     let message = LinkUnspec::new_with_index(index).name(name.to_owned()).build();
+    netlink(namespace, async move |handle| handle.link().set(message).execute().await).with_context(what)
+}
+
+/// Gives an interface another MTU.
+pub fn mtu(namespace: &Namespace, interface: &str, mtu: u32) -> Result<()> {
+    let what = || format!("failed to give `{interface}` an MTU of {mtu}");
+    let index = index(namespace, interface).with_context(what)?;
+    let message = LinkUnspec::new_with_index(index).mtu(mtu).build();
     netlink(namespace, async move |handle| handle.link().set(message).execute().await).with_context(what)
 }
 

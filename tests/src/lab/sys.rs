@@ -180,6 +180,33 @@ pub(super) enum Offload {
 
 /// Switches one offload of an interface of the caller's network namespace off.
 pub(super) fn offload_off(interface: &str, offload: Offload) -> io::Result<()> {
+    match ethtool(interface, offload as u32, 0) {
+        // A veth whose other end has got an XDP program meanwhile cannot do it any more, so it is off.
+        Err(error) if error.raw_os_error() == Some(libc::EOPNOTSUPP) => {
+            // Each command that asks is one less than the one that sets.
+            if ethtool(interface, offload as u32 - 1, 0)? == 0 { Ok(()) } else { Err(error) }
+        }
+        done => done.map(drop),
+    }
+}
+
+/// Switches one offload on. Of the flags only the removal of VLAN tags on reception (ETH_FLAG_RXVLAN).
+pub(super) fn offload_on(interface: &str, offload: Offload) -> io::Result<()> {
+    let value = match offload {
+        Offload::TxChecksum
+        | Offload::Segmentation
+        | Offload::GenericSegmentation
+        | Offload::GenericReceive => 1,
+        Offload::Flags => RX_VLAN,
+    };
+    ethtool(interface, offload as u32, value).map(drop)
+}
+
+/// `ETH_FLAG_RXVLAN` (linux/ethtool.h).
+const RX_VLAN: u32 = 1 << 8;
+
+/// One command with one number; returns the number as the kernel left it.
+fn ethtool(interface: &str, command: u32, data: u32) -> io::Result<u32> {
     #[repr(C)]
     struct EthtoolValue {
         command: u32,
@@ -191,7 +218,7 @@ pub(super) fn offload_off(interface: &str, offload: Offload) -> io::Result<()> {
         nix::sys::socket::SockFlag::SOCK_CLOEXEC,
         None,
     )?;
-    let mut value = EthtoolValue { command: offload as u32, data: 0 };
+    let mut value = EthtoolValue { command, data };
     // SAFETY: all-zero is a valid ifreq.
     let mut request: libc::ifreq = unsafe { mem::zeroed() };
     // The last byte stays zero: the name is NUL-terminated (IFNAMSIZ).
@@ -204,7 +231,8 @@ pub(super) fn offload_off(interface: &str, offload: Offload) -> io::Result<()> {
     request.ifr_ifru.ifru_data = (&raw mut value).cast();
     // SAFETY: the kernel reads and writes `request` and the eight bytes of `value`, both alive here.
     let result = unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCETHTOOL, &raw mut request) };
-    check(result)
+    check(result)?;
+    Ok(value.data)
 }
 
 fn set_option<T>(fd: &OwnedFd, level: i32, name: i32, value: T) -> io::Result<()> {

@@ -1,0 +1,170 @@
+//! One configured interface: what was found of it, and what keeps it from being as configured.
+//!
+//! In: the interfaces as the kernel lists them. Out: whether something must be done about this one, and the words
+//! for `status`.
+
+use std::time::{Duration, Instant};
+
+use bulkhead_common::{
+    layout::{SegmentKey, SegmentRow},
+    lookup::{ANY_VLAN, segment_flag},
+};
+
+use crate::{
+    config,
+    dataplane::{AttachMode, Attached, Dataplane, DataplaneError, Entry, probe},
+};
+
+/// One configured interface as it is now.
+pub(super) struct Nic {
+    pub(super) config: config::Interface,
+    /// The segment it is by itself, then those of its VLANs, each with its number.
+    pub(super) segments: Vec<(u16, config::Segment)>,
+    /// Which counters are its own.
+    pub(super) counter: u32,
+    /// Its index while it exists.
+    pub(super) index: Option<u32>,
+    /// In which mode our program runs on it.
+    pub(super) attached: Option<AttachMode>,
+    /// Which entry of it.
+    pub(super) entry: Option<Entry>,
+    /// Why it is not as configured.
+    pub(super) problem: Option<String>,
+    /// Since when it has been known to be there without our program.
+    pub(super) open_since: Option<Instant>,
+    /// How long it was, the last time it came while the agent ran.
+    pub(super) open: Option<Duration>,
+    /// The MTU for which the entry was chosen.
+    pub(super) mtu: u32,
+    /// Why the entry for its MTU does not run.
+    pub(super) refused: Option<String>,
+}
+
+/// What became of a configured interface.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum NicState {
+    /// Our program runs on it.
+    Enforced,
+    /// It is there, and our program is not on it.
+    Open,
+    /// There is no interface of that name.
+    Missing,
+}
+
+/// The ids of our loaded entries.
+pub(super) type Programs = [(u32, Entry)];
+
+impl Nic {
+    pub(super) fn new(
+        config: config::Interface,
+        segments: Vec<(u16, config::Segment)>,
+        counter: u32,
+    ) -> Self {
+        Self {
+            config,
+            segments,
+            counter,
+            index: None,
+            attached: None,
+            entry: None,
+            problem: None,
+            open_since: None,
+            open: None,
+            mtu: 0,
+            refused: None,
+        }
+    }
+
+    pub(super) fn state(&self) -> NicState {
+        match (self.index, self.attached) {
+            (None, _) => NicState::Missing,
+            (Some(_), None) => NicState::Open,
+            (Some(_), Some(_)) => NicState::Enforced,
+        }
+    }
+
+    /// The interface of its name.
+    pub(super) fn found<'a>(&self, there: &'a [probe::Interface]) -> Option<&'a probe::Interface> {
+        there.iter().find(|i| i.name == self.config.name)
+    }
+
+    /// Whether our program runs on the interface that had this name at the last look, and suits its MTU.
+    pub(super) fn is_well(&self, there: &[probe::Interface], programs: &Programs) -> bool {
+        let Some(found) = self.found(there).filter(|i| Some(i.index) == self.index) else { return false };
+        let Some((mode, entry)) = runs(found, programs) else { return false };
+        let [suiting, _] = Entry::suiting(found.mtu, mode);
+        // An MTU that is as it was has been tried.
+        found.mtu == self.mtu || suiting == entry
+    }
+
+    /// Puts the program on it.
+    pub(super) fn attach(&self, dataplane: &mut Dataplane) -> Result<Attached, DataplaneError> {
+        let missing = || DataplaneError::NoInterface { name: self.config.name.clone() };
+        let index = self.index.ok_or_else(missing)?;
+        // The row first: not one packet is judged by the defaults of an unknown interface.
+        for (key, row) in self.rows(index) {
+            dataplane.set_segment(key, row)?;
+        }
+        dataplane.attach(&self.config.name, self.wanted())
+    }
+
+    /// The rows of its segments while it has this index.
+    pub(super) fn rows(&self, ifindex: u32) -> Vec<(SegmentKey, SegmentRow)> {
+        let rows = self.segments.iter().map(|(id, segment)| {
+            let vlan = segment.vlan.unwrap_or(ANY_VLAN);
+            let own = segment.vlan.is_none() && self.segments.len() > 1;
+            let row = segment.row(*id);
+            let flags = row.flags | if own { segment_flag::HAS_VLANS } else { 0 };
+            (SegmentKey { ifindex, vlan, pad: 0 }, SegmentRow { counter: self.counter, flags, ..row })
+        });
+        rows.collect()
+    }
+
+    /// Notes which entry really runs and in which mode, as the kernel says.
+    pub(super) fn note_running(&mut self, there: &[probe::Interface], programs: &Programs) {
+        let found = self.found(there).filter(|found| Some(found.index) == self.index);
+        let running = found.and_then(|found| runs(found, programs));
+        self.attached = running.map(|(mode, _)| mode);
+        self.entry = running.map(|(_, entry)| entry);
+        if let Some(mode) = self.attached {
+            self.problem = self.refused.clone().or_else(|| self.mode_note(mode));
+            self.open_since = None;
+        }
+    }
+
+    fn wanted(&self) -> AttachMode {
+        match self.config.attach {
+            config::Attach::Native => AttachMode::Native,
+            config::Attach::Generic => AttachMode::Generic,
+        }
+    }
+
+    fn mode_note(&self, mode: AttachMode) -> Option<String> {
+        let name = &self.config.name;
+        if mode != self.wanted() {
+            return Some(format!(
+                "`{name}` is enforced in {} mode as an earlier agent attached it, and configured for {}: `bulkhead detach --interface {name} --yes` lets it change, with a gap",
+                mode.name(),
+                self.wanted().name()
+            ));
+        }
+        (mode == AttachMode::Generic).then(|| format!("`{name}` is enforced in GENERIC mode, which is slow"))
+    }
+}
+
+/// Which of our entries runs on an interface, and in which mode.
+pub(super) fn runs(found: &probe::Interface, programs: &Programs) -> Option<(AttachMode, Entry)> {
+    let xdp = found.xdp?;
+    programs.iter().find(|(id, _)| *id == xdp.program).map(|(_, entry)| (xdp.mode, *entry))
+}
+
+impl NicState {
+    /// The word in `status`.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Enforced => "enforced",
+            Self::Open => "open",
+            Self::Missing => "missing",
+        }
+    }
+}

@@ -1,0 +1,93 @@
+//! The kernel's news about interfaces and addresses (rtnetlink(7)), so that a NIC that comes back is enforced
+//! at once and not at the next slow look.
+//!
+//! In: nothing. Out: that something changed, and how often news were lost. What changed is asked of the kernel
+//! anew ([`super::probe`]): after lost news there is no other way, and one way is easier to trust than two.
+
+use std::{
+    io,
+    os::fd::{AsRawFd, RawFd},
+};
+
+use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
+use tokio::io::unix::AsyncFd;
+
+use super::DataplaneError;
+
+/// `RTMGRP_LINK | RTMGRP_IPV4_IFADDR | RTMGRP_IPV6_IFADDR` (linux/rtnetlink.h).
+const GROUPS: u32 = 0x1 | 0x10 | 0x100;
+/// Messages taken at once; the rest waits for the next turn of the loop.
+const AT_ONCE: u32 = 1024;
+
+/// A socket that hears of every change. Readable when there is news.
+pub struct LinkWatch {
+    socket: Socket,
+}
+
+/// What was heard since the last time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LinkNews {
+    /// Messages.
+    pub messages: u64,
+    /// How often the kernel had to throw messages away because the socket was full (ENOBUFS, netlink(7)).
+    pub lost: u64,
+}
+
+impl LinkWatch {
+    /// Hears from now on what happens in this network namespace.
+    ///
+    /// # Errors
+    /// [`DataplaneError::Netlink`] when the socket cannot be made.
+    pub fn open() -> Result<Self, DataplaneError> {
+        let fail = |error: io::Error| DataplaneError::Netlink(error.to_string());
+        let mut socket = Socket::new(NETLINK_ROUTE).map_err(fail)?;
+        socket.bind(&SocketAddr::new(0, GROUPS)).map_err(fail)?;
+        socket.set_non_blocking(true).map_err(fail)?;
+        Ok(Self { socket })
+    }
+
+    /// Takes what is there, and says whether that was all.
+    ///
+    /// # Errors
+    /// When the socket fails for another reason than lost messages.
+    pub fn take(&mut self) -> io::Result<(LinkNews, bool)> {
+        let mut news = LinkNews::default();
+        // Only that there is a message counts, so the rest of a longer one may be cut off.
+        let mut start = [0_u8; 64];
+        for _ in 0..AT_ONCE {
+            match self.socket.recv(&mut &mut start[..], 0) {
+                Ok(_) => news.messages += 1,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok((news, true)),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => news.lost += 1,
+                Err(error) => return Err(error),
+            }
+        }
+        Ok((news, false))
+    }
+
+    /// The watch as something an event loop can wait on. Must be called inside a tokio runtime.
+    ///
+    /// # Errors
+    /// When the kernel cannot watch one more descriptor.
+    #[allow(unsafe_code, reason = "tokio has no safe way in for a descriptor it does not own itself")]
+    pub fn watched(self) -> io::Result<AsyncFd<Self>> {
+        // SAFETY: the descriptor is the socket's, which `self` owns, never replaces and closes only on drop.
+        // JUSTIFICATION: see the reason above.
+        unsafe { AsyncFd::register(self) }.map_err(|refused| refused.into_parts().1)
+    }
+}
+
+impl LinkNews {
+    /// Both together.
+    #[must_use]
+    pub fn and(self, Self { messages, lost }: Self) -> Self {
+        Self { messages: self.messages + messages, lost: self.lost + lost }
+    }
+}
+
+impl AsRawFd for LinkWatch {
+    fn as_raw_fd(&self) -> RawFd {
+        self.socket.as_raw_fd()
+    }
+}
