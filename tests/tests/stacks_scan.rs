@@ -66,7 +66,7 @@ const ATTACKS: [Attack; 10] = [
         name: "SYN scan in fragments of 8 bytes",
         words: "nmap -n -Pn --max-retries 1 -sS -f --ttl TTL -p 502 PLC",
         success: Success::Said("502/tcp open"),
-        reasons: &["fragment"],
+        reasons: &["fragment-orphan", "fragment-tiny"],
         when_routed: None,
     },
     Attack {
