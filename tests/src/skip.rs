@@ -14,6 +14,8 @@ pub enum Tier {
     Netns,
     /// Needs kernel modules and interfaces that only the machines of `cargo xtask test --vm` are sure to have.
     Vm,
+    /// As netns, with other people's protocol stacks and scanners, which `cargo xtask stacks` names and installs.
+    Stacks,
 }
 
 impl fmt::Display for Tier {
@@ -22,6 +24,7 @@ impl fmt::Display for Tier {
             Self::Packet => "packet",
             Self::Netns => "netns",
             Self::Vm => "vm",
+            Self::Stacks => "stacks",
         })
     }
 }

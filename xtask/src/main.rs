@@ -1,4 +1,4 @@
-//! Developer tasks, run as `cargo xtask <task>`: build the BPF object, demo, test, tidy.
+//! Developer tasks, run as `cargo xtask <task>`: build the BPF object, demo, stacks, test, tidy.
 //!
 //! One file or folder per task; this one only dispatches and turns results into exit codes:
 //! 0 all well, 1 the task found something wrong, 2 it could not run or was called wrongly.
@@ -6,6 +6,7 @@
 mod build_ebpf;
 mod demo;
 mod repo;
+mod stacks;
 mod test;
 mod tidy;
 mod vm;
@@ -27,6 +28,7 @@ struct Cli {
 enum Task {
     BuildEbpf(build_ebpf::BuildArgs),
     Demo(demo::DemoArgs),
+    Stacks(stacks::StacksArgs),
     Test(test::TestArgs),
     Tidy(tidy::TidyArgs),
 }
@@ -47,6 +49,7 @@ fn main() -> ExitCode {
     let outcome = match Cli::parse().task {
         Task::BuildEbpf(args) => build_ebpf::run(&args),
         Task::Demo(args) => demo::run(&args),
+        Task::Stacks(args) => stacks::run(&args),
         Task::Test(args) => test::run(&args),
         Task::Tidy(args) => tidy::run(&args),
     };

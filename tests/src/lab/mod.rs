@@ -15,6 +15,7 @@ pub mod poller;
 pub mod requirements;
 pub mod room;
 pub mod sniffer;
+pub mod stacks;
 mod sys;
 pub mod topology;
 pub mod wait;

@@ -25,10 +25,10 @@ use report::{Counts, TierResult};
 /// Run every test tier and print what passed, failed and was skipped
 ///
 /// Tiers in order: format, tidy, clippy, unit, then every integration test the workspace has; tests named `packet*`
-/// form the tier packet, `netns*` the tier netns, `vm*` the tier vm (with --vm
-/// only), any other its own. The BPF object is committed, so no BPF toolchain
-/// is needed. Tests that need root or BPF say why they were skipped; BULKHEAD_REQUIRE=packet,netns makes a skip in
-/// those tiers a failure. The last line is `N passed, N failed, N skipped`.
+/// form the tier packet, `netns*` the tier netns, `stacks*` the tier stacks (which `cargo xtask stacks` prepares),
+/// `vm*` the tier vm (with --vm only), any other its own. The BPF object is committed, so no BPF toolchain is needed.
+/// Tests that cannot run say why they were skipped; BULKHEAD_REQUIRE=packet,netns makes a skip in those tiers a
+/// failure. The last line is `N passed, N failed, N skipped`.
 #[derive(clap::Args)]
 pub(crate) struct TestArgs {
     /// Run this tier only
@@ -45,7 +45,7 @@ pub(crate) struct TestArgs {
 }
 
 /// Tiers that share network devices and the machine's two cores: their tests run one after the other.
-const ONE_AT_A_TIME: &[&str] = &["packet", "netns"];
+const ONE_AT_A_TIME: &[&str] = &["packet", "netns", "stacks"];
 /// The tier of `--vm`: outside of its machines each of its tests would be a skip.
 const IN_MACHINES: &str = "vm";
 const REQUIRE: &str = "BULKHEAD_REQUIRE";
