@@ -6,6 +6,7 @@
 mod agent;
 mod answers;
 mod input;
+mod mirror;
 mod modes;
 mod nic;
 mod nics;

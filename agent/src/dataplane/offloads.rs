@@ -9,6 +9,8 @@ use super::DataplaneError;
 
 /// `ETHTOOL_GFLAGS` (linux/ethtool.h): the five offloads that existed before the feature bitmap.
 const GET_FLAGS: u32 = 0x25;
+/// `ETHTOOL_SFLAGS`: the same, to set.
+const SET_FLAGS: u32 = 0x26;
 /// `ETH_FLAG_RXVLAN`.
 const RX_VLAN: u32 = 1 << 8;
 /// `ETH_FLAG_LRO`.
@@ -34,10 +36,25 @@ struct Value {
 /// # Errors
 /// When the driver does not answer, for example because the interface is gone.
 pub fn offloads(interface: &str) -> Result<Offloads, DataplaneError> {
-    let fail = |source: io::Error| DataplaneError::System { act: "ask for offloads", source };
+    let flags = ethtool(interface, GET_FLAGS, 0, "ask for offloads")?;
+    Ok(Offloads { rx_vlan: flags & RX_VLAN != 0, lro: flags & LRO != 0 })
+}
+
+/// Switches both offloads off, and leaves the others alone.
+///
+/// # Errors
+/// When the driver refuses, for example because it cannot do without.
+pub fn switch_off(interface: &str) -> Result<(), DataplaneError> {
+    let flags = ethtool(interface, GET_FLAGS, 0, "ask for offloads")?;
+    ethtool(interface, SET_FLAGS, flags & !(RX_VLAN | LRO), "switch off offloads").map(drop)
+}
+
+/// One command with one number; returns the number as the kernel left it.
+fn ethtool(interface: &str, command: u32, data: u32, act: &'static str) -> Result<u32, DataplaneError> {
+    let fail = |source: io::Error| DataplaneError::System { act, source };
     let socket = socket(AddressFamily::Inet, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None)
         .map_err(|e| fail(e.into()))?;
-    let mut value = Value { command: GET_FLAGS, data: 0 };
+    let mut value = Value { command, data };
     // SAFETY: an all-zero `ifreq` is valid: a byte array and a union of plain data.
     let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
     let name = interface.as_bytes();
@@ -54,5 +71,5 @@ pub fn offloads(interface: &str) -> Result<Offloads, DataplaneError> {
     if done != 0 {
         return Err(fail(io::Error::last_os_error()));
     }
-    Ok(Offloads { rx_vlan: value.data & RX_VLAN != 0, lro: value.data & LRO != 0 })
+    Ok(value.data)
 }
