@@ -18,7 +18,7 @@ mod parse;
 mod segment;
 
 pub use parse::parse_config;
-pub use segment::{Fragments, Infrastructure, Interface, Pair, Router, Segment};
+pub use segment::{Fragments, Infrastructure, Interface, Pair, Place, Router, Segment};
 
 /// The agent's configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,7 +56,7 @@ impl Config {
     pub fn alike(&self) -> Vec<(String, InterfaceRow)> {
         let mut groups: BTreeMap<(u8, u8), Vec<String>> = BTreeMap::new();
         for segment in &self.segments {
-            let InterfaceRow { management, unmanaged, counter: _, pad: _ } = segment.row(0);
+            let InterfaceRow { management, unmanaged, counter: _, pad: _ } = segment.row(Place::default());
             groups.entry((management, unmanaged)).or_default().push(self.shown(segment));
         }
         let row = |management, unmanaged| InterfaceRow { management, unmanaged, ..InterfaceRow::default() };
@@ -64,10 +64,12 @@ impl Config {
     }
 
     /// The segments of an interface: first the one it is by itself, then those of its VLANs in their order.
-    pub fn segments_on(&self, interface: &str) -> Vec<Segment> {
-        let here = self.segments.iter().filter(|segment| segment.interface == interface);
-        let mut found: Vec<Segment> = here.cloned().collect();
-        found.sort_by_key(|segment| segment.vlan);
+    /// Each with its number.
+    pub fn segments_on(&self, interface: &str) -> Vec<(u16, Segment)> {
+        let numbered = (1..).zip(&self.segments);
+        let here = numbered.filter(|(_, segment)| segment.interface == interface);
+        let mut found: Vec<_> = here.map(|(id, segment)| (id, segment.clone())).collect();
+        found.sort_by_key(|(_, segment)| segment.vlan);
         found
     }
 

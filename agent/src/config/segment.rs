@@ -58,6 +58,19 @@ pub struct Segment {
     pub infrastructure: Infrastructure,
 }
 
+/// Where a segment has come to be on a running gateway.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Place {
+    /// Its number, from 1.
+    pub id: u16,
+    /// The counters of its interface.
+    pub counter: u32,
+    /// Index of the interface that what passes goes to; 0 is the stack.
+    pub redirect: u32,
+    /// Whether its interface has segments for VLANs.
+    pub has_vlans: bool,
+}
+
 /// What a fragment of an IP packet meets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub enum Fragments {
@@ -150,8 +163,9 @@ impl Default for Infrastructure {
 }
 
 impl Segment {
-    /// What packets of this segment need to know, counted as `counter`.
-    pub fn row(&self, counter: u32) -> InterfaceRow {
+    /// What packets of this segment need to know.
+    pub fn row(&self, place: Place) -> InterfaceRow {
+        let Place { id: _, counter, redirect: _, has_vlans: _ } = place;
         InterfaceRow {
             counter,
             unmanaged: self.unmanaged.code(),

@@ -186,6 +186,10 @@ impl Agent {
             Input::Stop => {
                 self.collect(events);
                 self.reporter.flush();
+                match self.nics.leave() {
+                    Ok(news) => news.iter().for_each(|news| tracing::warn!("{news}")),
+                    Err(error) => tracing::error!("{error}"),
+                }
                 return ControlFlow::Break(());
             }
         }

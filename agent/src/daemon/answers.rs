@@ -10,7 +10,7 @@ use bulkhead_common::{
 use super::{agent::Agent, nic::Nic};
 use crate::{
     compile::{Host, Placed},
-    config::{Infrastructure, Segment},
+    config::{Infrastructure, Place, Segment},
     control::{DeviceStatus, Failure, InterfaceStatus, RuleStatus, SegmentStatus, Status, ViolationStatus},
     dataplane::{AttachMode, DataplaneError, DeviceCounts, Entry},
     diagnostic::Location,
@@ -65,7 +65,7 @@ impl Agent {
 
     fn all_warnings(&self) -> Vec<String> {
         let mut warnings: Vec<String> = self.warnings.values().cloned().collect();
-        warnings.extend(self.nics.list.iter().filter_map(|nic| nic.problem.clone()));
+        warnings.extend(self.nics.list.iter().flat_map(Nic::problems));
         warnings.extend(self.nics.moved.iter().cloned());
         warnings.extend(self.nics.left_over.iter().map(|name| {
             format!("`{name}` is no longer configured and still enforced: `bulkhead detach --interface {name}` ends that")
@@ -140,8 +140,9 @@ impl Agent {
                 open_us: nic.open.map(|open| u64::try_from(open.as_micros()).unwrap_or(u64::MAX)),
                 attached: nic.attached.map_or("none", AttachMode::name).to_owned(),
                 program: nic.entry.map_or("none", Entry::name).to_owned(),
-                unmanaged: own.map(|own| own.unmanaged).map_or("none", Unmanaged::name).to_owned(),
-                problem: nic.problem.clone(),
+                unmanaged: own.map(|(_, own)| own.unmanaged).map_or("none", Unmanaged::name).to_owned(),
+                problem: Some(nic.problems().join("\n")).filter(|problems| !problems.is_empty()),
+                mtu: nic.mtu,
                 seen: counts.seen.packets,
                 passed: counts.passed.packets,
                 dropped: counts.dropped.packets,
@@ -223,8 +224,12 @@ impl Agent {
         let mut agrees = None;
         let mut heard = Vec::new();
         for (on, interface) in self.config.alike() {
-            let alike =
-                |nic: &&Nic| nic.segments.first().is_some_and(|own| own.row(interface.counter) == interface);
+            let alike = |nic: &&Nic| {
+                nic.segments.first().is_some_and(|(_, own)| {
+                    let row = own.row(Place::default());
+                    row.unmanaged == interface.unmanaged && row.management == interface.management
+                })
+            };
             let host = Host::new(&applied.tables, Placed { interface, ..base.clone() });
             let there = self.nics.list.iter().filter(alike).find_map(|nic| nic.index);
             let live = match there {

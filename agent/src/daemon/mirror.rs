@@ -111,9 +111,11 @@ mod tests {
 
     #[test]
     fn lost_carrier_is_mirrored_and_lifted() {
-        let story = [[GOOD, GOOD], [DARK, GOOD], [DARK, Side::Down], [GOOD, Side::Down], [GOOD, DARK], [GOOD, GOOD]];
+        let story =
+            [[GOOD, GOOD], [DARK, GOOD], [DARK, Side::Down], [GOOD, Side::Down], [GOOD, DARK], [GOOD, GOOD]];
         assert_eq!(play(&story), ["", "-1", "", "+1", "", ""]);
-        let story = [[GOOD, GOOD], [GOOD, DARK], [Side::Down, DARK], [Side::Down, GOOD], [DARK, GOOD], [GOOD, GOOD]];
+        let story =
+            [[GOOD, GOOD], [GOOD, DARK], [Side::Down, DARK], [Side::Down, GOOD], [DARK, GOOD], [GOOD, GOOD]];
         assert_eq!(play(&story), ["", "-0", "", "+0", "", ""]);
     }
 
@@ -145,7 +147,13 @@ mod tests {
 
     #[test]
     fn missing_side_is_as_one_without_carrier() {
-        let story = [[GOOD, GOOD], [GOOD, Side::Missing], [Side::Down, Side::Missing], [Side::Down, Side::Down], [GOOD, GOOD]];
+        let story = [
+            [GOOD, GOOD],
+            [GOOD, Side::Missing],
+            [Side::Down, Side::Missing],
+            [Side::Down, Side::Down],
+            [GOOD, GOOD],
+        ];
         assert_eq!(play(&story), ["", "-0", "", "+0 +1", ""]);
         assert_eq!(play(&[[Side::Missing, Side::Missing]]), [""]);
     }

@@ -10,6 +10,7 @@ mod mirror;
 mod modes;
 mod nic;
 mod nics;
+mod pairs;
 mod policies;
 mod report;
 mod run;

@@ -6,15 +6,19 @@
 use std::time::{Duration, Instant};
 
 use crate::{
-    config,
-    dataplane::{AttachMode, Attached, Dataplane, DataplaneError, Entry, probe},
+    config::{self, Place},
+    dataplane::{self, AttachMode, Attached, Dataplane, DataplaneError, Entry, Obstacle, Offloads, probe},
 };
+
+/// An index that no interface has: what is sent there is dropped (xdp_do_redirect). While the other side of a pair is
+/// missing, nothing must reach the gateway's own stack instead.
+pub(super) const NOWHERE: u32 = u32::MAX;
 
 /// One configured interface as it is now.
 pub(super) struct Nic {
     pub(super) config: config::Interface,
     /// The segment it is by itself, then those of its VLANs.
-    pub(super) segments: Vec<config::Segment>,
+    pub(super) segments: Vec<(u16, config::Segment)>,
     /// Which counters are its own.
     pub(super) counter: u32,
     /// Its index while it exists.
@@ -33,6 +37,12 @@ pub(super) struct Nic {
     pub(super) mtu: u32,
     /// Why the entry for its MTU does not run.
     pub(super) refused: Option<String>,
+    /// What the driver does to frames that no program can make good, a sentence each.
+    pub(super) obstacles: Vec<String>,
+    /// What is wrong with the link of its pair.
+    pub(super) link_note: Option<String>,
+    /// The index its rows were written for, and where what passes was sent.
+    written: Option<(u32, u32)>,
 }
 
 /// What became of a configured interface.
@@ -50,7 +60,11 @@ pub(super) enum NicState {
 pub(super) type Programs = [(u32, Entry)];
 
 impl Nic {
-    pub(super) fn new(config: config::Interface, segments: Vec<config::Segment>, counter: u32) -> Self {
+    pub(super) fn new(
+        config: config::Interface,
+        segments: Vec<(u16, config::Segment)>,
+        counter: u32,
+    ) -> Self {
         Self {
             config,
             segments,
@@ -63,6 +77,9 @@ impl Nic {
             open: None,
             mtu: 0,
             refused: None,
+            obstacles: Vec::new(),
+            link_note: None,
+            written: None,
         }
     }
 
@@ -88,14 +105,80 @@ impl Nic {
         found.mtu == self.mtu || suiting == entry
     }
 
+    /// Everything that is not as configured, a sentence each.
+    pub(super) fn problems(&self) -> Vec<String> {
+        self.problem.iter().chain(&self.obstacles).chain(&self.link_note).cloned().collect()
+    }
+
+    /// Writes what packets of its segments need to know, if that changed. `redirect` is where what passes goes: the
+    /// index of the other side of a pair, [`NOWHERE`] while that is missing, 0 for the stack.
+    pub(super) fn write_rows(
+        &mut self,
+        dataplane: &mut Dataplane,
+        redirect: u32,
+    ) -> Result<(), DataplaneError> {
+        let Some(index) = self.index else {
+            self.written = None;
+            return Ok(());
+        };
+        if self.written == Some((index, redirect)) {
+            return Ok(());
+        }
+        let has_vlans = self.segments.iter().any(|(_, segment)| segment.vlan.is_some());
+        for (id, segment) in &self.segments {
+            let place = Place { id: *id, counter: self.counter, redirect, has_vlans };
+            // Rows are kept for whole interfaces.
+            if segment.vlan.is_none() {
+                dataplane.set_interface(index, segment.row(place))?;
+            }
+        }
+        self.written = Some((index, redirect));
+        Ok(())
+    }
+
+    /// Looks at what the driver does to frames, and changes it where the configuration consents. Returns what is
+    /// new, a sentence each.
+    pub(super) fn preflight(&mut self, there: &[probe::Interface]) -> Vec<String> {
+        let mut news = Vec::new();
+        let Some(found) = self.found(there) else {
+            self.obstacles.clear();
+            return news;
+        };
+        let name = &self.config.name;
+        let peer = self.config.pair.as_ref();
+        let peer = peer.and_then(|pair| there.iter().find(|i| i.name == pair.peer));
+        // Who does not answer has none of these offloads, or is gone.
+        let nothing = Offloads { rx_vlan: false, lro: false };
+        let mut offloads = dataplane::offloads(name).unwrap_or(nothing);
+        let mut obstacles = Vec::new();
+        if offloads != nothing && self.config.fix_offloads {
+            match dataplane::switch_off(name) {
+                Ok(()) => {
+                    let now = dataplane::offloads(name).unwrap_or(offloads);
+                    let was =
+                        [(offloads.rx_vlan && !now.rx_vlan, "rxvlan"), (offloads.lro && !now.lro, "lro")];
+                    for (_, word) in was.into_iter().filter(|(changed, _)| *changed) {
+                        news.push(format!("switched {word} of `{name}` off"));
+                    }
+                    offloads = now;
+                }
+                Err(error) => obstacles.push(format!("`{name}`: {error}")),
+            }
+        }
+        for Obstacle { seen, fix } in dataplane::obstacles(found, offloads, peer) {
+            obstacles.push(format!("`{name}` {seen}\nhint: {fix}"));
+        }
+        if obstacles != self.obstacles {
+            news.extend(obstacles.iter().filter(|o| !self.obstacles.contains(o)).cloned());
+            self.obstacles = obstacles;
+        }
+        news
+    }
+
     /// Puts the program on it.
     pub(super) fn attach(&self, dataplane: &mut Dataplane) -> Result<Attached, DataplaneError> {
         let missing = || DataplaneError::NoInterface { name: self.config.name.clone() };
-        let index = self.index.ok_or_else(missing)?;
-        // The row first: not one packet is judged by the defaults of an unknown interface.
-        if let Some(own) = self.segments.first() {
-            dataplane.set_interface(index, own.row(self.counter))?;
-        }
+        self.index.ok_or_else(missing)?;
         dataplane.attach(&self.config.name, self.wanted())
     }
 

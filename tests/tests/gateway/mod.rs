@@ -28,8 +28,12 @@ pub(crate) fn require_lab(test: &str) -> Option<Lab> {
 }
 
 pub(crate) fn require_lab_with(test: &str, mtu: u32) -> Option<Lab> {
+    require_topology(test, Topology::Routed, mtu)
+}
+
+pub(crate) fn require_topology(test: &str, topology: Topology, mtu: u32) -> Option<Lab> {
     match requirements() {
-        Ok(()) => Some(Lab::build(Topology::Routed, mtu).expect("a lab")),
+        Ok(()) => Some(Lab::build(topology, mtu).expect("a lab")),
         Err(reason) => {
             skip(Tier::Netns, test, &reason);
             None
