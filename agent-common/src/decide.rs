@@ -4,19 +4,25 @@
 //! and on the host alike. There are no deny rules; what nothing allows is denied, with the nearest reason.
 
 use crate::{
-    layout::{InterfaceRow, MacRow},
-    lookup::{Endpoint, Rules, Unmanaged, class, identity, setting, shape},
+    address::Address,
+    layout::{Lease, MacRow, SegmentRow},
+    lookup::{Endpoint, Rules, Unmanaged, class, device_flag, identity, segment_flag, shape},
     mode::Mode,
     parse::{Kind, Packet},
     reason::{Grant, Reason},
-    wire::{mac, protocol},
+    wire::mac,
 };
 
 mod binding;
 mod conversation;
+mod fragments;
+mod infrastructure;
+mod quarantine;
 
 use binding::identify;
-use conversation::converse;
+use conversation::{converse, exchange};
+use infrastructure::infrastructure;
+use quarantine::{is_quarantined, quarantine};
 
 /// What the policy says of a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,7 +49,7 @@ pub struct Decision {
     pub verdict: Verdict,
     /// What XDP does: a denied packet passes while no enforcing device is involved.
     pub action: Action,
-    /// The strictest mode of the managed ends; for unmanaged traffic what the interface says.
+    /// The strictest mode of the managed ends; for unmanaged traffic what the segment says.
     pub mode: Mode,
     /// The device the packet is counted for.
     pub device: u32,
@@ -55,9 +61,11 @@ pub struct Decision {
     pub rule: u32,
 }
 
-/// The two ends of a packet, as the tables know them.
+/// Where a packet is and between whom, as the tables know it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ends {
+    /// The segment on which it arrived.
+    segment: SegmentRow,
     /// Device behind the source MAC, all zero when it is nobody's.
     source_mac: MacRow,
     /// Device behind the destination MAC, likewise.
@@ -66,6 +74,14 @@ pub struct Ends {
     source: Endpoint,
     /// Who is behind the destination address.
     destination: Endpoint,
+}
+
+impl Ends {
+    /// The segment on which the packet arrived.
+    #[inline(always)]
+    pub const fn segment(&self) -> &SegmentRow {
+        &self.segment
+    }
 }
 
 /// A verdict before it is known what happens to the packet.
@@ -84,33 +100,76 @@ type Granted = (Grant, u32);
 /// A denied packet: why, and the device to count it for (0: the nearest managed end).
 type Denied = (Reason, u32);
 
-/// Judges one packet: who is it, may it, and what happens to it. The kernel takes the same three steps,
-/// each in a function of its own.
+/// Judges one packet: who is it, may it, what does it leave behind, and what happens to it. The kernel takes the same
+/// steps, each in a function of its own.
 #[inline(always)]
 pub fn decide<R: Rules>(packet: &Packet, rules: &R) -> Decision {
-    let ends = recognise(packet, rules);
-    let judgement = judge(packet, &ends, rules);
-    account(packet, &ends, &rules.interface(), rules.head().shapes, &judgement)
+    let mut packet = *packet;
+    let ends = recognise(&mut packet, rules);
+    let mut judgement = judge(&packet, &ends, rules);
+    settle(&packet, &ends, rules, &mut judgement);
+    account(&packet, &ends, rules.head().shapes, &judgement)
 }
 
-/// Who is it: each end by MAC and by address.
+/// Who is it: each end by MAC and by address. A later fragment gets the ports of its packet here.
 #[inline(always)]
-pub fn recognise<R: Rules>(packet: &Packet, rules: &R) -> Ends {
-    let nobody = Endpoint::network(identity::UNKNOWN);
-    let group = packet.destination_mac & mac::GROUP != 0;
-    let (source, destination) = match packet.kind {
-        Kind::Ipv4 | Kind::Arp => (rules.endpoint(packet.source), rules.endpoint(packet.destination)),
-        Kind::Ipv6 | Kind::NeighborDiscovery => {
-            (rules.endpoint_v6(&packet.source_v6), rules.endpoint_v6(&packet.destination_v6))
+pub fn recognise<R: Rules>(packet: &mut Packet, rules: &R) -> Ends {
+    let segment = rules.segment(packet.vlan);
+    let source_mac = rules.mac(packet.source_mac);
+    let is_group = packet.destination_mac & mac::GROUP != 0;
+    let nobody = MacRow::default();
+    let behind =
+        if is_group && packet.kind != Kind::Other { nobody } else { rules.mac(packet.destination_mac) };
+    let (source, mut destination) = match packet.kind {
+        Kind::Ip | Kind::Arp | Kind::Neighbor => {
+            (whose(&packet.source, &source_mac, rules), whose(&packet.destination, &behind, rules))
         }
-        Kind::Other => (nobody, nobody),
+        Kind::Other => (Endpoint::from_mac(&source_mac), Endpoint::from_mac(&behind)),
     };
-    Ends {
-        source_mac: rules.mac(packet.source_mac),
-        destination_mac: if group { MacRow::default() } else { rules.mac(packet.destination_mac) },
-        source,
-        destination,
+    let everybody = packet.destination_mac == mac::BROADCAST || packet.destination == Address::BROADCAST;
+    let is_somebody = destination.device != 0 || destination.is_gateway();
+    if everybody && !is_somebody && packet.kind != Kind::Arp {
+        destination = Endpoint::network(identity::BROADCAST);
     }
+    if packet.fault.is_none() && packet.fragment.is_some() {
+        fragments::borrow_ports(packet, &segment, rules);
+    }
+    let destination_mac = if is_group { nobody } else { behind };
+    Ends { segment, source_mac, destination_mac, source, destination }
+}
+
+/// Who is behind an address on a packet that names `row`'s hardware address for that end.
+#[inline(always)]
+fn whose<R: Rules>(address: &Address, row: &MacRow, rules: &R) -> Endpoint {
+    let found = rules.endpoint(address);
+    if found.device != 0 || found.is_gateway() || address.is_unspecified() {
+        return found;
+    }
+    // Every IPv6 host makes itself an address for the link.
+    if address.is_link_local() {
+        return if row.device != 0 { Endpoint::from_mac(row) } else { found };
+    }
+    if rules.head().shapes & shape::LEASED == 0 {
+        return found;
+    }
+    let Lease { mac, expires } = rules.lease(address);
+    let is_leased = mac != 0 && expires > rules.now();
+    // A device that had its address before the agent began is taken at its word while older flows are.
+    let adopted = !is_leased && rules.now() < rules.settings().adopt_until && !address.is_multicast();
+    let client = if is_leased {
+        rules.mac(mac)
+    } else if adopted {
+        *row
+    } else {
+        return found;
+    };
+    if client.flags & device_flag::LEASED == 0 {
+        return found;
+    }
+    // The address carries its networks' names besides the device's own.
+    let identity = rules.permitted(client.identity, found.identity, class::LEASED);
+    let end = Endpoint::from_mac(&client);
+    if identity == 0 { end } else { Endpoint { identity, ..end } }
 }
 
 /// May it: the verdict, with its rule or its victim.
@@ -132,11 +191,14 @@ fn verdict<R: Rules>(packet: &Packet, ends: &Ends, rules: &R) -> Result<Granted,
         return Ok((Grant::Management, 0));
     }
     identify(packet, ends, rules)?;
-    if let Some(verdict) = infrastructure(packet, ends, rules) {
-        return verdict;
-    }
+    let switched_off = match infrastructure(packet, ends, rules) {
+        // A rule may allow it all the same.
+        Some(Err((Reason::InfrastructureOff, _))) => true,
+        Some(verdict) => return verdict,
+        None => false,
+    };
     if !is_managed(ends) {
-        return match Unmanaged::from_code(rules.interface().unmanaged) {
+        return match Unmanaged::from_code(ends.segment.unmanaged) {
             Unmanaged::Pass => Ok((Grant::Unmanaged, 0)),
             Unmanaged::Monitor | Unmanaged::Drop => Err((Reason::Unmanaged, 0)),
         };
@@ -144,25 +206,27 @@ fn verdict<R: Rules>(packet: &Packet, ends: &Ends, rules: &R) -> Result<Granted,
     if is_quarantined(ends) {
         return quarantine(packet, ends, rules);
     }
-    match packet.kind {
-        Kind::Ipv4 => converse(packet, ends, rules),
-        Kind::Ipv6 | Kind::NeighborDiscovery => Err((Reason::Ipv6, 0)),
-        Kind::Arp | Kind::Other => Err((Reason::Ethertype, 0)),
-    }
+    let verdict = match packet.kind {
+        Kind::Ip => converse(packet, ends, rules),
+        Kind::Other => exchange(packet, ends, rules),
+        Kind::Arp | Kind::Neighbor => Err((Reason::InfrastructureOff, 0)),
+    };
+    if switched_off { verdict.map_err(|_| (Reason::InfrastructureOff, 0)) } else { verdict }
 }
 
 /// The management pin: no policy can close it.
 #[inline(always)]
 fn is_management<R: Rules>(packet: &Packet, ends: &Ends, rules: &R) -> bool {
-    if packet.kind != Kind::Ipv4 || !ends.destination.is_gateway() || rules.interface().management == 0 {
+    let honoured = ends.segment.flags & segment_flag::MANAGEMENT != 0;
+    if packet.kind != Kind::Ip || !ends.destination.is_gateway() || !honoured {
         return false;
     }
     // An ICMP error about such traffic belongs to it: without "fragmentation needed" a session hangs.
     let quoted = &packet.quoted;
-    let (peer, protocol, port) = if packet.protocol == protocol::ICMP && quoted.protocol != 0 {
-        (quoted.destination, quoted.protocol, quoted.source_port)
+    let (peer, protocol, port) = if packet.is_icmp() && quoted.protocol != 0 {
+        (&quoted.destination, quoted.protocol, quoted.source_port)
     } else {
-        (packet.source, packet.protocol, packet.destination_port)
+        (&packet.source, packet.protocol, packet.destination_port)
     };
     rules.is_management(peer, protocol, port)
 }
@@ -173,76 +237,6 @@ fn is_managed(ends: &Ends) -> bool {
         || ends.destination_mac.device != 0
         || ends.source.device != 0
         || ends.destination.device != 0
-}
-
-/// What devices cannot live without, each a switch in the configuration.
-#[inline(always)]
-fn infrastructure<R: Rules>(packet: &Packet, ends: &Ends, rules: &R) -> Option<Result<Granted, Denied>> {
-    let (grant, bit) = match packet.kind {
-        Kind::Arp => (Grant::Arp, setting::ARP),
-        Kind::NeighborDiscovery => (Grant::NeighborDiscovery, setting::NEIGHBOR_DISCOVERY),
-        Kind::Ipv4 => {
-            // A client asks everybody or the gateway. Asking one other server by its address needs a rule:
-            // anybody could be behind it. A client whose renewal is denied asks everybody in time
-            // (RFC 2131 4.4.5, REBINDING).
-            let everybody = packet.destination == u32::MAX && packet.destination_mac == mac::BROADCAST;
-            let asks = packet.is_dhcp_request()
-                && ends.source_mac.device != 0
-                && (everybody || ends.destination.is_gateway());
-            // A server is never a managed device here; one that is needs a rule.
-            // An answer comes from the client's own segment, so it is sent to the client's MAC or to everybody;
-            // one that was routed would be a way to every device.
-            let to_client = ends.destination_mac.device != 0
-                || packet.destination_mac & mac::GROUP != 0
-                || ends.destination.is_gateway();
-            let from_server = ends.source_mac.device == 0 && ends.source.device == 0;
-            let answers = packet.is_dhcp_reply() && from_server && to_client;
-            if !asks && !answers {
-                return None;
-            }
-            (Grant::Dhcp, setting::DHCP)
-        }
-        Kind::Ipv6 | Kind::Other => return None,
-    };
-    if rules.settings().flags & bit != 0 {
-        return Some(Ok((grant, 0)));
-    }
-    Some(Err((Reason::InfrastructureOff, 0)))
-}
-
-#[inline(always)]
-fn is_quarantined(ends: &Ends) -> bool {
-    strictest(ends) == Some(Mode::Quarantine)
-}
-
-/// A quarantined device talks with its remediation peers and nobody else. A peer that is itself a device, or
-/// the gateway, keeps its own allow list: quarantine never lets a device reach more than before.
-#[inline(always)]
-fn quarantine<R: Rules>(packet: &Packet, ends: &Ends, rules: &R) -> Result<Granted, Denied> {
-    if packet.kind != Kind::Ipv4 {
-        return Err((Reason::Quarantined, 0));
-    }
-    // Each quarantined end needs the other one to be a peer: that it is one itself opens nothing.
-    let source = is_held(&ends.source_mac, &ends.source);
-    if source && rules.permitted(identity::ANY, ends.destination.identity, class::REMEDIATION) == 0 {
-        return Err((Reason::Quarantined, 0));
-    }
-    let destination = is_held(&ends.destination_mac, &ends.destination);
-    if destination && rules.permitted(ends.source.identity, identity::ANY, class::REMEDIATION) == 0 {
-        return Err((Reason::Quarantined, 0));
-    }
-    let is_protected = |end: &Endpoint| end.device != 0 || end.is_gateway();
-    let other_is_protected = (source && destination)
-        || (!source && is_protected(&ends.source))
-        || (!destination && is_protected(&ends.destination));
-    if other_is_protected { converse(packet, ends, rules) } else { Ok((Grant::Remediation, 0)) }
-}
-
-/// Whether the device at this end is quarantined.
-#[inline(always)]
-fn is_held(by_mac: &MacRow, by_address: &Endpoint) -> bool {
-    (by_mac.device != 0 && Mode::from_code(by_mac.mode) == Mode::Quarantine)
-        || (by_address.device != 0 && by_address.mode == Mode::Quarantine)
 }
 
 /// The strictest mode among the managed ends, `None` when there is no managed end.
@@ -269,29 +263,47 @@ fn strictest(ends: &Ends) -> Option<Mode> {
     mode
 }
 
+/// What an allowed packet leaves behind: the place of a fragment, the lease that a server's answer names. A fragment
+/// that contradicts the others turns out to be denied here.
+#[inline(always)]
+pub fn settle<R: Rules>(packet: &Packet, ends: &Ends, rules: &R, judgement: &mut Judgement) {
+    if !matches!(judgement.verdict, Verdict::Allow(_)) {
+        return;
+    }
+    if packet.fragment.is_some()
+        && let Err(reason) = fragments::place(packet, rules)
+    {
+        *judgement = Judgement { verdict: Verdict::Deny(reason), rule: 0, victim: 0 };
+        return;
+    }
+    if rules.head().shapes & shape::LEASED != 0 {
+        binding::learn(packet, ends, rules);
+    }
+}
+
 /// What happens to it: a denied packet is dropped if any managed end enforces.
 #[inline(always)]
-pub fn account(
-    packet: &Packet,
-    ends: &Ends,
-    interface: &InterfaceRow,
-    shapes: u32,
-    judgement: &Judgement,
-) -> Decision {
+pub fn account(packet: &Packet, ends: &Ends, shapes: u32, judgement: &Judgement) -> Decision {
     let Judgement { verdict, rule, victim } = *judgement;
     let by_mac = ends.source_mac.device;
     let source = if by_mac != 0 { by_mac } else { ends.source.device };
     let by_mac = ends.destination_mac.device;
     let destination = if by_mac != 0 && packet.kind != Kind::Arp { by_mac } else { ends.destination.device };
-    // Who claims the gateway's address stands between every device and the rest, whoever the packet is for.
-    let claims_gateway = matches!(verdict, Verdict::Deny(_)) && ends.source.is_gateway();
-    let mode = strictest(ends).unwrap_or(match Unmanaged::from_code(interface.unmanaged) {
-        Unmanaged::Monitor | Unmanaged::Pass if claims_gateway && shapes & shape::ENFORCING != 0 => {
-            Mode::Enforce
-        }
+    let mut mode = strictest(ends).unwrap_or(match Unmanaged::from_code(ends.segment.unmanaged) {
         Unmanaged::Monitor | Unmanaged::Pass => Mode::Monitor,
         Unmanaged::Drop => Mode::Enforce,
     });
+    // Who claims the gateway's address, or plays router or DHCP server, stands between every device and the rest,
+    // whoever the packet is for.
+    let concerns_all = match verdict {
+        Verdict::Deny(Reason::RogueRouter | Reason::RogueDhcp) => true,
+        Verdict::Deny(_) => ends.source.is_gateway(),
+        Verdict::Allow(_) => false,
+    };
+    let reaches_all = !is_managed(ends) || packet.destination_mac & mac::GROUP != 0;
+    if concerns_all && reaches_all && shapes & shape::ENFORCING != 0 && mode == Mode::Monitor {
+        mode = Mode::Enforce;
+    }
     // The protected end is where the packet was going; a packet to nobody managed is its sender's affair.
     let nearest = if destination != 0 { destination } else { source };
     let action = match verdict {

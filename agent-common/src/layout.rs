@@ -2,14 +2,28 @@
 //! asserted. Whoever changes one raises [`ABI`], which is part of the pin directory's name.
 #![allow(unsafe_code, reason = "aya's Pod marker is an unsafe trait; each type here is plain old data")]
 
+use crate::address::Address;
+
 /// Version of everything in this file. Agents of different ABIs never share maps.
-pub const ABI: u32 = 1;
+pub const ABI: u32 = 2;
 
 /// Inner tables of a policy live in one of two slots: one enforces, the other is being filled.
 pub const SLOTS: u32 = 2;
 
 /// Interfaces one gateway can enforce on, including the slot for "not configured".
 pub const MAX_INTERFACES: u32 = 64;
+
+/// Segments one gateway can enforce on: interfaces and VLANs of them.
+pub const MAX_SEGMENTS: u32 = 1024;
+
+/// DHCP servers and routers that may be named for segments where nobody else may be one.
+pub const MAX_TRUSTED: u32 = 1024;
+
+/// Packets whose fragments may be under way at the same time.
+pub const MAX_FRAGMENTED: u32 = 4096;
+
+/// Bytes of the ring of samples.
+pub const SAMPLE_RING_BYTES: u32 = 65_536;
 
 /// The value each packet reads once: which slot decides, and under which generation.
 #[repr(C)]
@@ -33,21 +47,28 @@ pub struct Head {
     pub revision: [u8; 8],
 }
 
-/// Value of the table `MACS`, keyed by the hardware address as a number.
+/// Value of the table `MACS`, keyed by the hardware address as a number. A group that a rule names has an identity
+/// and no device.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct MacRow {
-    /// Stable device id, from 1.
+    /// Stable device id, from 1; 0 for a group.
     pub device: u32,
+    /// Which peer rules see behind the hardware address, where there is no IP address to ask.
+    pub identity: u32,
+    /// Segment the device must be seen on; 0 accepts any.
+    pub segment: u16,
     /// VLAN the device must be seen on; 0 accepts any.
     pub vlan: u16,
     /// [`crate::mode::Mode`] as a byte.
     pub mode: u8,
+    /// [`crate::lookup::device_flag`] bits.
+    pub flags: u8,
     /// Always zero.
-    pub pad: u8,
+    pub pad: [u8; 2],
 }
 
-/// Value of the table `ADDRESSES`, keyed by the IPv4 address as a number.
+/// Value of the table `ADDRESSES`, keyed by [`Address`].
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct AddressRow {
@@ -55,12 +76,38 @@ pub struct AddressRow {
     pub device: u32,
     /// Which peer rules see behind the address.
     pub identity: u32,
-    /// [`crate::mode::Mode`] as a byte.
-    pub mode: u8,
-    /// [`crate::lookup::address_flag`] bits.
-    pub flags: u8,
+    /// Segment the device must be seen on; 0 accepts any.
+    pub segment: u16,
     /// VLAN the device must be seen on; 0 accepts any.
     pub vlan: u16,
+    /// [`crate::mode::Mode`] as a byte.
+    pub mode: u8,
+    /// [`crate::lookup::device_flag`] bits.
+    pub flags: u8,
+    /// Always zero.
+    pub pad: [u8; 2],
+}
+
+/// Value of the table `LEASES`, keyed by [`Address`]: whose it is until when, as a DHCP server said.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Lease {
+    /// Hardware address of the client.
+    pub mac: u64,
+    /// Monotonic time in ns at which it ends.
+    pub expires: u64,
+}
+
+/// Key of the table `TRUSTED`: who may be a DHCP server or a router on a segment where nobody else may.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TrustedKey {
+    /// The host's address; a hardware address stands in `low`.
+    pub address: Address,
+    /// The segment.
+    pub segment: u32,
+    /// One of [`crate::lookup::trust`].
+    pub role: u32,
 }
 
 /// Key of the table `RULES`.
@@ -93,9 +140,9 @@ pub struct ServiceKey {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct FlowKey {
     /// Lower address.
-    pub low: u32,
+    pub low: Address,
     /// Higher address.
-    pub high: u32,
+    pub high: Address,
     /// Port of the lower address.
     pub low_port: u16,
     /// Port of the higher address.
@@ -112,7 +159,7 @@ pub struct FlowKey {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Flow {
-    /// Monotonic time of the last packet, ns.
+    /// Monotonic time of the last packet that kept it alive, ns.
     pub seen: u64,
     /// The generation under which the flow was last found allowed.
     pub generation: u32,
@@ -120,10 +167,62 @@ pub struct Flow {
     pub rule: u32,
     /// 0 when the lower address started the flow, 1 when the higher one did.
     pub initiator: u8,
-    /// 1 once a FIN was seen, 2 after an RST, otherwise 0: a closing flow lives on shortly.
-    pub closing: u8,
+    /// [`crate::flow::state`] bits of a TCP flow, otherwise 0.
+    pub state: u8,
     /// Always zero.
     pub pad: [u8; 6],
+}
+
+/// Key of the table `FRAGMENTS`: the fragments of one packet share it (RFC 791 3.2, RFC 8200 4.5).
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct FragmentKey {
+    /// Source address.
+    pub source: Address,
+    /// Destination address.
+    pub destination: Address,
+    /// Identification.
+    pub id: u32,
+    /// IP protocol of an IPv4 packet; 0 for IPv6, where the identification alone tells.
+    pub protocol: u8,
+    /// Always zero.
+    pub pad: [u8; 3],
+}
+
+/// What the first fragment of an allowed packet leaves for the others. Offsets count eight bytes.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FragmentRow {
+    /// Monotonic time of the first fragment, ns.
+    pub seen: u64,
+    /// Source port, as in [`crate::parse::Packet`].
+    pub source_port: u16,
+    /// Destination port.
+    pub destination_port: u16,
+    /// Service port.
+    pub service_port: u16,
+    /// Everything before this was seen.
+    pub end: u16,
+    /// Where what was seen ahead of `end` begins; 0 when there is nothing.
+    pub ahead_start: u16,
+    /// Where it stops.
+    pub ahead_stop: u16,
+    /// IP protocol.
+    pub protocol: u8,
+    /// Type of an ICMP message.
+    pub icmp_type: u8,
+    /// Always zero.
+    pub pad: [u8; 2],
+}
+
+/// How many flows a device began in the present window.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Budget {
+    /// Monotonic time in ns at which the window began.
+    pub start: u64,
+    /// New flows since then.
+    pub count: u64,
 }
 
 /// How the agent runs, as far as a packet is concerned.
@@ -134,30 +233,55 @@ pub struct Settings {
     pub adopt_until: u64,
     /// Silence in ns after which a TCP flow is forgotten.
     pub tcp_idle: u64,
-    /// Silence in ns after which a UDP flow is forgotten.
+    /// The same while only its first SYN was seen.
+    pub opening_idle: u64,
+    /// The same once both ends closed it or one reset it.
+    pub closing_idle: u64,
+    /// Silence in ns after which a UDP flow is forgotten, or one of another protocol with or without ports.
     pub udp_idle: u64,
     /// Silence in ns after which an ICMP request is forgotten.
     pub icmp_idle: u64,
-    /// Silence in ns after which a TCP flow that saw FIN or RST is forgotten.
-    pub closing_idle: u64,
+    /// Time in ns after its first fragment in which a packet must be complete.
+    pub fragment_idle: u64,
+    /// Time in ns for which an address that a DHCP server named is its client's, until the agent has read for how long
+    /// it really is.
+    pub lease_idle: u64,
+    /// Length in ns of the window in which a device's new flows are counted.
+    pub flow_window: u64,
+    /// New flows a device may take part in within a window; 0 is no cap.
+    pub flow_cap: u32,
     /// [`crate::lookup::setting`] bits.
     pub flags: u32,
-    /// Always zero.
-    pub pad: u32,
 }
 
-/// Value of the table `INTERFACES`, keyed by interface index.
+/// Key of the table `SEGMENTS`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SegmentKey {
+    /// Interface index.
+    pub ifindex: u32,
+    /// VLAN of the outer tag, or [`crate::lookup::ANY_VLAN`].
+    pub vlan: u16,
+    /// Always zero.
+    pub pad: u16,
+}
+
+/// Value of the table `SEGMENTS`: an interface, or one VLAN of it.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct InterfaceRow {
+pub struct SegmentRow {
     /// Index of the interface's counters, from 1; 0 collects what is not configured.
     pub counter: u32,
+    /// Interface index of the other side of an inline pair: there goes what passes. 0 hands it to the stack.
+    pub redirect: u32,
+    /// [`crate::lookup::infrastructure`] bits.
+    pub infrastructure: u32,
+    /// The segment, from 1; 0 is what is not configured.
+    pub segment: u16,
     /// [`crate::lookup::Unmanaged`] as a byte.
     pub unmanaged: u8,
-    /// 1 when the management pin is honoured here.
-    pub management: u8,
-    /// Always zero.
-    pub pad: [u8; 2],
+    /// [`crate::lookup::segment_flag`] bits.
+    pub flags: u8,
 }
 
 /// Packets and bytes.
@@ -188,16 +312,16 @@ pub struct InterfaceCounters {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ViolationKey {
+    /// IP source or ARP sender.
+    pub source: Address,
+    /// IP destination or ARP target.
+    pub destination: Address,
     /// Stable id of the device the violation is counted for; 0 when none is involved.
     pub device: u32,
     /// Stable id of the sending device; 0 when unknown.
     pub source_device: u32,
     /// Stable id of the receiving device; 0 when unknown.
     pub destination_device: u32,
-    /// IPv4 source or ARP sender as a number.
-    pub source: u32,
-    /// IPv4 destination or ARP target as a number.
-    pub destination: u32,
     /// Interface index on which the packet arrived.
     pub ifindex: u32,
     /// Source hardware address.
@@ -222,6 +346,8 @@ pub struct ViolationKey {
     pub mode: u8,
     /// Generation that decided. Violations of two revisions are never folded together.
     pub generation: u32,
+    /// Always zero.
+    pub pad: u32,
 }
 
 /// How often a violation repeated on one CPU since the table was last drained, without the packet that
@@ -259,6 +385,27 @@ pub struct Event {
     pub pad: [u8; 5],
 }
 
+/// Bytes of a frame that a sample holds: a DHCP message with its usual options fits (RFC 2131 2: 576 at least).
+pub const SAMPLE_BYTES: usize = 640;
+
+/// The start of a frame that user space must read in full: an allowed answer of a DHCP server.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sample {
+    /// [`ABI`]; a reader drops what it does not know, and counts it.
+    pub abi: u32,
+    /// Length of the frame in bytes; of `bytes`, only what is below it means something.
+    pub len: u32,
+    /// Monotonic time, ns.
+    pub time: u64,
+    /// Interface index on which the frame arrived.
+    pub ifindex: u32,
+    /// Always zero.
+    pub pad: u32,
+    /// The frame from its first byte on.
+    pub bytes: [u8; SAMPLE_BYTES],
+}
+
 /// Indices of the per-CPU array `TALLY`. `violations = delivered + aggregated + lost` always.
 pub mod tally {
     /// Packets with a deny verdict, dropped or not.
@@ -271,8 +418,14 @@ pub mod tally {
     pub const LOST: u32 = 3;
     /// Flows that could not be remembered; the packet passed all the same.
     pub const FLOWS_REFUSED: u32 = 4;
+    /// First fragments that could not be remembered; the others will be orphans.
+    pub const FRAGMENTS_REFUSED: u32 = 5;
+    /// Leases that could not be remembered.
+    pub const LEASES_REFUSED: u32 = 6;
+    /// Samples for which the ring had no room.
+    pub const SAMPLES_LOST: u32 = 7;
     /// Length of the array.
-    pub const LEN: u32 = 8;
+    pub const LEN: u32 = 16;
 }
 
 macro_rules! layout {
@@ -289,19 +442,27 @@ macro_rules! layout {
 }
 
 layout! {
+    Address: 16,
     Active: 8,
     Head: 16,
-    MacRow: 8,
-    AddressRow: 12,
+    MacRow: 16,
+    AddressRow: 16,
+    Lease: 16,
+    TrustedKey: 24,
     RuleKey: 12,
     ServiceKey: 4,
-    FlowKey: 16,
+    FlowKey: 40,
     Flow: 24,
-    Settings: 48,
-    InterfaceRow: 8,
+    FragmentKey: 40,
+    FragmentRow: 24,
+    Budget: 16,
+    Settings: 80,
+    SegmentKey: 8,
+    SegmentRow: 16,
     Traffic: 16,
     InterfaceCounters: 64,
-    ViolationKey: 52,
+    ViolationKey: 80,
     Repeats: 32,
-    Event: 80,
+    Event: 104,
+    Sample: 664,
 }

@@ -6,6 +6,10 @@
 //! Start with [`decide::decide`].
 #![no_std]
 
+#[cfg(test)]
+extern crate std;
+
+pub mod address;
 pub mod bytes;
 pub mod decide;
 pub mod flow;

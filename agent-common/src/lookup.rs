@@ -2,7 +2,10 @@
 //! compiled tables; nothing else differs between the two.
 
 use crate::{
-    layout::{AddressRow, Flow, FlowKey, Head, InterfaceRow, MacRow, Settings},
+    address::Address,
+    layout::{
+        AddressRow, Flow, FlowKey, FragmentKey, FragmentRow, Head, Lease, MacRow, SegmentRow, Settings,
+    },
     mode::Mode,
 };
 
@@ -14,6 +17,8 @@ pub mod identity {
     pub const ANY: u32 = 1;
     /// The gateway's own addresses.
     pub const GATEWAY: u32 = 2;
+    /// Every host of the link: the broadcast hardware address, or 255.255.255.255.
+    pub const BROADCAST: u32 = 3;
     /// The first identity a policy may use.
     pub const FIRST: u32 = 16;
 }
@@ -26,6 +31,9 @@ pub mod class {
     pub const PAIR: u32 = u32::MAX;
     /// In a rule row: a quarantined device may talk with this peer.
     pub const REMEDIATION: u32 = u32::MAX - 1;
+    /// In a rule row between the identity of a device's hardware address and that of a network: the value is the
+    /// device's identity at a leased address of that network.
+    pub const LEASED: u32 = u32::MAX - 2;
 }
 
 /// Bits of [`Head::shapes`]: which kinds of rule rows exist, so that a packet probes for no other, and
@@ -39,26 +47,73 @@ pub mod shape {
     pub const ANY_RESPONDER: u32 = 4;
     /// No kind of row: some device is not in monitor mode.
     pub const ENFORCING: u32 = 8;
+    /// No kind of row: some device gets its address by DHCP.
+    pub const LEASED: u32 = 16;
 }
 
-/// Bits of [`AddressRow::flags`].
-pub mod address_flag {
+/// Bits of [`AddressRow::flags`] and [`MacRow::flags`].
+pub mod device_flag {
     /// The device has a hardware address, so another one using the address is a spoof.
     pub const HAS_MAC: u8 = 1;
     /// One of the gateway's own addresses.
     pub const GATEWAY: u8 = 2;
+    /// The device gets its address by DHCP.
+    pub const LEASED: u8 = 4;
+}
+
+/// Bits of [`SegmentRow::flags`].
+pub mod segment_flag {
+    /// The management pin is honoured here.
+    pub const MANAGEMENT: u8 = 1;
+    /// DHCP servers and routers may be here.
+    pub const TRUSTED: u8 = 2;
+    /// Fragments are dropped, whatever they belong to.
+    pub const DROP_FRAGMENTS: u8 = 4;
+    /// Some VLANs of the interface are segments of their own.
+    pub const HAS_VLANS: u8 = 8;
+}
+
+/// [`crate::layout::SegmentKey::vlan`] of every frame whose VLAN is no segment of its own.
+pub const ANY_VLAN: u16 = u16::MAX;
+
+/// Bits of [`SegmentRow::infrastructure`]: what passes without a rule.
+pub mod infrastructure {
+    /// ARP, after its sender was checked.
+    pub const ARP: u32 = 1;
+    /// DHCP and DHCPv6 of clients, answered by servers that may be where they are.
+    pub const DHCP: u32 = 2;
+    /// IPv6 neighbour and router discovery, after its claims were checked.
+    pub const NEIGHBOR_DISCOVERY: u32 = 4;
+    /// IGMP and MLD.
+    pub const MEMBERSHIP: u32 = 8;
+    /// LLDP.
+    pub const LLDP: u32 = 16;
+    /// Spanning tree.
+    pub const STP: u32 = 32;
+    /// MRP, supervision of PRP and HSR, LACP.
+    pub const REDUNDANCY: u32 = 64;
+    /// EAP over LAN.
+    pub const EAPOL: u32 = 128;
+    /// Precision time to its groups.
+    pub const PTP: u32 = 256;
+    /// Everything.
+    pub const ALL: u32 = 511;
+}
+
+/// Roles of [`crate::layout::TrustedKey`].
+pub mod trust {
+    /// A DHCP server, by its IP address.
+    pub const DHCP_SERVER: u32 = 1;
+    /// A router, by its IP address.
+    pub const ROUTER: u32 = 2;
+    /// A router, by its hardware address.
+    pub const ROUTER_MAC: u32 = 3;
 }
 
 /// Bits of [`Settings::flags`].
 pub mod setting {
     /// A mid-stream TCP segment without a flow is denied even if a rule allows its direction.
     pub const STRICT: u32 = 1;
-    /// ARP passes (after its sender was checked).
-    pub const ARP: u32 = 2;
-    /// DHCP client traffic passes.
-    pub const DHCP: u32 = 4;
-    /// IPv6 neighbour discovery passes.
-    pub const NEIGHBOR_DISCOVERY: u32 = 8;
 }
 
 /// What happens to traffic of which neither end is a managed device.
@@ -100,17 +155,19 @@ impl Unmanaged {
     }
 }
 
-/// Who is behind an IPv4 address.
+/// Who is at one end of a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Endpoint {
-    /// Stable device id; 0 when the address is no managed device's.
+    /// Stable device id; 0 when it is no managed device.
     pub device: u32,
     /// Which peer rules see.
     pub identity: u32,
     /// The device's mode; meaningless without a device.
     pub mode: Mode,
-    /// [`address_flag`] bits.
+    /// [`device_flag`] bits.
     pub flags: u8,
+    /// Segment the device must be seen on; 0 accepts any.
+    pub segment: u16,
     /// VLAN the device must be seen on; 0 accepts any.
     pub vlan: u16,
 }
@@ -119,48 +176,59 @@ impl Endpoint {
     /// An address that is no device's: `identity` says in which networks it is, if in any.
     #[inline(always)]
     pub const fn network(identity: u32) -> Self {
-        Self { device: 0, identity, mode: Mode::Monitor, flags: 0, vlan: 0 }
+        Self { device: 0, identity, mode: Mode::Monitor, flags: 0, segment: 0, vlan: 0 }
     }
 
     /// The endpoint behind a row of the address table.
     #[inline(always)]
     pub const fn from_row(row: &AddressRow) -> Self {
-        let AddressRow { device, identity, mode, flags, vlan } = *row;
-        Self { device, identity, mode: Mode::from_code(mode), flags, vlan }
+        let AddressRow { device, identity, segment, vlan, mode, flags, pad: _ } = *row;
+        Self { device, identity, mode: Mode::from_code(mode), flags, segment, vlan }
+    }
+
+    /// The endpoint behind a hardware address, where no IP address says more.
+    #[inline(always)]
+    pub const fn from_mac(row: &MacRow) -> Self {
+        let MacRow { device, identity, segment, vlan, mode, flags, pad: _ } = *row;
+        Self { device, identity, mode: Mode::from_code(mode), flags, segment, vlan }
     }
 
     /// Whether it is one of the gateway's own addresses.
     #[inline(always)]
     pub const fn is_gateway(&self) -> bool {
-        self.flags & address_flag::GATEWAY != 0
+        self.flags & device_flag::GATEWAY != 0
     }
 
     /// Whether it is a device that is recognised by its hardware address as well.
     #[inline(always)]
     pub const fn has_mac(&self) -> bool {
-        self.flags & address_flag::HAS_MAC != 0
+        self.flags & device_flag::HAS_MAC != 0
     }
 }
 
-/// The tables of one slot, the flow table and the settings, as one packet sees them.
+/// The tables of one slot, the state tables and the settings, as one packet sees them.
 pub trait Rules {
-    /// The interface on which the packet arrived.
-    fn interface(&self) -> InterfaceRow;
+    /// The segment of a frame whose outer tag says `vlan` (0: untagged), on the interface where it arrived.
+    fn segment(&self, vlan: u16) -> SegmentRow;
     /// How the agent runs.
     fn settings(&self) -> &Settings;
     /// Generation and shapes of the slot.
     fn head(&self) -> &Head;
-    /// Monotonic time in ns. Asked for at most once, and only when a flow is concerned.
+    /// Monotonic time in ns.
     fn now(&self) -> u64;
-    /// The device that owns a hardware address; all zero when it is nobody's. Not an `Option`: what `None`
-    /// leaves undefined, the compiler may compute with, and the verifier may refuse that.
+    /// The device that owns a hardware address, or the group behind it; all zero when it is nobody's. Not an `Option`:
+    /// what `None` leaves undefined, the compiler may compute with, and the verifier may refuse that.
     fn mac(&self, mac: u64) -> MacRow;
-    /// Who is behind an IPv4 address: a device, the gateway, a network, or nobody known.
-    fn endpoint(&self, address: u32) -> Endpoint;
-    /// Which device is behind an IPv6 address, if one is.
-    fn endpoint_v6(&self, address: &[u8; 16]) -> Endpoint;
+    /// Who is behind an address by the policy: a device, the gateway, a network, or nobody known.
+    fn endpoint(&self, address: &Address) -> Endpoint;
+    /// Who has leased an address; all zero when nobody has.
+    fn lease(&self, address: &Address) -> Lease;
+    /// Remembers a lease, replacing what was known of the address.
+    fn bind(&self, address: &Address, lease: &Lease);
     /// Whether `source` may always reach this port of the gateway.
-    fn is_management(&self, source: u32, protocol: u8, port: u16) -> bool;
+    fn is_management(&self, source: &Address, protocol: u8, port: u16) -> bool;
+    /// Whether a host may have a role (see [`trust`]) on a segment where not everybody may.
+    fn is_trusted(&self, address: &Address, segment: u16, role: u32) -> bool;
     /// The service class of a responder port, [`class::NONE`] when no service has it.
     fn class(&self, protocol: u8, port: u16) -> u32;
     /// The stable id of the rule under which `initiator` may use a class of services of `responder`, 0 when
@@ -170,6 +238,12 @@ pub trait Rules {
     fn with_flow<T>(&self, key: &FlowKey, f: impl FnOnce(&mut Flow) -> T) -> Option<T>;
     /// Remembers a flow, replacing what was known of it.
     fn remember(&self, key: &FlowKey, flow: &Flow);
+    /// Counts a new flow of a device; `false` when it has had too many of late, see [`crate::flow::take`].
+    fn may_open(&self, device: u32) -> bool;
+    /// Runs `f` in place on what is remembered of a fragmented packet, if anything is.
+    fn with_fragments<T>(&self, key: &FragmentKey, f: impl FnOnce(&mut FragmentRow) -> T) -> Option<T>;
+    /// Remembers the first fragment of a packet.
+    fn remember_fragments(&self, key: &FragmentKey, row: &FragmentRow);
 }
 
 /// Looks a permission up in rule rows: both ends named, or anyone on one side. `row` returns 0 for a row
@@ -184,6 +258,10 @@ pub fn probe(
 ) -> u32 {
     if class == class::NONE {
         return 0;
+    }
+    if class == class::LEASED {
+        // No rule, and nobody stands for anyone.
+        return row(initiator, responder, class);
     }
     let mut rule = 0;
     if shapes & shape::EXACT != 0 {

@@ -4,28 +4,35 @@
 //! others are counted in a table of repeats. When the ring is full the table takes the first one too;
 //! when both are full the packet is counted as lost. `violations = delivered + aggregated + lost`.
 
-use aya_ebpf::{bindings::BPF_NOEXIST, helpers::bpf_ktime_get_ns};
+use aya_ebpf::{bindings::BPF_NOEXIST, helpers::generated::bpf_probe_read_kernel};
 use bulkhead_common::{
-    decide::Action,
-    layout::{ABI, Event, Repeats, ViolationKey, tally},
-    reason::Reason,
+    bytes::Bytes,
+    decide::{Action, Verdict},
+    layout::{ABI, Event, Repeats, SAMPLE_BYTES, ViolationKey, tally},
     wire::mac,
 };
 
-use crate::maps::{EPOCH, EVENTS, REPEATS_0, REPEATS_1, Scratch, add_to_tally};
+use crate::{
+    maps::{EPOCH, EVENTS, HEADS, REPEATS_0, REPEATS_1, SAMPLES, Scratch, add_to_tally},
+    packet::Packet,
+    tables::Context,
+};
 
-/// Reports one denied packet.
-#[inline(never)]
-pub fn emit(scratch: &mut Scratch, reason: Reason, generation: u32, ifindex: u32) {
+/// Reports the denied packet in the scratch.
+#[inline(always)]
+pub fn violation(scratch: &mut Scratch) {
     add_to_tally(tally::VIOLATIONS);
-    let Scratch { packet, ends: _, judgement: _, decision, key } = scratch;
+    let Scratch { context, packet, ends: _, judgement: _, decision, key } = scratch;
+    let Verdict::Deny(reason) = decision.verdict else { return };
+    let generation = HEADS.get(context.slot).map_or(0, |head| head.generation);
+    let now = context.now;
     *key = ViolationKey {
         device: decision.device,
         source_device: decision.source,
         destination_device: decision.destination,
         source: packet.source,
         destination: packet.destination,
-        ifindex,
+        ifindex: context.ifindex,
         source_mac: mac::octets(packet.source_mac),
         destination_mac: mac::octets(packet.destination_mac),
         vlan: packet.vlan,
@@ -37,9 +44,8 @@ pub fn emit(scratch: &mut Scratch, reason: Reason, generation: u32, ifindex: u32
         dropped: u8::from(matches!(decision.action, Action::Drop)),
         mode: decision.mode.code(),
         generation,
+        pad: 0,
     };
-    // SAFETY: the helper reads a clock.
-    let now = unsafe { bpf_ktime_get_ns() };
     // Read once: the agent waits until every packet that saw the old epoch has left before it drains.
     // SAFETY: the pointer is to the array's element 0.
     let epoch = EPOCH.get_ptr(0).map_or(0, |e| unsafe { e.read_volatile() });
@@ -70,6 +76,27 @@ pub fn emit(scratch: &mut Scratch, reason: Reason, generation: u32, ifindex: u32
         return add_to_tally(tally::AGGREGATED);
     }
     add_to_tally(tally::LOST);
+}
+
+/// Hands the start of a frame to user space. Never waits: without room the sample is counted as lost.
+#[inline(always)]
+pub fn sample(packet: &Packet, context: &Context) {
+    let Some(mut entry) = SAMPLES.reserve(0) else { return add_to_tally(tally::SAMPLES_LOST) };
+    let sample = entry.as_mut_ptr();
+    // SAFETY: the reserved record is ours until it is submitted; each field is written once.
+    unsafe {
+        (&raw mut (*sample).abi).write(ABI);
+        (&raw mut (*sample).len).write(packet.len());
+        (&raw mut (*sample).time).write(context.now);
+        (&raw mut (*sample).ifindex).write(context.ifindex);
+        (&raw mut (*sample).pad).write(0);
+    }
+    // SAFETY: the helper copies from the packet into the record, no more than either holds. What is behind the linear
+    // start stays unread: no DHCP message is that long.
+    let _ = unsafe {
+        bpf_probe_read_kernel((&raw mut (*sample).bytes).cast(), packet.linear(SAMPLE_BYTES as u32), packet.start())
+    };
+    entry.submit(0);
 }
 
 #[inline(always)]

@@ -6,18 +6,23 @@ mod count;
 mod emit;
 mod maps;
 mod packet;
+mod tables;
 
 use aya_ebpf::{
-    bindings::xdp_action, helpers::generated::bpf_xdp_get_buff_len, macros::xdp, programs::XdpContext,
+    bindings::{xdp_action, xdp_md},
+    helpers::generated::{bpf_redirect, bpf_xdp_get_buff_len},
+    macros::xdp,
+    programs::XdpContext,
 };
 use bulkhead_common::{
     decide::{self, Action, Verdict},
     layout::tally,
-    lookup::Rules,
+    lookup::{Rules, shape},
     parse::parse_into,
     reason::Reason,
 };
-use maps::{Scratch, Tables};
+use maps::Scratch;
+use tables::{Context, Tables};
 
 /// Kernels since 5.18: frames may continue in fragments, so native mode works with jumbo MTUs.
 #[xdp(frags)]
@@ -36,43 +41,95 @@ pub fn bulkhead(ctx: XdpContext) -> u32 {
 #[inline(always)]
 fn run(ctx: &XdpContext, len: u32) -> u32 {
     let ifindex = ctx.ingress_ifindex() as u32;
-    let interface = maps::interface(ifindex);
-    let (Some(tables), Some(scratch)) = (Tables::active(interface), maps::scratch()) else {
+    let interface = tables::interface(ifindex);
+    let (Some(context), Some(scratch)) = (Context::active(ifindex, interface), maps::scratch()) else {
         return closed(interface.counter, len);
     };
-    read(&packet::Packet::new(ctx, len), scratch);
-    recognise(scratch, &tables);
-    judge(scratch, &tables);
-    scratch.decision =
-        decide::account(&scratch.packet, &scratch.ends, &interface, tables.head().shapes, &scratch.judgement);
+    scratch.context = context;
+    read(ctx.ctx, len);
+    recognise();
+    judge();
+    settle();
+    let Some(shapes) = Tables::of(&scratch.context).map(|tables| tables.head().shapes) else {
+        return closed(interface.counter, len);
+    };
+    scratch.decision = decide::account(&scratch.packet, &scratch.ends, shapes, &scratch.judgement);
     count::count(&scratch.decision, interface.counter, len);
-    if let Verdict::Deny(reason) = scratch.decision.verdict {
-        emit::emit(scratch, reason, tables.head().generation, ifindex);
-        #[cfg(feature = "trace")]
-        aya_log_ebpf::info!(ctx, "deny {} device {}", reason.name(), scratch.decision.device);
+    match scratch.decision.verdict {
+        Verdict::Deny(_reason) => {
+            emit();
+            #[cfg(feature = "trace")]
+            aya_log_ebpf::info!(ctx, "deny {} device {}", _reason.name(), scratch.decision.device);
+        }
+        Verdict::Allow(_) => {
+            if scratch.packet.is_dhcp_reply() && shapes & shape::LEASED != 0 {
+                sample(ctx.ctx, len);
+            }
+        }
     }
     match scratch.decision.action {
+        Action::Pass if interface.redirect != 0 => {
+            // SAFETY: the helper notes where the frame goes; what cannot be sent there is dropped by the kernel.
+            unsafe { bpf_redirect(interface.redirect, 0) as u32 }
+        }
         Action::Pass => xdp_action::XDP_PASS,
         Action::Drop => xdp_action::XDP_DROP,
     }
 }
 
-// The steps of `decide`, each behind a call and with its result in the scratch: what a step found out is
-// then unknown to the verifier, so that it does not follow every path of one step through all the next.
+// The steps of `decide`, each a global function that takes what the step before left in the scratch: the verifier
+// judges each of them once and alone, instead of following every path of one step through all the next. Old kernels
+// let such a function have numbers and the context as arguments, nothing else.
 
+#[unsafe(no_mangle)]
 #[inline(never)]
-fn read(bytes: &packet::Packet, scratch: &mut Scratch) {
-    parse_into(bytes, &mut scratch.packet);
+extern "C" fn read(ctx: *mut xdp_md, len: u32) -> u32 {
+    let Some(scratch) = maps::scratch() else { return 0 };
+    parse_into(&packet::Packet::new(&XdpContext::new(ctx), len), &mut scratch.packet);
+    1
 }
 
+#[unsafe(no_mangle)]
 #[inline(never)]
-fn recognise(scratch: &mut Scratch, tables: &Tables<'_>) {
-    scratch.ends = decide::recognise(&scratch.packet, tables);
+extern "C" fn recognise() -> u32 {
+    let Some(Scratch { context, packet, ends, .. }) = maps::scratch() else { return 0 };
+    let Some(tables) = Tables::of(context) else { return 0 };
+    *ends = decide::recognise(packet, &tables);
+    1
 }
 
+#[unsafe(no_mangle)]
 #[inline(never)]
-fn judge(scratch: &mut Scratch, tables: &Tables<'_>) {
-    scratch.judgement = decide::judge(&scratch.packet, &scratch.ends, tables);
+extern "C" fn judge() -> u32 {
+    let Some(Scratch { context, packet, ends, judgement, .. }) = maps::scratch() else { return 0 };
+    let Some(tables) = Tables::of(context) else { return 0 };
+    *judgement = decide::judge(packet, ends, &tables);
+    1
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn settle() -> u32 {
+    let Some(Scratch { context, packet, ends, judgement, .. }) = maps::scratch() else { return 0 };
+    let Some(tables) = Tables::of(context) else { return 0 };
+    decide::settle(packet, ends, &tables, judgement);
+    1
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn emit() -> u32 {
+    let Some(scratch) = maps::scratch() else { return 0 };
+    emit::violation(scratch);
+    1
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn sample(ctx: *mut xdp_md, len: u32) -> u32 {
+    let Some(scratch) = maps::scratch() else { return 0 };
+    emit::sample(&packet::Packet::new(&XdpContext::new(ctx), len), &scratch.context);
+    1
 }
 
 /// Without a policy nothing passes: the agent attaches the program only after it has applied one.

@@ -3,8 +3,9 @@
 use aya_ebpf::programs::XdpContext;
 use bulkhead_common::bytes::Bytes;
 
-/// No header we read starts behind this offset: Ethernet 14, two tags 8, IPv4 20, ICMP 8, quoted 28.
-const FARTHEST: usize = 127;
+/// Nothing we read starts behind this offset: Ethernet 14, two tags 8, IPv6 40, four extension headers 256, ICMPv6 24,
+/// four options 256; and the bytes of a sample.
+const FARTHEST: usize = 1023;
 
 /// One packet. `len` is that of the whole frame; only its start need be linear in memory.
 pub struct Packet {
@@ -18,6 +19,19 @@ impl Packet {
     #[inline(always)]
     pub fn new(ctx: &XdpContext, len: u32) -> Self {
         Self { data: ctx.data(), end: ctx.data_end(), len }
+    }
+
+    /// How many bytes are linear in memory, at most `bound`.
+    #[inline(always)]
+    pub fn linear(&self, bound: u32) -> u32 {
+        let len = (self.end - self.data) as u32;
+        if len > bound { bound } else { len }
+    }
+
+    /// Where they begin.
+    #[inline(always)]
+    pub fn start(&self) -> *const core::ffi::c_void {
+        self.data as *const _
     }
 }
 

@@ -3,13 +3,17 @@
 
 mod gateway;
 
+use std::time::Duration;
+
 use bulkhead_agent::dataplane::probe;
 use bulkhead_tests::lab::{
-    Agent, Lab, Namespace, Topology, link,
-    topology::{DEVICE_SIDE, SWITCH_PORT, UPLINK},
+    Agent, Lab, Namespace, Poller, Topology,
+    link::{self, End},
+    modbus::Plc,
+    topology::{DEVICE_SIDE, Gateway, MODBUS, SWITCH_PORT, UPLINK},
     wait::wait_for,
 };
-use gateway::{SOON, bulkhead, configure, policy, require_topology, status};
+use gateway::{SOON, bulkhead, configure, enforces, policy, require_topology, status};
 use serde_json::{Value, json};
 
 /// A lab whose gateway is a bump in the wire, and its agent, not started yet.
@@ -125,4 +129,47 @@ fn pair_that_does_not_mirror_keeps_both_sides_up() {
     link::down(&plc.namespace, plc.interface).expect("down");
     wait_warnings(&agent, &json!(["`cell0` has no carrier, so nothing passes to `plant0`"]));
     assert!(look(gateway, UPLINK).up && look(gateway, UPLINK).carrier);
+}
+
+#[test]
+fn what_is_allowed_passes_a_pair_without_bridge_or_address_and_nothing_else_does() {
+    let test = "what_is_allowed_passes_a_pair_without_bridge_or_address_and_nothing_else_does";
+    let Some(lab) = require_pair(test) else { return };
+    let _plc = Plc::start(lab.plc(), MODBUS).expect("a PLC");
+    let mut agent = pair(&lab, "");
+    agent.start().expect("it starts");
+    wait_warnings(&agent, &json!([]));
+    assert!(enforces(&lab));
+    // Without an agent it goes on.
+    let poller =
+        Poller::start(lab.host("hmi"), lab.modbus(), Duration::from_millis(5)).expect("a first poll");
+    agent.kill9().expect("killed");
+    poller.wait_for_more(50, SOON).expect("polls go on");
+    assert!(enforces(&lab));
+    agent.start().expect("it starts");
+    let polls = poller.wait_for_more(50, SOON).expect("polls go on");
+    assert_eq!((polls.failed, polls.reconnects), (0, 0), "{polls:?}");
+}
+
+#[test]
+fn side_of_a_pair_that_was_made_again_is_redirected_to() {
+    let test = "side_of_a_pair_that_was_made_again_is_redirected_to";
+    let Some(lab) = require_pair(test) else { return };
+    let mut agent = pair(&lab, "");
+    agent.start().expect("it starts");
+    wait_warnings(&agent, &json!([]));
+    let (Gateway { namespace, cell_mac, .. }, plc) = (&lab.gateway, lab.plc());
+    let before = link::index(namespace, DEVICE_SIDE).expect("it is there");
+    link::delete(namespace, DEVICE_SIDE).expect("deleted");
+    wait_link(lab.switch(), SWITCH_PORT, true, false);
+    let inside = End { namespace, interface: DEVICE_SIDE, mac: *cell_mac, mtu: 1500 };
+    let outside = End { namespace: &plc.namespace, interface: plc.interface, mac: plc.mac, mtu: 1500 };
+    link::veth(&inside, &outside).expect("a new NIC");
+    link::generic_receive_on(&plc.namespace, plc.interface).expect("GRO");
+    link::address(&plc.namespace, plc.interface, plc.ip, 24).expect("an address");
+    assert_ne!(link::index(namespace, DEVICE_SIDE).expect("it is there"), before);
+    wait_link(lab.switch(), SWITCH_PORT, true, true);
+    wait_warnings(&agent, &json!([]));
+    let _plc = Plc::start(plc, MODBUS).expect("a PLC");
+    assert!(enforces(&lab));
 }

@@ -1,69 +1,174 @@
-//! Is the sender who the packet says: addresses, MACs and VLANs held against the devices they belong to.
+//! Is the sender who the packet says: addresses, MACs, VLANs and segments held against the devices they belong to;
+//! and which address a device has by DHCP.
 
 use super::{Denied, Ends};
 use crate::{
-    lookup::Rules,
+    address::Address,
+    layout::Lease,
+    lookup::{Endpoint, Rules, device_flag},
     parse::{Kind, Packet},
     reason::Reason,
+    wire::neighbor,
 };
 
-/// An address is nobody's proof: it must come from its device's MAC, on its device's VLAN, and a
+/// An address is nobody's proof: it must come from its device's MAC, on its device's segment and VLAN, and a
 /// device's MAC must not carry another's address.
 #[inline(always)]
 pub(super) fn identify<R: Rules>(packet: &Packet, ends: &Ends, rules: &R) -> Result<(), Denied> {
-    let mismatch = |other: Reason| match packet.kind {
-        Kind::Arp => Reason::ArpSenderMismatch,
-        Kind::Ipv4 | Kind::Ipv6 | Kind::NeighborDiscovery | Kind::Other => other,
-    };
     let row = ends.source_mac;
+    let source = &ends.source;
     if row.device != 0 {
-        if !is_on_vlan(row.vlan, packet) {
-            return Err((Reason::WrongVlan, row.device));
-        }
-        let foreign = match packet.kind {
-            // 0.0.0.0 is what a host says while it asks for an address (RFC 2131 4.1, RFC 5227 2.1.1).
-            Kind::Ipv4 | Kind::Arp => packet.source != 0 && ends.source.device != row.device,
-            // A device's IPv6 addresses need not all be declared (RFC 4862 makes some), but another's are not its own.
-            Kind::Ipv6 | Kind::NeighborDiscovery | Kind::Other => {
-                ends.source.device != 0 && ends.source.device != row.device
-            }
-        };
-        if foreign {
+        is_in_place(row.segment, row.vlan, packet, ends).map_err(|reason| (reason, row.device))?;
+        if is_foreign(packet, ends) {
             // The claimed address's owner is the victim; without one it is the device's own affair.
-            let victim = if ends.source.device != 0 { ends.source.device } else { row.device };
-            return Err((mismatch(Reason::SourceAddressMismatch), victim));
+            let victim = if source.device != 0 { source.device } else { row.device };
+            let reason = match packet.kind {
+                Kind::Arp => Reason::ArpSenderMismatch,
+                Kind::Neighbor => Reason::NdMismatch,
+                Kind::Ip | Kind::Other => Reason::SourceAddressMismatch,
+            };
+            return Err((reason, victim));
         }
-    } else if ends.source.is_gateway() {
+    } else if source.is_gateway() {
         // What the gateway itself says is sent, never received: a bridge would carry the lie to a device.
-        return Err((mismatch(Reason::SourceMacMismatch), ends.destination.device));
-    } else if ends.source.device != 0 {
-        if ends.source.has_mac() {
-            return Err((mismatch(Reason::SourceMacMismatch), ends.source.device));
+        return Err((claimed_by_another(packet), ends.destination.device));
+    } else if source.device != 0 {
+        if source.has_mac() {
+            return Err((claimed_by_another(packet), source.device));
         }
-        if !is_on_vlan(ends.source.vlan, packet) {
-            return Err((Reason::WrongVlan, ends.source.device));
-        }
+        is_in_place(source.segment, source.vlan, packet, ends).map_err(|reason| (reason, source.device))?;
     }
-    if packet.kind == Kind::Arp {
-        // The sender field, not the frame, is what a neighbour's table believes (RFC 826).
-        if packet.sender_mac != packet.source_mac {
-            let named = rules.mac(packet.sender_mac).device;
-            let victim = if ends.source.device != 0 { ends.source.device } else { row.device };
-            let victim = if victim != 0 { victim } else { named };
-            if victim != 0 {
-                return Err((Reason::ArpSenderMismatch, victim));
-            }
+    match packet.kind {
+        Kind::Arp => arp(packet, ends, rules),
+        Kind::Neighbor => discovery(packet, ends, rules),
+        Kind::Ip => {
+            let row = ends.destination_mac;
+            let is_elsewhere = row.device != 0 && ends.destination.device != row.device;
+            // A device that asks for an address is answered at the one it will have.
+            let is_offer = row.flags & device_flag::LEASED != 0 && packet.is_dhcp_reply();
+            if is_elsewhere && !is_offer { Err((Reason::DestinationMismatch, row.device)) } else { Ok(()) }
         }
-        return Ok(());
+        Kind::Other => Ok(()),
     }
-    let row = ends.destination_mac;
-    if row.device != 0 && packet.kind == Kind::Ipv4 && ends.destination.device != row.device {
-        return Err((Reason::DestinationMismatch, row.device));
+}
+
+/// Two MACs claim one address: in an announcement it is a conflict, on any other packet a spoof.
+#[inline(always)]
+fn claimed_by_another(packet: &Packet) -> Reason {
+    match packet.kind {
+        Kind::Arp | Kind::Neighbor => Reason::AddressConflict,
+        Kind::Ip | Kind::Other => Reason::SourceMacMismatch,
+    }
+}
+
+#[inline(always)]
+fn is_in_place(segment: u16, vlan: u16, packet: &Packet, ends: &Ends) -> Result<(), Reason> {
+    if segment != 0 && segment != ends.segment.segment {
+        return Err(Reason::WrongSegment);
+    }
+    if vlan != 0 && (vlan != packet.vlan || packet.inner_vlan != 0) {
+        return Err(Reason::WrongVlan);
     }
     Ok(())
 }
 
+/// Whether a device's MAC sends from an address that is not the device's.
 #[inline(always)]
-fn is_on_vlan(vlan: u16, packet: &Packet) -> bool {
-    vlan == 0 || (vlan == packet.vlan && packet.inner_vlan == 0)
+fn is_foreign(packet: &Packet, ends: &Ends) -> bool {
+    let device = ends.source_mac.device;
+    if ends.source.device == device {
+        return false;
+    }
+    match packet.kind {
+        Kind::Other => false,
+        // What a host says while it asks for an address (RFC 2131 4.1, RFC 5227 2.1.1, RFC 4862 5.4.2).
+        Kind::Ip | Kind::Arp | Kind::Neighbor if packet.source.is_unspecified() => false,
+        // A device asks for its lease again from the address it has, which we may not have heard of.
+        Kind::Ip if packet.is_dhcp_request() => {
+            ends.source.device != 0
+                || ends.source.is_gateway()
+                || ends.source_mac.flags & device_flag::LEASED == 0
+        }
+        Kind::Ip | Kind::Arp | Kind::Neighbor => true,
+    }
+}
+
+/// The sender field, not the frame, is what a neighbour's table believes (RFC 826).
+#[inline(always)]
+fn arp<R: Rules>(packet: &Packet, ends: &Ends, rules: &R) -> Result<(), Denied> {
+    if packet.claim.mac == packet.source_mac {
+        return Ok(());
+    }
+    let named = rules.mac(packet.claim.mac).device;
+    let victim = if ends.source.device != 0 { ends.source.device } else { ends.source_mac.device };
+    let victim = if victim != 0 { victim } else { named };
+    if victim != 0 { Err((Reason::ArpSenderMismatch, victim)) } else { Ok(()) }
+}
+
+/// An advertisement claims its target, and any message with a link-layer option claims that address for its sender
+/// (RFC 4861 7.2.3, 7.2.5); a question about a target claims nothing of it.
+#[inline(always)]
+fn discovery<R: Rules>(packet: &Packet, ends: &Ends, rules: &R) -> Result<(), Denied> {
+    let device = ends.source_mac.device;
+    let claims = packet.icmp_type == neighbor::ADVERTISEMENT;
+    let target = if claims { owner(&packet.claim.address, ends, rules) } else { ends.source };
+    if claims && target.device != device {
+        if target.device != 0 && target.has_mac() {
+            return Err((Reason::AddressConflict, target.device));
+        }
+        if device != 0 {
+            return Err((Reason::NdMismatch, device));
+        }
+    }
+    if claims && target.is_gateway() {
+        return Err((Reason::AddressConflict, ends.destination.device));
+    }
+    let mac = packet.claim.mac;
+    if mac != 0 && mac != packet.source_mac {
+        let named = rules.mac(mac).device;
+        let victim = if device != 0 { device } else { target.device };
+        let victim = if victim != 0 { victim } else { named };
+        if victim != 0 {
+            return Err((Reason::NdMismatch, victim));
+        }
+    }
+    Ok(())
+}
+
+/// Whose address an advertisement claims: on the link every host has one of its own making.
+#[inline(always)]
+fn owner<R: Rules>(address: &Address, ends: &Ends, rules: &R) -> Endpoint {
+    super::whose(address, &ends.source_mac, rules)
+}
+
+/// Notes that a device has an address: because a server that may serve says so, or because the device had it before
+/// the agent began.
+#[inline(always)]
+pub(super) fn learn<R: Rules>(packet: &Packet, ends: &Ends, rules: &R) {
+    let now = rules.now();
+    let expires = now.saturating_add(rules.settings().lease_idle);
+    if packet.kind == Kind::Ip && packet.is_dhcp_reply() {
+        let mac = packet.claim.mac;
+        if mac == 0 || rules.mac(mac).flags & device_flag::LEASED == 0 {
+            return;
+        }
+        // What user space has read of the lease holds as long as it is the same one.
+        let known = rules.lease(&packet.claim.address);
+        if known.mac != mac || known.expires < expires {
+            rules.bind(&packet.claim.address, &Lease { mac, expires });
+        }
+        return;
+    }
+    let row = ends.source_mac;
+    let adopts = now < rules.settings().adopt_until
+        && row.flags & device_flag::LEASED != 0
+        && ends.source.device == row.device
+        && packet.kind != Kind::Other
+        && !packet.source.is_link_local();
+    if adopts && rules.endpoint(&packet.source).device == 0 {
+        let known = rules.lease(&packet.source);
+        if known.mac == 0 || known.expires <= now {
+            rules.bind(&packet.source, &Lease { mac: packet.source_mac, expires });
+        }
+    }
 }

@@ -2,55 +2,56 @@
 
 use super::{Denied, Ends, Granted};
 use crate::{
+    address::Address,
     flow,
-    layout::Flow,
+    layout::{FlowKey, MacRow},
     lookup::{Endpoint, Rules, class, identity, setting},
     parse::Packet,
     reason::{Grant, Reason},
-    wire::{SYSTEM_PORTS_END, icmp, protocol},
+    wire::{SYSTEM_PORTS_END, ethertype, icmp, protocol, pseudo},
 };
 
-/// IPv4 between two recognised ends: a live flow, a reply, or the first packet of something a rule allows.
+/// IP between two recognised ends: a live flow, a reply, or the first packet of something a rule allows.
 #[inline(always)]
 pub(super) fn converse<R: Rules>(packet: &Packet, ends: &Ends, rules: &R) -> Result<Granted, Denied> {
-    match packet.protocol {
-        protocol::TCP | protocol::UDP => {}
-        protocol::ICMP => {
-            if icmp::is_error(packet.icmp_type) {
-                return related(packet, ends, rules).or_else(|denied| {
-                    // A rule may name the type, like any other.
-                    flow_rule(packet, ends, rules, true).map_or(Err(denied), |rule| Ok((Grant::Rule, rule)))
-                });
-            }
-        }
-        _ => return Err((Reason::IpProtocol, 0)),
+    let protocol = packet.protocol;
+    if protocol >= protocol::PSEUDO {
+        return Err((Reason::IpProtocol, 0));
+    }
+    let is_icmp = packet.is_icmp();
+    if is_icmp && icmp::is_error(protocol, packet.icmp_type) {
+        return related(packet, ends, rules).or_else(|denied| {
+            // A rule may name the type, like any other.
+            flow_rule(packet, ends, rules, true).map_or(Err(denied), |rule| Ok((Grant::Rule, rule)))
+        });
     }
     // Of ICMP only a reply belongs to a flow, that of its request; a redirect with the right bits in the place of
     // the identifier does not.
-    let is_icmp = packet.protocol == protocol::ICMP;
-    let asked = icmp::request_of(packet.icmp_type);
+    let asked = icmp::request_of(protocol, packet.icmp_type);
     let request = if is_icmp { asked.unwrap_or(packet.icmp_type) } else { 0 };
     let (key, side) = flow::key(
         packet.source,
         packet.destination,
         packet.source_port,
         packet.destination_port,
-        packet.protocol,
+        protocol,
         request,
     );
     let now = rules.now();
     let generation = rules.head().generation;
     let settings = rules.settings();
+    let to_group = packet.is_to_group();
 
-    // A live flow. What asks for a new conversation is judged as one, whatever was there before.
-    let opens = packet.is_tcp_open() || (is_icmp && asked.is_none());
+    // A live flow. What asks for a new conversation is judged as one, whatever was there before; and what goes to a
+    // group has nobody on the other side.
+    let opens = packet.is_tcp_open() || (is_icmp && asked.is_none()) || to_group;
     if !opens {
         let known = rules.with_flow(&key, |flow| {
             // Who asked does not answer.
             let fits = !is_icmp || flow.initiator != side;
-            let live = fits && !flow::is_expired(flow, packet.protocol, now, settings);
+            let live = fits && !flow::is_expired(flow, protocol, now, settings);
             if live && flow.generation == generation {
-                flow::touch(flow, packet, now);
+                flow::touch(flow, packet, side, now);
             }
             (*flow, live)
         });
@@ -63,56 +64,106 @@ pub(super) fn converse<R: Rules>(packet: &Packet, ends: &Ends, rules: &R) -> Res
                 rules.with_flow(&key, |flow| {
                     flow.generation = generation;
                     flow.rule = rule;
-                    flow::touch(flow, packet, now);
+                    flow::touch(flow, packet, side, now);
                 });
                 return Ok((Grant::Flow, rule));
             }
         }
     }
 
-    let remember = |initiator: u8, rule: u32| {
-        let mut flow = Flow { seen: now, generation, rule, initiator, closing: 0, pad: [0; 6] };
-        flow::touch(&mut flow, packet, now);
-        rules.remember(&key, &flow);
+    let remember = |key: &FlowKey, initiator: u8, rule: u32| {
+        rules.remember(key, &flow::begin(packet, side, initiator, rule, generation, now));
     };
     let adopting = now < settings.adopt_until;
 
     // Forward: the source starts, as a rule says.
     if let Some(rule) = flow_rule(packet, ends, rules, true) {
-        if is_icmp && !icmp::is_request(packet.icmp_type) {
+        if is_icmp && !icmp::is_request(protocol, packet.icmp_type) {
             // Nothing answers it.
             return Ok((Grant::Rule, rule));
         }
-        let midstream = packet.protocol == protocol::TCP && !opens;
-        if !midstream {
-            remember(side, rule);
+        let midstream = protocol == protocol::TCP && !opens;
+        if midstream && !adopting && settings.flags & setting::STRICT != 0 {
+            return Err((Reason::NoFlow, 0));
+        }
+        if to_group {
+            // Whoever answers answers for itself: the question waits without a name on the other side.
+            let (question, asker) =
+                question(packet.source, packet.source_port, packet, packet.destination_port);
+            let known = rules.with_flow(&question, |flow| flow::touch(flow, packet, asker, now));
+            if known.is_none() {
+                may_open(ends, true, rules)?;
+                rules.remember(&question, &flow::begin(packet, asker, asker, rule, generation, now));
+            }
             return Ok((Grant::Rule, rule));
         }
-        if adopting || settings.flags & setting::STRICT == 0 {
-            remember(side, rule);
-            return Ok((Grant::Adopted, rule));
-        }
-        return Err((Reason::NoFlow, 0));
+        may_open(ends, true, rules)?;
+        remember(&key, side, rule);
+        return Ok((if midstream { Grant::Adopted } else { Grant::Rule }, rule));
     }
 
     // Backward: it looks like the answer to something a rule lets the destination start.
     if !opens && let Some(rule) = flow_rule(packet, ends, rules, false) {
         // A datagram to a port of a server is no answer, whatever its source port says: a device could reach
         // all of the gateway's services from the one port at which the gateway polls it.
-        let answers = packet.protocol != protocol::UDP
+        let answers = protocol != protocol::UDP
             || packet.destination_port >= SYSTEM_PORTS_END
             || packet.destination_port == packet.source_port;
         if ends.destination.is_gateway() && answers {
             // The gateway's own requests never pass XDP, so there is no flow to find.
             return Ok((Grant::GatewayReply, rule));
         }
+        if protocol == protocol::UDP {
+            let (question, _) =
+                question(packet.destination, packet.destination_port, packet, packet.source_port);
+            let asked = rules.with_flow(&question, |flow| !flow::is_expired(flow, protocol, now, settings));
+            if asked == Some(true) {
+                may_open(ends, false, rules)?;
+                remember(&key, side ^ 1, rule);
+                return Ok((Grant::Flow, rule));
+            }
+        }
         if adopting {
-            remember(side ^ 1, rule);
+            may_open(ends, false, rules)?;
+            remember(&key, side ^ 1, rule);
             return Ok((Grant::Adopted, rule));
         }
         return Err((Reason::NoFlow, 0));
     }
-    Err((nearest(ends, rules), 0))
+    let named = matches!(protocol, protocol::TCP | protocol::UDP | protocol::SCTP) || is_icmp;
+    Err((if named { nearest(ends, rules) } else { Reason::IpProtocol }, 0))
+}
+
+/// The key of a datagram to a group, under which its answers are found: who asks, from which port, which service.
+#[inline(always)]
+fn question(asker: Address, port: u16, packet: &Packet, service: u16) -> (FlowKey, u8) {
+    flow::key(asker, Address::UNSPECIFIED, port, service, packet.protocol, 0)
+}
+
+/// A new flow counts for the device that starts it (`forward`: the source), or for the one it is started with.
+#[inline(always)]
+fn may_open<R: Rules>(ends: &Ends, forward: bool, rules: &R) -> Result<(), Denied> {
+    let (initiator, responder) = (ends.source.device, ends.destination.device);
+    let (initiator, responder) = if forward { (initiator, responder) } else { (responder, initiator) };
+    let device = if initiator != 0 { initiator } else { responder };
+    if rules.may_open(device) { Ok(()) } else { Err((Reason::FlowRate, device)) }
+}
+
+/// Frames that are neither IP nor ARP: no flow holds them together, so a rule between two hosts lets both speak. To a
+/// group only the initiator does.
+#[inline(always)]
+pub(super) fn exchange<R: Rules>(packet: &Packet, ends: &Ends, rules: &R) -> Result<Granted, Denied> {
+    let class = if packet.ethertype < ethertype::FIRST {
+        rules.class(pseudo::LLC, packet.service_port)
+    } else {
+        rules.class(pseudo::ETHERTYPE, packet.ethertype)
+    };
+    if let Some(rule) = permitted(rules, &ends.source, &ends.destination, class) {
+        return Ok((Grant::Rule, rule));
+    }
+    let backward =
+        if packet.is_to_group() { None } else { permitted(rules, &ends.destination, &ends.source, class) };
+    backward.map_or(Err((Reason::Ethertype, 0)), |rule| Ok((Grant::Rule, rule)))
 }
 
 /// The rule that lets this packet's source (`forward`) or destination start the conversation.
@@ -120,14 +171,14 @@ pub(super) fn converse<R: Rules>(packet: &Packet, ends: &Ends, rules: &R) -> Res
 fn flow_rule<R: Rules>(packet: &Packet, ends: &Ends, rules: &R, forward: bool) -> Option<u32> {
     if forward {
         // A reply can be no first packet.
-        if packet.protocol == protocol::ICMP && icmp::request_of(packet.icmp_type).is_some() {
+        if icmp::request_of(packet.protocol, packet.icmp_type).is_some() {
             return None;
         }
         let class = rules.class(packet.protocol, packet.service_port);
         permitted(rules, &ends.source, &ends.destination, class)
     } else {
-        let port = if packet.protocol == protocol::ICMP {
-            u16::from(icmp::request_of(packet.icmp_type)?) << 8
+        let port = if packet.is_icmp() {
+            u16::from(icmp::request_of(packet.protocol, packet.icmp_type)?) << 8
         } else {
             packet.source_port
         };
@@ -153,7 +204,8 @@ fn related<R: Rules>(packet: &Packet, ends: &Ends, rules: &R) -> Result<Granted,
     if quoted.protocol == 0 || quoted.source != packet.destination {
         return unrelated;
     }
-    let request = if quoted.protocol == protocol::ICMP { quoted.service_port.to_be_bytes()[0] } else { 0 };
+    let is_icmp = matches!(quoted.protocol, protocol::ICMP | protocol::ICMPV6);
+    let request = if is_icmp { quoted.service_port.to_be_bytes()[0] } else { 0 };
     let (key, side) = flow::key(
         quoted.source,
         quoted.destination,
@@ -168,7 +220,7 @@ fn related<R: Rules>(packet: &Packet, ends: &Ends, rules: &R) -> Result<Granted,
         let live = !flow::is_expired(flow, quoted.protocol, now, settings);
         (flow.generation, flow.rule, flow.initiator, live)
     });
-    let far = rules.endpoint(quoted.destination);
+    let far = super::whose(&quoted.destination, &MacRow::default(), rules);
     match known {
         Some((generation, rule, _, true)) if generation == rules.head().generation => {
             Ok((Grant::Related, rule))

@@ -6,7 +6,7 @@ use std::{
 };
 
 use anyhow::Context;
-use bulkhead_common::layout::InterfaceRow;
+use bulkhead_common::layout::SegmentRow;
 
 use super::{Cli, Exit, Output, check::files_of, print_json, unexpected};
 use crate::{
@@ -72,9 +72,13 @@ fn offline(cli: &Cli, args: &Args, path: &Path) -> anyhow::Result<Option<Answer>
     let placed = Placed { gateway: question.gateway().into_iter().collect(), ..Placed::default() };
     let heard = if cli.config.exists() {
         let config = cli.config()?;
-        let placed = config.management.pin(placed);
-        let hear = |(names, interface): (String, InterfaceRow)| {
-            let placed = Placed { interface, ..placed.clone() };
+        let placed = config.management.pin(Placed {
+            segments: config.segment_ids(),
+            trusted: config.trusted_hosts(),
+            ..placed
+        });
+        let hear = |(names, segment): (String, SegmentRow)| {
+            let placed = Placed { segment, ..placed.clone() };
             hear(&question, &tables, Some(names), &placed)
         };
         config.alike().into_iter().map(hear).collect()

@@ -4,14 +4,19 @@
 use std::{
     cell::{Cell, RefCell},
     collections::{BTreeMap, BTreeSet},
-    net::Ipv4Addr,
+    net::{IpAddr, Ipv6Addr},
 };
 
 use bulkhead_common::{
-    layout::{Flow, FlowKey, Head, InterfaceRow, MacRow, RuleKey, Settings},
-    lookup::{Endpoint, Rules, address_flag, class, identity, probe},
+    address::Address,
+    flow,
+    layout::{
+        Budget, Flow, FlowKey, FragmentKey, FragmentRow, Head, Lease, MacRow, RuleKey, SegmentRow, Settings,
+        TrustedKey,
+    },
+    lookup::{Endpoint, Rules, class, device_flag, identity, probe},
 };
-use ipnet::Ipv4Net;
+use ipnet::{IpNet, Ipv6Net};
 use prefix_trie::PrefixMap;
 
 use super::{ServicePrefix, Tables};
@@ -21,41 +26,60 @@ use crate::model::Selector;
 #[derive(Clone, Debug, Default)]
 pub struct Placed {
     /// The interface on which packets arrive.
-    pub interface: InterfaceRow,
+    pub segment: SegmentRow,
+    /// Its VLANs that are segments of their own.
+    pub vlans: BTreeMap<u16, SegmentRow>,
+    /// The number of each segment of the configuration, by its name.
+    pub segments: BTreeMap<String, u16>,
+    /// Who may be a DHCP server or a router where not everybody may.
+    pub trusted: BTreeSet<TrustedKey>,
     /// How the agent runs.
     pub settings: Settings,
     /// The gateway's own addresses.
-    pub gateway: BTreeSet<Ipv4Addr>,
+    pub gateway: BTreeSet<IpAddr>,
     /// From where the gateway may always be managed.
-    pub management_peers: Vec<Ipv4Net>,
+    pub management_peers: Vec<IpNet>,
     /// Over what.
     pub management_services: Vec<Selector>,
 }
 
-/// Compiled tables with a flow table and a clock of their own.
+/// What a data path remembers between two packets, and keeps when its policy changes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Memory {
+    /// Allowed flows.
+    pub flows: BTreeMap<FlowKey, Flow>,
+    /// Packets of which some fragments were seen.
+    pub fragments: BTreeMap<FragmentKey, FragmentRow>,
+    /// Who has leased which address.
+    pub leases: BTreeMap<Address, Lease>,
+    /// New flows of each device in the present window.
+    pub budgets: BTreeMap<u32, Budget>,
+}
+
+/// Compiled tables with a memory and a clock of their own.
 pub struct Host<'a> {
     tables: &'a Tables,
-    networks: PrefixMap<Ipv4Net, u32>,
+    networks: PrefixMap<Ipv6Net, u32>,
     /// Prefix lengths that occur, longest first.
     service_bits: Vec<u32>,
     placed: Placed,
     head: Head,
     now: Cell<u64>,
-    flows: RefCell<BTreeMap<FlowKey, Flow>>,
+    memory: RefCell<Memory>,
 }
 
 impl<'a> Host<'a> {
-    /// A data path that enforces `tables`, with an empty flow table, at time 0.
+    /// A data path that enforces `tables`, remembering nothing, at time 0.
     pub fn new(tables: &'a Tables, placed: Placed) -> Self {
         let bits: BTreeSet<u32> = tables.services.keys().map(|p| p.bits).collect();
         Self {
             tables,
-            networks: tables.networks.iter().map(|(prefix, identity)| (*prefix, *identity)).collect(),
+            networks: tables.networks.iter().map(|(prefix, identity)| (wide(prefix), *identity)).collect(),
             service_bits: bits.into_iter().rev().collect(),
             placed,
             head: Head { generation: 1, shapes: tables.shapes, revision: tables.revision.short() },
             now: Cell::new(0),
-            flows: RefCell::default(),
+            memory: RefCell::default(),
         }
     }
 
@@ -64,26 +88,42 @@ impl<'a> Host<'a> {
         self.now.set(now);
     }
 
-    /// Moves the packets to another interface.
-    pub fn set_interface(&mut self, interface: InterfaceRow) {
-        self.placed.interface = interface;
+    /// What it remembers by now.
+    pub fn memory(&self) -> Memory {
+        self.memory.borrow().clone()
     }
 
-    /// The flows remembered so far.
-    pub fn flows(&self) -> BTreeMap<FlowKey, Flow> {
-        self.flows.borrow().clone()
-    }
-
-    /// Goes on with the flows of another data path, as after a change of policy.
-    pub fn adopt_flows(&mut self, flows: BTreeMap<FlowKey, Flow>, generation: u32) {
-        self.flows = RefCell::new(flows);
+    /// Goes on with what another data path remembers, as after a change of policy.
+    pub fn adopt(&mut self, memory: Memory, generation: u32) {
+        self.memory = RefCell::new(memory);
         self.head.generation = generation;
+    }
+
+    /// The number by which the configuration knows a segment of the tables. A name it does not know is a segment on
+    /// which nothing is ever seen: the data path refuses such a policy.
+    fn segment_id(&self, dense: u16) -> u16 {
+        if dense == 0 {
+            return 0;
+        }
+        let name = self.tables.segments.get(usize::from(dense) - 1);
+        name.and_then(|name| self.placed.segments.get(name)).copied().unwrap_or(u16::MAX)
+    }
+}
+
+/// A prefix as the data path's one table has it: IPv4 below `::ffff:0:0/96`.
+pub fn wide(prefix: &IpNet) -> Ipv6Net {
+    match prefix {
+        IpNet::V4(v4) => {
+            let address = v4.network().to_ipv6_mapped();
+            Ipv6Net::new(address, 96 + v4.prefix_len()).expect("at most 96 + 32 bits")
+        }
+        IpNet::V6(v6) => *v6,
     }
 }
 
 impl Rules for Host<'_> {
-    fn interface(&self) -> InterfaceRow {
-        self.placed.interface
+    fn segment(&self, vlan: u16) -> SegmentRow {
+        self.placed.vlans.get(&vlan).copied().unwrap_or(self.placed.segment)
     }
 
     fn settings(&self) -> &Settings {
@@ -99,31 +139,42 @@ impl Rules for Host<'_> {
     }
 
     fn mac(&self, mac: u64) -> MacRow {
-        self.tables.macs.get(&mac).copied().unwrap_or_default()
+        let row = self.tables.macs.get(&mac).copied().unwrap_or_default();
+        MacRow { segment: self.segment_id(row.segment), ..row }
     }
 
-    fn endpoint(&self, address: u32) -> Endpoint {
-        if self.placed.gateway.contains(&Ipv4Addr::from(address)) {
-            let flags = address_flag::GATEWAY;
+    fn endpoint(&self, address: &Address) -> Endpoint {
+        if self.placed.gateway.contains(&IpAddr::from(*address)) {
+            let flags = device_flag::GATEWAY;
             return Endpoint { flags, ..Endpoint::network(identity::GATEWAY) };
         }
-        if let Some(row) = self.tables.addresses.get(&address) {
-            return Endpoint::from_row(row);
+        if let Some(row) = self.tables.addresses.get(address) {
+            let end = Endpoint::from_row(row);
+            return Endpoint { segment: self.segment_id(end.segment), ..end };
         }
-        let network = self.networks.get_lpm(&Ipv4Net::from(Ipv4Addr::from(address)));
+        let host = Ipv6Net::from(Ipv6Addr::from(address.octets()));
+        let network = self.networks.get_lpm(&host);
         Endpoint::network(network.map_or(identity::UNKNOWN, |(_, identity)| *identity))
     }
 
-    fn endpoint_v6(&self, address: &[u8; 16]) -> Endpoint {
-        let row = self.tables.addresses_v6.get(address);
-        row.map_or(Endpoint::network(identity::UNKNOWN), Endpoint::from_row)
+    fn lease(&self, address: &Address) -> Lease {
+        self.memory.borrow().leases.get(address).copied().unwrap_or_default()
     }
 
-    fn is_management(&self, source: u32, protocol: u8, port: u16) -> bool {
-        let source = Ipv4Addr::from(source);
+    fn bind(&self, address: &Address, lease: &Lease) {
+        self.memory.borrow_mut().leases.insert(*address, *lease);
+    }
+
+    fn is_management(&self, source: &Address, protocol: u8, port: u16) -> bool {
+        let source = IpAddr::from(*source);
         let covers = |s: &Selector| s.protocol == protocol && (s.low..=s.high).contains(&port);
         self.placed.management_services.iter().any(covers)
             && self.placed.management_peers.iter().any(|peer| peer.contains(&source))
+    }
+
+    fn is_trusted(&self, address: &Address, segment: u16, role: u32) -> bool {
+        let key = TrustedKey { address: *address, segment: u32::from(segment), role };
+        self.placed.trusted.contains(&key)
     }
 
     fn class(&self, protocol: u8, port: u16) -> u32 {
@@ -132,16 +183,32 @@ impl Rules for Host<'_> {
     }
 
     fn permitted(&self, initiator: u32, responder: u32, class: u32) -> u32 {
+        if class == class::LEASED {
+            return self.tables.leased.get(&(initiator, responder)).copied().unwrap_or(0);
+        }
         probe(self.head.shapes, initiator, responder, class, |initiator, responder, class| {
             self.tables.rows.get(&RuleKey { initiator, responder, class }).copied().unwrap_or(0)
         })
     }
 
     fn with_flow<T>(&self, key: &FlowKey, f: impl FnOnce(&mut Flow) -> T) -> Option<T> {
-        self.flows.borrow_mut().get_mut(key).map(f)
+        self.memory.borrow_mut().flows.get_mut(key).map(f)
     }
 
     fn remember(&self, key: &FlowKey, flow: &Flow) {
-        self.flows.borrow_mut().insert(*key, *flow);
+        self.memory.borrow_mut().flows.insert(*key, *flow);
+    }
+
+    fn may_open(&self, device: u32) -> bool {
+        let mut memory = self.memory.borrow_mut();
+        flow::take(memory.budgets.entry(device).or_default(), self.now.get(), &self.placed.settings)
+    }
+
+    fn with_fragments<T>(&self, key: &FragmentKey, f: impl FnOnce(&mut FragmentRow) -> T) -> Option<T> {
+        self.memory.borrow_mut().fragments.get_mut(key).map(f)
+    }
+
+    fn remember_fragments(&self, key: &FragmentKey, row: &FragmentRow) {
+        self.memory.borrow_mut().fragments.insert(*key, *row);
     }
 }

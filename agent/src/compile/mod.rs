@@ -7,11 +7,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bulkhead_common::{
+    address::Address,
     layout::{AddressRow, MacRow, RuleKey},
-    lookup::{address_flag, class, identity, shape},
+    lookup::{class, device_flag, identity, shape},
     wire::mac,
 };
-use ipnet::Ipv4Net;
+use ipnet::IpNet;
 
 use crate::{
     diagnostic::Location,
@@ -22,7 +23,7 @@ mod host;
 mod identities;
 mod revision;
 mod services;
-pub use host::{Host, Placed};
+pub use host::{Host, Memory, Placed, wide};
 pub use revision::Revision;
 pub use services::{ServicePrefix, prefixes_of};
 
@@ -92,14 +93,18 @@ pub struct Tables {
     pub devices: Vec<DeviceEntry>,
     /// Rule `i` has the dense id `i + 1`.
     pub rules: Vec<RuleEntry>,
-    /// By hardware address as a number.
+    /// Names of the segments that devices must be seen on, sorted. Segment `i` is `i + 1` in the rows below.
+    pub segments: Vec<String>,
+    /// Devices and groups by hardware address as a number; a group has no device.
     pub macs: BTreeMap<u64, MacRow>,
-    /// By IPv4 address as a number.
-    pub addresses: BTreeMap<u32, AddressRow>,
-    /// By IPv6 address, in the order of the wire.
-    pub addresses_v6: BTreeMap<[u8; 16], AddressRow>,
-    /// Identity of every prefix that a network names.
-    pub networks: BTreeMap<Ipv4Net, u32>,
+    /// Devices by address, of both families.
+    pub addresses: BTreeMap<Address, AddressRow>,
+    /// Identity of every prefix that a network or a group has. The families are apart: no IPv6 prefix holds an IPv4
+    /// address, and where the data path's one trie would have it so, `0.0.0.0/0` is a row that says nobody.
+    pub networks: BTreeMap<IpNet, u32>,
+    /// Identity of a leased address: by the identity of its device's hardware address and that of the longest
+    /// prefix around it. Where there is no row, it is that of the hardware address.
+    pub leased: BTreeMap<(u32, u32), u32>,
     /// Service class of every range of ports that a rule names.
     pub services: BTreeMap<ServicePrefix, u32>,
     /// Dense rule id (or [`NO_RULE`]) of every permitted combination.
@@ -118,22 +123,24 @@ pub fn compile(policy: &Policy, limits: &Limits) -> Result<Tables, TooLarge> {
     let identities = Identities::of(policy);
     let services = Services::of(policy);
     let rules = ordered(policy);
+    let segments = segments(policy);
     let mut tables = Tables {
         revision: Revision::default(),
         devices: policy.devices.iter().map(device_entry).collect(),
         rules: rules.iter().map(|(entry, _)| entry.clone()).collect(),
-        macs: macs(policy),
-        addresses: addresses(policy, &identities),
-        addresses_v6: addresses_v6(policy),
+        macs: macs(policy, &segments, &identities),
+        addresses: addresses(policy, &segments, &identities),
+        segments,
         networks: identities.networks(),
+        leased: identities.leased(),
         services: services.prefixes(),
         rows: BTreeMap::new(),
-        shapes: if policy.devices.iter().any(|d| d.mode != Mode::Monitor) { shape::ENFORCING } else { 0 },
+        shapes: states(policy),
     };
     fill_rows(&mut tables, (policy, &rules), &identities, &services, limits)?;
     fits("rows", tables.macs.len(), limits.rows)?;
     fits("rows", tables.addresses.len(), limits.rows)?;
-    fits("rows", tables.addresses_v6.len(), limits.rows)?;
+    fits("rows", tables.leased.len(), limits.rows)?;
     fits("rows", tables.networks.len(), limits.rows)?;
     fits("rows", tables.services.len(), limits.rows)?;
     tables.revision = revision::of(&tables);
@@ -185,43 +192,63 @@ fn rule_entry(policy: &Policy, rule: &Rule) -> RuleEntry {
     }
 }
 
-fn macs(policy: &Policy) -> BTreeMap<u64, MacRow> {
-    let rows = policy.devices.iter().enumerate().flat_map(|(index, device)| {
-        let row =
-            MacRow { device: dense(index), vlan: device.vlan.unwrap_or(0), mode: device.mode.code(), pad: 0 };
-        device.macs.iter().map(move |m| (mac::from_octets(m.0), row))
-    });
-    rows.collect()
+/// The bits of the shapes that say something of the devices.
+fn states(policy: &Policy) -> u32 {
+    let any = |holds: fn(&Device) -> bool, bit| if policy.devices.iter().any(holds) { bit } else { 0 };
+    any(|device| device.mode != Mode::Monitor, shape::ENFORCING) | any(|device| device.dynamic, shape::LEASED)
 }
 
-fn addresses(policy: &Policy, identities: &Identities) -> BTreeMap<u32, AddressRow> {
+fn segments(policy: &Policy) -> Vec<String> {
+    let names: BTreeSet<&String> =
+        policy.devices.iter().filter_map(|device| device.segment.as_ref()).collect();
+    names.into_iter().cloned().collect()
+}
+
+/// How a row says where its device must be seen: the segment's place in the list plus one, 0 for anywhere.
+fn place(device: &Device, segments: &[String]) -> u16 {
+    let index = device.segment.as_ref().and_then(|name| segments.binary_search(name).ok());
+    // There are no more segments than devices, whose number has 16 bits.
+    index.map_or(0, |index| u16::try_from(index + 1).unwrap_or(u16::MAX))
+}
+
+fn flags(device: &Device) -> u8 {
+    let has_mac = if device.macs.is_empty() { 0 } else { device_flag::HAS_MAC };
+    has_mac | if device.dynamic { device_flag::LEASED } else { 0 }
+}
+
+fn macs(policy: &Policy, segments: &[String], identities: &Identities) -> BTreeMap<u64, MacRow> {
+    let groups = identities.groups().into_iter();
+    let groups =
+        groups.map(|(m, identity)| (mac::from_octets(m.0), MacRow { identity, ..MacRow::default() }));
+    let devices = (0..).map(DeviceId).zip(&policy.devices).flat_map(|(id, device)| {
+        let row = MacRow {
+            device: dense(id.0 as usize),
+            identity: identities.of_device(id),
+            segment: place(device, segments),
+            vlan: device.vlan.unwrap_or(0),
+            mode: device.mode.code(),
+            flags: flags(device),
+            pad: [0; 2],
+        };
+        device.macs.iter().map(move |m| (mac::from_octets(m.0), row))
+    });
+    groups.chain(devices).collect()
+}
+
+fn addresses(policy: &Policy, segments: &[String], identities: &Identities) -> BTreeMap<Address, AddressRow> {
     let rows = policy.devices.iter().enumerate().flat_map(|(index, device)| {
-        let flags = if device.macs.is_empty() { 0 } else { address_flag::HAS_MAC };
         device.addresses.iter().map(move |address| {
             let row = AddressRow {
                 device: dense(index),
                 identity: identities.of_address(*address),
-                mode: device.mode.code(),
-                flags,
+                segment: place(device, segments),
                 vlan: device.vlan.unwrap_or(0),
+                mode: device.mode.code(),
+                flags: flags(device),
+                pad: [0; 2],
             };
-            (u32::from(*address), row)
+            (Address::from(*address), row)
         })
-    });
-    rows.collect()
-}
-
-/// What recognises a device whose IPv6 packets come through a router; rules do not decide IPv6 yet.
-fn addresses_v6(policy: &Policy) -> BTreeMap<[u8; 16], AddressRow> {
-    let rows = policy.devices.iter().enumerate().flat_map(|(index, device)| {
-        let row = AddressRow {
-            device: dense(index),
-            identity: identity::UNKNOWN,
-            mode: device.mode.code(),
-            flags: if device.macs.is_empty() { 0 } else { address_flag::HAS_MAC },
-            vlan: device.vlan.unwrap_or(0),
-        };
-        device.addresses_v6.iter().map(move |address| (address.octets(), row))
     });
     rows.collect()
 }
@@ -241,7 +268,7 @@ fn fill_rows(
                 tables.shapes |= match (initiator, responder) {
                     (identity::ANY, _) => shape::ANY_INITIATOR,
                     (_, identity::ANY) => shape::ANY_RESPONDER,
-                    _ => shape::EXACT,
+                    (_, _) => shape::EXACT,
                 };
                 for class in classes.iter().copied().chain([class::PAIR]) {
                     // Of rules that overlap, the first in the order of the tables is the one that is counted.

@@ -37,10 +37,11 @@ pub(super) fn of(tables: &Tables) -> Revision {
         revision: _,
         devices,
         rules,
+        segments,
         macs,
         addresses,
-        addresses_v6,
         networks,
+        leased,
         services,
         rows,
         shapes,
@@ -59,17 +60,18 @@ pub(super) fn of(tables: &Tables) -> Revision {
         text(&rule.text);
         text(&rule.device);
     }
+    segments.iter().for_each(|name| text(name));
     for (mac, row) in macs {
         text(&format!("{mac:x} {row:?}"));
     }
     for (address, row) in addresses {
-        text(&format!("{address:x} {row:?}"));
-    }
-    for (address, row) in addresses_v6 {
-        text(&format!("{address:x?} {row:?}"));
+        text(&format!("{address:?} {row:?}"));
     }
     for (prefix, identity) in networks {
         text(&format!("{prefix} {identity}"));
+    }
+    for (ends, identity) in leased {
+        text(&format!("{ends:?} {identity}"));
     }
     for (prefix, class) in services {
         text(&format!("{prefix:?} {class}"));

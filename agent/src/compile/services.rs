@@ -2,7 +2,8 @@
 //!
 //! Services may overlap and span ranges. Cutting each protocol's ports where any service begins or ends
 //! gives intervals whose ports are all in the same services; intervals with the same set share a class,
-//! and each interval is written as prefixes for the kernel's longest-prefix table.
+//! and each interval is written as prefixes for the kernel's longest-prefix table. Ethertypes and LLC addresses are
+//! protocols of their own among the others.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,7 +14,7 @@ use crate::model::{Policy, Selector, ServiceId};
 /// A range of ports of one protocol whose size is a power of two and which is aligned to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ServicePrefix {
-    /// IP protocol number.
+    /// IP protocol number, or a kind of frame as in [`Selector::protocol`].
     pub protocol: u8,
     /// First port.
     pub port: u16,

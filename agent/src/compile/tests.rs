@@ -1,10 +1,10 @@
 //! Properties of the arrow from text to tables: what changes them, and what must not.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use bulkhead_common::{
     decide::{Decision, Verdict, decide},
-    lookup::{address_flag, identity, setting},
+    lookup::{device_flag, identity, setting},
     parse::{Kind, Packet},
     wire::{mac, protocol},
 };
@@ -111,7 +111,7 @@ fn an_address_carries_every_name_by_which_a_rule_may_mean_it() {
     let tables = compiled(&[("a.toml", DEVICES), ("b.toml", NAMES)]);
     let networks: Vec<(String, u32)> = tables.networks.iter().map(|(p, i)| (p.to_string(), *i)).collect();
     let of = |prefix: &str| networks.iter().find(|(p, _)| p == prefix).expect("it is a row").1;
-    let of_device = |ip: [u8; 4]| tables.addresses[&u32::from(Ipv4Addr::from(ip))].identity;
+    let of_device = |ip: [u8; 4]| tables.addresses[&Address::from(Ipv4Addr::from(ip))].identity;
     // In both networks, in the outer one only, in the inner one's other prefix only.
     let (inner, outer, apart) = (of("10.1.0.0/24"), of("10.1.0.0/16"), of("10.9.0.0/24"));
     let (plc, hmi, oven) = (of_device([10, 1, 0, 1]), of_device([10, 1, 0, 2]), of_device([10, 2, 0, 3]));
@@ -152,8 +152,8 @@ fn a_row_knows_its_rule_and_the_rule_its_line() {
 #[test]
 fn a_row_of_an_address_says_how_its_device_is_recognised() {
     let tables = compiled(&[("a.toml", DEVICES), ("b.toml", NAMES)]);
-    let row = |ip: [u8; 4]| tables.addresses[&u32::from(Ipv4Addr::from(ip))];
-    assert_eq!((row([10, 1, 0, 1]).flags, row([10, 1, 0, 1]).vlan), (address_flag::HAS_MAC, 0));
+    let row = |ip: [u8; 4]| tables.addresses[&Address::from(Ipv4Addr::from(ip))];
+    assert_eq!((row([10, 1, 0, 1]).flags, row([10, 1, 0, 1]).vlan), (device_flag::HAS_MAC, 0));
     assert_eq!((row([10, 1, 0, 2]).flags, row([10, 1, 0, 2]).vlan), (0, 7));
     let plc = tables.macs[&mac::from_octets([0, 0x1d, 0x9c, 0xc7, 0xb0, 0x70])];
     assert_eq!(tables.device(plc.device).map(|device| device.name.as_str()), Some("plc"));
@@ -174,13 +174,13 @@ const PORTS: &[u16] = &[22, 80, 502, 503, 1000, 40_000];
 
 fn decided(tables: &Tables, source: usize, destination: usize, ports: (u16, u16), flags: u8) -> Decision {
     let settings = bulkhead_common::layout::Settings { flags: setting::STRICT, ..Default::default() };
-    let gateway = BTreeSet::from([Ipv4Addr::from(HOSTS[6])]);
+    let gateway = BTreeSet::from([IpAddr::from(HOSTS[6])]);
     let host = Host::new(tables, Placed { settings, gateway, ..Placed::default() });
     let packet = Packet {
-        kind: Kind::Ipv4,
+        kind: Kind::Ip,
         ethertype: 0x0800,
-        source: u32::from_be_bytes(HOSTS[source]),
-        destination: u32::from_be_bytes(HOSTS[destination]),
+        source: Ipv4Addr::from(HOSTS[source]).into(),
+        destination: Ipv4Addr::from(HOSTS[destination]).into(),
         protocol: protocol::TCP,
         tcp_flags: flags,
         source_port: ports.0,
@@ -212,6 +212,8 @@ fn policy(rules: &[(usize, usize, bool, usize)]) -> String {
     }
     text
 }
+
+mod kinds;
 
 mod properties {
     use proptest::prelude::*;

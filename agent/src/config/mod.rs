@@ -4,9 +4,13 @@
 //! What the policy says is not here; this is about interfaces, paths, times and sizes. Everything but the
 //! interfaces has a default.
 
-use std::{collections::BTreeMap, path::PathBuf, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
+    time::Duration,
+};
 
-use bulkhead_common::layout::InterfaceRow;
+use bulkhead_common::layout::{SegmentRow, TrustedKey};
 use ipnet::{IpNet, Ipv4Net};
 
 pub use bulkhead_common::lookup::Unmanaged;
@@ -18,7 +22,7 @@ mod parse;
 mod segment;
 
 pub use parse::parse_config;
-pub use segment::{Fragments, Infrastructure, Interface, Pair, Place, Router, Segment};
+pub use segment::{Fragments, Infrastructure, Interface, Pair, Router, Segment};
 
 /// The agent's configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,22 +57,37 @@ pub struct Config {
 
 impl Config {
     /// Segments on which every packet is judged alike, by name: `cell0 (device-side)`.
-    pub fn alike(&self) -> Vec<(String, InterfaceRow)> {
-        let mut groups: BTreeMap<(u8, u8), Vec<String>> = BTreeMap::new();
+    pub fn alike(&self) -> Vec<(String, SegmentRow)> {
+        let mut groups: Vec<(SegmentRow, Vec<String>)> = Vec::new();
         for segment in &self.segments {
-            let InterfaceRow { management, unmanaged, counter: _, pad: _ } = segment.row(Place::default());
-            groups.entry((management, unmanaged)).or_default().push(self.shown(segment));
+            let row = segment.row(self.segment_id(&segment.name).unwrap_or(0));
+            let same = |other: &SegmentRow| SegmentRow { segment: row.segment, ..*other } == row;
+            match groups.iter_mut().find(|(other, _)| same(other)) {
+                Some((_, names)) => names.push(self.shown(segment)),
+                None => groups.push((row, vec![self.shown(segment)])),
+            }
         }
-        let row = |management, unmanaged| InterfaceRow { management, unmanaged, ..InterfaceRow::default() };
-        groups.into_iter().map(|((pin, unmanaged), names)| (names.join(", "), row(pin, unmanaged))).collect()
+        groups.into_iter().map(|(row, names)| (names.join(", "), row)).collect()
     }
 
-    /// The segments of an interface: first the one it is by itself, then those of its VLANs in their order.
-    /// Each with its number.
+    /// The number of every segment in the kernel's rows, by name.
+    pub fn segment_ids(&self) -> BTreeMap<String, u16> {
+        let ids = self.segments.iter().filter_map(|s| Some((s.name.clone(), self.segment_id(&s.name)?)));
+        ids.collect()
+    }
+
+    /// Who may be a DHCP server or a router on which segment.
+    pub fn trusted_hosts(&self) -> BTreeSet<TrustedKey> {
+        let hosts = |s: &Segment| s.trusted_hosts(self.segment_id(&s.name).unwrap_or(0));
+        self.segments.iter().flat_map(hosts).collect()
+    }
+
+    /// The segments of an interface: first the one it is by itself, then those of its VLANs in their order, each with its
+    /// number.
     pub fn segments_on(&self, interface: &str) -> Vec<(u16, Segment)> {
-        let numbered = (1..).zip(&self.segments);
-        let here = numbered.filter(|(_, segment)| segment.interface == interface);
-        let mut found: Vec<_> = here.map(|(id, segment)| (id, segment.clone())).collect();
+        let here = self.segments.iter().filter(|segment| segment.interface == interface);
+        let numbered = here.filter_map(|segment| Some((self.segment_id(&segment.name)?, segment.clone())));
+        let mut found: Vec<(u16, Segment)> = numbered.collect();
         found.sort_by_key(|(_, segment)| segment.vlan);
         found
     }
@@ -113,7 +132,7 @@ pub enum Attach {
 /// Traffic to the gateway's own addresses that no policy can close.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Management {
-    /// Who may. Sorted, without host bits. IPv6 prefixes are recorded but not yet decided.
+    /// Who may. Sorted, without host bits.
     pub from: Vec<IpNet>,
     /// Over what. Sorted, adjacent ranges folded.
     pub services: Vec<Selector>,
@@ -188,15 +207,7 @@ impl Management {
     /// The same place, with this management pin.
     #[must_use]
     pub fn pin(&self, placed: Placed) -> Placed {
-        let v4 = |net: &IpNet| match net {
-            IpNet::V4(v4) => Some(*v4),
-            IpNet::V6(_) => None,
-        };
-        Placed {
-            management_peers: self.from.iter().filter_map(v4).collect(),
-            management_services: self.services.clone(),
-            ..placed
-        }
+        Placed { management_peers: self.from.clone(), management_services: self.services.clone(), ..placed }
     }
 }
 

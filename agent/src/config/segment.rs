@@ -4,7 +4,12 @@
 
 use std::{fmt, net::IpAddr};
 
-use bulkhead_common::layout::InterfaceRow;
+use bulkhead_common::{
+    address::Address,
+    layout::{SegmentRow, TrustedKey},
+    lookup::{infrastructure as set, segment_flag, trust},
+    wire::mac,
+};
 
 use super::{Attach, Role, Unmanaged};
 use crate::model::Mac;
@@ -56,19 +61,6 @@ pub struct Segment {
     pub routers: Vec<Router>,
     /// What is let through beside the policy.
     pub infrastructure: Infrastructure,
-}
-
-/// Where a segment has come to be on a running gateway.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Place {
-    /// Its number, from 1.
-    pub id: u16,
-    /// The counters of its interface.
-    pub counter: u32,
-    /// Index of the interface that what passes goes to; 0 is the stack.
-    pub redirect: u32,
-    /// Whether its interface has segments for VLANs.
-    pub has_vlans: bool,
 }
 
 /// What a fragment of an IP packet meets.
@@ -128,15 +120,15 @@ impl Infrastructure {
         let Self { arp, dhcp_client, ipv6_nd, multicast_membership, lldp, stp, redundancy, eapol, ptp } =
             *self;
         [
-            ("arp", 1, arp),
-            ("dhcp-client", 2, dhcp_client),
-            ("ipv6-nd", 4, ipv6_nd),
-            ("multicast-membership", 8, multicast_membership),
-            ("lldp", 16, lldp),
-            ("stp", 32, stp),
-            ("redundancy", 64, redundancy),
-            ("eapol", 128, eapol),
-            ("ptp", 256, ptp),
+            ("arp", set::ARP, arp),
+            ("dhcp-client", set::DHCP, dhcp_client),
+            ("ipv6-nd", set::NEIGHBOR_DISCOVERY, ipv6_nd),
+            ("multicast-membership", set::MEMBERSHIP, multicast_membership),
+            ("lldp", set::LLDP, lldp),
+            ("stp", set::STP, stp),
+            ("redundancy", set::REDUNDANCY, redundancy),
+            ("eapol", set::EAPOL, eapol),
+            ("ptp", set::PTP, ptp),
         ]
     }
 
@@ -163,15 +155,33 @@ impl Default for Infrastructure {
 }
 
 impl Segment {
-    /// What packets of this segment need to know.
-    pub fn row(&self, place: Place) -> InterfaceRow {
-        let Place { id: _, counter, redirect: _, has_vlans: _ } = place;
-        InterfaceRow {
-            counter,
+    /// What packets of this segment need to know, as segment number `id`. Its interface's counter and other side are
+    /// for whoever knows them.
+    pub fn row(&self, id: u16) -> SegmentRow {
+        let bits = [
+            (self.management, segment_flag::MANAGEMENT),
+            (self.trusted, segment_flag::TRUSTED),
+            (self.fragments == Fragments::Drop, segment_flag::DROP_FRAGMENTS),
+        ];
+        SegmentRow {
+            counter: 0,
+            redirect: 0,
+            infrastructure: self.infrastructure.bits(),
+            segment: id,
             unmanaged: self.unmanaged.code(),
-            management: u8::from(self.management),
-            pad: [0; 2],
+            flags: bits.iter().filter(|(on, _)| *on).map(|(_, bit)| bit).sum(),
         }
+    }
+
+    /// Who may be a DHCP server or a router here although not everybody may, as segment number `id`.
+    pub fn trusted_hosts(&self, id: u16) -> Vec<TrustedKey> {
+        let key = |address, role| TrustedKey { address, segment: u32::from(id), role };
+        let servers = self.dhcp_servers.iter().map(|ip| key(Address::from(*ip), trust::DHCP_SERVER));
+        let routers = self.routers.iter().map(|router| match router {
+            Router::Address(ip) => key(Address::from(*ip), trust::ROUTER),
+            Router::Mac(m) => key(Address { high: 0, low: mac::from_octets(m.0) }, trust::ROUTER_MAC),
+        });
+        servers.chain(routers).collect()
     }
 }
 

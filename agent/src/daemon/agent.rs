@@ -106,7 +106,7 @@ impl Agent {
         let pins = Pins::below(&config.pins);
         pins.create()?;
         let lock = pins.lock()?;
-        let (mut dataplane, events) = Dataplane::open(&config.pins, sizes(&config))?;
+        let (mut dataplane, events, samples) = Dataplane::open(&config.pins, sizes(&config))?;
         let in_force = dataplane.sizes();
         let limits = Limits {
             devices: in_force.devices.saturating_sub(NOBODY),
@@ -125,7 +125,7 @@ impl Agent {
         if !notes.is_empty() {
             tracing::warn!("{notes}");
         }
-        let applied = dataplane.apply(tables, &nics.addresses)?;
+        let applied = dataplane.apply(tables, &nics.addresses, &config.segment_ids())?;
         let revision = applied.tables.revision;
         let generation = applied.generation;
         tracing::info!(%revision, generation, policy = origin.name(), "policy applied");
@@ -245,7 +245,7 @@ impl Agent {
             && let Some(applied) = self.dataplane.applied()
         {
             let tables = applied.tables.clone();
-            self.dataplane.apply(tables, &now)?;
+            self.dataplane.apply(tables, &now, &self.config.segment_ids())?;
             // Only now: a failed attempt is made again at the next look.
             self.nics.addresses = now;
             tracing::info!("the gateway's own addresses changed; policy applied again");
@@ -332,7 +332,8 @@ impl Agent {
         let Candidate { files, policy, tables, warnings } = candidate;
         let changed =
             tables.revision != self.dataplane.applied().map(|a| a.tables.revision).unwrap_or_default();
-        let applied = self.dataplane.apply(tables, &self.nics.addresses).map_err(world)?;
+        let applied =
+            self.dataplane.apply(tables, &self.nics.addresses, &self.config.segment_ids()).map_err(world)?;
         let (revision, generation) = (applied.tables.revision, applied.generation);
         let released = policies::released(&self.in_force.policy, &policy);
         let mut notes = Vec::new();

@@ -1,6 +1,6 @@
 //! What the agent knows, in the words of the control socket.
 
-use std::{collections::BTreeMap, net::Ipv4Addr};
+use std::collections::BTreeMap;
 
 use bulkhead_common::{
     lookup::Unmanaged,
@@ -10,7 +10,7 @@ use bulkhead_common::{
 use super::{agent::Agent, nic::Nic};
 use crate::{
     compile::{Host, Placed},
-    config::{Infrastructure, Place, Segment},
+    config::{Infrastructure, Segment},
     control::{DeviceStatus, Failure, InterfaceStatus, RuleStatus, SegmentStatus, Status, ViolationStatus},
     dataplane::{AttachMode, DataplaneError, DeviceCounts, Entry},
     diagnostic::Location,
@@ -175,9 +175,7 @@ impl Agent {
                 zone: device.zone.clone(),
                 class: device.class.clone(),
                 mac: device.macs.iter().map(ToString::to_string).collect(),
-                ip: (device.addresses.iter().map(Ipv4Addr::to_string))
-                    .chain(device.addresses_v6.iter().map(ToString::to_string))
-                    .collect(),
+                ip: device.addresses.iter().map(ToString::to_string).collect(),
                 place: place(&device.location),
                 ..counted(&counts)
             });
@@ -218,19 +216,17 @@ impl Agent {
         let base = self.config.management.pin(Placed {
             settings: self.dataplane.settings().map_err(world)?,
             gateway: self.nics.addresses.clone(),
+            segments: self.config.segment_ids(),
+            trusted: self.config.trusted_hosts(),
             ..Placed::default()
         });
         let parts = question.parts(&applied.tables, &base.management_services);
         let mut agrees = None;
         let mut heard = Vec::new();
-        for (on, interface) in self.config.alike() {
-            let alike = |nic: &&Nic| {
-                nic.segments.first().is_some_and(|(_, own)| {
-                    let row = own.row(Place::default());
-                    row.unmanaged == interface.unmanaged && row.management == interface.management
-                })
-            };
-            let host = Host::new(&applied.tables, Placed { interface, ..base.clone() });
+        for (on, segment) in self.config.alike() {
+            // The kernel is asked as an untagged frame would ask it: about the segment an interface is by itself.
+            let alike = |nic: &&Nic| nic.segments.first().is_some_and(|(id, _)| *id == segment.segment);
+            let host = Host::new(&applied.tables, Placed { segment, ..base.clone() });
             let there = self.nics.list.iter().filter(alike).find_map(|nic| nic.index);
             let live = match there {
                 Some(index) => Some(self.dataplane.live(index).map_err(world)?.ok_or_else(no_policy)?),

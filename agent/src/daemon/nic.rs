@@ -5,8 +5,13 @@
 
 use std::time::{Duration, Instant};
 
+use bulkhead_common::{
+    layout::{SegmentKey, SegmentRow},
+    lookup::{ANY_VLAN, segment_flag},
+};
+
 use crate::{
-    config::{self, Place},
+    config,
     dataplane::{self, AttachMode, Attached, Dataplane, DataplaneError, Entry, Obstacle, Offloads, probe},
 };
 
@@ -17,7 +22,7 @@ pub(super) const NOWHERE: u32 = u32::MAX;
 /// One configured interface as it is now.
 pub(super) struct Nic {
     pub(super) config: config::Interface,
-    /// The segment it is by itself, then those of its VLANs.
+    /// The segment it is by itself, then those of its VLANs, each with its number.
     pub(super) segments: Vec<(u16, config::Segment)>,
     /// Which counters are its own.
     pub(super) counter: u32,
@@ -124,13 +129,8 @@ impl Nic {
         if self.written == Some((index, redirect)) {
             return Ok(());
         }
-        let has_vlans = self.segments.iter().any(|(_, segment)| segment.vlan.is_some());
-        for (id, segment) in &self.segments {
-            let place = Place { id: *id, counter: self.counter, redirect, has_vlans };
-            // Rows are kept for whole interfaces.
-            if segment.vlan.is_none() {
-                dataplane.set_interface(index, segment.row(place))?;
-            }
+        for (key, row) in self.rows(index, redirect) {
+            dataplane.set_segment(key, row)?;
         }
         self.written = Some((index, redirect));
         Ok(())
@@ -180,6 +180,21 @@ impl Nic {
         let missing = || DataplaneError::NoInterface { name: self.config.name.clone() };
         self.index.ok_or_else(missing)?;
         dataplane.attach(&self.config.name, self.wanted())
+    }
+
+    /// The rows of its segments while it has this index, and what passes goes to `redirect`.
+    pub(super) fn rows(&self, ifindex: u32, redirect: u32) -> Vec<(SegmentKey, SegmentRow)> {
+        let rows = self.segments.iter().map(|(id, segment)| {
+            let vlan = segment.vlan.unwrap_or(ANY_VLAN);
+            let own = segment.vlan.is_none() && self.segments.len() > 1;
+            let row = segment.row(*id);
+            let flags = row.flags | if own { segment_flag::HAS_VLANS } else { 0 };
+            (
+                SegmentKey { ifindex, vlan, pad: 0 },
+                SegmentRow { counter: self.counter, redirect, flags, ..row },
+            )
+        });
+        rows.collect()
     }
 
     /// Notes which entry really runs and in which mode, as the kernel says.

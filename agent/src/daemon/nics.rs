@@ -1,6 +1,6 @@
 //! Keeps the program on the configured NICs, whatever happens to them.
 
-use std::{collections::BTreeMap, net::Ipv4Addr, time::Instant};
+use std::{collections::BTreeMap, net::IpAddr, time::Instant};
 
 use super::{
     nic::{NOWHERE, Nic, runs},
@@ -15,7 +15,7 @@ use crate::{
 pub(super) struct Nics {
     pub(super) list: Vec<Nic>,
     pairs: Pairs,
-    pub(super) addresses: std::collections::BTreeSet<Ipv4Addr>,
+    pub(super) addresses: std::collections::BTreeSet<IpAddr>,
     /// Whether there was a look already.
     looked: bool,
     /// Interfaces that an earlier configuration left enforcing.
@@ -146,7 +146,9 @@ impl Nics {
         }
         if !news.is_empty() {
             // Rows of NICs that are gone would fill the table in the end.
-            dataplane.retain_interfaces(&there.iter().map(|i| i.index).collect())?;
+            let present = self.list.iter().filter_map(|nic| Some(nic.rows(nic.index?, 0)));
+            let keep = present.flatten().map(|(key, _)| key).collect();
+            dataplane.retain_segments(&keep)?;
         }
         // Only what was just changed must be looked at again.
         let there = if changed { probe::interfaces()? } else { there };
@@ -169,7 +171,7 @@ impl Nics {
     /// The gateway's own addresses, if they are others than those that were applied.
     pub(super) fn changed_addresses(
         &self,
-    ) -> Result<Option<std::collections::BTreeSet<Ipv4Addr>>, DataplaneError> {
+    ) -> Result<Option<std::collections::BTreeSet<IpAddr>>, DataplaneError> {
         let now = probe::own_addresses()?;
         Ok((now != self.addresses).then_some(now))
     }

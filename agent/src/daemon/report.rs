@@ -89,7 +89,7 @@ impl Reporter {
             let mut told = Vec::new();
             let mut taken = 0;
             while taken < chunk
-                && let Some(event) = events.next_event()
+                && let Some(event) = events.next_record()
             {
                 taken += 1;
                 told.extend(self.aggregator.event(&event));

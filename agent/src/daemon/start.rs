@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use bulkhead_common::{layout::Settings, lookup::setting, wire::protocol};
-use ipnet::IpNet;
 
 use super::{
     agent::{NOBODY, StartError},
@@ -20,6 +19,18 @@ use crate::{
 /// How long a TCP flow lives on after FIN or RST: long enough for retransmissions of the last segments
 /// (RFC 9293 3.6.1 holds TIME-WAIT for four minutes; both ends have left by then).
 const CLOSING_IDLE: Duration = Duration::from_secs(120);
+
+/// How long the fragments of one packet may take to arrive (RFC 8200 4.5 gives them 60 s; Linux 30 s,
+/// `net.ipv4.ipfrag_time`).
+const FRAGMENT_IDLE: Duration = Duration::from_secs(30);
+
+/// How long an address that a DHCP server named is its client's before the agent has read for how long it really is.
+/// An agent that is down for longer leaves devices without the addresses they get meanwhile.
+const LEASE_IDLE: Duration = Duration::from_secs(60 * 60);
+
+/// The window in which a device's new flows are counted.
+const FLOW_WINDOW: Duration = Duration::from_secs(1);
+
 /// The policy to start with: the files, or what was in force before when they cannot be used.
 pub(super) fn first_policy(
     config: &Config,
@@ -65,16 +76,7 @@ pub(super) fn runtime(config: &Config, dataplane: &Dataplane) -> Result<Runtime,
     } else {
         monotonic_ns().saturating_add(ns(flows.adopt_for))
     };
-    let infrastructure = &config.infrastructure;
-    let flag = |on: bool, bit: u32| if on { bit } else { 0 };
-    let flags = flag(flows.midstream == Midstream::Strict, setting::STRICT)
-        | flag(infrastructure.arp, setting::ARP)
-        | flag(infrastructure.dhcp_client, setting::DHCP)
-        | flag(infrastructure.ipv6_nd, setting::NEIGHBOR_DISCOVERY);
-    let management_peers = config.management.from.iter().filter_map(|net| match net {
-        IpNet::V4(v4) => Some(*v4),
-        IpNet::V6(_) => None,
-    });
+    let flags = if flows.midstream == Midstream::Strict { setting::STRICT } else { 0 };
     debug_assert!(
         config.management.services.iter().all(|s| matches!(s.protocol, protocol::TCP | protocol::UDP))
     );
@@ -82,13 +84,18 @@ pub(super) fn runtime(config: &Config, dataplane: &Dataplane) -> Result<Runtime,
         settings: Settings {
             adopt_until,
             tcp_idle: ns(flows.tcp_idle),
+            opening_idle: ns(flows.tcp_opening),
             udp_idle: ns(flows.udp_idle),
             icmp_idle: ns(flows.icmp_idle),
             closing_idle: ns(CLOSING_IDLE),
+            fragment_idle: ns(FRAGMENT_IDLE),
+            lease_idle: ns(LEASE_IDLE),
+            flow_window: ns(FLOW_WINDOW),
+            flow_cap: flows.new_per_second,
             flags,
-            pad: 0,
         },
-        management_peers: management_peers.collect(),
+        management_peers: config.management.from.clone(),
         management_services: config.management.services.clone(),
+        trusted: config.trusted_hosts(),
     })
 }

@@ -3,37 +3,45 @@
 //! Each packet reads the word once and stays with the slot it found, so it is decided by exactly one
 //! revision. Whatever fails before the flip leaves the old revision enforcing.
 
-use std::{collections::BTreeSet, net::Ipv4Addr};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
 
 use aya::maps::lpm_trie::Key;
 use bulkhead_common::{
-    layout::{Active, AddressRow, Head, InterfaceCounters, MacRow, SLOTS, Traffic},
-    lookup::{address_flag, identity},
+    address::Address,
+    layout::{Active, AddressRow, Head, InterfaceCounters, MacRow, RuleKey, SLOTS, Traffic},
+    lookup::{class, device_flag, identity},
     reason::CODES,
 };
 
 use super::{
-    Addresses, AddressesV6, Applied, Dataplane, DataplaneError, HashMap, LpmTrie, MapError, RuleRows, Slot,
-    StableIds, kernel, read, write,
+    Addresses, Applied, Dataplane, DataplaneError, HashMap, LpmTrie, MapError, RuleRows, Slot, StableIds,
+    kernel, read, write,
 };
-use crate::compile::Tables;
+use crate::compile::{Tables, wide};
 
 /// `BPF_F_NO_PREALLOC`: the kernel makes no trie without it.
 const NO_PREALLOC: u32 = 1;
 
 impl Dataplane {
     /// Enforces `tables` from the next packet on. `gateway` are the gateway's own addresses; where a
-    /// device claims one of them, the gateway's claim holds.
+    /// device claims one of them, the gateway's claim holds. `segments` are the numbers of the configuration's
+    /// segments by their names.
     ///
     /// # Errors
-    /// The old revision enforces unchanged when a table cannot be made or does not fit.
+    /// The old revision enforces unchanged when a table cannot be made or does not fit, or a device names a segment
+    /// that there is not.
     pub fn apply(
         &mut self,
         tables: Tables,
-        gateway: &BTreeSet<Ipv4Addr>,
+        gateway: &BTreeSet<IpAddr>,
+        segments: &BTreeMap<String, u16>,
     ) -> Result<&Applied, DataplaneError> {
+        let segments = segment_ids(&tables, segments)?;
         let plan = self.ids.plan(&tables)?;
-        let slot = Slot::fill(&tables, &plan.ids, gateway)?;
+        let slot = Slot::fill(&tables, &plan.ids, gateway, &segments)?;
         let old = self.active()?;
         let next = Active {
             slot: if old.generation == 0 { 0 } else { (old.slot + 1) % SLOTS },
@@ -58,21 +66,19 @@ impl Dataplane {
 
     /// Puts the inner tables into a slot that no packet looks at.
     fn put(&mut self, at: u32, slot: &Slot) -> Result<(), DataplaneError> {
-        let Self { macs, addresses, addresses_v6, networks, services, rules, .. } = self;
+        let Self { macs, addresses, networks, services, rules, .. } = self;
         let Slot {
             macs: new_macs,
             addresses: new_addresses,
-            addresses_v6: new_addresses_v6,
             networks: new_networks,
             services: new_services,
             rules: new_rules,
         } = slot;
-        // Each set waits for a grace period inside the kernel (maybe_wait_bpf_programs): six at once take as long as one.
+        // Each set waits for a grace period inside the kernel (maybe_wait_bpf_programs): five at once take as long as one.
         std::thread::scope(|scope| {
             let sets = [
                 scope.spawn(|| macs.set(at, new_macs, 0).map_err(write("MACS"))),
                 scope.spawn(|| addresses.set(at, new_addresses, 0).map_err(write("ADDRESSES"))),
-                scope.spawn(|| addresses_v6.set(at, new_addresses_v6, 0).map_err(write("ADDRESSES_V6"))),
                 scope.spawn(|| networks.set(at, new_networks, 0).map_err(write("NETWORKS"))),
                 scope.spawn(|| services.set(at, new_services, 0).map_err(write("SERVICES"))),
                 scope.spawn(|| rules.set(at, new_rules, 0).map_err(write("RULES"))),
@@ -138,37 +144,34 @@ fn zero<V: aya::Pod>(
 
 impl Slot {
     /// Makes the inner tables in the size the policy needs.
-    fn fill(tables: &Tables, ids: &StableIds, gateway: &BTreeSet<Ipv4Addr>) -> Result<Self, DataplaneError> {
+    fn fill(
+        tables: &Tables,
+        ids: &StableIds,
+        gateway: &BTreeSet<IpAddr>,
+        segments: &[u16],
+    ) -> Result<Self, DataplaneError> {
+        // Row 0 names no segment; what the tables name was looked up before.
+        let segment = |dense: u16| segments.get(usize::from(dense)).copied().unwrap_or(0);
         let mut macs = HashMap::create(size(tables.macs.len()), 0).map_err(make("MACS"))?;
         for (mac, row) in &tables.macs {
-            let row = MacRow { device: ids.device(row.device), ..*row };
+            let row = MacRow { device: ids.device(row.device), segment: segment(row.segment), ..*row };
             macs.insert(mac, row, 0).map_err(write("MACS"))?;
         }
         let mut addresses: Addresses =
             HashMap::create(size(tables.addresses.len() + gateway.len()), 0).map_err(make("ADDRESSES"))?;
         for (address, row) in &tables.addresses {
-            let row = AddressRow { device: ids.device(row.device), ..*row };
+            let row = AddressRow { device: ids.device(row.device), segment: segment(row.segment), ..*row };
             addresses.insert(address, row, 0).map_err(write("ADDRESSES"))?;
         }
         for address in gateway {
-            let row = AddressRow {
-                device: 0,
-                identity: identity::GATEWAY,
-                mode: 0,
-                flags: address_flag::GATEWAY,
-                vlan: 0,
-            };
-            addresses.insert(u32::from(*address), row, 0).map_err(write("ADDRESSES"))?;
-        }
-        let mut addresses_v6: AddressesV6 =
-            HashMap::create(size(tables.addresses_v6.len()), 0).map_err(make("ADDRESSES_V6"))?;
-        for (address, row) in &tables.addresses_v6 {
-            let row = AddressRow { device: ids.device(row.device), ..*row };
-            addresses_v6.insert(address, row, 0).map_err(write("ADDRESSES_V6"))?;
+            let flags = device_flag::GATEWAY;
+            let row = AddressRow { identity: identity::GATEWAY, flags, ..AddressRow::default() };
+            addresses.insert(Address::from(*address), row, 0).map_err(write("ADDRESSES"))?;
         }
         let mut networks =
             LpmTrie::create(size(tables.networks.len()), NO_PREALLOC).map_err(make("NETWORKS"))?;
         for (prefix, identity) in &tables.networks {
+            let prefix = wide(prefix);
             let key = Key::new(u32::from(prefix.prefix_len()), prefix.network().octets());
             networks.insert(&key, identity, 0).map_err(write("NETWORKS"))?;
         }
@@ -177,12 +180,30 @@ impl Slot {
         for (prefix, class) in &tables.services {
             services.insert(&Key::new(prefix.bits, prefix.key()), class, 0).map_err(write("SERVICES"))?;
         }
-        let mut rules: RuleRows = HashMap::create(size(tables.rows.len()), 0).map_err(make("RULES"))?;
+        let rows = tables.rows.len() + tables.leased.len();
+        let mut rules: RuleRows = HashMap::create(size(rows), 0).map_err(make("RULES"))?;
         for (key, rule) in &tables.rows {
             rules.insert(key, ids.rule(*rule), 0).map_err(write("RULES"))?;
         }
-        Ok(Self { macs, addresses, addresses_v6, networks, services, rules })
+        for ((initiator, responder), identity) in &tables.leased {
+            let key = RuleKey { initiator: *initiator, responder: *responder, class: class::LEASED };
+            rules.insert(key, identity, 0).map_err(write("RULES"))?;
+        }
+        Ok(Self { macs, addresses, networks, services, rules })
     }
+}
+
+/// The configuration's number of each segment of the tables, at its place in them plus one.
+fn segment_ids(tables: &Tables, known: &BTreeMap<String, u16>) -> Result<Vec<u16>, DataplaneError> {
+    let mut ids = vec![0];
+    for name in &tables.segments {
+        let unknown = || DataplaneError::NoSegment {
+            name: name.clone(),
+            known: known.keys().cloned().collect::<Vec<_>>().join("`, `"),
+        };
+        ids.push(known.get(name).copied().ok_or_else(unknown)?);
+    }
+    Ok(ids)
 }
 
 /// Entries of a table: the kernel makes none with zero.

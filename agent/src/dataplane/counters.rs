@@ -25,6 +25,12 @@ pub struct Tally {
     pub lost: u64,
     /// Flows that could not be remembered.
     pub flows_refused: u64,
+    /// First fragments that could not be remembered.
+    pub fragments_refused: u64,
+    /// Leases that could not be remembered.
+    pub leases_refused: u64,
+    /// Answers of DHCP servers that user space did not get to read.
+    pub samples_lost: u64,
 }
 
 impl Dataplane {
@@ -83,6 +89,9 @@ impl Dataplane {
             aggregated,
             lost,
             flows_refused: get(tally::FLOWS_REFUSED)?,
+            fragments_refused: get(tally::FRAGMENTS_REFUSED)?,
+            leases_refused: get(tally::LEASES_REFUSED)?,
+            samples_lost: get(tally::SAMPLES_LOST)?,
             violations: get(tally::VIOLATIONS)?,
         })
     }

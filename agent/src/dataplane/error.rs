@@ -7,6 +7,16 @@ use aya::{EbpfError, maps::MapError, pin::PinError, programs::ProgramError};
 /// The world said no to the data path.
 #[derive(Debug, thiserror::Error)]
 pub enum DataplaneError {
+    /// The policy places a device on a segment that the configuration does not have.
+    #[error(
+        "the policy places a device on segment `{name}`, and the configuration has `{known}`: add `[segment.{name}]` to it, or correct the device"
+    )]
+    NoSegment {
+        /// The segment's name.
+        name: String,
+        /// Those there are.
+        known: String,
+    },
     /// No BPF filesystem where pins should live.
     #[error("`{}` is not on a BPF filesystem\nhint: mount -t bpf bpf /sys/fs/bpf", path.display())]
     NotBpffs {

@@ -1,38 +1,63 @@
-//! Events and repeats on their way up.
+//! Events, samples and repeats on their way up.
 #![allow(unsafe_code, reason = "an event is read from the bytes of the ring")]
 
 use std::{
     io,
+    marker::PhantomData,
     os::fd::{AsRawFd, RawFd},
 };
 
 use aya::maps::{MapData, RingBuf};
-use bulkhead_common::layout::{ABI, Event, Repeats, ViolationKey};
+use bulkhead_common::layout::{ABI, Event, Repeats, Sample, ViolationKey};
 use tokio::io::unix::AsyncFd;
 
 use super::{Dataplane, DataplaneError, kernel, read, write};
 
-/// The reading end of the event ring. Readable (poll, epoll) when there is something in it.
-pub struct EventReader {
-    ring: RingBuf<MapData>,
-    foreign: u64,
+/// A record of a ring: plain old data that begins with the version of its layout.
+pub trait Record: Copy {
+    /// [`ABI`] of whoever wrote it.
+    fn abi(&self) -> u32;
 }
 
-impl EventReader {
+impl Record for Event {
+    fn abi(&self) -> u32 {
+        self.abi
+    }
+}
+
+impl Record for Sample {
+    fn abi(&self) -> u32 {
+        self.abi
+    }
+}
+
+/// The reading end of a ring. Readable (poll, epoll) when there is something in it.
+pub struct Reader<T> {
+    ring: RingBuf<MapData>,
+    foreign: u64,
+    record: PhantomData<T>,
+}
+
+/// The reading end of the event ring.
+pub type EventReader = Reader<Event>;
+/// The reading end of the ring of samples.
+pub type SampleReader = Reader<Sample>;
+
+impl<T: Record + aya::Pod> Reader<T> {
     pub(super) fn new(ring: RingBuf<MapData>) -> Self {
-        Self { ring, foreign: 0 }
+        Self { ring, foreign: 0, record: PhantomData }
     }
 
-    /// The oldest event, if there is one. Samples of another layout are dropped and counted.
-    pub fn next_event(&mut self) -> Option<Event> {
+    /// The oldest record, if there is one. Records of another layout are dropped and counted.
+    pub fn next_record(&mut self) -> Option<T> {
         loop {
             let item = self.ring.next()?;
-            if item.len() == size_of::<Event>() {
-                // SAFETY: the sample has exactly the size of an `Event`, which is plain old data.
+            if item.len() == size_of::<T>() {
+                // SAFETY: the record has exactly the size of a `T`, which is plain old data.
                 // JUSTIFICATION: the ring hands out bytes, and they need not be aligned.
-                let event = unsafe { item.as_ptr().cast::<Event>().read_unaligned() };
-                if event.abi == ABI {
-                    return Some(event);
+                let record = unsafe { item.as_ptr().cast::<T>().read_unaligned() };
+                if record.abi() == ABI {
+                    return Some(record);
                 }
             }
             self.foreign += 1;
@@ -49,13 +74,13 @@ impl EventReader {
         unsafe { AsyncFd::register(self) }.map_err(|refused| refused.into_parts().1)
     }
 
-    /// Samples that were not understood.
+    /// Records that were not understood.
     pub fn foreign(&self) -> u64 {
         self.foreign
     }
 }
 
-impl AsRawFd for EventReader {
+impl<T> AsRawFd for Reader<T> {
     fn as_raw_fd(&self) -> RawFd {
         self.ring.as_raw_fd()
     }

@@ -3,8 +3,13 @@
 
 use aya::maps::lpm_trie::Key;
 use bulkhead_common::{
-    layout::{Flow, FlowKey, Head, InterfaceRow, MacRow, RuleKey, ServiceKey, Settings},
-    lookup::{Endpoint, Rules, class, identity, probe},
+    address::Address,
+    flow,
+    layout::{
+        Flow, FlowKey, FragmentKey, FragmentRow, Head, Lease, MacRow, RuleKey, SegmentKey, SegmentRow,
+        ServiceKey, Settings, TrustedKey,
+    },
+    lookup::{ANY_VLAN, Endpoint, Rules, class, identity, probe, segment_flag},
 };
 
 use super::{Dataplane, DataplaneError, Slot, kernel, read};
@@ -13,7 +18,8 @@ use super::{Dataplane, DataplaneError, Slot, kernel, read};
 pub struct Live<'a> {
     dataplane: &'a Dataplane,
     slot: &'a Slot,
-    interface: InterfaceRow,
+    ifindex: u32,
+    interface: SegmentRow,
     settings: Settings,
     head: Head,
 }
@@ -30,7 +36,11 @@ impl Dataplane {
         Ok(Some(Live {
             dataplane: self,
             slot,
-            interface: self.interfaces.get(&ifindex, 0).unwrap_or_default(),
+            ifindex,
+            interface: self
+                .segments
+                .get(&SegmentKey { ifindex, vlan: ANY_VLAN, pad: 0 }, 0)
+                .unwrap_or_default(),
             settings: self.settings()?,
             head: self.heads.get(&active.slot, 0).map_err(read("HEADS"))?,
         }))
@@ -38,8 +48,12 @@ impl Dataplane {
 }
 
 impl Rules for Live<'_> {
-    fn interface(&self) -> InterfaceRow {
-        self.interface
+    fn segment(&self, vlan: u16) -> SegmentRow {
+        if vlan == 0 || self.interface.flags & segment_flag::HAS_VLANS == 0 {
+            return self.interface;
+        }
+        let key = SegmentKey { ifindex: self.ifindex, vlan, pad: 0 };
+        self.dataplane.segments.get(&key, 0).unwrap_or(self.interface)
     }
 
     fn settings(&self) -> &Settings {
@@ -58,23 +72,29 @@ impl Rules for Live<'_> {
         self.slot.macs.get(&mac, 0).unwrap_or_default()
     }
 
-    fn endpoint(&self, address: u32) -> Endpoint {
-        if let Ok(row) = self.slot.addresses.get(&address, 0) {
+    fn endpoint(&self, address: &Address) -> Endpoint {
+        if let Ok(row) = self.slot.addresses.get(address, 0) {
             return Endpoint::from_row(&row);
         }
-        let identity = self.slot.networks.get(&Key::new(32, address.to_be_bytes()), 0);
+        let identity = self.slot.networks.get(&Key::new(128, address.octets()), 0);
         Endpoint::network(identity.unwrap_or(identity::UNKNOWN))
     }
 
-    fn endpoint_v6(&self, address: &[u8; 16]) -> Endpoint {
-        let row = self.slot.addresses_v6.get(address, 0);
-        row.map_or(Endpoint::network(identity::UNKNOWN), |row| Endpoint::from_row(&row))
+    fn lease(&self, address: &Address) -> Lease {
+        self.dataplane.leases.get(address, 0).unwrap_or_default()
     }
 
-    fn is_management(&self, source: u32, protocol: u8, port: u16) -> bool {
+    fn bind(&self, _: &Address, _: &Lease) {}
+
+    fn is_management(&self, source: &Address, protocol: u8, port: u16) -> bool {
         let key = ServiceKey { protocol, port: port.to_be_bytes(), pad: 0 };
         let listed = self.dataplane.management_ports.get(&Key::new(24, key), 0).is_ok();
-        listed && self.dataplane.management_peers.get(&Key::new(32, source.to_be_bytes()), 0).is_ok()
+        listed && self.dataplane.management_peers.get(&Key::new(128, source.octets()), 0).is_ok()
+    }
+
+    fn is_trusted(&self, address: &Address, segment: u16, role: u32) -> bool {
+        let key = TrustedKey { address: *address, segment: u32::from(segment), role };
+        self.dataplane.trusted.get(&key, 0).is_ok()
     }
 
     fn class(&self, protocol: u8, port: u16) -> u32 {
@@ -94,4 +114,15 @@ impl Rules for Live<'_> {
     }
 
     fn remember(&self, _: &FlowKey, _: &Flow) {}
+
+    fn may_open(&self, device: u32) -> bool {
+        let budget = self.dataplane.budgets.get(&device, 0);
+        budget.is_ok_and(|mut budget| flow::take(&mut budget, self.now(), &self.settings))
+    }
+
+    fn with_fragments<T>(&self, key: &FragmentKey, f: impl FnOnce(&mut FragmentRow) -> T) -> Option<T> {
+        self.dataplane.fragments.get(key, 0).ok().map(|mut row| f(&mut row))
+    }
+
+    fn remember_fragments(&self, _: &FragmentKey, _: &FragmentRow) {}
 }

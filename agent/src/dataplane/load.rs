@@ -6,7 +6,7 @@ use aya::{Btf, Ebpf, EbpfLoader, programs::Xdp};
 
 use super::{
     Array, ArrayOfMaps, Dataplane, DataplaneError, EventReader, HashMap, LpmTrie, Map, MapError, OBJECT,
-    PerCpuArray, PerCpuHashMap, Pins, RingBuf, Sizes,
+    PerCpuArray, PerCpuHashMap, Pins, RingBuf, SampleReader, Sizes,
     ids::Ids,
     kernel,
     pins::{Entries, maps},
@@ -25,7 +25,7 @@ impl Dataplane {
     ///
     /// # Errors
     /// [`DataplaneError`] says which act on which object failed; nothing is removed.
-    pub fn open(root: &Path, wanted: Sizes) -> Result<(Self, EventReader), DataplaneError> {
+    pub fn open(root: &Path, wanted: Sizes) -> Result<(Self, EventReader, SampleReader), DataplaneError> {
         kernel::require_rcu_grace()?;
         let pins = Pins::below(root);
         pins.create()?;
@@ -45,6 +45,7 @@ impl Dataplane {
         let program = load_program(&mut ebpf)?;
         let ids = Ids::open(&pins, sizes.devices, sizes.rules)?;
         let events = RingBuf::try_from(take(&mut ebpf, "EVENTS")).map_err(open("EVENTS"))?;
+        let samples = RingBuf::try_from(take(&mut ebpf, "SAMPLES")).map_err(open("SAMPLES"))?;
         let mut map = |name| take(&mut ebpf, name);
         let dataplane = Self {
             active: Array::try_from(map("ACTIVE")).map_err(open("ACTIVE"))?,
@@ -52,14 +53,17 @@ impl Dataplane {
             settings: Array::try_from(map("SETTINGS")).map_err(open("SETTINGS"))?,
             macs: ArrayOfMaps::try_from(map("MACS")).map_err(open("MACS"))?,
             addresses: ArrayOfMaps::try_from(map("ADDRESSES")).map_err(open("ADDRESSES"))?,
-            addresses_v6: ArrayOfMaps::try_from(map("ADDRESSES_V6")).map_err(open("ADDRESSES_V6"))?,
             networks: ArrayOfMaps::try_from(map("NETWORKS")).map_err(open("NETWORKS"))?,
             services: ArrayOfMaps::try_from(map("SERVICES")).map_err(open("SERVICES"))?,
             rules: ArrayOfMaps::try_from(map("RULES")).map_err(open("RULES"))?,
-            interfaces: HashMap::try_from(map("INTERFACES")).map_err(open("INTERFACES"))?,
+            segments: HashMap::try_from(map("SEGMENTS")).map_err(open("SEGMENTS"))?,
+            trusted: HashMap::try_from(map("TRUSTED")).map_err(open("TRUSTED"))?,
             management_peers: LpmTrie::try_from(map("MGMT_PEERS")).map_err(open("MGMT_PEERS"))?,
             management_ports: LpmTrie::try_from(map("MGMT_PORTS")).map_err(open("MGMT_PORTS"))?,
             flows: HashMap::try_from(map("FLOWS")).map_err(open("FLOWS"))?,
+            fragments: HashMap::try_from(map("FRAGMENTS")).map_err(open("FRAGMENTS"))?,
+            budgets: Array::try_from(map("BUDGETS")).map_err(open("BUDGETS"))?,
+            leases: HashMap::try_from(map("LEASES")).map_err(open("LEASES"))?,
             device_counts: PerCpuArray::try_from(map("DEVICE_COUNTS")).map_err(open("DEVICE_COUNTS"))?,
             rule_counts: PerCpuArray::try_from(map("RULE_COUNTS")).map_err(open("RULE_COUNTS"))?,
             port_counts: PerCpuArray::try_from(map("PORT_COUNTS")).map_err(open("PORT_COUNTS"))?,
@@ -77,7 +81,7 @@ impl Dataplane {
             applied: None,
             ebpf,
         };
-        Ok((dataplane, EventReader::new(events)))
+        Ok((dataplane, EventReader::new(events), SampleReader::new(samples)))
     }
 
     /// The loaded program.

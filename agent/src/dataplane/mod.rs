@@ -13,9 +13,10 @@ use aya::{
     },
 };
 use bulkhead_common::{
+    address::Address,
     layout::{
-        AddressRow, Flow, FlowKey, Head, InterfaceCounters, InterfaceRow, MacRow, Repeats, RuleKey,
-        ServiceKey, Settings, Traffic, ViolationKey,
+        AddressRow, Budget, Flow, FlowKey, FragmentKey, FragmentRow, Head, InterfaceCounters, Lease, MacRow,
+        Repeats, RuleKey, SegmentKey, SegmentRow, ServiceKey, Settings, Traffic, TrustedKey, ViolationKey,
     },
     reason::CODES,
 };
@@ -30,6 +31,7 @@ mod error;
 mod events;
 mod ids;
 mod kernel;
+mod leases;
 mod links;
 mod live;
 mod load;
@@ -49,7 +51,7 @@ pub use attach::{AttachMode, Attached};
 pub use counters::{DeviceCounts, Tally};
 pub use entry::{Entry, LINEAR_MTU};
 pub use error::DataplaneError;
-pub use events::EventReader;
+pub use events::{EventReader, SampleReader};
 pub use ids::StableIds;
 pub use kernel::{monotonic_ns, rcu_grace};
 pub use live::Live;
@@ -70,9 +72,8 @@ pub static OBJECT: &[u8] = aya::include_bytes_aligned!("../../bpf/bulkhead.bpf.o
 pub static OBJECT: &[u8] = aya::include_bytes_aligned!("../../bpf/bulkhead-trace.bpf.o");
 
 type Macs = HashMap<MapData, u64, MacRow>;
-type Addresses = HashMap<MapData, u32, AddressRow>;
-type AddressesV6 = HashMap<MapData, [u8; 16], AddressRow>;
-type Networks = LpmTrie<MapData, [u8; 4], u32>;
+type Addresses = HashMap<MapData, Address, AddressRow>;
+type Networks = LpmTrie<MapData, [u8; 16], u32>;
 type Services = LpmTrie<MapData, ServiceKey, u32>;
 type RuleRows = HashMap<MapData, RuleKey, u32>;
 
@@ -81,7 +82,6 @@ type RuleRows = HashMap<MapData, RuleKey, u32>;
 struct Slot {
     macs: Macs,
     addresses: Addresses,
-    addresses_v6: AddressesV6,
     networks: Networks,
     services: Services,
     rules: RuleRows,
@@ -109,14 +109,17 @@ pub struct Dataplane {
     settings: Array<MapData, Settings>,
     macs: ArrayOfMaps<MapData, Macs>,
     addresses: ArrayOfMaps<MapData, Addresses>,
-    addresses_v6: ArrayOfMaps<MapData, AddressesV6>,
     networks: ArrayOfMaps<MapData, Networks>,
     services: ArrayOfMaps<MapData, Services>,
     rules: ArrayOfMaps<MapData, RuleRows>,
-    interfaces: HashMap<MapData, u32, InterfaceRow>,
-    management_peers: LpmTrie<MapData, [u8; 4], u32>,
+    segments: HashMap<MapData, SegmentKey, SegmentRow>,
+    trusted: HashMap<MapData, TrustedKey, u32>,
+    management_peers: LpmTrie<MapData, [u8; 16], u32>,
     management_ports: LpmTrie<MapData, ServiceKey, u32>,
     flows: HashMap<MapData, FlowKey, Flow>,
+    fragments: HashMap<MapData, FragmentKey, FragmentRow>,
+    budgets: Array<MapData, Budget>,
+    leases: HashMap<MapData, Address, Lease>,
     device_counts: PerCpuArray<MapData, [u64; CODES as usize]>,
     rule_counts: PerCpuArray<MapData, Traffic>,
     port_counts: PerCpuArray<MapData, InterfaceCounters>,

@@ -8,9 +8,11 @@ use std::{
 
 use aya::maps::{MapInfo, MapType, lpm_trie::Key};
 use bulkhead_common::{
+    address::Address,
     layout::{
-        ABI, Flow, FlowKey, Head, InterfaceCounters, InterfaceRow, MAX_INTERFACES, Repeats, SLOTS,
-        ServiceKey, Settings, Traffic, ViolationKey, tally,
+        ABI, Budget, Flow, FlowKey, FragmentKey, FragmentRow, Head, InterfaceCounters, Lease, MAX_FRAGMENTED,
+        MAX_INTERFACES, MAX_SEGMENTS, MAX_TRUSTED, Repeats, SAMPLE_RING_BYTES, SLOTS, SegmentKey, SegmentRow,
+        ServiceKey, Settings, Traffic, TrustedKey, ViolationKey, tally,
     },
     reason::CODES,
 };
@@ -70,20 +72,29 @@ pub(super) fn maps() -> Vec<MapSpec> {
         map("SETTINGS", MapType::Array, 4, size_of::<Settings>(), Fixed(1)),
         slots("MACS"),
         slots("ADDRESSES"),
-        slots("ADDRESSES_V6"),
         slots("NETWORKS"),
         slots("SERVICES"),
         slots("RULES"),
-        map("INTERFACES", MapType::Hash, 4, size_of::<InterfaceRow>(), Fixed(MAX_INTERFACES)),
+        map("SEGMENTS", MapType::Hash, size_of::<SegmentKey>(), size_of::<SegmentRow>(), Fixed(MAX_SEGMENTS)),
+        map("TRUSTED", MapType::Hash, size_of::<TrustedKey>(), 4, Fixed(MAX_TRUSTED)),
         MapSpec {
             flags: NO_PREALLOC,
-            ..map("MGMT_PEERS", MapType::LpmTrie, size_of::<Key<[u8; 4]>>(), 4, Fixed(64))
+            ..map("MGMT_PEERS", MapType::LpmTrie, size_of::<Key<[u8; 16]>>(), 4, Fixed(64))
         },
         MapSpec {
             flags: NO_PREALLOC,
             ..map("MGMT_PORTS", MapType::LpmTrie, size_of::<Key<ServiceKey>>(), 4, Fixed(256))
         },
         map("FLOWS", MapType::LruHash, size_of::<FlowKey>(), size_of::<Flow>(), Chosen(|s| &mut s.flows)),
+        map(
+            "FRAGMENTS",
+            MapType::LruHash,
+            size_of::<FragmentKey>(),
+            size_of::<FragmentRow>(),
+            Fixed(MAX_FRAGMENTED),
+        ),
+        map("BUDGETS", MapType::Array, 4, size_of::<Budget>(), Chosen(|s| &mut s.devices)),
+        map("LEASES", MapType::Hash, size_of::<Address>(), size_of::<Lease>(), Chosen(|s| &mut s.devices)),
         map("DEVICE_COUNTS", MapType::PerCpuArray, 4, CODES as usize * 8, Chosen(|s| &mut s.devices)),
         map("RULE_COUNTS", MapType::PerCpuArray, 4, size_of::<Traffic>(), Chosen(|s| &mut s.rules)),
         map("PORT_COUNTS", MapType::PerCpuArray, 4, size_of::<InterfaceCounters>(), Fixed(MAX_INTERFACES)),
@@ -92,6 +103,7 @@ pub(super) fn maps() -> Vec<MapSpec> {
         repeats("REPEATS_0"),
         repeats("REPEATS_1"),
         map("EVENTS", MapType::RingBuf, 0, 0, Chosen(|s| &mut s.ring_bytes)),
+        map("SAMPLES", MapType::RingBuf, 0, 0, Fixed(SAMPLE_RING_BYTES)),
     ]
 }
 

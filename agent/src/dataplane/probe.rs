@@ -1,6 +1,6 @@
 //! What this network namespace looks like: interfaces, the XDP programs on them, our own addresses.
 
-use std::{collections::BTreeSet, net::Ipv4Addr};
+use std::{collections::BTreeSet, net::IpAddr};
 
 use netlink_packet_core::{NLM_F_DUMP, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload};
 use netlink_packet_route::{
@@ -144,12 +144,14 @@ pub fn is_ours(program: &str) -> bool {
 ///
 /// # Errors
 /// When the kernel does not list them.
-pub fn own_addresses() -> Result<BTreeSet<Ipv4Addr>, DataplaneError> {
+pub fn own_addresses() -> Result<BTreeSet<IpAddr>, DataplaneError> {
     let list = nix::ifaddrs::getifaddrs()
         .map_err(|e| DataplaneError::System { act: "list the gateway's addresses", source: e.into() })?;
     Ok(list
         .filter_map(|entry| {
-            entry.address.and_then(|a| a.as_sockaddr_in().map(nix::sys::socket::SockaddrIn::ip))
+            let address = entry.address?;
+            let v4 = address.as_sockaddr_in().map(|v4| IpAddr::V4(v4.ip()));
+            v4.or_else(|| address.as_sockaddr_in6().map(|v6| IpAddr::V6(v6.ip())))
         })
         .collect())
 }

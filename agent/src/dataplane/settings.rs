@@ -3,12 +3,12 @@
 use std::collections::BTreeSet;
 
 use aya::maps::lpm_trie::Key;
-use bulkhead_common::layout::{InterfaceRow, ServiceKey, Settings};
-use ipnet::Ipv4Net;
+use bulkhead_common::layout::{SegmentKey, SegmentRow, ServiceKey, Settings, TrustedKey};
+use ipnet::IpNet;
 
 use super::{Dataplane, DataplaneError, read, write};
 use crate::{
-    compile::{ServicePrefix, prefixes_of},
+    compile::{ServicePrefix, prefixes_of, wide},
     model::Selector,
 };
 
@@ -18,9 +18,11 @@ pub struct Runtime {
     /// Timeouts and switches. `adopt_until` is kept from an earlier agent when the maps were adopted.
     pub settings: Settings,
     /// From where the gateway may always be managed; at most 64.
-    pub management_peers: Vec<Ipv4Net>,
+    pub management_peers: Vec<IpNet>,
     /// Over what; at most 256 aligned blocks of ports.
     pub management_services: Vec<Selector>,
+    /// Who may be a DHCP server or a router where not everybody may; at most 1024.
+    pub trusted: BTreeSet<TrustedKey>,
 }
 
 impl Dataplane {
@@ -30,10 +32,13 @@ impl Dataplane {
     /// # Errors
     /// When a map cannot be written, for example because more than 64 peers are pinned.
     pub fn configure(&mut self, runtime: &Runtime) -> Result<(), DataplaneError> {
-        let Runtime { settings, management_peers, management_services } = runtime;
+        let Runtime { settings, management_peers, management_services, trusted } = runtime;
         self.settings.set(0, settings, 0).map_err(write("SETTINGS"))?;
-        let peers: BTreeSet<(u32, [u8; 4])> =
-            management_peers.iter().map(|n| (u32::from(n.prefix_len()), n.network().octets())).collect();
+        let peers: BTreeSet<(u32, [u8; 16])> = management_peers
+            .iter()
+            .map(wide)
+            .map(|net| (u32::from(net.prefix_len()), net.network().octets()))
+            .collect();
         for (bits, address) in &peers {
             self.management_peers.insert(&Key::new(*bits, *address), 1, 0).map_err(write("MGMT_PEERS"))?;
         }
@@ -55,6 +60,14 @@ impl Dataplane {
                 self.management_ports.remove(&key).map_err(write("MGMT_PORTS"))?;
             }
         }
+        for key in trusted {
+            self.trusted.insert(key, 1, 0).map_err(write("TRUSTED"))?;
+        }
+        for key in self.trusted.keys().collect::<Result<Vec<_>, _>>().map_err(read("TRUSTED"))? {
+            if !trusted.contains(&key) {
+                self.trusted.remove(&key).map_err(write("TRUSTED"))?;
+            }
+        }
         Ok(())
     }
 
@@ -66,22 +79,22 @@ impl Dataplane {
         self.settings.get(&0, 0).map_err(read("SETTINGS"))
     }
 
-    /// Says how packets of an interface are counted and what becomes of unmanaged ones.
+    /// Says how packets of a segment are judged.
     ///
     /// # Errors
-    /// When the map is full (64 interfaces) or cannot be written.
-    pub fn set_interface(&mut self, ifindex: u32, row: InterfaceRow) -> Result<(), DataplaneError> {
-        self.interfaces.insert(ifindex, row, 0).map_err(write("INTERFACES"))
+    /// When the map is full (1024 segments) or cannot be written.
+    pub fn set_segment(&mut self, key: SegmentKey, row: SegmentRow) -> Result<(), DataplaneError> {
+        self.segments.insert(key, row, 0).map_err(write("SEGMENTS"))
     }
 
-    /// Forgets the interfaces that are not in `keep`, for example those whose NIC is gone.
+    /// Forgets the segments that are not in `keep`, for example those whose NIC is gone.
     ///
     /// # Errors
     /// When the map cannot be read or written.
-    pub fn retain_interfaces(&mut self, keep: &BTreeSet<u32>) -> Result<(), DataplaneError> {
-        for key in self.interfaces.keys().collect::<Result<Vec<_>, _>>().map_err(read("INTERFACES"))? {
+    pub fn retain_segments(&mut self, keep: &BTreeSet<SegmentKey>) -> Result<(), DataplaneError> {
+        for key in self.segments.keys().collect::<Result<Vec<_>, _>>().map_err(read("SEGMENTS"))? {
             if !keep.contains(&key) {
-                self.interfaces.remove(&key).map_err(write("INTERFACES"))?;
+                self.segments.remove(&key).map_err(write("SEGMENTS"))?;
             }
         }
         Ok(())

@@ -3,11 +3,11 @@
 //! In: nothing (these are values). Out: [`Policy`], which [`crate::compile`] turns into tables.
 //! Every list is sorted by name, so that the same files give the same policy in any order.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-pub use bulkhead_common::mode::Mode;
+pub use bulkhead_common::{mode::Mode, wire::pseudo};
 
 use crate::diagnostic::Location;
 
@@ -21,6 +21,10 @@ pub struct DeviceId(pub u32);
 /// Index of a network in [`Policy::networks`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct NetworkId(pub u32);
+
+/// Index of a multicast group in [`Policy::groups`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct GroupId(pub u32);
 
 /// Index of a service in [`Policy::services`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -37,6 +41,8 @@ pub struct Policy {
     pub devices: Vec<Device>,
     /// Sorted by name; names are unique and differ from every device's name.
     pub networks: Vec<Network>,
+    /// Every multicast group, built-in ones included, sorted by name.
+    pub groups: Vec<Group>,
     /// The services that some rule or the user's files mention, sorted by name.
     pub services: Vec<Service>,
     /// Sorted by (device name, location): the order in which a reader meets them.
@@ -52,10 +58,12 @@ pub struct Device {
     pub name: String,
     /// Hardware addresses; empty for a device behind a router (weak identity). Sorted.
     pub macs: Vec<Mac>,
-    /// IPv4 addresses that may be used by this device and by no other. Sorted.
-    pub addresses: Vec<Ipv4Addr>,
-    /// IPv6 addresses, recorded but not yet decided by the data path. Sorted.
-    pub addresses_v6: Vec<std::net::Ipv6Addr>,
+    /// Addresses that may be used by this device and by no other, IPv4 before IPv6. Sorted.
+    pub addresses: Vec<IpAddr>,
+    /// Whether it has, besides `addresses`, what a DHCP server leases to it. Only with at least one MAC.
+    pub dynamic: bool,
+    /// The segment the device must be seen on, by its name in the agent's configuration; `None` accepts any.
+    pub segment: Option<String>,
     /// The VLAN the device must be seen on (1-4094); `None` accepts any tag or none.
     pub vlan: Option<u16>,
     /// IEC 62443 zone, a label that rules may name as `zone:NAME`.
@@ -91,12 +99,25 @@ pub enum Criticality {
 pub struct Network {
     /// The user's name for it.
     pub name: String,
-    /// Prefixes without host bits, sorted, without duplicates. IPv6 ones are recorded but not yet decided.
+    /// Prefixes without host bits, IPv4 before IPv6, sorted, without duplicates.
     pub cidrs: Vec<IpNet>,
     /// Free text of the policy's author.
     pub comment: Option<String>,
     /// Where the network is declared.
     pub location: Location,
+}
+
+/// Many receivers behind one destination: only ever the end that answers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Group {
+    /// How rules name it, `multicast:` included.
+    pub name: String,
+    /// Prefixes of multicast addresses, sorted, without duplicates.
+    pub cidrs: Vec<IpNet>,
+    /// Hardware addresses of frames that are not IP, sorted, without duplicates.
+    pub macs: Vec<Mac>,
+    /// Whether it comes from the built-in library rather than from the user's files.
+    pub built_in: bool,
 }
 
 /// A named protocol with its ports.
@@ -110,15 +131,32 @@ pub struct Service {
     pub built_in: bool,
 }
 
-/// One range of a transport protocol's ports (or of ICMP's types).
+/// One range of a transport protocol's ports (or of ICMP's types, of ethertypes, of LLC addresses).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Selector {
-    /// IP protocol number: 6 TCP, 17 UDP, 1 ICMP.
+    /// IP protocol number, such as 6 for TCP; or [`pseudo::ETHERTYPE`] or [`pseudo::LLC`].
     pub protocol: u8,
-    /// First responder port; for ICMP `type << 8 | code`. `low <= high` always.
+    /// First responder port; for ICMP and ICMPv6 `type << 8 | code`, for frames the ethertype or the destination
+    /// service access point, for protocols without ports 0. `low <= high` always.
     pub low: u16,
     /// Last responder port, inclusive.
     pub high: u16,
+}
+
+/// What a packet must be for a selector to match it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Layer {
+    /// A frame that is no IP packet: its ends are hardware addresses.
+    Link,
+    /// An IP packet: its ends are addresses.
+    Network,
+}
+
+impl Selector {
+    /// What a packet must be for the selector to match it.
+    pub fn layer(&self) -> Layer {
+        if matches!(self.protocol, pseudo::ETHERTYPE | pseudo::LLC) { Layer::Link } else { Layer::Network }
+    }
 }
 
 /// One end of a rule.
@@ -128,8 +166,12 @@ pub enum Peer {
     Device(DeviceId),
     /// A network of this policy.
     Network(NetworkId),
+    /// A multicast group; only as responder.
+    Group(GroupId),
     /// The gateway's own addresses.
     Gateway,
+    /// Everybody on the segment at once; only as responder.
+    Broadcast,
     /// Every address, known or not.
     Any,
 }
@@ -177,16 +219,15 @@ impl Policy {
         match peer {
             Peer::Device(id) => &self.devices[id.0 as usize].name,
             Peer::Network(id) => &self.networks[id.0 as usize].name,
+            Peer::Group(id) => &self.groups[id.0 as usize].name,
             Peer::Gateway => "gateway",
+            Peer::Broadcast => "broadcast",
             Peer::Any => "any",
         }
     }
 
     /// The device that owns `address`.
     pub fn device_of(&self, address: IpAddr) -> Option<&Device> {
-        self.devices.iter().find(|d| match address {
-            IpAddr::V4(v4) => d.addresses.contains(&v4),
-            IpAddr::V6(v6) => d.addresses_v6.contains(&v6),
-        })
+        self.devices.iter().find(|d| d.addresses.contains(&address))
     }
 }

@@ -8,14 +8,17 @@
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     fmt::Write as _,
-    net::Ipv4Addr,
+    net::{IpAddr, Ipv6Addr},
 };
 
-use bulkhead_common::layout::Head;
-use ipnet::{IpNet, Ipv4Net};
+use bulkhead_common::{address::Address, layout::Head};
+use ipnet::Ipv6Net;
 use prefix_trie::PrefixMap;
 
-use crate::{compile::Tables, model::Network};
+use crate::{
+    compile::{Tables, wide},
+    model::Network,
+};
 
 /// How many generations are remembered.
 pub const GENERATIONS: usize = 16;
@@ -35,7 +38,7 @@ pub struct Names {
     /// By generation, twelve hexadecimal digits each.
     revisions: BTreeMap<u32, String>,
     interfaces: BTreeMap<u32, String>,
-    gateway: BTreeSet<Ipv4Addr>,
+    gateway: BTreeSet<IpAddr>,
 }
 
 /// The names of one generation.
@@ -45,7 +48,7 @@ struct Known {
     devices: BTreeMap<u32, String>,
     /// Names of devices by hardware address as a number.
     macs: BTreeMap<u64, String>,
-    networks: PrefixMap<Ipv4Net, String>,
+    networks: PrefixMap<Ipv6Net, String>,
     /// Whether the tables were at hand, and not only the kernel's word for the revision.
     complete: bool,
 }
@@ -93,7 +96,7 @@ impl Names {
     }
 
     /// Says which addresses are the gateway's own.
-    pub fn set_gateway(&mut self, gateway: BTreeSet<Ipv4Addr>) {
+    pub fn set_gateway(&mut self, gateway: BTreeSet<IpAddr>) {
         self.gateway = gateway;
     }
 
@@ -125,12 +128,13 @@ impl Names {
 
     /// What an address that is no device's is called: `gateway`, or the network with the longest prefix
     /// around it.
-    pub fn peer(&self, generation: u32, address: Ipv4Addr) -> Option<String> {
+    pub fn peer(&self, generation: u32, address: IpAddr) -> Option<String> {
         if self.gateway.contains(&address) {
             return Some(GATEWAY.into());
         }
         let networks = &self.nearest(generation)?.networks;
-        networks.get_lpm(&Ipv4Net::from(address)).map(|(_, name)| name.clone())
+        let host = Ipv6Net::from(Ipv6Addr::from(Address::from(address).octets()));
+        networks.get_lpm(&host).map(|(_, name)| name.clone())
     }
 
     fn remember(&mut self, generation: u32, revision: String) {
@@ -159,14 +163,12 @@ impl Names {
     }
 }
 
-/// IPv4 prefixes with the network that has them; of two networks with one prefix the first by name.
-fn by_prefix(networks: &[Network]) -> PrefixMap<Ipv4Net, String> {
+/// Prefixes with the network that has them; of two networks with one prefix the first by name.
+fn by_prefix(networks: &[Network]) -> PrefixMap<Ipv6Net, String> {
     let mut map = PrefixMap::new();
     for network in networks.iter().rev() {
         for cidr in &network.cidrs {
-            if let IpNet::V4(prefix) = cidr {
-                map.insert(*prefix, network.name.clone());
-            }
+            map.insert(wide(cidr), network.name.clone());
         }
     }
     map

@@ -3,7 +3,7 @@
 //! Whatever an attacker chooses (addresses, ports, tags) is in it as a number or in a fixed spelling of
 //! one; names come from the policy and the system, and are escaped by the JSON encoder.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
@@ -74,7 +74,7 @@ pub struct End {
     /// Hardware address of the frame, lower case with colons; `None` where ends are left out.
     pub mac: Option<String>,
     /// IPv4 address; for ARP the sender's or the target's.
-    pub ip: Option<Ipv4Addr>,
+    pub ip: Option<IpAddr>,
     /// TCP or UDP port, of the first packet where packets differ.
     pub port: Option<u16>,
 }

@@ -1,8 +1,9 @@
 //! Joins an aggregate with names and wall-clock time: numbers in, a [`Violation`] out.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use bulkhead_common::{
+    address::Address,
     reason::Reason,
     wire::{ethertype, mac, protocol},
 };
@@ -36,19 +37,21 @@ pub fn render(aggregate: &Aggregate, names: &Names, clock: &Clock, gateway: &str
     let Aggregate { key, packets, bytes, first_ns, last_ns, source_port, others } = *aggregate;
     let reason = Reason::from_code(key.reason);
     let generation = key.generation;
-    let addressed = matches!(key.ethertype, ethertype::IPV4 | ethertype::ARP);
-    // Both are zero when the frame ended before its addresses; an address that asks is 0.0.0.0 alone.
-    let read = addressed && (key.source != 0 || key.destination != 0);
-    let ip = |address: u32| read.then(|| Ipv4Addr::from(address));
-    let network = |address: u32| names.peer(generation, ip(address)?);
+    let addressed = matches!(key.ethertype, ethertype::IPV4 | ethertype::IPV6 | ethertype::ARP);
+    // Both are nobody's when the frame ended before its addresses; who asks for an address has none, alone.
+    let read = addressed && !(key.source.is_unspecified() && key.destination.is_unspecified());
+    let ip = |address: Address| read.then(|| IpAddr::from(address));
+    let network = |address: Address| names.peer(generation, ip(address)?);
     let sender = if is_impostor(reason) && !others {
         names.device_of_mac(generation, mac::from_octets(key.source_mac))
     } else {
         names.device(generation, key.source_device).or_else(|| network(key.source))
     };
     let receiver = names.device(generation, key.destination_device).or_else(|| network(key.destination));
-    let transport = key.ethertype == ethertype::IPV4 && has_transport(reason, key.port);
-    let with_ports = transport && matches!(key.protocol, protocol::TCP | protocol::UDP);
+    let is_ip = matches!(key.ethertype, ethertype::IPV4 | ethertype::IPV6);
+    let transport = is_ip && has_transport(reason, key.port);
+    let with_ports = transport && matches!(key.protocol, protocol::TCP | protocol::UDP | protocol::SCTP);
+    let is_icmp = matches!(key.protocol, protocol::ICMP | protocol::ICMPV6);
     let [kind, code] = key.port.to_be_bytes();
     Violation {
         v: VERSION,
@@ -77,7 +80,7 @@ pub fn render(aggregate: &Aggregate, names: &Names, clock: &Clock, gateway: &str
             port: with_ports.then_some(key.port),
         },
         protocol: if others { "mixed".to_owned() } else { protocol_word(key.ethertype, key.protocol) },
-        icmp: (transport && key.protocol == protocol::ICMP).then_some(Icmp { r#type: kind, code }),
+        icmp: (transport && is_icmp).then_some(Icmp { r#type: kind, code }),
         vlan: Some(key.vlan).filter(|vlan| *vlan != 0),
         inner_vlan: Some(key.inner_vlan).filter(|vlan| *vlan != 0),
         interface: names.interface(key.ifindex),
@@ -94,7 +97,15 @@ fn rfc3339(time: Timestamp) -> String {
 /// Whether the sender's address is claimed by a frame that is not its owner's. Then only the hardware
 /// address may name the sender: a record that gave the impostor its victim's name would accuse the victim.
 fn is_impostor(reason: Option<Reason>) -> bool {
-    matches!(reason, Some(Reason::SourceMacMismatch | Reason::ArpSenderMismatch))
+    matches!(
+        reason,
+        Some(
+            Reason::SourceMacMismatch
+                | Reason::ArpSenderMismatch
+                | Reason::AddressConflict
+                | Reason::NdMismatch
+        )
+    )
 }
 
 /// Whether the frame was read as far as its ports, or its ICMP type and code. What ended the reading early
@@ -107,7 +118,14 @@ fn has_transport(reason: Option<Reason>, port: u16) -> bool {
                 | Reason::Ipv4Header
                 | Reason::Ipv4Length
                 | Reason::Ipv4Options
+                | Reason::Ipv6Header
+                | Reason::Ipv6Extension
+                | Reason::Ipv6Routing
                 | Reason::Fragment
+                | Reason::FragmentHeader
+                | Reason::FragmentTiny
+                | Reason::FragmentOrphan
+                | Reason::SctpHeader
                 | Reason::TcpHeader
                 | Reason::UdpLength
                 | Reason::IcmpHeader
@@ -120,24 +138,28 @@ fn has_transport(reason: Option<Reason>, port: u16) -> bool {
 fn protocol_word(kind: u16, number: u8) -> String {
     let word = match kind {
         ethertype::ARP => "arp",
-        ethertype::IPV6 => "ipv6",
-        ethertype::IPV4 => match number {
-            // The header was not read, or says 0, which is an IPv6 option (RFC 8200 4.3).
+        // The header was not read, or says 0, which is an IPv6 option (RFC 8200 4.3).
+        ethertype::IPV6 if number == 0 => "ipv6",
+        ethertype::IPV4 | ethertype::IPV6 => match number {
             0 => "ipv4",
             protocol::ICMP => "icmp",
             protocol::TCP => "tcp",
             protocol::UDP => "udp",
-            2 => "igmp",
+            protocol::ICMPV6 => "icmpv6",
+            protocol::IGMP => "igmp",
             47 => "gre",
             50 => "esp",
             51 => "ah",
             89 => "ospf",
             112 => "vrrp",
-            132 => "sctp",
+            protocol::SCTP => "sctp",
             other => return format!("ip/{other}"),
         },
-        // Below 1536 the field is a length (IEEE 802.3-2018 3.2.6).
-        0..0x0600 => "802.3",
+        ethertype::LLDP => "lldp",
+        ethertype::EAPOL => "eapol",
+        ethertype::PTP => "ptp",
+        // Below it the field is a length (IEEE 802.3-2018 3.2.6).
+        0..ethertype::FIRST => "802.3",
         other => return format!("{other:#06x}"),
     };
     word.to_owned()

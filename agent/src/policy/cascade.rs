@@ -13,19 +13,20 @@ pub(crate) const POLICY_ROOT: &str = "a policy file";
 pub(crate) const CONFIG_ROOT: &str = "the configuration";
 
 /// Findings that something is not there.
-const ABSENCES: &[&str] = &["BH0006", "BH0108", "BH0109", "BH0401", "BH0403", "BH0404", "BH0601"];
+const ABSENCES: &[&str] =
+    &["BH0006", "BH0108", "BH0109", "BH0401", "BH0403", "BH0404", "BH0409", "BH0410", "BH0601"];
 /// Findings about the notation itself.
 const SYNTAX: &[&str] = &["BH0001", "BH0002"];
 /// Findings that a name is declared nowhere.
-const UNKNOWN: &[&str] = &["BH0301", "BH0302", "BH0303", "BH0304"];
+const UNKNOWN: &[&str] = &["BH0301", "BH0302", "BH0303", "BH0304", "BH0320"];
 
 /// Findings that nothing uses a thing.
 const UNUSED: &[&str] = &["BH0501", "BH0502"];
 /// Errors that may have cost a use: in keys and entries, and in names.
 const LOSSES: &[&str] = &["BH01", "BH03"];
 
-/// Finding that a device in a rule has no address.
-const NO_ADDRESS: &str = "BH0315";
+/// Findings that an end of a rule has no address of the kind its service needs.
+const NO_ADDRESS: &[&str] = &["BH0315", "BH0318", "BH0319"];
 /// Errors that may have cost an address: in keys and in values, and the same said of the device itself.
 const ADDRESS_LOSSES: &[&str] = &["BH00", "BH01", "BH02", "BH0401"];
 
@@ -36,7 +37,7 @@ pub(super) fn drop_consequences(out: &mut Collector<'_>) {
             && ADDRESS_LOSSES.iter().any(|prefix| found.code.starts_with(prefix))
     };
     if out.since(0).iter().any(costs_address) {
-        out.retain(|found| found.code != NO_ADDRESS);
+        out.retain(|found| !NO_ADDRESS.contains(&found.code));
     }
     if out.since(0).iter().any(|found| LOSSES.iter().any(|prefix| found.code.starts_with(prefix))) {
         out.retain(|found| !UNUSED.contains(&found.code));

@@ -6,50 +6,31 @@ use toml::de::DeTable;
 
 use super::{
     cascade::POLICY_ROOT,
-    raw::{RawClass, RawDevice, RawFile, RawNetwork, RawService},
+    raw::{RawClass, RawDevice, RawFile, RawNetwork},
     reader::{Keys, Leaf, Reader},
-    values::{TCP, UDP, fold},
 };
 use crate::{
     diagnostic::{Collector, Diagnostic, FileId, quote},
-    model::{Criticality, Mode, Selector},
+    model::{Criticality, Mode},
 };
 
 mod allow;
+mod services;
 
 /// The only version of the language so far.
 const VERSION: i64 = 1;
 
 const ROOT: Keys = Keys {
-    known: &["version", "device", "class", "network", "service", "quarantine"],
-    later: &["conduit", "group", "multicast", "include", "zone"],
+    known: &["version", "device", "class", "network", "multicast", "service", "quarantine"],
+    later: &["conduit", "group", "include", "zone"],
 };
 const DEVICE: Keys = Keys {
-    known: &["mac", "ip", "vlan", "zone", "class", "criticality", "mode", "comment", "allow"],
-    later: &["group", "segment", "interface", "ethertype", "expires", "source", "infrastructure"],
+    known: &["mac", "ip", "segment", "vlan", "zone", "class", "criticality", "mode", "comment", "allow"],
+    later: &["group", "interface", "ethertype", "expires", "source", "infrastructure"],
 };
 const CLASS: Keys = Keys { known: &["comment", "allow"], later: &["mode", "criticality", "source"] };
 const NETWORK: Keys = Keys { known: &["cidr", "comment"], later: &["interface", "vlan", "zone", "source"] };
-const SERVICE: Keys = Keys {
-    known: &["tcp", "udp", "icmp", "comment"],
-    later: &[
-        "modbus",
-        "s7",
-        "opcua",
-        "dnp3",
-        "iec104",
-        "bacnet",
-        "enip",
-        "ethertype",
-        "sctp",
-        "icmpv6",
-        "source",
-    ],
-};
 const QUARANTINE: Keys = Keys { known: &["peers", "comment"], later: &["service"] };
-
-/// What becomes of IPv6 that a policy mentions.
-const IPV6: &str = "IPv6 packets of a managed device are denied with a reason of their own";
 
 const MODES: [(&str, Mode); 3] = [
     (Mode::Monitor.name(), Mode::Monitor),
@@ -81,8 +62,11 @@ pub(super) fn parse(file: FileId, out: &mut Collector<'_>) -> (RawFile, bool) {
     for (name, table) in reader.named_tables(root, "network") {
         raw.networks.push(network(&mut reader, name, table));
     }
+    for (name, table) in reader.named_tables(root, "multicast") {
+        raw.groups.push(services::group(&mut reader, name, table));
+    }
     for (name, table) in reader.named_tables(root, "service") {
-        raw.services.push(service(&mut reader, name, table));
+        raw.services.push(services::service(&mut reader, name, table));
     }
     if let Some((_, table)) = reader.table(root, "quarantine") {
         reader.keys(table, &QUARANTINE, "`[quarantine]`");
@@ -114,12 +98,7 @@ fn device(reader: &mut Reader<'_, '_>, name: Leaf<String>, table: &DeTable<'_>) 
     reader.keys(table, &DEVICE, &what);
     let macs = reader.strings(table, "mac");
     let macs = macs.iter().flat_map(|list| &list.value).filter_map(|leaf| reader.mac(leaf)).collect();
-    let addresses = reader.strings(table, "ip");
-    let addresses: Vec<Leaf<IpAddr>> =
-        addresses.iter().flat_map(|list| &list.value).filter_map(|leaf| reader.address(leaf)).collect();
-    for address in &addresses {
-        reader.warn_ipv6(address, IPV6);
-    }
+    let (addresses, dynamic) = addresses(reader, table, &what);
     if is_absent(table, "mac") && is_absent(table, "ip") {
         let location = reader.out.locate(name.at);
         let found = Diagnostic::error("BH0401", format!("{what} has neither `mac` nor `ip`"));
@@ -135,6 +114,8 @@ fn device(reader: &mut Reader<'_, '_>, name: Leaf<String>, table: &DeTable<'_>) 
     RawDevice {
         macs,
         addresses,
+        dynamic,
+        segment: reader.string(table, "segment").and_then(|leaf| reader.segment(leaf)),
         vlan: vlan(reader, table),
         zone,
         class,
@@ -144,6 +125,21 @@ fn device(reader: &mut Reader<'_, '_>, name: Leaf<String>, table: &DeTable<'_>) 
         allow: reader.allow(table, &format!("[[device.{}.allow]]", name.value), &what),
         name,
     }
+}
+
+/// The word in `ip` for an address that a lease gives.
+const DHCP: &str = "dhcp";
+
+/// A device's addresses, and whether a lease gives it more.
+fn addresses(reader: &mut Reader<'_, '_>, table: &DeTable<'_>, what: &str) -> (Vec<Leaf<IpAddr>>, bool) {
+    let list = reader.strings(table, "ip");
+    let (leased, written): (Vec<_>, Vec<_>) =
+        list.iter().flat_map(|list| &list.value).partition(|leaf| leaf.value == DHCP);
+    if let (Some(leaf), true) = (leased.first(), is_absent(table, "mac")) {
+        let help = "a lease is given to a hardware address: add `mac = [\"00:1d:9c:c7:b0:70\"]`";
+        reader.refuse::<()>("BH0409", leaf, format!("{what} has `{DHCP}` but no `mac`"), help);
+    }
+    (written.into_iter().filter_map(|leaf| reader.address(leaf)).collect(), !leased.is_empty())
 }
 
 fn class(reader: &mut Reader<'_, '_>, name: Leaf<String>, table: &DeTable<'_>) -> RawClass {
@@ -159,43 +155,13 @@ fn network(reader: &mut Reader<'_, '_>, name: Leaf<String>, table: &DeTable<'_>)
     let what = format!("network {}", quote(&name.value));
     reader.keys(table, &NETWORK, &what);
     let cidrs = reader.strings(table, "cidr");
-    let cidrs: Vec<_> =
-        cidrs.iter().flat_map(|list| &list.value).filter_map(|leaf| reader.cidr(leaf)).collect();
-    for cidr in &cidrs {
-        reader.warn_ipv6(cidr, IPV6);
-    }
+    let cidrs = cidrs.iter().flat_map(|list| &list.value).filter_map(|leaf| reader.cidr(leaf)).collect();
     if is_absent(table, "cidr") {
         let location = reader.out.locate(name.at);
         let found = Diagnostic::error("BH0404", format!("{what} has no prefix"));
         reader.out.push(found.at(location, "").help("add `cidr = [\"10.9.0.0/24\"]`"));
     }
     RawNetwork { cidrs, comment: prose(reader, table, "comment"), name }
-}
-
-fn service(reader: &mut Reader<'_, '_>, name: Leaf<String>, table: &DeTable<'_>) -> RawService {
-    reader.name(&name, "service");
-    let what = format!("service {}", quote(&name.value));
-    reader.keys(table, &SERVICE, &what);
-    prose(reader, table, "comment");
-    let mut selectors: Vec<Selector> = Vec::new();
-    for (key, protocol) in [("tcp", TCP), ("udp", UDP)] {
-        let ports = reader.numbers(table, key);
-        selectors.extend(
-            ports.iter().flat_map(|list| &list.value).filter_map(|leaf| reader.ports(leaf, protocol)),
-        );
-    }
-    let types = reader.numbers(table, "icmp");
-    selectors.extend(types.iter().flat_map(|list| &list.value).filter_map(|leaf| reader.icmp(leaf)));
-    // What stands in a service of a later version (an ethertype, say) makes it one with traffic, so the only
-    // complaint about it is that the key is not supported.
-    let later = SERVICE.later.iter().any(|key| table.contains_key(*key));
-    if !later && ["tcp", "udp", "icmp"].iter().all(|key| is_absent(table, key)) {
-        let location = reader.out.locate(name.at);
-        let found = Diagnostic::error("BH0403", format!("{what} has no port"));
-        let help = "add `tcp = [\"502\"]`, `udp = [\"53\"]` or `icmp = [\"8\"]`";
-        reader.out.push(found.at(location, "").help(help));
-    }
-    RawService { selectors: fold(selectors), name }
 }
 
 fn vlan(reader: &mut Reader<'_, '_>, table: &DeTable<'_>) -> Option<u16> {
@@ -215,9 +181,9 @@ fn vlan(reader: &mut Reader<'_, '_>, table: &DeTable<'_>) -> Option<u16> {
 /// Peers are named without a prefix, so a device or network must not look like something else.
 fn peer_name(reader: &mut Reader<'_, '_>, name: &Leaf<String>, what: &str) {
     let text = name.value.as_str();
-    let help = if ["gateway", "any", "multicast"].contains(&text) {
+    let help = if ["gateway", "broadcast", "any", "multicast"].contains(&text) {
         "rules use this word with a meaning of its own: choose another name"
-    } else if ["zone:", "class:", "group:"].iter().any(|prefix| text.starts_with(prefix)) {
+    } else if ["zone:", "class:", "group:", "multicast:"].iter().any(|prefix| text.starts_with(prefix)) {
         "rules use this prefix with a meaning of its own: choose a name without it"
     } else if text.parse::<IpAddr>().is_ok() {
         "it looks like an address: choose a name, and give the address as a value"

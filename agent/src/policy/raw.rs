@@ -18,6 +18,7 @@ pub(super) struct RawFile {
     pub(super) devices: Vec<RawDevice>,
     pub(super) classes: Vec<RawClass>,
     pub(super) networks: Vec<RawNetwork>,
+    pub(super) groups: Vec<RawGroup>,
     pub(super) services: Vec<RawService>,
     pub(super) quarantine: Vec<Leaf<RawPeer>>,
 }
@@ -27,6 +28,9 @@ pub(super) struct RawDevice {
     pub(super) name: Leaf<String>,
     pub(super) macs: Vec<Leaf<Mac>>,
     pub(super) addresses: Vec<Leaf<IpAddr>>,
+    /// Whether `ip` says that a lease gives the address.
+    pub(super) dynamic: bool,
+    pub(super) segment: Option<String>,
     pub(super) vlan: Option<u16>,
     pub(super) zone: Option<Leaf<String>>,
     pub(super) class: Option<Leaf<String>>,
@@ -47,6 +51,14 @@ pub(super) struct RawNetwork {
     pub(super) name: Leaf<String>,
     pub(super) cidrs: Vec<Leaf<IpNet>>,
     pub(super) comment: Option<String>,
+}
+
+/// A multicast group, without the prefix by which rules name it.
+#[derive(Debug)]
+pub(super) struct RawGroup {
+    pub(super) name: Leaf<String>,
+    pub(super) cidrs: Vec<IpNet>,
+    pub(super) macs: Vec<Mac>,
 }
 
 #[derive(Debug)]
@@ -80,7 +92,10 @@ pub(super) enum Direction {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum RawPeer {
     Gateway,
+    Broadcast,
     Any,
+    /// A multicast group, without its prefix.
+    Group(String),
     Zone(String),
     Class(String),
     /// A device or a network.

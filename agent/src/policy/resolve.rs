@@ -3,7 +3,7 @@
 //! The policy built beside errors is thrown away by the caller; it is built all the same, so that the
 //! checks below see what the author wrote.
 
-use std::{collections::BTreeSet, net::IpAddr};
+use std::collections::BTreeSet;
 
 use super::{
     limits::MAX_DEVICES,
@@ -11,15 +11,16 @@ use super::{
 };
 use crate::{
     diagnostic::{Collector, Diagnostic, quote},
-    model::{Device, Mode, Network, Peer, Policy, Service},
+    model::{Device, Group, Mode, Network, Peer, Policy, Service},
 };
 
 mod identity;
 mod names;
 mod peers;
+mod reach;
 mod rules;
 
-use names::Names;
+use names::{NamedGroup, Names};
 
 pub(super) fn resolve(files: &[RawFile], out: &mut Collector<'_>) -> Policy {
     let names = Names::collect(files, out);
@@ -32,6 +33,7 @@ pub(super) fn resolve(files: &[RawFile], out: &mut Collector<'_>) -> Policy {
     }
     identity::check(&names, out);
     classes(&names, files, out);
+    reach::check_entries(&names, files, out);
     let built = rules::build(&names, files, out);
     let remediation = remediation(&names, files, out);
     let mut used = built.used;
@@ -40,6 +42,7 @@ pub(super) fn resolve(files: &[RawFile], out: &mut Collector<'_>) -> Policy {
     Policy {
         devices: names.devices.values().map(|entry| device(entry.raw, out)).collect(),
         networks: names.networks.values().map(|entry| network(entry.raw, out)).collect(),
+        groups: names.groups.values().map(group).collect(),
         services: built
             .services
             .into_iter()
@@ -55,19 +58,12 @@ pub(super) fn resolve(files: &[RawFile], out: &mut Collector<'_>) -> Policy {
 }
 
 fn device(raw: &RawDevice, out: &Collector<'_>) -> Device {
-    let mut addresses = Vec::new();
-    let mut addresses_v6 = Vec::new();
-    for address in &raw.addresses {
-        match address.value {
-            IpAddr::V4(v4) => addresses.push(v4),
-            IpAddr::V6(v6) => addresses_v6.push(v6),
-        }
-    }
     Device {
         name: raw.name.value.clone(),
         macs: sorted(raw.macs.iter().map(|mac| mac.value).collect()),
-        addresses: sorted(addresses),
-        addresses_v6: sorted(addresses_v6),
+        addresses: sorted(raw.addresses.iter().map(|address| address.value).collect()),
+        dynamic: raw.dynamic,
+        segment: raw.segment.clone(),
         vlan: raw.vlan,
         zone: raw.zone.as_ref().map(|zone| zone.value.clone()),
         class: raw.class.as_ref().map(|class| class.value.clone()),
@@ -84,6 +80,15 @@ fn network(raw: &RawNetwork, out: &Collector<'_>) -> Network {
         cidrs: sorted(raw.cidrs.iter().map(|cidr| cidr.value).collect()),
         comment: raw.comment.clone(),
         location: out.locate(raw.name.at),
+    }
+}
+
+fn group(named: &NamedGroup<'_>) -> Group {
+    Group {
+        name: peers::word(named.name),
+        cidrs: sorted(named.cidrs.to_vec()),
+        macs: sorted(named.macs.to_vec()),
+        built_in: named.built_in,
     }
 }
 

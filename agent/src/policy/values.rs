@@ -1,5 +1,6 @@
 //! Text of one leaf -> value. In: a string and its place. Out: an address, a port range, a word of a fixed
-//! set; or a diagnostic that says what such a thing looks like.
+//! set; or a diagnostic that says what such a thing looks like. What only services and multicast groups have
+//! is read in rooms of its own.
 
 use std::{
     fmt::Display,
@@ -11,16 +12,25 @@ use ipnet::IpNet;
 use super::reader::{Leaf, Reader, list};
 use crate::{
     diagnostic::{Diagnostic, quote},
-    model::{Mac, Selector},
+    model::Mac,
 };
+
+mod groups;
+mod services;
+pub(crate) use services::fold;
 
 /// IP protocol numbers (IANA "Assigned Internet Protocol Numbers").
 pub(super) const ICMP: u8 = 1;
 pub(crate) const TCP: u8 = 6;
 pub(crate) const UDP: u8 = 17;
+pub(super) const ICMPV6: u8 = 58;
+pub(super) const SCTP: u8 = 132;
 
 /// Comments are copied into every rule and every violation, so they stay short.
 pub(super) const MAX_TEXT: usize = 512;
+
+/// A segment is an interface, whose name has at most 15 bytes, or is named in the configuration.
+const MAX_SEGMENT: usize = 32;
 
 /// RFC 1035 2.3.4 allows a label 63 bytes; names stay usable as host names, file names and metric labels.
 pub(super) const MAX_NAME: usize = 63;
@@ -88,10 +98,15 @@ impl Reader<'_, '_> {
                         "a device has addresses, not prefixes: write `{before}`, or declare a `[network.NAME]`"
                     )
                 }
-                Some(_) | None => "write four numbers from 0 to 255, as in `10.20.1.11`".to_owned(),
+                Some(_) | None => {
+                    "write an address, as in `10.20.1.11` or `fd00:20::11`, or `dhcp`".to_owned()
+                }
             };
             return self.refuse("BH0203", leaf, message, &help);
         };
+        if is_mapped(&IpNet::from(address)) {
+            return self.mapped(leaf);
+        }
         let broadcast = address == IpAddr::V4(Ipv4Addr::BROADCAST);
         let kinds = [
             (address.is_multicast(), "a multicast address"),
@@ -116,6 +131,9 @@ impl Reader<'_, '_> {
             };
             return self.refuse("BH0205", leaf, message, &help);
         };
+        if is_mapped(&net) {
+            return self.mapped(leaf);
+        }
         if net != net.trunc() {
             let message = format!("{} has bits set beyond its prefix length", quote(&leaf.value));
             let help =
@@ -125,6 +143,29 @@ impl Reader<'_, '_> {
         Some(Leaf { value: net, at: leaf.at })
     }
 
+    fn mapped<T>(&mut self, leaf: &Leaf<String>) -> Option<T> {
+        let message = format!("{} is an IPv4 address in the form of an IPv6 address", quote(&leaf.value));
+        self.refuse(
+            "BH0220",
+            leaf,
+            message,
+            "no packet carries it: write the IPv4 address, as in `10.20.1.11`",
+        )
+    }
+
+    /// The name of a place the agent's configuration knows: an interface, or an interface and a VLAN.
+    pub(super) fn segment(&mut self, leaf: Leaf<String>) -> Option<String> {
+        let name = leaf.value.as_str();
+        let odd = name.is_empty() || name.len() > MAX_SEGMENT || name == "." || name == "..";
+        if odd || name.contains(|c: char| c == '/' || c == ':' || c.is_whitespace() || c.is_control()) {
+            let message = format!("{} cannot be a segment", quote(name));
+            let help =
+                format!("write 1 to {MAX_SEGMENT} bytes without `/`, `:` or blanks, as in the configuration");
+            return self.refuse("BH0223", &leaf, message, &help);
+        }
+        Some(leaf.value)
+    }
+
     /// Says that an address or a prefix is kept without effect; `help` says what that means here.
     pub(crate) fn warn_ipv6<T: IsIpv6 + Display>(&mut self, leaf: &Leaf<T>, help: &str) {
         if leaf.value.is_ipv6() {
@@ -132,49 +173,6 @@ impl Reader<'_, '_> {
             let message = format!("`{}` is recorded, but IPv6 is not decided by this version", leaf.value);
             self.out.push(Diagnostic::warning("BH0503", message).at(location, "").help(help));
         }
-    }
-
-    /// `502` or `1000-2000`.
-    pub(crate) fn ports(&mut self, leaf: &Leaf<String>, protocol: u8) -> Option<Selector> {
-        let (low, high) = self.range(leaf, "a port", "65535")?;
-        if low == 0 {
-            let message = format!("{}: port 0 cannot be used by a service", quote(&leaf.value));
-            return self.refuse("BH0209", leaf, message, "ports go from 1 to 65535 (RFC 6335 6)");
-        }
-        Some(Selector { protocol, low, high })
-    }
-
-    /// `8` (any code), `0-255` (types) or `3/4` (type and code), RFC 792.
-    pub(super) fn icmp(&mut self, leaf: &Leaf<String>) -> Option<Selector> {
-        const HELP: &str = "write a type from 0 to 255, or type and code, as in `8` or `3/4`";
-        if let Some((kind, code)) = leaf.value.split_once('/') {
-            let (Ok(kind), Ok(code)) = (kind.trim().parse::<u8>(), code.trim().parse::<u8>()) else {
-                let message = format!("{} is not an ICMP type and code", quote(&leaf.value));
-                return self.refuse("BH0213", leaf, message, HELP);
-            };
-            let value = u16::from(kind) << 8 | u16::from(code);
-            return Some(Selector { protocol: ICMP, low: value, high: value });
-        }
-        let (low, high) = self.range(leaf, "an ICMP type", "255")?;
-        let (Ok(low), Ok(high)) = (u8::try_from(low), u8::try_from(high)) else {
-            let message = format!("{} is not an ICMP type", quote(&leaf.value));
-            return self.refuse("BH0213", leaf, message, HELP);
-        };
-        Some(Selector { protocol: ICMP, low: u16::from(low) << 8, high: u16::from(high) << 8 | 0xff })
-    }
-
-    fn range(&mut self, leaf: &Leaf<String>, what: &str, highest: &str) -> Option<(u16, u16)> {
-        let (low, high) = leaf.value.split_once('-').unwrap_or((&leaf.value, &leaf.value));
-        let (Some(low), Some(high)) = (number(low), number(high)) else {
-            let message = format!("{} is not {what} or a range", quote(&leaf.value));
-            let help = format!("write a number up to {highest}, or a range such as `10-20`");
-            return self.refuse("BH0207", leaf, message, &help);
-        };
-        if low > high {
-            let message = format!("the range {} runs backwards", quote(&leaf.value));
-            return self.refuse("BH0208", leaf, message, &format!("write `{high}-{low}`"));
-        }
-        Some((low, high))
     }
 
     /// One word of a fixed set.
@@ -233,45 +231,18 @@ impl Reader<'_, '_> {
     }
 }
 
+/// Whether all addresses are IPv4-mapped IPv6 addresses (RFC 4291 2.5.5.2), a notation of programs.
+fn is_mapped(net: &IpNet) -> bool {
+    match net {
+        IpNet::V4(_) => false,
+        IpNet::V6(v6) => v6.prefix_len() >= 96 && v6.addr().to_ipv4_mapped().is_some(),
+    }
+}
+
 /// At most [`MAX_NAME`] bytes of `[a-z0-9._-]`, starting with a letter or a digit.
 pub(super) fn is_name(name: &str) -> bool {
     let inner = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '.' | '_' | '-');
     name.len() <= MAX_NAME
         && name.chars().all(inner)
         && name.starts_with(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit())
-}
-
-/// Digits only: `+5` parses as a number elsewhere and is a slip here.
-fn number(text: &str) -> Option<u16> {
-    let text = text.trim();
-    text.bytes().all(|b| b.is_ascii_digit()).then(|| text.parse().ok()).flatten()
-}
-
-/// Sorts, and joins ranges of one protocol that overlap or touch.
-pub(crate) fn fold(mut selectors: Vec<Selector>) -> Vec<Selector> {
-    selectors.sort();
-    let mut folded: Vec<Selector> = Vec::with_capacity(selectors.len());
-    for next in selectors {
-        match folded.last_mut() {
-            Some(last) if last.protocol == next.protocol && next.low <= last.high.saturating_add(1) => {
-                last.high = last.high.max(next.high);
-            }
-            Some(_) | None => folded.push(next),
-        }
-    }
-    folded
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn ranges_that_touch_become_one() {
-        let range = |protocol, low, high| Selector { protocol, low, high };
-        let folded =
-            fold(vec![range(TCP, 20, 30), range(UDP, 31, 40), range(TCP, 31, 40), range(TCP, 25, 26)]);
-        assert_eq!(folded, [range(TCP, 20, 40), range(UDP, 31, 40)]);
-        assert_eq!(fold(vec![range(ICMP, 0, u16::MAX), range(ICMP, 8, 9)]), [range(ICMP, 0, u16::MAX)]);
-    }
 }

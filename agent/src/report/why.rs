@@ -3,29 +3,35 @@
 //! what is missing.
 //!
 //! A service is many ports, and an interface may be one of several, so there is a packet for every range of
-//! ports that can differ, and it is asked wherever it could arrive.
+//! ports that can differ, and it is asked wherever it could arrive. Where both ends have addresses of both families,
+//! IPv4 is asked about; an address in the question says otherwise. What is not IP is asked as a frame between
+//! hardware addresses.
 
-use std::{collections::BTreeSet, net::Ipv4Addr};
+use std::{collections::BTreeSet, net::IpAddr};
 
 use bulkhead_common::{
+    address::Address,
     decide::{Decision, decide},
     lookup::Rules,
-    parse::{Kind, Packet},
-    wire::{ethertype, icmp, protocol, tcp},
+    parse::{self, Packet},
+    wire::{ethertype, icmp, protocol, pseudo, tcp},
 };
 
 use crate::{
     compile::Tables,
-    diagnostic::closest,
-    model::{Policy, Selector},
-    policy::built_in,
+    model::{Layer, Policy, Selector},
 };
 
 mod answer;
 mod end;
+mod leased;
+mod service;
+mod world;
 pub use answer::{Answer, Heard, Part, RuleRef};
 
-use end::{End, World};
+use end::{End, Kind};
+use leased::WithLeases;
+use world::{Family, World};
 
 /// The question, in words that mean something to the policy.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,9 +55,27 @@ pub enum AskError {
         /// The nearest name there is.
         hint: Option<String>,
     },
-    /// A device or network without an IPv4 address.
-    #[error("`{name}` has no IPv4 address, so no IPv4 packet can come from it or go to it")]
-    NoAddress {
+    /// Ends between which no packet of the service can go.
+    #[error(
+        "`{from}` and `{to}` have no addresses of one kind for `{service}`\nhelp: IP needs an address of one family at both ends, other frames a hardware address"
+    )]
+    Apart {
+        /// As it was asked.
+        from: String,
+        /// As it was asked.
+        to: String,
+        /// As it was asked.
+        service: String,
+    },
+    /// A group that is said to start a conversation.
+    #[error("`{name}` is only ever the end that answers: nobody sends from it")]
+    Many {
+        /// As it was asked.
+        name: String,
+    },
+    /// What the gateway sends to many.
+    #[error("what the gateway sends to `{name}` is not judged: only what arrives is")]
+    Sent {
         /// As it was asked.
         name: String,
     },
@@ -74,8 +98,8 @@ pub enum AskError {
 }
 
 impl Question {
-    /// Understands the three words: a device, a network, `gateway`, `any` or an address on either side; a
-    /// service, or `tcp/502`, `udp/161`, `icmp/8`. `own` are the gateway's addresses, as far as they are known.
+    /// Understands the three words: a device, a network, a group, `gateway`, `broadcast`, `any` or an address on
+    /// either side; a service, or one by its number. `own` are the gateway's addresses, as far as they are known.
     ///
     /// # Errors
     /// [`AskError`] names the word and the nearest one that would do.
@@ -84,23 +108,68 @@ impl Question {
         from: &str,
         to: &str,
         service: &str,
-        own: &BTreeSet<Ipv4Addr>,
+        own: &BTreeSet<IpAddr>,
     ) -> Result<Self, AskError> {
         let world = World::new(policy, own);
         let words = [from, to, service].map(str::to_owned);
-        let services = selectors(policy, service)?;
-        let from = End::named(&world, from, STRANGER, None)?;
-        let to = End::named(&world, to, NEXT_HOP, Some(from.address))?;
-        if from.address == to.address || from.word == to.word && !from.sample {
-            let [from, to, _] = words;
-            return Err(AskError::SameHost { from, to });
+        let selectors = service::selectors(policy, service)?;
+        let mut first_error = None;
+        for family in [Family::V4, Family::V6] {
+            let ends = End::named(&world, from, STRANGER, family, None).and_then(|from| {
+                let to = End::named(&world, to, NEXT_HOP, family, from.address)?;
+                Ok((from, to))
+            });
+            match ends {
+                Ok((from, to)) => {
+                    let question = Self { from, to, services: Vec::new(), words: words.clone() };
+                    question.check()?;
+                    let services: Vec<Selector> =
+                        selectors.iter().copied().filter(|s| question.carries(s)).collect();
+                    if !services.is_empty() {
+                        return Ok(Self { services, ..question });
+                    }
+                }
+                Err(error @ AskError::Unknown { .. }) => return Err(error),
+                Err(error) => first_error = first_error.or(Some(error)),
+            }
         }
-        Ok(Self { from, to, services, words })
+        let [from, to, service] = words;
+        Err(first_error.unwrap_or(AskError::Apart { from, to, service }))
+    }
+
+    /// Whether such a question makes sense at all.
+    fn check(&self) -> Result<(), AskError> {
+        let Self { from, to, services: _, words: [asked_from, asked_to, _] } = self;
+        if from.kind == Kind::Many {
+            return Err(AskError::Many { name: asked_from.clone() });
+        }
+        if from.kind == Kind::Gateway && to.kind == Kind::Many {
+            return Err(AskError::Sent { name: asked_to.clone() });
+        }
+        let same_address = from.address.is_some() && from.address == to.address;
+        if same_address || from.word == to.word && !from.sample {
+            return Err(AskError::SameHost { from: asked_from.clone(), to: asked_to.clone() });
+        }
+        Ok(())
+    }
+
+    /// Whether packets of a selector can go between the two ends.
+    fn carries(&self, selector: &Selector) -> bool {
+        let (from, to) = (&self.from, &self.to);
+        match (selector.layer(), from.address, to.address) {
+            (Layer::Link, _, _) => from.framed && to.framed,
+            (Layer::Network, Some(from), Some(_)) => match selector.protocol {
+                protocol::ICMP => from.is_ipv4(),
+                protocol::ICMPV6 => from.is_ipv6(),
+                _ => true,
+            },
+            (Layer::Network, Some(_) | None, Some(_) | None) => false,
+        }
     }
 
     /// The gateway's address in the question, if it is in it.
-    pub fn gateway(&self) -> Option<Ipv4Addr> {
-        [&self.from, &self.to].into_iter().find(|end| end.gateway).map(|end| end.address)
+    pub fn gateway(&self) -> Option<IpAddr> {
+        [&self.from, &self.to].into_iter().find(|end| end.kind == Kind::Gateway).and_then(|end| end.address)
     }
 
     /// The ranges of ports within which no answer can change: cut where a class of `tables` or a service of the
@@ -116,7 +185,9 @@ impl Question {
             cuts.extend([(s.protocol, u32::from(s.low)), (s.protocol, u32::from(s.high) + 1)]);
         }
         // Types differ in whether they ask, answer or complain.
-        cuts.extend((0..=255).map(|kind| (protocol::ICMP, kind << 8)));
+        for protocol in [protocol::ICMP, protocol::ICMPV6] {
+            cuts.extend((0..=255).map(|kind| (protocol, kind << 8)));
+        }
         let services: BTreeSet<(u8, u16, u16)> =
             self.services.iter().map(|s| (s.protocol, s.low, s.high)).collect();
         let cut = services.into_iter().flat_map(|(protocol, low, high)| {
@@ -131,9 +202,12 @@ impl Question {
         // A reply starts nothing, and the gateway is judged by the answers it gets: only requests get one.
         let starts = |s: &&Selector| {
             let [kind, _] = s.low.to_be_bytes();
-            let is_opening =
-                if self.from.gateway { icmp::is_request(kind) } else { icmp::request_of(kind).is_none() };
-            s.protocol != protocol::ICMP || is_opening
+            let is_opening = if self.is_answered() {
+                icmp::is_request(s.protocol, kind)
+            } else {
+                icmp::request_of(s.protocol, kind).is_none()
+            };
+            !is_icmp(s.protocol) || is_opening
         };
         if parts.iter().any(|s| starts(&s)) {
             return parts.iter().filter(starts).copied().collect();
@@ -143,50 +217,100 @@ impl Question {
 
     /// Asks tables of any kind about one part. Ids in the decision are those of the tables asked.
     pub fn ask<R: Rules>(&self, part: Selector, rules: &R) -> Decision {
-        decide(&self.packet(part), rules)
+        let lease = |end: &End| end.address.filter(|_| end.leased).map(|address| (address.into(), end.mac));
+        let leases = [lease(&self.from), lease(&self.to)];
+        decide(&self.packet(part), &WithLeases { rules, leases })
     }
 
-    /// The first packet of the conversation. What the gateway itself sends never passes XDP, so for the
-    /// gateway it is the answer to its request.
+    /// Whether the question is judged by the answer: what the gateway itself sends never passes XDP.
+    fn is_answered(&self) -> bool {
+        self.from.kind == Kind::Gateway
+    }
+
+    /// The first packet of the conversation; for the gateway it is the answer to its request.
     fn packet(&self, part: Selector) -> Packet {
+        match (part.layer(), self.from.address, self.to.address) {
+            (Layer::Network, Some(from), Some(to)) => {
+                let (asked, Selector { protocol, low, high: _ }) = (self.datagram(part, from, to), part);
+                if self.is_answered() { self.answer_to(asked, protocol, low) } else { asked }
+            }
+            (Layer::Link | Layer::Network, _, _) => self.frame(part),
+        }
+    }
+
+    /// A frame that is not IP.
+    fn frame(&self, part: Selector) -> Packet {
         let Selector { protocol, low, high: _ } = part;
-        let mut packet = Packet {
+        let is_llc = protocol == pseudo::LLC;
+        Packet {
             len: 60,
-            kind: Kind::Ipv4,
-            ethertype: ethertype::IPV4,
+            kind: parse::Kind::Other,
+            // Of an LLC frame the field is its length (IEEE 802.3-2018 3.2.6).
+            ethertype: if is_llc { 46 } else { low },
+            service_port: if is_llc { low } else { 0 },
             vlan: self.from.vlan,
             source_mac: self.from.mac,
             destination_mac: self.to.mac,
-            source: u32::from(self.from.address),
-            destination: u32::from(self.to.address),
+            ..Packet::EMPTY
+        }
+    }
+
+    fn datagram(&self, part: Selector, from: IpAddr, to: IpAddr) -> Packet {
+        let Selector { protocol, low, high: _ } = part;
+        let (source_port, destination_port) = match protocol {
+            protocol::ICMP | protocol::ICMPV6 => (EPHEMERAL, EPHEMERAL),
+            protocol::TCP | protocol::UDP | protocol::SCTP => (EPHEMERAL, low),
+            _ => (0, 0),
+        };
+        Packet {
+            len: 60,
+            kind: parse::Kind::Ip,
+            ethertype: if from.is_ipv4() { ethertype::IPV4 } else { ethertype::IPV6 },
+            vlan: self.from.vlan,
+            source_mac: self.from.mac,
+            destination_mac: self.to.receiver(),
+            source: Address::from(from),
+            destination: Address::from(to),
             protocol,
-            source_port: EPHEMERAL,
-            destination_port: low,
+            hops: 64,
+            source_port,
+            destination_port,
             service_port: low,
+            icmp_type: if is_icmp(protocol) { low.to_be_bytes()[0] } else { 0 },
             tcp_flags: if protocol == protocol::TCP { tcp::SYN } else { 0 },
             ..Packet::EMPTY
-        };
-        if protocol == protocol::ICMP {
-            packet.icmp_type = low.to_be_bytes()[0];
-            packet.source_port = EPHEMERAL;
-            packet.destination_port = EPHEMERAL;
         }
-        if self.from.gateway {
-            (packet.source, packet.destination) = (packet.destination, packet.source);
-            (packet.source_mac, packet.destination_mac) = (self.to.mac, NEXT_HOP);
-            packet.vlan = self.to.vlan;
-            if protocol == protocol::ICMP {
-                let reply = (0..=u8::MAX).find(|reply| icmp::request_of(*reply) == Some(packet.icmp_type));
-                packet.icmp_type = reply.unwrap_or(packet.icmp_type);
-                packet.service_port = u16::from(packet.icmp_type) << 8;
-            } else {
-                (packet.source_port, packet.destination_port) = (low, ANSWERED);
-                packet.service_port = ANSWERED;
-                packet.tcp_flags = if protocol == protocol::TCP { tcp::SYN | tcp::ACK } else { 0 };
-            }
-        }
-        packet
     }
+
+    /// The answer that the gateway gets to a packet of its own.
+    fn answer_to(&self, asked: Packet, protocol: u8, low: u16) -> Packet {
+        let mut answer = Packet {
+            source: asked.destination,
+            destination: asked.source,
+            source_mac: self.to.mac,
+            destination_mac: NEXT_HOP,
+            vlan: self.to.vlan,
+            ..asked
+        };
+        match protocol {
+            protocol::ICMP | protocol::ICMPV6 => {
+                let is_reply = |reply: &u8| icmp::request_of(protocol, *reply) == Some(asked.icmp_type);
+                answer.icmp_type = (0..=u8::MAX).find(is_reply).unwrap_or(asked.icmp_type);
+                answer.service_port = u16::from(answer.icmp_type) << 8;
+            }
+            protocol::TCP | protocol::UDP | protocol::SCTP => {
+                (answer.source_port, answer.destination_port) = (low, ANSWERED);
+                answer.service_port = ANSWERED;
+                answer.tcp_flags = if protocol == protocol::TCP { tcp::SYN | tcp::ACK } else { 0 };
+            }
+            _ => {}
+        }
+        answer
+    }
+}
+
+fn is_icmp(protocol: u8) -> bool {
+    matches!(protocol, protocol::ICMP | protocol::ICMPV6)
 }
 
 /// A source port that no service has: the question must not meet a live flow.
@@ -196,33 +320,6 @@ const ANSWERED: u16 = 60_999;
 /// Locally administered addresses of nobody: a stranger, and the router in between.
 const STRANGER: u64 = 0x02_bb_00_00_00_01;
 const NEXT_HOP: u64 = 0x02_bb_00_00_00_02;
-
-fn selectors(policy: &Policy, name: &str) -> Result<Vec<Selector>, AskError> {
-    let known = policy.service(name).map(|(_, service)| service.selectors.clone());
-    if let Some(selectors) = known.or_else(|| built_in().get(name).cloned()) {
-        return Ok(selectors);
-    }
-    if let Some(selector) = numeric(name) {
-        return Ok(vec![selector]);
-    }
-    let names = policy.services.iter().map(|s| s.name.as_str()).chain(built_in().keys().map(String::as_str));
-    let hint = match name.parse::<u16>() {
-        Ok(port) => Some(format!("tcp/{port}")),
-        Err(_) => closest(name, names).map(str::to_owned),
-    };
-    Err(AskError::Unknown { name: name.to_owned(), kind: "service (nor of the form `tcp/502`)", hint })
-}
-
-fn numeric(text: &str) -> Option<Selector> {
-    let (word, number) = text.split_once('/')?;
-    let (protocol, low) = match word {
-        "tcp" => (protocol::TCP, number.parse().ok()?),
-        "udp" => (protocol::UDP, number.parse().ok()?),
-        "icmp" => (protocol::ICMP, u16::from(number.parse::<u8>().ok()?) << 8),
-        _ => return None,
-    };
-    Some(Selector { protocol, low, high: low })
-}
 
 #[cfg(test)]
 mod tests;

@@ -15,8 +15,8 @@ fn aggregate() -> Aggregate {
         device: 3,
         source_device: 0,
         destination_device: 3,
-        source: u32::from(Ipv4Addr::new(10, 9, 8, 66)),
-        destination: u32::from(Ipv4Addr::new(10, 20, 1, 11)),
+        source: IpAddr::from([10, 9, 8, 66]).into(),
+        destination: IpAddr::from([10, 20, 1, 11]).into(),
         ifindex: 4,
         source_mac: [2, 0, 0, 0, 0, 0x66],
         destination_mac: [0, 0x1d, 0x9c, 0, 0, 1],
@@ -114,7 +114,7 @@ fn impostor_does_not_get_its_victims_name() {
     let spoof = ViolationKey {
         device: 7,
         source_device: 7,
-        source: u32::from(Ipv4Addr::new(10, 20, 1, 12)),
+        source: IpAddr::from([10, 20, 1, 12]).into(),
         reason: Reason::SourceMacMismatch.code(),
         ..aggregate().key
     };
@@ -182,7 +182,7 @@ fn frame_without_addresses_has_none_in_its_record() {
 fn source_of_a_host_without_an_address_is_shown() {
     let probe = ViolationKey { ethertype: ethertype::ARP, source: 0, protocol: 0, ..aggregate().key };
     let record = rendered(probe);
-    assert_eq!(record.source.ip, Some(Ipv4Addr::UNSPECIFIED));
+    assert_eq!(record.source.ip, Some(IpAddr::from([0, 0, 0, 0])));
     assert_eq!(record.protocol, "arp");
 }
 

@@ -96,11 +96,17 @@ impl Reader<'_, '_> {
         let value = match name.split_once(':') {
             Some(("zone", zone)) if is_name(zone) => RawPeer::Zone(zone.to_owned()),
             Some(("class", class)) if is_name(class) => RawPeer::Class(class.to_owned()),
+            Some(("multicast", group)) if is_name(group) => RawPeer::Group(group.to_owned()),
             Some(("group", _)) => return self.later_peer(leaf, "groups"),
             Some(_) => return self.not_a_peer(leaf),
             None if name == "gateway" => RawPeer::Gateway,
             None if name == "any" => RawPeer::Any,
-            None if name == "multicast" => return self.later_peer(leaf, "multicast peers"),
+            None if name == "broadcast" => RawPeer::Broadcast,
+            None if name == "multicast" => {
+                let message = "`multicast` does not say which group".to_owned();
+                let help = "write `multicast:NAME`, as in `multicast:mdns`, or declare `[multicast.NAME]`";
+                return self.refuse("BH0314", leaf, message, help);
+            }
             None if name.parse::<IpNet>().is_ok() || name.parse::<IpAddr>().is_ok() => {
                 return self.not_a_peer(leaf);
             }
@@ -111,7 +117,7 @@ impl Reader<'_, '_> {
 
     fn later_peer(&mut self, leaf: &Leaf<String>, what: &str) -> Option<Leaf<RawPeer>> {
         let message = format!("{}: {what} are not supported by this version", quote(&leaf.value));
-        let help = "name devices, networks, `zone:NAME`, `class:NAME`, `gateway` or `any`";
+        let help = "name devices, networks, `zone:NAME`, `class:NAME`, `multicast:NAME`, `gateway`, `broadcast` or `any`";
         self.refuse("BH0313", leaf, message, help)
     }
 
@@ -123,7 +129,8 @@ impl Reader<'_, '_> {
             Ok(net) => {
                 format!("rules use names: declare `[network.NAME]` with `cidr = [\"{}\"]`", net.trunc())
             }
-            Err(_) => "name a device, a network, `zone:NAME`, `class:NAME`, `gateway` or `any`".to_owned(),
+            Err(_) => "name a device, a network, `zone:NAME`, `class:NAME`, `multicast:NAME`, `gateway`, `broadcast` or `any`"
+                .to_owned(),
         };
         self.refuse("BH0314", leaf, message, &help)
     }

@@ -2,12 +2,14 @@
 
 use std::collections::BTreeMap;
 
+use ipnet::IpNet;
+
 use crate::{
     diagnostic::{Collector, Diagnostic, quote},
-    model::{DeviceId, NetworkId, Selector},
+    model::{DeviceId, GroupId, Mac, NetworkId, Selector},
     policy::{
-        library::built_in,
-        raw::{RawClass, RawDevice, RawFile, RawNetwork},
+        library::{built_in, built_in_groups},
+        raw::{RawClass, RawDevice, RawFile, RawGroup, RawNetwork},
         reader::Leaf,
     },
 };
@@ -16,6 +18,15 @@ use crate::{
 pub(super) struct Entry<'r, I, T> {
     pub(super) id: I,
     pub(super) raw: &'r T,
+}
+
+/// A multicast group, wherever it is declared.
+pub(super) struct NamedGroup<'r> {
+    pub(super) id: GroupId,
+    pub(super) name: &'r str,
+    pub(super) cidrs: &'r [IpNet],
+    pub(super) macs: &'r [Mac],
+    pub(super) built_in: bool,
 }
 
 /// Every name, over all files.
@@ -27,6 +38,8 @@ pub(super) struct Names<'r> {
     pub(super) zones: BTreeMap<&'r str, Vec<DeviceId>>,
     /// Devices by class, in order of name.
     pub(super) class_members: BTreeMap<&'r str, Vec<DeviceId>>,
+    /// Multicast groups by their names without the prefix.
+    pub(super) groups: BTreeMap<&'r str, NamedGroup<'r>>,
     /// Selectors, and whether the service is built in.
     pub(super) services: BTreeMap<&'r str, (&'r [Selector], bool)>,
 }
@@ -51,6 +64,7 @@ impl<'r> Names<'r> {
                 out.push(found);
             }
         }
+        let groups = groups(files, out);
         let mut services: BTreeMap<&str, (&[Selector], bool)> = built_in()
             .iter()
             .map(|(name, selectors)| (name.as_str(), (selectors.as_slice(), true)))
@@ -64,13 +78,14 @@ impl<'r> Names<'r> {
                 out.push(found);
             }
         }
-        Self::index(devices, networks, classes, services)
+        Self::index(devices, networks, classes, groups, services)
     }
 
     fn index(
         devices: BTreeMap<&'r str, &'r RawDevice>,
         networks: BTreeMap<&'r str, &'r RawNetwork>,
         classes: BTreeMap<&'r str, &'r RawClass>,
+        groups: BTreeMap<&'r str, NamedGroup<'r>>,
         services: BTreeMap<&'r str, (&'r [Selector], bool)>,
     ) -> Self {
         let mut zones: BTreeMap<&str, Vec<DeviceId>> = BTreeMap::new();
@@ -91,8 +106,31 @@ impl<'r> Names<'r> {
             .collect();
         let networks =
             (0..).map(NetworkId).zip(networks).map(|(id, (name, raw))| (name, Entry { id, raw })).collect();
-        Self { devices, networks, classes, zones, class_members, services }
+        Self { devices, networks, classes, zones, class_members, groups, services }
     }
+}
+
+/// The built-in multicast groups and those of the user's files, numbered in the order of their names.
+fn groups<'r>(files: &'r [RawFile], out: &mut Collector<'_>) -> BTreeMap<&'r str, NamedGroup<'r>> {
+    let own = files.iter().flat_map(|file| &file.groups);
+    let own = unique(own, |g| &g.name, ("BH0321", "multicast group"), out);
+    for (name, group) in &own {
+        if built_in_groups().contains_key(*name) {
+            let found = Diagnostic::error("BH0322", format!("multicast group `{name}` is built in"))
+                .at(out.locate(group.name.at), "would change what others mean by it")
+                .help(format!("use the built-in one, or rename yours, as in `plant-{name}`"));
+            out.push(found);
+        }
+    }
+    let library = built_in_groups().iter().map(|(name, group)| (name.as_str(), (group, true)));
+    let all: BTreeMap<&str, (&RawGroup, bool)> =
+        library.chain(own.into_iter().map(|(name, group)| (name, (group, false)))).collect();
+    let numbered = (0..).map(GroupId).zip(all);
+    numbered
+        .map(|(id, (name, (raw, built_in)))| {
+            (name, NamedGroup { id, name, cidrs: &raw.cidrs, macs: &raw.macs, built_in })
+        })
+        .collect()
 }
 
 /// The first of each name; the others are reported with both places.

@@ -11,7 +11,18 @@ use crate::{
 pub(super) fn expand(names: &Names<'_>, peer: &Leaf<RawPeer>, out: &mut Collector<'_>) -> Vec<Peer> {
     match &peer.value {
         RawPeer::Gateway => vec![Peer::Gateway],
+        RawPeer::Broadcast => vec![Peer::Broadcast],
         RawPeer::Any => vec![Peer::Any],
+        RawPeer::Group(name) => match names.groups.get(name.as_str()) {
+            Some(group) => vec![Peer::Group(group.id)],
+            None => {
+                let help = match out.suggest(name, names.groups.keys().copied()) {
+                    Some(meant) => format!("did you mean `multicast:{meant}`?"),
+                    None => format!("declare it: `[multicast.{name}]` with `ip` or `mac`"),
+                };
+                unknown(peer, "BH0320", format!("unknown multicast group {}", quote(name)), help, out)
+            }
+        },
         RawPeer::Zone(zone) => match names.zones.get(zone.as_str()) {
             Some(devices) => devices.iter().copied().map(Peer::Device).collect(),
             None => {
@@ -56,10 +67,18 @@ fn help_for(names: &Names<'_>, name: &str, out: &mut Collector<'_>) -> String {
         return format!("to name the class write `class:{name}`");
     }
     let declared = names.devices.keys().chain(names.networks.keys()).copied();
-    match out.suggest(name, declared.chain(["gateway", "any"])) {
+    match out.suggest(name, declared.chain(["gateway", "broadcast", "any"])) {
         Some(meant) => format!("did you mean `{meant}`?"),
+        None if names.groups.contains_key(name) => {
+            format!("to name the multicast group write `{}`, or declare a device or network", word(name))
+        }
         None => "declare it with `[device.NAME]` or `[network.NAME]`".to_owned(),
     }
+}
+
+/// How rules name a multicast group.
+pub(super) fn word(group: &str) -> String {
+    format!("multicast:{group}")
 }
 
 fn unknown(
@@ -83,7 +102,7 @@ pub(super) fn mark(peers: &[Peer], used: &mut [bool]) {
                     *used = true;
                 }
             }
-            Peer::Network(_) | Peer::Gateway | Peer::Any => {}
+            Peer::Network(_) | Peer::Group(_) | Peer::Gateway | Peer::Broadcast | Peer::Any => {}
         }
     }
 }

@@ -3,13 +3,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{names::Names, peers, sorted};
+use super::{names::Names, peers, reach, sorted};
 use crate::{
     diagnostic::{At, Collector, Diagnostic, quote},
     model::{DeviceId, Peer, Rule, Selector, ServiceId},
     policy::{
         limits::{MAX_RULE_PARTS, MAX_RULES},
-        raw::{Direction, RawAllow, RawDevice, RawFile, RawPeer},
+        raw::{Direction, RawAllow, RawFile, RawPeer},
         reader::Leaf,
     },
 };
@@ -43,38 +43,9 @@ pub(super) fn build<'r>(names: &Names<'r>, files: &'r [RawFile], out: &mut Colle
     let Builder { names: _, ids: _, mut rules, parts: _, full, used } = builder;
     let used = used.into_iter().map(|used| used || full).collect();
     rules.sort_by_key(|(at, rule)| (rule.device, *at));
-    without_address(names, &rules, out);
+    let selectors: Vec<&[Selector]> = services.values().map(|(selectors, _)| *selectors).collect();
+    reach::check_ends(names, &rules, &selectors, out);
     Built { rules: rules.into_iter().map(|(_, rule)| rule).collect(), services, used }
-}
-
-/// Rules decide IPv4: one about a device without an IPv4 address would allow nothing, without a word. Each such
-/// device is reported once, at the first rule that names it.
-fn without_address(names: &Names<'_>, rules: &[(At, Rule)], out: &mut Collector<'_>) {
-    let mut missing: BTreeMap<DeviceId, &RawDevice> = names
-        .devices
-        .values()
-        .filter(|entry| !entry.raw.addresses.iter().any(|address| address.value.is_ipv4()))
-        .map(|entry| (entry.id, entry.raw))
-        .collect();
-    for (at, rule) in rules {
-        if missing.is_empty() {
-            return;
-        }
-        for peer in rule.initiators.iter().chain(&rule.responders) {
-            let raw = match peer {
-                Peer::Device(device) => missing.remove(device),
-                Peer::Network(_) | Peer::Gateway | Peer::Any => None,
-            };
-            let Some(raw) = raw else { continue };
-            let name = &raw.name.value;
-            let message = format!("device {} has no IPv4 address, so no rule can let it talk", quote(name));
-            let found = Diagnostic::error("BH0315", message)
-                .at(out.locate(*at), "named by this rule")
-                .also(out.locate(raw.name.at), "declared here")
-                .help(format!("add `ip = [\"...\"]` to `[device.{name}]`: rules decide IPv4"));
-            out.push(found);
-        }
-    }
 }
 
 /// The services of the user's files and of all entries; an unknown one is reported at each place.
@@ -95,7 +66,9 @@ fn mentioned<'r>(
             None => {
                 let help = match out.suggest(&leaf.value, names.services.keys().copied()) {
                     Some(meant) => format!("did you mean `{meant}`?"),
-                    None => "declare it: `[service.NAME]` with `tcp = [\"502\"]` or `udp`".to_owned(),
+                    None => {
+                        "declare it: `[service.NAME]` with `tcp = [\"502\"]`, `udp` or `ethertype`".to_owned()
+                    }
                 };
                 let location = out.locate(leaf.at);
                 let found = Diagnostic::error("BH0304", format!("unknown service {}", quote(&leaf.value)));
@@ -130,7 +103,11 @@ impl Builder<'_, '_> {
             if expanded.is_empty() && before > 0 {
                 let message = match &peer.value {
                     RawPeer::Zone(_) | RawPeer::Class(_) => format!("this holds only {} itself", quote(name)),
-                    RawPeer::Named(_) | RawPeer::Gateway | RawPeer::Any => {
+                    RawPeer::Named(_)
+                    | RawPeer::Group(_)
+                    | RawPeer::Gateway
+                    | RawPeer::Broadcast
+                    | RawPeer::Any => {
                         format!("{} is the device whose entry this is", quote(name))
                     }
                 };

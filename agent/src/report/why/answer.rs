@@ -1,18 +1,22 @@
 //! Decisions in words: what is allowed, what is not, by which rule, and what would help.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use bulkhead_common::{
     decide::{Action, Decision, Verdict},
     reason::Reason,
-    wire::{icmp, protocol},
+    wire::{icmp, mac},
 };
 use serde::{Deserialize, Serialize};
 
-use super::{Question, numeric};
+use super::{
+    Question,
+    end::{End, Kind},
+    is_icmp, service,
+};
 use crate::{
     compile::Tables,
-    model::{Mode, Selector},
+    model::{Layer, Mac, Mode, Selector},
 };
 
 /// As many parts of an answer are told; the others are counted.
@@ -69,7 +73,7 @@ pub struct Answer {
 pub struct Part {
     /// On which interfaces; absent when they do not differ.
     pub interface: Option<String>,
-    /// Like `tcp/502`, `udp/1024-65535` or `icmp/8`.
+    /// Like `tcp/502`, `udp/1024-65535`, `icmp/8` or `ethertype/0x8892`.
     pub selector: String,
     /// `allow` or `deny`.
     pub verdict: String,
@@ -140,21 +144,34 @@ impl Question {
     }
 
     fn describe(&self, selector: Selector) -> String {
-        let Selector { protocol, low, high: _ } = selector;
-        let what = match protocol {
-            protocol::TCP => format!("TCP SYN to port {low}"),
-            protocol::UDP => format!("UDP to port {low}"),
-            _ => format!("ICMP type {} code {}", low >> 8, low & 0xff),
+        let how = if self.is_answered() { " (judged by its answer)" } else { "" };
+        let named = |end: &End| match (selector.layer(), end.address) {
+            (Layer::Network, Some(address)) => address.to_string(),
+            (Layer::Link | Layer::Network, _) => Mac(mac::octets(end.mac)).to_string(),
         };
-        let how = if self.from.gateway { " (judged by its answer)" } else { "" };
-        format!("{} -> {} {what}{how}", self.from.address, self.to.address)
+        format!("{} -> {} {}{how}", named(&self.from), named(&self.to), service::described(selector))
     }
 
     fn notes(&self) -> Vec<String> {
-        let ends = [&self.from, &self.to].into_iter().filter(|end| end.sample);
-        ends.map(|end| match end.word.as_str() {
-            "any" => format!("`any` was asked with the stranger {}", end.address),
-            network => format!("network `{network}` was asked with its address {}", end.address),
+        let ends = [&self.from, &self.to].into_iter();
+        ends.filter_map(|end| {
+            let address = match end.address {
+                Some(address) => address.to_string(),
+                None if end.kind == Kind::Many => Mac(mac::octets(end.mac)).to_string(),
+                None => return None,
+            };
+            let word = &end.word;
+            match (end.leased, end.sample, end.kind) {
+                (true, _, _) => Some(format!("`{word}` leases its address: it was asked with {address}")),
+                (false, false, _) => None,
+                (false, true, Kind::Many) => Some(format!("`{word}` was asked with {address}")),
+                (false, true, Kind::One | Kind::Gateway) if word == "any" => {
+                    Some(format!("`any` was asked with the stranger {address}"))
+                }
+                (false, true, Kind::One | Kind::Gateway) => {
+                    Some(format!("network `{word}` was asked with its address {address}"))
+                }
+            }
         })
         .collect()
     }
@@ -169,14 +186,16 @@ impl Question {
             Reason::WrongDirection,
             Reason::NoFlow,
             Reason::IcmpErrorUnrelated,
+            Reason::Ethertype,
+            Reason::IpProtocol,
+            Reason::InfrastructureOff,
         ];
-        // Nobody is behind the limited broadcast address, so no name can be given to it.
-        wants_rule.contains(&reason) && ![&self.from, &self.to].iter().any(|end| end.address.is_broadcast())
+        wants_rule.contains(&reason)
     }
 
     /// The lines that would allow it, at the end that is a device. Rules use names, so what has none gets one here.
     fn missing(&self, tables: &Tables) -> Option<String> {
-        let [_, _, service] = &self.words;
+        let [_, _, asked] = &self.words;
         let (from, to) = (&self.from.word, &self.to.word);
         let is_device = |name: &String| tables.devices.iter().any(|d| d.name == *name);
         let (device, side, peer) = match (is_device(from), is_device(to)) {
@@ -185,28 +204,22 @@ impl Question {
             (false, false) => return None,
         };
         let (peer, network) = named_peer(peer);
-        let (service, declared) = named_service(service);
+        let (service, declared) = service::named(asked);
         Some(format!(
             "[[device.{device}.allow]]\n{side} = [\"{peer}\"]\nservice = [\"{service}\"]\n{network}{declared}"
         ))
     }
 }
 
-/// A service by name, with its declaration when it was asked for by number.
-fn named_service(word: &str) -> (String, String) {
-    let Some((protocol, number)) = word.split_once('/').filter(|_| numeric(word).is_some()) else {
-        return (word.to_owned(), String::new());
-    };
-    let name = format!("{protocol}-{number}");
-    let declaration = format!("\n[service.{name}]\n{protocol} = [\"{number}\"]\n");
-    (name, declaration)
-}
-
 /// A peer by name, with its declaration when it was asked for by address.
 fn named_peer(word: &str) -> (String, String) {
-    let Ok(address) = word.parse::<Ipv4Addr>() else { return (word.to_owned(), String::new()) };
-    let name = format!("host-{}", word.replace('.', "-"));
-    let declaration = format!("\n[network.{name}]\ncidr = [\"{address}/32\"]\n");
+    let Ok(address) = word.parse::<IpAddr>() else { return (word.to_owned(), String::new()) };
+    let name = format!("host-{}", word.replace(['.', ':'], "-"));
+    if address.is_multicast() {
+        let declaration = format!("\n[multicast.{name}]\nip = [\"{address}\"]\n");
+        return (format!("multicast:{name}"), declaration);
+    }
+    let declaration = format!("\n[network.{name}]\ncidr = [\"{}\"]\n", ipnet::IpNet::from(address));
     (name, declaration)
 }
 
@@ -230,10 +243,10 @@ fn joined(heard: &Heard) -> Heard {
 
 /// Where the next range may begin: behind `last`, or behind the ICMP replies that follow it and start nothing.
 fn after(last: &Selector) -> impl Iterator<Item = u16> {
-    let is_icmp = last.protocol == protocol::ICMP;
+    let protocol = last.protocol;
     std::iter::successors(last.high.checked_add(1), move |next| {
         let [kind, _] = next.to_be_bytes();
-        next.checked_add(256).filter(|_| is_icmp && icmp::request_of(kind).is_some())
+        next.checked_add(256).filter(|_| is_icmp(protocol) && icmp::request_of(protocol, kind).is_some())
     })
 }
 
@@ -241,7 +254,7 @@ fn part(tables: &Tables, interface: Option<String>, selector: Selector, decision
     let (verdict, reason, _) = words(decision);
     Part {
         interface,
-        selector: spelled(selector),
+        selector: service::spelled(selector),
         verdict: verdict.to_owned(),
         reason: reason.to_owned(),
         rule: rule(tables, decision),
@@ -277,16 +290,4 @@ fn help(tables: &Tables, decision: &Decision) -> Option<String> {
         "no rule opens a quarantine: {} ends it, unless the policy file sets it",
         commands.join(" and ")
     ))
-}
-
-/// A range as policies write it; whole ICMP types without their codes.
-fn spelled(selector: Selector) -> String {
-    let Selector { protocol, low, high } = selector;
-    let (word, low, high, code) = match protocol {
-        protocol::TCP => ("tcp", low, high, None),
-        protocol::UDP => ("udp", low, high, None),
-        _ => ("icmp", low >> 8, high >> 8, (low == high && low & 0xff != 0).then_some(low & 0xff)),
-    };
-    let range = if low == high { format!("{word}/{low}") } else { format!("{word}/{low}-{high}") };
-    code.map_or(range.clone(), |code| format!("{range} code {code}"))
 }

@@ -1,156 +1,195 @@
 //! One end of a question: the address and hardware address with which the made-up packet is sent.
-//!
-//! A name that stands for many addresses is asked with one of them, which must be nobody else's: neither
-//! the gateway's own nor a device's, and of the smaller networks inside a network none, if it has such a host.
 
-use std::{collections::BTreeSet, net::Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use bulkhead_common::wire::mac;
-use ipnet::{IpNet, Ipv4Net};
+use ipnet::IpNet;
 
-use super::AskError;
+use super::{
+    AskError,
+    world::{Family, World},
+};
 use crate::{
     diagnostic::closest,
-    model::{Device, Policy},
+    model::{Device, Group, Policy},
 };
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct End {
-    pub(super) address: Ipv4Addr,
+    /// With which address of a family it is asked; none when it has no such.
+    pub(super) address: Option<IpAddr>,
     pub(super) mac: u64,
+    /// Whether `mac` is its own, so that frames can be between it and others.
+    pub(super) framed: bool,
     pub(super) vlan: u16,
-    /// Whether it is this gateway.
-    pub(super) gateway: bool,
+    pub(super) kind: Kind,
     /// The word by which rules mean it.
     pub(super) word: String,
     /// Whether the address is one of many that the word stands for.
     pub(super) sample: bool,
+    /// Whether the address is made up for one that a lease gives.
+    pub(super) leased: bool,
 }
 
-/// Whose addresses are not to be taken for somebody else's.
-pub(super) struct World<'p> {
-    pub(super) policy: &'p Policy,
-    /// The gateway's own addresses.
-    pub(super) own: &'p BTreeSet<Ipv4Addr>,
-    /// Addresses of all devices.
-    devices: BTreeSet<Ipv4Addr>,
-    /// Prefixes of all networks.
-    networks: BTreeSet<Ipv4Net>,
-}
-
-impl<'p> World<'p> {
-    pub(super) fn new(policy: &'p Policy, own: &'p BTreeSet<Ipv4Addr>) -> Self {
-        let cidrs = policy.networks.iter().flat_map(|network| &network.cidrs);
-        let v4 = |cidr: &IpNet| match cidr {
-            IpNet::V4(v4) => Some(*v4),
-            IpNet::V6(_) => None,
-        };
-        Self {
-            policy,
-            own,
-            devices: policy.devices.iter().flat_map(|device| device.addresses.iter().copied()).collect(),
-            networks: cidrs.filter_map(v4).collect(),
-        }
-    }
-
-    /// Whether no device and no gateway has the address, nor `other`, the other end.
-    fn is_free(&self, address: Ipv4Addr, other: Option<Ipv4Addr>) -> bool {
-        !self.own.contains(&address) && !self.devices.contains(&address) && other != Some(address)
-    }
-
-    /// A host of one of the prefixes that is nobody's, outside smaller networks if there is one.
-    fn host(&self, cidrs: &[Ipv4Net], other: Option<Ipv4Addr>) -> Option<Ipv4Addr> {
-        let free = |net: &Ipv4Net| net.hosts().find(|host| self.is_free(*host, other));
-        let innermost = |cidr: &Ipv4Net| {
-            let smaller = |net: &&Ipv4Net| cidr.contains(*net) && *net != cidr;
-            let inside: Vec<&Ipv4Net> = self.networks.iter().filter(smaller).collect();
-            // Behind the end of a smaller network begins what is not in it.
-            let starts = inside.iter().filter_map(|net| u32::from(net.broadcast()).checked_add(1));
-            let starts: BTreeSet<u32> = starts.chain([u32::from(cidr.network())]).collect();
-            let last = u32::from(cidr.hosts().next_back()?);
-            let first = u32::from(cidr.hosts().next()?);
-            starts.into_iter().find_map(|start| {
-                let mut hosts = (start.max(first)..=last).map(Ipv4Addr::from);
-                let host = hosts.find(|host| self.is_free(*host, other))?;
-                (!inside.iter().any(|net| net.contains(&host))).then_some(host)
-            })
-        };
-        cidrs.iter().find_map(innermost).or_else(|| cidrs.iter().find_map(free))
-    }
-
-    /// An address for documentation (RFC 5737) that no network has either.
-    fn stranger(&self, other: Option<Ipv4Addr>) -> Option<Ipv4Addr> {
-        let blocks = [[192, 0, 2], [198, 51, 100], [203, 0, 113]];
-        let mut all =
-            blocks.into_iter().flat_map(|[a, b, c]| (99..255).map(move |d| Ipv4Addr::new(a, b, c, d)));
-        all.find(|host| self.is_free(*host, other) && !self.networks.iter().any(|net| net.contains(host)))
-    }
+/// What decides how a packet goes to it and comes from it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// One host.
+    One,
+    /// This gateway.
+    Gateway,
+    /// A multicast group or everybody.
+    Many,
 }
 
 impl End {
-    /// Understands one word; `other` is the address of the end understood before.
+    fn new(word: &str, address: Option<IpAddr>, nobody: u64) -> Self {
+        Self {
+            address,
+            mac: nobody,
+            framed: false,
+            vlan: 0,
+            kind: Kind::One,
+            word: word.to_owned(),
+            sample: false,
+            leased: false,
+        }
+    }
+
+    /// Understands one word, as an end of packets of a family; `other` is the address of the end understood before.
     pub(super) fn named(
         world: &World<'_>,
         name: &str,
         nobody: u64,
-        other: Option<Ipv4Addr>,
+        family: Family,
+        other: Option<IpAddr>,
     ) -> Result<Self, AskError> {
         let policy = world.policy;
-        let end = |address: Ipv4Addr, word: &str| Self {
-            address,
-            mac: nobody,
-            vlan: 0,
-            gateway: false,
-            word: word.to_owned(),
-            sample: false,
-        };
-        let no_address = || AskError::NoAddress { name: name.to_owned() };
-        if name == "gateway" {
-            let own = world.own.iter().copied().find(|address| !address.is_loopback());
-            // Documentation address (RFC 5737) when the question is asked away from a gateway.
-            let address = own.unwrap_or(Ipv4Addr::new(192, 0, 2, 1));
-            return Ok(Self { gateway: true, ..end(address, name) });
-        }
-        if name == "any" {
-            let address = world.stranger(other).ok_or_else(no_address)?;
-            return Ok(Self { sample: true, ..end(address, name) });
-        }
-        if let Ok(address) = name.parse::<Ipv4Addr>() {
-            if world.own.contains(&address) {
-                return Ok(Self { gateway: true, ..end(address, "gateway") });
+        let of_family = |address: &IpAddr| Family::of(address) == family;
+        match name {
+            "gateway" => {
+                let own = world.own.iter().copied().filter(of_family).find(|address| !address.is_loopback());
+                // Documentation addresses (RFC 5737, RFC 3849) when the question is asked away from a gateway.
+                let address = own.unwrap_or(match family {
+                    Family::V4 => Ipv4Addr::new(192, 0, 2, 1).into(),
+                    Family::V6 => Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1).into(),
+                });
+                return Ok(Self { kind: Kind::Gateway, ..Self::new(name, Some(address), nobody) });
             }
-            return Ok(match policy.device_of(address.into()) {
-                // An address of a device means the device: rules name it so.
-                Some(device) => Self::device(device, end(address, &device.name)),
-                None => end(address, name),
-            });
+            "any" => {
+                let address = world.stranger(family, other);
+                return Ok(Self { sample: true, framed: true, ..Self::new(name, address, nobody) });
+            }
+            "broadcast" => return Ok(Self::broadcast(family)),
+            _ => {}
+        }
+        if let Ok(address) = name.parse::<IpAddr>() {
+            return Ok(Self::literal(world, name, address, nobody, family));
         }
         if let Some((_, device)) = policy.device(name) {
-            let address = *device.addresses.first().ok_or_else(no_address)?;
-            return Ok(Self::device(device, end(address, name)));
+            return Ok(Self::device(world, device, nobody, family, other));
+        }
+        if let Some(group) = policy.groups.iter().find(|group| group.name == name) {
+            return Ok(Self::group(group, None, family));
         }
         if let Some(network) = policy.networks.iter().find(|n| n.name == name) {
-            let cidrs: Vec<Ipv4Net> = (network.cidrs.iter())
-                .filter_map(|cidr| match cidr {
-                    IpNet::V4(v4) => Some(*v4),
-                    IpNet::V6(_) => None,
-                })
-                .collect();
-            if cidrs.is_empty() {
-                return Err(no_address());
-            }
+            let cidrs: Vec<IpNet> =
+                network.cidrs.iter().copied().filter(|cidr| of_family(&cidr.network())).collect();
             let no_host = || AskError::NoHost { name: name.to_owned() };
-            let address = world.host(&cidrs, other).ok_or_else(no_host)?;
-            return Ok(Self { sample: true, ..end(address, name) });
+            let address =
+                if cidrs.is_empty() { None } else { Some(world.host(&cidrs, other).ok_or_else(no_host)?) };
+            return Ok(Self { sample: true, ..Self::new(name, address, nobody) });
         }
-        let names = policy.devices.iter().map(|d| d.name.as_str());
-        let names = names.chain(policy.networks.iter().map(|n| n.name.as_str())).chain(["gateway", "any"]);
-        let hint = closest(name, names).map(str::to_owned);
-        Err(AskError::Unknown { name: name.to_owned(), kind: "device, network or address", hint })
+        let hint = closest(name, names(policy)).map(str::to_owned);
+        Err(AskError::Unknown { name: name.to_owned(), kind: "device, network, group or address", hint })
     }
 
-    fn device(device: &Device, end: Self) -> Self {
+    fn broadcast(family: Family) -> Self {
+        let address = match family {
+            Family::V4 => Some(Ipv4Addr::BROADCAST.into()),
+            Family::V6 => None,
+        };
+        Self { kind: Kind::Many, framed: true, ..Self::new("broadcast", address, mac::BROADCAST) }
+    }
+
+    fn literal(world: &World<'_>, name: &str, address: IpAddr, nobody: u64, family: Family) -> Self {
+        let of_family = Some(address).filter(|address| Family::of(address) == family);
+        if address == IpAddr::from(Ipv4Addr::BROADCAST) {
+            return Self::broadcast(family);
+        }
+        if address.is_multicast() {
+            let holds = |group: &&Group| group.cidrs.iter().any(|cidr| cidr.contains(&address));
+            return match world.policy.groups.iter().find(holds) {
+                Some(group) => Self::group(group, of_family, family),
+                None => Self { kind: Kind::Many, ..Self::new(name, of_family, receivers(address)) },
+            };
+        }
+        if world.own.contains(&address) {
+            return Self { kind: Kind::Gateway, ..Self::new("gateway", of_family, nobody) };
+        }
+        match world.policy.device_of(address) {
+            // An address of a device means the device: rules name it so.
+            Some(device) => Self::of_device(device, Self::new(&device.name, of_family, nobody)),
+            None => Self::new(name, of_family, nobody),
+        }
+    }
+
+    fn device(
+        world: &World<'_>,
+        device: &Device,
+        nobody: u64,
+        family: Family,
+        other: Option<IpAddr>,
+    ) -> Self {
+        let own = device.addresses.iter().copied().find(|address| Family::of(address) == family);
+        let leased = own.is_none() && device.dynamic;
+        let address = if leased { world.stranger(family, other) } else { own };
+        Self { leased, ..Self::of_device(device, Self::new(&device.name, address, nobody)) }
+    }
+
+    fn of_device(device: &Device, end: Self) -> Self {
         let mac = device.macs.first().map_or(end.mac, |m| mac::from_octets(m.0));
-        Self { mac, vlan: device.vlan.unwrap_or(0), ..end }
+        Self { mac, framed: !device.macs.is_empty(), vlan: device.vlan.unwrap_or(0), ..end }
+    }
+
+    /// A group as the end of datagrams or, when it has none of the family, of frames.
+    fn group(group: &Group, asked: Option<IpAddr>, family: Family) -> Self {
+        let of_family = |address: &IpAddr| Family::of(address) == family;
+        let address = asked.or_else(|| group.cidrs.iter().map(IpNet::addr).find(of_family));
+        let mac = group.macs.first().map(|m| mac::from_octets(m.0));
+        let several = group.cidrs.len() + group.macs.len() > 1;
+        Self {
+            kind: Kind::Many,
+            framed: mac.is_some(),
+            sample: several && asked.is_none(),
+            ..Self::new(&group.name, address, mac.unwrap_or(0))
+        }
+    }
+
+    /// The hardware address to which its packets of `address` go.
+    pub(super) fn receiver(&self) -> u64 {
+        match (self.kind, self.address) {
+            (Kind::Many, Some(address)) if address.is_multicast() => receivers(address),
+            (Kind::Many | Kind::One | Kind::Gateway, _) => self.mac,
+        }
+    }
+}
+
+/// Every word that can be an end.
+fn names(policy: &Policy) -> impl Iterator<Item = &str> {
+    let devices = policy.devices.iter().map(|d| d.name.as_str());
+    let networks = policy.networks.iter().map(|n| n.name.as_str());
+    let groups = policy.groups.iter().map(|g| g.name.as_str());
+    devices.chain(networks).chain(groups).chain(["gateway", "broadcast", "any"])
+}
+
+/// The hardware address of a multicast group (RFC 1112 6.4, RFC 2464 7).
+fn receivers(address: IpAddr) -> u64 {
+    match address {
+        IpAddr::V4(v4) => 0x0100_5e00_0000 | u64::from(u32::from(v4) & 0x7f_ffff),
+        IpAddr::V6(v6) => {
+            let [.., a, b, c, d] = v6.octets();
+            0x3333_0000_0000 | u64::from(u32::from_be_bytes([a, b, c, d]))
+        }
     }
 }

@@ -1,0 +1,45 @@
+//! A quarantined device talks with its remediation peers and nobody else.
+
+use super::{Denied, Ends, Granted, conversation::converse, strictest};
+use crate::{
+    layout::MacRow,
+    lookup::{Endpoint, Rules, class, identity},
+    mode::Mode,
+    parse::{Kind, Packet},
+    reason::{Grant, Reason},
+};
+
+#[inline(always)]
+pub(super) fn is_quarantined(ends: &Ends) -> bool {
+    strictest(ends) == Some(Mode::Quarantine)
+}
+
+/// A peer that is itself a device, or the gateway, keeps its own allow list: quarantine never lets a device reach
+/// more than before.
+#[inline(always)]
+pub(super) fn quarantine<R: Rules>(packet: &Packet, ends: &Ends, rules: &R) -> Result<Granted, Denied> {
+    if packet.kind != Kind::Ip {
+        return Err((Reason::Quarantined, 0));
+    }
+    // Each quarantined end needs the other one to be a peer: that it is one itself opens nothing.
+    let source = is_held(&ends.source_mac, &ends.source);
+    if source && rules.permitted(identity::ANY, ends.destination.identity, class::REMEDIATION) == 0 {
+        return Err((Reason::Quarantined, 0));
+    }
+    let destination = is_held(&ends.destination_mac, &ends.destination);
+    if destination && rules.permitted(ends.source.identity, identity::ANY, class::REMEDIATION) == 0 {
+        return Err((Reason::Quarantined, 0));
+    }
+    let is_protected = |end: &Endpoint| end.device != 0 || end.is_gateway();
+    let other_is_protected = (source && destination)
+        || (!source && is_protected(&ends.source))
+        || (!destination && is_protected(&ends.destination));
+    if other_is_protected { converse(packet, ends, rules) } else { Ok((Grant::Remediation, 0)) }
+}
+
+/// Whether the device at this end is quarantined.
+#[inline(always)]
+fn is_held(by_mac: &MacRow, by_address: &Endpoint) -> bool {
+    (by_mac.device != 0 && Mode::from_code(by_mac.mode) == Mode::Quarantine)
+        || (by_address.device != 0 && by_address.mode == Mode::Quarantine)
+}

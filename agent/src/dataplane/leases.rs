@@ -1,0 +1,38 @@
+//! Which device has which address by DHCP, as the kernel knows it: user space says for how long, forgets what is over,
+//! and puts back what it remembered over a restart.
+
+use bulkhead_common::{address::Address, layout::Lease};
+
+use super::{Dataplane, DataplaneError, read, write};
+
+impl Dataplane {
+    /// Every lease in the kernel's table, in the order of the addresses.
+    ///
+    /// # Errors
+    /// When the map cannot be read.
+    pub fn leases(&self) -> Result<Vec<(Address, Lease)>, DataplaneError> {
+        let mut leases: Vec<(Address, Lease)> =
+            self.leases.iter().collect::<Result<_, _>>().map_err(read("LEASES"))?;
+        leases.sort_by_key(|(address, _)| *address);
+        Ok(leases)
+    }
+
+    /// Sets whose an address is and until when, replacing what was known of it.
+    ///
+    /// # Errors
+    /// When the map is full (`limits.devices`) or cannot be written.
+    pub fn set_lease(&mut self, address: Address, lease: Lease) -> Result<(), DataplaneError> {
+        self.leases.insert(address, lease, 0).map_err(write("LEASES"))
+    }
+
+    /// Forgets a lease, if there is one.
+    ///
+    /// # Errors
+    /// When the map cannot be written.
+    pub fn remove_lease(&mut self, address: Address) -> Result<(), DataplaneError> {
+        match self.leases.remove(&address) {
+            Ok(()) | Err(aya::maps::MapError::KeyNotFound) => Ok(()),
+            Err(error) => Err(write("LEASES")(error)),
+        }
+    }
+}

@@ -1,0 +1,167 @@
+//! Whether a rule can allow anything. In: rules with their peers and services. Out: every device, group and peer
+//! that none of a service's packets can come from or go to.
+//!
+//! A service is IP, or frames that are not, or both. The first needs an address at each end, the second a
+//! hardware address. A rule that lacks it would allow nothing, without a word.
+
+use std::collections::BTreeSet;
+
+use super::{names::Names, peers};
+use crate::{
+    diagnostic::{At, Collector, Diagnostic, quote},
+    model::{Layer, Peer, Rule, Selector},
+    policy::{
+        raw::{Direction, RawAllow, RawFile, RawPeer},
+        reader::Leaf,
+    },
+};
+
+/// Only who answers can be many at once, and frames that are not IP have hardware addresses at their ends: what is
+/// wrong with an entry by itself, whichever devices it stands for.
+pub(super) fn check_entries(names: &Names<'_>, files: &[RawFile], out: &mut Collector<'_>) {
+    let of_devices = files.iter().flat_map(|file| &file.devices).flat_map(|device| &device.allow);
+    let of_classes = files.iter().flat_map(|file| &file.classes).flat_map(|class| &class.allow);
+    for allow in of_devices.chain(of_classes) {
+        if allow.direction == Some(Direction::From) {
+            for peer in allow.peers.iter().filter(|peer| is_many(&peer.value)) {
+                many(
+                    peer,
+                    "starts a conversation",
+                    "turn the entry round: `to`, if the device sends to it",
+                    out,
+                );
+            }
+        }
+        frames_to_addresses(names, allow, out);
+    }
+    for peer in files.iter().flat_map(|file| &file.quarantine).filter(|peer| is_many(&peer.value)) {
+        many(peer, "mends a device", "name the few peers a quarantined device needs to be mended", out);
+    }
+}
+
+fn is_many(peer: &RawPeer) -> bool {
+    match peer {
+        RawPeer::Group(_) | RawPeer::Broadcast => true,
+        RawPeer::Gateway | RawPeer::Any | RawPeer::Zone(_) | RawPeer::Class(_) | RawPeer::Named(_) => false,
+    }
+}
+
+fn many(peer: &Leaf<RawPeer>, what: &str, help: &str, out: &mut Collector<'_>) {
+    let name = match &peer.value {
+        RawPeer::Group(name) => format!("multicast:{name}"),
+        RawPeer::Broadcast => "broadcast".to_owned(),
+        RawPeer::Gateway | RawPeer::Any | RawPeer::Zone(_) | RawPeer::Class(_) | RawPeer::Named(_) => return,
+    };
+    let location = out.locate(peer.at);
+    let found = Diagnostic::error("BH0316", format!("nobody {what} from {}", quote(&name)));
+    out.push(found.at(location, "only ever the end that answers").help(help));
+}
+
+/// A service of nothing but frames between a device and what has only addresses.
+fn frames_to_addresses(names: &Names<'_>, allow: &RawAllow, out: &mut Collector<'_>) {
+    let frames = allow.services.iter().find(|leaf| {
+        let service = names.services.get(leaf.value.as_str());
+        service.is_some_and(|(selectors, _)| only(selectors) == Some(Layer::Link))
+    });
+    let Some(service) = frames else { return };
+    let mut seen = BTreeSet::new();
+    for peer in allow.peers.iter().filter(|peer| seen.insert(&peer.value)) {
+        let what = match &peer.value {
+            RawPeer::Gateway => "the gateway",
+            RawPeer::Named(name) if names.networks.contains_key(name.as_str()) => "a network",
+            RawPeer::Named(_)
+            | RawPeer::Broadcast
+            | RawPeer::Any
+            | RawPeer::Group(_)
+            | RawPeer::Zone(_)
+            | RawPeer::Class(_) => continue,
+        };
+        let message =
+            format!("service {} is not IP, and {what} is known by IP addresses", quote(&service.value));
+        let found = Diagnostic::error("BH0317", message)
+            .at(out.locate(peer.at), "an end without a hardware address")
+            .also(out.locate(service.at), "frames of their own kind")
+            .help("name devices, `multicast:NAME`, `broadcast` or `any`");
+        out.push(found);
+    }
+}
+
+/// The layer of all selectors, if they share one.
+fn only(selectors: &[Selector]) -> Option<Layer> {
+    let first = selectors.first()?.layer();
+    selectors.iter().all(|selector| selector.layer() == first).then_some(first)
+}
+
+/// Each device or group that lacks what a service needs is reported once for either layer, at the first rule that
+/// names it.
+pub(super) fn check_ends(
+    names: &Names<'_>,
+    rules: &[(At, Rule)],
+    services: &[&[Selector]],
+    out: &mut Collector<'_>,
+) {
+    let layers: Vec<Option<Layer>> = services.iter().map(|selectors| only(selectors)).collect();
+    let devices: Vec<_> = names.devices.values().map(|entry| entry.raw).collect();
+    let groups: Vec<_> = names.groups.values().collect();
+    let mut reported = BTreeSet::new();
+    for (at, rule) in rules {
+        let mut needed: Vec<Layer> =
+            rule.services.iter().filter_map(|id| layers.get(id.0 as usize).copied().flatten()).collect();
+        needed.sort();
+        needed.dedup();
+        for (peer, layer) in rule
+            .initiators
+            .iter()
+            .chain(&rule.responders)
+            .flat_map(|peer| needed.iter().map(move |l| (*peer, *l)))
+        {
+            let found = match peer {
+                Peer::Device(id) => devices.get(id.0 as usize).and_then(|raw| {
+                    let reaches = match layer {
+                        Layer::Network => raw.dynamic || !raw.addresses.is_empty(),
+                        Layer::Link => !raw.macs.is_empty(),
+                    };
+                    (!reaches).then(|| device(&raw.name, layer, out))
+                }),
+                Peer::Group(id) => groups.get(id.0 as usize).and_then(|group| {
+                    let reaches = match layer {
+                        Layer::Network => !group.cidrs.is_empty(),
+                        Layer::Link => !group.macs.is_empty(),
+                    };
+                    (!reaches).then(|| self::group(group.name, layer))
+                }),
+                Peer::Network(_) | Peer::Gateway | Peer::Broadcast | Peer::Any => None,
+            };
+            let Some(found) = found.filter(|_| reported.insert((peer, layer))) else { continue };
+            out.push(found.at(out.locate(*at), "named by this rule"));
+        }
+    }
+}
+
+fn device(name: &Leaf<String>, layer: Layer, out: &Collector<'_>) -> Diagnostic {
+    let (code, lacks, help) = match layer {
+        Layer::Network => (
+            "BH0315",
+            "no address, so no rule about an IP service can let it talk",
+            format!("add `ip = [\"...\"]` or `ip = \"dhcp\"` to `[device.{}]`", name.value),
+        ),
+        Layer::Link => (
+            "BH0318",
+            "no MAC address, so no rule about frames that are not IP can let it talk",
+            format!("add `mac = [\"...\"]` to `[device.{}]`", name.value),
+        ),
+    };
+    Diagnostic::error(code, format!("device {} has {lacks}", quote(&name.value)))
+        .also(out.locate(name.at), "declared here")
+        .help(help)
+}
+
+fn group(name: &str, layer: Layer) -> Diagnostic {
+    let (lacks, help) = match layer {
+        Layer::Network => ("no IP address, and the service is IP", "name a group with `ip`, or `broadcast`"),
+        Layer::Link => {
+            ("no MAC address, and the service is not IP", "name a group with `mac`, or `broadcast`")
+        }
+    };
+    Diagnostic::error("BH0319", format!("{} has {lacks}", quote(&peers::word(name)))).help(help)
+}

@@ -1,0 +1,100 @@
+//! The third word of a question: a service by name or by number. In: the word. Out: selectors; and numbers as
+//! policies and people write them.
+
+use bulkhead_common::wire::{protocol, pseudo};
+
+use super::AskError;
+use crate::{
+    diagnostic::closest,
+    model::{Policy, Selector},
+    policy::built_in,
+};
+
+/// What a service of the policy or the library is, or one by its number.
+pub(super) fn selectors(policy: &Policy, name: &str) -> Result<Vec<Selector>, AskError> {
+    let known = policy.service(name).map(|(_, service)| service.selectors.clone());
+    if let Some(selectors) = known.or_else(|| built_in().get(name).cloned()) {
+        return Ok(selectors);
+    }
+    if let Some(selector) = numeric(name) {
+        return Ok(vec![selector]);
+    }
+    let names = policy.services.iter().map(|s| s.name.as_str()).chain(built_in().keys().map(String::as_str));
+    let hint = match name.parse::<u16>() {
+        Ok(port) => Some(format!("tcp/{port}")),
+        Err(_) => closest(name, names).map(str::to_owned),
+    };
+    Err(AskError::Unknown { name: name.to_owned(), kind: "service (nor of the form `tcp/502`)", hint })
+}
+
+/// `tcp/502`, `udp/53`, `sctp/2905`, `icmp/8`, `icmpv6/128`, `ip/47`, `ethertype/0x8892`, `llc/0x42`.
+fn numeric(text: &str) -> Option<Selector> {
+    let (word, number) = text.split_once('/')?;
+    let one = |protocol, low| Some(Selector { protocol, low, high: low });
+    let kind = || number.parse::<u8>().ok().map(|kind| u16::from(kind) << 8);
+    match word {
+        "tcp" => one(protocol::TCP, number.parse().ok()?),
+        "udp" => one(protocol::UDP, number.parse().ok()?),
+        "sctp" => one(protocol::SCTP, number.parse().ok()?),
+        "icmp" => one(protocol::ICMP, kind()?),
+        "icmpv6" => one(protocol::ICMPV6, kind()?),
+        "ip" => Some(Selector { protocol: number.parse().ok()?, low: 0, high: u16::MAX }),
+        "ethertype" => one(pseudo::ETHERTYPE, hexadecimal(number)?),
+        "llc" => one(pseudo::LLC, hexadecimal(number).filter(|point| *point <= 0xff)?),
+        _ => None,
+    }
+}
+
+fn hexadecimal(text: &str) -> Option<u16> {
+    u16::from_str_radix(text.strip_prefix("0x")?, 16).ok()
+}
+
+/// A service by name, with its declaration when it was asked for by number.
+pub(super) fn named(word: &str) -> (String, String) {
+    let Some((kind, number)) = word.split_once('/').filter(|_| numeric(word).is_some()) else {
+        return (word.to_owned(), String::new());
+    };
+    let key = if kind == "ip" { "protocol" } else { kind };
+    let name = format!("{kind}-{number}");
+    let declaration = format!("\n[service.{name}]\n{key} = [\"{number}\"]\n");
+    (name, declaration)
+}
+
+/// A range as it can be asked for; whole ICMP types without their codes.
+pub(super) fn spelled(selector: Selector) -> String {
+    let Selector { protocol, low, high } = selector;
+    let range = |word: &str, low: u16, high: u16| {
+        if low == high { format!("{word}/{low}") } else { format!("{word}/{low}-{high}") }
+    };
+    match protocol {
+        protocol::TCP => range("tcp", low, high),
+        protocol::UDP => range("udp", low, high),
+        protocol::SCTP => range("sctp", low, high),
+        protocol::ICMP | protocol::ICMPV6 => {
+            let types =
+                range(if protocol == protocol::ICMP { "icmp" } else { "icmpv6" }, low >> 8, high >> 8);
+            let is_one = low == high && low & 0xff != 0;
+            if is_one { format!("{types} code {}", low & 0xff) } else { types }
+        }
+        pseudo::ETHERTYPE if low == high => format!("ethertype/{low:#06x}"),
+        pseudo::ETHERTYPE => format!("ethertype/{low:#06x}-{high:#06x}"),
+        pseudo::LLC if low == high => format!("llc/{low:#04x}"),
+        pseudo::LLC => format!("llc/{low:#04x}-{high:#04x}"),
+        _ => format!("ip/{protocol}"),
+    }
+}
+
+/// What a packet of the selector is, in words.
+pub(super) fn described(selector: Selector) -> String {
+    let Selector { protocol, low, high: _ } = selector;
+    match protocol {
+        protocol::TCP => format!("TCP SYN to port {low}"),
+        protocol::UDP => format!("UDP to port {low}"),
+        protocol::SCTP => format!("SCTP to port {low}"),
+        protocol::ICMP => format!("ICMP type {} code {}", low >> 8, low & 0xff),
+        protocol::ICMPV6 => format!("ICMPv6 type {} code {}", low >> 8, low & 0xff),
+        pseudo::ETHERTYPE => format!("frame of ethertype {low:#06x}"),
+        pseudo::LLC => format!("LLC frame to {low:#04x}"),
+        _ => format!("IP protocol {protocol}"),
+    }
+}
