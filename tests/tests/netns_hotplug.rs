@@ -11,7 +11,9 @@ use bulkhead_tests::lab::{
     topology::{DEVICE_SIDE, Gateway, MODBUS, UPLINK},
     wait::wait_for,
 };
-use gateway::{PINS, SOON, bulkhead, enforces, policy, program_on, require_lab, require_lab_with, status};
+use gateway::{
+    PINS, SOON, bulkhead, configure, enforces, policy, program_on, require_lab, require_lab_with, status,
+};
 use serde_json::{Value, json};
 
 #[test]
@@ -195,4 +197,32 @@ fn jumbo_nics_get_the_program_for_fragments_and_a_new_agent_too() {
         assert!(enforces(&lab));
         agent.kill9().expect("killed");
     }
+}
+
+#[test]
+fn hidden_vlan_tags_are_a_problem_and_with_consent_the_agent_ends_it() {
+    let test = "hidden_vlan_tags_are_a_problem_and_with_consent_the_agent_ends_it";
+    let Some(lab) = require_lab(test) else { return };
+    let mut agent = Agent::new(&lab, &policy(&lab)).expect("an agent");
+    let consent = [("role = \"uplink\"", "role = \"uplink\"\nfix_offloads = true")];
+    configure(&lab.gateway, "bulkhead.toml", &consent);
+    for name in [DEVICE_SIDE, UPLINK] {
+        link::vlan_stripping_on(&lab.gateway.namespace, name).expect("switched on");
+    }
+    agent.start().expect("it starts");
+    let hidden = "`cell0` takes VLAN tags off before the program sees them (rxvlan)\nhint: ethtool -K cell0 rxvlan off";
+    assert_eq!(status(&agent)["warnings"], json!([hidden]), "{}", agent.log());
+    assert_eq!(nic(&agent, DEVICE_SIDE)["problem"], hidden);
+    assert!(agent.log().contains("switched rxvlan of `plant0` off"), "{}", agent.log());
+    let (code, said) = bulkhead(&lab, &["doctor"]);
+    assert!(code == 1 && said.contains("fix: ethtool -K cell0 rxvlan off"), "{said}");
+    assert!(!said.contains("ethtool -K plant0"), "{said}");
+    let (code, said) = bulkhead(&lab, &["status"]);
+    assert!(code == 1 && said.contains("hint: ethtool -K cell0 rxvlan off"), "{said}");
+    // Whoever switches it on again behind the agent's back is heard of.
+    link::vlan_stripping_on(&lab.gateway.namespace, UPLINK).expect("switched on");
+    wait_for("the agent to switch it off again", SOON, || {
+        Ok((agent.log().matches("switched rxvlan of `plant0` off").count() == 2).then_some(()))
+    })
+    .unwrap_or_else(|error| panic!("{error}: {}", agent.log()));
 }
