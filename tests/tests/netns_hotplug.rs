@@ -14,6 +14,7 @@ use bulkhead_tests::lab::{
 use gateway::{
     PINS, SOON, bulkhead, configure, enforces, policy, program_on, require_lab, require_lab_with, status,
 };
+use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
 #[test]
@@ -225,4 +226,32 @@ fn hidden_vlan_tags_are_a_problem_and_with_consent_the_agent_ends_it() {
         Ok((agent.log().matches("switched rxvlan of `plant0` off").count() == 2).then_some(()))
     })
     .unwrap_or_else(|error| panic!("{error}: {}", agent.log()));
+}
+
+#[test]
+fn lost_news_are_counted_and_answered_by_a_full_look() {
+    let test = "lost_news_are_counted_and_answered_by_a_full_look";
+    let Some(lab) = require_lab(test) else { return };
+    let mut agent = Agent::new(&lab, &policy(&lab)).expect("an agent");
+    agent.start().expect("it starts");
+    assert_eq!(status(&agent)["link_news_lost"], 0);
+    let (Gateway { namespace, cell_mac, .. }, plc) = (&lab.gateway, lab.plc());
+    // While the agent cannot listen, more happens than its socket holds (net.core.rmem_default), and a NIC goes.
+    agent.signal(Signal::SIGSTOP).expect("it stops for a while");
+    for mtu in 1300..1700 {
+        link::mtu(namespace, "lo", mtu).expect("another MTU");
+    }
+    link::delete(namespace, DEVICE_SIDE).expect("deleted");
+    let inside = End { namespace, interface: DEVICE_SIDE, mac: *cell_mac, mtu: 1500 };
+    let outside = End { namespace: &plc.namespace, interface: plc.interface, mac: plc.mac, mtu: 1500 };
+    link::veth(&inside, &outside).expect("a new NIC");
+    assert_eq!(program_on(&lab, DEVICE_SIDE), None, "nobody is there to attach it");
+    agent.signal(Signal::SIGCONT).expect("it goes on");
+    wait_for("the new NIC to be attached", SOON, || Ok(program_on(&lab, DEVICE_SIDE)))
+        .unwrap_or_else(|error| panic!("{error}: {}\n{}", status(&agent), agent.log()));
+    let now = status(&agent);
+    assert!(now["link_news_lost"].as_u64() > Some(0), "{now}");
+    assert!(agent.log().contains("news of the interfaces were lost"), "{}", agent.log());
+    let Output { stdout, .. } = agent.cli(&["status"]).expect("it runs");
+    assert!(String::from_utf8_lossy(&stdout).contains("all were looked at instead"));
 }
