@@ -164,6 +164,7 @@ fn changed_mtu_replaces_the_program_between_two_packets() {
     let mut agent = Agent::new(&lab, &policy(&lab)).expect("an agent");
     agent.start().expect("it starts");
     assert_eq!([DEVICE_SIDE, UPLINK].map(|name| nic(&agent, name)["program"].clone()), ["linear", "linear"]);
+    assert_eq!((&nic(&agent, UPLINK)["mtu"], &nic(&agent, UPLINK)["rx_queues"]), (&json!(1500), &json!(1)));
     let poller =
         Poller::start(lab.host("hmi"), lab.modbus(), Duration::from_millis(1)).expect("a first poll");
     let (_, linear) = program_on(&lab, DEVICE_SIDE).expect("a program");

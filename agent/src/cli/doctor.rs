@@ -9,7 +9,7 @@ use crate::{
     compile::{Limits, compile},
     config::{Attach, Config, Interface, Segment},
     control::{Request, client},
-    dataplane::{self, AttachMode, DataplaneError, Entry, Obstacle, Pins, probe},
+    dataplane::{self, AttachMode, DataplaneError, Entry, Obstacle, Pins, Queues, probe},
     files::read_policy,
     policy::resolve_texts,
 };
@@ -218,14 +218,16 @@ fn mode(interface: &Interface) -> AttachMode {
 
 /// How many CPUs can share the work of an interface.
 fn queues(subject: &str, found: &probe::Interface, findings: &mut Vec<Finding>) {
+    // Not every driver says, and none is worse for it.
+    let Ok(Queues { rx, most, combined }) = dataplane::queues(&found.name) else { return };
     let cpus = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    let queues = found.rx_queues;
-    if queues == 1 && cpus > 1 {
+    let possible = most.min(u32::try_from(cpus).unwrap_or(u32::MAX));
+    if rx == 1 && possible > 1 {
         let seen = format!("one receive queue, so one of {cpus} CPUs decides about all its packets");
-        let fix = format!("ethtool -L {} combined {cpus}, if the NIC has more", found.name);
-        findings.push(warning(subject, &seen, &fix));
+        let word = if combined { "combined" } else { "rx" };
+        findings.push(warning(subject, &seen, &format!("ethtool -L {} {word} {possible}", found.name)));
     } else {
-        findings.push(ok(subject, &format!("receive queues: {queues}")));
+        findings.push(ok(subject, &format!("receive queues: {rx} of {most}")));
     }
 }
 

@@ -212,6 +212,9 @@ pub struct InterfaceStatus {
     /// Largest payload of a frame, bytes; 0 while it is missing.
     #[serde(default)]
     pub mtu: u32,
+    /// Receive queues: how many CPUs can share its work; 0 when the driver does not say.
+    #[serde(default)]
+    pub rx_queues: u32,
     /// Packets that arrived: `seen = passed + dropped`.
     pub seen: u64,
     /// Packets that went on.

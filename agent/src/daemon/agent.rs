@@ -130,7 +130,12 @@ impl Agent {
         let generation = applied.generation;
         tracing::info!(%revision, generation, policy = origin.name(), "policy applied");
         for news in nics.look_after(&mut dataplane, Instant::now())? {
-            tracing::info!("{news}");
+            // What is wrong from the start is as wrong as what goes wrong later.
+            if nics.list.iter().any(|nic| nic.problems().contains(&news)) {
+                tracing::error!("{news}");
+            } else {
+                tracing::info!("{news}");
+            }
         }
         if nics.list.iter().all(|nic| nic.attached.is_none()) {
             let problems: Vec<String> = nics.list.iter().filter_map(|nic| nic.problem.clone()).collect();

@@ -143,6 +143,7 @@ impl Agent {
                 unmanaged: own.map(|(_, own)| own.unmanaged).map_or("none", Unmanaged::name).to_owned(),
                 problem: Some(nic.problems().join("\n")).filter(|problems| !problems.is_empty()),
                 mtu: nic.mtu,
+                rx_queues: nic.rx_queues,
                 seen: counts.seen.packets,
                 passed: counts.passed.packets,
                 dropped: counts.dropped.packets,

@@ -40,6 +40,8 @@ pub(super) struct Nic {
     pub(super) open: Option<Duration>,
     /// The MTU for which the entry was chosen.
     pub(super) mtu: u32,
+    /// Receive queues: how many CPUs can share its work.
+    pub(super) rx_queues: u32,
     /// Why the entry for its MTU does not run.
     pub(super) refused: Option<String>,
     /// What the driver does to frames that no program can make good, a sentence each.
@@ -81,6 +83,7 @@ impl Nic {
             open_since: None,
             open: None,
             mtu: 0,
+            rx_queues: 0,
             refused: None,
             obstacles: Vec::new(),
             link_note: None,
@@ -142,8 +145,10 @@ impl Nic {
         let mut news = Vec::new();
         let Some(found) = self.found(there) else {
             self.obstacles.clear();
+            self.rx_queues = 0;
             return news;
         };
+        self.rx_queues = dataplane::queues(&self.config.name).unwrap_or_default().rx;
         let name = &self.config.name;
         let peer = self.config.pair.as_ref();
         let peer = peer.and_then(|pair| there.iter().find(|i| i.name == pair.peer));

@@ -56,7 +56,7 @@ pub use ids::StableIds;
 pub use kernel::{monotonic_ns, rcu_grace};
 pub use live::Live;
 pub use lock::PinsLock;
-pub use offloads::{Offloads, offloads, switch_off};
+pub use offloads::{Offloads, Queues, offloads, queues, switch_off};
 pub use pins::{Pins, Sizes};
 pub use port::{set_promiscuous, set_up};
 pub use preflight::{Obstacle, obstacles};

@@ -28,8 +28,6 @@ pub struct Interface {
     pub carrier: bool,
     /// Receives frames for every hardware address.
     pub promiscuous: bool,
-    /// Receive queues: how many CPUs can share its work.
-    pub rx_queues: u32,
     /// The XDP program that runs on it.
     pub xdp: Option<Xdp>,
 }
@@ -99,8 +97,6 @@ fn interface(link: &LinkMessage) -> Interface {
             interface.mac.clone_from(mac);
         } else if let LinkAttribute::Mtu(mtu) = attribute {
             interface.mtu = *mtu;
-        } else if let LinkAttribute::NumRxQueues(queues) = attribute {
-            interface.rx_queues = *queues;
         } else if let LinkAttribute::Xdp(parts) = attribute {
             interface.xdp = xdp(parts);
         }
