@@ -24,8 +24,10 @@ use bulkhead_common::{
 
 use crate::tables::Context;
 
-pub type Macs = HashMap<u64, MacRow, 1>;
-pub type Addresses = HashMap<Address, AddressRow, 1>;
+// The value of an inner map is no bare struct: Linux 5.15 to 6.1 take a map made from a type for another kind than one
+// made without, as user space makes them, where the type is a struct (bpf_map_meta_equal).
+pub type Macs = HashMap<u64, [MacRow; 1], 1>;
+pub type Addresses = HashMap<Address, [AddressRow; 1], 1>;
 pub type Networks = LpmTrie<[u8; 16], u32, 1>;
 pub type Services = LpmTrie<ServiceKey, u32, 1>;
 pub type RuleRows = HashMap<RuleKey, u32, 1>;

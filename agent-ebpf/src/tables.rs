@@ -109,14 +109,15 @@ impl Rules for Tables<'_> {
     #[inline(always)]
     fn mac(&self, mac: u64) -> MacRow {
         // SAFETY: copied at once; a slot's tables do not change while it is active.
-        MACS.get(self.context.slot).and_then(|macs| unsafe { macs.get(mac) }).copied().unwrap_or_default()
+        let row = MACS.get(self.context.slot).and_then(|macs| unsafe { macs.get(mac) });
+        row.map_or_else(MacRow::default, |[row]| *row)
     }
 
     #[inline(always)]
     fn endpoint(&self, address: &Address) -> Endpoint {
         // SAFETY: as in `mac`.
         let row = ADDRESSES.get(self.context.slot).and_then(|rows| unsafe { rows.get(address) });
-        if let Some(row) = row {
+        if let Some([row]) = row {
             return Endpoint::from_row(row);
         }
         let key = Key::new(128, address.octets());

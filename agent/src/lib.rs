@@ -10,6 +10,7 @@ pub mod daemon;
 pub mod dataplane;
 pub mod diagnostic;
 pub mod files;
+pub mod lease;
 pub mod model;
 pub mod observe;
 pub mod policy;

@@ -16,7 +16,9 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 mod values;
 
-pub use values::{LAST_GOOD, LastGood, OVERRIDES, Override, Overrides, PolicyFile};
+pub use values::{
+    KeptLease, LAST_GOOD, LEASES, LastGood, Leases, OVERRIDES, Override, Overrides, PolicyFile,
+};
 
 /// Version of what [`Store::save`] writes. An agent reads no other: it would misunderstand it.
 const VERSION: u32 = 1;

@@ -12,6 +12,8 @@ pub enum Tier {
     Packet,
     /// Attaches to interfaces in network namespaces: root, BPF and namespaces.
     Netns,
+    /// Needs kernel modules and interfaces that only the machines of `cargo xtask test --vm` are sure to have.
+    Vm,
 }
 
 impl fmt::Display for Tier {
@@ -19,6 +21,7 @@ impl fmt::Display for Tier {
         f.write_str(match self {
             Self::Packet => "packet",
             Self::Netns => "netns",
+            Self::Vm => "vm",
         })
     }
 }

@@ -83,7 +83,7 @@ fn every_broken_policy_is_refused_with_message_place_and_help() {
         assert!(render_json(&outcome.diagnostics).starts_with("{\"version\":1,"));
         insta::assert_snapshot!(stem, text);
     }
-    assert!(codes.len() >= 40, "the corpus covers only {codes:?}");
+    assert!(codes.len() >= 60, "the corpus covers only {codes:?}");
 }
 
 #[test]
@@ -146,7 +146,9 @@ fn expected(path: &Path, policy: &Policy) {
         let [from, to, service] = words.as_slice() else { panic!("{}: {line}", name(path)) };
         for end in [from, to] {
             let network = policy.networks.iter().any(|network| network.name == **end);
-            let known = network || policy.device(end).is_some() || ["gateway", "any"].contains(end);
+            let group = policy.groups.iter().any(|group| group.name == **end);
+            let word = ["gateway", "broadcast", "any"].contains(end);
+            let known = network || group || word || policy.device(end).is_some();
             assert!(known || end.parse::<std::net::IpAddr>().is_ok(), "{}: {end} in {line}", name(path));
         }
         assert!(policy.service(service).is_some() || built_in().contains_key(*service), "{line}");
@@ -193,6 +195,13 @@ fn edits() -> impl Strategy<Value = Vec<Edit>> {
         "any",
         "gateway",
         "group:x",
+        "multicast:mdns",
+        "broadcast",
+        "[multicast.line]\n",
+        "dhcp",
+        "ethertype = \"0x8892\"\n",
+        "::ffff:10.0.0.1",
+        "fe80::1",
         "0",
         "-1",
         "65536",

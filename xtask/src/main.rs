@@ -8,6 +8,7 @@ mod demo;
 mod repo;
 mod test;
 mod tidy;
+mod vm;
 
 use std::process::ExitCode;
 

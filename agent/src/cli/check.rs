@@ -1,6 +1,7 @@
 //! `bulkhead check`: policy files, judged without root, kernel or network.
 
 use std::{
+    collections::BTreeMap,
     io::{IsTerminal, Read},
     path::{Path, PathBuf},
 };
@@ -11,9 +12,10 @@ use clap::ValueEnum;
 use super::{Cli, Exit};
 use crate::{
     compile::{Limits, compile},
-    config::{self, parse_config},
-    diagnostic::{has_errors, render_json, render_text},
+    config::{Config, Infrastructure, parse_config},
+    diagnostic::{Diagnostic, closest, has_errors, render_json, render_text},
     files::{read_file, read_policy, text},
+    model::Policy,
     policy::{MAX_FILE_BYTES, SourceFile, resolve_texts},
 };
 
@@ -54,7 +56,7 @@ pub(super) fn run(cli: &Cli, args: &Args) -> anyhow::Result<Exit> {
                 render_text(&outcome.diagnostics, &outcome.sources, std::io::stderr().is_terminal())
             );
         }
-        Format::Json => out!("{}", render_json(&outcome.diagnostics).trim_end()),
+        Format::Json => out!("{}", document(&outcome.diagnostics, &configured)?),
     }
     let Some(policy) = outcome.policy else { return Ok(Exit::Found) };
     debug_assert!(!has_errors(&outcome.diagnostics));
@@ -70,7 +72,13 @@ pub(super) fn run(cli: &Cli, args: &Args) -> anyhow::Result<Exit> {
                 tables.rows.len(),
                 tables.revision
             );
-            Ok(Exit::Fine)
+            // On a build host nothing is configured, and any segment may exist.
+            let elsewhere =
+                if cli.config.exists() { strange_segments(&policy, &configured) } else { Vec::new() };
+            for line in elsewhere.iter().chain(&unasked(&configured)) {
+                eprintln!("{line}");
+            }
+            Ok(if elsewhere.is_empty() { Exit::Fine } else { Exit::Found })
         }
         Err(error) => {
             eprintln!("error: {error}\nhint: raise `limits.{}` in the agent's configuration", error.what);
@@ -79,8 +87,56 @@ pub(super) fn run(cli: &Cli, args: &Args) -> anyhow::Result<Exit> {
     }
 }
 
+/// Devices that must be seen on a segment which this gateway does not have.
+fn strange_segments(policy: &Policy, config: &Config) -> Vec<String> {
+    let names = || config.segments.iter().map(|segment| segment.name.as_str());
+    let strange = policy.devices.iter().filter_map(|device| {
+        let segment = device.segment.as_deref().filter(|wanted| !names().any(|name| name == *wanted))?;
+        let help = match closest(segment, names()) {
+            Some(meant) => format!("did you mean `{meant}`?"),
+            None => format!("the segments are {}", names().collect::<Vec<_>>().join(", ")),
+        };
+        let (name, path, line) = (&device.name, &device.location.path, device.location.line);
+        Some(format!(
+            "error: {path}:{line}: device `{name}` must be seen on segment `{segment}`, which is not configured\nhelp: {help}"
+        ))
+    });
+    strange.collect()
+}
+
+/// The findings as JSON, and beside them what needs no rule on which segment.
+fn document(found: &[Diagnostic], config: &Config) -> anyhow::Result<serde_json::Value> {
+    let mut document: serde_json::Value =
+        serde_json::from_str(&render_json(found)).context("findings are valid JSON")?;
+    let segments = config.segments.iter();
+    let allowed = segments.map(|segment| (segment.name.clone(), words(&segment.infrastructure).into()));
+    document["infrastructure"] = serde_json::Value::Object(allowed.collect());
+    Ok(document)
+}
+
+/// What every device may do without a rule: one line, or one for each set when the segments differ.
+fn unasked(config: &Config) -> Vec<String> {
+    let mut sets: BTreeMap<Vec<&str>, Vec<&str>> = BTreeMap::new();
+    for segment in &config.segments {
+        sets.entry(words(&segment.infrastructure)).or_default().push(&segment.name);
+    }
+    let differ = sets.len() > 1;
+    let line = |(words, segments): (Vec<&str>, Vec<&str>)| {
+        let place = if differ { format!(" on {}", segments.join(", ")) } else { String::new() };
+        let words = if words.is_empty() { "nothing".to_owned() } else { words.join(", ") };
+        format!(
+            "besides its rules every device may use{place}: {words} (each a switch of a segment in the configuration)"
+        )
+    };
+    sets.into_iter().map(line).collect()
+}
+
+fn words(infrastructure: &Infrastructure) -> Vec<&'static str> {
+    infrastructure.words().into_iter().filter(|(_, _, on)| *on).map(|(word, _, _)| word).collect()
+}
+
 /// Paths and limits of this gateway; the defaults where nothing is configured, as on a build host.
-fn configuration(cli: &Cli) -> anyhow::Result<config::Config> {
+fn configuration(cli: &Cli) -> anyhow::Result<Config> {
     if cli.config.exists() {
         return cli.config();
     }

@@ -19,11 +19,11 @@ use crate::{
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// Who starts: a device, a network, `gateway`, `any` or an IPv4 address
+    /// Who starts: a device, a network, `gateway`, `any` or an address
     from: String,
-    /// Who answers: likewise
+    /// Who answers: likewise, or `multicast:NAME` or `broadcast`
     to: String,
-    /// Over what: a service, or `tcp/502`, `udp/161`, `icmp/8`
+    /// Over what: a service, or `tcp/502`, `udp/161`, `icmp/8`, `icmpv6/128`, `ip/47`, `ethertype/0x8892`
     service: String,
     /// Ask these policy files instead of the running agent
     #[arg(long, value_name = "PATH")]
@@ -59,7 +59,7 @@ pub(super) fn run(cli: &Cli, args: &Args) -> anyhow::Result<Exit> {
 }
 
 /// The answer of files; `None` when they are wrong, which was printed. Of the configuration, if there is one, come
-/// the interfaces and the management pin; without one there is an interface with devices behind it.
+/// the segments and the management pin; without one there is a segment with devices on it.
 fn offline(cli: &Cli, args: &Args, path: &Path) -> anyhow::Result<Option<Answer>> {
     let outcome = resolve_texts(&files_of(path)?);
     let Some(policy) = outcome.policy else {

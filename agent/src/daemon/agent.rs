@@ -10,6 +10,7 @@ use tokio::sync::broadcast;
 
 use super::{
     input::{Answering, Asked, Input},
+    leases::LeaseKeeper,
     nics::Nics,
     policies::{self, Candidate, Origin, Refused},
     report::Reporter,
@@ -19,7 +20,9 @@ use crate::{
     compile::Limits,
     config::Config,
     control::{Applied, Body, Failure, Reply, Request},
-    dataplane::{Dataplane, DataplaneError, EventReader, LinkNews, Pins, PinsLock, monotonic_ns},
+    dataplane::{
+        Dataplane, DataplaneError, EventReader, LinkNews, Pins, PinsLock, SampleReader, monotonic_ns,
+    },
     files::ReadError,
     model::Policy,
     observe::Violation,
@@ -81,6 +84,7 @@ pub struct Agent {
     pub(super) link_news: LinkNews,
     /// Whether the ring may hold events that nobody will wake the agent for.
     behind: bool,
+    pub(super) leases: LeaseKeeper,
 }
 
 impl Agent {
@@ -89,7 +93,11 @@ impl Agent {
     ///
     /// # Errors
     /// [`StartError`]; what enforced before is left as it was.
-    pub fn start(config: Config, gateway: String, now: String) -> Result<(Self, EventReader), StartError> {
+    pub fn start(
+        config: Config,
+        gateway: String,
+        now: String,
+    ) -> Result<(Self, EventReader, SampleReader), StartError> {
         let store = Store::open(&config.state)?;
         let mut warnings = std::collections::BTreeMap::new();
         // Modes set by hand are worth less than enforcement: without them the policy's hold.
@@ -129,6 +137,7 @@ impl Agent {
         let revision = applied.tables.revision;
         let generation = applied.generation;
         tracing::info!(%revision, generation, policy = origin.name(), "policy applied");
+        let leases = LeaseKeeper::restore(&store, &mut dataplane)?;
         for news in nics.look_after(&mut dataplane, Instant::now())? {
             // What is wrong from the start is as wrong as what goes wrong later.
             if nics.list.iter().any(|nic| nic.problems().contains(&news)) {
@@ -157,16 +166,18 @@ impl Agent {
             looked: Instant::now(),
             link_news: LinkNews::default(),
             behind: false,
+            leases,
         };
         agent.reporter.learn(&agent.dataplane, &agent.nics, &agent.in_force.policy.networks);
         agent.keep_last_good();
-        Ok((agent, events))
+        Ok((agent, events, samples))
     }
 
     /// Does what an input asks for.
     pub fn step(&mut self, input: Input, events: &mut EventReader) -> ControlFlow<()> {
         match input {
             Input::Events => self.behind = self.reporter.take_events(events, EVENTS_PER_STEP),
+            Input::Samples(samples) => self.take_samples(&samples),
             Input::Links(news) => {
                 self.link_news = self.link_news.and(news);
                 if news.lost > 0 {
@@ -191,6 +202,9 @@ impl Agent {
             Input::Stop => {
                 self.collect(events);
                 self.reporter.flush();
+                if let Err(error) = self.keep_leases() {
+                    tracing::error!("{error}");
+                }
                 match self.nics.leave() {
                     Ok(news) => news.iter().for_each(|news| tracing::warn!("{news}")),
                     Err(error) => tracing::error!("{error}"),
@@ -229,6 +243,7 @@ impl Agent {
     fn tick(&mut self, events: &mut EventReader) {
         self.collect(events);
         self.reporter.tick(monotonic_ns());
+        self.look_after_leases();
         if self.looked.elapsed() >= LOOK_EVERY {
             self.look();
         }

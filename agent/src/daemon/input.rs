@@ -1,5 +1,6 @@
 //! Everything that can happen to the agent.
 
+use bulkhead_common::layout::Sample;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::{
@@ -12,6 +13,8 @@ use crate::{
 pub enum Input {
     /// The event ring has something.
     Events,
+    /// Servers answered devices that ask for addresses.
+    Samples(Vec<Sample>),
     /// Interfaces or addresses changed, or news of that were lost.
     Links(LinkNews),
     /// A moment passed: drain repeats, look after NICs, write summaries.

@@ -6,6 +6,7 @@
 mod agent;
 mod answers;
 mod input;
+mod leases;
 mod mirror;
 mod modes;
 mod nic;

@@ -35,10 +35,11 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let (socket, group) = (config.socket.clone(), config.socket_group.clone());
     // Before the first look, so that nothing falls between.
     let links = LinkWatch::open().context("failed to watch the interfaces")?;
-    let (mut agent, events) = Agent::start(config, gateway, now)?;
+    let (mut agent, events, samples) = Agent::start(config, gateway, now)?;
     let mut listener = bind(&socket, group.as_deref())
         .with_context(|| format!("failed to listen on `{}`", socket.display()))?;
     let mut events = events.watched().context("failed to wait on the event ring")?;
+    let mut samples = samples.watched().context("failed to wait on the ring of samples")?;
     let mut links = links.watched().context("failed to wait for news of the interfaces")?;
     let (asked, mut requests) = mpsc::channel(REQUESTS);
     let connections = Arc::new(Semaphore::new(CONNECTIONS));
@@ -56,6 +57,13 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
             ready = events.readable_mut() => {
                 ready.context("failed to wait on the event ring")?.clear_ready();
                 Input::Events
+            }
+            ready = samples.readable_mut() => {
+                let mut ready = ready.context("failed to wait on the ring of samples")?;
+                // The kernel wakes a reader only when it had read all.
+                let all = std::iter::from_fn(|| ready.get_inner_mut().next_record()).collect();
+                ready.clear_ready();
+                Input::Samples(all)
             }
             ready = links.readable_mut() => {
                 let mut ready = ready.context("failed to wait for news of the interfaces")?;

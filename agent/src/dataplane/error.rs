@@ -4,6 +4,8 @@ use std::{io, path::PathBuf};
 
 use aya::{EbpfError, maps::MapError, pin::PinError, programs::ProgramError};
 
+use super::verifier;
+
 /// The world said no to the data path.
 #[derive(Debug, thiserror::Error)]
 pub enum DataplaneError {
@@ -54,7 +56,7 @@ pub enum DataplaneError {
         source: EbpfError,
     },
     /// The verifier or the kernel refused the program.
-    #[error("failed to load the XDP program `{name}`: {}", chain(source))]
+    #[error("failed to load the XDP program `{name}`: {}", refusal(source))]
     Program {
         /// Which program of the object.
         name: &'static str,
@@ -113,8 +115,9 @@ pub enum DataplaneError {
     },
     /// The program could not be attached.
     #[error(
-        "failed to attach to `{interface}` in {mode} mode: {}\nhint: `bulkhead doctor` says whether the driver supports native mode; `attach = \"generic\"` works everywhere, slowly",
-        chain(source)
+        "failed to attach to `{interface}` in {mode} mode: {}\nhint: {}; `attach = \"generic\"` works everywhere, slowly",
+        chain(source),
+        advice(source)
     )]
     Attach {
         /// The interface.
@@ -196,6 +199,40 @@ pub enum DataplaneError {
     },
 }
 
+/// What the verifier has against the program; what else failed, with its causes.
+fn refusal(error: &ProgramError) -> String {
+    if let ProgramError::LoadError { io_error, verifier_log } = error {
+        let useful = verifier::useful(&verifier_log.to_string()).replace('\n', "\n  ");
+        if !useful.is_empty() {
+            return format!(
+                "the verifier refused it: {useful}\nhint: the whole log: BULKHEAD_LOG=debug bulkhead run"
+            );
+        }
+        return io_error.to_string();
+    }
+    chain(error)
+}
+
+/// What to do about a refused attachment, by what kernels since 5.10 answer.
+fn advice(error: &ProgramError) -> &'static str {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    let mut code = None;
+    while let Some(e) = cause {
+        code = e.downcast_ref::<io::Error>().and_then(io::Error::raw_os_error).or(code);
+        cause = e.source();
+    }
+    match code {
+        Some(libc::ERANGE) => {
+            "frames of its MTU need more than one buffer: Linux 5.18 and a driver that can, or a smaller MTU"
+        }
+        Some(libc::EOPNOTSUPP) => {
+            "it has no native mode: attach to what is below it (the trunk of a VLAN, the ports of a bond or bridge)"
+        }
+        Some(libc::EEXIST) => "a bond or the ports below it take a program, not both",
+        Some(_) | None => "`bulkhead doctor` says whether the driver supports native mode",
+    }
+}
+
 /// Whose program it is, as far as its name tells.
 fn named(name: Option<&str>) -> String {
     match name {
@@ -219,4 +256,27 @@ fn chain(error: &dyn std::error::Error) -> String {
         cause = e.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use aya::sys::SyscallError;
+
+    use super::*;
+
+    fn refused(code: i32) -> String {
+        let io_error = io::Error::from_raw_os_error(code);
+        let source = ProgramError::SyscallError(SyscallError { call: "bpf_link_create", io_error });
+        DataplaneError::Attach { interface: "cell7".into(), mode: "native", source }.to_string()
+    }
+
+    #[test]
+    fn refused_attachment_says_what_to_do_about_it() {
+        assert!(refused(libc::ERANGE).contains("hint: frames of its MTU need more than one buffer"));
+        let said = refused(libc::EOPNOTSUPP);
+        assert!(said.starts_with("failed to attach to `cell7` in native mode: "), "{said}");
+        assert!(said.contains("hint: it has no native mode: attach to what is below it"), "{said}");
+        assert!(refused(libc::EEXIST).contains("a bond or the ports below it"));
+        assert!(refused(libc::EIO).contains("`bulkhead doctor` says"));
+    }
 }

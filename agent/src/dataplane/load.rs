@@ -2,7 +2,11 @@
 
 use std::path::Path;
 
-use aya::{Btf, Ebpf, EbpfLoader, programs::Xdp};
+use aya::{
+    Ebpf, EbpfLoader,
+    programs::{ProgramError, ProgramType, Xdp},
+    sys::{BpfHelper, is_helper_supported},
+};
 
 use super::{
     Array, ArrayOfMaps, Dataplane, DataplaneError, EventReader, HashMap, LpmTrie, Map, MapError, OBJECT,
@@ -30,9 +34,7 @@ impl Dataplane {
         let pins = Pins::below(root);
         pins.create()?;
         let sizes = pins.verify(wanted)?;
-        let btf = Btf::from_sys_fs().ok();
         let mut loader = EbpfLoader::new();
-        loader.btf(btf.as_ref());
         for spec in maps() {
             loader.map_pin_path(spec.name, pins.map(spec.name));
             if let Entries::Chosen(size) = spec.entries {
@@ -91,21 +93,31 @@ impl Dataplane {
     }
 }
 
-/// Loads the entry this kernel takes, the newer one first, and says which it was.
+/// Loads the entry for this kernel and says which it is. What the kernel refuses of it is an error: no other entry
+/// is tried, for that would hide a refusal by the verifier behind a lost feature.
 fn load_program(ebpf: &mut Ebpf) -> Result<&'static str, DataplaneError> {
-    let mut load = |name: &'static str| {
-        let program: &mut Xdp = ebpf
-            .program_mut(name)
-            .and_then(|p| p.try_into().ok())
-            .expect("the object is built with both entries");
-        program.load().map_err(|source| DataplaneError::Program { name, source })
-    };
-    match load(WITH_FRAGMENTS) {
-        Ok(()) => Ok(WITH_FRAGMENTS),
-        // Older kernels refuse the flag or the helper; if the linear entry fails as well, its error is
-        // the one that is true for every kernel.
-        Err(_) => load(LINEAR).map(|()| LINEAR),
-    }
+    let name = if takes_fragments()? { WITH_FRAGMENTS } else { LINEAR };
+    let program: &mut Xdp = ebpf
+        .program_mut(name)
+        .and_then(|p| p.try_into().ok())
+        .expect("the object is built with both entries");
+    program.load().map_err(|source| {
+        if let ProgramError::LoadError { io_error: _, verifier_log } = &source {
+            tracing::debug!("the verifier on `{name}`:\n{verifier_log}");
+        }
+        DataplaneError::Program { name, source }
+    })?;
+    Ok(name)
+}
+
+/// Whether this kernel knows frames that continue behind their linear start.
+///
+/// The flag of such programs and the helper that measures such frames came in one series (Linux 5.18), and were
+/// carried together into the older kernels of distributions; so the helper is what is asked for, by a program of
+/// two instructions, and never the version.
+fn takes_fragments() -> Result<bool, DataplaneError> {
+    is_helper_supported(ProgramType::Xdp, BpfHelper::BPF_FUNC_xdp_get_buff_len)
+        .map_err(|source| DataplaneError::Program { name: WITH_FRAGMENTS, source })
 }
 
 fn take(ebpf: &mut Ebpf, name: &str) -> Map {

@@ -45,6 +45,7 @@ mod settings;
 mod test_run;
 #[cfg(feature = "trace")]
 mod trace;
+mod verifier;
 mod watch;
 
 pub use attach::{AttachMode, Attached};

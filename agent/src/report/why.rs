@@ -24,13 +24,13 @@ use crate::{
 
 mod answer;
 mod end;
-mod leased;
 mod service;
+mod supposed;
 mod world;
 pub use answer::{Answer, Heard, Part, RuleRef};
 
 use end::{End, Kind};
-use leased::WithLeases;
+use supposed::Supposed;
 use world::{Family, World};
 
 /// The question, in words that mean something to the policy.
@@ -219,7 +219,10 @@ impl Question {
     pub fn ask<R: Rules>(&self, part: Selector, rules: &R) -> Decision {
         let lease = |end: &End| end.address.filter(|_| end.leased).map(|address| (address.into(), end.mac));
         let leases = [lease(&self.from), lease(&self.to)];
-        decide(&self.packet(part), &WithLeases { rules, leases })
+        let packet = self.packet(part);
+        let row = rules.mac(packet.source_mac);
+        let segment = if row.device != 0 { row.segment } else { rules.endpoint(&packet.source).segment };
+        decide(&packet, &Supposed { rules, segment, leases })
     }
 
     /// Whether the question is judged by the answer: what the gateway itself sends never passes XDP.

@@ -13,6 +13,29 @@ pub const OVERRIDES: &str = "overrides.json";
 /// Name of [`LastGood`] in the store.
 pub const LAST_GOOD: &str = "last-good.json";
 
+/// Name of [`Leases`] in the store.
+pub const LEASES: &str = "leases.json";
+
+/// Which device had which address by DHCP.
+#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Leases {
+    /// When this was written, by the wall clock.
+    pub at: Option<jiff::Timestamp>,
+    /// In the order of the addresses.
+    pub leases: Vec<KeptLease>,
+}
+
+/// One lease.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeptLease {
+    /// The address.
+    pub address: std::net::IpAddr,
+    /// The hardware address of the client.
+    pub mac: String,
+    /// When it ends, by the wall clock; absent when never.
+    pub until: Option<jiff::Timestamp>,
+}
+
 /// Modes that an operator set, and that hold until released, whatever the policy says.
 #[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Overrides {

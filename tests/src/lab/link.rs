@@ -13,9 +13,9 @@ use anyhow::{Context, Result};
 use futures_util::TryStreamExt;
 use nix::net::if_::if_nametoindex;
 use rtnetlink::{
-    Handle, LinkBridge, LinkMessageBuilder, LinkUnspec, LinkVeth, RouteMessageBuilder,
+    Handle, LinkBond, LinkBridge, LinkMessageBuilder, LinkUnspec, LinkVeth, LinkVlan, RouteMessageBuilder,
     packet_route::{
-        link::{InfoData, InfoVeth, LinkFlags},
+        link::{BondMode, InfoData, InfoVeth, LinkFlags},
         neighbour::NeighbourState,
     },
 };
@@ -139,7 +139,28 @@ pub fn bridge(namespace: &Namespace, name: &str, mac: Mac) -> Result<()> {
     up(namespace, name)
 }
 
-/// Makes `port` a port of `bridge`.
+/// Makes the interface of one VLAN of `trunk` and brings it up.
+pub fn vlan(namespace: &Namespace, trunk: &str, name: &str, id: u16) -> Result<()> {
+    let message = LinkVlan::new(name, index(namespace, trunk)?, id).build();
+    netlink(namespace, async move |handle| handle.link().add(message).execute().await)
+        .with_context(|| format!("failed to make `{name}` for VLAN {id} of `{trunk}`"))?;
+    up(namespace, name)
+}
+
+/// Makes a bond that sends through its ports in turn, and brings it up.
+pub fn bond(namespace: &Namespace, name: &str, ports: &[&str]) -> Result<()> {
+    let message = LinkBond::new(name).mode(BondMode::BalanceRr).build();
+    netlink(namespace, async move |handle| handle.link().add(message).execute().await)
+        .with_context(|| format!("failed to make bond `{name}`"))?;
+    for port in ports {
+        // A bond takes only ports that are down, and brings them up itself.
+        down(namespace, port)?;
+        enslave(namespace, port, name)?;
+    }
+    up(namespace, name)
+}
+
+/// Makes `port` a port of `bridge` (or of a bond).
 pub fn enslave(namespace: &Namespace, port: &str, bridge: &str) -> Result<()> {
     let what = || format!("failed to make `{port}` a port of `{bridge}`");
     let port = index(namespace, port).with_context(what)?;

@@ -49,7 +49,7 @@ fn from_metadata(metadata: &Value) -> Vec<TestTarget> {
     found
 }
 
-/// Targets grouped by tier: those that run anywhere by name, then packet, then netns.
+/// Targets grouped by tier: those that run anywhere by name, then packet, netns and vm.
 pub(super) fn by_tier(targets: Vec<TestTarget>) -> Vec<(String, Vec<TestTarget>)> {
     let mut targets: Vec<(u8, String, TestTarget)> = targets
         .into_iter()
@@ -74,6 +74,8 @@ fn tier(target: &str) -> (u8, &str) {
         (1, "packet")
     } else if target.starts_with("netns") {
         (2, "netns")
+    } else if target.starts_with("vm_") {
+        (3, "vm")
     } else {
         (0, target)
     }
@@ -100,8 +102,9 @@ mod tests {
     }
 
     #[test]
-    fn packet_and_netns_tests_form_the_last_tiers() {
-        let targets = ["netns_bridged", "policy", "packet_differential", "cli", "netns_routed", "packet"];
+    fn packet_netns_and_vm_tests_form_the_last_tiers() {
+        let targets =
+            ["netns_bridged", "policy", "packet_differential", "cli", "netns_routed", "packet", "vm_links"];
         let tiers = by_tier(targets.map(target).into());
         let names: Vec<(&str, Vec<&str>)> = tiers
             .iter()
@@ -116,6 +119,7 @@ mod tests {
                 ("policy", vec!["policy"]),
                 ("packet", vec!["packet", "packet_differential"]),
                 ("netns", vec!["netns_bridged", "netns_routed"]),
+                ("vm", vec!["vm_links"]),
             ]
         );
     }

@@ -18,14 +18,15 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 
-use crate::{Outcome, repo, tidy};
+use crate::{Outcome, repo, tidy, vm};
 use discover::TestTarget;
 use report::{Counts, TierResult};
 
 /// Run every test tier and print what passed, failed and was skipped
 ///
 /// Tiers in order: format, tidy, clippy, unit, then every integration test the workspace has; tests named `packet*`
-/// form the tier packet, `netns*` the tier netns, any other its own. The BPF object is committed, so no BPF toolchain
+/// form the tier packet, `netns*` the tier netns, `vm*` the tier vm (with --vm
+/// only), any other its own. The BPF object is committed, so no BPF toolchain
 /// is needed. Tests that need root or BPF say why they were skipped; BULKHEAD_REQUIRE=packet,netns makes a skip in
 /// those tiers a failure. The last line is `N passed, N failed, N skipped`.
 #[derive(clap::Args)]
@@ -33,10 +34,20 @@ pub(crate) struct TestArgs {
     /// Run this tier only
     #[arg(long, value_name = "TIER")]
     only: Option<String>,
+    /// Run the packet tiers and the tier vm on other kernels, in virtual machines
+    ///
+    /// Kernels of Debian releases are downloaded by apt once and kept below target/vm.
+    #[arg(long, conflicts_with = "only")]
+    vm: bool,
+    /// With --vm: this kernel only (5.10, 6.1, 6.12 or current); may be repeated
+    #[arg(long, value_name = "VERSION", requires = "vm")]
+    kernel: Vec<String>,
 }
 
 /// Tiers that share network devices and the machine's two cores: their tests run one after the other.
 const ONE_AT_A_TIME: &[&str] = &["packet", "netns"];
+/// The tier of `--vm`: outside of its machines each of its tests would be a skip.
+const IN_MACHINES: &str = "vm";
 const REQUIRE: &str = "BULKHEAD_REQUIRE";
 const SKIP_LOG: &str = "BULKHEAD_SKIP_LOG";
 
@@ -57,6 +68,9 @@ struct Tier {
 
 /// Runs the tiers of the checkout this xtask belongs to.
 pub(crate) fn run(args: &TestArgs) -> Result<Outcome> {
+    if args.vm {
+        return vm::run(&args.kernel);
+    }
     let root = repo::root();
     let mut tiers = tiers(&root)?;
     let names: BTreeSet<String> = tiers.iter().map(|tier| tier.name.clone()).collect();
@@ -94,6 +108,9 @@ fn tiers(root: &Path) -> Result<Vec<Tier>> {
         },
     ];
     for (name, targets) in discover::by_tier(discover::targets(root)?) {
+        if name == IN_MACHINES {
+            continue;
+        }
         let commands = targets.iter().map(|target| test_command(root, &name, target)).collect();
         tiers.push(Tier { name, work: Work::Tests(commands) });
     }

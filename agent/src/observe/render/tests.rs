@@ -29,6 +29,7 @@ fn aggregate() -> Aggregate {
         dropped: 1,
         mode: Mode::Enforce.code(),
         generation: 1,
+        pad: 0,
     };
     Aggregate {
         key,
@@ -161,8 +162,8 @@ fn port_zero_is_a_port_and_an_unread_port_is_none() {
 fn frame_without_addresses_has_none_in_its_record() {
     let lldp = ViolationKey {
         ethertype: 0x88cc,
-        source: 0,
-        destination: 0,
+        source: Address::UNSPECIFIED,
+        destination: Address::UNSPECIFIED,
         device: 0,
         destination_device: 0,
         protocol: 0,
@@ -180,7 +181,12 @@ fn frame_without_addresses_has_none_in_its_record() {
 
 #[test]
 fn source_of_a_host_without_an_address_is_shown() {
-    let probe = ViolationKey { ethertype: ethertype::ARP, source: 0, protocol: 0, ..aggregate().key };
+    let probe = ViolationKey {
+        ethertype: ethertype::ARP,
+        source: Address::UNSPECIFIED_V4,
+        protocol: 0,
+        ..aggregate().key
+    };
     let record = rendered(probe);
     assert_eq!(record.source.ip, Some(IpAddr::from([0, 0, 0, 0])));
     assert_eq!(record.protocol, "arp");

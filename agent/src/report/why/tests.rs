@@ -168,3 +168,96 @@ fn replies_start_nothing_so_a_rule_for_all_of_icmp_allows_all_of_it() {
     ];
     assert_eq!((answer.verdict.as_str(), told(&answer)), ("allow", parts.map(str::to_owned).to_vec()));
 }
+
+const PLANT: &str = r#"version = 1
+[device.plc]
+mac = "00:1d:9c:c7:b0:70"
+ip = ["10.20.1.11", "fd00:20::11"]
+segment = "cell0"
+mode = "enforce"
+[device.drive]
+mac = "00:1d:9c:c7:b0:72"
+[device.camera]
+mac = "00:1d:9c:c7:b0:73"
+ip = "dhcp"
+[device.six]
+ip = "fd00:20::66"
+[network.office]
+cidr = "fd00:9::/64"
+"#;
+
+/// Every kind of end with every kind of service: denied, then allowed by the lines that were missing.
+#[test]
+fn what_is_missing_of_any_kind_can_be_pasted_into_the_policy() {
+    for (words, packet) in [
+        (["six", "plc", "modbus"], "fd00:20::66 -> fd00:20::11 TCP SYN to port 502"),
+        (["office", "plc", "ping"], "fd00:9::1 -> fd00:20::11 ICMPv6 type 128 code 0"),
+        (["fd00:9::5", "plc", "udp/53"], "fd00:9::5 -> fd00:20::11 UDP to port 53"),
+        (["plc", "drive", "profinet-rt"], "00:1d:9c:c7:b0:70 -> 00:1d:9c:c7:b0:72 frame of ethertype 0x8892"),
+        (["plc", "drive", "llc/0x42"], "00:1d:9c:c7:b0:70 -> 00:1d:9c:c7:b0:72 LLC frame to 0x42"),
+        (
+            ["drive", "multicast:profinet-dcp", "profinet-dcp"],
+            "00:1d:9c:c7:b0:72 -> 01:0e:cf:00:00:00 frame of ethertype 0x8892",
+        ),
+        (
+            ["drive", "broadcast", "ethertype/0x88a4"],
+            "00:1d:9c:c7:b0:72 -> ff:ff:ff:ff:ff:ff frame of ethertype 0x88a4",
+        ),
+        (["plc", "multicast:mdns", "mdns"], "10.20.1.11 -> 224.0.0.251 UDP to port 5353"),
+        (["six", "multicast:mdns", "mdns"], "fd00:20::66 -> ff02::fb UDP to port 5353"),
+        (["plc", "239.1.2.3", "udp/9"], "10.20.1.11 -> 239.1.2.3 UDP to port 9"),
+        (["plc", "255.255.255.255", "bacnet"], "10.20.1.11 -> 255.255.255.255 UDP to port 47808"),
+        (["camera", "plc", "rtsp"], "192.0.2.99 -> 10.20.1.11 TCP SYN to port 554"),
+        (["plc", "camera", "rtsp"], "10.20.1.11 -> 192.0.2.99 TCP SYN to port 554"),
+        (["any", "drive", "ethercat"], "02:bb:00:00:00:01 -> 00:1d:9c:c7:b0:72 frame of ethertype 0x88a4"),
+        (["plc", "six", "gre"], "fd00:20::11 -> fd00:20::66 IP protocol 47"),
+        (["plc", "six", "ip/50"], "fd00:20::11 -> fd00:20::66 IP protocol 50"),
+        (["plc", "any", "sctp/2905"], "10.20.1.11 -> 192.0.2.99 SCTP to port 2905"),
+        (["gateway", "six", "ntp"], "2001:db8::1 -> fd00:20::66 UDP to port 123 (judged by its answer)"),
+        (
+            ["gateway", "six", "ping"],
+            "2001:db8::1 -> fd00:20::66 ICMPv6 type 128 code 0 (judged by its answer)",
+        ),
+    ] {
+        let answer = ask(PLANT, words);
+        assert_eq!((answer.verdict.as_str(), answer.packet.as_str()), ("deny", packet), "{words:?}");
+        let missing = answer.missing.unwrap_or_else(|| panic!("{words:?} could be allowed"));
+        let answer = ask(&format!("{PLANT}{missing}"), words);
+        assert_eq!((answer.verdict.as_str(), answer.missing), ("allow", None), "{words:?}\n{missing}");
+    }
+}
+
+#[test]
+fn a_service_of_several_kinds_is_asked_in_those_that_the_ends_have() {
+    let rule = "[[device.plc.allow]]\nto = [\"drive\", \"camera\"]\nservice = \"ptp\"\n";
+    let text = PLANT.replace("[device.drive]", "[device.drive]\nip = \"10.20.1.72\"") + rule;
+    assert_eq!(
+        told(&ask(&text, ["plc", "drive", "ptp"])),
+        ["udp/319-320 allow rule", "ethertype/0x88f7 allow rule"]
+    );
+    assert_eq!(
+        told(&ask(&text, ["drive", "plc", "ptp"])),
+        ["udp/319-320 deny wrong-direction", "ethertype/0x88f7 allow rule"]
+    );
+    assert_eq!(told(&ask(&text, ["six", "plc", "ptp"])), ["udp/319-320 deny no-rule"]);
+}
+
+#[test]
+fn a_question_about_ends_that_cannot_meet_says_so() {
+    let outcome = resolve_texts(&[SourceFile { path: "p.toml".to_owned(), text: PLANT.to_owned() }]);
+    let policy = outcome.policy.expect("it is well formed");
+    let own = BTreeSet::new();
+    for (words, part) in [
+        (["drive", "plc", "modbus"], "no addresses of one kind for `modbus`"),
+        (["camera", "six", "icmp/8"], "no addresses of one kind"),
+        (["office", "plc", "profinet-rt"], "no addresses of one kind"),
+        (["multicast:mdns", "plc", "mdns"], "`multicast:mdns` is only ever the end that answers"),
+        (["broadcast", "plc", "mdns"], "`broadcast` is only ever"),
+        (["gateway", "multicast:mdns", "mdns"], "what the gateway sends to `multicast:mdns` is not judged"),
+        (["plc", "multicast:mdnss", "mdns"], "did you mean `multicast:mdns`?"),
+    ] {
+        let [from, to, service] = words;
+        let error = Question::new(&policy, from, to, service, &own).expect_err("it cannot be asked");
+        assert!(error.to_string().contains(part), "{words:?}: {error}");
+    }
+}

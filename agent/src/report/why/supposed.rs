@@ -1,5 +1,5 @@
-//! A device whose address comes by DHCP has none that a policy could tell. In: tables of any kind. Out: the same
-//! tables, in which the made-up addresses of such ends are leased to them.
+//! What a question supposes beside the tables. In: tables of any kind. Out: the same tables, in which made-up
+//! addresses are leased to the devices whose address comes by DHCP, and the packet arrives on its sender's segment.
 
 use bulkhead_common::{
     address::Address,
@@ -7,14 +7,16 @@ use bulkhead_common::{
     lookup::{Endpoint, Rules},
 };
 
-/// Tables with leases of their own beside those they know.
-pub(super) struct WithLeases<'r, R> {
+/// Tables as a question supposes them.
+pub(super) struct Supposed<'r, R> {
     pub(super) rules: &'r R,
+    /// The segment on which the sender must be seen; 0 when it may be anywhere.
+    pub(super) segment: u16,
     /// Made-up addresses, and the hardware addresses that are said to have leased them.
     pub(super) leases: [Option<(Address, u64)>; 2],
 }
 
-impl<R: Rules> Rules for WithLeases<'_, R> {
+impl<R: Rules> Rules for Supposed<'_, R> {
     fn lease(&self, address: &Address) -> Lease {
         let leased = self.leases.iter().flatten().find(|(leased, _)| leased == address);
         match leased {
@@ -24,7 +26,8 @@ impl<R: Rules> Rules for WithLeases<'_, R> {
     }
 
     fn segment(&self, vlan: u16) -> SegmentRow {
-        self.rules.segment(vlan)
+        let row = self.rules.segment(vlan);
+        if self.segment == 0 { row } else { SegmentRow { segment: self.segment, ..row } }
     }
 
     fn settings(&self) -> &Settings {
