@@ -184,7 +184,7 @@ fn pins_of_another_version_are_named_and_go_on_enforcing() {
     agent.stop().expect("it stops");
     let (_, program) = program_on(&lab, UPLINK).expect("a program");
     let pin = |name: &str| lab.gateway.room.pin_outside(&format!("bulkhead/{name}"));
-    fs::rename(pin("v1"), pin("v0")).expect("renamed");
+    fs::rename(pin("v2"), pin("v0")).expect("renamed");
     let (code, said) = bulkhead(&lab, &["run"]);
     assert_eq!(code, 2, "{said}");
     assert!(said.contains(&format!("id {program}")) && said.contains("bulkhead/v0"), "{said}");
@@ -352,4 +352,33 @@ fn session_older_than_the_agent_is_denied_when_nothing_is_adopted() {
     });
     assert!(polls.expect("the poller tries again").failed > 0);
     poller.wait_for_more(10, SOON).expect("polls go on");
+}
+
+#[test]
+fn status_and_doctor_show_what_each_segment_lets_through() {
+    let test = "status_and_doctor_show_what_each_segment_lets_through";
+    let Some(lab) = require_lab(test) else { return };
+    let mut agent = Agent::new(&lab, &policy(&lab)).expect("an agent");
+    let line = "\n[segment.line-3]\ninterface = \"cell0\"\nvlan = 10\nunmanaged = \"drop\"\nrouters = [\"10.20.1.1\"]\n\
+                infrastructure = { lldp = false, ptp = false }\n";
+    agent.write_config(line).expect("written");
+    agent.start().expect("it starts");
+    let now = status(&agent);
+    let segments = now["segments"].as_array().expect("a list");
+    let facts = |at: usize| {
+        let s = &segments[at];
+        json!([s["name"], s["id"], s["interface"], s["vlan"], s["unmanaged"], s["trusted"], s["routers"]])
+    };
+    assert_eq!(segments.len(), 3, "{now}");
+    assert_eq!(facts(0), json!(["cell0", 1, "cell0", null, "monitor", false, []]));
+    assert_eq!(facts(1), json!(["line-3", 2, "cell0", 10, "drop", false, ["10.20.1.1"]]));
+    assert_eq!(facts(2), json!(["plant0", 3, "plant0", null, "monitor", true, []]));
+    assert_eq!(segments[1]["infrastructure"]["lldp"], false);
+    assert_eq!(segments[0]["infrastructure"]["lldp"], true);
+    let (code, said) = bulkhead(&lab, &["status"]);
+    assert!(code == 0 && said.contains("always on   differs by segment"), "{said}");
+    assert!(said.contains("all but lldp, ptp"), "{said}");
+    let (_, said) = bulkhead(&lab, &["doctor"]);
+    let line = "segment line-3 (VLAN 10 of cell0): always on: all but lldp, ptp; not trusted";
+    assert!(said.contains(line) && said.contains("segment plant0: always on: all; trusted"), "{said}");
 }

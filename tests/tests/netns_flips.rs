@@ -75,7 +75,7 @@ fn policies(topology: Topology) -> [String; 2] {
 fn plant(topology: Topology) -> u8 {
     match topology {
         Topology::Routed => 2,
-        Topology::Bridged => 1,
+        Topology::Bridged | Topology::Inline => 1,
     }
 }
 

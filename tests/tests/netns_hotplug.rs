@@ -11,7 +11,10 @@ use bulkhead_tests::lab::{
     topology::{DEVICE_SIDE, Gateway, MODBUS, UPLINK},
     wait::wait_for,
 };
-use gateway::{PINS, SOON, bulkhead, enforces, policy, program_on, require_lab, require_lab_with, status};
+use gateway::{
+    PINS, SOON, bulkhead, configure, enforces, policy, program_on, require_lab, require_lab_with, status,
+};
+use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
 #[test]
@@ -161,6 +164,7 @@ fn changed_mtu_replaces_the_program_between_two_packets() {
     let mut agent = Agent::new(&lab, &policy(&lab)).expect("an agent");
     agent.start().expect("it starts");
     assert_eq!([DEVICE_SIDE, UPLINK].map(|name| nic(&agent, name)["program"].clone()), ["linear", "linear"]);
+    assert_eq!((&nic(&agent, UPLINK)["mtu"], &nic(&agent, UPLINK)["rx_queues"]), (&json!(1500), &json!(1)));
     let poller =
         Poller::start(lab.host("hmi"), lab.modbus(), Duration::from_millis(1)).expect("a first poll");
     let (_, linear) = program_on(&lab, DEVICE_SIDE).expect("a program");
@@ -195,4 +199,60 @@ fn jumbo_nics_get_the_program_for_fragments_and_a_new_agent_too() {
         assert!(enforces(&lab));
         agent.kill9().expect("killed");
     }
+}
+
+#[test]
+fn hidden_vlan_tags_are_a_problem_and_with_consent_the_agent_ends_it() {
+    let test = "hidden_vlan_tags_are_a_problem_and_with_consent_the_agent_ends_it";
+    let Some(lab) = require_lab(test) else { return };
+    let mut agent = Agent::new(&lab, &policy(&lab)).expect("an agent");
+    let consent = [("role = \"uplink\"", "role = \"uplink\"\nfix_offloads = true")];
+    configure(&lab.gateway, "bulkhead.toml", &consent);
+    for name in [DEVICE_SIDE, UPLINK] {
+        link::vlan_stripping_on(&lab.gateway.namespace, name).expect("switched on");
+    }
+    agent.start().expect("it starts");
+    let hidden = "`cell0` takes VLAN tags off before the program sees them (rxvlan)\nhint: ethtool -K cell0 rxvlan off";
+    assert_eq!(status(&agent)["warnings"], json!([hidden]), "{}", agent.log());
+    assert_eq!(nic(&agent, DEVICE_SIDE)["problem"], hidden);
+    assert!(agent.log().contains("switched rxvlan of `plant0` off"), "{}", agent.log());
+    let (code, said) = bulkhead(&lab, &["doctor"]);
+    assert!(code == 1 && said.contains("fix: ethtool -K cell0 rxvlan off"), "{said}");
+    assert!(!said.contains("ethtool -K plant0"), "{said}");
+    let (code, said) = bulkhead(&lab, &["status"]);
+    assert!(code == 1 && said.contains("hint: ethtool -K cell0 rxvlan off"), "{said}");
+    // Whoever switches it on again behind the agent's back is heard of.
+    link::vlan_stripping_on(&lab.gateway.namespace, UPLINK).expect("switched on");
+    wait_for("the agent to switch it off again", SOON, || {
+        Ok((agent.log().matches("switched rxvlan of `plant0` off").count() == 2).then_some(()))
+    })
+    .unwrap_or_else(|error| panic!("{error}: {}", agent.log()));
+}
+
+#[test]
+fn lost_news_are_counted_and_answered_by_a_full_look() {
+    let test = "lost_news_are_counted_and_answered_by_a_full_look";
+    let Some(lab) = require_lab(test) else { return };
+    let mut agent = Agent::new(&lab, &policy(&lab)).expect("an agent");
+    agent.start().expect("it starts");
+    assert_eq!(status(&agent)["link_news_lost"], 0);
+    let (Gateway { namespace, cell_mac, .. }, plc) = (&lab.gateway, lab.plc());
+    // While the agent cannot listen, more happens than its socket holds (net.core.rmem_default), and a NIC goes.
+    agent.signal(Signal::SIGSTOP).expect("it stops for a while");
+    for mtu in 1300..1700 {
+        link::mtu(namespace, "lo", mtu).expect("another MTU");
+    }
+    link::delete(namespace, DEVICE_SIDE).expect("deleted");
+    let inside = End { namespace, interface: DEVICE_SIDE, mac: *cell_mac, mtu: 1500 };
+    let outside = End { namespace: &plc.namespace, interface: plc.interface, mac: plc.mac, mtu: 1500 };
+    link::veth(&inside, &outside).expect("a new NIC");
+    assert_eq!(program_on(&lab, DEVICE_SIDE), None, "nobody is there to attach it");
+    agent.signal(Signal::SIGCONT).expect("it goes on");
+    wait_for("the new NIC to be attached", SOON, || Ok(program_on(&lab, DEVICE_SIDE)))
+        .unwrap_or_else(|error| panic!("{error}: {}\n{}", status(&agent), agent.log()));
+    let now = status(&agent);
+    assert!(now["link_news_lost"].as_u64() > Some(0), "{now}");
+    assert!(agent.log().contains("news of the interfaces were lost"), "{}", agent.log());
+    let Output { stdout, .. } = agent.cli(&["status"]).expect("it runs");
+    assert!(String::from_utf8_lossy(&stdout).contains("all were looked at instead"));
 }

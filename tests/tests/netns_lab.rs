@@ -114,7 +114,7 @@ fn every_forged_frame_is_counted_at_the_plc(lab: &Lab) {
     let (malformed, arp) = match lab.topology {
         // A router answers ARP itself and drops what contradicts itself; what is only cut short at layer 4 it forwards.
         Topology::Routed => (1, 0),
-        Topology::Bridged => (malformed, arp),
+        Topology::Bridged | Topology::Inline => (malformed, arp),
     };
     // A last frame of a kind that always passes: when it is there, all before it are.
     let sent = sent + malformed + attacker.udp_flood(1, 1).expect("sent");

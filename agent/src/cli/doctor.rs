@@ -7,9 +7,9 @@ use serde::Serialize;
 use super::{Cli, Exit, Output, print_json};
 use crate::{
     compile::{Limits, compile},
-    config::{Attach, Config, Interface},
+    config::{Attach, Config, Interface, Segment},
     control::{Request, client},
-    dataplane::{self, DataplaneError, Pins, probe},
+    dataplane::{self, AttachMode, DataplaneError, Entry, Obstacle, Pins, Queues, probe},
     files::read_policy,
     policy::resolve_texts,
 };
@@ -92,6 +92,7 @@ fn gateway(config: &Config) -> Vec<Finding> {
         }
         Err(error) => findings.push(problem("interfaces", &error.to_string(), "run as root")),
     }
+    findings.extend(config.segments.iter().map(segment));
     findings.push(policy(config));
     findings.push(state(config));
     findings.push(agent(config));
@@ -168,24 +169,76 @@ fn nic(interface: &Interface, there: &[probe::Interface], config: &Config, findi
     }
     match found.xdp {
         Some(xdp) => findings.push(program(&subject, name, xdp, there, config)),
-        None => findings.push(ok(&subject, &format!("mtu {}, nothing attached yet", found.mtu))),
+        None => {
+            let [entry, _] = Entry::suiting(found.mtu, mode(interface));
+            let seen =
+                format!("mtu {}, nothing attached yet; the {} program suits it", found.mtu, entry.name());
+            findings.push(ok(&subject, &seen));
+        }
     }
     if interface.attach == Attach::Generic {
         let fix = "set `attach = \"native\"` if the driver supports it";
         findings.push(warning(&subject, "configured for generic mode, which is slow", fix));
     }
+    queues(&subject, found, findings);
     match dataplane::offloads(name) {
         Ok(offloads) => {
-            if offloads.rx_vlan {
-                let seen = "VLAN tags are taken off by the NIC, so XDP does not see them";
-                findings.push(warning(&subject, seen, &format!("ethtool -K {name} rxvlan off")));
-            }
-            if offloads.lro {
-                let seen = "LRO merges segments before XDP sees them";
-                findings.push(problem(&subject, seen, &format!("ethtool -K {name} lro off")));
+            let peer = interface.pair.as_ref();
+            let peer = peer.and_then(|pair| there.iter().find(|i| i.name == pair.peer));
+            for Obstacle { seen, fix } in dataplane::obstacles(found, offloads, peer) {
+                findings.push(problem(&subject, &format!("it {seen}"), &fix));
             }
         }
         Err(error) => findings.push(warning(&subject, &error.to_string(), &format!("ethtool -k {name}"))),
+    }
+    if interface.pair.is_some() {
+        silence(&subject, name, findings);
+    }
+}
+
+/// What a segment lets through beside the policy.
+fn segment(segment: &Segment) -> Finding {
+    let words = segment.infrastructure.words();
+    let words = words.into_iter().map(|(word, _, on)| (word.to_owned(), on)).collect();
+    let place = match segment.vlan {
+        Some(vlan) => format!(" (VLAN {vlan} of {})", segment.interface),
+        None => String::new(),
+    };
+    let trust = if segment.trusted { "trusted" } else { "not trusted" };
+    let seen = format!("always on: {}; {trust}", super::status::all_but(&words));
+    ok(&format!("segment {}{place}", segment.name), &seen)
+}
+
+fn mode(interface: &Interface) -> AttachMode {
+    match interface.attach {
+        Attach::Native => AttachMode::Native,
+        Attach::Generic => AttachMode::Generic,
+    }
+}
+
+/// How many CPUs can share the work of an interface.
+fn queues(subject: &str, found: &probe::Interface, findings: &mut Vec<Finding>) {
+    // Not every driver says, and none is worse for it.
+    let Ok(Queues { rx, most, combined }) = dataplane::queues(&found.name) else { return };
+    let cpus = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let possible = most.min(u32::try_from(cpus).unwrap_or(u32::MAX));
+    if rx == 1 && possible > 1 {
+        let seen = format!("one receive queue, so one of {cpus} CPUs decides about all its packets");
+        let word = if combined { "combined" } else { "rx" };
+        findings.push(warning(subject, &seen, &format!("ethtool -L {} {word} {possible}", found.name)));
+    } else {
+        findings.push(ok(subject, &format!("receive queues: {rx} of {most}")));
+    }
+}
+
+/// A side of a pair should not speak for itself: IPv6 gives every interface that is up an address.
+fn silence(subject: &str, name: &str, findings: &mut Vec<Finding>) {
+    let off = fs::read_to_string(format!("/proc/sys/net/ipv6/conf/{name}/disable_ipv6"));
+    // Without the file there is no IPv6.
+    if off.is_ok_and(|text| text.trim() == "0") {
+        let seen = "the gateway speaks IPv6 on it, and a pair is to be silent";
+        let fix = format!("sysctl -w net/ipv6/conf/{name}/disable_ipv6=1");
+        findings.push(warning(subject, seen, &fix));
     }
 }
 

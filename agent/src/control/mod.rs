@@ -207,8 +207,14 @@ pub struct InterfaceStatus {
     pub program: String,
     /// What happens to traffic of which neither end is a device.
     pub unmanaged: String,
-    /// Why it is not attached as configured.
+    /// Everything that is not as configured, a line or more each.
     pub problem: Option<String>,
+    /// Largest payload of a frame, bytes; 0 while it is missing.
+    #[serde(default)]
+    pub mtu: u32,
+    /// Receive queues: how many CPUs can share its work; 0 when the driver does not say.
+    #[serde(default)]
+    pub rx_queues: u32,
     /// Packets that arrived: `seen = passed + dropped`.
     pub seen: u64,
     /// Packets that went on.

@@ -139,7 +139,12 @@ impl Agent {
         tracing::info!(%revision, generation, policy = origin.name(), "policy applied");
         let leases = LeaseKeeper::restore(&store, &mut dataplane)?;
         for news in nics.look_after(&mut dataplane, Instant::now())? {
-            tracing::info!("{news}");
+            // What is wrong from the start is as wrong as what goes wrong later.
+            if nics.list.iter().any(|nic| nic.problems().contains(&news)) {
+                tracing::error!("{news}");
+            } else {
+                tracing::info!("{news}");
+            }
         }
         if nics.list.iter().all(|nic| nic.attached.is_none()) {
             let problems: Vec<String> = nics.list.iter().filter_map(|nic| nic.problem.clone()).collect();
@@ -199,6 +204,10 @@ impl Agent {
                 self.reporter.flush();
                 if let Err(error) = self.keep_leases() {
                     tracing::error!("{error}");
+                }
+                match self.nics.leave() {
+                    Ok(news) => news.iter().for_each(|news| tracing::warn!("{news}")),
+                    Err(error) => tracing::error!("{error}"),
                 }
                 return ControlFlow::Break(());
             }

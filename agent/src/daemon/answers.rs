@@ -65,7 +65,7 @@ impl Agent {
 
     fn all_warnings(&self) -> Vec<String> {
         let mut warnings: Vec<String> = self.warnings.values().cloned().collect();
-        warnings.extend(self.nics.list.iter().filter_map(|nic| nic.problem.clone()));
+        warnings.extend(self.nics.list.iter().flat_map(Nic::problems));
         warnings.extend(self.nics.moved.iter().cloned());
         warnings.extend(self.nics.left_over.iter().map(|name| {
             format!("`{name}` is no longer configured and still enforced: `bulkhead detach --interface {name}` ends that")
@@ -141,7 +141,9 @@ impl Agent {
                 attached: nic.attached.map_or("none", AttachMode::name).to_owned(),
                 program: nic.entry.map_or("none", Entry::name).to_owned(),
                 unmanaged: own.map(|(_, own)| own.unmanaged).map_or("none", Unmanaged::name).to_owned(),
-                problem: nic.problem.clone(),
+                problem: Some(nic.problems().join("\n")).filter(|problems| !problems.is_empty()),
+                mtu: nic.mtu,
+                rx_queues: nic.rx_queues,
                 seen: counts.seen.packets,
                 passed: counts.passed.packets,
                 dropped: counts.dropped.packets,

@@ -12,8 +12,12 @@ use bulkhead_common::{
 
 use crate::{
     config,
-    dataplane::{AttachMode, Attached, Dataplane, DataplaneError, Entry, probe},
+    dataplane::{self, AttachMode, Attached, Dataplane, DataplaneError, Entry, Obstacle, Offloads, probe},
 };
+
+/// An index that no interface has: what is sent there is dropped (xdp_do_redirect). While the other side of a pair is
+/// missing, nothing must reach the gateway's own stack instead.
+pub(super) const NOWHERE: u32 = u32::MAX;
 
 /// One configured interface as it is now.
 pub(super) struct Nic {
@@ -36,8 +40,16 @@ pub(super) struct Nic {
     pub(super) open: Option<Duration>,
     /// The MTU for which the entry was chosen.
     pub(super) mtu: u32,
+    /// Receive queues: how many CPUs can share its work.
+    pub(super) rx_queues: u32,
     /// Why the entry for its MTU does not run.
     pub(super) refused: Option<String>,
+    /// What the driver does to frames that no program can make good, a sentence each.
+    pub(super) obstacles: Vec<String>,
+    /// What is wrong with the link of its pair.
+    pub(super) link_note: Option<String>,
+    /// The index its rows were written for, and where what passes was sent.
+    written: Option<(u32, u32)>,
 }
 
 /// What became of a configured interface.
@@ -71,7 +83,11 @@ impl Nic {
             open_since: None,
             open: None,
             mtu: 0,
+            rx_queues: 0,
             refused: None,
+            obstacles: Vec::new(),
+            link_note: None,
+            written: None,
         }
     }
 
@@ -97,25 +113,91 @@ impl Nic {
         found.mtu == self.mtu || suiting == entry
     }
 
+    /// Everything that is not as configured, a sentence each.
+    pub(super) fn problems(&self) -> Vec<String> {
+        self.problem.iter().chain(&self.obstacles).chain(&self.link_note).cloned().collect()
+    }
+
+    /// Writes what packets of its segments need to know, if that changed. `redirect` is where what passes goes: the
+    /// index of the other side of a pair, [`NOWHERE`] while that is missing, 0 for the stack.
+    pub(super) fn write_rows(
+        &mut self,
+        dataplane: &mut Dataplane,
+        redirect: u32,
+    ) -> Result<(), DataplaneError> {
+        let Some(index) = self.index else {
+            self.written = None;
+            return Ok(());
+        };
+        if self.written == Some((index, redirect)) {
+            return Ok(());
+        }
+        for (key, row) in self.rows(index, redirect) {
+            dataplane.set_segment(key, row)?;
+        }
+        self.written = Some((index, redirect));
+        Ok(())
+    }
+
+    /// Looks at what the driver does to frames, and changes it where the configuration consents. Returns what is
+    /// new, a sentence each.
+    pub(super) fn preflight(&mut self, there: &[probe::Interface]) -> Vec<String> {
+        let mut news = Vec::new();
+        let Some(found) = self.found(there) else {
+            self.obstacles.clear();
+            self.rx_queues = 0;
+            return news;
+        };
+        self.rx_queues = dataplane::queues(&self.config.name).unwrap_or_default().rx;
+        let name = &self.config.name;
+        let peer = self.config.pair.as_ref();
+        let peer = peer.and_then(|pair| there.iter().find(|i| i.name == pair.peer));
+        // Who does not answer has none of these offloads, or is gone.
+        let nothing = Offloads { rx_vlan: false, lro: false };
+        let mut offloads = dataplane::offloads(name).unwrap_or(nothing);
+        let mut obstacles = Vec::new();
+        if offloads != nothing && self.config.fix_offloads {
+            match dataplane::switch_off(name) {
+                Ok(()) => {
+                    let now = dataplane::offloads(name).unwrap_or(offloads);
+                    let was =
+                        [(offloads.rx_vlan && !now.rx_vlan, "rxvlan"), (offloads.lro && !now.lro, "lro")];
+                    for (_, word) in was.into_iter().filter(|(changed, _)| *changed) {
+                        news.push(format!("switched {word} of `{name}` off"));
+                    }
+                    offloads = now;
+                }
+                Err(error) => obstacles.push(format!("`{name}`: {error}")),
+            }
+        }
+        for Obstacle { seen, fix } in dataplane::obstacles(found, offloads, peer) {
+            obstacles.push(format!("`{name}` {seen}\nhint: {fix}"));
+        }
+        if obstacles != self.obstacles {
+            news.extend(obstacles.iter().filter(|o| !self.obstacles.contains(o)).cloned());
+            self.obstacles = obstacles;
+        }
+        news
+    }
+
     /// Puts the program on it.
     pub(super) fn attach(&self, dataplane: &mut Dataplane) -> Result<Attached, DataplaneError> {
         let missing = || DataplaneError::NoInterface { name: self.config.name.clone() };
-        let index = self.index.ok_or_else(missing)?;
-        // The row first: not one packet is judged by the defaults of an unknown interface.
-        for (key, row) in self.rows(index) {
-            dataplane.set_segment(key, row)?;
-        }
+        self.index.ok_or_else(missing)?;
         dataplane.attach(&self.config.name, self.wanted())
     }
 
-    /// The rows of its segments while it has this index.
-    pub(super) fn rows(&self, ifindex: u32) -> Vec<(SegmentKey, SegmentRow)> {
+    /// The rows of its segments while it has this index, and what passes goes to `redirect`.
+    pub(super) fn rows(&self, ifindex: u32, redirect: u32) -> Vec<(SegmentKey, SegmentRow)> {
         let rows = self.segments.iter().map(|(id, segment)| {
             let vlan = segment.vlan.unwrap_or(ANY_VLAN);
             let own = segment.vlan.is_none() && self.segments.len() > 1;
             let row = segment.row(*id);
             let flags = row.flags | if own { segment_flag::HAS_VLANS } else { 0 };
-            (SegmentKey { ifindex, vlan, pad: 0 }, SegmentRow { counter: self.counter, flags, ..row })
+            (
+                SegmentKey { ifindex, vlan, pad: 0 },
+                SegmentRow { counter: self.counter, redirect, flags, ..row },
+            )
         });
         rows.collect()
     }

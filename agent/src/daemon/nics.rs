@@ -2,15 +2,19 @@
 
 use std::{collections::BTreeMap, net::IpAddr, time::Instant};
 
-use super::nic::{Nic, runs};
+use super::{
+    nic::{NOWHERE, Nic, runs},
+    pairs::Pairs,
+};
 use crate::{
-    config::Config,
+    config::{self, Config},
     dataplane::{Attached, Dataplane, DataplaneError, probe},
 };
 
 /// All configured interfaces, and the gateway's own addresses.
 pub(super) struct Nics {
     pub(super) list: Vec<Nic>,
+    pairs: Pairs,
     pub(super) addresses: std::collections::BTreeSet<IpAddr>,
     /// Whether there was a look already.
     looked: bool,
@@ -31,9 +35,10 @@ impl Nics {
         let list = list.map(|(interface, counter)| {
             Nic::new(interface.clone(), config.segments_on(&interface.name), counter)
         });
-        let list = list.collect();
+        let list: Vec<Nic> = list.collect();
         dataplane.follow_names()?;
         let mut nics = Self {
+            pairs: Pairs::among(&list),
             list,
             addresses: probe::own_addresses()?,
             looked: false,
@@ -81,12 +86,17 @@ impl Nics {
         let there = probe::interfaces()?;
         let programs = dataplane.programs()?;
         let mut news = Vec::new();
+        for nic in &mut self.list {
+            news.extend(nic.preflight(&there));
+        }
         let changed = !self.list.iter().all(|nic| nic.is_well(&there, &programs));
         if changed {
             dataplane.follow_names()?;
         }
+        let indexes: BTreeMap<&str, u32> = there.iter().map(|i| (i.name.as_str(), i.index)).collect();
         for nic in &mut self.list {
             if nic.is_well(&there, &programs) {
+                nic.mtu = nic.found(&there).map_or(0, |i| i.mtu);
                 continue;
             }
             let found = nic.found(&there);
@@ -104,8 +114,10 @@ impl Nics {
             nic.mtu = found.map_or(0, |i| i.mtu);
             nic.refused = None;
             let since = *nic.open_since.get_or_insert(heard);
-            let name = &nic.config.name;
-            match nic.attach(dataplane) {
+            let name = nic.config.name.clone();
+            // The rows first: not one packet is judged by the defaults of an unknown interface.
+            let rows = nic.write_rows(dataplane, redirect(&nic.config, &indexes));
+            match rows.and_then(|()| nic.attach(dataplane)) {
                 Ok(Attached::New) if self.looked => {
                     let open = since.elapsed();
                     news.push(format!("attached to `{name}`, open for {open:.1?} since it came"));
@@ -128,9 +140,13 @@ impl Nics {
             }
         }
         self.looked = true;
+        // What is well may have a peer that came back.
+        for nic in &mut self.list {
+            nic.write_rows(dataplane, redirect(&nic.config, &indexes))?;
+        }
         if !news.is_empty() {
             // Rows of NICs that are gone would fill the table in the end.
-            let present = self.list.iter().filter_map(|nic| Some(nic.rows(nic.index?)));
+            let present = self.list.iter().filter_map(|nic| Some(nic.rows(nic.index?, 0)));
             let keep = present.flatten().map(|(key, _)| key).collect();
             dataplane.retain_segments(&keep)?;
         }
@@ -140,10 +156,16 @@ impl Nics {
         for nic in &mut self.list {
             nic.note_running(&there, &programs);
         }
+        news.extend(self.pairs.tend(&mut self.list, &there, Instant::now()));
         if changed || !self.renamed.is_empty() {
             self.look_for_strays(dataplane, &there)?;
         }
         Ok(news)
+    }
+
+    /// Leaves the links as somebody should find them who has no agent.
+    pub(super) fn leave(&self) -> Result<Vec<String>, DataplaneError> {
+        Ok(self.pairs.lift(&self.list, &probe::interfaces()?))
     }
 
     /// The gateway's own addresses, if they are others than those that were applied.
@@ -152,5 +174,13 @@ impl Nics {
     ) -> Result<Option<std::collections::BTreeSet<IpAddr>>, DataplaneError> {
         let now = probe::own_addresses()?;
         Ok((now != self.addresses).then_some(now))
+    }
+}
+
+/// Where what passes an interface goes.
+fn redirect(interface: &config::Interface, indexes: &BTreeMap<&str, u32>) -> u32 {
+    match &interface.pair {
+        Some(pair) => indexes.get(pair.peer.as_str()).copied().unwrap_or(NOWHERE),
+        None => 0,
     }
 }

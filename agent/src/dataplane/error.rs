@@ -150,6 +150,16 @@ pub enum DataplaneError {
         /// The interface.
         interface: String,
     },
+    /// An interface of a pair could not be changed.
+    #[error("failed to {act} the interface with index {index}: {why}")]
+    Port {
+        /// What was tried.
+        act: &'static str,
+        /// On which interface.
+        index: u32,
+        /// Why it failed.
+        why: String,
+    },
     /// A netlink question failed.
     #[error("failed to read the interfaces of this network namespace: {0}")]
     Netlink(String),

@@ -1,4 +1,5 @@
-//! What a driver does to frames before XDP sees them (ethtool, SIOCETHTOOL).
+//! What a driver does to frames before XDP sees them, and over how many queues it hands them out (ethtool,
+//! SIOCETHTOOL).
 #![allow(unsafe_code, reason = "an ioctl that no library at hand wraps without a netlink stack of its own")]
 
 use std::{io, os::fd::AsRawFd};
@@ -9,6 +10,8 @@ use super::DataplaneError;
 
 /// `ETHTOOL_GFLAGS` (linux/ethtool.h): the five offloads that existed before the feature bitmap.
 const GET_FLAGS: u32 = 0x25;
+/// `ETHTOOL_SFLAGS`: the same, to set.
+const SET_FLAGS: u32 = 0x26;
 /// `ETH_FLAG_RXVLAN`.
 const RX_VLAN: u32 = 1 << 8;
 /// `ETH_FLAG_LRO`.
@@ -23,6 +26,35 @@ pub struct Offloads {
     pub lro: bool,
 }
 
+/// `ETHTOOL_GCHANNELS`: how many queues there are, and could be.
+const GET_CHANNELS: u32 = 0x3c;
+
+/// Receive queues of an interface: how many CPUs share its work.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Queues {
+    /// In use.
+    pub rx: u32,
+    /// As many as the driver can have.
+    pub most: u32,
+    /// Whether each also sends, which is how `ethtool -L` names them: `combined` and not `rx`.
+    pub combined: bool,
+}
+
+/// `struct ethtool_channels` (linux/ethtool.h).
+#[repr(C)]
+#[derive(Default)]
+struct Channels {
+    command: u32,
+    most_rx: u32,
+    most_tx: u32,
+    most_other: u32,
+    most_combined: u32,
+    rx: u32,
+    tx: u32,
+    other: u32,
+    combined: u32,
+}
+
 #[repr(C)]
 struct Value {
     command: u32,
@@ -34,10 +66,42 @@ struct Value {
 /// # Errors
 /// When the driver does not answer, for example because the interface is gone.
 pub fn offloads(interface: &str) -> Result<Offloads, DataplaneError> {
-    let fail = |source: io::Error| DataplaneError::System { act: "ask for offloads", source };
+    let flags = number(interface, GET_FLAGS, 0, "ask for offloads")?;
+    Ok(Offloads { rx_vlan: flags & RX_VLAN != 0, lro: flags & LRO != 0 })
+}
+
+/// Switches both offloads off, and leaves the others alone.
+///
+/// # Errors
+/// When the driver refuses, for example because it cannot do without.
+pub fn switch_off(interface: &str) -> Result<(), DataplaneError> {
+    let flags = number(interface, GET_FLAGS, 0, "ask for offloads")?;
+    number(interface, SET_FLAGS, flags & !(RX_VLAN | LRO), "switch off offloads").map(drop)
+}
+
+/// The receive queues of an interface.
+///
+/// # Errors
+/// When the driver does not say: not all do.
+pub fn queues(interface: &str) -> Result<Queues, DataplaneError> {
+    let mut found = Channels { command: GET_CHANNELS, ..Channels::default() };
+    ethtool(interface, (&raw mut found).cast(), "ask for queues")?;
+    let Channels { most_rx, most_combined, rx, combined, .. } = found;
+    Ok(Queues { rx: rx + combined, most: most_rx.max(most_combined), combined: most_combined > 0 })
+}
+
+/// One command with one number; returns the number as the kernel left it.
+fn number(interface: &str, command: u32, data: u32, act: &'static str) -> Result<u32, DataplaneError> {
+    let mut value = Value { command, data };
+    ethtool(interface, (&raw mut value).cast(), act)?;
+    Ok(value.data)
+}
+
+/// One command. `value` points to the struct of that command, which begins with its number.
+fn ethtool(interface: &str, value: *mut libc::c_char, act: &'static str) -> Result<(), DataplaneError> {
+    let fail = |source: io::Error| DataplaneError::System { act, source };
     let socket = socket(AddressFamily::Inet, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None)
         .map_err(|e| fail(e.into()))?;
-    let mut value = Value { command: GET_FLAGS, data: 0 };
     // SAFETY: an all-zero `ifreq` is valid: a byte array and a union of plain data.
     let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
     let name = interface.as_bytes();
@@ -47,12 +111,13 @@ pub fn offloads(interface: &str) -> Result<Offloads, DataplaneError> {
     for (to, from) in request.ifr_name.iter_mut().zip(name) {
         *to = from.cast_signed();
     }
-    request.ifr_ifru.ifru_data = (&raw mut value).cast();
-    // SAFETY: `request` and the `value` it points to live until the call returns; the command writes eight bytes.
+    request.ifr_ifru.ifru_data = value;
+    // SAFETY: `request` and the struct it points to live until the call returns, and the kernel writes no more than the
+    // struct of the command: both callers in this file pass one that lives in their frame.
     // JUSTIFICATION: see the module.
     let done = unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCETHTOOL, &raw mut request) };
     if done != 0 {
         return Err(fail(io::Error::last_os_error()));
     }
-    Ok(Offloads { rx_vlan: value.data & RX_VLAN != 0, lro: value.data & LRO != 0 })
+    Ok(())
 }

@@ -12,7 +12,7 @@ use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
 use super::{AttachMode, DataplaneError};
 
 /// A network interface.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Interface {
     /// Its index in this network namespace.
     pub index: u32,
@@ -24,6 +24,10 @@ pub struct Interface {
     pub mtu: u32,
     /// Administratively up.
     pub up: bool,
+    /// Its neighbour is there; unknown, and so false, while it is down.
+    pub carrier: bool,
+    /// Receives frames for every hardware address.
+    pub promiscuous: bool,
     /// The XDP program that runs on it.
     pub xdp: Option<Xdp>,
 }
@@ -78,13 +82,13 @@ pub fn interfaces() -> Result<Vec<Interface>, DataplaneError> {
 }
 
 fn interface(link: &LinkMessage) -> Interface {
+    let flags = link.header.flags;
     let mut interface = Interface {
         index: link.header.index,
-        name: String::new(),
-        mac: Vec::new(),
-        mtu: 0,
-        up: link.header.flags.contains(LinkFlags::Up),
-        xdp: None,
+        up: flags.contains(LinkFlags::Up),
+        carrier: flags.contains(LinkFlags::LowerUp),
+        promiscuous: flags.contains(LinkFlags::Promisc),
+        ..Interface::default()
     };
     for attribute in &link.attributes {
         if let LinkAttribute::IfName(name) = attribute {

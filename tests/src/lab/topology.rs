@@ -1,13 +1,14 @@
 //! The plant: who is where, with which addresses, and whether everybody reaches the PLC.
 //!
-//! In: routed or bridged. Out: hosts in namespaces of their own.
+//! In: routed, bridged or inline. Out: hosts in namespaces of their own.
 //!
 //! ```text
 //!  hmi  historian  engineering  attacker          routed:  cell 10.20.1.0/24, plant 10.20.2.0/24,
 //!    \______\______/________/                              the gateway is .1 on both and forwards
 //!           plant-sw (a bridge)                   bridged: 10.20.1.0/24 only, cell0 and plant0 are
 //!               |                                          ports of br0 (10.20.1.1)
-//!            plant0  gateway  cell0 --- plc
+//!            plant0  gateway  cell0 --- plc          inline:  as bridged, but nothing joins cell0 and plant0:
+//!                                                             that is left to the agent
 //! ```
 
 use std::{
@@ -37,6 +38,8 @@ pub const ATTACKER: &str = "attacker";
 pub const DEVICE_SIDE: &str = "cell0";
 /// The gateway's interface towards everybody else.
 pub const UPLINK: &str = "plant0";
+/// The plant switch's port towards the gateway.
+pub const SWITCH_PORT: &str = "to-gateway";
 /// The bridge of a bridged gateway.
 pub const BRIDGE: &str = "br0";
 /// Modbus/TCP (MODBUS Messaging on TCP/IP 1.0b, 4.3.2).
@@ -56,6 +59,8 @@ pub enum Topology {
     Routed,
     /// Within one network, at layer 2.
     Bridged,
+    /// Not at all: without an agent nothing gets through.
+    Inline,
 }
 
 /// A machine of the plant.
@@ -109,11 +114,11 @@ impl Lab {
         Self::build(Topology::Bridged, 1500)
     }
 
-    /// A lab whose links all have this MTU. Returns when everybody reaches the PLC.
+    /// A lab whose links all have this MTU. Returns when everybody reaches the PLC, unless that takes an agent.
     pub fn build(topology: Topology, mtu: u32) -> Result<Self> {
         let plant_net = match topology {
             Topology::Routed => 2,
-            Topology::Bridged => 1,
+            Topology::Bridged | Topology::Inline => 1,
         };
         let (namespace, room) = Namespace::with_room("gateway")?;
         let (cell_ip, plant_ip) = (ip(1, 1), ip(plant_net, 1));
@@ -127,7 +132,7 @@ impl Lab {
         let inside = End { namespace: &gateway.namespace, interface: DEVICE_SIDE, mac: cell_mac, mtu };
         connect(&plc, &inside)?;
         let uplink = End { namespace: &gateway.namespace, interface: UPLINK, mac: plant_mac, mtu };
-        port(&switch, "to-gateway", 1, &uplink)?;
+        port(&switch, SWITCH_PORT, 1, &uplink)?;
         let mut hosts = BTreeMap::from([(PLC, plc)]);
         for (number, (name, last)) in (2_u8..).zip(PLANT_HOSTS) {
             check_interrupt()?;
@@ -140,7 +145,10 @@ impl Lab {
         let lab = Self { topology, gateway, hosts, switch };
         lab.forward()?;
         link::set(&lab.attacker().namespace, "net/ipv4/ip_default_ttl", &STACK_TTL.to_string())?;
-        lab.ready()?;
+        match topology {
+            Topology::Routed | Topology::Bridged => lab.ready()?,
+            Topology::Inline => {}
+        }
         Ok(lab)
     }
 
@@ -163,6 +171,11 @@ impl Lab {
                 link::enslave(namespace, DEVICE_SIDE, BRIDGE)?;
                 link::enslave(namespace, UPLINK, BRIDGE)?;
                 link::address(namespace, BRIDGE, *cell_ip, PREFIX)?;
+            }
+            Topology::Inline => {
+                // A veth takes what an XDP program of its other end sends there only when it receives through NAPI.
+                link::generic_receive_on(&self.plc().namespace, self.plc().interface)?;
+                link::generic_receive_on(&self.switch, SWITCH_PORT)?;
             }
         }
         Ok(())
@@ -238,7 +251,7 @@ impl Lab {
     pub fn next_hop(&self) -> Mac {
         match self.topology {
             Topology::Routed => self.gateway.plant_mac,
-            Topology::Bridged => self.plc().mac,
+            Topology::Bridged | Topology::Inline => self.plc().mac,
         }
     }
 
@@ -246,7 +259,7 @@ impl Lab {
     pub fn hops(&self) -> u8 {
         match self.topology {
             Topology::Routed => 1,
-            Topology::Bridged => 0,
+            Topology::Bridged | Topology::Inline => 0,
         }
     }
 }

@@ -21,15 +21,19 @@ use serde_json::{Value, json};
 pub(crate) const SOON: Duration = Duration::from_secs(10);
 pub(crate) const SILENCE: Duration = Duration::from_millis(300);
 /// The pins of the ABI under test, below the lab's pin directory.
-pub(crate) const PINS: &str = "bulkhead/v1";
+pub(crate) const PINS: &str = "bulkhead/v2";
 
 pub(crate) fn require_lab(test: &str) -> Option<Lab> {
     require_lab_with(test, 1500)
 }
 
 pub(crate) fn require_lab_with(test: &str, mtu: u32) -> Option<Lab> {
+    require_topology(test, Topology::Routed, mtu)
+}
+
+pub(crate) fn require_topology(test: &str, topology: Topology, mtu: u32) -> Option<Lab> {
     match requirements() {
-        Ok(()) => Some(Lab::build(Topology::Routed, mtu).expect("a lab")),
+        Ok(()) => Some(Lab::build(topology, mtu).expect("a lab")),
         Err(reason) => {
             skip(Tier::Netns, test, &reason);
             None

@@ -34,6 +34,7 @@ fn plant(stage: &Stage<'_>, report: &Report) -> Result<()> {
     let (kind, how) = match lab.topology {
         Topology::Routed => ("A routed plant", "between two networks"),
         Topology::Bridged => ("A bridged plant", "inside one network"),
+        Topology::Inline => ("A plant with a pair of NICs between", "inside one network"),
     };
     report.chapter(&format!("1. {kind}, no agent yet"));
     println!("   hmi, historian, attacker --- [gateway] --- plc     the gateway forwards {how}");
