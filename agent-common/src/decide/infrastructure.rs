@@ -76,7 +76,10 @@ fn dynamic_address<R: Rules>(packet: &Packet, ends: &Ends, rules: &R) -> Option<
     // A device that serves others, or a server behind one more network, is one by its rule.
     let port = if packet.destination_port == dhcp::CLIENT { dhcp::SERVER } else { dhcp::SERVER_V6 };
     let class = rules.class(protocol::UDP, port);
-    if rules.permitted(ends.destination.identity, ends.source.identity, class) != 0 {
+    // An answer to everybody names its client in the message.
+    let client = rules.mac(packet.claim.mac).identity;
+    let client = if packet.claim.mac != 0 { client } else { ends.destination.identity };
+    if rules.permitted(client, ends.source.identity, class) != 0 {
         return Some(Ok(()));
     }
     Some(Err((Reason::RogueDhcp, ends.source_mac.device)))

@@ -168,7 +168,7 @@ impl Agent {
             behind: false,
             leases,
         };
-        agent.reporter.learn(&agent.dataplane, &agent.nics, &agent.in_force.policy.networks);
+        agent.reporter.learn(&agent.dataplane, &agent.nics, &agent.in_force.policy);
         agent.keep_last_good();
         Ok((agent, events, samples))
     }
@@ -269,7 +269,7 @@ impl Agent {
             // Only now: a failed attempt is made again at the next look.
             self.nics.addresses = now;
             tracing::info!("the gateway's own addresses changed; policy applied again");
-            self.reporter.learn(&self.dataplane, &self.nics, &self.in_force.policy.networks);
+            self.reporter.learn(&self.dataplane, &self.nics, &self.in_force.policy);
         }
         self.reporter.place(&self.nics);
         Ok(())
@@ -361,7 +361,7 @@ impl Agent {
             notes.push("the policy declares no device: nothing is enforced for any device".to_owned());
         }
         self.in_force = InForce { files, policy, origin };
-        self.reporter.learn(&self.dataplane, &self.nics, &self.in_force.policy.networks);
+        self.reporter.learn(&self.dataplane, &self.nics, &self.in_force.policy);
         tracing::info!(%revision, generation, changed, "policy applied");
         if !released.is_empty() {
             tracing::warn!(devices = released.join(", "), "no longer enforced");

@@ -10,7 +10,7 @@ use crate::{
     config::{Config, ViolationFile},
     control::ViolationStatus,
     dataplane::{Dataplane, EventReader, monotonic_ns},
-    model::Network,
+    model::Policy,
     observe::{Aggregate, Aggregator, Clock, Names, Recent, Violation, render},
     sink::{JsonLines, Target},
 };
@@ -61,13 +61,13 @@ impl Reporter {
     }
 
     /// Learns the names of the revision in force, and which revisions the kernel's slots hold.
-    pub(super) fn learn(&mut self, dataplane: &Dataplane, nics: &Nics, networks: &[Network]) {
+    pub(super) fn learn(&mut self, dataplane: &Dataplane, nics: &Nics, policy: &Policy) {
         self.place(nics);
         for head in dataplane.heads().unwrap_or_default() {
             self.names.learn_head(&head);
         }
         if let Some(applied) = dataplane.applied() {
-            self.names.learn(applied.generation, &applied.tables, &applied.ids.devices, networks);
+            self.names.learn(applied.generation, &applied.tables, &applied.ids.devices, policy);
         }
     }
 

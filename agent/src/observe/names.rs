@@ -17,7 +17,7 @@ use prefix_trie::PrefixMap;
 
 use crate::{
     compile::{Tables, wide},
-    model::Network,
+    model::Policy,
 };
 
 /// How many generations are remembered.
@@ -56,7 +56,7 @@ struct Known {
 impl Names {
     /// Remembers what an applied generation calls things. `device_ids` are stable ids in the order of
     /// `tables.devices`. What was remembered of the same generation is replaced.
-    pub fn learn(&mut self, generation: u32, tables: &Tables, device_ids: &[u32], networks: &[Network]) {
+    pub fn learn(&mut self, generation: u32, tables: &Tables, device_ids: &[u32], policy: &Policy) {
         let names = || tables.devices.iter().map(|device| device.name.clone());
         let dense: BTreeMap<u32, String> = (1..).zip(names()).collect();
         let name_of = |dense_id: u32| dense.get(&dense_id).cloned();
@@ -65,7 +65,7 @@ impl Names {
             generation,
             devices: device_ids.iter().copied().zip(names()).collect(),
             macs: tables.macs.iter().filter_map(|(mac, row)| Some((*mac, name_of(row.device)?))).collect(),
-            networks: by_prefix(networks),
+            networks: by_prefix(policy),
             complete: true,
         });
     }
@@ -163,12 +163,14 @@ impl Names {
     }
 }
 
-/// Prefixes with the network that has them; of two networks with one prefix the first by name.
-fn by_prefix(networks: &[Network]) -> PrefixMap<Ipv6Net, String> {
+/// Prefixes with the network or group that has them; of two with one prefix a network, and the first by name.
+fn by_prefix(policy: &Policy) -> PrefixMap<Ipv6Net, String> {
     let mut map = PrefixMap::new();
-    for network in networks.iter().rev() {
-        for cidr in &network.cidrs {
-            map.insert(wide(cidr), network.name.clone());
+    let groups = policy.groups.iter().rev().map(|group| (&group.name, &group.cidrs));
+    let networks = policy.networks.iter().rev().map(|network| (&network.name, &network.cidrs));
+    for (name, cidrs) in groups.chain(networks) {
+        for cidr in cidrs {
+            map.insert(wide(cidr), name.clone());
         }
     }
     map

@@ -40,7 +40,7 @@ pub(in crate::observe) fn plant() -> Names {
     // The documentation shows it: how revisions are computed is another subject.
     tables.revision = Revision([0xc4; 32]);
     let mut names = Names::default();
-    names.learn(1, &tables, &[7, 3], &policy.networks);
+    names.learn(1, &tables, &[7, 3], &policy);
     names
 }
 
@@ -71,7 +71,7 @@ fn most_specific_network_gives_the_name() {
 fn device_that_left_the_policy_keeps_its_name() {
     let mut names = plant();
     let (policy, tables) = compiled("version = 1\n[device.hmi-1]\nip = [\"10.20.1.12\"]\n");
-    names.learn(2, &tables, &[7], &policy.networks);
+    names.learn(2, &tables, &[7], &policy);
     assert_eq!(names.device(1, 3).as_deref(), Some("press-plc"));
     assert_eq!(names.device(2, 3).as_deref(), Some("press-plc"));
     assert_eq!(names.device(9, 7).as_deref(), Some("hmi-1"));
@@ -84,7 +84,7 @@ fn old_generations_are_forgotten() {
     let mut names = Names::default();
     let (policy, tables) = compiled(PLANT);
     for generation in 1..=20 {
-        names.learn(generation, &tables, &[7, 3], &policy.networks);
+        names.learn(generation, &tables, &[7, 3], &policy);
     }
     assert_eq!(names.known.len(), GENERATIONS);
     // The newest that knows the number answers.
@@ -97,7 +97,7 @@ fn revision_outlives_the_names_of_its_generation() {
     let (policy, tables) = compiled(PLANT);
     let last = u32::try_from(REVISIONS).expect("a small number") + 1;
     for generation in 1..=last {
-        names.learn(generation, &tables, &[7, 3], &policy.networks);
+        names.learn(generation, &tables, &[7, 3], &policy);
     }
     assert_eq!(names.revision(1), None);
     assert_eq!(names.revision(2), Some(tables.revision.to_string().as_str()));
@@ -107,7 +107,7 @@ fn revision_outlives_the_names_of_its_generation() {
 fn generation_learned_twice_is_remembered_once() {
     let mut names = plant();
     let (policy, tables) = compiled(PLANT);
-    names.learn(1, &tables, &[8, 3], &policy.networks);
+    names.learn(1, &tables, &[8, 3], &policy);
     assert_eq!(names.known.len(), 1);
     assert_eq!(names.device(1, 8).as_deref(), Some("hmi-1"));
 }
