@@ -208,8 +208,10 @@ fn verdict<R: Rules>(packet: &Packet, ends: &Ends, rules: &R) -> Result<Granted,
             Unmanaged::Monitor | Unmanaged::Drop => Err((Reason::Unmanaged, 0)),
         };
     }
-    if is_quarantined(ends) {
-        return quarantine(packet, ends, rules);
+    if is_quarantined(ends)
+        && let Some(granted) = quarantine(packet, ends, rules)?
+    {
+        return Ok(granted);
     }
     let verdict = match packet.kind {
         Kind::Ip => converse(packet, ends, rules),
