@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use bulkhead_agent::dataplane::{Dataplane, EventReader, XdpAction, detach};
+use bulkhead_agent::dataplane::{Dataplane, EventReader, XdpAction};
 use bulkhead_common::{
     decide::decide,
     layout::{Event, Traffic},
@@ -120,9 +120,10 @@ fn difference(before: &Moved, after: &Moved) -> Moved {
     moved
 }
 
-/// Runs a row on fresh maps; `Err` says which step went otherwise.
-pub fn run(row: &Row, room: &Room, pins: &str) -> Result<(), String> {
-    let mut kernel = Kernel::new(room, pins);
+/// Runs a row on a data path that remembers nothing; `Err` says which step went otherwise.
+pub fn run(row: &Row, kernel: &mut Kernel) -> Result<(), String> {
+    kernel.dataplane.forget().unwrap_or_else(|error| panic!("{error}"));
+    while kernel.events.next_record().is_some() {}
     kernel.set(&Setup::default());
     kernel.apply(row.policy);
     let mut result = Ok(());
@@ -157,8 +158,6 @@ pub fn run(row: &Row, room: &Room, pins: &str) -> Result<(), String> {
             }
         }
     }
-    drop(kernel);
-    detach(&room.pin_outside(pins)).expect("pins can be removed");
     result
 }
 

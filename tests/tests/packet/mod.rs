@@ -34,7 +34,7 @@ pub const COUNTER: u32 = 1;
 pub const FOREVER: u64 = u64::MAX;
 
 /// Room for everything the rows do.
-pub const SIZES: Sizes = Sizes { devices: 24, rules: 48, flows: 4096, violations: 64, ring_bytes: 4096 };
+pub const SIZES: Sizes = Sizes { devices: 64, rules: 128, flows: 4096, violations: 64, ring_bytes: 4096 };
 
 /// A namespace with private pins, or `None` after the skip was recorded.
 pub fn lab(test: &str) -> Option<(Namespace, Room)> {
