@@ -57,6 +57,7 @@ const HOSTS: &[(&str, &str, &str, &str)] = &[
     ("second", "00:1e:c0:00:00:02", "10.20.1.151", "-"),
     ("welder", "00:1e:c0:00:00:07", "10.20.1.70", "-"),
     ("dhcpd", "02:00:00:00:00:43", "10.20.1.2", "-"),
+    ("leaser", "00:0e:8c:11:20:09", "10.20.1.3", "-"),
     // Behind a router: their frames carry its MAC.
     ("historian", ROUTER, "10.20.2.5", "-"),
     ("helpdesk", ROUTER, "10.20.3.4", "-"),

@@ -56,13 +56,17 @@ const POLICY: &str = "cell.toml";
 
 /// The groups of rows, each a file by subject.
 const FILES: &[(&str, &str)] = &[
+    ("extension.rows", include_str!("../../packet/extension.rows")),
     ("flows.rows", include_str!("../../packet/flows.rows")),
+    ("fragments.rows", include_str!("../../packet/fragments.rows")),
     ("icmp.rows", include_str!("../../packet/icmp.rows")),
     ("identity.rows", include_str!("../../packet/identity.rows")),
     ("infrastructure.rows", include_str!("../../packet/infrastructure.rows")),
+    ("ipv6.rows", include_str!("../../packet/ipv6.rows")),
     ("malformed.rows", include_str!("../../packet/malformed.rows")),
     ("modes.rows", include_str!("../../packet/modes.rows")),
     ("rules.rows", include_str!("../../packet/rules.rows")),
+    ("state.rows", include_str!("../../packet/state.rows")),
 ];
 
 impl Row {
