@@ -5,7 +5,7 @@ use crate::{
     address::Address,
     bytes::Bytes,
     reason::Reason,
-    wire::{mac, protocol},
+    wire::{ethertype, mac, protocol},
 };
 
 /// Extension headers that are walked; no stack sends more than one of each kind.
@@ -41,6 +41,10 @@ pub(super) fn v4<B: Bytes + ?Sized>(bytes: &B, packet: &mut Packet, at: usize) -
             return Err(Reason::Ipv4Options);
         }
         return martian(packet);
+    }
+    if packet.protocol == protocol::ICMPV6 {
+        // Each family has its own; a stack knows the other's as a stranger.
+        return Err(Reason::IpProtocol);
     }
     let flags = be16([h[6], h[7]]);
     let more = flags & 0x2000 != 0;
@@ -80,6 +84,9 @@ pub(super) fn v6<B: Bytes + ?Sized>(bytes: &B, packet: &mut Packet, at: usize) -
     let (at, len) = extensions(bytes, packet, at + 40, payload)?;
     if packet.fragment.is_later() {
         return martian(packet);
+    }
+    if matches!(packet.protocol, protocol::ICMP | protocol::IGMP) {
+        return Err(Reason::IpProtocol);
     }
     if packet.protocol == protocol::ICMPV6 {
         transport::icmp_v6(bytes, packet, at, len)?;
@@ -182,10 +189,13 @@ fn martian(packet: &Packet) -> Parsed {
             protocol::IGMP => true,
             _ => false,
         };
-    if (packet.source.is_martian_source() && !asks) || packet.source == packet.destination {
+    // Behind the parser a mapped address is an IPv4 host's; no IPv6 packet may speak for one (RFC 4291 2.5.5.2).
+    let is_v6 = packet.ethertype == ethertype::IPV6;
+    let source = packet.source.is_martian_source() || (is_v6 && packet.source.is_v4());
+    if (source && !asks) || packet.source == packet.destination {
         return Err(Reason::MartianSource);
     }
-    if packet.destination.is_martian_destination() {
+    if packet.destination.is_martian_destination() || (is_v6 && packet.destination.is_v4()) {
         return Err(Reason::MartianDestination);
     }
     Ok(())
