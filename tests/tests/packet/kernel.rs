@@ -165,6 +165,12 @@ pub fn run(row: &Row, kernel: &mut Kernel) -> Result<(), String> {
 fn matches_frame(event: &Event, bytes: &[u8], expected: &Expected) -> Result<(), String> {
     let packet = parse(bytes);
     let key = &event.key;
+    // A later fragment is told with the ports of its packet.
+    let (service, port) = if packet.fragment.is_later() {
+        (key.port, event.source_port)
+    } else {
+        (packet.service_port, packet.source_port)
+    };
     let same = [
         ("length", u64::from(event.len), u64::from(packet.len)),
         ("source MAC", mac::from_octets(key.source_mac), packet.source_mac),
@@ -173,8 +179,8 @@ fn matches_frame(event: &Event, bytes: &[u8], expected: &Expected) -> Result<(),
         ("source network", key.source.high, packet.source.high),
         ("destination", key.destination.low, packet.destination.low),
         ("destination network", key.destination.high, packet.destination.high),
-        ("port", key.port.into(), packet.service_port.into()),
-        ("source port", event.source_port.into(), packet.source_port.into()),
+        ("port", key.port.into(), service.into()),
+        ("source port", event.source_port.into(), port.into()),
         ("vlan", key.vlan.into(), packet.vlan.into()),
         ("interface", key.ifindex.into(), LO.into()),
         ("dropped", key.dropped.into(), u64::from(expected.action == Fate::Drop)),
