@@ -81,7 +81,7 @@ pub(super) fn v6<B: Bytes + ?Sized>(bytes: &B, packet: &mut Packet, at: usize) -
         low: u64::from_be_bytes([h[32], h[33], h[34], h[35], h[36], h[37], h[38], h[39]]),
     };
     packet.protocol = h[6];
-    let (at, len) = extensions(bytes, packet, at + 40, payload)?;
+    let (at, len, in_fragments) = extensions(bytes, packet, at + 40, payload)?;
     if packet.fragment.is_later() {
         return martian(packet);
     }
@@ -91,26 +91,30 @@ pub(super) fn v6<B: Bytes + ?Sized>(bytes: &B, packet: &mut Packet, at: usize) -
     if packet.protocol == protocol::ICMPV6 {
         transport::icmp_v6(bytes, packet, at, len)?;
         neighbor::discovery(bytes, packet, at, len)?;
+        // Not even an atomic one (RFC 6980 5).
+        if in_fragments && packet.kind == Kind::Neighbor {
+            return Err(Reason::NdMalformed);
+        }
     } else {
         transport::read(bytes, packet, at, len)?;
     }
     martian(packet)
 }
 
-/// Walks over the extension headers and notes what is behind them in `packet.protocol`. Returns where that begins and
-/// how long it is.
+/// Walks over the extension headers and notes what is behind them in `packet.protocol`. Returns where that begins,
+/// how long it is, and whether there was a fragment header.
 #[inline(always)]
 fn extensions<B: Bytes + ?Sized>(
     bytes: &B,
     packet: &mut Packet,
     mut at: usize,
     mut len: usize,
-) -> Result<(usize, usize), Reason> {
+) -> Result<(usize, usize, bool), Reason> {
     let mut seen_fragment = false;
     for n in 0..MAX_EXTENSIONS {
         let kind = packet.protocol;
         if !is_extension(kind) {
-            return Ok((at, len));
+            return Ok((at, len, seen_fragment));
         }
         if len < 8 {
             return Err(Reason::Ipv6Header);
@@ -131,7 +135,7 @@ fn extensions<B: Bytes + ?Sized>(
                 fragment(packet, id, offset, more, len - 8)?;
                 if offset != 0 {
                     packet.protocol = e[0];
-                    return Ok((at + 8, len - 8));
+                    return Ok((at + 8, len - 8, true));
                 }
             }
         } else {
@@ -154,7 +158,7 @@ fn extensions<B: Bytes + ?Sized>(
     if is_extension(packet.protocol) {
         return Err(Reason::Ipv6Extension);
     }
-    Ok((at, len))
+    Ok((at, len, seen_fragment))
 }
 
 #[inline(always)]
