@@ -59,14 +59,21 @@ const FILES: &[(&str, &str)] = &[
     ("extension.rows", include_str!("../../packet/extension.rows")),
     ("flows.rows", include_str!("../../packet/flows.rows")),
     ("fragments.rows", include_str!("../../packet/fragments.rows")),
+    ("frames.rows", include_str!("../../packet/frames.rows")),
+    ("groups.rows", include_str!("../../packet/groups.rows")),
+    ("guards.rows", include_str!("../../packet/guards.rows")),
     ("icmp.rows", include_str!("../../packet/icmp.rows")),
     ("identity.rows", include_str!("../../packet/identity.rows")),
     ("infrastructure.rows", include_str!("../../packet/infrastructure.rows")),
     ("ipv6.rows", include_str!("../../packet/ipv6.rows")),
+    ("leases.rows", include_str!("../../packet/leases.rows")),
     ("malformed.rows", include_str!("../../packet/malformed.rows")),
     ("modes.rows", include_str!("../../packet/modes.rows")),
+    ("neighbor.rows", include_str!("../../packet/neighbor.rows")),
     ("rules.rows", include_str!("../../packet/rules.rows")),
+    ("segments.rows", include_str!("../../packet/segments.rows")),
     ("state.rows", include_str!("../../packet/state.rows")),
+    ("threats.rows", include_str!("../../packet/threats.rows")),
 ];
 
 impl Row {
