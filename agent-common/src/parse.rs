@@ -8,7 +8,7 @@ use crate::{
     address::Address,
     bytes::Bytes,
     reason::Reason,
-    wire::{dhcp, ethertype, protocol, tcp},
+    wire::{dhcp, ethertype, mac, protocol, tcp},
 };
 
 mod ip;
@@ -217,6 +217,9 @@ pub fn parse_into<B: Bytes + ?Sized>(bytes: &B, packet: &mut Packet) {
     packet.len = bytes.len();
     if let Err(reason) = link(bytes, packet) {
         packet.fault = Some(reason);
+    } else if packet.source_mac & mac::GROUP != 0 {
+        // A group listens and does not speak (IEEE 802.3-2018 3.2.3); said last, so that it is known whom it was for.
+        packet.fault = Some(Reason::MartianSource);
     }
 }
 
