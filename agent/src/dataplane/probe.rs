@@ -133,7 +133,7 @@ pub fn program_name(id: u32) -> Option<String> {
 
 /// Whether a program's name is that of one of our entries.
 pub fn is_ours(program: &str) -> bool {
-    super::load::ENTRIES.contains(&program)
+    super::Entry::ALL.iter().any(|entry| entry.symbol() == program)
 }
 
 /// The gateway's own IPv4 addresses, loopback included.
