@@ -58,7 +58,9 @@ impl Dataplane {
     pub fn attach(&mut self, name: &str, mode: AttachMode) -> Result<Attached, DataplaneError> {
         // Without them the link could not be pinned, and would end with this call.
         self.pins.create()?;
-        let interface = find(name)?;
+        let there = probe::interfaces()?;
+        let missing = || DataplaneError::NoInterface { name: name.to_owned() };
+        let interface = there.iter().find(|i| i.name == name).cloned().ok_or_else(missing)?;
         if self.adopt(&interface)? {
             return Ok(Attached::Adopted);
         }
@@ -78,7 +80,11 @@ impl Dataplane {
             Ok(id.and_then(|id| program.take_link(id)))
         };
         let link = self.try_entries(interface.mtu, mode, put)?.map_err(|(_, source)| {
-            DataplaneError::Attach { interface: name.to_owned(), mode: mode.name(), source }
+            let ports = ports(&there, interface.index);
+            if mode == AttachMode::Generic || ports.is_empty() {
+                return DataplaneError::Attach { interface: name.to_owned(), mode: mode.name(), source };
+            }
+            DataplaneError::AttachBond { interface: name.into(), ports, source }
         })?;
         // aya falls back to netlink when the kernel refuses a BPF link. Such an attachment cannot be
         // pinned; the conversion fails and drops, which detaches it.
@@ -132,11 +138,9 @@ fn pinned(interface: &Interface, path: &Path) -> Result<XdpLink, DataplaneError>
         .map_err(|_| DataplaneError::NotPinnable { interface: interface.name.clone() })
 }
 
-fn find(name: &str) -> Result<Interface, DataplaneError> {
-    probe::interfaces()?
-        .into_iter()
-        .find(|i| i.name == name)
-        .ok_or_else(|| DataplaneError::NoInterface { name: name.to_owned() })
+/// The names of a bond's ports.
+fn ports(there: &[Interface], bond: u32) -> Box<[String]> {
+    there.iter().filter(|i| i.bond == Some(bond)).map(|port| port.name.clone()).collect()
 }
 
 fn pins(act: &'static str, path: &Path, source: io::Error) -> DataplaneError {

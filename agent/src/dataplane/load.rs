@@ -1,12 +1,12 @@
 //! Making the maps, or adopting the pinned ones, and loading the program against them.
 
-use std::path::Path;
+use std::{os::fd::AsFd, path::Path};
 
 use aya::{Ebpf, EbpfLoader};
 
 use super::{
-    Array, ArrayOfMaps, Dataplane, DataplaneError, Entry, EventReader, HashMap, LpmTrie, Map, MapError,
-    OBJECT, PerCpuArray, PerCpuHashMap, Pins, RingBuf, SampleReader, Sizes, entry,
+    Array, ArrayOfMaps, Dataplane, DataplaneError, Entry, EventReader, HashMap, LpmTrie, Map, MapData,
+    MapError, OBJECT, PerCpuArray, PerCpuHashMap, Pins, RingBuf, SampleReader, Sizes, entry,
     ids::Ids,
     kernel,
     pins::{Entries, maps},
@@ -36,8 +36,8 @@ impl Dataplane {
         // The other entry is loaded when a NIC needs it: its verification takes as long again.
         entry::load(&mut ebpf, Entry::Linear)?;
         let ids = Ids::open(&pins, sizes.devices, sizes.rules)?;
-        let events = RingBuf::try_from(take(&mut ebpf, "EVENTS")).map_err(open("EVENTS"))?;
-        let samples = RingBuf::try_from(take(&mut ebpf, "SAMPLES")).map_err(open("SAMPLES"))?;
+        let events = ring(&ebpf, "EVENTS")?;
+        let samples = ring(&ebpf, "SAMPLES")?;
         let mut map = |name| take(&mut ebpf, name);
         let dataplane = Self {
             active: Array::try_from(map("ACTIVE")).map_err(open("ACTIVE"))?,
@@ -74,6 +74,18 @@ impl Dataplane {
         };
         Ok((dataplane, EventReader::new(events), SampleReader::new(samples)))
     }
+}
+
+/// A ring to read from. The map itself stays: an entry that is loaded later refers to it by its descriptor, and the
+/// reader may be gone by then.
+fn ring(ebpf: &Ebpf, name: &'static str) -> Result<RingBuf<MapData>, DataplaneError> {
+    let Some(Map::RingBuf(map)) = ebpf.map(name) else {
+        panic!("the object is built with the ring `{name}`")
+    };
+    let copy = map.fd().as_fd().try_clone_to_owned();
+    let copy = copy.map_err(|source| DataplaneError::System { act: "copy a descriptor", source })?;
+    let map = MapData::from_fd(copy).map_err(open(name))?;
+    RingBuf::try_from(Map::RingBuf(map)).map_err(open(name))
 }
 
 fn take(ebpf: &mut Ebpf, name: &str) -> Map {

@@ -22,7 +22,7 @@ use super::{
 };
 
 /// What the tests make interfaces of; everything else they need is in the kernels themselves.
-const MODULES: &[&str] = &["veth", "8021q", "bonding"];
+const MODULES: &[&str] = &["veth", "8021q", "bonding", "bridge"];
 /// What tests read at run time, relative to the checkout.
 const FILES: &str = "tests/packet";
 
