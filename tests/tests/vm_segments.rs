@@ -12,7 +12,8 @@ use bulkhead_tests::{
     lab::{
         Agent, Lab, Namespace, Topology,
         link::{self, End},
-        topology::{BRIDGE, DEVICE_SIDE},
+        modbus::Plc,
+        topology::{BRIDGE, DEVICE_SIDE, MODBUS},
         wait::wait_for,
         wire::{RawSender, arp_announcement},
     },
@@ -74,6 +75,7 @@ fn bond_is_one_segment_whatever_its_ports_are() {
     let test = "bond_is_one_segment_whatever_its_ports_are";
     let Some(lab) = machine(test) else { return };
     bond(&lab);
+    let _plc = Plc::start(lab.plc(), MODBUS).expect("a PLC");
     let mut agent = Agent::new(&lab, &policy(&lab)).expect("an agent");
     configure(&lab.gateway, "bulkhead.toml", &[("[interface.cell0]", "[interface.team0]")]);
     agent.start().expect("it starts");

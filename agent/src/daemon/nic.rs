@@ -131,9 +131,9 @@ impl Nic {
         there: &[probe::Interface],
         configured: &BTreeSet<String>,
     ) -> Option<String> {
-        let bond = self.found(there).map(|found| found.index);
-        let ports = there.iter().filter(|i| i.bond.is_some() && i.bond == bond);
+        let ports = self.found(there).map(|found| probe::ports(found, there)).unwrap_or_default();
         let (mut indexes, names): (Vec<_>, Vec<_>) = ports
+            .into_iter()
             .filter(|port| !configured.contains(&port.name))
             .map(|port| (port.index, format!("`{}`", port.name)))
             .unzip();
@@ -287,5 +287,46 @@ impl NicState {
             Self::Open => "open",
             Self::Missing => "missing",
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn there(ports: &[(u32, &str)]) -> Vec<probe::Interface> {
+        let bond = probe::Interface { index: 9, name: "team0".into(), ..probe::Interface::default() };
+        let port = |(index, name): &(u32, &str)| probe::Interface {
+            index: *index,
+            name: (*name).into(),
+            bond: Some(9),
+            ..probe::Interface::default()
+        };
+        ports.iter().map(port).chain([bond]).collect()
+    }
+
+    #[test]
+    fn ports_of_a_bond_are_followed_but_not_those_with_a_segment_of_their_own() {
+        let config = config::Interface {
+            name: "team0".into(),
+            role: config::Role::DeviceSide,
+            attach: config::Attach::Native,
+            pair: None,
+            fix_offloads: false,
+        };
+        let mut nic = Nic::new(config, Vec::new(), 1);
+        nic.index = Some(9);
+        let configured = BTreeSet::from(["team0".to_owned(), "eth3".to_owned()]);
+        let mut look =
+            |ports| (nic.note_ports(&there(ports), &configured), nic.indexes().collect::<Vec<_>>());
+        assert_eq!(look(&[]), (None, vec![9]));
+        let said = |text: &str| Some(text.to_owned());
+        assert_eq!(
+            look(&[(5, "eth2"), (4, "eth1"), (6, "eth3")]),
+            (said("the ports of `team0` are `eth2`, `eth1`"), vec![9, 4, 5])
+        );
+        assert_eq!(look(&[(4, "eth1"), (5, "eth2")]), (None, vec![9, 4, 5]));
+        assert_eq!(look(&[(5, "eth2")]), (said("the ports of `team0` are `eth2`"), vec![9, 5]));
+        assert_eq!(look(&[]), (said("`team0` is a bond without ports now"), vec![9]));
     }
 }

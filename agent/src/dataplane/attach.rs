@@ -80,7 +80,8 @@ impl Dataplane {
             Ok(id.and_then(|id| program.take_link(id)))
         };
         let link = self.try_entries(interface.mtu, mode, put)?.map_err(|(_, source)| {
-            let ports = ports(&there, interface.index);
+            let ports = probe::ports(&interface, &there);
+            let ports: Box<[String]> = ports.iter().map(|port| port.name.clone()).collect();
             if mode == AttachMode::Generic || ports.is_empty() {
                 return DataplaneError::Attach { interface: name.to_owned(), mode: mode.name(), source };
             }
@@ -136,11 +137,6 @@ fn pinned(interface: &Interface, path: &Path) -> Result<XdpLink, DataplaneError>
         .map_err(|error| pins("open the pinned link", path, io::Error::other(error)))?;
     XdpLink::try_from(FdLink::from(pinned))
         .map_err(|_| DataplaneError::NotPinnable { interface: interface.name.clone() })
-}
-
-/// The names of a bond's ports.
-fn ports(there: &[Interface], bond: u32) -> Box<[String]> {
-    there.iter().filter(|i| i.bond == Some(bond)).map(|port| port.name.clone()).collect()
 }
 
 fn pins(act: &'static str, path: &Path, source: io::Error) -> DataplaneError {

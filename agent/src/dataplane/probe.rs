@@ -132,6 +132,11 @@ fn xdp(parts: &[LinkXdp]) -> Option<Xdp> {
     Some(Xdp { mode: mode?, program: program? })
 }
 
+/// The ports of an interface that is a bond, in the kernel's order; nothing for others.
+pub fn ports<'a>(interface: &Interface, there: &'a [Interface]) -> Vec<&'a Interface> {
+    there.iter().filter(|port| port.bond == Some(interface.index)).collect()
+}
+
 /// The name of a loaded program, up to 15 bytes of it; `None` when it has none or may not be asked for.
 pub fn program_name(id: u32) -> Option<String> {
     let programs = aya::programs::loaded_programs().filter_map(Result::ok);
