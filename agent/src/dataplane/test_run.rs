@@ -6,7 +6,7 @@ use aya::{
 };
 use bulkhead_common::layout::Budget;
 
-use super::{Dataplane, DataplaneError, read, write};
+use super::{Dataplane, DataplaneError, Entry, read, write};
 
 /// What the program returned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,10 +26,10 @@ impl Dataplane {
     /// # Errors
     /// When the kernel refuses the frame or the run.
     pub fn test_run(&mut self, frame: &[u8]) -> Result<XdpAction, DataplaneError> {
-        let name = self.program;
+        let name = Entry::Linear.symbol();
         let options = TestRunOptions { data_in: Some(frame), repeat: 1, ..TestRunOptions::default() };
-        let result =
-            self.xdp().test_run(options).map_err(|source| DataplaneError::Program { name, source })?;
+        let program = self.entry(Entry::Linear)?;
+        let result = program.test_run(options).map_err(|source| DataplaneError::Program { name, source })?;
         Ok(match result.return_value {
             1 => XdpAction::Drop,
             2 => XdpAction::Pass,
