@@ -145,6 +145,14 @@ pub fn bridge(namespace: &Namespace, name: &str, mac: Mac) -> Result<()> {
     up(namespace, name)
 }
 
+/// Makes a hub of a bridge: it forgets at once who is where, and sends every frame to all ports. A frame with another's
+/// source address would turn that one's traffic away otherwise.
+pub fn hub(namespace: &Namespace, bridge: &str) -> Result<()> {
+    let message = LinkBridge::new(bridge).ageing_time(0).build();
+    netlink(namespace, async move |handle| handle.link().change(message).execute().await)
+        .with_context(|| format!("failed to make a hub of `{bridge}`"))
+}
+
 /// Makes the interface of one VLAN of `trunk` and brings it up.
 pub fn vlan(namespace: &Namespace, trunk: &str, name: &str, id: u16) -> Result<()> {
     let message = LinkVlan::new(name, index(namespace, trunk)?, id).build();
