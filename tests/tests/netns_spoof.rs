@@ -71,7 +71,8 @@ fn about_addresses(lab: &Lab) -> Vec<Lie> {
             datagram(hmi.mac, NOBODY, 4001)
         }),
         down("wrong-segment", "datagram of the PLC from the plant's side", {
-            frames::datagram((plc.mac, plc.ip), (hmi.mac, hmi.ip), (4002, 502), b"write")
+            // To everybody: the HMI hears it from the switch, and its stack would answer.
+            frames::datagram((plc.mac, plc.ip), (EVERYBODY, hmi.ip), (4002, 502), b"write")
         }),
         down("wrong-segment", "frame of the PLC from the plant's side", {
             frames::frame(plc.mac, EVERYBODY, 0x8892, &[0x80, 0, 1])
@@ -86,6 +87,7 @@ fn about_ipv6(lab: &Lab) -> Vec<Lie> {
     let (plc, hmi, me) = (lab.plc(), lab.host("hmi"), lab.attacker().mac);
     let own = (me, link_local(me));
     let all = frames::group_v6(1);
+    let at_plc = (plc.mac, plc.ip6());
     // Override, unasked for (RFC 4861 4.4).
     let unasked = [0x20, 0, 0, 0];
     let claims = |address, mac| frames::target(address, 2, mac);
@@ -94,13 +96,13 @@ fn about_ipv6(lab: &Lab) -> Vec<Lie> {
     turned.extend(Ipv6Addr::LOCALHOST.octets());
     vec![
         down("address-conflict", "advertisement of the PLC's address", {
-            frames::neighbour(own, all, 136, unasked, &claims(plc.ip6(), me))
+            frames::neighbour(own, at_plc, 136, unasked, &claims(plc.ip6(), me))
         }),
         down("address-conflict", "answer to the PLC's own duplicate check", {
             frames::neighbour((me, plc.ip6()), all, 136, unasked, &claims(plc.ip6(), me))
         }),
         down("nd-mismatch", "advertisement of the attacker for the PLC's MAC", {
-            frames::neighbour(own, all, 136, unasked, &claims(link_local(me), plc.mac))
+            frames::neighbour(own, at_plc, 136, unasked, &claims(link_local(me), plc.mac))
         }),
         down("nd-mismatch", "advertisement of the HMI for an address of nobody's", {
             let nobody = "fd00:20::222".parse().expect("an address");
@@ -112,7 +114,7 @@ fn about_ipv6(lab: &Lab) -> Vec<Lie> {
             frames::neighbour((hmi.mac, hmi.ip6()), asked, 135, [0; 4], &question)
         }),
         down("nd-malformed", "advertisement from beyond a router", {
-            frames::icmp_v6(own, all, 254, 136, unasked, &claims(link_local(me), me))
+            frames::icmp_v6(own, at_plc, 254, 136, unasked, &claims(link_local(me), me))
         }),
         down("redirect", "redirect", frames::neighbour(own, (plc.mac, plc.ip6()), 137, [0; 4], &turned)),
         down("source-mac-mismatch", "datagram with the HMI's IPv6 address", {
