@@ -284,5 +284,7 @@ fn tag<B: Bytes + ?Sized>(bytes: &B, packet: &mut Packet, at: usize) -> Parsed {
 fn llc<B: Bytes + ?Sized>(bytes: &B, packet: &mut Packet, at: usize) -> Parsed {
     let l: [u8; 3] = bytes.array(at).ok_or(Reason::Truncated)?;
     packet.service_port = u16::from(l[0]);
-    Ok(())
+    // 1501 to 1535 is neither a length nor a type (IEEE 802.3-2018 3.2.6).
+    let len = usize::from(packet.ethertype);
+    if len > 1500 || at + len > packet.len as usize { Err(Reason::LlcLength) } else { Ok(()) }
 }
