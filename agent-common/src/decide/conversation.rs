@@ -5,7 +5,7 @@ use crate::{
     address::Address,
     flow,
     layout::{FlowKey, MacRow},
-    lookup::{Endpoint, Rules, class, identity, setting},
+    lookup::{Endpoint, Rules, class, device_flag, identity, setting},
     parse::Packet,
     reason::{Grant, Reason},
     wire::{SYSTEM_PORTS_END, ethertype, icmp, protocol, pseudo},
@@ -45,21 +45,26 @@ pub(super) fn converse<R: Rules>(packet: &Packet, ends: &Ends, rules: &R) -> Res
     // A live flow. What asks for a new conversation is judged as one, whatever was there before; and what goes to a
     // group has nobody on the other side.
     let opens = packet.is_tcp_open() || (is_icmp && asked.is_none()) || to_group;
+    // An address that any MAC can make itself, or that a lease moves to another device, does not say who goes on with
+    // a flow: there the rule is asked again.
+    let is_bound = !packet.source.is_link_local()
+        && !packet.destination.is_link_local()
+        && (ends.source.flags | ends.destination.flags) & device_flag::LEASED == 0;
     if !opens {
         let known = rules.with_flow(&key, |flow| {
             // Who asked does not answer.
             let fits = !is_icmp || flow.initiator != side;
             let live = fits && !flow::is_expired(flow, protocol, now, settings);
-            if live && flow.generation == generation {
+            if live && is_bound && flow.generation == generation {
                 flow::touch(flow, packet, side, now);
             }
             (*flow, live)
         });
         if let Some((flow, true)) = known {
-            if flow.generation == generation {
+            if is_bound && flow.generation == generation {
                 return Ok((Grant::Flow, flow.rule));
             }
-            // The policy changed since its last packet: the flow goes on if its start is still allowed.
+            // The policy changed since its last packet, or one end may have: the flow goes on if its start is still allowed.
             if let Some(rule) = flow_rule(packet, ends, rules, flow.initiator == side) {
                 rules.with_flow(&key, |flow| {
                     flow.generation = generation;

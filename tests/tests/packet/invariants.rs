@@ -7,7 +7,6 @@ use bulkhead_agent::compile::Tables;
 use bulkhead_common::{
     address::Address,
     decide::{Action, Decision, Verdict},
-    lookup::device_flag,
     mode::Mode,
     reason::Grant,
 };
@@ -55,12 +54,7 @@ pub fn broken(frame: &[u8], tables: &Tables, decision: &Decision) -> Option<&'st
             // An error about a flow goes to either end of it, of which one may be nobody's device.
             Some(entry) if grant != Grant::Related => {
                 let is_end = |id: u32| tables.device(id).is_some_and(|device| device.name == entry.device);
-                // The address may have been leased to another device when the flow began.
-                let leased = |id: u32| {
-                    tables.macs.values().any(|row| row.device == id && row.flags & device_flag::LEASED != 0)
-                };
-                let was_another = grant == Grant::Flow && (leased(source) || leased(responder));
-                if !is_end(source) && !is_end(responder) && !was_another {
+                if !is_end(source) && !is_end(responder) {
                     return Some("neither end is the device whose rule it is");
                 }
             }
