@@ -8,7 +8,7 @@ use crate::{
     lookup::{Endpoint, Rules, class, identity, setting},
     parse::Packet,
     reason::{Grant, Reason},
-    wire::{SYSTEM_PORTS_END, ethertype, icmp, protocol, pseudo},
+    wire::{EPHEMERAL_PORTS, ethertype, icmp, protocol, pseudo},
 };
 
 /// IP between two recognised ends: a live flow, a reply, or the first packet of something a rule allows.
@@ -110,10 +110,10 @@ pub(super) fn converse<R: Rules>(packet: &Packet, ends: &Ends, rules: &R) -> Res
 
     // Backward: it looks like the answer to something a rule lets the destination start.
     if !opens && let Some(rule) = flow_rule(packet, ends, rules, false) {
-        // A datagram to a port of a server is no answer, whatever its source port says: a device could reach
+        // A datagram to a port that no client has is no answer, whatever its source port says: a device could reach
         // all of the gateway's services from the one port at which the gateway polls it.
-        let answers = protocol != protocol::UDP
-            || packet.destination_port >= SYSTEM_PORTS_END
+        let answers = !matches!(protocol, protocol::UDP | protocol::SCTP)
+            || packet.destination_port >= EPHEMERAL_PORTS
             || packet.destination_port == packet.source_port;
         if ends.destination.is_gateway() && answers {
             // The gateway's own requests never pass XDP, so there is no flow to find.
@@ -215,6 +215,10 @@ fn related<R: Rules>(packet: &Packet, ends: &Ends, rules: &R) -> Result<Granted,
     let quoted = &packet.quoted;
     let unrelated = Err(denied(Reason::IcmpErrorUnrelated));
     if quoted.protocol == 0 || quoted.source != packet.destination {
+        return unrelated;
+    }
+    // A router on the way may complain about anybody's packet; a device is none, and speaks for itself.
+    if ends.source.device != 0 && packet.source != quoted.destination {
         return unrelated;
     }
     let is_icmp = matches!(quoted.protocol, protocol::ICMP | protocol::ICMPV6);
