@@ -46,8 +46,9 @@ pub(super) fn identify<R: Rules>(packet: &Packet, ends: &Ends, rules: &R) -> Res
         Kind::Ip => {
             let row = ends.destination_mac;
             let is_elsewhere = row.device != 0 && ends.destination.device != row.device;
-            // A device that asks for an address is answered at the one it will have.
-            let is_offer = row.flags & device_flag::LEASED != 0 && packet.is_dhcp_reply();
+            // A device that asks for an address is answered at the one it will have, which no other has for good.
+            let is_free = ends.destination.device == 0 || ends.destination.flags & device_flag::LEASED != 0;
+            let is_offer = is_free && row.flags & device_flag::LEASED != 0 && packet.is_dhcp_reply();
             if is_elsewhere && !is_offer {
                 Err((Reason::DestinationMismatch, Victim::row(&row)))
             } else {

@@ -187,7 +187,7 @@ impl Duel<'_> {
         let mut host = Host::new(tables, setup.placed(&ENDLESS));
         let mut memory = std::mem::take(&mut self.memory);
         // Budgets are remembered by the ids that last.
-        let dense = |stable: u32| (0..=tables.devices.len() as u32).find(|id| ids.device(*id) == stable);
+        let dense = |stable: u32| (0..).take(tables.devices.len() + 1).find(|id| ids.device(*id) == stable);
         let elsewhere: Vec<(u32, Budget)> =
             memory.budgets.iter().filter(|(id, _)| dense(**id).is_none()).map(|(id, b)| (*id, *b)).collect();
         memory.budgets = memory.budgets.iter().filter_map(|(id, b)| Some((dense(*id)?, *b))).collect();
