@@ -427,6 +427,8 @@ pub mod tally {
     pub const LEASES_REFUSED: u32 = 6;
     /// Samples for which the ring had no room.
     pub const SAMPLES_LOST: u32 = 7;
+    /// Flows that were remembered anew. Those that are not there any more made room for others.
+    pub const FLOWS_MADE: u32 = 8;
     /// Length of the array.
     pub const LEN: u32 = 16;
 }

@@ -183,6 +183,14 @@ pub fn enslave(namespace: &Namespace, port: &str, bridge: &str) -> Result<()> {
     netlink(namespace, async move |handle| handle.link().set(message).execute().await).with_context(what)
 }
 
+/// Takes an interface out of its bridge or bond.
+pub fn release(namespace: &Namespace, port: &str) -> Result<()> {
+    let what = || format!("failed to release `{port}`");
+    let message =
+        LinkUnspec::new_with_index(index(namespace, port).with_context(what)?).nocontroller().build();
+    netlink(namespace, async move |handle| handle.link().set(message).execute().await).with_context(what)
+}
+
 /// Brings an interface up.
 pub fn up(namespace: &Namespace, interface: &str) -> Result<()> {
     set_up(namespace, interface, true)
