@@ -294,7 +294,8 @@ fn rogue_server_binds_nothing() {
     let test = "rogue_server_binds_nothing";
     let Some(lab) = without_address(test) else { return };
     let plc = lab.plc();
-    let mut agent = agent(&lab, &policy(&lab, ""));
+    // The rule is about whom the PLC may ask, not about who may answer everybody.
+    let mut agent = agent(&lab, &renewing(&lab));
     agent.start().expect("it starts");
     // From beyond the uplink by somebody who is not listed, and from the device side in the listed server's name.
     acknowledge(lab.attacker(), plc, NOT_LEASED, 600);

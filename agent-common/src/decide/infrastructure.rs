@@ -87,13 +87,14 @@ fn dynamic_address<R: Rules>(packet: &Packet, ends: &Ends, rules: &R) -> Option<
     if may_serve && ends.source_mac.device == 0 && ends.source.device == 0 {
         return Some(Ok(()));
     }
-    // A device that serves others, or a server behind one more network, is one by its rule.
+    // A device that serves others is one by its rule. Nobody else is: an address alone is no proof, and whoever took it
+    // on the device side would be everybody's server.
     let port = if packet.destination_port == dhcp::CLIENT { dhcp::SERVER } else { dhcp::SERVER_V6 };
     let class = rules.class(protocol::UDP, port);
     // An answer to everybody names its client in the message.
     let client = rules.mac(packet.claim.mac).identity;
     let client = if packet.claim.mac != 0 { client } else { ends.destination.identity };
-    if rules.permitted(client, ends.source.identity, class) != 0 {
+    if ends.source.device != 0 && rules.permitted(client, ends.source.identity, class) != 0 {
         return Some(Ok(()));
     }
     Some(Err((Reason::RogueDhcp, rogue(ends))))
