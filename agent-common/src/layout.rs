@@ -165,6 +165,10 @@ pub struct Flow {
     pub generation: u32,
     /// Stable id of the rule that allows it.
     pub rule: u32,
+    /// Identity of whoever was at the lower address when it was last found allowed.
+    pub low: u32,
+    /// Identity of whoever was at the higher address.
+    pub high: u32,
     /// 0 when the lower address started the flow, 1 when the higher one did.
     pub initiator: u8,
     /// [`crate::flow::state`] bits of a TCP flow, otherwise 0.
@@ -457,7 +461,7 @@ layout! {
     RuleKey: 12,
     ServiceKey: 4,
     FlowKey: 40,
-    Flow: 24,
+    Flow: 32,
     FragmentKey: 40,
     FragmentRow: 24,
     Budget: 16,
