@@ -88,10 +88,29 @@ struct InfoByFd {
 
 const BPF_OBJ_GET: libc::c_long = 7;
 const BPF_OBJ_GET_INFO_BY_FD: libc::c_long = 15;
+const BPF_LINK_DETACH: libc::c_long = 34;
 const BPF_LINK_TYPE_XDP: u32 = 6;
 
-/// Where a pinned XDP link leads.
-pub(super) fn link_info(path: &Path) -> io::Result<LinkInfo> {
+/// `union bpf_attr` of BPF_LINK_DETACH.
+#[repr(C)]
+struct LinkDetach {
+    fd: u32,
+}
+
+/// Takes the program off its NIC now (Linux 5.9). A link whose last pin is removed ends as well, but at a moment of the
+/// kernel's choosing.
+pub(super) fn detach_link(path: &Path) -> io::Result<()> {
+    let link = open(path)?;
+    let detach = LinkDetach { fd: u32::try_from(link.as_raw_fd()).map_err(io::Error::other)? };
+    // SAFETY: the call reads one integer, and the descriptor is open.
+    // JUSTIFICATION: aya detaches only links that it has made itself.
+    let done =
+        unsafe { libc::syscall(libc::SYS_bpf, BPF_LINK_DETACH, &raw const detach, size_of::<LinkDetach>()) };
+    if done < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// The descriptor of something pinned.
+fn open(path: &Path) -> io::Result<OwnedFd> {
     let name = CString::new(path.as_os_str().as_bytes())?;
     let get = ObjectGet { path: name.as_ptr() as u64, fd: 0, flags: 0 };
     // SAFETY: `get` and the string it points to outlive the call, which reads as many bytes as it is told.
@@ -103,7 +122,12 @@ pub(super) fn link_info(path: &Path) -> io::Result<LinkInfo> {
     let fd = i32::try_from(fd).map_err(io::Error::other)?;
     // SAFETY: the kernel has just made this descriptor for us alone.
     // JUSTIFICATION: it must be closed on every way out.
-    let fd = unsafe { OwnedFd::from_raw_fd(fd) };
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Where a pinned XDP link leads.
+pub(super) fn link_info(path: &Path) -> io::Result<LinkInfo> {
+    let fd = open(path)?;
     let mut info = RawLinkInfo::default();
     let ask = InfoByFd {
         fd: u32::try_from(fd.as_raw_fd()).map_err(io::Error::other)?,

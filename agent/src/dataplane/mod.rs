@@ -162,6 +162,10 @@ impl Dataplane {
 pub fn detach(root: &Path) -> Result<Vec<String>, DataplaneError> {
     let pins = Pins::below(root);
     let links = pins.links()?;
+    for name in &links {
+        // What cannot be detached here ends with its pin, a moment later.
+        let _ = kernel::detach_link(&pins.link(name));
+    }
     pins.remove()?;
     Ok(links)
 }
@@ -172,6 +176,8 @@ pub fn detach(root: &Path) -> Result<Vec<String>, DataplaneError> {
 /// When the pin cannot be removed.
 pub fn detach_interface(root: &Path, name: &str) -> Result<(), DataplaneError> {
     let path = Pins::below(root).link(name);
+    // As in `detach`.
+    let _ = kernel::detach_link(&path);
     std::fs::remove_file(&path).map_err(|source| DataplaneError::Pins {
         act: "remove the link",
         path,
