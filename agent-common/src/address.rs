@@ -64,6 +64,16 @@ impl Address {
         self.high >> 54 == 0xfe80 >> 6
     }
 
+    /// The hardware address that a host made the last eight octets of, by RFC 4291 appendix A: `ff:fe` in its middle and
+    /// one bit turned. 0 when they are made otherwise.
+    #[inline(always)]
+    pub const fn eui64_maker(&self) -> u64 {
+        if self.low >> 24 & 0xffff != 0xfffe {
+            return 0;
+        }
+        (self.low >> 40 << 24 | self.low & 0x00ff_ffff) ^ 0x0200_0000_0000
+    }
+
     /// Whether it is a multicast group, `224.0.0.0/4` (RFC 1112 4) or `ff00::/8` (RFC 4291 2.7).
     #[inline(always)]
     pub const fn is_multicast(&self) -> bool {
@@ -142,6 +152,13 @@ mod tests {
         }
         assert_eq!(address("ff02::1:2"), Address::DHCP_SERVERS);
         assert_eq!(address("255.255.255.255"), Address::BROADCAST);
+    }
+
+    #[test]
+    fn the_maker_of_an_address_is_found_in_it() {
+        assert_eq!(address("fe80::21d:9cff:fec7:b070").eui64_maker(), 0x001d_9cc7_b070);
+        assert_eq!(address("fe80::1").eui64_maker(), 0);
+        assert_eq!(address("fe80::8c3a:1122:3344:5566").eui64_maker(), 0);
     }
 
     #[test]

@@ -128,14 +128,15 @@ pub fn recognise<R: Rules>(packet: &mut Packet, rules: &R) -> Ends {
     };
     let everybody = packet.destination_mac == mac::BROADCAST || packet.destination == Address::BROADCAST;
     let is_somebody = destination.device != 0 || destination.is_gateway();
-    if everybody && !is_somebody && packet.kind != Kind::Arp {
+    if everybody && !is_somebody && packet.kind != Kind::Arp && !packet.destination.is_multicast() {
         destination = Endpoint::network(identity::BROADCAST);
     }
-    if packet.fault.is_none() && packet.fragment.is_some() {
-        fragments::borrow_ports(packet, &segment, rules);
-    }
     let destination_mac = if is_group { nobody } else { behind };
-    Ends { segment, source_mac, destination_mac, source, destination }
+    let ends = Ends { segment, source_mac, destination_mac, source, destination };
+    if packet.fault.is_none() && fragments::concern(packet, &ends) {
+        fragments::borrow_ports(packet, &ends, rules);
+    }
+    ends
 }
 
 /// Who is behind an address on a packet that names `row`'s hardware address for that end.
@@ -145,8 +146,12 @@ fn whose<R: Rules>(address: &Address, row: &MacRow, rules: &R) -> Endpoint {
     if found.device != 0 || found.is_gateway() || address.is_unspecified() {
         return found;
     }
-    // Every IPv6 host makes itself an address for the link.
+    // Every IPv6 host makes itself an address for the link; many make it of their hardware address.
     if address.is_link_local() {
+        let maker = rules.mac(address.eui64_maker());
+        if maker.device != 0 {
+            return Endpoint::from_mac(&maker);
+        }
         return if row.device != 0 { Endpoint::from_mac(row) } else { found };
     }
     if rules.head().shapes & shape::LEASED == 0 {
@@ -203,8 +208,10 @@ fn verdict<R: Rules>(packet: &Packet, ends: &Ends, rules: &R) -> Result<Granted,
             Unmanaged::Monitor | Unmanaged::Drop => Err((Reason::Unmanaged, 0)),
         };
     }
-    if is_quarantined(ends) {
-        return quarantine(packet, ends, rules);
+    if is_quarantined(ends)
+        && let Some(granted) = quarantine(packet, ends, rules)?
+    {
+        return Ok(granted);
     }
     let verdict = match packet.kind {
         Kind::Ip => converse(packet, ends, rules),
@@ -270,7 +277,7 @@ pub fn settle<R: Rules>(packet: &Packet, ends: &Ends, rules: &R, judgement: &mut
     if !matches!(judgement.verdict, Verdict::Allow(_)) {
         return;
     }
-    if packet.fragment.is_some()
+    if fragments::concern(packet, ends)
         && let Err(reason) = fragments::place(packet, rules)
     {
         *judgement = Judgement { verdict: Verdict::Deny(reason), rule: 0, victim: 0 };

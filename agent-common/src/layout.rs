@@ -246,6 +246,9 @@ pub struct Settings {
     /// Time in ns for which an address that a DHCP server named is its client's, until the agent has read for how long
     /// it really is.
     pub lease_idle: u64,
+    /// Time in ns for which a device keeps an address that it had before the agent began, unless a server says
+    /// otherwise.
+    pub adopted_idle: u64,
     /// Length in ns of the window in which a device's new flows are counted.
     pub flow_window: u64,
     /// New flows a device may take part in within a window; 0 is no cap.
@@ -424,6 +427,8 @@ pub mod tally {
     pub const LEASES_REFUSED: u32 = 6;
     /// Samples for which the ring had no room.
     pub const SAMPLES_LOST: u32 = 7;
+    /// Flows that were remembered anew. Those that are not there any more made room for others.
+    pub const FLOWS_MADE: u32 = 8;
     /// Length of the array.
     pub const LEN: u32 = 16;
 }
@@ -456,7 +461,7 @@ layout! {
     FragmentKey: 40,
     FragmentRow: 24,
     Budget: 16,
-    Settings: 80,
+    Settings: 88,
     SegmentKey: 8,
     SegmentRow: 16,
     Traffic: 16,

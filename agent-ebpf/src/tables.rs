@@ -1,6 +1,6 @@
 //! The questions a decision asks, answered by looking up the maps.
 
-use aya_ebpf::{btf_maps::lpm_trie::Key, helpers::bpf_ktime_get_ns};
+use aya_ebpf::{bindings::BPF_NOEXIST, btf_maps::lpm_trie::Key, helpers::bpf_ktime_get_ns};
 use bulkhead_common::{
     address::Address,
     flow,
@@ -174,7 +174,9 @@ impl Rules for Tables<'_> {
 
     #[inline(always)]
     fn remember(&self, key: &FlowKey, flow: &Flow) {
-        if FLOWS.insert(key, flow, 0).is_err() {
+        if FLOWS.insert(key, flow, u64::from(BPF_NOEXIST)).is_ok() {
+            add_to_tally(tally::FLOWS_MADE);
+        } else if FLOWS.insert(key, flow, 0).is_err() {
             add_to_tally(tally::FLOWS_REFUSED);
         }
     }

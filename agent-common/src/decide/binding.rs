@@ -146,12 +146,12 @@ fn owner<R: Rules>(address: &Address, ends: &Ends, rules: &R) -> Endpoint {
 #[inline(always)]
 pub(super) fn learn<R: Rules>(packet: &Packet, ends: &Ends, rules: &R) {
     let now = rules.now();
-    let expires = now.saturating_add(rules.settings().lease_idle);
     if packet.kind == Kind::Ip && packet.is_dhcp_reply() {
         let mac = packet.claim.mac;
         if mac == 0 || rules.mac(mac).flags & device_flag::LEASED == 0 {
             return;
         }
+        let expires = now.saturating_add(rules.settings().lease_idle);
         // What user space has read of the lease holds as long as it is the same one.
         let known = rules.lease(&packet.claim.address);
         if known.mac != mac || known.expires < expires {
@@ -168,6 +168,7 @@ pub(super) fn learn<R: Rules>(packet: &Packet, ends: &Ends, rules: &R) {
     if adopts && rules.endpoint(&packet.source).device == 0 {
         let known = rules.lease(&packet.source);
         if known.mac == 0 || known.expires <= now {
+            let expires = now.saturating_add(rules.settings().adopted_idle);
             rules.bind(&packet.source, &Lease { mac: packet.source_mac, expires });
         }
     }

@@ -44,11 +44,12 @@ pub(super) fn converse<R: Rules>(packet: &Packet, ends: &Ends, rules: &R) -> Res
 
     // A live flow. What asks for a new conversation is judged as one, whatever was there before; and what goes to a
     // group has nobody on the other side.
-    let opens = packet.is_tcp_open() || (is_icmp && asked.is_none()) || to_group;
+    let asks = is_icmp && icmp::is_request(protocol, packet.icmp_type);
+    let opens = packet.is_tcp_open() || (is_icmp && asked.is_none() && !asks) || to_group;
     if !opens {
         let known = rules.with_flow(&key, |flow| {
-            // Who asked does not answer.
-            let fits = !is_icmp || flow.initiator != side;
+            // Who asked does not answer, and who answers does not ask.
+            let fits = !is_icmp || (flow.initiator == side) == asks;
             let live = fits && !flow::is_expired(flow, protocol, now, settings);
             if live && flow.generation == generation {
                 flow::touch(flow, packet, side, now);
@@ -78,7 +79,7 @@ pub(super) fn converse<R: Rules>(packet: &Packet, ends: &Ends, rules: &R) -> Res
 
     // Forward: the source starts, as a rule says.
     if let Some(rule) = flow_rule(packet, ends, rules, true) {
-        if is_icmp && !icmp::is_request(protocol, packet.icmp_type) {
+        if is_icmp && !asks {
             // Nothing answers it.
             return Ok((Grant::Rule, rule));
         }

@@ -4,8 +4,9 @@
 //! Out of order one gap is followed, as a swap on the way makes it. What comes before the first fragment, and what is
 //! sent anew after the last, belongs to nothing (RFC 791 3.2 lets the sender repeat the packet).
 
+use super::{Ends, is_managed};
 use crate::{
-    layout::{FragmentKey, FragmentRow, SegmentRow},
+    layout::{FragmentKey, FragmentRow},
     lookup::{Rules, segment_flag},
     parse::Packet,
     reason::Reason,
@@ -23,10 +24,17 @@ fn key(packet: &Packet) -> FragmentKey {
     }
 }
 
+/// Whether it is a fragment of which the ports matter. Between two strangers they do not, and those must not fill the
+/// table.
+#[inline(always)]
+pub(super) fn concern(packet: &Packet, ends: &Ends) -> bool {
+    packet.fragment.is_some() && (is_managed(ends) || ends.destination.is_gateway())
+}
+
 /// Gives a later fragment the ports of its packet; without them it is an orphan.
 #[inline(always)]
-pub(super) fn borrow_ports<R: Rules>(packet: &mut Packet, segment: &SegmentRow, rules: &R) {
-    if segment.flags & segment_flag::DROP_FRAGMENTS != 0 {
+pub(super) fn borrow_ports<R: Rules>(packet: &mut Packet, ends: &Ends, rules: &R) {
+    if ends.segment.flags & segment_flag::DROP_FRAGMENTS != 0 {
         packet.fault = Some(Reason::Fragment);
         return;
     }

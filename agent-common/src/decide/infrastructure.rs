@@ -34,10 +34,8 @@ pub(super) fn infrastructure<R: Rules>(
                 }
             }
             protocol::UDP if is_time(packet) => (Grant::Ptp, set::PTP),
-            protocol::IGMP if packet.destination.is_multicast() => (Grant::Membership, set::MEMBERSHIP),
-            protocol::ICMPV6
-                if icmp::is_membership(packet.icmp_type) && packet.destination.is_multicast() =>
-            {
+            protocol::IGMP if stays_on_the_link(packet) => (Grant::Membership, set::MEMBERSHIP),
+            protocol::ICMPV6 if icmp::is_membership(packet.icmp_type) && stays_on_the_link(packet) => {
                 (Grant::Membership, set::MEMBERSHIP)
             }
             _ => return None,
@@ -46,6 +44,12 @@ pub(super) fn infrastructure<R: Rules>(
     };
     let is_on = ends.segment.infrastructure & bit != 0;
     Some(if is_on { Ok((grant, 0)) } else { Err((Reason::InfrastructureOff, 0)) })
+}
+
+/// To a group, and no farther than the next router (RFC 3376 4, RFC 3810 5).
+#[inline(always)]
+fn stays_on_the_link(packet: &Packet) -> bool {
+    packet.destination.is_multicast() && packet.hops == 1
 }
 
 /// DHCP between a client and whoever may serve it; `None` when rules decide.

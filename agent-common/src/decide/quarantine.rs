@@ -1,6 +1,6 @@
 //! A quarantined device talks with its remediation peers and nobody else.
 
-use super::{Denied, Ends, Granted, conversation::converse, strictest};
+use super::{Denied, Ends, Granted, strictest};
 use crate::{
     layout::MacRow,
     lookup::{Endpoint, Rules, class, identity},
@@ -14,10 +14,14 @@ pub(super) fn is_quarantined(ends: &Ends) -> bool {
     strictest(ends) == Some(Mode::Quarantine)
 }
 
-/// A peer that is itself a device, or the gateway, keeps its own allow list: quarantine never lets a device reach
-/// more than before.
+/// `None` leaves it to the rules: a peer that is itself a device, or the gateway, keeps its own allow list, and
+/// quarantine never lets a device reach more than before.
 #[inline(always)]
-pub(super) fn quarantine<R: Rules>(packet: &Packet, ends: &Ends, rules: &R) -> Result<Granted, Denied> {
+pub(super) fn quarantine<R: Rules>(
+    packet: &Packet,
+    ends: &Ends,
+    rules: &R,
+) -> Result<Option<Granted>, Denied> {
     if packet.kind != Kind::Ip {
         return Err((Reason::Quarantined, 0));
     }
@@ -34,7 +38,7 @@ pub(super) fn quarantine<R: Rules>(packet: &Packet, ends: &Ends, rules: &R) -> R
     let other_is_protected = (source && destination)
         || (!source && is_protected(&ends.source))
         || (!destination && is_protected(&ends.destination));
-    if other_is_protected { converse(packet, ends, rules) } else { Ok((Grant::Remediation, 0)) }
+    Ok(if other_is_protected { None } else { Some((Grant::Remediation, 0)) })
 }
 
 /// Whether the device at this end is quarantined.

@@ -54,7 +54,22 @@ fn print(status: &Status) {
     }
     out!("always on   {}", always_on(status));
     out!("management  {}", status.management);
-    out!("flows       {} of {}, {} refused", status.flows, status.flows_limit, status.flows_refused);
+    out!(
+        "flows       {} of {}, {} evicted, {} refused; {} fragmented packets refused",
+        status.flows,
+        status.flows_limit,
+        status.flows_evicted,
+        status.flows_refused,
+        status.fragments_refused
+    );
+    if status.leases > 0 || status.leases_refused > 0 || status.samples_lost > 0 {
+        out!(
+            "leases      {}, {} refused, {} answers of servers lost",
+            status.leases,
+            status.leases_refused,
+            status.samples_lost
+        );
+    }
     let v = status.violations;
     out!(
         "violations  {} = {} delivered + {} aggregated + {} lost; {} records written, {} refused, {} packets pending, {} evicted",

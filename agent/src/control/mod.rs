@@ -179,6 +179,16 @@ pub struct Status {
     /// Flows that could not be remembered.
     #[serde(default)]
     pub flows_refused: u64,
+    /// Flows that made room for newer ones.
+    pub flows_evicted: u64,
+    /// Fragmented packets whose first fragment could not be remembered.
+    pub fragments_refused: u64,
+    /// Addresses bound by DHCP.
+    pub leases: usize,
+    /// Leases that could not be remembered.
+    pub leases_refused: u64,
+    /// Answers of DHCP servers that the agent did not get to read.
+    pub samples_lost: u64,
     /// What became of denied packets.
     pub violations: ViolationStatus,
 }

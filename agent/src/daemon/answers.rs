@@ -20,6 +20,7 @@ use crate::{
 
 impl Agent {
     pub(super) fn status(&self, foreign: u64) -> Result<Status, DataplaneError> {
+        let flows = self.dataplane.flow_count()?;
         let tally = self.dataplane.tally()?;
         let mut modes: BTreeMap<String, usize> =
             ["monitor", "enforce", "quarantine"].map(|m| (m.to_owned(), 0)).into();
@@ -49,8 +50,13 @@ impl Agent {
             interfaces: self.interfaces()?,
             link_news: self.link_news.messages,
             link_news_lost: self.link_news.lost,
-            flows: self.dataplane.flow_count()?,
+            flows,
             flows_refused: tally.flows_refused,
+            flows_evicted: tally.flows_made.saturating_sub(flows as u64),
+            fragments_refused: tally.fragments_refused,
+            leases: self.dataplane.leases()?.len(),
+            leases_refused: tally.leases_refused,
+            samples_lost: tally.samples_lost,
             flows_limit: self.dataplane.sizes().flows,
             violations: ViolationStatus {
                 violations: tally.violations,

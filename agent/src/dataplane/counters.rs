@@ -25,6 +25,8 @@ pub struct Tally {
     pub lost: u64,
     /// Flows that could not be remembered.
     pub flows_refused: u64,
+    /// Flows that were remembered anew: what is not in the table any more made room for others.
+    pub flows_made: u64,
     /// First fragments that could not be remembered.
     pub fragments_refused: u64,
     /// Leases that could not be remembered.
@@ -89,6 +91,7 @@ impl Dataplane {
             aggregated,
             lost,
             flows_refused: get(tally::FLOWS_REFUSED)?,
+            flows_made: get(tally::FLOWS_MADE)?,
             fragments_refused: get(tally::FRAGMENTS_REFUSED)?,
             leases_refused: get(tally::LEASES_REFUSED)?,
             samples_lost: get(tally::SAMPLES_LOST)?,

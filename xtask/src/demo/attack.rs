@@ -69,8 +69,8 @@ impl Step {
         let (reason, device) = match self {
             Self::Scan | Self::Modbus => ("unknown-peer", "plc"),
             Self::Spoof => ("source-mac-mismatch", "hmi"),
-            Self::ArpHmi => ("arp-sender-mismatch", "hmi"),
-            Self::ArpPlc => ("arp-sender-mismatch", "plc"),
+            Self::ArpHmi => ("address-conflict", "hmi"),
+            Self::ArpPlc => ("address-conflict", "plc"),
             Self::Other => return None,
         };
         Some(Expected { reason, device })

@@ -124,8 +124,8 @@ mod tests {
             record("02:00:0a:14:02:42 10.20.2.66 tcp 502 unknown-peer plc dropped 4"),
             record("02:00:0a:14:02:42 10.20.2.20 tcp 502 source-mac-mismatch hmi dropped 1"),
             record("02:00:0a:14:02:42 10.20.2.20 tcp 502 source-mac-mismatch hmi dropped 39"),
-            record("02:00:0a:14:02:42 10.20.2.20 arp - arp-sender-mismatch hmi dropped 1"),
-            record("02:00:0a:14:02:42 10.20.1.11 arp - arp-sender-mismatch plc dropped 1"),
+            record("02:00:0a:14:02:42 10.20.2.20 arp - address-conflict hmi dropped 1"),
+            record("02:00:0a:14:02:42 10.20.1.11 arp - address-conflict plc dropped 1"),
         ];
         let Recorded { right, wrong } = attack().recorded(&records);
         let expected =
