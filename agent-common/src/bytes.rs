@@ -48,12 +48,12 @@ mod tests {
     #[test]
     fn a_frame_without_a_whole_ethernet_header_is_truncated() {
         for len in 0..14 {
-            let packet = parse(&[0xff; 14][..len]);
+            let packet = parse(&[0xfe; 14][..len]);
             assert_eq!(
                 (packet.fault, packet.kind, packet.source_mac),
                 (Some(Reason::Truncated), Kind::Other, 0)
             );
         }
-        assert_eq!(parse(&[0xff; 14][..]).fault, None);
+        assert_eq!(parse(&[0xfe; 14][..]).fault, None);
     }
 }

@@ -18,11 +18,14 @@ mod conversation;
 mod fragments;
 mod infrastructure;
 mod quarantine;
+mod victim;
 
 use binding::identify;
 use conversation::{converse, exchange};
 use infrastructure::infrastructure;
 use quarantine::{is_quarantined, quarantine};
+pub use victim::Victim;
+use victim::{Denied, faulty, nearest};
 
 /// What the policy says of a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,14 +94,12 @@ pub struct Judgement {
     pub verdict: Verdict,
     /// The rule that allows it, 0 when none did.
     pub rule: u32,
-    /// The device whose identity or place was misused; 0 when it is the nearest managed end's affair.
-    pub victim: u32,
+    /// Whose identity or place was misused.
+    pub victim: Victim,
 }
 
 /// An allowed packet: why, and by which rule.
 type Granted = (Grant, u32);
-/// A denied packet: why, and the device to count it for (0: the nearest managed end).
-type Denied = (Reason, u32);
 
 /// Judges one packet: who is it, may it, what does it leave behind, and what happens to it. The kernel takes the same
 /// steps, each in a function of its own.
@@ -181,7 +182,7 @@ fn whose<R: Rules>(address: &Address, row: &MacRow, rules: &R) -> Endpoint {
 #[inline(always)]
 pub fn judge<R: Rules>(packet: &Packet, ends: &Ends, rules: &R) -> Judgement {
     match verdict(packet, ends, rules) {
-        Ok((grant, rule)) => Judgement { verdict: Verdict::Allow(grant), rule, victim: 0 },
+        Ok((grant, rule)) => Judgement { verdict: Verdict::Allow(grant), rule, victim: Victim::NEAREST },
         Err((reason, victim)) => Judgement { verdict: Verdict::Deny(reason), rule: 0, victim },
     }
 }
@@ -190,7 +191,7 @@ pub fn judge<R: Rules>(packet: &Packet, ends: &Ends, rules: &R) -> Judgement {
 #[inline(always)]
 fn verdict<R: Rules>(packet: &Packet, ends: &Ends, rules: &R) -> Result<Granted, Denied> {
     if let Some(reason) = packet.fault {
-        return Err((reason, 0));
+        return Err(faulty(packet, reason));
     }
     if is_management(packet, ends, rules) {
         return Ok((Grant::Management, 0));
@@ -205,7 +206,7 @@ fn verdict<R: Rules>(packet: &Packet, ends: &Ends, rules: &R) -> Result<Granted,
     if !is_managed(ends) {
         return match Unmanaged::from_code(ends.segment.unmanaged) {
             Unmanaged::Pass => Ok((Grant::Unmanaged, 0)),
-            Unmanaged::Monitor | Unmanaged::Drop => Err((Reason::Unmanaged, 0)),
+            Unmanaged::Monitor | Unmanaged::Drop => Err(nearest(Reason::Unmanaged)),
         };
     }
     if is_quarantined(ends)
@@ -216,9 +217,9 @@ fn verdict<R: Rules>(packet: &Packet, ends: &Ends, rules: &R) -> Result<Granted,
     let verdict = match packet.kind {
         Kind::Ip => converse(packet, ends, rules),
         Kind::Other => exchange(packet, ends, rules),
-        Kind::Arp | Kind::Neighbor => Err((Reason::InfrastructureOff, 0)),
+        Kind::Arp | Kind::Neighbor => Err(nearest(Reason::InfrastructureOff)),
     };
-    if switched_off { verdict.map_err(|_| (Reason::InfrastructureOff, 0)) } else { verdict }
+    if switched_off { verdict.map_err(|_| nearest(Reason::InfrastructureOff)) } else { verdict }
 }
 
 /// The management pin: no policy can close it.
@@ -280,7 +281,7 @@ pub fn settle<R: Rules>(packet: &Packet, ends: &Ends, rules: &R, judgement: &mut
     if fragments::concern(packet, ends)
         && let Err(reason) = fragments::place(packet, rules)
     {
-        *judgement = Judgement { verdict: Verdict::Deny(reason), rule: 0, victim: 0 };
+        *judgement = Judgement { verdict: Verdict::Deny(reason), rule: 0, victim: Victim::NEAREST };
         return;
     }
     if rules.head().shapes & shape::LEASED != 0 {
@@ -296,19 +297,19 @@ pub fn account(packet: &Packet, ends: &Ends, shapes: u32, judgement: &Judgement)
     let source = if by_mac != 0 { by_mac } else { ends.source.device };
     let by_mac = ends.destination_mac.device;
     let destination = if by_mac != 0 && packet.kind != Kind::Arp { by_mac } else { ends.destination.device };
-    let mut mode = strictest(ends).unwrap_or(match Unmanaged::from_code(ends.segment.unmanaged) {
-        Unmanaged::Monitor | Unmanaged::Pass => Mode::Monitor,
-        Unmanaged::Drop => Mode::Enforce,
-    });
-    // Who claims the gateway's address, or plays router or DHCP server, stands between every device and the rest,
-    // whoever the packet is for.
-    let concerns_all = match verdict {
-        Verdict::Deny(Reason::RogueRouter | Reason::RogueDhcp) => true,
-        Verdict::Deny(_) => ends.source.is_gateway(),
-        Verdict::Allow(_) => false,
+    // A lie about a device is that device's affair, whoever hears it.
+    let concerned = if victim.device != 0 { Some(victim.mode) } else { None };
+    let mut mode = match (strictest(ends), concerned) {
+        (Some(end), Some(victim)) if victim > end => victim,
+        (Some(mode), _) | (None, Some(mode)) => mode,
+        (None, None) => match Unmanaged::from_code(ends.segment.unmanaged) {
+            Unmanaged::Monitor | Unmanaged::Pass => Mode::Monitor,
+            Unmanaged::Drop => Mode::Enforce,
+        },
     };
+    // What stands between every device and the rest does so whoever the packet is for.
     let reaches_all = !is_managed(ends) || packet.destination_mac & mac::GROUP != 0;
-    if concerns_all && reaches_all && shapes & shape::ENFORCING != 0 && mode == Mode::Monitor {
+    if victim.everybody && reaches_all && shapes & shape::ENFORCING != 0 && mode == Mode::Monitor {
         mode = Mode::Enforce;
     }
     // The protected end is where the packet was going; a packet to nobody managed is its sender's affair.
@@ -317,6 +318,6 @@ pub fn account(packet: &Packet, ends: &Ends, shapes: u32, judgement: &Judgement)
         Verdict::Deny(_) if mode != Mode::Monitor => Action::Drop,
         Verdict::Deny(_) | Verdict::Allow(_) => Action::Pass,
     };
-    let device = if victim != 0 { victim } else { nearest };
+    let device = if victim.device != 0 { victim.device } else { nearest };
     Decision { verdict, action, mode, device, source, destination, rule }
 }

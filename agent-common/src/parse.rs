@@ -8,7 +8,7 @@ use crate::{
     address::Address,
     bytes::Bytes,
     reason::Reason,
-    wire::{dhcp, ethertype, protocol, tcp},
+    wire::{dhcp, ethertype, mac, protocol, tcp},
 };
 
 mod ip;
@@ -217,6 +217,9 @@ pub fn parse_into<B: Bytes + ?Sized>(bytes: &B, packet: &mut Packet) {
     packet.len = bytes.len();
     if let Err(reason) = link(bytes, packet) {
         packet.fault = Some(reason);
+    } else if packet.source_mac & mac::GROUP != 0 {
+        // A group listens and does not speak (IEEE 802.3-2018 3.2.3); said last, so that it is known whom it was for.
+        packet.fault = Some(Reason::MartianSource);
     }
 }
 
@@ -281,5 +284,7 @@ fn tag<B: Bytes + ?Sized>(bytes: &B, packet: &mut Packet, at: usize) -> Parsed {
 fn llc<B: Bytes + ?Sized>(bytes: &B, packet: &mut Packet, at: usize) -> Parsed {
     let l: [u8; 3] = bytes.array(at).ok_or(Reason::Truncated)?;
     packet.service_port = u16::from(l[0]);
-    Ok(())
+    // 1501 to 1535 is neither a length nor a type (IEEE 802.3-2018 3.2.6).
+    let len = usize::from(packet.ethertype);
+    if len > 1500 || at + len > packet.len as usize { Err(Reason::LlcLength) } else { Ok(()) }
 }

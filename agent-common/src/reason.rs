@@ -113,5 +113,7 @@ codes! {
         WrongSegment = 76, "wrong-segment", "the device is seen on a segment that is not its own";
         FlowRate = 77, "flow-rate", "the device takes part in more new flows a second than the configuration allows";
         SctpHeader = 78, "sctp-header", "SCTP packet shorter than its common header (RFC 9260 3.1)";
+        DhcpMismatch = 79, "dhcp-mismatch", "a DHCP request in the name of another hardware address";
+        LlcLength = 80, "llc-length", "an IEEE 802.3 length that the frame does not have";
     }
 }

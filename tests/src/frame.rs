@@ -3,14 +3,20 @@
 //! In: a line. Out: the bytes on the wire, or which word of the line means nothing. Made here by hand: neither the
 //! parser under test nor a library that refuses nonsense may stand between a row and the nonsense it wants to send.
 //!
-//! A line is `FROM>TO KIND [WORD]...`. Kinds: `tcp SPORT>DPORT FLAGS`, `udp SPORT>DPORT`, `icmp TYPE[/CODE] ID`,
-//! `icmp TYPE/CODE about FROM>TO KIND ...`, `arp ask HOST`, `arp is HOST`, `proto NUMBER`, `nd TYPE`, `ip6 NEXT`,
-//! `ether HEX`. The words behind change one thing each, see [`change`].
+//! A line is `FROM>TO KIND [WORD]...`. Kinds: `tcp SPORT>DPORT FLAGS`, `udp SPORT>DPORT`, `sctp SPORT>DPORT`,
+//! `icmp TYPE[/CODE] ID`, `icmp TYPE/CODE about FROM>TO KIND ...`, `proto NUMBER`, each with a 6 behind it over IPv6
+//! (`tcp6`); `arp ask HOST`, `arp is HOST`, `ns TARGET`, `na TARGET`, `rs`, `ra`, `redirect TARGET`, `mld TYPE`,
+//! `igmp TYPE`, `dhcp ask`, `dhcp reply`, `ether HEX`, `llc HEX`. The words behind change one thing each, see
+//! [`words::change`].
 
 mod build;
 mod hosts;
+mod kinds;
+mod words;
 
-pub use hosts::{Host, host};
+use std::net::Ipv6Addr;
+
+pub use hosts::{Host, host, names};
 
 use build::Draft;
 
@@ -28,6 +34,10 @@ fn draft(line: &str) -> Result<Draft, String> {
     let (from, to) = words.next().and_then(|w| w.split_once('>')).ok_or("FROM>TO")?;
     let mut draft = Draft::between(known(from)?, known(to)?);
     let kind = words.next().ok_or("KIND")?;
+    let kind = kind.strip_suffix('6').map_or(kind, |kind| {
+        draft.over_v6();
+        kind
+    });
     let mut next = |what: &str| words.next().ok_or_else(|| what.to_owned());
     match kind {
         "tcp" => {
@@ -38,6 +48,10 @@ fn draft(line: &str) -> Result<Draft, String> {
             let (source, destination) = ports(next("ports")?)?;
             draft.udp(source, destination);
         }
+        "sctp" => {
+            let (source, destination) = ports(next("ports")?)?;
+            draft.sctp(source, destination);
+        }
         "icmp" => {
             let word = next("type")?;
             let (kind, code) = word.split_once('/').unwrap_or((word, "0"));
@@ -46,6 +60,7 @@ fn draft(line: &str) -> Result<Draft, String> {
                 None => draft.icmp(number(kind)?, number(code)?, number(next("identifier")?)?),
             }
         }
+        "proto" => draft.ip(number(next("protocol")?)?),
         "arp" => {
             let operation = match next("operation")? {
                 "ask" => 1,
@@ -54,83 +69,45 @@ fn draft(line: &str) -> Result<Draft, String> {
             };
             draft.arp(operation, known(next("host")?)?);
         }
-        "proto" => draft.ip(number(next("protocol")?)?),
-        "nd" => draft.neighbour(number(next("type")?)?),
-        "ip6" => draft.ip6(number(next("next header")?)?),
+        "rs" => draft.neighbor(133, None),
+        "ra" => draft.neighbor(134, None),
+        "ns" => draft.neighbor(135, Some(target(next("target")?)?)),
+        "na" => draft.neighbor(136, Some(target(next("target")?)?)),
+        "redirect" => draft.neighbor(137, Some(target(next("target")?)?)),
+        "mld" => draft.mld(number(next("type")?)?),
+        "igmp" => draft.igmp(number(next("type")?)?),
+        "dhcp" => match next("operation")? {
+            "ask" => draft.dhcp(1),
+            "reply" => draft.dhcp(2),
+            other => return Err(other.to_owned()),
+        },
         "ether" => draft.other(hex(next("ethertype")?)?),
+        "llc" => draft.llc(u8::try_from(hex(next("access point")?)?).map_err(|_| "access point")?),
         other => return Err(other.to_owned()),
     }
     for word in words {
-        change(&mut draft, word)?;
+        words::change(&mut draft, word)?;
     }
     Ok(draft)
-}
-
-/// One word, one thing changed.
-fn change(draft: &mut Draft, word: &str) -> Result<(), String> {
-    let (name, value) = word.split_once('=').unwrap_or((word, ""));
-    match name {
-        // Addresses that differ from the host's.
-        "smac" => draft.source_mac = known(value)?.mac,
-        "dmac" => draft.destination_mac = known(value)?.mac,
-        "sip" => draft.source = address(value)?,
-        "dip" => draft.destination = address(value)?,
-        // ARP: sender hardware and protocol address, operation, hardware type.
-        "sha" => draft.body[8..14].copy_from_slice(&known(value)?.mac),
-        "spa" => draft.body[14..18].copy_from_slice(&address(value)?),
-        "op" => draft.body[7] = number(value)?,
-        "htype" => draft.body[1] = number(value)?,
-        // Tags, outermost first, and what announces them.
-        "vlan" => draft.tags = value.split(',').map(number).collect::<Result<_, _>>()?,
-        "tpid" => draft.tpid = hex(value)?,
-        // IPv4 header fields that lie.
-        "ver" => draft.version = number(value)?,
-        "ihl" => draft.words = Some(number(value)?),
-        "opts" => draft.options = vec![0x83, 3, 4, 0],
-        "totlen" => draft.total = delta(value)?,
-        "frag" => {
-            draft.fragment = match value {
-                "mf" => 0x2000,
-                "off" => 0x0010,
-                "df" => 0x4000,
-                other => return Err(other.to_owned()),
-            }
-        }
-        // Transport fields that lie; `doff` is in words, `udplen` and `short` in bytes.
-        "doff" => draft.body[12] = number::<u8>(value)? << 4,
-        "udplen" => {
-            let at = u16::from_be_bytes([draft.body[4], draft.body[5]]);
-            let lie = i32::from(at) + delta(value)?;
-            draft.body[4..6].copy_from_slice(&u16::try_from(lie).map_err(|_| word)?.to_be_bytes());
-        }
-        "short" => draft.body.truncate(number(value)?),
-        "hop" => draft.hop = number(value)?,
-        // The frame as a whole: cut after, or padded to, so many bytes.
-        "trunc" => draft.cut = Some(number(value)?),
-        "pad" => draft.pad = number(value)?,
-        other => return Err(other.to_owned()),
-    }
-    Ok(())
 }
 
 fn known(name: &str) -> Result<Host, String> {
     host(name).ok_or_else(|| name.to_owned())
 }
 
-/// A host's address, or one in digits.
-fn address(text: &str) -> Result<[u8; 4], String> {
+/// An IPv6 address: a host's, `ll:HOST` its link-local one, or one in digits.
+fn target(text: &str) -> Result<Ipv6Addr, String> {
+    if let Some(name) = text.strip_prefix("ll:") {
+        return known(name).map(|host| host.link_local());
+    }
     match host(text) {
-        Some(host) => Ok(host.ip),
-        None => text.parse::<std::net::Ipv4Addr>().map(|ip| ip.octets()).map_err(|_| text.to_owned()),
+        Some(host) => Ok(host.v6),
+        None => text.parse().map_err(|_| text.to_owned()),
     }
 }
 
 fn number<T: std::str::FromStr>(text: &str) -> Result<T, String> {
     text.parse().map_err(|_| text.to_owned())
-}
-
-fn delta(text: &str) -> Result<i32, String> {
-    number(text.strip_prefix('+').unwrap_or(text))
 }
 
 fn hex(text: &str) -> Result<u16, String> {

@@ -16,7 +16,7 @@ use bulkhead_common::{
     layout::{Event, Traffic},
     reason::Reason,
 };
-use packet::{COUNTER, FOREVER, LO, Setup, gateway, lab, open, tables, text};
+use packet::{COUNTER, Setup, gateway, lab, open, tables, text};
 
 const SIZES: Sizes = Sizes { devices: 12, rules: 24, flows: 256, violations: 64, ring_bytes: 4096 };
 /// Denied frames of each of the two floods.
@@ -56,7 +56,7 @@ fn read(reader: &mut EventReader, stop: &AtomicBool) -> u64 {
     loop {
         // Asked before the ring: what was written before the flood ended is then still found.
         let last = stop.load(Ordering::Acquire);
-        while let Some(Event { key, .. }) = reader.next_event() {
+        while let Some(Event { key, .. }) = reader.next_record() {
             assert_eq!(key.reason, Reason::UnknownPeer.code());
             events += 1;
         }
@@ -76,9 +76,9 @@ fn every_violation_is_delivered_aggregated_or_counted_as_lost() {
     namespace.run(|| {
         let (mut dataplane, mut reader) = open(&room, "flood", SIZES);
         let setup = Setup::default();
-        dataplane.configure(&setup.runtime(FOREVER)).expect("settings fit");
-        dataplane.set_interface(LO, setup.interface()).expect("there is room for one");
-        let applied = dataplane.apply(tables(&[("cell.toml", &text("cell.toml"))]), &gateway());
+        setup.configure(&mut dataplane);
+        let applied =
+            dataplane.apply(tables(&[("cell.toml", &text("cell.toml"))]), &gateway(), &Setup::segments());
         let applied = applied.unwrap_or_else(|error| panic!("{error}"));
         let plc =
             applied.ids.devices[applied.tables.device_id("plc").expect("a device of the cell").0 as usize];

@@ -11,21 +11,20 @@ use bulkhead_agent::{
 };
 use bulkhead_common::reason::{Grant, Reason};
 use bulkhead_tests::{frame::frame, lab::Room};
-use packet::{COUNTER, FOREVER, LO, Setup, gateway, lab, open, tables, text};
+use packet::{COUNTER, Setup, gateway, lab, open, tables, text};
 
 const SIZES: Sizes = Sizes { devices: 16, rules: 32, flows: 256, violations: 64, ring_bytes: 4096 };
 
 fn start(room: &Room, pins: &str, sizes: Sizes) -> Dataplane {
     let (mut dataplane, _) = open(room, pins, sizes);
     let setup = Setup { strict: true, ..Setup::default() };
-    dataplane.configure(&setup.runtime(FOREVER)).expect("settings fit");
-    dataplane.set_interface(LO, setup.interface()).expect("there is room for one");
+    setup.configure(&mut dataplane);
     dataplane
 }
 
 fn apply(dataplane: &mut Dataplane, policy: &str) {
     dataplane
-        .apply(tables(&[("policy.toml", policy)]), &gateway())
+        .apply(tables(&[("policy.toml", policy)]), &gateway(), &Setup::segments())
         .map(|_| ())
         .unwrap_or_else(|error| panic!("{error}"));
 }
@@ -88,10 +87,10 @@ fn a_foreign_map_under_our_name_is_refused_and_left_alone() {
     namespace.run(|| {
         // Maps of another value size, another type and another number of entries: our own ones under wrong names.
         for (theirs, ours, expected) in [
-            ("HEADS", "SETTINGS", "value 48"),
+            ("HEADS", "SETTINGS", "value 88"),
             ("EPOCH", "TALLY", "type PerCpuArray"),
             ("REPEATS_0", "FLOWS", "type LruHash"),
-            ("TALLY", "DEVICE_COUNTS", "value 512"),
+            ("TALLY", "DEVICE_COUNTS", "value 1024"),
         ] {
             let root = room.pin_outside(&format!("foreign-{ours}"));
             let pins = Pins::below(&root);
@@ -213,7 +212,9 @@ fn a_policy_without_room_is_refused_and_the_old_one_enforces_with_its_counters()
             // The new device finds a number, its rules do not.
             (plant(&["b", "c"], 2), "rules", 3),
         ] {
-            let Err(error) = dataplane.apply(tables(&[("policy.toml", &policy)]), &gateway()) else {
+            let Err(error) =
+                dataplane.apply(tables(&[("policy.toml", &policy)]), &gateway(), &Setup::segments())
+            else {
                 panic!("there is no room for it")
             };
             let DataplaneError::NoId { what: which, limit: most, .. } = &error else { panic!("{error}") };

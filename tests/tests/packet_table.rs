@@ -1,7 +1,7 @@
 //! The packet table: each row a sentence about the data path, proved on the host and in the kernel alike.
 //!
 //! In: `tests/packet/*.rows` over the policies beside them. Each frame must meet the expected fate, be counted for the
-//! expected device and rule, and move no other counter. In the kernel every row starts with fresh maps.
+//! expected device and rule, and move no other counter. In the kernel every row starts with nothing remembered.
 
 mod packet;
 
@@ -39,8 +39,9 @@ fn every_row_holds_in_the_kernel() {
     let Some((namespace, room)) = lab("every_row_holds_in_the_kernel") else { return };
     let rows = rows::all();
     let results = namespace.run(|| {
+        let mut kernel = kernel::Kernel::new(&room, "rows");
         let here = rows.iter().filter(|row| !row.is_for_the_host_only());
-        here.zip(0..).map(|(row, n)| (row, kernel::run(row, &room, &format!("row-{n}")))).collect()
+        here.map(|row| (row, kernel::run(row, &mut kernel))).collect()
     });
     report(results);
 }

@@ -7,8 +7,14 @@ mod packet;
 
 use std::{env, time::Duration};
 
-use bulkhead_agent::dataplane::{AttachMode, Attached, Dataplane, DataplaneError, detach_interface, probe};
-use bulkhead_common::{layout::InterfaceRow, reason::Reason};
+use bulkhead_agent::dataplane::{
+    AttachMode, Attached, Dataplane, DataplaneError, Entry, detach_interface, probe,
+};
+use bulkhead_common::{
+    layout::{SegmentKey, SegmentRow},
+    lookup::ANY_VLAN,
+    reason::Reason,
+};
 use bulkhead_tests::{
     frame::frame,
     lab::{
@@ -19,7 +25,7 @@ use bulkhead_tests::{
     },
     skip::{Tier, skip},
 };
-use packet::{FOREVER, SIZES, Setup, gateway as own, open, tables, text};
+use packet::{SIZES, Setup, gateway as own, open, setup::ENDLESS, tables, text};
 
 /// The first kernel whose XDP programs see frames in fragments.
 const WITH_FRAGMENTS: (u32, u32) = (5, 18);
@@ -60,24 +66,42 @@ fn attach(gateway: &Namespace, dataplane: &mut Dataplane, name: &str) -> Result<
     gateway.run(|| dataplane.attach(name, AttachMode::Native))
 }
 
+/// The mode and the entry that run on an interface, as the kernel says.
+fn running(gateway: &Namespace, dataplane: &mut Dataplane, name: &str) -> Option<(AttachMode, Entry)> {
+    let programs = dataplane.programs().expect("the kernel tells");
+    let interfaces = gateway.run(probe::interfaces).expect("interfaces");
+    let found = interfaces.iter().find(|interface| interface.name == name).expect("it is there");
+    let xdp = found.xdp?;
+    let (_, entry) = programs.iter().find(|(id, _)| *id == xdp.program).expect("nobody else attaches here");
+    Some((xdp.mode, *entry))
+}
+
 #[test]
-fn program_loads_and_attaches_in_native_mode() {
-    let test = "program_loads_and_attaches_in_native_mode";
+fn entry_that_suits_the_mtu_runs_in_native_mode() {
+    let test = "entry_that_suits_the_mtu_runs_in_native_mode";
     let Some((gateway, room, other)) = machine(test) else { return };
     let (mut dataplane, _events) = gateway.run(|| open(&room, "pins", SIZES));
-    let entry = dataplane.program_id().and_then(probe::program_name).expect("it is loaded");
-    println!("@@ fact entry {entry}");
+    let loaded = |dataplane: &mut Dataplane| {
+        dataplane.programs().expect("told").into_iter().map(|(_, entry)| entry).collect::<Vec<_>>()
+    };
+    assert_eq!(loaded(&mut dataplane), [Entry::Linear]);
     let fragments = version() >= WITH_FRAGMENTS;
-    assert_eq!(entry, if fragments { "bulkhead_frags" } else { "bulkhead" });
     pair(&gateway, &other, "small0", "peer0", 1500);
     let small = attach(&gateway, &mut dataplane, "small0");
-    println!("@@ fact native-1500 {}", told(&small));
+    let entry = running(&gateway, &mut dataplane, "small0");
+    println!("@@ fact native-1500 {}", told(entry));
     assert_eq!(small.map_err(|error| error.to_string()), Ok(Attached::New));
+    assert_eq!(entry, Some((AttachMode::Native, Entry::Linear)));
     pair(&gateway, &other, "jumbo1", "peer1", 9000);
     let jumbo = attach(&gateway, &mut dataplane, "jumbo1");
-    println!("@@ fact native-9000 {}", told(&jumbo));
+    let entry = running(&gateway, &mut dataplane, "jumbo1");
+    println!("@@ fact native-9000 {}", told(entry));
     match jumbo {
-        Ok(attached) => assert!(fragments && attached == Attached::New),
+        Ok(attached) => {
+            assert!(fragments && attached == Attached::New);
+            assert_eq!(entry, Some((AttachMode::Native, Entry::Fragments)));
+            assert_eq!(loaded(&mut dataplane), [Entry::Linear, Entry::Fragments]);
+        }
         Err(error) => {
             let said = error.to_string();
             println!("{said}");
@@ -85,36 +109,34 @@ fn program_loads_and_attaches_in_native_mode() {
                 !fragments && said.contains("`jumbo1` in native mode") && said.contains("5.18"),
                 "{said}"
             );
+            assert_eq!((entry, loaded(&mut dataplane)), (None, vec![Entry::Linear]));
         }
     }
-    for name in ["small0", "jumbo1"] {
-        let interfaces = gateway.run(probe::interfaces).expect("interfaces");
-        let found = interfaces.iter().find(|interface| interface.name == name).expect("it is there");
-        let native = found.xdp.is_some_and(|xdp| xdp.mode == AttachMode::Native);
-        assert_eq!(native, fragments || name == "small0", "{name}");
-    }
 }
 
-fn told(attached: &Result<Attached, DataplaneError>) -> String {
-    match attached {
-        Ok(_) => "yes".into(),
-        Err(_) => "no".into(),
-    }
+fn told(running: Option<(AttachMode, Entry)>) -> &'static str {
+    running.map_or("no", |(_, entry)| entry.name())
 }
 
-/// A data path with the policy of the packet table, counting each interface by its place in `names`, from 1.
-fn start(gateway: &Namespace, room: &Room, names: &[&str]) -> Dataplane {
-    let indexes: Vec<u32> =
-        names.iter().map(|name| link::index(gateway, name).expect("it is there")).collect();
+/// A data path with the policy of the packet table; interfaces with their counters.
+fn start(gateway: &Namespace, room: &Room, counted: &[(&str, u32)]) -> Dataplane {
+    let indexes: Vec<(u32, u32)> = counted
+        .iter()
+        .map(|(name, counter)| (link::index(gateway, name).expect("it is there"), *counter))
+        .collect();
     gateway.run(|| {
         let (mut dataplane, _events) = open(room, "pins", SIZES);
         let setup = Setup::default();
-        dataplane.configure(&setup.runtime(FOREVER)).expect("settings fit");
-        for (index, counter) in indexes.into_iter().zip(1..) {
-            let row = InterfaceRow { counter, ..setup.interface() };
-            dataplane.set_interface(index, row).expect("there is room");
+        dataplane.configure(&setup.runtime(&ENDLESS)).expect("settings fit");
+        let floor = setup.placed(&ENDLESS).segment;
+        for (ifindex, counter) in indexes {
+            let row = SegmentRow { counter, ..floor };
+            dataplane
+                .set_segment(SegmentKey { ifindex, vlan: ANY_VLAN, pad: 0 }, row)
+                .expect("there is room");
         }
-        let applied = dataplane.apply(tables(&[("cell.toml", &text("cell.toml"))]), &own());
+        let policy = tables(&[("cell.toml", &text("cell.toml"))]);
+        let applied = dataplane.apply(policy, &own(), &Setup::segments());
         applied.map(|_| ()).unwrap_or_else(|error| panic!("{error}"));
         dataplane
     })
@@ -141,7 +163,7 @@ fn tagged_frames_of_a_trunk_are_decided_with_their_vlan() {
     for (name, id) in [("cell7", 7), ("cell8", 8)] {
         link::vlan(&gateway, "trunk0", name, id).expect("a VLAN");
     }
-    let mut dataplane = start(&gateway, &room, &["trunk0"]);
+    let mut dataplane = start(&gateway, &room, &[("trunk0", 1)]);
     assert_eq!(attach(&gateway, &mut dataplane, "trunk0").map_err(|e| e.to_string()), Ok(Attached::New));
     let here = |name: &str| {
         Sniffer::start(&gateway, name, |seen| (!seen.outgoing).then_some(())).expect("it listens")
@@ -168,7 +190,7 @@ fn interface_of_a_vlan_is_refused_in_native_mode_by_name() {
     let Some((gateway, room, other)) = machine(test) else { return };
     pair(&gateway, &other, "trunk0", "peer0", 1500);
     link::vlan(&gateway, "trunk0", "cell7", 7).expect("a VLAN");
-    let mut dataplane = start(&gateway, &room, &["cell7"]);
+    let mut dataplane = start(&gateway, &room, &[("cell7", 1)]);
     let said = attach(&gateway, &mut dataplane, "cell7").expect_err("it has no driver").to_string();
     println!("{said}");
     assert!(
@@ -192,7 +214,7 @@ fn ports_of_a_bond_are_enforced_each_for_itself() {
     pair(&gateway, &other, "port0", "peer0", 1500);
     pair(&gateway, &other, "port1", "peer1", 1500);
     link::bond(&gateway, "team0", &["port0", "port1"]).expect("a bond");
-    let mut dataplane = start(&gateway, &room, &["port0", "port1"]);
+    let mut dataplane = start(&gateway, &room, &[("port0", 1), ("port1", 2)]);
     let arrived =
         Sniffer::start(&gateway, "team0", |seen| (!seen.outgoing).then_some(())).expect("it listens");
     for (port, peer, counter) in [("port0", "peer0", 1), ("port1", "peer1", 2)] {
@@ -207,12 +229,14 @@ fn ports_of_a_bond_are_enforced_each_for_itself() {
 }
 
 #[test]
-fn bond_is_enforced_for_all_its_ports_or_refused_by_name() {
-    let test = "bond_is_enforced_for_all_its_ports_or_refused_by_name";
+fn program_of_a_bond_meets_frames_as_those_of_its_ports() {
+    let test = "program_of_a_bond_meets_frames_as_those_of_its_ports";
     let Some((gateway, room, other)) = machine(test) else { return };
     pair(&gateway, &other, "port0", "peer0", 1500);
-    link::bond(&gateway, "team0", &["port0"]).expect("a bond");
-    let mut dataplane = start(&gateway, &room, &["team0", "port0"]);
+    pair(&gateway, &other, "port1", "peer1", 1500);
+    link::bond(&gateway, "team0", &["port0", "port1"]).expect("a bond");
+    // One counter for what the agent takes to be one segment, another for frames that are not told apart from it.
+    let mut dataplane = start(&gateway, &room, &[("team0", 2), ("port0", 1), ("port1", 1)]);
     match attach(&gateway, &mut dataplane, "team0") {
         Ok(attached) => assert!(version() >= WITH_BONDS && attached == Attached::New),
         Err(error) => {
@@ -221,18 +245,19 @@ fn bond_is_enforced_for_all_its_ports_or_refused_by_name() {
             assert!(
                 version() < WITH_BONDS
                     && said.contains("`team0` in native mode")
-                    && said.contains("ports of a bond"),
+                    && said.contains("list its ports `port0`, `port1`"),
                 "{said}"
             );
             return;
         }
     }
-    let sender = RawSender::new(&other, "peer0").expect("a socket");
-    send(&sender, "hmi>plc tcp 49152>502 S");
-    send(&sender, "attacker>plc tcp 49152>502 S");
-    // The kernel runs a bond's program at its ports: packets are counted for the port they came in by.
-    assert_eq!(decided(&dataplane, 2, 2), (1, 1));
-    assert_eq!(dataplane.interface_counts(1).expect("configured").seen.packets, 0);
+    for (peer, passed) in [("peer0", 1), ("peer1", 2)] {
+        let sender = RawSender::new(&other, peer).expect("a socket");
+        send(&sender, "hmi>plc tcp 49152>502 S");
+        send(&sender, "attacker>plc tcp 49152>502 S");
+        assert_eq!(decided(&dataplane, 1, 2 * passed), (passed, passed), "{peer}");
+    }
+    assert_eq!(dataplane.interface_counts(2).expect("configured").seen.packets, 0);
     // One of both: what would run twice is refused, by the kernel.
     let said =
         attach(&gateway, &mut dataplane, "port0").expect_err("the bond's program is there").to_string();

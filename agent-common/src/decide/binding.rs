@@ -1,7 +1,7 @@
 //! Is the sender who the packet says: addresses, MACs, VLANs and segments held against the devices they belong to;
 //! and which address a device has by DHCP.
 
-use super::{Denied, Ends};
+use super::{Denied, Ends, Victim};
 use crate::{
     address::Address,
     layout::Lease,
@@ -18,10 +18,11 @@ pub(super) fn identify<R: Rules>(packet: &Packet, ends: &Ends, rules: &R) -> Res
     let row = ends.source_mac;
     let source = &ends.source;
     if row.device != 0 {
-        is_in_place(row.segment, row.vlan, packet, ends).map_err(|reason| (reason, row.device))?;
+        is_in_place(row.segment, row.vlan, packet, ends).map_err(|reason| (reason, Victim::row(&row)))?;
         if is_foreign(packet, ends) {
             // The claimed address's owner is the victim; without one it is the device's own affair.
-            let victim = if source.device != 0 { source.device } else { row.device };
+            let victim =
+                Victim { everybody: source.is_gateway(), ..Victim::end(source).or(Victim::row(&row)) };
             let reason = match packet.kind {
                 Kind::Arp => Reason::ArpSenderMismatch,
                 Kind::Neighbor => Reason::NdMismatch,
@@ -31,12 +32,13 @@ pub(super) fn identify<R: Rules>(packet: &Packet, ends: &Ends, rules: &R) -> Res
         }
     } else if source.is_gateway() {
         // What the gateway itself says is sent, never received: a bridge would carry the lie to a device.
-        return Err((claimed_by_another(packet), ends.destination.device));
+        return Err((claimed_by_another(packet), gateway(ends)));
     } else if source.device != 0 {
         if source.has_mac() {
-            return Err((claimed_by_another(packet), source.device));
+            return Err((claimed_by_another(packet), Victim::end(source)));
         }
-        is_in_place(source.segment, source.vlan, packet, ends).map_err(|reason| (reason, source.device))?;
+        is_in_place(source.segment, source.vlan, packet, ends)
+            .map_err(|reason| (reason, Victim::end(source)))?;
     }
     match packet.kind {
         Kind::Arp => arp(packet, ends, rules),
@@ -46,10 +48,20 @@ pub(super) fn identify<R: Rules>(packet: &Packet, ends: &Ends, rules: &R) -> Res
             let is_elsewhere = row.device != 0 && ends.destination.device != row.device;
             // A device that asks for an address is answered at the one it will have.
             let is_offer = row.flags & device_flag::LEASED != 0 && packet.is_dhcp_reply();
-            if is_elsewhere && !is_offer { Err((Reason::DestinationMismatch, row.device)) } else { Ok(()) }
+            if is_elsewhere && !is_offer {
+                Err((Reason::DestinationMismatch, Victim::row(&row)))
+            } else {
+                Ok(())
+            }
         }
         Kind::Other => Ok(()),
     }
+}
+
+/// A claim on the gateway's address: counted for whoever it is told to.
+#[inline(always)]
+fn gateway(ends: &Ends) -> Victim {
+    Victim { everybody: true, ..Victim::end(&ends.destination) }
 }
 
 /// Two MACs claim one address: in an announcement it is a conflict, on any other packet a spoof.
@@ -99,36 +111,37 @@ fn arp<R: Rules>(packet: &Packet, ends: &Ends, rules: &R) -> Result<(), Denied> 
     if packet.claim.mac == packet.source_mac {
         return Ok(());
     }
-    let named = rules.mac(packet.claim.mac).device;
-    let victim = if ends.source.device != 0 { ends.source.device } else { ends.source_mac.device };
-    let victim = if victim != 0 { victim } else { named };
-    if victim != 0 { Err((Reason::ArpSenderMismatch, victim)) } else { Ok(()) }
+    let named = Victim::row(&rules.mac(packet.claim.mac));
+    let victim = Victim::end(&ends.source).or(Victim::row(&ends.source_mac)).or(named);
+    if victim.device != 0 { Err((Reason::ArpSenderMismatch, victim)) } else { Ok(()) }
 }
 
 /// An advertisement claims its target, and any message with a link-layer option claims that address for its sender
-/// (RFC 4861 7.2.3, 7.2.5); a question about a target claims nothing of it.
+/// (RFC 4861 7.2.3, 7.2.5). A question about a target claims nothing of it, unless it comes from no address: then its
+/// sender is about to take the target for itself, and whoever has it would give it up (RFC 4862 5.4.3).
 #[inline(always)]
 fn discovery<R: Rules>(packet: &Packet, ends: &Ends, rules: &R) -> Result<(), Denied> {
     let device = ends.source_mac.device;
     let claims = packet.icmp_type == neighbor::ADVERTISEMENT;
-    let target = if claims { owner(&packet.claim.address, ends, rules) } else { ends.source };
-    if claims && target.device != device {
+    let probes = packet.icmp_type == neighbor::SOLICITATION && packet.source.is_unspecified();
+    let is_about = claims || probes;
+    let target = if is_about { owner(&packet.claim.address, ends, rules) } else { ends.source };
+    if is_about && target.device != device {
         if target.device != 0 && target.has_mac() {
-            return Err((Reason::AddressConflict, target.device));
+            return Err((Reason::AddressConflict, Victim::end(&target)));
         }
-        if device != 0 {
-            return Err((Reason::NdMismatch, device));
+        if claims && device != 0 {
+            return Err((Reason::NdMismatch, Victim::row(&ends.source_mac)));
         }
     }
-    if claims && target.is_gateway() {
-        return Err((Reason::AddressConflict, ends.destination.device));
+    if is_about && target.is_gateway() {
+        return Err((Reason::AddressConflict, gateway(ends)));
     }
     let mac = packet.claim.mac;
     if mac != 0 && mac != packet.source_mac {
-        let named = rules.mac(mac).device;
-        let victim = if device != 0 { device } else { target.device };
-        let victim = if victim != 0 { victim } else { named };
-        if victim != 0 {
+        let named = Victim::row(&rules.mac(mac));
+        let victim = Victim::row(&ends.source_mac).or(Victim::end(&target)).or(named);
+        if victim.device != 0 {
             return Err((Reason::NdMismatch, victim));
         }
     }

@@ -1,11 +1,11 @@
 //! May these two talk: live flows, replies, adoption, and the first packet of something a rule allows.
 
-use super::{Denied, Ends, Granted};
+use super::{Denied, Ends, Granted, Victim, nearest as denied};
 use crate::{
     address::Address,
     flow,
     layout::{FlowKey, MacRow},
-    lookup::{Endpoint, Rules, class, identity, setting},
+    lookup::{Endpoint, Rules, class, device_flag, identity, setting},
     parse::Packet,
     reason::{Grant, Reason},
     wire::{SYSTEM_PORTS_END, ethertype, icmp, protocol, pseudo},
@@ -16,7 +16,7 @@ use crate::{
 pub(super) fn converse<R: Rules>(packet: &Packet, ends: &Ends, rules: &R) -> Result<Granted, Denied> {
     let protocol = packet.protocol;
     if protocol >= protocol::PSEUDO {
-        return Err((Reason::IpProtocol, 0));
+        return Err(denied(Reason::IpProtocol));
     }
     let is_icmp = packet.is_icmp();
     if is_icmp && icmp::is_error(protocol, packet.icmp_type) {
@@ -46,21 +46,23 @@ pub(super) fn converse<R: Rules>(packet: &Packet, ends: &Ends, rules: &R) -> Res
     // group has nobody on the other side.
     let asks = is_icmp && icmp::is_request(protocol, packet.icmp_type);
     let opens = packet.is_tcp_open() || (is_icmp && asked.is_none() && !asks) || to_group;
+    let is_leased = (ends.source.flags | ends.destination.flags) & device_flag::LEASED != 0;
     if !opens {
         let known = rules.with_flow(&key, |flow| {
             // Who asked does not answer, and who answers does not ask.
             let fits = !is_icmp || (flow.initiator == side) == asks;
             let live = fits && !flow::is_expired(flow, protocol, now, settings);
-            if live && flow.generation == generation {
+            if live && flow.generation == generation && !is_leased {
                 flow::touch(flow, packet, side, now);
             }
             (*flow, live)
         });
         if let Some((flow, true)) = known {
-            if flow.generation == generation {
+            if flow.generation == generation && !is_leased {
                 return Ok((Grant::Flow, flow.rule));
             }
-            // The policy changed since its last packet: the flow goes on if its start is still allowed.
+            // The policy changed since its last packet, or an address may have changed hands: the flow goes on if its
+            // start is still allowed.
             if let Some(rule) = flow_rule(packet, ends, rules, flow.initiator == side) {
                 rules.with_flow(&key, |flow| {
                     flow.generation = generation;
@@ -85,7 +87,7 @@ pub(super) fn converse<R: Rules>(packet: &Packet, ends: &Ends, rules: &R) -> Res
         }
         let midstream = protocol == protocol::TCP && !opens;
         if midstream && !adopting && settings.flags & setting::STRICT != 0 {
-            return Err((Reason::NoFlow, 0));
+            return Err(denied(Reason::NoFlow));
         }
         if to_group {
             // Whoever answers answers for itself: the question waits without a name on the other side.
@@ -129,10 +131,10 @@ pub(super) fn converse<R: Rules>(packet: &Packet, ends: &Ends, rules: &R) -> Res
             remember(&key, side ^ 1, rule);
             return Ok((Grant::Adopted, rule));
         }
-        return Err((Reason::NoFlow, 0));
+        return Err(denied(Reason::NoFlow));
     }
     let named = matches!(protocol, protocol::TCP | protocol::UDP | protocol::SCTP) || is_icmp;
-    Err((if named { nearest(ends, rules) } else { Reason::IpProtocol }, 0))
+    Err(denied(if named { nearest(ends, rules) } else { Reason::IpProtocol }))
 }
 
 /// The key of a datagram to a group, under which its answers are found: who asks, from which port, which service.
@@ -144,10 +146,10 @@ fn question(asker: Address, port: u16, packet: &Packet, service: u16) -> (FlowKe
 /// A new flow counts for the device that starts it (`forward`: the source), or for the one it is started with.
 #[inline(always)]
 fn may_open<R: Rules>(ends: &Ends, forward: bool, rules: &R) -> Result<(), Denied> {
-    let (initiator, responder) = (ends.source.device, ends.destination.device);
-    let (initiator, responder) = if forward { (initiator, responder) } else { (responder, initiator) };
-    let device = if initiator != 0 { initiator } else { responder };
-    if rules.may_open(device) { Ok(()) } else { Err((Reason::FlowRate, device)) }
+    let (initiator, responder) =
+        if forward { (&ends.source, &ends.destination) } else { (&ends.destination, &ends.source) };
+    let device = Victim::end(initiator).or(Victim::end(responder));
+    if rules.may_open(device.device) { Ok(()) } else { Err((Reason::FlowRate, device)) }
 }
 
 /// Frames that are neither IP nor ARP: no flow holds them together, so a rule between two hosts lets both speak. To a
@@ -164,7 +166,7 @@ pub(super) fn exchange<R: Rules>(packet: &Packet, ends: &Ends, rules: &R) -> Res
     }
     let backward =
         if packet.is_to_group() { None } else { permitted(rules, &ends.destination, &ends.source, class) };
-    backward.map_or(Err((Reason::Ethertype, 0)), |rule| Ok((Grant::Rule, rule)))
+    backward.map_or(Err(denied(Reason::Ethertype)), |rule| Ok((Grant::Rule, rule)))
 }
 
 /// The rule that lets this packet's source (`forward`) or destination start the conversation.
@@ -201,7 +203,7 @@ fn permitted<R: Rules>(rules: &R, initiator: &Endpoint, responder: &Endpoint, cl
 #[inline(always)]
 fn related<R: Rules>(packet: &Packet, ends: &Ends, rules: &R) -> Result<Granted, Denied> {
     let quoted = &packet.quoted;
-    let unrelated = Err((Reason::IcmpErrorUnrelated, 0));
+    let unrelated = Err(denied(Reason::IcmpErrorUnrelated));
     if quoted.protocol == 0 || quoted.source != packet.destination {
         return unrelated;
     }

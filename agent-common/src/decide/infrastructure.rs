@@ -1,7 +1,7 @@
 //! What devices cannot live without, each a switch of the segment: address resolution, DHCP, and the protocols by
 //! which switches keep a network together. And who may answer: DHCP servers and routers only where they may be.
 
-use super::{Denied, Ends, Granted};
+use super::{Denied, Ends, Granted, Victim, nearest};
 use crate::{
     address::Address,
     lookup::{Rules, infrastructure as set, segment_flag, trust},
@@ -22,7 +22,7 @@ pub(super) fn infrastructure<R: Rules>(
         Kind::Neighbor => {
             let from_router = packet.icmp_type == neighbor::ROUTER_ADVERTISEMENT;
             if from_router && !is_router(packet, ends, rules) {
-                return Some(Err((Reason::RogueRouter, ends.source_mac.device)));
+                return Some(Err((Reason::RogueRouter, rogue(ends))));
             }
             (Grant::NeighborDiscovery, set::NEIGHBOR_DISCOVERY)
         }
@@ -43,13 +43,19 @@ pub(super) fn infrastructure<R: Rules>(
         Kind::Other => of_the_link(packet)?,
     };
     let is_on = ends.segment.infrastructure & bit != 0;
-    Some(if is_on { Ok((grant, 0)) } else { Err((Reason::InfrastructureOff, 0)) })
+    Some(if is_on { Ok((grant, 0)) } else { Err(nearest(Reason::InfrastructureOff)) })
 }
 
 /// To a group, and no farther than the next router (RFC 3376 4, RFC 3810 5).
 #[inline(always)]
 fn stays_on_the_link(packet: &Packet) -> bool {
     packet.destination.is_multicast() && packet.hops == 1
+}
+
+/// Who plays router or DHCP server stands between every device and the rest; a device that does is named.
+#[inline(always)]
+fn rogue(ends: &Ends) -> Victim {
+    Victim { everybody: true, ..Victim::row(&ends.source_mac) }
 }
 
 /// DHCP between a client and whoever may serve it; `None` when rules decide.
@@ -62,6 +68,10 @@ fn dynamic_address<R: Rules>(packet: &Packet, ends: &Ends, rules: &R) -> Option<
             && packet.destination_mac == mac::BROADCAST)
             || (packet.destination == Address::DHCP_SERVERS && packet.destination_mac & mac::GROUP != 0);
         let asks = ends.source_mac.device != 0 && (everybody || ends.destination.is_gateway());
+        // Who asks in the name of invented hardware addresses takes every address there is.
+        if asks && packet.claim.mac != 0 && packet.claim.mac != packet.source_mac {
+            return Some(Err((Reason::DhcpMismatch, Victim::row(&ends.source_mac))));
+        }
         return asks.then_some(Ok(()));
     }
     // An answer comes from the client's own segment, so it is sent to the client's MAC or to everybody; one that was
@@ -86,7 +96,7 @@ fn dynamic_address<R: Rules>(packet: &Packet, ends: &Ends, rules: &R) -> Option<
     if rules.permitted(client, ends.source.identity, class) != 0 {
         return Some(Ok(()));
     }
-    Some(Err((Reason::RogueDhcp, ends.source_mac.device)))
+    Some(Err((Reason::RogueDhcp, rogue(ends))))
 }
 
 /// Whether a router advertisement comes from where a router may be.

@@ -1,6 +1,6 @@
 //! A quarantined device talks with its remediation peers and nobody else.
 
-use super::{Denied, Ends, Granted, strictest};
+use super::{Denied, Ends, Granted, nearest, strictest};
 use crate::{
     layout::MacRow,
     lookup::{Endpoint, Rules, class, identity},
@@ -23,16 +23,16 @@ pub(super) fn quarantine<R: Rules>(
     rules: &R,
 ) -> Result<Option<Granted>, Denied> {
     if packet.kind != Kind::Ip {
-        return Err((Reason::Quarantined, 0));
+        return Err(nearest(Reason::Quarantined));
     }
     // Each quarantined end needs the other one to be a peer: that it is one itself opens nothing.
     let source = is_held(&ends.source_mac, &ends.source);
     if source && rules.permitted(identity::ANY, ends.destination.identity, class::REMEDIATION) == 0 {
-        return Err((Reason::Quarantined, 0));
+        return Err(nearest(Reason::Quarantined));
     }
     let destination = is_held(&ends.destination_mac, &ends.destination);
     if destination && rules.permitted(ends.source.identity, identity::ANY, class::REMEDIATION) == 0 {
-        return Err((Reason::Quarantined, 0));
+        return Err(nearest(Reason::Quarantined));
     }
     let is_protected = |end: &Endpoint| end.device != 0 || end.is_gateway();
     let other_is_protected = (source && destination)

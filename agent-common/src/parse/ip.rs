@@ -5,7 +5,7 @@ use crate::{
     address::Address,
     bytes::Bytes,
     reason::Reason,
-    wire::{mac, protocol},
+    wire::{ethertype, mac, protocol},
 };
 
 /// Extension headers that are walked; no stack sends more than one of each kind.
@@ -42,6 +42,10 @@ pub(super) fn v4<B: Bytes + ?Sized>(bytes: &B, packet: &mut Packet, at: usize) -
         }
         return martian(packet);
     }
+    if packet.protocol == protocol::ICMPV6 {
+        // Each family has its own; a stack knows the other's as a stranger.
+        return Err(Reason::IpProtocol);
+    }
     let flags = be16([h[6], h[7]]);
     let more = flags & 0x2000 != 0;
     let offset = flags & 0x1fff;
@@ -77,33 +81,40 @@ pub(super) fn v6<B: Bytes + ?Sized>(bytes: &B, packet: &mut Packet, at: usize) -
         low: u64::from_be_bytes([h[32], h[33], h[34], h[35], h[36], h[37], h[38], h[39]]),
     };
     packet.protocol = h[6];
-    let (at, len) = extensions(bytes, packet, at + 40, payload)?;
+    let (at, len, in_fragments) = extensions(bytes, packet, at + 40, payload)?;
     if packet.fragment.is_later() {
         return martian(packet);
+    }
+    if matches!(packet.protocol, protocol::ICMP | protocol::IGMP) {
+        return Err(Reason::IpProtocol);
     }
     if packet.protocol == protocol::ICMPV6 {
         transport::icmp_v6(bytes, packet, at, len)?;
         neighbor::discovery(bytes, packet, at, len)?;
+        // Not even an atomic one (RFC 6980 5).
+        if in_fragments && packet.kind == Kind::Neighbor {
+            return Err(Reason::NdMalformed);
+        }
     } else {
         transport::read(bytes, packet, at, len)?;
     }
     martian(packet)
 }
 
-/// Walks over the extension headers and notes what is behind them in `packet.protocol`. Returns where that begins and
-/// how long it is.
+/// Walks over the extension headers and notes what is behind them in `packet.protocol`. Returns where that begins,
+/// how long it is, and whether there was a fragment header.
 #[inline(always)]
 fn extensions<B: Bytes + ?Sized>(
     bytes: &B,
     packet: &mut Packet,
     mut at: usize,
     mut len: usize,
-) -> Result<(usize, usize), Reason> {
+) -> Result<(usize, usize, bool), Reason> {
     let mut seen_fragment = false;
     for n in 0..MAX_EXTENSIONS {
         let kind = packet.protocol;
         if !is_extension(kind) {
-            return Ok((at, len));
+            return Ok((at, len, seen_fragment));
         }
         if len < 8 {
             return Err(Reason::Ipv6Header);
@@ -124,7 +135,7 @@ fn extensions<B: Bytes + ?Sized>(
                 fragment(packet, id, offset, more, len - 8)?;
                 if offset != 0 {
                     packet.protocol = e[0];
-                    return Ok((at + 8, len - 8));
+                    return Ok((at + 8, len - 8, true));
                 }
             }
         } else {
@@ -147,7 +158,7 @@ fn extensions<B: Bytes + ?Sized>(
     if is_extension(packet.protocol) {
         return Err(Reason::Ipv6Extension);
     }
-    Ok((at, len))
+    Ok((at, len, seen_fragment))
 }
 
 #[inline(always)]
@@ -183,10 +194,13 @@ fn martian(packet: &Packet) -> Parsed {
             protocol::IGMP => true,
             _ => false,
         };
-    if (packet.source.is_martian_source() && !asks) || packet.source == packet.destination {
+    // Behind the parser a mapped address is an IPv4 host's; no IPv6 packet may speak for one (RFC 4291 2.5.5.2).
+    let is_v6 = packet.ethertype == ethertype::IPV6;
+    let source = packet.source.is_martian_source() || (is_v6 && packet.source.is_v4());
+    if (source && !asks) || packet.source == packet.destination {
         return Err(Reason::MartianSource);
     }
-    if packet.destination.is_martian_destination() {
+    if packet.destination.is_martian_destination() || (is_v6 && packet.destination.is_v4()) {
         return Err(Reason::MartianDestination);
     }
     Ok(())

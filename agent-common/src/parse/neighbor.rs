@@ -49,12 +49,21 @@ pub(super) fn discovery<B: Bytes + ?Sized>(bytes: &B, packet: &mut Packet, at: u
     if about_a_host {
         let target: [u8; 16] = bytes.array(at + 8).ok_or(Reason::Truncated)?;
         packet.claim.address = Address::from_octets(target);
+        if packet.claim.address.is_multicast() {
+            return Err(Reason::NdMalformed);
+        }
     }
     if kind == neighbor::ROUTER_ADVERTISEMENT {
+        if !packet.source.is_link_local() {
+            return Err(Reason::NdMalformed);
+        }
         // Only a router that may be one gets it past the guard: what it says of itself is its own affair.
         return Ok(());
     }
-    options(bytes, packet, at + fixed, len - fixed)
+    options(bytes, packet, at + fixed, len - fixed)?;
+    // Who has no address yet has nothing to say of a hardware address either (RFC 4861 6.1.1, 7.1.1).
+    let is_named = packet.claim.mac != 0;
+    if is_named && packet.source.is_unspecified() { Err(Reason::NdMalformed) } else { Ok(()) }
 }
 
 /// The first link-layer address option; two different ones are nobody's honest message.

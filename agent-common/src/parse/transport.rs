@@ -5,7 +5,7 @@ use crate::{
     address::Address,
     bytes::Bytes,
     reason::Reason,
-    wire::{icmp, protocol, tcp},
+    wire::{ethertype, icmp, protocol, tcp},
 };
 
 /// Reads `len` bytes behind the IP headers. A first fragment must hold the whole header: its verdict covers the others.
@@ -86,27 +86,31 @@ fn udp<B: Bytes + ?Sized>(bytes: &B, packet: &mut Packet, at: usize, len: usize)
     if total < 8 || (total > len && !packet.fragment.is_some()) {
         return Err(Reason::UdpLength);
     }
-    if packet.is_dhcp_reply() && packet.destination.is_v4() {
+    if packet.ethertype == ethertype::IPV4 && (packet.is_dhcp_reply() || packet.is_dhcp_request()) {
         dhcp(bytes, packet, at + 8, total - 8)?;
     }
     Ok(())
 }
 
-/// The fixed part of a server's answer (RFC 2131 2): your address at 16, the client's hardware address at 28. Ethernet
-/// clients only: hardware type 1, length 6.
+/// The fixed part of a message (RFC 2131 2): in an answer your address at 16, in both the client's hardware address at
+/// 28. Ethernet clients only: hardware type 1, length 6.
 #[inline(always)]
 fn dhcp<B: Bytes + ?Sized>(bytes: &B, packet: &mut Packet, at: usize, len: usize) -> Parsed {
     if len < 236 {
         return Ok(());
     }
     let b: [u8; 34] = bytes.array(at).ok_or(Reason::Truncated)?;
-    if b[0] != 2 || b[1] != 1 || b[2] != 6 {
+    let is_answer = packet.is_dhcp_reply();
+    if b[0] != if is_answer { 2 } else { 1 } || b[1] != 1 || b[2] != 6 {
         return Ok(());
     }
     let address = u32::from_be_bytes([b[16], b[17], b[18], b[19]]);
-    if address != 0 {
+    if is_answer && address == 0 {
+        return Ok(());
+    }
+    packet.claim.mac = u64::from_be_bytes([0, 0, b[28], b[29], b[30], b[31], b[32], b[33]]);
+    if is_answer {
         packet.claim.address = Address::v4(address);
-        packet.claim.mac = u64::from_be_bytes([0, 0, b[28], b[29], b[30], b[31], b[32], b[33]]);
     }
     Ok(())
 }

@@ -1,7 +1,7 @@
 //! `bulkhead devices`.
 
 use super::{Cli, Exit, Output, print_json, table, unexpected};
-use crate::control::{Body, Request};
+use crate::control::{Body, DeviceStatus, Identity, LeaseStatus, Request};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -27,7 +27,7 @@ pub(super) fn run(cli: &Cli, args: &Args) -> anyhow::Result<Exit> {
     }
     if let (Some(_), [device]) = (&args.device, &devices[..]) {
         out!("{}  {}  {}", device.name, device.mode, device.place);
-        out!("mac {}\nip  {}", device.mac.join(" "), device.ip.join(" "));
+        out!("mac {}\nip  {}\nsegment {}", hardware(device), addresses(device), place(device));
         if let Some(changed) = &device.changed {
             out!("mode changed {changed}");
         }
@@ -38,18 +38,29 @@ pub(super) fn run(cli: &Cli, args: &Args) -> anyhow::Result<Exit> {
         table::print(&rows);
         return Ok(Exit::Fine);
     }
-    let mut rows =
-        table::table(&["DEVICE", "MODE", "CRITICALITY", "MAC", "IP", "ALLOWED", "DENIED", "DENIED BECAUSE"]);
+    let mut rows = table::table(&[
+        "DEVICE",
+        "MODE",
+        "CRITICALITY",
+        "MAC",
+        "IP",
+        "SEGMENT",
+        "ALLOWED",
+        "DENIED",
+        "DENIED BECAUSE",
+    ]);
     for device in devices {
         let reasons = device.counts.iter().filter(|(word, _)| is_reason(word));
         let reasons: Vec<String> = reasons.map(|(word, count)| format!("{word} {count}")).collect();
+        let (mac, ip, place) = (hardware(&device), addresses(&device), place(&device));
         let mode = if device.changed.is_some() { format!("{} (by hand)", device.mode) } else { device.mode };
         rows.add_row([
             device.name,
             mode,
             device.criticality,
-            device.mac.join(" "),
-            device.ip.join(" "),
+            mac,
+            ip,
+            place,
             device.allowed.to_string(),
             device.denied.to_string(),
             reasons.join(", "),
@@ -59,6 +70,58 @@ pub(super) fn run(cli: &Cli, args: &Args) -> anyhow::Result<Exit> {
     Ok(Exit::Fine)
 }
 
+/// Hardware addresses, or that there are none to bind the addresses to.
+fn hardware(device: &DeviceStatus) -> String {
+    match device.identity {
+        Some(Identity::Address) => "weak: address only".to_owned(),
+        Some(Identity::Mac) | None => device.mac.join(" "),
+    }
+}
+
+/// Its own addresses, then leased ones: `10.20.1.77 (lease, 52m)`.
+fn addresses(device: &DeviceStatus) -> String {
+    let leased = device.leases.iter().map(|LeaseStatus { address, seconds_left }| match seconds_left {
+        Some(seconds) => format!("{address} (lease, {})", left(*seconds)),
+        None => format!("{address} (lease)"),
+    });
+    let mut all: Vec<String> = device.ip.iter().cloned().chain(leased).collect();
+    if device.dhcp && device.leases.is_empty() {
+        all.push("dhcp (no lease seen)".to_owned());
+    }
+    all.join(" ")
+}
+
+/// Where it must be seen.
+fn place(device: &DeviceStatus) -> String {
+    let vlan = device.vlan.map(|vlan| format!("vlan {vlan}"));
+    let words: Vec<String> = device.segment.clone().into_iter().chain(vlan).collect();
+    if words.is_empty() && device.identity.is_some() { "any".to_owned() } else { words.join(" ") }
+}
+
+/// In the largest unit of which there is at least one.
+fn left(seconds: u64) -> String {
+    match seconds {
+        0..60 => format!("{seconds}s"),
+        60..3600 => format!("{}m", seconds / 60),
+        3600..86_400 => format!("{}h", seconds / 3600),
+        86_400.. => format!("{}d", seconds / 86_400),
+    }
+}
+
 fn is_reason(word: &str) -> bool {
     bulkhead_common::reason::Reason::ALL.iter().any(|reason| reason.name() == word)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_left_of_a_lease_is_told_in_one_unit() {
+        for (seconds, text) in
+            [(0, "0s"), (59, "59s"), (60, "1m"), (3170, "52m"), (7199, "1h"), (86_400, "1d"), (604_799, "6d")]
+        {
+            assert_eq!(left(seconds), text);
+        }
+    }
 }

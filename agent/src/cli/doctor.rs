@@ -181,15 +181,24 @@ fn nic(interface: &Interface, there: &[probe::Interface], config: &Config, findi
         findings.push(warning(&subject, "configured for generic mode, which is slow", fix));
     }
     queues(&subject, found, findings);
-    match dataplane::offloads(name) {
-        Ok(offloads) => {
-            let peer = interface.pair.as_ref();
-            let peer = peer.and_then(|pair| there.iter().find(|i| i.name == pair.peer));
-            for Obstacle { seen, fix } in dataplane::obstacles(found, offloads, peer) {
-                findings.push(problem(&subject, &format!("it {seen}"), &fix));
+    let peer = interface.pair.as_ref().and_then(|pair| there.iter().find(|i| i.name == pair.peer));
+    let ports = probe::ports(found, there);
+    // A bond's frames are received by the drivers of its ports.
+    let receivers = if ports.is_empty() { vec![found] } else { ports };
+    for receiver in receivers {
+        let which =
+            if receiver.name == *name { "it".to_owned() } else { format!("its port `{}`", receiver.name) };
+        match dataplane::offloads(&receiver.name) {
+            Ok(offloads) => {
+                for Obstacle { seen, fix } in dataplane::obstacles(receiver, offloads, peer) {
+                    findings.push(problem(&subject, &format!("{which} {seen}"), &fix));
+                }
+            }
+            Err(error) => {
+                let fix = format!("ethtool -k {}", receiver.name);
+                findings.push(warning(&subject, &error.to_string(), &fix));
             }
         }
-        Err(error) => findings.push(warning(&subject, &error.to_string(), &format!("ethtool -k {name}"))),
     }
     if interface.pair.is_some() {
         silence(&subject, name, findings);

@@ -5,13 +5,16 @@ use std::collections::BTreeMap;
 use bulkhead_common::{
     lookup::Unmanaged,
     reason::{Grant, Reason},
+    wire::mac,
 };
 
 use super::{agent::Agent, nic::Nic};
 use crate::{
     compile::{Host, Placed},
     config::{Infrastructure, Segment},
-    control::{DeviceStatus, Failure, InterfaceStatus, RuleStatus, SegmentStatus, Status, ViolationStatus},
+    control::{
+        DeviceStatus, Failure, Identity, InterfaceStatus, RuleStatus, SegmentStatus, Status, ViolationStatus,
+    },
     dataplane::{AttachMode, DataplaneError, DeviceCounts, Entry},
     diagnostic::Location,
     model::{Criticality, Mode, Selector},
@@ -161,6 +164,7 @@ impl Agent {
 
     pub(super) fn devices(&self) -> Result<Vec<DeviceStatus>, DataplaneError> {
         let Some(applied) = self.dataplane.applied() else { return Ok(Vec::new()) };
+        let leased = self.leased()?;
         let mut list = Vec::new();
         for (device, id) in self.in_force.policy.devices.iter().zip(&applied.ids.devices) {
             let counts = self.dataplane.device_counts(*id)?;
@@ -183,6 +187,13 @@ impl Agent {
                 class: device.class.clone(),
                 mac: device.macs.iter().map(ToString::to_string).collect(),
                 ip: device.addresses.iter().map(ToString::to_string).collect(),
+                dhcp: device.dynamic,
+                leases: (device.macs.iter().filter(|_| device.dynamic))
+                    .flat_map(|own| leased.get(&mac::from_octets(own.0)).cloned().unwrap_or_default())
+                    .collect(),
+                identity: Some(if device.macs.is_empty() { Identity::Address } else { Identity::Mac }),
+                segment: device.segment.clone(),
+                vlan: device.vlan,
                 place: place(&device.location),
                 ..counted(&counts)
             });
@@ -291,6 +302,11 @@ fn counted(counts: &DeviceCounts) -> DeviceStatus {
         class: None,
         mac: Vec::new(),
         ip: Vec::new(),
+        dhcp: false,
+        leases: Vec::new(),
+        identity: None,
+        segment: None,
+        vlan: None,
         place: String::new(),
         allowed: grants.clone().map(|(_, n)| n).sum(),
         denied: reasons.clone().map(|(_, n)| n).sum(),

@@ -5,7 +5,10 @@
 //! becomes the lease. Leases are kept in the state folder by the wall clock, because the kernel's own clock ends with
 //! the boot.
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
 
 use bulkhead_common::{
     address::Address,
@@ -17,6 +20,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::Agent;
 use crate::{
+    control::LeaseStatus,
     dataplane::{Dataplane, DataplaneError, monotonic_ns},
     lease::granted,
     model::Mac,
@@ -85,6 +89,21 @@ impl Agent {
                 }
             }
         }
+    }
+
+    /// The leases that are not over, by hardware address.
+    pub(super) fn leased(&self) -> Result<BTreeMap<u64, Vec<LeaseStatus>>, DataplaneError> {
+        let now = monotonic_ns();
+        let mut leased: BTreeMap<u64, Vec<LeaseStatus>> = BTreeMap::new();
+        for (address, lease) in self.dataplane.leases()? {
+            if lease.expires > now {
+                leased.entry(lease.mac).or_default().push(LeaseStatus {
+                    address: std::net::IpAddr::from(address).to_string(),
+                    seconds_left: (lease.expires != u64::MAX).then(|| (lease.expires - now) / 1_000_000_000),
+                });
+            }
+        }
+        Ok(leased)
     }
 
     /// Forgets leases that are over, and writes down what has changed.

@@ -3,7 +3,10 @@
 //! In: the interfaces as the kernel lists them. Out: whether something must be done about this one, and the words
 //! for `status`.
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::BTreeSet,
+    time::{Duration, Instant},
+};
 
 use bulkhead_common::{
     layout::{SegmentKey, SegmentRow},
@@ -48,8 +51,11 @@ pub(super) struct Nic {
     pub(super) obstacles: Vec<String>,
     /// What is wrong with the link of its pair.
     pub(super) link_note: Option<String>,
-    /// The index its rows were written for, and where what passes was sent.
-    written: Option<(u32, u32)>,
+    /// Its ports when it is a bond, by index: there the kernel runs a bond's program, and the frames are theirs.
+    /// Without those that are configured themselves.
+    pub(super) ports: Vec<u32>,
+    /// The indexes its rows were written for, and where what passes was sent.
+    written: Option<(Vec<u32>, u32)>,
 }
 
 /// What became of a configured interface.
@@ -87,6 +93,7 @@ impl Nic {
             refused: None,
             obstacles: Vec::new(),
             link_note: None,
+            ports: Vec::new(),
             written: None,
         }
     }
@@ -118,66 +125,98 @@ impl Nic {
         self.problem.iter().chain(&self.obstacles).chain(&self.link_note).cloned().collect()
     }
 
-    /// Writes what packets of its segments need to know, if that changed. `redirect` is where what passes goes: the
-    /// index of the other side of a pair, [`NOWHERE`] while that is missing, 0 for the stack.
+    /// Looks which ports it has, and says so when they are others than before.
+    pub(super) fn note_ports(
+        &mut self,
+        there: &[probe::Interface],
+        configured: &BTreeSet<String>,
+    ) -> Option<String> {
+        let ports = self.found(there).map(|found| probe::ports(found, there)).unwrap_or_default();
+        let (mut indexes, names): (Vec<_>, Vec<_>) = ports
+            .into_iter()
+            .filter(|port| !configured.contains(&port.name))
+            .map(|port| (port.index, format!("`{}`", port.name)))
+            .unzip();
+        indexes.sort_unstable();
+        if indexes == self.ports {
+            return None;
+        }
+        self.ports = indexes;
+        let name = &self.config.name;
+        Some(match names.is_empty() {
+            true => format!("`{name}` is a bond without ports now"),
+            false => format!("the ports of `{name}` are {}", names.join(", ")),
+        })
+    }
+
+    /// The indexes under which its frames arrive.
+    pub(super) fn indexes(&self) -> impl Iterator<Item = u32> {
+        self.index.into_iter().chain(self.ports.iter().copied())
+    }
+
+    /// Writes what packets of its segments need to know, if that changed; whether it had. `redirect` is where what
+    /// passes goes: the index of the other side of a pair, [`NOWHERE`] while that is missing, 0 for the stack.
     pub(super) fn write_rows(
         &mut self,
         dataplane: &mut Dataplane,
         redirect: u32,
-    ) -> Result<(), DataplaneError> {
-        let Some(index) = self.index else {
-            self.written = None;
-            return Ok(());
-        };
-        if self.written == Some((index, redirect)) {
-            return Ok(());
+    ) -> Result<bool, DataplaneError> {
+        let wanted = self.index.map(|_| (self.indexes().collect::<Vec<_>>(), redirect));
+        if self.written == wanted {
+            return Ok(false);
         }
-        for (key, row) in self.rows(index, redirect) {
-            dataplane.set_segment(key, row)?;
+        for index in wanted.iter().flat_map(|(indexes, _)| indexes) {
+            for (key, row) in self.rows(*index, redirect) {
+                dataplane.set_segment(key, row)?;
+            }
         }
-        self.written = Some((index, redirect));
-        Ok(())
+        self.written = wanted;
+        Ok(true)
     }
 
     /// Looks at what the driver does to frames, and changes it where the configuration consents. Returns what is
     /// new, a sentence each.
     pub(super) fn preflight(&mut self, there: &[probe::Interface]) -> Vec<String> {
         let mut news = Vec::new();
-        let Some(found) = self.found(there) else {
-            self.obstacles.clear();
-            self.rx_queues = 0;
-            return news;
-        };
-        self.rx_queues = dataplane::queues(&self.config.name).unwrap_or_default().rx;
-        let name = &self.config.name;
         let peer = self.config.pair.as_ref();
         let peer = peer.and_then(|pair| there.iter().find(|i| i.name == pair.peer));
-        // Who does not answer has none of these offloads, or is gone.
-        let nothing = Offloads { rx_vlan: false, lro: false };
-        let mut offloads = dataplane::offloads(name).unwrap_or(nothing);
         let mut obstacles = Vec::new();
-        if offloads != nothing && self.config.fix_offloads {
-            match dataplane::switch_off(name) {
-                Ok(()) => {
-                    let now = dataplane::offloads(name).unwrap_or(offloads);
-                    let was =
-                        [(offloads.rx_vlan && !now.rx_vlan, "rxvlan"), (offloads.lro && !now.lro, "lro")];
-                    for (_, word) in was.into_iter().filter(|(changed, _)| *changed) {
-                        news.push(format!("switched {word} of `{name}` off"));
+        self.rx_queues = 0;
+        for found in self.receivers(there) {
+            let name = &found.name;
+            self.rx_queues += dataplane::queues(name).unwrap_or_default().rx;
+            // Who does not answer has none of these offloads, or is gone.
+            let nothing = Offloads { rx_vlan: false, lro: false };
+            let mut offloads = dataplane::offloads(name).unwrap_or(nothing);
+            if offloads != nothing && self.config.fix_offloads {
+                match dataplane::switch_off(name) {
+                    Ok(()) => {
+                        let now = dataplane::offloads(name).unwrap_or(offloads);
+                        let was =
+                            [(offloads.rx_vlan && !now.rx_vlan, "rxvlan"), (offloads.lro && !now.lro, "lro")];
+                        for (_, word) in was.into_iter().filter(|(changed, _)| *changed) {
+                            news.push(format!("switched {word} of `{name}` off"));
+                        }
+                        offloads = now;
                     }
-                    offloads = now;
+                    Err(error) => obstacles.push(format!("`{name}`: {error}")),
                 }
-                Err(error) => obstacles.push(format!("`{name}`: {error}")),
             }
-        }
-        for Obstacle { seen, fix } in dataplane::obstacles(found, offloads, peer) {
-            obstacles.push(format!("`{name}` {seen}\nhint: {fix}"));
+            for Obstacle { seen, fix } in dataplane::obstacles(found, offloads, peer) {
+                obstacles.push(format!("`{name}` {seen}\nhint: {fix}"));
+            }
         }
         if obstacles != self.obstacles {
             news.extend(obstacles.iter().filter(|o| !self.obstacles.contains(o)).cloned());
             self.obstacles = obstacles;
         }
         news
+    }
+
+    /// The interfaces whose drivers receive its frames: its ports when it is a bond.
+    fn receivers<'a>(&self, there: &'a [probe::Interface]) -> Vec<&'a probe::Interface> {
+        let ports: Vec<_> = there.iter().filter(|i| self.ports.contains(&i.index)).collect();
+        if ports.is_empty() { self.found(there).into_iter().collect() } else { ports }
     }
 
     /// Puts the program on it.
@@ -248,5 +287,46 @@ impl NicState {
             Self::Open => "open",
             Self::Missing => "missing",
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn there(ports: &[(u32, &str)]) -> Vec<probe::Interface> {
+        let bond = probe::Interface { index: 9, name: "team0".into(), ..probe::Interface::default() };
+        let port = |(index, name): &(u32, &str)| probe::Interface {
+            index: *index,
+            name: (*name).into(),
+            bond: Some(9),
+            ..probe::Interface::default()
+        };
+        ports.iter().map(port).chain([bond]).collect()
+    }
+
+    #[test]
+    fn ports_of_a_bond_are_followed_but_not_those_with_a_segment_of_their_own() {
+        let config = config::Interface {
+            name: "team0".into(),
+            role: config::Role::DeviceSide,
+            attach: config::Attach::Native,
+            pair: None,
+            fix_offloads: false,
+        };
+        let mut nic = Nic::new(config, Vec::new(), 1);
+        nic.index = Some(9);
+        let configured = BTreeSet::from(["team0".to_owned(), "eth3".to_owned()]);
+        let mut look =
+            |ports| (nic.note_ports(&there(ports), &configured), nic.indexes().collect::<Vec<_>>());
+        assert_eq!(look(&[]), (None, vec![9]));
+        let said = |text: &str| Some(text.to_owned());
+        assert_eq!(
+            look(&[(5, "eth2"), (4, "eth1"), (6, "eth3")]),
+            (said("the ports of `team0` are `eth2`, `eth1`"), vec![9, 4, 5])
+        );
+        assert_eq!(look(&[(4, "eth1"), (5, "eth2")]), (None, vec![9, 4, 5]));
+        assert_eq!(look(&[(5, "eth2")]), (said("the ports of `team0` are `eth2`"), vec![9, 5]));
+        assert_eq!(look(&[]), (said("`team0` is a bond without ports now"), vec![9]));
     }
 }

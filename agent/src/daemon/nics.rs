@@ -1,6 +1,10 @@
 //! Keeps the program on the configured NICs, whatever happens to them.
 
-use std::{collections::BTreeMap, net::IpAddr, time::Instant};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+    time::Instant,
+};
 
 use super::{
     nic::{NOWHERE, Nic, runs},
@@ -15,7 +19,7 @@ use crate::{
 pub(super) struct Nics {
     pub(super) list: Vec<Nic>,
     pairs: Pairs,
-    pub(super) addresses: std::collections::BTreeSet<IpAddr>,
+    pub(super) addresses: BTreeSet<IpAddr>,
     /// Whether there was a look already.
     looked: bool,
     /// Interfaces that an earlier configuration left enforcing.
@@ -73,7 +77,8 @@ impl Nics {
 
     /// Names by interface index, for records.
     pub(super) fn names(&self) -> BTreeMap<u32, String> {
-        self.list.iter().filter_map(|nic| Some((nic.index?, nic.config.name.clone()))).collect()
+        let named = |nic: &Nic| nic.indexes().map(|i| (i, nic.config.name.clone())).collect::<Vec<_>>();
+        self.list.iter().flat_map(named).collect()
     }
 
     /// Looks at every interface and attaches where our program is missing. Returns what changed, a
@@ -86,7 +91,9 @@ impl Nics {
         let there = probe::interfaces()?;
         let programs = dataplane.programs()?;
         let mut news = Vec::new();
+        let configured: BTreeSet<String> = self.list.iter().map(|nic| nic.config.name.clone()).collect();
         for nic in &mut self.list {
+            news.extend(nic.note_ports(&there, &configured));
             news.extend(nic.preflight(&there));
         }
         let changed = !self.list.iter().all(|nic| nic.is_well(&there, &programs));
@@ -117,7 +124,7 @@ impl Nics {
             let name = nic.config.name.clone();
             // The rows first: not one packet is judged by the defaults of an unknown interface.
             let rows = nic.write_rows(dataplane, redirect(&nic.config, &indexes));
-            match rows.and_then(|()| nic.attach(dataplane)) {
+            match rows.and_then(|_| nic.attach(dataplane)) {
                 Ok(Attached::New) if self.looked => {
                     let open = since.elapsed();
                     news.push(format!("attached to `{name}`, open for {open:.1?} since it came"));
@@ -140,13 +147,13 @@ impl Nics {
             }
         }
         self.looked = true;
-        // What is well may have a peer that came back.
+        // What is well may have a peer that came back, or a bond another port.
         for nic in &mut self.list {
             nic.write_rows(dataplane, redirect(&nic.config, &indexes))?;
         }
         if !news.is_empty() {
             // Rows of NICs that are gone would fill the table in the end.
-            let present = self.list.iter().filter_map(|nic| Some(nic.rows(nic.index?, 0)));
+            let present = self.list.iter().flat_map(|nic| nic.indexes().map(|index| nic.rows(index, 0)));
             let keep = present.flatten().map(|(key, _)| key).collect();
             dataplane.retain_segments(&keep)?;
         }
@@ -169,9 +176,7 @@ impl Nics {
     }
 
     /// The gateway's own addresses, if they are others than those that were applied.
-    pub(super) fn changed_addresses(
-        &self,
-    ) -> Result<Option<std::collections::BTreeSet<IpAddr>>, DataplaneError> {
+    pub(super) fn changed_addresses(&self) -> Result<Option<BTreeSet<IpAddr>>, DataplaneError> {
         let now = probe::own_addresses()?;
         Ok((now != self.addresses).then_some(now))
     }

@@ -4,13 +4,13 @@
 use std::{io, path::Path};
 
 use aya::programs::{
-    ProgramError, Xdp, XdpMode,
+    Xdp, XdpMode,
     links::{FdLink, PinnedLink},
     xdp::XdpLink,
 };
 
 use super::{
-    Dataplane, DataplaneError, Entry,
+    Dataplane, DataplaneError,
     probe::{self, Interface},
 };
 
@@ -58,7 +58,9 @@ impl Dataplane {
     pub fn attach(&mut self, name: &str, mode: AttachMode) -> Result<Attached, DataplaneError> {
         // Without them the link could not be pinned, and would end with this call.
         self.pins.create()?;
-        let interface = find(name)?;
+        let there = probe::interfaces()?;
+        let missing = || DataplaneError::NoInterface { name: name.to_owned() };
+        let interface = there.iter().find(|i| i.name == name).cloned().ok_or_else(missing)?;
         if self.adopt(&interface)? {
             return Ok(Attached::Adopted);
         }
@@ -73,15 +75,18 @@ impl Dataplane {
                 }
             });
         }
-        let [first, second] = Entry::suiting(interface.mtu, mode);
-        let link = match self.link(&interface, mode, first) {
-            Ok(link) => link,
-            Err(source) => self.link(&interface, mode, second).map_err(|_| DataplaneError::Attach {
-                interface: name.to_owned(),
-                mode: mode.name(),
-                source,
-            })?,
+        let put = |program: &mut Xdp| {
+            let id = program.attach_to_if_index(interface.index, mode.flags());
+            Ok(id.and_then(|id| program.take_link(id)))
         };
+        let link = self.try_entries(interface.mtu, mode, put)?.map_err(|(_, source)| {
+            let ports = probe::ports(&interface, &there);
+            let ports: Box<[String]> = ports.iter().map(|port| port.name.clone()).collect();
+            if mode == AttachMode::Generic || ports.is_empty() {
+                return DataplaneError::Attach { interface: name.to_owned(), mode: mode.name(), source };
+            }
+            DataplaneError::AttachBond { interface: name.into(), ports, source }
+        })?;
         // aya falls back to netlink when the kernel refuses a BPF link. Such an attachment cannot be
         // pinned; the conversion fails and drops, which detaches it.
         let link =
@@ -89,17 +94,6 @@ impl Dataplane {
         let path = self.pins.link(name);
         link.pin(&path).map_err(|error| pins("pin the link", &path, io::Error::other(error)))?;
         Ok(Attached::New)
-    }
-
-    fn link(
-        &mut self,
-        interface: &Interface,
-        mode: AttachMode,
-        entry: Entry,
-    ) -> Result<XdpLink, ProgramError> {
-        let program = self.entry(entry)?;
-        let id = program.attach_to_if_index(interface.index, mode.flags())?;
-        program.take_link(id)
     }
 
     /// Puts every pin under the name its NIC has now, whether or not anything is attached anew.
@@ -120,43 +114,29 @@ impl Dataplane {
         }
         // The link keeps the mode it was made in.
         let mode = interface.xdp.map_or(AttachMode::default(), |xdp| xdp.mode);
-        let [first, second] = Entry::suiting(interface.mtu, mode);
-        if let Err(source) = self.replace(interface, &path, first)? {
-            self.replace(interface, &path, second)?.map_err(|_| DataplaneError::Replace {
-                interface: interface.name.clone(),
-                mtu: interface.mtu,
-                entry: first,
-                source,
-            })?;
-        }
-        Ok(true)
-    }
-
-    /// Puts an entry behind a pinned link, between two packets.
-    fn replace(
-        &mut self,
-        interface: &Interface,
-        path: &Path,
-        entry: Entry,
-    ) -> Result<Result<(), ProgramError>, DataplaneError> {
-        let pinned = PinnedLink::from_pin(path)
-            .map_err(|error| pins("open the pinned link", path, io::Error::other(error)))?;
-        let link = XdpLink::try_from(FdLink::from(pinned))
-            .map_err(|_| DataplaneError::NotPinnable { interface: interface.name.clone() })?;
         let put = |program: &mut Xdp| {
-            let id = program.attach_to_link(link)?;
-            // Our descriptor may close: the pin holds the link.
-            program.take_link(id).map(drop)
+            // A try uses its descriptor up.
+            let id = program.attach_to_link(pinned(interface, &path)?);
+            // The next one may close: the pin holds the link.
+            Ok(id.and_then(|id| program.take_link(id)).map(drop))
         };
-        Ok(self.entry(entry).and_then(put))
+        let replaced = self.try_entries(interface.mtu, mode, put)?;
+        replaced.map_err(|(entry, source)| DataplaneError::Replace {
+            interface: interface.name.clone(),
+            mtu: interface.mtu,
+            entry,
+            source,
+        })?;
+        Ok(true)
     }
 }
 
-fn find(name: &str) -> Result<Interface, DataplaneError> {
-    probe::interfaces()?
-        .into_iter()
-        .find(|i| i.name == name)
-        .ok_or_else(|| DataplaneError::NoInterface { name: name.to_owned() })
+/// The link an agent pinned.
+fn pinned(interface: &Interface, path: &Path) -> Result<XdpLink, DataplaneError> {
+    let pinned = PinnedLink::from_pin(path)
+        .map_err(|error| pins("open the pinned link", path, io::Error::other(error)))?;
+    XdpLink::try_from(FdLink::from(pinned))
+        .map_err(|_| DataplaneError::NotPinnable { interface: interface.name.clone() })
 }
 
 fn pins(act: &'static str, path: &Path, source: io::Error) -> DataplaneError {

@@ -3,12 +3,13 @@
 //!
 //! In: an MTU. Out: which entry suits a NIC, loaded when it is first needed.
 
-use aya::programs::{ProgramError, Xdp};
-
-use super::{
-    AttachMode, Dataplane, DataplaneError,
-    load::{LINEAR, WITH_FRAGMENTS},
+use aya::{
+    Ebpf,
+    programs::{ProgramError, ProgramType, Xdp},
+    sys::{BpfHelper, is_helper_supported},
 };
+
+use super::{AttachMode, Dataplane, DataplaneError};
 
 /// The largest MTU whose frames are taken to fit one buffer.
 ///
@@ -28,7 +29,7 @@ pub enum Entry {
 }
 
 impl Entry {
-    const ALL: [Self; 2] = [Self::Linear, Self::Fragments];
+    pub(super) const ALL: [Self; 2] = [Self::Linear, Self::Fragments];
 
     /// The word in `status`.
     pub fn name(self) -> &'static str {
@@ -48,23 +49,52 @@ impl Entry {
         [Self::Fragments, Self::Linear]
     }
 
-    fn symbol(self) -> &'static str {
+    /// The name of the program in the object, which the kernel shows.
+    pub(super) fn symbol(self) -> &'static str {
         match self {
-            Self::Linear => LINEAR,
-            Self::Fragments => WITH_FRAGMENTS,
+            Self::Linear => "bulkhead",
+            Self::Fragments => "bulkhead_frags",
+        }
+    }
+
+    /// Whether this kernel has what the entry is made of.
+    fn is_known(self) -> Result<bool, DataplaneError> {
+        match self {
+            Self::Linear => Ok(true),
+            Self::Fragments => takes_fragments(),
         }
     }
 }
 
 impl Dataplane {
     /// The entry, loaded now if it was not yet.
-    pub(super) fn entry(&mut self, entry: Entry) -> Result<&mut Xdp, ProgramError> {
-        let program = self.ebpf.program_mut(entry.symbol()).expect("the object is built with both entries");
-        let program: &mut Xdp = program.try_into().expect("both entries of the object are XDP programs");
-        if program.fd().is_err() {
-            program.load()?;
+    pub(super) fn entry(&mut self, entry: Entry) -> Result<&mut Xdp, DataplaneError> {
+        load(&mut self.ebpf, entry)
+    }
+
+    /// Tries the entries that suit a NIC and that this kernel knows, best first, and gives what the first to succeed
+    /// gave; or the entry that suits best with its refusal.
+    ///
+    /// # Errors
+    /// When an entry that the kernel knows cannot be loaded: another one in its place would hide that. When `put`
+    /// fails for another reason than a refusal.
+    pub(super) fn try_entries<T>(
+        &mut self,
+        mtu: u32,
+        mode: AttachMode,
+        mut put: impl FnMut(&mut Xdp) -> Result<Result<T, ProgramError>, DataplaneError>,
+    ) -> Result<Result<T, (Entry, ProgramError)>, DataplaneError> {
+        let mut refused = None;
+        for entry in Entry::suiting(mtu, mode) {
+            if !entry.is_known()? {
+                continue;
+            }
+            match put(self.entry(entry)?)? {
+                Ok(done) => return Ok(Ok(done)),
+                Err(source) => refused = refused.or(Some((entry, source))),
+            }
         }
-        Ok(program)
+        Ok(Err(refused.expect("every kernel knows the linear entry")))
     }
 
     /// The kernel's ids of the entries loaded so far.
@@ -82,4 +112,31 @@ impl Dataplane {
         }
         Ok(found)
     }
+}
+
+/// The entry of an object, loaded now if it was not yet.
+pub(super) fn load(ebpf: &mut Ebpf, entry: Entry) -> Result<&mut Xdp, DataplaneError> {
+    let name = entry.symbol();
+    let program = ebpf.program_mut(name).expect("the object is built with both entries");
+    let program: &mut Xdp = program.try_into().expect("both entries of the object are XDP programs");
+    if program.fd().is_err() {
+        program.load().map_err(|source| {
+            if let ProgramError::LoadError { io_error: _, verifier_log } = &source {
+                tracing::debug!("the verifier on `{name}`:\n{verifier_log}");
+            }
+            DataplaneError::Program { name, source }
+        })?;
+    }
+    Ok(program)
+}
+
+/// Whether this kernel knows frames that continue behind their linear start.
+///
+/// The flag of such programs and the helper that measures such frames came in one series (Linux 5.18), and were
+/// carried together into the older kernels of distributions; so the helper is what is asked for, by a program of
+/// two instructions, and never the version.
+fn takes_fragments() -> Result<bool, DataplaneError> {
+    let name = Entry::Fragments.symbol();
+    is_helper_supported(ProgramType::Xdp, BpfHelper::BPF_FUNC_xdp_get_buff_len)
+        .map_err(|source| DataplaneError::Program { name, source })
 }

@@ -127,6 +127,20 @@ pub enum DataplaneError {
         /// Why.
         source: ProgramError,
     },
+    /// The program could not be attached to a bond.
+    #[error(
+        "failed to attach to `{interface}` in native mode: {}\nhint: a bond takes it since Linux 5.15, if its mode and all its ports do: list its ports {} as interfaces instead; `attach = \"generic\"` works everywhere, slowly",
+        chain(source),
+        quoted(ports)
+    )]
+    AttachBond {
+        /// The bond.
+        interface: Box<str>,
+        /// The names of its ports.
+        ports: Box<[String]>,
+        /// Why.
+        source: ProgramError,
+    },
     /// Another entry could not be put behind a link of ours.
     #[error(
         "`{interface}` has an MTU of {mtu}, and the kernel refuses the {} program for it: {}; the one before goes on enforcing\nhint: ip link set dev {interface} mtu {}",
@@ -231,6 +245,10 @@ fn advice(error: &ProgramError) -> &'static str {
         Some(libc::EEXIST) => "a bond or the ports below it take a program, not both",
         Some(_) | None => "`bulkhead doctor` says whether the driver supports native mode",
     }
+}
+
+fn quoted(names: &[String]) -> String {
+    names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
 }
 
 /// Whose program it is, as far as its name tells.

@@ -1,27 +1,16 @@
 //! Making the maps, or adopting the pinned ones, and loading the program against them.
 
-use std::path::Path;
+use std::{os::fd::AsFd, path::Path};
 
-use aya::{
-    Ebpf, EbpfLoader,
-    programs::{ProgramError, ProgramType, Xdp},
-    sys::{BpfHelper, is_helper_supported},
-};
+use aya::{Ebpf, EbpfLoader};
 
 use super::{
-    Array, ArrayOfMaps, Dataplane, DataplaneError, EventReader, HashMap, LpmTrie, Map, MapError, OBJECT,
-    PerCpuArray, PerCpuHashMap, Pins, RingBuf, SampleReader, Sizes,
+    Array, ArrayOfMaps, Dataplane, DataplaneError, Entry, EventReader, HashMap, LpmTrie, Map, MapData,
+    MapError, OBJECT, PerCpuArray, PerCpuHashMap, Pins, RingBuf, SampleReader, Sizes, entry,
     ids::Ids,
     kernel,
     pins::{Entries, maps},
 };
-
-/// Entry for kernels since 5.18, where frames may continue behind their linear start.
-pub(super) const WITH_FRAGMENTS: &str = "bulkhead_frags";
-/// Entry for older kernels.
-pub(super) const LINEAR: &str = "bulkhead";
-/// Both.
-pub(super) const ENTRIES: [&str; 2] = [WITH_FRAGMENTS, LINEAR];
 
 impl Dataplane {
     /// Opens the data path below `root`: pinned maps are verified and adopted, missing ones made and
@@ -44,10 +33,11 @@ impl Dataplane {
         let mut ebpf = loader.load(OBJECT)?;
         #[cfg(feature = "trace")]
         super::trace::start(&mut ebpf);
-        let program = load_program(&mut ebpf)?;
+        // The other entry is loaded when a NIC needs it: its verification takes as long again.
+        entry::load(&mut ebpf, Entry::Linear)?;
         let ids = Ids::open(&pins, sizes.devices, sizes.rules)?;
-        let events = RingBuf::try_from(take(&mut ebpf, "EVENTS")).map_err(open("EVENTS"))?;
-        let samples = RingBuf::try_from(take(&mut ebpf, "SAMPLES")).map_err(open("SAMPLES"))?;
+        let events = ring(&ebpf, "EVENTS")?;
+        let samples = ring(&ebpf, "SAMPLES")?;
         let mut map = |name| take(&mut ebpf, name);
         let dataplane = Self {
             active: Array::try_from(map("ACTIVE")).map_err(open("ACTIVE"))?,
@@ -77,7 +67,6 @@ impl Dataplane {
             ],
             pins,
             sizes,
-            program,
             ids,
             slot: None,
             applied: None,
@@ -85,39 +74,18 @@ impl Dataplane {
         };
         Ok((dataplane, EventReader::new(events), SampleReader::new(samples)))
     }
-
-    /// The loaded program.
-    pub(super) fn xdp(&mut self) -> &mut Xdp {
-        let program = self.ebpf.program_mut(self.program).expect("it was loaded when this was opened");
-        program.try_into().expect("both entries of the object are XDP programs")
-    }
 }
 
-/// Loads the entry for this kernel and says which it is. What the kernel refuses of it is an error: no other entry
-/// is tried, for that would hide a refusal by the verifier behind a lost feature.
-fn load_program(ebpf: &mut Ebpf) -> Result<&'static str, DataplaneError> {
-    let name = if takes_fragments()? { WITH_FRAGMENTS } else { LINEAR };
-    let program: &mut Xdp = ebpf
-        .program_mut(name)
-        .and_then(|p| p.try_into().ok())
-        .expect("the object is built with both entries");
-    program.load().map_err(|source| {
-        if let ProgramError::LoadError { io_error: _, verifier_log } = &source {
-            tracing::debug!("the verifier on `{name}`:\n{verifier_log}");
-        }
-        DataplaneError::Program { name, source }
-    })?;
-    Ok(name)
-}
-
-/// Whether this kernel knows frames that continue behind their linear start.
-///
-/// The flag of such programs and the helper that measures such frames came in one series (Linux 5.18), and were
-/// carried together into the older kernels of distributions; so the helper is what is asked for, by a program of
-/// two instructions, and never the version.
-fn takes_fragments() -> Result<bool, DataplaneError> {
-    is_helper_supported(ProgramType::Xdp, BpfHelper::BPF_FUNC_xdp_get_buff_len)
-        .map_err(|source| DataplaneError::Program { name: WITH_FRAGMENTS, source })
+/// A ring to read from. The map itself stays: an entry that is loaded later refers to it by its descriptor, and the
+/// reader may be gone by then.
+fn ring(ebpf: &Ebpf, name: &'static str) -> Result<RingBuf<MapData>, DataplaneError> {
+    let Some(Map::RingBuf(map)) = ebpf.map(name) else {
+        panic!("the object is built with the ring `{name}`")
+    };
+    let copy = map.fd().as_fd().try_clone_to_owned();
+    let copy = copy.map_err(|source| DataplaneError::System { act: "copy a descriptor", source })?;
+    let map = MapData::from_fd(copy).map_err(open(name))?;
+    RingBuf::try_from(Map::RingBuf(map)).map_err(open(name))
 }
 
 fn take(ebpf: &mut Ebpf, name: &str) -> Map {

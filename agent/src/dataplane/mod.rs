@@ -103,7 +103,6 @@ pub struct Dataplane {
     pins: Pins,
     sizes: Sizes,
     ebpf: Ebpf,
-    program: &'static str,
     ids: ids::Ids,
     active: Array<MapData, u64>,
     heads: Array<MapData, Head>,

@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, net::IpAddr};
 use netlink_packet_core::{NLM_F_DUMP, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload};
 use netlink_packet_route::{
     RouteNetlinkMessage,
-    link::{LinkAttribute, LinkFlags, LinkMessage, LinkXdp, XdpAttached},
+    link::{InfoPortKind, LinkAttribute, LinkFlags, LinkInfo, LinkMessage, LinkXdp, XdpAttached},
 };
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
 
@@ -28,6 +28,8 @@ pub struct Interface {
     pub carrier: bool,
     /// Receives frames for every hardware address.
     pub promiscuous: bool,
+    /// The index of the bond it is a port of.
+    pub bond: Option<u32>,
     /// The XDP program that runs on it.
     pub xdp: Option<Xdp>,
 }
@@ -90,6 +92,7 @@ fn interface(link: &LinkMessage) -> Interface {
         promiscuous: flags.contains(LinkFlags::Promisc),
         ..Interface::default()
     };
+    let (mut controller, mut in_bond) = (None, false);
     for attribute in &link.attributes {
         if let LinkAttribute::IfName(name) = attribute {
             interface.name.clone_from(name);
@@ -99,8 +102,13 @@ fn interface(link: &LinkMessage) -> Interface {
             interface.mtu = *mtu;
         } else if let LinkAttribute::Xdp(parts) = attribute {
             interface.xdp = xdp(parts);
+        } else if let LinkAttribute::Controller(index) = attribute {
+            controller = Some(*index);
+        } else if let LinkAttribute::LinkInfo(parts) = attribute {
+            in_bond = parts.iter().any(|part| matches!(part, LinkInfo::PortKind(InfoPortKind::Bond)));
         }
     }
+    interface.bond = controller.filter(|_| in_bond);
     interface
 }
 
@@ -124,6 +132,11 @@ fn xdp(parts: &[LinkXdp]) -> Option<Xdp> {
     Some(Xdp { mode: mode?, program: program? })
 }
 
+/// The ports of an interface that is a bond, in the kernel's order; nothing for others.
+pub fn ports<'a>(interface: &Interface, there: &'a [Interface]) -> Vec<&'a Interface> {
+    there.iter().filter(|port| port.bond == Some(interface.index)).collect()
+}
+
 /// The name of a loaded program, up to 15 bytes of it; `None` when it has none or may not be asked for.
 pub fn program_name(id: u32) -> Option<String> {
     let programs = aya::programs::loaded_programs().filter_map(Result::ok);
@@ -133,7 +146,7 @@ pub fn program_name(id: u32) -> Option<String> {
 
 /// Whether a program's name is that of one of our entries.
 pub fn is_ours(program: &str) -> bool {
-    super::load::ENTRIES.contains(&program)
+    super::Entry::ALL.iter().any(|entry| entry.symbol() == program)
 }
 
 /// The gateway's own IPv4 addresses, loopback included.

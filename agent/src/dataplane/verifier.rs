@@ -74,7 +74,8 @@ fn cut(line: &str) -> String {
 mod tests {
     use super::*;
 
-    // Ends of real logs: the program with a mask, or a bound, or a privilege taken away.
+    // The first three are ends of real logs, of a program with a mask or a bound taken away; the rest is made up in
+    // their shape, for what those do not have.
 
     #[test]
     fn counter_without_its_mask_on_linux_5_10() {

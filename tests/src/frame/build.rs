@@ -1,163 +1,153 @@
 //! A frame in parts, so that each can lie by itself; put together at the end.
 
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
 use super::Host;
 
 /// What follows the tags.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Layer {
+pub(super) enum Layer {
     Arp,
-    Ip,
-    Ip6,
+    V4,
+    V6,
+    /// An EtherType.
     Other(u16),
+    /// A length in its place.
+    Llc,
+}
+
+/// A header between that of IPv6 and what it carries. Its first byte, what follows, is filled in at the end.
+pub(super) struct Extension {
+    pub(super) kind: u8,
+    pub(super) bytes: Vec<u8>,
 }
 
 /// A frame that is not put together yet.
 pub(super) struct Draft {
+    pub(super) from: Host,
+    pub(super) to: Host,
     pub(super) destination_mac: [u8; 6],
     pub(super) source_mac: [u8; 6],
-    pub(super) source: [u8; 4],
-    pub(super) destination: [u8; 4],
+    pub(super) source: IpAddr,
+    pub(super) destination: IpAddr,
     pub(super) tags: Vec<u16>,
     pub(super) tpid: u16,
-    pub(super) version: u8,
+    /// IP version, when it shall not be the right one.
+    pub(super) version: Option<u8>,
     /// IPv4 header length in 32-bit words, when it shall not be the right one.
     pub(super) words: Option<u8>,
     pub(super) options: Vec<u8>,
-    /// How far the total length is off, bytes.
+    /// How far the total or payload length is off, bytes.
     pub(super) total: i32,
-    /// Flags and offset of a fragment.
+    /// IPv4 flags and offset of a fragment, and the identification.
     pub(super) fragment: u16,
-    /// IPv6 hop limit.
+    pub(super) id: u16,
+    /// Time to live, or hop limit.
     pub(super) hop: u8,
+    pub(super) checksum_lies: bool,
+    pub(super) extensions: Vec<Extension>,
     pub(super) cut: Option<usize>,
     pub(super) pad: usize,
-    /// What follows the IP header; for others what follows the EtherType.
+    /// What follows the IP headers; for others what follows the EtherType.
     pub(super) body: Vec<u8>,
-    protocol: u8,
-    layer: Layer,
+    pub(super) protocol: u8,
+    pub(super) layer: Layer,
 }
-
-const PAYLOAD: &[u8] = b"bulkhead";
 
 impl Draft {
     pub(super) fn between(from: Host, to: Host) -> Self {
         Self {
+            from,
+            to,
             destination_mac: to.mac,
             source_mac: from.mac,
-            source: from.ip,
-            destination: to.ip,
+            source: from.v4.into(),
+            destination: to.v4.into(),
             tags: Vec::new(),
             tpid: 0x8100,
-            version: 4,
+            version: None,
             words: None,
             options: Vec::new(),
             total: 0,
             fragment: 0,
-            hop: 255,
+            id: 7,
+            hop: 64,
+            checksum_lies: false,
+            extensions: Vec::new(),
             cut: None,
             pad: 0,
             body: Vec::new(),
             protocol: 0,
-            layer: Layer::Ip,
+            layer: Layer::V4,
         }
     }
 
-    pub(super) fn tcp(&mut self, source: u16, destination: u16, flags: u8) {
-        self.ip(6);
-        self.body = ports(source, destination);
-        // Sequence 1, acknowledgement 1, data offset 5 words, window 64240, no checksum, no urgent data.
-        self.body.extend([0, 0, 0, 1, 0, 0, 0, 1, 5 << 4, flags, 0xfa, 0xf0, 0, 0, 0, 0]);
-        self.body.extend(PAYLOAD);
+    /// The same ends over IPv6.
+    pub(super) fn over_v6(&mut self) {
+        self.layer = Layer::V6;
+        self.source = self.from.v6.into();
+        self.destination = self.to.v6.into();
+        self.destination_mac = self.to.mac_of(&self.destination);
     }
 
-    pub(super) fn udp(&mut self, source: u16, destination: u16) {
-        self.ip(17);
-        self.body = ports(source, destination);
-        self.body.extend([0, 16, 0, 0]);
-        self.body.extend(PAYLOAD);
+    pub(super) fn is_v6(&self) -> bool {
+        self.layer == Layer::V6
     }
 
-    pub(super) fn icmp(&mut self, kind: u8, code: u8, identifier: u16) {
-        self.ip(1);
-        self.body = vec![kind, code, 0, 0];
-        self.body.extend(identifier.to_be_bytes());
-        self.body.extend([0, 1]);
-        self.body.extend(PAYLOAD);
+    fn ends_v4(&self) -> [Ipv4Addr; 2] {
+        [self.source, self.destination].map(|end| match end {
+            IpAddr::V4(v4) => v4,
+            IpAddr::V6(_) => Ipv4Addr::UNSPECIFIED,
+        })
     }
 
-    /// An error quotes the IP header and eight octets (RFC 792).
-    pub(super) fn icmp_error(&mut self, kind: u8, code: u8, about: &Self) {
-        self.ip(1);
-        self.body = vec![kind, code, 0, 0, 0, 0, 0, 0];
-        let mut quoted = about.ip_packet();
-        quoted.truncate(usize::from(quoted[0] & 0x0f) * 4 + 8);
-        self.body.extend(quoted);
+    fn ends_v6(&self) -> [Ipv6Addr; 2] {
+        [self.source, self.destination].map(|end| match end {
+            IpAddr::V4(v4) => v4.to_ipv6_mapped(),
+            IpAddr::V6(v6) => v6,
+        })
     }
 
-    /// `ask`: where is `host`; `is`: the sender's address is at the sender's MAC, told to `host`.
-    pub(super) fn arp(&mut self, operation: u8, host: Host) {
-        self.layer = Layer::Arp;
-        self.body = vec![0, 1, 8, 0, 6, 4, 0, operation];
-        self.body.extend(self.source_mac);
-        self.body.extend(self.source);
-        self.body.extend(if operation == 1 { [0; 6] } else { host.mac });
-        self.body.extend(host.ip);
-    }
-
-    pub(super) fn ip(&mut self, protocol: u8) {
-        self.layer = Layer::Ip;
-        self.protocol = protocol;
-        self.body = PAYLOAD.to_vec();
-    }
-
-    pub(super) fn neighbour(&mut self, kind: u8) {
-        self.ip6(58);
-        self.body = vec![kind, 0, 0, 0, 0, 0, 0, 0];
-        self.body.extend([0xfe; 16]);
-    }
-
-    pub(super) fn ip6(&mut self, next: u8) {
-        self.layer = Layer::Ip6;
-        self.protocol = next;
-        self.version = 6;
-        self.body = PAYLOAD.to_vec();
-    }
-
-    pub(super) fn other(&mut self, ethertype: u16) {
-        self.layer = Layer::Other(ethertype);
-        self.body = vec![0; 46];
-    }
-
-    fn ip_packet(&self) -> Vec<u8> {
+    fn packet_v4(&self) -> Vec<u8> {
         let header = 20 + self.options.len();
         let words = self.words.unwrap_or(u8::try_from(header / 4).expect("options are short"));
-        let lie = i32::try_from(header + self.body.len()).expect("a frame is small") + self.total;
-        let total = u16::try_from(lie.clamp(0, 65535)).expect("clamped");
-        let mut packet = vec![self.version << 4 | words, 0];
-        packet.extend(total.to_be_bytes());
-        packet.extend([0, 7]);
+        let mut packet = vec![self.version.unwrap_or(4) << 4 | words, 0];
+        packet.extend(length(header + self.body.len(), self.total));
+        packet.extend(self.id.to_be_bytes());
         packet.extend(self.fragment.to_be_bytes());
-        packet.extend([64, self.protocol, 0, 0]);
-        packet.extend(self.source);
-        packet.extend(self.destination);
+        packet.extend([self.hop, self.protocol, 0, 0]);
+        packet.extend(self.ends_v4().iter().flat_map(Ipv4Addr::octets));
         packet.extend(&self.options);
-        let sum = checksum(&packet).to_be_bytes();
-        packet[10..12].copy_from_slice(&sum);
+        let sum = checksum(&packet) ^ if self.checksum_lies { 0x5555 } else { 0 };
+        packet[10..12].copy_from_slice(&sum.to_be_bytes());
         packet.extend(&self.body);
         packet
     }
 
-    fn ip6_packet(&self) -> Vec<u8> {
-        let lie = i32::try_from(self.body.len()).expect("a frame is small") + self.total;
-        let payload = u16::try_from(lie.clamp(0, 65535)).expect("clamped");
-        let mut packet = vec![self.version << 4, 0, 0, 0];
-        packet.extend(payload.to_be_bytes());
-        packet.extend([self.protocol, self.hop]);
-        for address in [self.source, self.destination] {
-            packet.extend([0xfd, 0, 0, 0x20, 0, 0, 0, 0, 0, 0, 0, 0]);
-            packet.extend(address);
+    fn packet_v6(&self) -> Vec<u8> {
+        let kinds: Vec<u8> =
+            self.extensions.iter().map(|extension| extension.kind).chain([self.protocol]).collect();
+        let mut payload = Vec::new();
+        for (extension, next) in self.extensions.iter().zip(&kinds[1..]) {
+            payload.push(*next);
+            payload.extend(&extension.bytes[1..]);
         }
-        packet.extend(&self.body);
+        payload.extend(&self.body);
+        let mut packet = vec![self.version.unwrap_or(6) << 4, 0, 0, 0];
+        packet.extend(length(payload.len(), self.total));
+        packet.extend([kinds[0], self.hop]);
+        packet.extend(self.ends_v6().iter().flat_map(Ipv6Addr::octets));
+        packet.extend(payload);
+        packet
+    }
+
+    /// What an ICMP error quotes: all headers of IP and eight octets (RFC 792), of IPv6 rather more (RFC 4443 3.1).
+    pub(super) fn quoted(&self) -> Vec<u8> {
+        if self.is_v6() {
+            return self.packet_v6();
+        }
+        let mut packet = self.packet_v4();
+        packet.truncate(20 + self.options.len() + 8);
         packet
     }
 
@@ -171,9 +161,10 @@ impl Draft {
         }
         let (ethertype, rest) = match self.layer {
             Layer::Arp => (0x0806, self.body.clone()),
-            Layer::Ip => (0x0800, self.ip_packet()),
-            Layer::Ip6 => (0x86dd, self.ip6_packet()),
+            Layer::V4 => (0x0800, self.packet_v4()),
+            Layer::V6 => (0x86dd, self.packet_v6()),
             Layer::Other(ethertype) => (ethertype, self.body.clone()),
+            Layer::Llc => (u16::try_from(self.body.len()).expect("a frame is small"), self.body.clone()),
         };
         frame.extend(ethertype.to_be_bytes());
         frame.extend(rest);
@@ -185,10 +176,9 @@ impl Draft {
     }
 }
 
-fn ports(source: u16, destination: u16) -> Vec<u8> {
-    let mut ports = source.to_be_bytes().to_vec();
-    ports.extend(destination.to_be_bytes());
-    ports
+fn length(right: usize, lie: i32) -> [u8; 2] {
+    let length = i32::try_from(right).expect("a frame is small") + lie;
+    u16::try_from(length.clamp(0, 65535)).expect("clamped").to_be_bytes()
 }
 
 /// The one's complement of the one's complement sum (RFC 1071), so that a row is wrong in one thing only.

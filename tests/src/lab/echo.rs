@@ -19,6 +19,10 @@ use super::{modbus::lock, topology::Host, wait::wait_for};
 
 /// A datagram without its answer after this is lost: the way there and back takes microseconds.
 const ANSWER_WITHIN: Duration = Duration::from_secs(2);
+/// Bytes of a number.
+const NUMBER: usize = 8;
+/// No datagram is longer (RFC 768).
+const LARGEST: usize = 65_535;
 /// How often the threads look whether they shall end.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
@@ -41,6 +45,11 @@ pub struct EchoStream {
 impl EchoStream {
     /// Starts both ends; returns after the first answer.
     pub fn start(from: &Host, to: &Host, port: u16, every: Duration) -> Result<Self> {
+        Self::sized(from, to, port, every, NUMBER)
+    }
+
+    /// The same with datagrams of `size` bytes, a number's at least: what does not fit the MTU goes in fragments.
+    pub fn sized(from: &Host, to: &Host, port: u16, every: Duration, size: usize) -> Result<Self> {
         let there = SocketAddrV4::new(to.ip, port);
         let server = to.namespace.run(|| UdpSocket::bind(there)).context("failed to bind the echo port")?;
         let here = SocketAddrV4::new(from.ip, 0);
@@ -56,7 +65,7 @@ impl EchoStream {
         };
         let asking = {
             let (stop, echoes) = (Arc::clone(&stop), Arc::clone(&echoes));
-            from.namespace.spawn("echo-client", move || ask(&client, &stop, &echoes, every))?
+            from.namespace.spawn("echo-client", move || ask(&client, &stop, &echoes, every, size))?
         };
         let stream = Self { stop, echoes, threads: vec![asking, answering] };
         wait_for("a first echo", ANSWER_WITHIN, || Ok((stream.echoes().answered > 0).then_some(())))?;
@@ -89,7 +98,7 @@ impl Drop for EchoStream {
 }
 
 fn answer(socket: &UdpSocket, stop: &AtomicBool) -> io::Result<()> {
-    let mut number = [0; 8];
+    let mut number = vec![0; LARGEST];
     while !stop.load(Ordering::Relaxed) {
         match socket.recv_from(&mut number) {
             Ok((len, client)) => drop(socket.send_to(&number[..len], client)?),
@@ -100,12 +109,20 @@ fn answer(socket: &UdpSocket, stop: &AtomicBool) -> io::Result<()> {
     Ok(())
 }
 
-fn ask(socket: &UdpSocket, stop: &AtomicBool, echoes: &Mutex<Echoes>, every: Duration) -> io::Result<()> {
+fn ask(
+    socket: &UdpSocket,
+    stop: &AtomicBool,
+    echoes: &Mutex<Echoes>,
+    every: Duration,
+    size: usize,
+) -> io::Result<()> {
+    let mut datagram = vec![0; size.max(NUMBER)];
     let mut number = 0_u64;
     while !stop.load(Ordering::Relaxed) {
         number += 1;
-        socket.send(&number.to_be_bytes())?;
-        let answered = hear(socket, number)?;
+        datagram[..NUMBER].copy_from_slice(&number.to_be_bytes());
+        socket.send(&datagram)?;
+        let answered = hear(socket, &datagram)?;
         let mut echoes = lock(echoes);
         *if answered { &mut echoes.answered } else { &mut echoes.lost } += 1;
         drop(echoes);
@@ -115,12 +132,12 @@ fn ask(socket: &UdpSocket, stop: &AtomicBool, echoes: &Mutex<Echoes>, every: Dur
 }
 
 /// Waits for this number; a late answer to an earlier one is none.
-fn hear(socket: &UdpSocket, number: u64) -> io::Result<bool> {
+fn hear(socket: &UdpSocket, datagram: &[u8]) -> io::Result<bool> {
     let deadline = Instant::now() + ANSWER_WITHIN;
-    let mut heard = [0; 8];
+    let mut heard = vec![0; LARGEST];
     while Instant::now() < deadline {
         match socket.recv(&mut heard) {
-            Ok(8) if u64::from_be_bytes(heard) == number => return Ok(true),
+            Ok(len) if heard[..len] == *datagram => return Ok(true),
             Ok(_) => {}
             Err(error) if is_silence(&error) => {}
             Err(error) => return Err(error),

@@ -15,6 +15,7 @@ use nix::net::if_::if_nametoindex;
 use rtnetlink::{
     Handle, LinkBond, LinkBridge, LinkMessageBuilder, LinkUnspec, LinkVeth, LinkVlan, RouteMessageBuilder,
     packet_route::{
+        AddressFamily,
         link::{BondMode, InfoData, InfoVeth, LinkFlags},
         neighbour::NeighbourState,
     },
@@ -126,10 +127,15 @@ fn wait_until_running(end: &End<'_>) -> Result<()> {
     })
 }
 
-/// Makes a bridge that forwards at once (no spanning tree, no multicast snooping) and lets its frames pass netfilter by.
+/// What a bridge may be told to forward besides: every reserved group but those of spanning tree (which it forwards
+/// while it takes no part), pause and link aggregation (IEEE 802.1Q-2018 table 8-1; `group_fwd_mask`).
+const RESERVED_GROUPS: u16 = 0xfff8;
+
+/// Makes a bridge that forwards at once (no spanning tree, no multicast snooping) and all that it can, LLDP and port
+/// authentication too, and lets its frames pass netfilter by.
 pub fn bridge(namespace: &Namespace, name: &str, mac: Mac) -> Result<()> {
-    let message =
-        LinkBridge::new(name).address(mac.0.to_vec()).forward_delay(0).mcast_snooping(false).build();
+    let message = LinkBridge::new(name).address(mac.0.to_vec()).forward_delay(0).mcast_snooping(false);
+    let message = message.group_fwd_mask(RESERVED_GROUPS).build();
     netlink(namespace, async move |handle| handle.link().add(message).execute().await)
         .with_context(|| format!("failed to make bridge `{name}`"))?;
     // With br_netfilter the bridge would drop malformed IPv4 by itself, before anybody could count it.
@@ -137,6 +143,14 @@ pub fn bridge(namespace: &Namespace, name: &str, mac: Mac) -> Result<()> {
         set_if_present(namespace, &format!("net/bridge/{key}"), "0")?;
     }
     up(namespace, name)
+}
+
+/// Makes a hub of a bridge: it forgets at once who is where, and sends every frame to all ports. A frame with another's
+/// source address would turn that one's traffic away otherwise.
+pub fn hub(namespace: &Namespace, bridge: &str) -> Result<()> {
+    let message = LinkBridge::new(bridge).ageing_time(0).build();
+    netlink(namespace, async move |handle| handle.link().change(message).execute().await)
+        .with_context(|| format!("failed to make a hub of `{bridge}`"))
 }
 
 /// Makes the interface of one VLAN of `trunk` and brings it up.
@@ -166,6 +180,14 @@ pub fn enslave(namespace: &Namespace, port: &str, bridge: &str) -> Result<()> {
     let port = index(namespace, port).with_context(what)?;
     let controller = index(namespace, bridge).with_context(what)?;
     let message = LinkUnspec::new_with_index(port).controller(controller).build();
+    netlink(namespace, async move |handle| handle.link().set(message).execute().await).with_context(what)
+}
+
+/// Takes an interface out of its bridge or bond.
+pub fn release(namespace: &Namespace, port: &str) -> Result<()> {
+    let what = || format!("failed to release `{port}`");
+    let message =
+        LinkUnspec::new_with_index(index(namespace, port).with_context(what)?).nocontroller().build();
     netlink(namespace, async move |handle| handle.link().set(message).execute().await).with_context(what)
 }
 
@@ -210,13 +232,33 @@ pub fn delete(namespace: &Namespace, interface: &str) -> Result<()> {
 }
 
 /// Gives an interface an address.
-pub fn address(namespace: &Namespace, interface: &str, address: Ipv4Addr, prefix: u8) -> Result<()> {
+pub fn address(namespace: &Namespace, interface: &str, address: impl Into<IpAddr>, prefix: u8) -> Result<()> {
+    let address = address.into();
     let what = || format!("failed to give `{interface}` the address {address}/{prefix}");
     let index = index(namespace, interface).with_context(what)?;
+    netlink(namespace, async move |handle| handle.address().add(index, address, prefix).execute().await)
+        .with_context(what)
+}
+
+/// Takes every IPv4 address from an interface.
+pub fn no_address(namespace: &Namespace, interface: &str) -> Result<()> {
+    let what = || format!("failed to take the addresses from `{interface}`");
+    let index = index(namespace, interface).with_context(what)?;
     netlink(namespace, async move |handle| {
-        handle.address().add(index, IpAddr::V4(address), prefix).execute().await
+        let mut all = handle.address().get().set_link_index_filter(index).execute();
+        while let Some(address) = all.try_next().await? {
+            if address.header.family == AddressFamily::Inet {
+                handle.address().del(address).execute().await?;
+            }
+        }
+        Ok(())
     })
     .with_context(what)
+}
+
+/// Lets one interface speak IPv6, which [`prepare`] has switched off.
+pub fn ipv6_on(namespace: &Namespace, interface: &str) -> Result<()> {
+    set(namespace, &format!("net/ipv6/conf/{interface}/disable_ipv6"), "0")
 }
 
 /// Sends everything that is not on a connected network to `via`.

@@ -7,7 +7,9 @@
 pub mod agent;
 pub mod attack;
 pub mod barrage;
+pub mod dual;
 pub mod echo;
+pub mod frames;
 pub mod link;
 pub mod modbus;
 pub mod namespace;

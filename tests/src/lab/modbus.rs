@@ -6,7 +6,7 @@
 use std::{
     collections::BTreeMap,
     future,
-    net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4},
+    net::{IpAddr, SocketAddr, SocketAddrV4},
     sync::{Arc, Mutex, MutexGuard},
     thread::JoinHandle,
     time::Duration,
@@ -49,13 +49,18 @@ pub struct Plc {
 
 struct PlcState {
     registers: [u16; REGISTERS],
-    asked: BTreeMap<Ipv4Addr, Asked>,
+    asked: BTreeMap<IpAddr, Asked>,
 }
 
 impl Plc {
     /// Listens on `port` of the host; connections are accepted when this returns.
     pub fn start(host: &Host, port: u16) -> Result<Self> {
-        let address = SocketAddrV4::new(host.ip, port);
+        Self::start_at(host, SocketAddrV4::new(host.ip, port))
+    }
+
+    /// The same at an address of the host's that is not its first.
+    pub fn start_at(host: &Host, address: impl Into<SocketAddr>) -> Result<Self> {
+        let address = address.into();
         let listener = host.namespace.run(|| std::net::TcpListener::bind(address));
         let listener = listener.with_context(|| format!("failed to listen at {address}"))?;
         listener.set_nonblocking(true)?;
@@ -71,13 +76,13 @@ impl Plc {
     }
 
     /// What each client asked so far.
-    pub fn asked(&self) -> BTreeMap<Ipv4Addr, Asked> {
+    pub fn asked(&self) -> BTreeMap<IpAddr, Asked> {
         lock(&self.state).asked.clone()
     }
 
     /// What this client asked so far.
-    pub fn asked_by(&self, client: Ipv4Addr) -> Asked {
-        lock(&self.state).asked.get(&client).copied().unwrap_or_default()
+    pub fn asked_by(&self, client: impl Into<IpAddr>) -> Asked {
+        lock(&self.state).asked.get(&client.into()).copied().unwrap_or_default()
     }
 
     /// The value of a holding register.
@@ -105,7 +110,7 @@ fn serve(
     runtime.block_on(async {
         let server = Server::new(TcpListener::from_std(listener)?);
         let on_connected = |stream: TcpStream, client: SocketAddr| {
-            let IpAddr::V4(client) = client.ip() else { return future::ready(Ok(None)) };
+            let client = client.ip();
             lock(state).asked.entry(client).or_default().connections += 1;
             let session = Session { client, state: Arc::clone(state) };
             // Nagle would hide a lost answer behind a late one.
@@ -126,7 +131,7 @@ fn serve(
 }
 
 struct Session {
-    client: Ipv4Addr,
+    client: IpAddr,
     state: Arc<Mutex<PlcState>>,
 }
 
@@ -184,7 +189,7 @@ impl PlcState {
 }
 
 /// A session without Nagle's delays.
-pub(super) async fn connect(plc: SocketAddrV4, within: Duration) -> Result<Context> {
+pub(super) async fn connect(plc: SocketAddr, within: Duration) -> Result<Context> {
     let stream = timeout(within, TcpStream::connect(plc)).await.context("no connection")??;
     stream.set_nodelay(true)?;
     Ok(tcp::attach(stream))
@@ -204,11 +209,12 @@ pub enum Write {
 /// Writes one register over a new connection, as an engineer or an attacker with a Modbus tool does.
 pub fn write_once(
     host: &Host,
-    plc: SocketAddrV4,
+    plc: impl Into<SocketAddr>,
     register: u16,
     value: u16,
     within: Duration,
 ) -> Result<Write> {
+    let plc = plc.into();
     host.namespace.run(|| {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         Ok(runtime.block_on(async {

@@ -157,7 +157,7 @@ async fn poll_once(
 ) -> Result<()> {
     if session.is_none() {
         on_connect();
-        *session = Some(connect(plc, ANSWER_WITHIN).await?);
+        *session = Some(connect(plc.into(), ANSWER_WITHIN).await?);
     }
     let client = session.as_mut().context("just connected")?;
     let words =

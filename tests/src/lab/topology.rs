@@ -40,6 +40,8 @@ pub const DEVICE_SIDE: &str = "cell0";
 pub const UPLINK: &str = "plant0";
 /// The plant switch's port towards the gateway.
 pub const SWITCH_PORT: &str = "to-gateway";
+/// The plant switch's bridge.
+pub const SWITCH: &str = "sw0";
 /// The bridge of a bridged gateway.
 pub const BRIDGE: &str = "br0";
 /// Modbus/TCP (MODBUS Messaging on TCP/IP 1.0b, 4.3.2).
@@ -126,7 +128,7 @@ impl Lab {
         let (cell_mac, plant_mac) = (Mac([2, 0xc, 10, 20, 1, 1]), Mac([2, 0xa, 10, 20, plant_net, 1]));
         let gateway = Gateway { namespace, room, cell_mac, plant_mac, cell_ip, plant_ip };
         let switch = Namespace::new("plant-sw")?;
-        link::bridge(&switch, "sw0", Mac([2, 0, 0, 0, 0, 0xfe]))?;
+        link::bridge(&switch, SWITCH, Mac([2, 0, 0, 0, 0, 0xfe]))?;
 
         let plc = host(PLC, ip(1, 11))?;
         let inside = End { namespace: &gateway.namespace, interface: DEVICE_SIDE, mac: cell_mac, mtu };
@@ -298,5 +300,5 @@ fn connect(host: &Host, other: &End<'_>) -> Result<()> {
 fn port(switch: &Namespace, interface: &str, number: u8, other: &End<'_>) -> Result<()> {
     let end = End { namespace: switch, interface, mac: Mac([2, 0, 0, 0, 0, number]), mtu: other.mtu };
     link::veth(&end, other)?;
-    link::enslave(switch, interface, "sw0")
+    link::enslave(switch, interface, SWITCH)
 }

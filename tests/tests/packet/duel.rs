@@ -6,22 +6,23 @@
 use std::collections::BTreeMap;
 
 use bulkhead_agent::{
-    compile::{Host, Tables},
+    compile::{Host, Memory, Tables},
     dataplane::{Dataplane, Sizes, XdpAction, detach},
 };
 use bulkhead_common::{
     decide::{Action, Decision, Verdict, decide},
-    layout::{Flow, FlowKey, InterfaceCounters, Traffic},
+    layout::{InterfaceCounters, Traffic},
     parse::parse,
     reason::{Grant, Reason},
 };
 use bulkhead_tests::lab::Room;
 
 use super::{
-    COUNTER, FOREVER, LO, Setup,
+    COUNTER, Setup,
     expect::word,
     gateway, open,
     random::{self, Random},
+    setup::ENDLESS,
     tables, text,
 };
 
@@ -130,7 +131,7 @@ pub struct Fight<'a> {
 struct Duel<'a> {
     dataplane: Dataplane,
     counted: Counted,
-    flows: BTreeMap<FlowKey, Flow>,
+    memory: Memory,
     fight: &'a Fight<'a>,
 }
 
@@ -142,7 +143,7 @@ pub fn round(room: &Room, pins: &str, fight: &Fight<'_>) -> Result<BTreeMap<u8, 
     let policies: Vec<Tables> = texts.iter().map(|text| tables(&[("policy.toml", text)])).collect();
     // The reader of events is dropped: the ring fills, and no verdict may depend on it.
     let (dataplane, _) = open(room, pins, SIZES);
-    let mut duel = Duel { dataplane, counted: Counted::default(), flows: BTreeMap::new(), fight };
+    let mut duel = Duel { dataplane, counted: Counted::default(), memory: Memory::default(), fight };
     let mut result = Ok(());
     for _ in 0..fight.frames.div_ceil(STRETCH) {
         let at = random.below(policies.len());
@@ -164,13 +165,12 @@ pub fn round(room: &Room, pins: &str, fight: &Fight<'_>) -> Result<BTreeMap<u8, 
 
 impl Duel<'_> {
     fn stretch(&mut self, random: &mut Random, tables: &Tables, setup: &Setup) -> Result<(), String> {
-        self.dataplane.configure(&setup.runtime(FOREVER)).expect("settings fit");
-        self.dataplane.set_interface(LO, setup.interface()).expect("there is room for one");
-        let applied =
-            self.dataplane.apply(tables.clone(), &gateway()).unwrap_or_else(|error| panic!("{error}"));
+        setup.configure(&mut self.dataplane);
+        let applied = self.dataplane.apply(tables.clone(), &gateway(), &Setup::segments());
+        let applied = applied.unwrap_or_else(|error| panic!("{error}"));
         let ids = applied.ids.clone();
-        let mut host = Host::new(tables, setup.placed(FOREVER));
-        host.adopt_flows(std::mem::take(&mut self.flows), applied.generation);
+        let mut host = Host::new(tables, setup.placed(&ENDLESS));
+        host.adopt(std::mem::take(&mut self.memory), applied.generation);
         for n in 1..=STRETCH {
             let frame = random::frame(random, self.fight.corpus);
             let mut decision = decide(&parse(frame.as_slice()), &host);
@@ -199,7 +199,7 @@ impl Duel<'_> {
                 ));
             }
         }
-        self.flows = host.flows();
+        self.memory = host.memory();
         Ok(())
     }
 }

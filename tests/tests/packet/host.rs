@@ -6,17 +6,15 @@ use bulkhead_common::{decide::decide, parse::parse};
 use super::{
     Setup,
     expect::told,
-    rows::{POLICY, Row, Step},
+    rows::{Row, Step},
+    setup::TIMES,
     tables, text,
 };
-
-/// Idle times on the host, whose clock a row moves.
-const IDLE: u64 = 30_000_000_000;
 
 /// Runs a row; `Err` says which step went otherwise.
 pub fn run(row: &Row) -> Result<(), String> {
     // Every policy the row applies, first, so that hosts can borrow them.
-    let names: Vec<&str> = std::iter::once(POLICY)
+    let names: Vec<&str> = std::iter::once(row.policy)
         .chain(row.steps.iter().filter_map(|step| match step {
             Step::Policy(name) => Some(name.as_str()),
             Step::Set(_) | Step::Wait(_) | Step::Frame { .. } => None,
@@ -27,7 +25,7 @@ pub fn run(row: &Row) -> Result<(), String> {
     let mut setup = Setup::default();
     let mut now = 1_000_000_000;
     let mut generation = 1;
-    let mut host = Host::new(&compiled[at], setup.placed(IDLE));
+    let mut host = Host::new(&compiled[at], setup.placed(&TIMES));
     host.set_now(now);
     for step in &row.steps {
         match step {
@@ -37,14 +35,14 @@ pub fn run(row: &Row) -> Result<(), String> {
             }
             Step::Set(_) | Step::Policy(_) => {
                 if let Step::Set(other) = step {
-                    setup = *other;
+                    setup = other.clone();
                 } else {
                     at += 1;
                     generation += 1;
                 }
-                let flows = host.flows();
-                host = Host::new(&compiled[at], setup.placed(IDLE));
-                host.adopt_flows(flows, generation);
+                let memory = host.memory();
+                host = Host::new(&compiled[at], setup.placed(&TIMES));
+                host.adopt(memory, generation);
                 host.set_now(now);
             }
             Step::Frame { text, bytes, expected } => {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use bulkhead_agent::dataplane::{Dataplane, EventReader, XdpAction, detach};
+use bulkhead_agent::dataplane::{Dataplane, EventReader, XdpAction};
 use bulkhead_common::{
     decide::decide,
     layout::{Event, Traffic},
@@ -13,10 +13,10 @@ use bulkhead_common::{
 use bulkhead_tests::lab::Room;
 
 use super::{
-    COUNTER, FOREVER, LO, SIZES, Setup,
+    COUNTER, LO, SIZES, Setup,
     expect::{Moved, told, word},
     gateway, open,
-    rows::{Expected, Fate, POLICY, Row, Step},
+    rows::{Expected, Fate, Row, Step},
     tables, text,
 };
 
@@ -35,12 +35,12 @@ impl Kernel {
     }
 
     pub fn set(&mut self, setup: &Setup) {
-        self.dataplane.configure(&setup.runtime(FOREVER)).expect("settings fit");
-        self.dataplane.set_interface(LO, setup.interface()).expect("there is room for one");
+        setup.configure(&mut self.dataplane);
     }
 
     pub fn apply(&mut self, policy: &str) {
-        let applied = self.dataplane.apply(tables(&[(policy, &text(policy))]), &gateway());
+        let applied =
+            self.dataplane.apply(tables(&[(policy, &text(policy))]), &gateway(), &Setup::segments());
         let applied = applied.unwrap_or_else(|error| panic!("{policy}: {error}"));
         for (device, id) in applied.tables.devices.iter().zip(&applied.ids.devices) {
             self.devices.insert(*id, device.name.clone());
@@ -70,7 +70,9 @@ impl Kernel {
         moved.interface = self.dataplane.interface_counts(COUNTER).expect("the interface has counters");
         let tally = self.dataplane.tally().expect("the tally is readable");
         assert_eq!(tally.violations, tally.delivered + tally.aggregated + tally.lost);
-        assert_eq!(tally.flows_refused, 0);
+        let refused =
+            (tally.flows_refused, tally.fragments_refused, tally.leases_refused, tally.samples_lost);
+        assert_eq!(refused, (0, 0, 0, 0));
         Moved { violations: tally.violations, lost: tally.lost, ..moved }
     }
 
@@ -118,11 +120,12 @@ fn difference(before: &Moved, after: &Moved) -> Moved {
     moved
 }
 
-/// Runs a row on fresh maps; `Err` says which step went otherwise.
-pub fn run(row: &Row, room: &Room, pins: &str) -> Result<(), String> {
-    let mut kernel = Kernel::new(room, pins);
+/// Runs a row on a data path that remembers nothing; `Err` says which step went otherwise.
+pub fn run(row: &Row, kernel: &mut Kernel) -> Result<(), String> {
+    kernel.dataplane.forget().unwrap_or_else(|error| panic!("{error}"));
+    while kernel.events.next_record().is_some() {}
     kernel.set(&Setup::default());
-    kernel.apply(POLICY);
+    kernel.apply(row.policy);
     let mut result = Ok(());
     for step in &row.steps {
         match step {
@@ -146,7 +149,7 @@ pub fn run(row: &Row, room: &Room, pins: &str) -> Result<(), String> {
                     ));
                     break;
                 }
-                if let Some(event) = kernel.events.next_event()
+                if let Some(event) = kernel.events.next_record()
                     && let Err(what) = matches_frame(&event, bytes, expected)
                 {
                     result = Err(format!("kernel, `{text}`: the event's {what}: {event:?}"));
@@ -155,8 +158,6 @@ pub fn run(row: &Row, room: &Room, pins: &str) -> Result<(), String> {
             }
         }
     }
-    drop(kernel);
-    detach(&room.pin_outside(pins)).expect("pins can be removed");
     result
 }
 
@@ -164,14 +165,22 @@ pub fn run(row: &Row, room: &Room, pins: &str) -> Result<(), String> {
 fn matches_frame(event: &Event, bytes: &[u8], expected: &Expected) -> Result<(), String> {
     let packet = parse(bytes);
     let key = &event.key;
+    // A later fragment is told with the ports of its packet.
+    let (service, port) = if packet.fragment.is_later() {
+        (key.port, event.source_port)
+    } else {
+        (packet.service_port, packet.source_port)
+    };
     let same = [
         ("length", u64::from(event.len), u64::from(packet.len)),
         ("source MAC", mac::from_octets(key.source_mac), packet.source_mac),
         ("destination MAC", mac::from_octets(key.destination_mac), packet.destination_mac),
-        ("source", key.source.into(), packet.source.into()),
-        ("destination", key.destination.into(), packet.destination.into()),
-        ("port", key.port.into(), packet.service_port.into()),
-        ("source port", event.source_port.into(), packet.source_port.into()),
+        ("source", key.source.low, packet.source.low),
+        ("source network", key.source.high, packet.source.high),
+        ("destination", key.destination.low, packet.destination.low),
+        ("destination network", key.destination.high, packet.destination.high),
+        ("port", key.port.into(), service.into()),
+        ("source port", event.source_port.into(), port.into()),
         ("vlan", key.vlan.into(), packet.vlan.into()),
         ("interface", key.ifindex.into(), LO.into()),
         ("dropped", key.dropped.into(), u64::from(expected.action == Fate::Drop)),

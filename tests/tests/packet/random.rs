@@ -5,12 +5,17 @@
 
 use std::fmt::Write;
 
-use bulkhead_common::lookup::Unmanaged;
+use bulkhead_common::{
+    address::Address,
+    lookup::{Unmanaged, infrastructure, trust},
+    wire::mac,
+};
 use bulkhead_tests::frame::{Host, host};
 
 use super::{
     Setup,
     rows::{self, Step},
+    setup::Place,
 };
 
 /// SplitMix64 (Steele, Lea, Flood 2014): small, and the same everywhere.
@@ -113,8 +118,7 @@ pub fn policy(random: &mut Random) -> String {
     peers.extend(NETWORKS.iter().map(|(name, _)| *name));
     peers.extend(["gateway", "any"]);
     for name in &devices {
-        let Host { name, mac, ip } = host(name).expect("it is in the list");
-        let [a, b, c, d] = ip;
+        let Host { mac, v4, v6: _ } = host(name).expect("it is in the list");
         writeln!(text, "[device.{name}]").expect("a string grows");
         let has_address = !unaddressed.contains(&name);
         let has_mac = !has_address || (DEVICES[..WITH_MAC].contains(&name) && !random.once_in(4));
@@ -123,7 +127,7 @@ pub fn policy(random: &mut Random) -> String {
             writeln!(text, "mac = \"{}\"", digits.join(":")).expect("a string grows");
         }
         if has_address {
-            writeln!(text, "ip = \"{a}.{b}.{c}.{d}\"").expect("a string grows");
+            writeln!(text, "ip = \"{v4}\"").expect("a string grows");
         }
         if random.once_in(4) {
             writeln!(text, "vlan = {}", random.pick(&[1, 7, 9])).expect("a string grows");
@@ -131,7 +135,7 @@ pub fn policy(random: &mut Random) -> String {
         writeln!(text, "mode = \"{}\"", random.pick(&["monitor", "enforce", "enforce", "quarantine"]))
             .expect("a string grows");
         for _ in 0..if has_address { random.below(4) } else { 0 } {
-            let others: Vec<&str> = peers.iter().copied().filter(|peer| *peer != name).collect();
+            let others: Vec<&str> = peers.iter().copied().filter(|peer| **peer != **name).collect();
             let peer = random.pick(&others);
             let end = random.pick(&["from", "to"]);
             writeln!(text, "[[device.{name}.allow]]\n{end} = \"{peer}\"").expect("a string grows");
@@ -150,14 +154,42 @@ pub fn policy(random: &mut Random) -> String {
 
 /// How the agent runs.
 pub fn setup(random: &mut Random) -> Setup {
+    let floor = place(random);
+    let vlans = [7, 9].into_iter().filter(|_| random.once_in(3)).collect::<Vec<u16>>();
     Setup {
-        unmanaged: *random.pick(&[Unmanaged::Monitor, Unmanaged::Pass, Unmanaged::Drop]),
-        management: random.once_in(2),
         adopt: random.once_in(4),
         strict: random.once_in(3),
-        arp: !random.once_in(6),
-        dhcp: !random.once_in(6),
-        nd: !random.once_in(6),
+        cap: *random.pick(&[0, 0, 0, 20]),
+        floor,
+        vlans: vlans.into_iter().map(|vlan| (vlan, place(random))).collect(),
+    }
+}
+
+fn place(random: &mut Random) -> Place {
+    let mut infrastructure = infrastructure::ALL;
+    for bit in 0..9 {
+        if random.once_in(8) {
+            infrastructure &= !(1 << bit);
+        }
+    }
+    let addresses = ["dhcpd", "router"].map(|name| host(name).expect("it is in the list"));
+    let roles = [trust::DHCP_SERVER, trust::ROUTER, trust::ROUTER_MAC];
+    let hosts = roles.into_iter().filter(|_| random.once_in(3)).map(|role| {
+        let [server, router] = addresses;
+        let address = match role {
+            trust::DHCP_SERVER => server.v4.into(),
+            trust::ROUTER => router.link_local().into(),
+            _ => Address { high: 0, low: mac::from_octets(router.mac) },
+        };
+        (address, role)
+    });
+    Place {
+        hosts: hosts.collect(),
+        unmanaged: *random.pick(&[Unmanaged::Monitor, Unmanaged::Pass, Unmanaged::Drop]),
+        management: random.once_in(2),
+        trusted: random.once_in(2),
+        drop_fragments: random.once_in(6),
+        infrastructure,
     }
 }
 
@@ -186,7 +218,8 @@ fn change(random: &mut Random, frame: &mut Vec<u8>) {
     // Where IP begins, if the tags are as most frames have them.
     let ip = 14 + if frame.get(12..14) == Some(&[0x81, 0]) { 4 } else { 0 };
     let name = random.pick(NAMES);
-    let Host { name: _, mac, ip: address } = host(name).expect("it is in the list");
+    let Host { mac, v4, v6: _ } = host(name).expect("it is in the list");
+    let address = v4.octets();
     let port = random.pick(PORTS).to_be_bytes();
     match random.below(16) {
         0 => put(frame, 0, &mac),

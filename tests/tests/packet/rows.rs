@@ -9,10 +9,9 @@
 //! ```
 //! `pass` is an allowed frame, `drop` a denied one that ends here, `report` a denied one that goes on. The word is
 //! the grant's or reason's name, then the device it is counted for (`-` is none), then the rule's file and line.
-//! `@set` replaces the setup, `@policy` applies another policy to live flows, `@wait` moves the host's clock, which
-//! makes a row one for the host only.
+//! `@set` replaces the setup (see [`super::setup`]), `@policy` applies another policy to live flows, `@wait` moves the host's clock, which
+//! makes a row one for the host only. A file that begins with `@policy` has that one for all its rows.
 
-use bulkhead_common::lookup::Unmanaged;
 use bulkhead_tests::frame::frame;
 
 use super::Setup;
@@ -21,6 +20,8 @@ use super::Setup;
 pub struct Row {
     pub file: &'static str,
     pub line: usize,
+    /// The policy with which it begins.
+    pub policy: &'static str,
     pub sentence: String,
     pub steps: Vec<Step>,
 }
@@ -50,18 +51,29 @@ pub enum Fate {
     Report,
 }
 
-/// The policy with which every row begins.
-pub const POLICY: &str = "cell.toml";
+/// The policy with which rows begin, unless their file names another before the first sentence.
+const POLICY: &str = "cell.toml";
 
 /// The groups of rows, each a file by subject.
 const FILES: &[(&str, &str)] = &[
+    ("extension.rows", include_str!("../../packet/extension.rows")),
     ("flows.rows", include_str!("../../packet/flows.rows")),
+    ("fragments.rows", include_str!("../../packet/fragments.rows")),
+    ("frames.rows", include_str!("../../packet/frames.rows")),
+    ("groups.rows", include_str!("../../packet/groups.rows")),
+    ("guards.rows", include_str!("../../packet/guards.rows")),
     ("icmp.rows", include_str!("../../packet/icmp.rows")),
     ("identity.rows", include_str!("../../packet/identity.rows")),
     ("infrastructure.rows", include_str!("../../packet/infrastructure.rows")),
+    ("ipv6.rows", include_str!("../../packet/ipv6.rows")),
+    ("leases.rows", include_str!("../../packet/leases.rows")),
     ("malformed.rows", include_str!("../../packet/malformed.rows")),
     ("modes.rows", include_str!("../../packet/modes.rows")),
+    ("neighbor.rows", include_str!("../../packet/neighbor.rows")),
     ("rules.rows", include_str!("../../packet/rules.rows")),
+    ("segments.rows", include_str!("../../packet/segments.rows")),
+    ("state.rows", include_str!("../../packet/state.rows")),
+    ("threats.rows", include_str!("../../packet/threats.rows")),
 ];
 
 impl Row {
@@ -81,7 +93,8 @@ pub fn all() -> Vec<Row> {
     FILES.iter().flat_map(|(file, text)| rows(file, text)).collect()
 }
 
-fn rows(file: &'static str, text: &str) -> Vec<Row> {
+fn rows(file: &'static str, text: &'static str) -> Vec<Row> {
+    let mut policy = POLICY;
     let mut rows: Vec<Row> = Vec::new();
     for (line, number) in text.lines().zip(1..) {
         let wrong = |what: String| -> ! { panic!("tests/packet/{file}:{number}: {what}") };
@@ -89,7 +102,11 @@ fn rows(file: &'static str, text: &str) -> Vec<Row> {
             continue;
         }
         if let Some(sentence) = line.strip_prefix("== ") {
-            rows.push(Row { file, line: number, sentence: sentence.into(), steps: Vec::new() });
+            rows.push(Row { file, line: number, policy, sentence: sentence.into(), steps: Vec::new() });
+            continue;
+        }
+        if let (true, Some(name)) = (rows.is_empty(), line.strip_prefix("@policy ")) {
+            policy = name;
             continue;
         }
         let Some(row) = rows.last_mut() else { wrong("a step before the first sentence".into()) };
@@ -103,7 +120,7 @@ fn rows(file: &'static str, text: &str) -> Vec<Row> {
 
 fn step(line: &str) -> Result<Step, String> {
     if let Some(words) = line.strip_prefix("@set") {
-        return setup(words).map(Step::Set);
+        return Setup::of(words).map(Step::Set);
     }
     if let Some(name) = line.strip_prefix("@policy ") {
         return Ok(Step::Policy(name.to_owned()));
@@ -132,22 +149,4 @@ fn expectation(text: &str) -> Result<Expected, String> {
     };
     let device = (device != "-").then(|| device.to_owned());
     Ok(Expected { action, word: word.to_owned(), device, rule })
-}
-
-fn setup(words: &str) -> Result<Setup, String> {
-    let mut setup = Setup::default();
-    for word in words.split_whitespace() {
-        match word {
-            "adopt" => setup.adopt = true,
-            "strict" => setup.strict = true,
-            "no-arp" => setup.arp = false,
-            "no-dhcp" => setup.dhcp = false,
-            "no-nd" => setup.nd = false,
-            "no-management" => setup.management = false,
-            "unmanaged=drop" => setup.unmanaged = Unmanaged::Drop,
-            "unmanaged=pass" => setup.unmanaged = Unmanaged::Pass,
-            other => return Err(format!("`{other}` sets nothing")),
-        }
-    }
-    Ok(setup)
 }

@@ -11,6 +11,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
+use bulkhead_tests::lab::wait::check_interrupt;
 
 /// Enough for the tests' maps and for an archive that is unpacked into memory.
 const MEMORY: &str = "1536";
@@ -35,6 +36,9 @@ const MACHINE: &[&str] = &[
 /// Quiet, and a panic ends the machine instead of waiting for somebody.
 const KERNEL: &str = "console=ttyS0 quiet loglevel=1 panic=-1";
 
+/// How often a machine that says nothing is asked whether somebody wants it to end.
+const ASK_EVERY: Duration = Duration::from_millis(200);
+
 /// Ends the machine with whatever way out is taken.
 struct Machine(Child);
 
@@ -46,7 +50,8 @@ impl Drop for Machine {
     }
 }
 
-/// Boots `kernel` with `initramfs`; returns all lines of its console, each also given to `show` as it comes.
+/// Boots `kernel` with `initramfs`; returns all lines of its console, each also given to `show` as it comes. Fails on
+/// ctrl-c.
 pub(super) fn run(
     kernel: &Path,
     initramfs: &Path,
@@ -71,12 +76,15 @@ pub(super) fn run(
     let end = Instant::now() + deadline;
     let mut said = Vec::new();
     loop {
-        match lines.recv_timeout(end.saturating_duration_since(Instant::now())) {
+        check_interrupt()?;
+        let left = end.saturating_duration_since(Instant::now());
+        match lines.recv_timeout(left.min(ASK_EVERY)) {
             Ok(line) => {
                 show(&line);
                 said.push(line);
             }
             Err(RecvTimeoutError::Disconnected) => break,
+            Err(RecvTimeoutError::Timeout) if !left.is_zero() => {}
             Err(RecvTimeoutError::Timeout) => {
                 show(&format!("the machine was ended: nothing came of it within {} s", deadline.as_secs()));
                 return Ok(said);

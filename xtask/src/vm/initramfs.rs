@@ -16,13 +16,13 @@ use anyhow::{Context, Result, bail, ensure};
 use object::{Object, ObjectSection};
 
 use super::{
-    Test,
+    AGENT, Binaries, Test,
     cpio::{Archive, Kind},
     kernels::{Installed, run},
 };
 
 /// What the tests make interfaces of; everything else they need is in the kernels themselves.
-const MODULES: &[&str] = &["veth", "8021q", "bonding"];
+const MODULES: &[&str] = &["veth", "8021q", "bonding", "bridge"];
 /// What tests read at run time, relative to the checkout.
 const FILES: &str = "tests/packet";
 
@@ -35,7 +35,7 @@ pub(super) fn write(
     root: &Path,
     kernel: &Installed,
     tests: &[Test],
-    binaries: &[PathBuf],
+    binaries: &Binaries,
 ) -> Result<()> {
     let mut tree = Tree { archive: Archive::new(BufWriter::new(File::create(to)?)), made: BTreeSet::new() };
     for dir in ["proc", "sys", "dev", "run", "tmp"] {
@@ -44,8 +44,10 @@ pub(super) fn write(
     let busybox = find_program("busybox")?;
     tree.file(Path::new("bin/busybox"), Kind::Program, &read(&busybox)?)?;
     let mut libraries = BTreeSet::new();
-    for (test, binary) in tests.iter().zip(binaries) {
-        tree.file(&Path::new("tests").join(test.name), Kind::Program, &read(binary)?)?;
+    let Binaries { tests: test_binaries, agent } = binaries;
+    let programs = tests.iter().map(|test| test.name).zip(test_binaries).chain([(AGENT, agent)]);
+    for (name, binary) in programs {
+        tree.file(&Path::new("tests").join(name), Kind::Program, &read(binary)?)?;
         libraries.extend(needed(binary)?);
     }
     for library in &libraries {
@@ -68,7 +70,7 @@ pub(super) fn write(
 fn init(modules: &[&str], tests: &[Test]) -> String {
     let mut script = "#!/bin/busybox sh\n\
         /bin/busybox --install -s /bin\nexport PATH=/bin RUST_BACKTRACE=0\n\
-        export BULKHEAD_VM=1 BULKHEAD_REQUIRE=packet,netns,vm\n\
+        export BULKHEAD_VM=1 BULKHEAD_REQUIRE=packet,netns,vm BULKHEAD_BIN=/tests/bulkhead\n\
         mount -t proc proc /proc\nmount -t sysfs sys /sys\nmount -t devtmpfs dev /dev\n\
         mount -t bpf bpf /sys/fs/bpf\nmount -t tmpfs run /run\nmount -t tmpfs tmp /tmp\nip link set lo up\n"
         .to_owned();

@@ -20,6 +20,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail, ensure};
+use bulkhead_tests::lab::wait::on_interrupt;
 use serde_json::Value;
 
 use crate::{Outcome, repo};
@@ -35,9 +36,14 @@ struct Test {
 /// What runs on each kernel. The host's half of the packet table does not depend on the kernel.
 const TESTS: &[Test] = &[
     Test { name: "vm_links", args: &[] },
+    Test { name: "vm_segments", args: &[] },
+    Test { name: "netns_segments", args: &[] },
     Test { name: "packet_pins", args: &[] },
     Test { name: "packet_table", args: &["--skip", "every_row_holds_on_the_host"] },
 ];
+
+/// The binary of the agent.
+const AGENT: &str = "bulkhead";
 
 /// Longer than the slowest kernel takes on an emulated processor that shares its core.
 const DEADLINE: Duration = Duration::from_secs(1800);
@@ -64,6 +70,8 @@ pub(crate) fn run(wanted: &[String]) -> Result<Outcome> {
         chosen.iter().map(|kernel| kernels::install(kernel, &cache)).collect::<Result<Vec<_>>>()?;
     // Each machine mostly uses one processor: the tests run one after the other.
     let workers = thread::available_parallelism().map_or(1, usize::from).min(installed.len());
+    // Ctrl-c ends the machines before this process.
+    on_interrupt()?;
     let queue = Mutex::new(installed.iter());
     let done = Mutex::new(Vec::new());
     thread::scope(|scope| {
@@ -109,16 +117,29 @@ fn require_tools() -> Result<()> {
     Ok(())
 }
 
-/// The test binaries, in the order of [`TESTS`].
-fn compile(root: &Path) -> Result<Vec<PathBuf>> {
+/// What runs in the machines.
+struct Binaries {
+    /// In the order of [`TESTS`].
+    tests: Vec<PathBuf>,
+    /// The agent, which some of them start.
+    agent: PathBuf,
+}
+
+fn compile(root: &Path) -> Result<Binaries> {
+    let mut tests = vec!["test", "-p", "bulkhead-tests", "--no-run"];
+    tests.extend(TESTS.iter().flat_map(|test| ["--test", test.name]));
+    let names: Vec<&str> = TESTS.iter().map(|test| test.name).collect();
+    let tests = executables(root, &tests, &names)?;
+    let agent = executables(root, &["build", "-p", "bulkhead-agent", "--bin", AGENT], &[AGENT])?;
+    Ok(Binaries { tests, agent: agent.into_iter().next().context("cargo built no agent")? })
+}
+
+/// Runs cargo and returns where it put the executables of these names.
+fn executables(root: &Path, args: &[&str], names: &[&str]) -> Result<Vec<PathBuf>> {
     let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    command.current_dir(root).args(["test", "--locked", "-p", "bulkhead-tests", "--no-run"]);
-    command.arg("--message-format=json-render-diagnostics");
-    for test in TESTS {
-        command.args(["--test", test.name]);
-    }
+    command.current_dir(root).args(args).args(["--locked", "--message-format=json-render-diagnostics"]);
     let output = command.stderr(std::process::Stdio::inherit()).output().context("failed to run cargo")?;
-    ensure!(output.status.success(), "the tests do not compile");
+    ensure!(output.status.success(), "`cargo {}` failed", args.join(" "));
     let text = String::from_utf8_lossy(&output.stdout);
     let messages: Vec<Value> = text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
     let executable = |name: &str| {
@@ -126,23 +147,22 @@ fn compile(root: &Path) -> Result<Vec<PathBuf>> {
             (message["target"]["name"] == name).then(|| message["executable"].as_str().map(PathBuf::from))?
         })
     };
-    TESTS
+    names
         .iter()
-        .map(|test| {
-            executable(test.name).with_context(|| format!("cargo named no binary of `{}`", test.name))
-        })
+        .map(|name| executable(name).with_context(|| format!("cargo named no binary of `{name}`")))
         .collect()
 }
 
 /// Boots one kernel and judges what came out.
-fn test_on(root: &Path, kernel: &kernels::Installed, binaries: &[PathBuf]) -> Result<Verdict> {
+fn test_on(root: &Path, kernel: &kernels::Installed, binaries: &Binaries) -> Result<Verdict> {
     let started = Instant::now();
     let dir = tempfile::tempdir().context("failed to make a temporary directory")?;
     let image = dir.path().join("initramfs");
     initramfs::write(&image, root, kernel, TESTS, binaries)
         .with_context(|| format!("failed to make the initramfs for Linux {}", kernel.release))?;
     let name = kernel.name;
-    let said = boot::run(&kernel.image, &image, DEADLINE, |line| println!("{name:>7} | {line}"))?;
+    let show = |line: &str| println!("{name:>7} | {line}");
+    let said = boot::run(&kernel.image, &image, DEADLINE, show)?;
     Ok(verdict::judge(kernel, TESTS, &said, started.elapsed()))
 }
 
