@@ -228,8 +228,14 @@ pub(super) const MUTANTS: &[Mutant] = &[
     mutant(
         "a changed policy is not asked about live flows",
         "decide/conversation.rs",
+        "if flow.generation == generation && !is_leased {",
+        "if flow.generation <= generation && !is_leased {",
+    ),
+    mutant(
+        "a leased address keeps the flows of who had it",
+        "decide/conversation.rs",
+        "if flow.generation == generation && !is_leased {",
         "if flow.generation == generation {",
-        "if flow.generation <= generation {",
     ),
     mutant(
         "strict is not",
