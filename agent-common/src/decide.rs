@@ -96,6 +96,8 @@ pub struct Judgement {
     pub rule: u32,
     /// Whose identity or place was misused.
     pub victim: Victim,
+    /// Whether it is a server's answer from which a lease was learnt: user space reads for how long.
+    pub names_lease: bool,
 }
 
 /// An allowed packet: why, and by which rule.
@@ -147,28 +149,26 @@ fn whose<R: Rules>(address: &Address, row: &MacRow, rules: &R) -> Endpoint {
     if found.device != 0 || found.is_gateway() || address.is_unspecified() {
         return found;
     }
-    // Every IPv6 host makes itself an address for the link; many make it of their hardware address.
-    if address.is_link_local() {
-        let maker = rules.mac(address.eui64_maker());
+    // Many IPv6 hosts make their addresses of their hardware address.
+    let maker = address.eui64_maker();
+    if maker != 0 {
+        let maker = rules.mac(maker);
         if maker.device != 0 {
             return Endpoint::from_mac(&maker);
         }
+    }
+    // And every one has an address for the link, however it is made.
+    if address.is_link_local() {
         return if row.device != 0 { Endpoint::from_mac(row) } else { found };
     }
     if rules.head().shapes & shape::LEASED == 0 {
         return found;
     }
     let Lease { mac, expires } = rules.lease(address);
-    let is_leased = mac != 0 && expires > rules.now();
-    // A device that had its address before the agent began is taken at its word while older flows are.
-    let adopted = !is_leased && rules.now() < rules.settings().adopt_until && !address.is_multicast();
-    let client = if is_leased {
-        rules.mac(mac)
-    } else if adopted {
-        *row
-    } else {
+    if mac == 0 || expires <= rules.now() {
         return found;
-    };
+    }
+    let client = rules.mac(mac);
     if client.flags & device_flag::LEASED == 0 {
         return found;
     }
@@ -182,8 +182,12 @@ fn whose<R: Rules>(address: &Address, row: &MacRow, rules: &R) -> Endpoint {
 #[inline(always)]
 pub fn judge<R: Rules>(packet: &Packet, ends: &Ends, rules: &R) -> Judgement {
     match verdict(packet, ends, rules) {
-        Ok((grant, rule)) => Judgement { verdict: Verdict::Allow(grant), rule, victim: Victim::NEAREST },
-        Err((reason, victim)) => Judgement { verdict: Verdict::Deny(reason), rule: 0, victim },
+        Ok((grant, rule)) => {
+            Judgement { verdict: Verdict::Allow(grant), rule, victim: Victim::NEAREST, names_lease: false }
+        }
+        Err((reason, victim)) => {
+            Judgement { verdict: Verdict::Deny(reason), rule: 0, victim, names_lease: false }
+        }
     }
 }
 
@@ -200,6 +204,13 @@ fn verdict<R: Rules>(packet: &Packet, ends: &Ends, rules: &R) -> Result<Granted,
     let switched_off = match infrastructure(packet, ends, rules) {
         // A rule may allow it all the same.
         Some(Err((Reason::InfrastructureOff, _))) => true,
+        // A quarantined device needs an address, and to find its remediation peers.
+        Some(Ok((grant, _)))
+            if is_quarantined(ends)
+                && !matches!(grant, Grant::Arp | Grant::NeighborDiscovery | Grant::Dhcp) =>
+        {
+            return Err(nearest(Reason::Quarantined));
+        }
         Some(verdict) => return verdict,
         None => false,
     };
@@ -281,18 +292,19 @@ pub fn settle<R: Rules>(packet: &Packet, ends: &Ends, rules: &R, judgement: &mut
     if fragments::concern(packet, ends)
         && let Err(reason) = fragments::place(packet, rules)
     {
-        *judgement = Judgement { verdict: Verdict::Deny(reason), rule: 0, victim: Victim::NEAREST };
+        judgement.verdict = Verdict::Deny(reason);
+        judgement.rule = 0;
         return;
     }
     if rules.head().shapes & shape::LEASED != 0 {
-        binding::learn(packet, ends, rules);
+        judgement.names_lease = binding::learn(packet, ends, judgement.verdict, rules);
     }
 }
 
 /// What happens to it: a denied packet is dropped if any managed end enforces.
 #[inline(always)]
 pub fn account(packet: &Packet, ends: &Ends, shapes: u32, judgement: &Judgement) -> Decision {
-    let Judgement { verdict, rule, victim } = *judgement;
+    let Judgement { verdict, rule, victim, names_lease: _ } = *judgement;
     let by_mac = ends.source_mac.device;
     let source = if by_mac != 0 { by_mac } else { ends.source.device };
     let by_mac = ends.destination_mac.device;

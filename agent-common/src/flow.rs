@@ -119,7 +119,7 @@ pub fn touch(flow: &mut Flow, packet: &Packet, side: u8, now: u64) {
 #[inline(always)]
 pub fn begin(packet: &Packet, side: u8, initiator: u8, rule: u32, generation: u32, now: u64) -> Flow {
     let state = if packet.is_tcp_open() { state::OPENING } else { 0 };
-    let mut flow = Flow { seen: now, generation, rule, initiator, state, pad: [0; 6] };
+    let mut flow = Flow { seen: now, generation, rule, initiator, state, ..Flow::default() };
     touch(&mut flow, packet, side, now);
     flow
 }

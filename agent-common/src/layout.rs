@@ -165,6 +165,10 @@ pub struct Flow {
     pub generation: u32,
     /// Stable id of the rule that allows it.
     pub rule: u32,
+    /// Identity of whoever was at the lower address when it was last found allowed.
+    pub low: u32,
+    /// Identity of whoever was at the higher address.
+    pub high: u32,
     /// 0 when the lower address started the flow, 1 when the higher one did.
     pub initiator: u8,
     /// [`crate::flow::state`] bits of a TCP flow, otherwise 0.
@@ -246,9 +250,6 @@ pub struct Settings {
     /// Time in ns for which an address that a DHCP server named is its client's, until the agent has read for how long
     /// it really is.
     pub lease_idle: u64,
-    /// Time in ns for which a device keeps an address that it had before the agent began, unless a server says
-    /// otherwise.
-    pub adopted_idle: u64,
     /// Length in ns of the window in which a device's new flows are counted.
     pub flow_window: u64,
     /// New flows a device may take part in within a window; 0 is no cap.
@@ -397,7 +398,7 @@ pub const SAMPLE_BYTES: usize = 640;
 pub struct Sample {
     /// [`ABI`]; a reader drops what it does not know, and counts it.
     pub abi: u32,
-    /// Length of the frame in bytes; of `bytes`, only what is below it means something.
+    /// How many of `bytes` are the frame's.
     pub len: u32,
     /// Monotonic time, ns.
     pub time: u64,
@@ -457,11 +458,11 @@ layout! {
     RuleKey: 12,
     ServiceKey: 4,
     FlowKey: 40,
-    Flow: 24,
+    Flow: 32,
     FragmentKey: 40,
     FragmentRow: 24,
     Budget: 16,
-    Settings: 88,
+    Settings: 80,
     SegmentKey: 8,
     SegmentRow: 16,
     Traffic: 16,

@@ -73,6 +73,9 @@ pub mod segment_flag {
     pub const HAS_VLANS: u8 = 8;
 }
 
+/// [`crate::layout::SegmentRow::redirect`] while the other side of a pair is missing: nothing passes.
+pub const NOWHERE: u32 = u32::MAX;
+
 /// [`crate::layout::SegmentKey::vlan`] of every frame whose VLAN is no segment of its own.
 pub const ANY_VLAN: u16 = u16::MAX;
 
@@ -108,6 +111,8 @@ pub mod trust {
     pub const ROUTER: u32 = 2;
     /// A router, by its hardware address.
     pub const ROUTER_MAC: u32 = 3;
+    /// A DHCP server, by its hardware address.
+    pub const DHCP_SERVER_MAC: u32 = 4;
 }
 
 /// Bits of [`Settings::flags`].

@@ -109,7 +109,7 @@ codes! {
         AddressConflict = 72, "address-conflict", "a second MAC claims an address of a device or of the gateway";
         RogueRouter = 73, "rogue-router", "a router advertisement where no router may be (RFC 6105)";
         RogueDhcp = 74, "rogue-dhcp", "a DHCP answer from where no DHCP server may be";
-        Redirect = 75, "redirect", "an IPv6 redirect, which rewrites routes (RFC 4861 8)";
+        Redirect = 75, "redirect", "an ICMP redirect, which rewrites routes (RFC 792, RFC 4861 8)";
         WrongSegment = 76, "wrong-segment", "the device is seen on a segment that is not its own";
         FlowRate = 77, "flow-rate", "the device takes part in more new flows a second than the configuration allows";
         SctpHeader = 78, "sctp-header", "SCTP packet shorter than its common header (RFC 9260 3.1)";

@@ -73,9 +73,9 @@ pub mod protocol {
     pub const PSEUDO: u8 = 253;
 }
 
-/// The first port that is not a System Port (RFC 6335 6). Below are servers; a client uses none of them, unless
-/// both ends use the same one.
-pub const SYSTEM_PORTS_END: u16 = 1024;
+/// The first port that Linux gives to a client that asks for none (`net.ipv4.ip_local_port_range`). Below are servers,
+/// and clients whose both ends use the same port.
+pub const EPHEMERAL_PORTS: u16 = 32_768;
 
 /// TCP control bits (RFC 9293 3.1).
 pub mod tcp {
@@ -94,6 +94,9 @@ pub mod tcp {
 /// Types of ICMP (RFC 792, RFC 950) and ICMPv6 (RFC 4443), and what they mean for a conversation.
 pub mod icmp {
     use super::protocol;
+
+    /// ICMP redirect: it rewrites routes, and nobody needs it.
+    pub const REDIRECT: u8 = 5;
 
     /// The request that a reply of type `reply` answers.
     #[inline(always)]
@@ -115,7 +118,7 @@ pub mod icmp {
     }
 
     /// Whether the message quotes the packet it complains about: unreachable, quench, time exceeded, parameter
-    /// problem; of ICMPv6 also packet too big. Redirect is left out: it rewrites routes, and nobody needs it.
+    /// problem; of ICMPv6 also packet too big. Redirect is left out.
     #[inline(always)]
     pub const fn is_error(protocol: u8, kind: u8) -> bool {
         matches!((protocol, kind), (protocol::ICMP, 3 | 4 | 11 | 12) | (protocol::ICMPV6, 1..=4))

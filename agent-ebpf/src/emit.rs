@@ -6,7 +6,6 @@
 
 use aya_ebpf::{bindings::BPF_NOEXIST, helpers::generated::bpf_probe_read_kernel};
 use bulkhead_common::{
-    bytes::Bytes,
     decide::{Action, Verdict},
     layout::{ABI, Event, Repeats, SAMPLE_BYTES, ViolationKey, tally},
     wire::mac,
@@ -14,7 +13,7 @@ use bulkhead_common::{
 
 use crate::{
     maps::{EPOCH, EVENTS, HEADS, REPEATS_0, REPEATS_1, SAMPLES, Scratch, add_to_tally},
-    packet::Packet,
+    packet::Linear,
     tables::Context,
 };
 
@@ -80,13 +79,13 @@ pub fn violation(scratch: &mut Scratch) {
 
 /// Hands the start of a frame to user space. Never waits: without room the sample is counted as lost.
 #[inline(always)]
-pub fn sample(packet: &Packet, context: &Context) {
+pub fn sample(packet: &Linear, context: &Context) {
     let Some(mut entry) = SAMPLES.reserve(0) else { return add_to_tally(tally::SAMPLES_LOST) };
     let sample = entry.as_mut_ptr();
     // SAFETY: the reserved record is ours until it is submitted; each field is written once.
     unsafe {
         (&raw mut (*sample).abi).write(ABI);
-        (&raw mut (*sample).len).write(packet.len());
+        (&raw mut (*sample).len).write(packet.len(SAMPLE_BYTES as u32));
         (&raw mut (*sample).time).write(context.now);
         (&raw mut (*sample).ifindex).write(context.ifindex);
         (&raw mut (*sample).pad).write(0);
@@ -94,7 +93,11 @@ pub fn sample(packet: &Packet, context: &Context) {
     // SAFETY: the helper copies from the packet into the record, no more than either holds. What is behind the linear
     // start stays unread: no DHCP message is that long.
     let _ = unsafe {
-        bpf_probe_read_kernel((&raw mut (*sample).bytes).cast(), packet.linear(SAMPLE_BYTES as u32), packet.start())
+        bpf_probe_read_kernel(
+            (&raw mut (*sample).bytes).cast(),
+            packet.len(SAMPLE_BYTES as u32),
+            packet.start(),
+        )
     };
     entry.submit(0);
 }

@@ -14,11 +14,13 @@ use aya_ebpf::{
     macros::xdp,
     programs::XdpContext,
 };
+#[cfg(feature = "trace")]
+use bulkhead_common::decide::Decision;
 use bulkhead_common::{
-    decide::{self, Action, Verdict},
+    decide::{self, Action, Ends, Judgement, Verdict},
     layout::tally,
-    lookup::{Rules, shape},
-    parse::parse_into,
+    lookup::{NOWHERE, Rules},
+    parse::{Packet, parse_into},
     reason::Reason,
 };
 use maps::Scratch;
@@ -42,38 +44,63 @@ pub fn bulkhead(ctx: XdpContext) -> u32 {
 fn run(ctx: &XdpContext, len: u32) -> u32 {
     let ifindex = ctx.ingress_ifindex() as u32;
     let interface = tables::interface(ifindex);
-    let (Some(context), Some(scratch)) = (Context::active(ifindex, interface), maps::scratch()) else {
+    let Some(context) = Context::active(ifindex, interface) else { return closed(interface.counter, len) };
+    if maps::with_scratch(|scratch| scratch.context = context).is_none() {
         return closed(interface.counter, len);
-    };
-    scratch.context = context;
+    }
     read(ctx.ctx, len);
     recognise();
     judge();
     settle();
-    let Some(shapes) = Tables::of(&scratch.context).map(|tables| tables.head().shapes) else {
+    let Some(Outcome { action, denied, names_lease }) = maps::with_scratch(account).flatten() else {
         return closed(interface.counter, len);
     };
-    scratch.decision = decide::account(&scratch.packet, &scratch.ends, shapes, &scratch.judgement);
-    count::count(&scratch.decision, interface.counter, len);
-    match scratch.decision.verdict {
-        Verdict::Deny(_reason) => {
-            emit();
-            #[cfg(feature = "trace")]
-            aya_log_ebpf::info!(ctx, "deny {} device {}", _reason.name(), scratch.decision.device);
-        }
-        Verdict::Allow(_) => {
-            if scratch.packet.is_dhcp_reply() && shapes & shape::LEASED != 0 {
-                sample(ctx.ctx, len);
-            }
-        }
+    maps::with_scratch(|scratch| count::count(&scratch.decision, interface.counter, len));
+    if denied {
+        emit();
+        #[cfg(feature = "trace")]
+        maps::with_scratch(|scratch| trace(ctx, &scratch.decision));
+    } else if names_lease {
+        sample(ctx.ctx);
     }
-    match scratch.decision.action {
+    match action {
         Action::Pass if interface.redirect != 0 => {
             // SAFETY: the helper notes where the frame goes; what cannot be sent there is dropped by the kernel.
             unsafe { bpf_redirect(interface.redirect, 0) as u32 }
         }
         Action::Pass => xdp_action::XDP_PASS,
         Action::Drop => xdp_action::XDP_DROP,
+    }
+}
+
+/// What is left to do with a packet.
+struct Outcome {
+    action: Action,
+    denied: bool,
+    names_lease: bool,
+}
+
+/// The last step of `decide`, and the one that depends on where the packet would go.
+#[inline(always)]
+fn account(scratch: &mut Scratch) -> Option<Outcome> {
+    let Scratch { context, packet, ends, judgement, decision, key: _ } = scratch;
+    let shapes = Tables::of(context)?.head().shapes;
+    *decision = decide::account(packet, ends, shapes, judgement);
+    if context.interface.redirect == NOWHERE {
+        decision.action = Action::Drop;
+    }
+    Some(Outcome {
+        action: decision.action,
+        denied: matches!(decision.verdict, Verdict::Deny(_)),
+        names_lease: judgement.names_lease,
+    })
+}
+
+#[cfg(feature = "trace")]
+#[inline(always)]
+fn trace(ctx: &XdpContext, decision: &Decision) {
+    if let Verdict::Deny(reason) = decision.verdict {
+        aya_log_ebpf::info!(ctx, "deny {} device {}", reason.name(), decision.device);
     }
 }
 
@@ -84,52 +111,64 @@ fn run(ctx: &XdpContext, len: u32) -> u32 {
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn read(ctx: *mut xdp_md, len: u32) -> u32 {
-    let Some(scratch) = maps::scratch() else { return 0 };
-    parse_into(&packet::Packet::new(&XdpContext::new(ctx), len), &mut scratch.packet);
-    1
+    done(maps::with_scratch(|scratch| {
+        parse_into(&packet::Packet::new(&XdpContext::new(ctx), len), &mut scratch.packet);
+    }))
 }
 
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn recognise() -> u32 {
-    let Some(Scratch { context, packet, ends, .. }) = maps::scratch() else { return 0 };
-    let Some(tables) = Tables::of(context) else { return 0 };
-    *ends = decide::recognise(packet, &tables);
-    1
+    step(|tables, scratch| *scratch.ends = decide::recognise(scratch.packet, tables))
 }
 
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn judge() -> u32 {
-    let Some(Scratch { context, packet, ends, judgement, .. }) = maps::scratch() else { return 0 };
-    let Some(tables) = Tables::of(context) else { return 0 };
-    *judgement = decide::judge(packet, ends, &tables);
-    1
+    step(|tables, scratch| *scratch.judgement = decide::judge(scratch.packet, scratch.ends, tables))
 }
 
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn settle() -> u32 {
-    let Some(Scratch { context, packet, ends, judgement, .. }) = maps::scratch() else { return 0 };
-    let Some(tables) = Tables::of(context) else { return 0 };
-    decide::settle(packet, ends, &tables, judgement);
-    1
+    step(|tables, scratch| decide::settle(scratch.packet, scratch.ends, tables, scratch.judgement))
 }
 
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn emit() -> u32 {
-    let Some(scratch) = maps::scratch() else { return 0 };
-    emit::violation(scratch);
-    1
+    done(maps::with_scratch(emit::violation))
 }
 
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn sample(ctx: *mut xdp_md, len: u32) -> u32 {
-    let Some(scratch) = maps::scratch() else { return 0 };
-    emit::sample(&packet::Packet::new(&XdpContext::new(ctx), len), &scratch.context);
-    1
+extern "C" fn sample(ctx: *mut xdp_md) -> u32 {
+    done(maps::with_scratch(|scratch| {
+        emit::sample(&packet::linear(&XdpContext::new(ctx)), &scratch.context);
+    }))
+}
+
+/// The parts of the scratch that a step works on.
+struct Parts<'a> {
+    packet: &'a mut Packet,
+    ends: &'a mut Ends,
+    judgement: &'a mut Judgement,
+}
+
+/// Runs one step over the tables of the packet's slot.
+#[inline(always)]
+fn step(f: impl FnOnce(&Tables<'_>, Parts<'_>)) -> u32 {
+    let ran = maps::with_scratch(|Scratch { context, packet, ends, judgement, .. }| {
+        let tables = Tables::of(context)?;
+        f(&tables, Parts { packet, ends, judgement });
+        Some(())
+    });
+    done(ran.flatten())
+}
+
+#[inline(always)]
+fn done(ran: Option<()>) -> u32 {
+    u32::from(ran.is_some())
 }
 
 /// Without a policy nothing passes: the agent attaches the program only after it has applied one.

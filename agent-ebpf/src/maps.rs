@@ -4,9 +4,7 @@
 //! the inner tables of each slot in the size the policy needs.
 
 use aya_ebpf::{
-    btf_maps::{
-        Array, ArrayOfMaps, HashMap, LpmTrie, LruHashMap, PerCpuArray, PerCpuHashMap, RingBuf,
-    },
+    btf_maps::{Array, ArrayOfMaps, HashMap, LpmTrie, LruHashMap, PerCpuArray, PerCpuHashMap, RingBuf},
     macros::btf_map,
 };
 use bulkhead_common::{
@@ -14,9 +12,9 @@ use bulkhead_common::{
     decide::{Decision, Ends, Judgement},
     layout::{
         AddressRow, Budget, Event, Flow, FlowKey, FragmentKey, FragmentRow, Head, InterfaceCounters, Lease,
-        MAX_FRAGMENTED, MAX_INTERFACES, MAX_SEGMENTS, MAX_TRUSTED, MacRow, Repeats, RuleKey, SAMPLE_RING_BYTES,
-        SLOTS, Sample, SegmentKey, SegmentRow, ServiceKey, Settings,
-        Traffic, TrustedKey, ViolationKey, tally,
+        MAX_FRAGMENTED, MAX_INTERFACES, MAX_SEGMENTS, MAX_TRUSTED, MacRow, Repeats, RuleKey,
+        SAMPLE_RING_BYTES, SLOTS, Sample, SegmentKey, SegmentRow, ServiceKey, Settings, Traffic, TrustedKey,
+        ViolationKey, tally,
     },
     parse::Packet,
     reason::CODES,
@@ -53,10 +51,11 @@ pub static RULES: ArrayOfMaps<RuleRows, { SLOTS as usize }> = ArrayOfMaps::new()
 pub static SEGMENTS: HashMap<SegmentKey, SegmentRow, { MAX_SEGMENTS as usize }> = HashMap::new();
 #[btf_map]
 pub static TRUSTED: HashMap<TrustedKey, u32, { MAX_TRUSTED as usize }> = HashMap::new();
+/// Twice what may be configured: new entries go in before old ones go out. And one that keeps IPv4 out of `::/0`.
 #[btf_map]
-pub static MGMT_PEERS: LpmTrie<[u8; 16], u32, 64> = LpmTrie::new();
+pub static MGMT_PEERS: LpmTrie<[u8; 16], u32, 130> = LpmTrie::new();
 #[btf_map]
-pub static MGMT_PORTS: LpmTrie<ServiceKey, u32, 256> = LpmTrie::new();
+pub static MGMT_PORTS: LpmTrie<ServiceKey, u32, 512> = LpmTrie::new();
 
 #[btf_map]
 pub static FLOWS: LruHashMap<FlowKey, Flow, 1024> = LruHashMap::new();
@@ -104,7 +103,8 @@ static SCRATCH: PerCpuArray<[u64; SCRATCH_WORDS], 1> = PerCpuArray::new();
 const SCRATCH_WORDS: usize = 64;
 const _: () = assert!(size_of::<Scratch>() <= SCRATCH_WORDS * 8 && align_of::<Scratch>() <= 8);
 
-/// What one packet needs room for.
+/// What one packet needs room for. Filled from the first field to the last; what a step reads was written by one before
+/// it.
 pub struct Scratch {
     pub context: Context,
     pub packet: Packet,
@@ -114,12 +114,13 @@ pub struct Scratch {
     pub key: ViolationKey,
 }
 
-/// This CPU's scratch, for the packet being judged.
+/// Lends this CPU's scratch to `f`, which must not lend it again.
 #[inline(always)]
-pub fn scratch<'a>() -> Option<&'a mut Scratch> {
+pub fn with_scratch<T>(f: impl FnOnce(&mut Scratch) -> T) -> Option<T> {
     let words = SCRATCH.get_ptr_mut(0)?;
-    // SAFETY: size and alignment are asserted above; both fields are written before they are read, and
-    // this CPU runs one program at a time.
+    // SAFETY: size and alignment are asserted above. This CPU runs one program at a time, and no two of these
+    // borrows overlap: each step borrows for itself. No field is read before it was written for this packet; until then
+    // its bytes are those of an earlier packet, or zero, and nobody looks at them.
     // JUSTIFICATION: a map value of raw words keeps Rust's enums out of the map's type information.
-    Some(unsafe { &mut *words.cast::<Scratch>() })
+    Some(f(unsafe { &mut *words.cast::<Scratch>() }))
 }

@@ -20,10 +20,24 @@ impl Packet {
     pub fn new(ctx: &XdpContext, len: u32) -> Self {
         Self { data: ctx.data(), end: ctx.data_end(), len }
     }
+}
 
-    /// How many bytes are linear in memory, at most `bound`.
+/// The bytes of a frame that are linear in memory: where they begin and end.
+pub struct Linear {
+    data: usize,
+    end: usize,
+}
+
+/// The linear part of a context's frame.
+#[inline(always)]
+pub fn linear(ctx: &XdpContext) -> Linear {
+    Linear { data: ctx.data(), end: ctx.data_end() }
+}
+
+impl Linear {
+    /// How many they are, at most `bound`.
     #[inline(always)]
-    pub fn linear(&self, bound: u32) -> u32 {
+    pub fn len(&self, bound: u32) -> u32 {
         let len = (self.end - self.data) as u32;
         if len > bound { bound } else { len }
     }

@@ -5,15 +5,15 @@ use bulkhead_common::{
     address::Address,
     flow,
     layout::{
-        Active, Flow, FlowKey, FragmentKey, FragmentRow, Head, Lease, MacRow, RuleKey, SegmentKey, SegmentRow,
-        ServiceKey, Settings, TrustedKey, tally,
+        Active, Flow, FlowKey, FragmentKey, FragmentRow, Head, Lease, MacRow, RuleKey, SegmentKey,
+        SegmentRow, ServiceKey, Settings, TrustedKey, tally,
     },
     lookup::{ANY_VLAN, Endpoint, Rules, class, identity, probe, segment_flag},
 };
 
 use crate::maps::{
-    ACTIVE, ADDRESSES, BUDGETS, FLOWS, FRAGMENTS, HEADS, LEASES, MACS, MGMT_PEERS, MGMT_PORTS, NETWORKS, RULES,
-    SEGMENTS, SERVICES, SETTINGS, TRUSTED, add_to_tally,
+    ACTIVE, ADDRESSES, BUDGETS, FLOWS, FRAGMENTS, HEADS, LEASES, MACS, MGMT_PEERS, MGMT_PORTS, NETWORKS,
+    RULES, SEGMENTS, SERVICES, SETTINGS, TRUSTED, add_to_tally,
 };
 
 /// [`Rules::permitted`] for a slot. A global function: the verifier judges it once for all arguments,
@@ -142,7 +142,7 @@ impl Rules for Tables<'_> {
     fn is_management(&self, source: &Address, protocol: u8, port: u16) -> bool {
         let key = ServiceKey { protocol, port: port.to_be_bytes(), pad: 0 };
         MGMT_PORTS.get(&Key::new(24, key)).is_some()
-            && MGMT_PEERS.get(&Key::new(128, source.octets())).is_some()
+            && MGMT_PEERS.get(&Key::new(128, source.octets())) == Some(&1)
     }
 
     #[inline(always)]

@@ -96,13 +96,20 @@ fn about_ipv6(lab: &Lab) -> Vec<Lie> {
     turned.extend(Ipv6Addr::LOCALHOST.octets());
     vec![
         down("address-conflict", "advertisement of the PLC's address", {
-            frames::neighbour(own, at_plc, 136, unasked, &claims(plc.ip6(), me))
+            frames::neighbour(own, all, 136, unasked, &claims(plc.ip6(), me))
         }),
         down("address-conflict", "answer to the PLC's own duplicate check", {
             frames::neighbour((me, plc.ip6()), all, 136, unasked, &claims(plc.ip6(), me))
         }),
+        down("address-conflict", "duplicate check of the attacker for the PLC's address", {
+            let nobody = (me, Ipv6Addr::UNSPECIFIED);
+            frames::neighbour(nobody, frames::solicited(plc.ip6()), 135, [0; 4], &plc.ip6().octets())
+        }),
+        down("address-conflict", "advertisement of the PLC's address for the link", {
+            frames::neighbour(own, all, 136, unasked, &claims(plc.link_local(), me))
+        }),
         down("nd-mismatch", "advertisement of the attacker for the PLC's MAC", {
-            frames::neighbour(own, at_plc, 136, unasked, &claims(link_local(me), plc.mac))
+            frames::neighbour(own, all, 136, unasked, &claims(link_local(me), plc.mac))
         }),
         down("nd-mismatch", "advertisement of the HMI for an address of nobody's", {
             let nobody = "fd00:20::222".parse().expect("an address");
@@ -138,8 +145,17 @@ fn about_services(lab: &Lab) -> Vec<Lie> {
         message,
         options: &[51, 4, 0, 0, 14, 16],
     };
+    // Each question in another name takes one address of the server's.
+    let invented = Dhcp {
+        from: (lab.plc().mac, Ipv4Addr::UNSPECIFIED),
+        client: STRANGER,
+        address: Ipv4Addr::UNSPECIFIED,
+        options: &[],
+        ..offer(Dhcp::DISCOVER)
+    };
     let to_hmi = Dhcp { to: (hmi.mac, hmi.ip), ..offer(Dhcp::ACK) };
     vec![
+        up("dhcp-mismatch", "DHCP question of the PLC in an invented name", invented.question()),
         up("rogue-dhcp", "DHCP offer of a stranger", offer(Dhcp::OFFER).answer()),
         up("rogue-dhcp", "DHCP acknowledgement to the HMI", to_hmi.answer()),
         up("rogue-dhcp", "DHCPv6 reply to the HMI", {

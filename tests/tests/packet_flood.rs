@@ -1,7 +1,8 @@
 //! The accounting law under a flood: `violations = delivered + aggregated + lost`, exactly.
 //!
 //! A small ring and a small table of repeats, tens of thousands of denied frames: first nobody reads, then a reader
-//! runs beside the flood. At the end everything that was counted was also seen.
+//! runs beside the flood. At the end everything that was counted was also seen. And what is remembered is bounded: by no
+//! flood of denied packets is a flow forgotten, by no flood of fragments does the table grow.
 
 mod packet;
 
@@ -11,11 +12,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bulkhead_agent::dataplane::{Dataplane, EventReader, Sizes};
+use bulkhead_agent::dataplane::{Dataplane, EventReader, Sizes, XdpAction};
 use bulkhead_common::{
-    layout::{Event, Traffic},
+    layout::{Event, MAX_FRAGMENTED, Traffic},
     reason::Reason,
 };
+use bulkhead_tests::lab::Room;
 use packet::{COUNTER, Setup, gateway, lab, open, tables, text};
 
 const SIZES: Sizes = Sizes { devices: 12, rules: 24, flows: 256, violations: 64, ring_bytes: 4096 };
@@ -126,5 +128,90 @@ fn every_violation_is_delivered_aggregated_or_counted_as_lost() {
         assert_eq!((interface.seen, interface.dropped), (all, all));
         assert_eq!(interface.passed, Traffic::default());
         println!("{tally:?}");
+    });
+}
+
+/// A data path that enforces the cell, and no more.
+fn cell(room: &Room, pins: &str, sizes: Sizes, setup: &Setup) -> Dataplane {
+    let (mut dataplane, _) = open(room, pins, sizes);
+    setup.configure(&mut dataplane);
+    let tables = tables(&[("cell.toml", &text("cell.toml"))]);
+    dataplane
+        .apply(tables, &gateway(), &Setup::segments())
+        .map(|_| ())
+        .unwrap_or_else(|error| panic!("{error}"));
+    dataplane
+}
+
+fn run(dataplane: &mut Dataplane, line: &str) -> XdpAction {
+    let bytes = bulkhead_tests::frame::frame(line).expect("it is well formed");
+    dataplane.test_run(&bytes).unwrap_or_else(|error| panic!("{error}"))
+}
+
+#[test]
+fn a_flood_of_denied_packets_evicts_no_flow() {
+    let Some((namespace, room)) = lab("a_flood_of_denied_packets_evicts_no_flow") else { return };
+    namespace.run(|| {
+        // Strict, so that a forgotten flow is not adopted again.
+        let setup = Setup { strict: true, ..Setup::default() };
+        let mut dataplane = cell(&room, "denied", SIZES, &setup);
+        let flows: Vec<u16> = (49_152..49_252).collect();
+        for port in &flows {
+            assert_eq!(run(&mut dataplane, &format!("hmi>plc tcp {port}>502 S")), XdpAction::Pass);
+        }
+        let before = dataplane.flow_count().expect("readable");
+        assert_eq!(before, flows.len());
+        for lines in ["internet>plc udp 50000>1", "internet>plc udp6 50000>1"] {
+            let base = bulkhead_tests::frame::frame(lines).expect("it is well formed");
+            flood(&mut dataplane, &base, |_, _| {});
+        }
+        assert_eq!(dataplane.flow_count().expect("readable"), before);
+        for port in &flows {
+            assert_eq!(
+                run(&mut dataplane, &format!("plc>hmi tcp 502>{port} SA")),
+                XdpAction::Pass,
+                "port {port}"
+            );
+        }
+        assert_eq!(dataplane.tally().expect("readable").flows_refused, 0);
+    });
+}
+
+#[test]
+fn a_device_over_its_budget_makes_no_flow() {
+    let Some((namespace, room)) = lab("a_device_over_its_budget_makes_no_flow") else { return };
+    namespace.run(|| {
+        let setup = Setup { cap: 50, ..Setup::default() };
+        let mut dataplane = cell(&room, "budget", SIZES, &setup);
+        let passed = (0..2000)
+            .filter(|n| run(&mut dataplane, &format!("hmi>plc tcp {}>502 S", 40_000 + n)) == XdpAction::Pass)
+            .count();
+        assert_eq!((passed, dataplane.flow_count().expect("readable")), (50, 50));
+        // Another device has a budget of its own.
+        assert_eq!(run(&mut dataplane, "historian>plc tcp 49152>502 S"), XdpAction::Pass);
+    });
+}
+
+#[test]
+fn fragments_of_more_packets_than_there_is_room_for_push_out_the_oldest() {
+    let Some((namespace, room)) = lab("fragments_of_more_packets_than_there_is_room_for_push_out_the_oldest")
+    else {
+        return;
+    };
+    namespace.run(|| {
+        let mut dataplane = cell(&room, "fragments", SIZES, &Setup::default());
+        let packets = 3 * MAX_FRAGMENTED;
+        for id in 0..packets {
+            let line = format!("hmi>plc udp 50000>44818 frag=0+/{id} len=16");
+            assert_eq!(run(&mut dataplane, &line), XdpAction::Pass, "{line}");
+        }
+        let known = dataplane.fragmented_count().expect("readable");
+        assert!(known <= MAX_FRAGMENTED as usize, "{known}");
+        let rest = |dataplane: &mut Dataplane, id: u32| {
+            run(dataplane, &format!("hmi>plc proto 17 frag=2/{id} len=8"))
+        };
+        assert_eq!(rest(&mut dataplane, packets - 1), XdpAction::Pass, "the last one is complete");
+        assert_eq!(rest(&mut dataplane, 0), XdpAction::Drop, "the first one was pushed out");
+        assert_eq!(dataplane.tally().expect("readable").fragments_refused, 0);
     });
 }

@@ -87,7 +87,7 @@ fn a_foreign_map_under_our_name_is_refused_and_left_alone() {
     namespace.run(|| {
         // Maps of another value size, another type and another number of entries: our own ones under wrong names.
         for (theirs, ours, expected) in [
-            ("HEADS", "SETTINGS", "value 88"),
+            ("HEADS", "SETTINGS", "value 80"),
             ("EPOCH", "TALLY", "type PerCpuArray"),
             ("REPEATS_0", "FLOWS", "type LruHash"),
             ("TALLY", "DEVICE_COUNTS", "value 1024"),

@@ -110,6 +110,8 @@ fn entry_that_suits_the_mtu_runs_in_native_mode() {
                 "{said}"
             );
             assert_eq!((entry, loaded(&mut dataplane)), (None, vec![Entry::Linear]));
+            let generic = gateway.run(|| dataplane.attach("jumbo1", AttachMode::Generic));
+            assert_eq!(generic.map_err(|error| error.to_string()), Ok(Attached::New), "as it advises");
         }
     }
 }

@@ -1,14 +1,14 @@
 //! Is the sender who the packet says: addresses, MACs, VLANs and segments held against the devices they belong to;
 //! and which address a device has by DHCP.
 
-use super::{Denied, Ends, Victim};
+use super::{Denied, Ends, Verdict, Victim};
 use crate::{
     address::Address,
     layout::Lease,
     lookup::{Endpoint, Rules, device_flag},
-    parse::{Kind, Packet},
-    reason::Reason,
-    wire::neighbor,
+    parse::{Claim, Kind, Packet},
+    reason::{Grant, Reason},
+    wire::{ethertype, neighbor},
 };
 
 /// An address is nobody's proof: it must come from its device's MAC, on its device's segment and VLAN, and a
@@ -46,8 +46,9 @@ pub(super) fn identify<R: Rules>(packet: &Packet, ends: &Ends, rules: &R) -> Res
         Kind::Ip => {
             let row = ends.destination_mac;
             let is_elsewhere = row.device != 0 && ends.destination.device != row.device;
-            // A device that asks for an address is answered at the one it will have.
-            let is_offer = row.flags & device_flag::LEASED != 0 && packet.is_dhcp_reply();
+            // A device that asks for an address is answered at the one it will have, which no other has for good.
+            let is_free = ends.destination.device == 0 || ends.destination.flags & device_flag::LEASED != 0;
+            let is_offer = is_free && row.flags & device_flag::LEASED != 0 && packet.is_dhcp_reply();
             if is_elsewhere && !is_offer {
                 Err((Reason::DestinationMismatch, Victim::row(&row)))
             } else {
@@ -111,7 +112,12 @@ fn arp<R: Rules>(packet: &Packet, ends: &Ends, rules: &R) -> Result<(), Denied> 
     if packet.claim.mac == packet.source_mac {
         return Ok(());
     }
-    let named = Victim::row(&rules.mac(packet.claim.mac));
+    let named = rules.mac(packet.claim.mac);
+    if named.device != 0 && named.device == ends.source_mac.device {
+        // One of the device's other MACs, as a bond announces them.
+        return Ok(());
+    }
+    let named = Victim::row(&named);
     let victim = Victim::end(&ends.source).or(Victim::row(&ends.source_mac)).or(named);
     if victim.device != 0 { Err((Reason::ArpSenderMismatch, victim)) } else { Ok(()) }
 }
@@ -139,7 +145,11 @@ fn discovery<R: Rules>(packet: &Packet, ends: &Ends, rules: &R) -> Result<(), De
     }
     let mac = packet.claim.mac;
     if mac != 0 && mac != packet.source_mac {
-        let named = Victim::row(&rules.mac(mac));
+        let named = rules.mac(mac);
+        if named.device != 0 && named.device == device {
+            return Ok(());
+        }
+        let named = Victim::row(&named);
         let victim = Victim::row(&ends.source_mac).or(Victim::end(&target)).or(named);
         if victim.device != 0 {
             return Err((Reason::NdMismatch, victim));
@@ -154,35 +164,45 @@ fn owner<R: Rules>(address: &Address, ends: &Ends, rules: &R) -> Endpoint {
     super::whose(address, &ends.source_mac, rules)
 }
 
-/// Notes that a device has an address: because a server that may serve says so, or because the device had it before
-/// the agent began.
+/// Notes that a device has an address: because a server that may serve says so to it, or because it goes on using one.
+/// Returns whether a server said something that user space should read.
 #[inline(always)]
-pub(super) fn learn<R: Rules>(packet: &Packet, ends: &Ends, rules: &R) {
+pub(super) fn learn<R: Rules>(packet: &Packet, ends: &Ends, verdict: Verdict, rules: &R) -> bool {
     let now = rules.now();
+    let expires = now.saturating_add(rules.settings().lease_idle);
     if packet.kind == Kind::Ip && packet.is_dhcp_reply() {
-        let mac = packet.claim.mac;
-        if mac == 0 || rules.mac(mac).flags & device_flag::LEASED == 0 {
-            return;
+        let Claim { address, mac } = packet.claim;
+        let client = rules.mac(mac);
+        let is_client = client.flags & device_flag::LEASED != 0;
+        // Elsewhere than in the infrastructure set it is the renewal of an address, sent to that address.
+        let renews = address == packet.destination
+            && ends.destination.device == client.device
+            && ends.source.device != client.device;
+        if verdict != Verdict::Allow(Grant::Dhcp) && !(is_client && renews) {
+            return false;
         }
-        let expires = now.saturating_add(rules.settings().lease_idle);
-        // What user space has read of the lease holds as long as it is the same one.
-        let known = rules.lease(&packet.claim.address);
+        if packet.ethertype == ethertype::IPV6 {
+            // Its addresses stand in options, which only user space reads.
+            return true;
+        }
+        let known = rules.lease(&address);
+        if mac == 0 || (!is_client && known.mac == 0) {
+            return false;
+        }
+        // What user space has read of the lease holds as long as it is the same one; an address that goes to somebody
+        // else is the device's no longer.
         if known.mac != mac || known.expires < expires {
-            rules.bind(&packet.claim.address, &Lease { mac, expires });
+            rules.bind(&address, &Lease { mac, expires });
         }
-        return;
+        return is_client;
     }
-    let row = ends.source_mac;
-    let adopts = now < rules.settings().adopt_until
-        && row.flags & device_flag::LEASED != 0
-        && ends.source.device == row.device
-        && packet.kind != Kind::Other
-        && !packet.source.is_link_local();
-    if adopts && rules.endpoint(&packet.source).device == 0 {
+    // A renewal may take a way that does not lead past here: an address in use is not taken away.
+    if ends.source_mac.flags & device_flag::LEASED != 0 && ends.source.device == ends.source_mac.device {
         let known = rules.lease(&packet.source);
-        if known.mac == 0 || known.expires <= now {
-            let expires = now.saturating_add(rules.settings().adopted_idle);
+        let soon = now.saturating_add(rules.settings().lease_idle / 2);
+        if known.mac == packet.source_mac && known.expires < soon {
             rules.bind(&packet.source, &Lease { mac: packet.source_mac, expires });
         }
     }
+    false
 }

@@ -4,11 +4,11 @@ use super::{Denied, Ends, Granted, Victim, nearest as denied};
 use crate::{
     address::Address,
     flow,
-    layout::{FlowKey, MacRow},
-    lookup::{Endpoint, Rules, class, device_flag, identity, setting},
+    layout::{Flow, FlowKey, MacRow},
+    lookup::{Endpoint, Rules, class, identity, setting},
     parse::Packet,
     reason::{Grant, Reason},
-    wire::{SYSTEM_PORTS_END, ethertype, icmp, protocol, pseudo},
+    wire::{EPHEMERAL_PORTS, ethertype, icmp, protocol, pseudo},
 };
 
 /// IP between two recognised ends: a live flow, a reply, or the first packet of something a rule allows.
@@ -46,27 +46,29 @@ pub(super) fn converse<R: Rules>(packet: &Packet, ends: &Ends, rules: &R) -> Res
     // group has nobody on the other side.
     let asks = is_icmp && icmp::is_request(protocol, packet.icmp_type);
     let opens = packet.is_tcp_open() || (is_icmp && asked.is_none() && !asks) || to_group;
-    let is_leased = (ends.source.flags | ends.destination.flags) & device_flag::LEASED != 0;
+    let between = identities(ends, side);
     if !opens {
         let known = rules.with_flow(&key, |flow| {
             // Who asked does not answer, and who answers does not ask.
             let fits = !is_icmp || (flow.initiator == side) == asks;
             let live = fits && !flow::is_expired(flow, protocol, now, settings);
-            if live && flow.generation == generation && !is_leased {
+            // An address that any MAC can make itself, or that a lease moves, may be somebody else's by now.
+            let current = flow.generation == generation && (flow.low, flow.high) == between;
+            if live && current {
                 flow::touch(flow, packet, side, now);
             }
-            (*flow, live)
+            (*flow, live, current)
         });
-        if let Some((flow, true)) = known {
-            if flow.generation == generation && !is_leased {
+        if let Some((flow, true, current)) = known {
+            if current {
                 return Ok((Grant::Flow, flow.rule));
             }
-            // The policy changed since its last packet, or an address may have changed hands: the flow goes on if its
-            // start is still allowed.
+            // The policy changed since its last packet, or one end did: the flow goes on if its start is still allowed.
             if let Some(rule) = flow_rule(packet, ends, rules, flow.initiator == side) {
                 rules.with_flow(&key, |flow| {
                     flow.generation = generation;
                     flow.rule = rule;
+                    (flow.low, flow.high) = between;
                     flow::touch(flow, packet, side, now);
                 });
                 return Ok((Grant::Flow, rule));
@@ -75,7 +77,8 @@ pub(super) fn converse<R: Rules>(packet: &Packet, ends: &Ends, rules: &R) -> Res
     }
 
     let remember = |key: &FlowKey, initiator: u8, rule: u32| {
-        rules.remember(key, &flow::begin(packet, side, initiator, rule, generation, now));
+        let flow = flow::begin(packet, side, initiator, rule, generation, now);
+        rules.remember(key, &Flow { low: between.0, high: between.1, ..flow });
     };
     let adopting = now < settings.adopt_until;
 
@@ -107,10 +110,10 @@ pub(super) fn converse<R: Rules>(packet: &Packet, ends: &Ends, rules: &R) -> Res
 
     // Backward: it looks like the answer to something a rule lets the destination start.
     if !opens && let Some(rule) = flow_rule(packet, ends, rules, false) {
-        // A datagram to a port of a server is no answer, whatever its source port says: a device could reach
+        // A datagram to a port that no client has is no answer, whatever its source port says: a device could reach
         // all of the gateway's services from the one port at which the gateway polls it.
-        let answers = protocol != protocol::UDP
-            || packet.destination_port >= SYSTEM_PORTS_END
+        let answers = !matches!(protocol, protocol::UDP | protocol::SCTP)
+            || packet.destination_port >= EPHEMERAL_PORTS
             || packet.destination_port == packet.source_port;
         if ends.destination.is_gateway() && answers {
             // The gateway's own requests never pass XDP, so there is no flow to find.
@@ -135,6 +138,13 @@ pub(super) fn converse<R: Rules>(packet: &Packet, ends: &Ends, rules: &R) -> Res
     }
     let named = matches!(protocol, protocol::TCP | protocol::UDP | protocol::SCTP) || is_icmp;
     Err(denied(if named { nearest(ends, rules) } else { Reason::IpProtocol }))
+}
+
+/// Who is at the lower address of a flow and who at the higher, when its packet comes from `side`.
+#[inline(always)]
+fn identities(ends: &Ends, side: u8) -> (u32, u32) {
+    let (source, destination) = (ends.source.identity, ends.destination.identity);
+    if side == 0 { (source, destination) } else { (destination, source) }
 }
 
 /// The key of a datagram to a group, under which its answers are found: who asks, from which port, which service.
@@ -205,6 +215,10 @@ fn related<R: Rules>(packet: &Packet, ends: &Ends, rules: &R) -> Result<Granted,
     let quoted = &packet.quoted;
     let unrelated = Err(denied(Reason::IcmpErrorUnrelated));
     if quoted.protocol == 0 || quoted.source != packet.destination {
+        return unrelated;
+    }
+    // A router on the way may complain about anybody's packet; a device is none, and speaks for itself.
+    if ends.source.device != 0 && packet.source != quoted.destination {
         return unrelated;
     }
     let is_icmp = matches!(quoted.protocol, protocol::ICMP | protocol::ICMPV6);

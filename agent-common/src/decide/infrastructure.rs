@@ -62,12 +62,13 @@ fn rogue(ends: &Ends) -> Victim {
 #[inline(always)]
 fn dynamic_address<R: Rules>(packet: &Packet, ends: &Ends, rules: &R) -> Option<Result<(), Denied>> {
     if packet.is_dhcp_request() {
-        // A client asks everybody or the gateway. Asking one other server by its address needs a rule: anybody could
+        // A client asks everybody, the gateway or a listed server. Asking another by its address needs a rule: anybody could
         // be behind it. A client whose renewal is denied asks everybody in time (RFC 2131 4.4.5, REBINDING).
         let everybody = (packet.destination == Address::BROADCAST
             && packet.destination_mac == mac::BROADCAST)
             || (packet.destination == Address::DHCP_SERVERS && packet.destination_mac & mac::GROUP != 0);
-        let asks = ends.source_mac.device != 0 && (everybody || ends.destination.is_gateway());
+        let listed = is_listed_server(&packet.destination, packet.destination_mac, ends, rules);
+        let asks = ends.source_mac.device != 0 && (everybody || listed || ends.destination.is_gateway());
         // Who asks in the name of invented hardware addresses takes every address there is.
         if asks && packet.claim.mac != 0 && packet.claim.mac != packet.source_mac {
             return Some(Err((Reason::DhcpMismatch, Victim::row(&ends.source_mac))));
@@ -82,21 +83,36 @@ fn dynamic_address<R: Rules>(packet: &Packet, ends: &Ends, rules: &R) -> Option<
     if !to_client {
         return None;
     }
-    let may_serve = ends.segment.flags & segment_flag::TRUSTED != 0
-        || rules.is_trusted(&packet.source, ends.segment.segment, trust::DHCP_SERVER);
-    if may_serve && ends.source_mac.device == 0 && ends.source.device == 0 {
+    let is_device = ends.source_mac.device != 0 || ends.source.device != 0;
+    if (ends.segment.flags & segment_flag::TRUSTED != 0 && !is_device)
+        || is_listed_server(&packet.source, packet.source_mac, ends, rules)
+    {
         return Some(Ok(()));
     }
-    // A device that serves others, or a server behind one more network, is one by its rule.
+    // A device that serves others is one by its rule, and by its MAC: an address alone can be anybody's.
     let port = if packet.destination_port == dhcp::CLIENT { dhcp::SERVER } else { dhcp::SERVER_V6 };
     let class = rules.class(protocol::UDP, port);
     // An answer to everybody names its client in the message.
     let client = rules.mac(packet.claim.mac).identity;
     let client = if packet.claim.mac != 0 { client } else { ends.destination.identity };
     if rules.permitted(client, ends.source.identity, class) != 0 {
-        return Some(Ok(()));
+        if ends.source_mac.device != 0 {
+            return Some(Ok(()));
+        }
+        if packet.destination_mac & mac::GROUP == 0 {
+            // The answer of a server farther away: a live flow lets it pass, nothing else.
+            return None;
+        }
     }
     Some(Err((Reason::RogueDhcp, rogue(ends))))
+}
+
+/// Whether a DHCP server is named for the segment, by its address or its MAC.
+#[inline(always)]
+fn is_listed_server<R: Rules>(address: &Address, mac: u64, ends: &Ends, rules: &R) -> bool {
+    let segment = ends.segment.segment;
+    rules.is_trusted(address, segment, trust::DHCP_SERVER)
+        || rules.is_trusted(&Address { high: 0, low: mac }, segment, trust::DHCP_SERVER_MAC)
 }
 
 /// Whether a router advertisement comes from where a router may be.

@@ -17,7 +17,9 @@ pub(super) fn arp<B: Bytes + ?Sized>(bytes: &B, packet: &mut Packet, at: usize) 
     packet.claim.address = packet.source;
     let fixed = [a[0], a[1], a[2], a[3], a[4], a[5]] == [0, 1, 8, 0, 6, 4];
     let operation = be16([a[6], a[7]]);
-    if !fixed || !(operation == 1 || operation == 2) {
+    // A driver pads to 60 bytes, some to 64; more is a way to carry something else.
+    let is_padded_out = packet.len > 128;
+    if !fixed || !(operation == 1 || operation == 2) || is_padded_out {
         return Err(Reason::ArpMalformed);
     }
     Ok(())

@@ -27,6 +27,9 @@ pub(super) fn read<B: Bytes + ?Sized>(bytes: &B, packet: &mut Packet, at: usize,
                 return Err(short(packet, Reason::IcmpHeader));
             }
             message(bytes, packet, at)?;
+            if packet.icmp_type == icmp::REDIRECT {
+                return Err(Reason::Redirect);
+            }
             if icmp::is_error(protocol::ICMP, packet.icmp_type) {
                 quoted_v4(bytes, packet, at + 8, len - 8);
             }
@@ -160,7 +163,7 @@ fn quoted_v4<B: Bytes + ?Sized>(bytes: &B, packet: &mut Packet, at: usize, len: 
     quoted_ports(bytes, packet, at + 20, q[9], source, destination);
 }
 
-/// The same for IPv6. A packet with extension headers is matched to nothing.
+/// The same for IPv6. A packet with other extension headers than that of a first fragment is matched to nothing.
 #[inline(always)]
 fn quoted_v6<B: Bytes + ?Sized>(bytes: &B, packet: &mut Packet, at: usize, len: usize) {
     if len < 48 {
@@ -178,7 +181,14 @@ fn quoted_v6<B: Bytes + ?Sized>(bytes: &B, packet: &mut Packet, at: usize, len: 
         high: u64::from_be_bytes([q[24], q[25], q[26], q[27], q[28], q[29], q[30], q[31]]),
         low: u64::from_be_bytes([q[32], q[33], q[34], q[35], q[36], q[37], q[38], q[39]]),
     };
-    quoted_ports(bytes, packet, at + 40, q[6], source, destination);
+    if q[6] != protocol::FRAGMENT {
+        return quoted_ports(bytes, packet, at + 40, q[6], source, destination);
+    }
+    // A packet too big for the way may have been a fragment already: the first one has the ports.
+    let Some(f) = bytes.array::<8>(at + 40) else { return };
+    if be16([f[2], f[3]]) >> 3 == 0 {
+        quoted_ports(bytes, packet, at + 48, f[0], source, destination);
+    }
 }
 
 #[inline(always)]

@@ -22,7 +22,7 @@ mod parse;
 mod segment;
 
 pub use parse::parse_config;
-pub use segment::{Fragments, Infrastructure, Interface, Pair, Router, Segment};
+pub use segment::{Fragments, Host, Infrastructure, Interface, Pair, Segment};
 
 /// The agent's configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -92,10 +92,20 @@ impl Config {
         found
     }
 
-    /// The number of a segment in the kernel's rows, from 1; 0 is no segment.
+    /// The number of a segment in the kernel's rows, from 1; 0 is no segment. It is made of the name, so that a segment
+    /// keeps it when others come and go: what an earlier configuration wrote to the kernel holds until it is written anew.
     pub fn segment_id(&self, name: &str) -> Option<u16> {
-        let at = self.segments.iter().position(|segment| segment.name == name)?;
-        u16::try_from(at + 1).ok()
+        let mut taken = BTreeSet::new();
+        for segment in &self.segments {
+            let mut id = number_of(&segment.name);
+            while !taken.insert(id) {
+                id = id.checked_add(1).unwrap_or(1);
+            }
+            if segment.name == name {
+                return Some(id);
+            }
+        }
+        None
     }
 
     /// `cell0 (device-side)`, or `line-3 (cell0 vlan 10, device-side)`.
@@ -107,6 +117,14 @@ impl Config {
             Some(vlan) => format!("{} ({} vlan {vlan}, {role})", segment.name, segment.interface),
         }
     }
+}
+
+/// FNV-1a of a name, folded to 16 bits; never 0.
+fn number_of(name: &str) -> u16 {
+    let hash =
+        name.bytes().fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
+    let [a, b, c, d] = hash.to_be_bytes();
+    u16::from_be_bytes([a ^ c, b ^ d]).max(1)
 }
 
 /// What is behind an interface.

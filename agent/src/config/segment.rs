@@ -56,9 +56,9 @@ pub struct Segment {
     /// What fragments meet.
     pub fragments: Fragments,
     /// DHCP servers that may be here although the segment is not trusted. Sorted.
-    pub dhcp_servers: Vec<IpAddr>,
+    pub dhcp_servers: Vec<Host>,
     /// Routers that may be here although the segment is not trusted. Sorted.
-    pub routers: Vec<Router>,
+    pub routers: Vec<Host>,
     /// What is let through beside the policy.
     pub infrastructure: Infrastructure,
 }
@@ -73,9 +73,10 @@ pub enum Fragments {
     Drop,
 }
 
-/// A router, as far as it is known.
+/// A DHCP server or router, as far as it is known. A hardware address is the stronger word: on the link an address can be
+/// anybody's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Router {
+pub enum Host {
     /// By its address.
     Address(IpAddr),
     /// By its hardware address.
@@ -105,7 +106,7 @@ pub struct Infrastructure {
     pub ptp: bool,
 }
 
-impl fmt::Display for Router {
+impl fmt::Display for Host {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Address(address) => address.fmt(f),
@@ -176,12 +177,16 @@ impl Segment {
     /// Who may be a DHCP server or a router here although not everybody may, as segment number `id`.
     pub fn trusted_hosts(&self, id: u16) -> Vec<TrustedKey> {
         let key = |address, role| TrustedKey { address, segment: u32::from(id), role };
-        let servers = self.dhcp_servers.iter().map(|ip| key(Address::from(*ip), trust::DHCP_SERVER));
-        let routers = self.routers.iter().map(|router| match router {
-            Router::Address(ip) => key(Address::from(*ip), trust::ROUTER),
-            Router::Mac(m) => key(Address { high: 0, low: mac::from_octets(m.0) }, trust::ROUTER_MAC),
-        });
-        servers.chain(routers).collect()
+        let of = |hosts: &[Host], by_address, by_mac| -> Vec<TrustedKey> {
+            let keys = hosts.iter().map(|host| match host {
+                Host::Address(ip) => key(Address::from(*ip), by_address),
+                Host::Mac(m) => key(Address { high: 0, low: mac::from_octets(m.0) }, by_mac),
+            });
+            keys.collect()
+        };
+        let mut hosts = of(&self.dhcp_servers, trust::DHCP_SERVER, trust::DHCP_SERVER_MAC);
+        hosts.extend(of(&self.routers, trust::ROUTER, trust::ROUTER_MAC));
+        hosts
     }
 }
 

@@ -117,7 +117,7 @@ ring_bytes = 4096
         eapol: false,
         ptp: false,
     };
-    let address = |text: &str| text.parse().expect("an address");
+    let address = |text: &str| Host::Address(text.parse().expect("an address"));
     let own = Segment {
         name: "eth1".into(),
         interface: "eth1".into(),
@@ -127,10 +127,7 @@ ring_bytes = 4096
         trusted: false,
         fragments: Fragments::Drop,
         dhcp_servers: vec![address("10.20.1.1"), address("fe80::1")],
-        routers: vec![
-            Router::Address(address("10.20.1.1")),
-            Router::Mac("00:1d:9c:c7:b0:70".parse().expect("a MAC address")),
-        ],
+        routers: vec![address("10.20.1.1"), Host::Mac("00:1d:9c:c7:b0:70".parse().expect("a MAC address"))],
         infrastructure: Infrastructure { lldp: true, ..off },
     };
     // What a segment does not say is as on its interface.

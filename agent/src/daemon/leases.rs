@@ -54,8 +54,10 @@ impl LeaseKeeper {
         let known = dataplane.leases()?;
         let (wall, now) = (Timestamp::now(), monotonic_ns());
         for (address, lease) in kept.alive(wall, now) {
-            if !known.iter().any(|(there, _)| *there == address) {
-                dataplane.set_lease(address, lease)?;
+            if !known.iter().any(|(there, _)| *there == address)
+                && let Err(error) = dataplane.set_lease(address, lease)
+            {
+                tracing::error!("a lease that was remembered is lost: {error}");
             }
         }
         Ok(Self { looked: None, kept, read: 0 })

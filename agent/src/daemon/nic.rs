@@ -18,10 +18,6 @@ use crate::{
     dataplane::{self, AttachMode, Attached, Dataplane, DataplaneError, Entry, Obstacle, Offloads, probe},
 };
 
-/// An index that no interface has: what is sent there is dropped (xdp_do_redirect). While the other side of a pair is
-/// missing, nothing must reach the gateway's own stack instead.
-pub(super) const NOWHERE: u32 = u32::MAX;
-
 /// One configured interface as it is now.
 pub(super) struct Nic {
     pub(super) config: config::Interface,
@@ -155,7 +151,7 @@ impl Nic {
     }
 
     /// Writes what packets of its segments need to know, if that changed; whether it had. `redirect` is where what
-    /// passes goes: the index of the other side of a pair, [`NOWHERE`] while that is missing, 0 for the stack.
+    /// passes goes: the index of the other side of a pair, [`bulkhead_common::lookup::NOWHERE`] while that is missing, 0 for the stack.
     pub(super) fn write_rows(
         &mut self,
         dataplane: &mut Dataplane,

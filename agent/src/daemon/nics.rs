@@ -6,8 +6,10 @@ use std::{
     time::Instant,
 };
 
+use bulkhead_common::lookup::NOWHERE;
+
 use super::{
-    nic::{NOWHERE, Nic, runs},
+    nic::{Nic, runs},
     pairs::Pairs,
 };
 use crate::{

@@ -28,10 +28,6 @@ const FRAGMENT_IDLE: Duration = Duration::from_secs(30);
 /// An agent that is down for longer leaves devices without the addresses they get meanwhile.
 const LEASE_IDLE: Duration = Duration::from_secs(60 * 60);
 
-/// How long a device keeps an address that it had before the agent began. A client asks for its lease again when half of
-/// it is over (RFC 2131 4.4.5), so this covers leases of two weeks; from then on the server's word holds.
-const ADOPTED_IDLE: Duration = Duration::from_secs(7 * 24 * 60 * 60);
-
 /// The window in which a device's new flows are counted.
 const FLOW_WINDOW: Duration = Duration::from_secs(1);
 
@@ -94,7 +90,6 @@ pub(super) fn runtime(config: &Config, dataplane: &Dataplane) -> Result<Runtime,
             closing_idle: ns(CLOSING_IDLE),
             fragment_idle: ns(FRAGMENT_IDLE),
             lease_idle: ns(LEASE_IDLE),
-            adopted_idle: ns(ADOPTED_IDLE),
             flow_window: ns(FLOW_WINDOW),
             flow_cap: flows.new_per_second,
             flags,

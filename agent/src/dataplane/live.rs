@@ -89,7 +89,12 @@ impl Rules for Live<'_> {
     fn is_management(&self, source: &Address, protocol: u8, port: u16) -> bool {
         let key = ServiceKey { protocol, port: port.to_be_bytes(), pad: 0 };
         let listed = self.dataplane.management_ports.get(&Key::new(24, key), 0).is_ok();
-        listed && self.dataplane.management_peers.get(&Key::new(128, source.octets()), 0).is_ok()
+        listed
+            && self
+                .dataplane
+                .management_peers
+                .get(&Key::new(128, source.octets()), 0)
+                .is_ok_and(|pinned| pinned == 1)
     }
 
     fn is_trusted(&self, address: &Address, segment: u16, role: u32) -> bool {

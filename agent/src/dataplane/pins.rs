@@ -79,11 +79,11 @@ pub(super) fn maps() -> Vec<MapSpec> {
         map("TRUSTED", MapType::Hash, size_of::<TrustedKey>(), 4, Fixed(MAX_TRUSTED)),
         MapSpec {
             flags: NO_PREALLOC,
-            ..map("MGMT_PEERS", MapType::LpmTrie, size_of::<Key<[u8; 16]>>(), 4, Fixed(64))
+            ..map("MGMT_PEERS", MapType::LpmTrie, size_of::<Key<[u8; 16]>>(), 4, Fixed(130))
         },
         MapSpec {
             flags: NO_PREALLOC,
-            ..map("MGMT_PORTS", MapType::LpmTrie, size_of::<Key<ServiceKey>>(), 4, Fixed(256))
+            ..map("MGMT_PORTS", MapType::LpmTrie, size_of::<Key<ServiceKey>>(), 4, Fixed(512))
         },
         map("FLOWS", MapType::LruHash, size_of::<FlowKey>(), size_of::<Flow>(), Chosen(|s| &mut s.flows)),
         map(

@@ -1,10 +1,10 @@
 //! How the agent runs, written where packets read it: not part of a policy, so not part of a revision.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use aya::maps::lpm_trie::Key;
 use bulkhead_common::layout::{SegmentKey, SegmentRow, ServiceKey, Settings, TrustedKey};
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net};
 
 use super::{Dataplane, DataplaneError, read, write};
 use crate::{
@@ -34,16 +34,19 @@ impl Dataplane {
     pub fn configure(&mut self, runtime: &Runtime) -> Result<(), DataplaneError> {
         let Runtime { settings, management_peers, management_services, trusted } = runtime;
         self.settings.set(0, settings, 0).map_err(write("SETTINGS"))?;
-        let peers: BTreeSet<(u32, [u8; 16])> = management_peers
-            .iter()
-            .map(wide)
-            .map(|net| (u32::from(net.prefix_len()), net.network().octets()))
-            .collect();
-        for (bits, address) in &peers {
-            self.management_peers.insert(&Key::new(*bits, *address), 1, 0).map_err(write("MGMT_PEERS"))?;
+        // An IPv6 prefix around the mapped addresses pins no IPv4 host: a row says so, unless IPv4 is pinned whole.
+        let everybody_v4 = wide(&IpNet::V4(Ipv4Net::default()));
+        let mut peers = BTreeMap::from([((96, everybody_v4.network().octets()), 0)]);
+        for net in management_peers.iter().map(wide) {
+            peers.insert((u32::from(net.prefix_len()), net.network().octets()), 1);
+        }
+        for ((bits, address), pinned) in &peers {
+            self.management_peers
+                .insert(&Key::new(*bits, *address), pinned, 0)
+                .map_err(write("MGMT_PEERS"))?;
         }
         for key in self.management_peers.keys().collect::<Result<Vec<_>, _>>().map_err(read("MGMT_PEERS"))? {
-            if !peers.contains(&(key.prefix_len(), key.data())) {
+            if !peers.contains_key(&(key.prefix_len(), key.data())) {
                 self.management_peers.remove(&key).map_err(write("MGMT_PEERS"))?;
             }
         }

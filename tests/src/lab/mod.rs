@@ -7,6 +7,7 @@
 pub mod agent;
 pub mod attack;
 pub mod barrage;
+pub mod dhcp;
 pub mod dual;
 pub mod echo;
 pub mod frames;

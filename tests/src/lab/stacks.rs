@@ -24,6 +24,7 @@ use super::{
 
 /// What the tests start, and the Debian package that has it.
 const PROGRAMS: &[(&str, &str)] = &[
+    ("busybox", "busybox"),
     ("dnsmasq", "dnsmasq-base"),
     ("hping3", "hping3"),
     ("mosquitto", "mosquitto"),
@@ -86,16 +87,27 @@ impl Folder {
 
 /// The Debian packages that this machine lacks.
 pub fn missing_packages() -> BTreeSet<&'static str> {
-    let path = env::var_os("PATH").unwrap_or_default();
-    let found = |program: &str| env::split_paths(&path).any(|dir| dir.join(program).is_file());
-    let mut missing: BTreeSet<_> =
-        PROGRAMS.iter().filter(|(program, _)| !found(program)).map(|(_, package)| *package).collect();
+    let mut missing = lacking(|_| true);
     let has_venv =
         Command::new("python3").args(["-c", "import ensurepip, venv"]).stderr(Stdio::null()).status();
     if !missing.contains("python3") && !has_venv.is_ok_and(|status| status.success()) {
         missing.insert("python3-venv");
     }
     missing
+}
+
+fn lacking(wanted: impl Fn(&str) -> bool) -> BTreeSet<&'static str> {
+    let path = env::var_os("PATH").unwrap_or_default();
+    let found = |program: &str| env::split_paths(&path).any(|dir| dir.join(program).is_file());
+    let missing = PROGRAMS.iter().filter(|(program, _)| wanted(program) && !found(program));
+    missing.map(|(_, package)| *package).collect()
+}
+
+/// Whether a test that starts only these programs can run here.
+pub fn requires(programs: &[&str]) -> Result<(), String> {
+    super::requirements()?;
+    let missing: Vec<&str> = lacking(|program| programs.contains(&program)).into_iter().collect();
+    if missing.is_empty() { Ok(()) } else { Err(format!("packages are missing: {}", missing.join(" "))) }
 }
 
 /// Whether the drivers can run here, beyond what the lab itself needs.

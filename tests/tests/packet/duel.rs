@@ -11,7 +11,7 @@ use bulkhead_agent::{
 };
 use bulkhead_common::{
     decide::{Action, Decision, Verdict, decide},
-    layout::{InterfaceCounters, Traffic},
+    layout::{Budget, InterfaceCounters, Traffic},
     parse::parse,
     reason::{Grant, Reason},
 };
@@ -20,13 +20,18 @@ use bulkhead_tests::lab::Room;
 use super::{
     COUNTER, Setup,
     expect::word,
-    gateway, open,
+    gateway, invariants, invent, mutate, open,
     random::{self, Random},
     setup::ENDLESS,
     tables, text,
 };
 
-const SIZES: Sizes = Sizes { devices: 24, rules: 96, flows: 1 << 17, violations: 1024, ring_bytes: 1 << 16 };
+const SIZES: Sizes =
+    Sizes { devices: 256, rules: 512, flows: 1 << 17, violations: 1024, ring_bytes: 1 << 16 };
+/// Policies of the packet table among the others.
+const TEXTS: &[&str] = &["cell.toml", "cell-held.toml", "plant.toml", "plant.toml"];
+/// What the message of a broken invariant begins with: both sides may well agree on it.
+pub const BROKEN: &str = "a broken promise: ";
 /// Frames under one policy and one setup.
 const STRETCH: usize = 2000;
 
@@ -62,15 +67,16 @@ impl Counted {
         self.violations += u64::from(denied);
     }
 
-    fn kernel(dataplane: &Dataplane) -> Self {
+    /// Every counter there is, below the highest ids that any policy had.
+    fn kernel(dataplane: &Dataplane, (devices, rules): (u32, u32)) -> Self {
         let mut counted = Self::default();
-        for id in 0..SIZES.devices {
+        for id in 0..=devices {
             let counts = dataplane.device_counts(id).expect("the id is in the map");
             for (count, code) in counts.into_iter().zip(0..).filter(|(count, _)| *count != 0) {
                 counted.devices.insert((id, code), count);
             }
         }
-        for id in 1..SIZES.rules {
+        for id in 1..=rules {
             let Traffic { packets, bytes } = dataplane.rule_counts(id).expect("the id is in the map");
             if packets != 0 {
                 counted.rules.insert(id, (packets, bytes));
@@ -83,7 +89,8 @@ impl Counted {
             tally.delivered + tally.aggregated + tally.lost,
             "a violation without a trace"
         );
-        assert_eq!(tally.flows_refused, 0, "the flow table is large enough");
+        let refused = (tally.flows_refused, tally.fragments_refused, tally.leases_refused);
+        assert_eq!(refused, (0, 0, 0), "the tables are large enough");
         counted.violations = tally.violations;
         counted
     }
@@ -132,18 +139,24 @@ struct Duel<'a> {
     dataplane: Dataplane,
     counted: Counted,
     memory: Memory,
+    /// The highest stable ids of devices and rules so far.
+    highest: (u32, u32),
     fight: &'a Fight<'a>,
 }
 
 /// Runs a round. `Ok` is how often each grant and reason was met, by code; `Err` says what differs, and where.
 pub fn round(room: &Room, pins: &str, fight: &Fight<'_>) -> Result<BTreeMap<u8, u64>, String> {
     let mut random = Random::new(fight.seed);
-    let texts =
-        [random::policy(&mut random), random::policy(&mut random), text("cell.toml"), text("cell-held.toml")];
+    let texts = [0; 4]
+        .map(|_| invent::policy(&mut random, invent::ANY))
+        .into_iter()
+        .chain(TEXTS.iter().map(|name| text(name)));
+    let texts: Vec<String> = texts.collect();
     let policies: Vec<Tables> = texts.iter().map(|text| tables(&[("policy.toml", text)])).collect();
     // The reader of events is dropped: the ring fills, and no verdict may depend on it.
     let (dataplane, _) = open(room, pins, SIZES);
-    let mut duel = Duel { dataplane, counted: Counted::default(), memory: Memory::default(), fight };
+    let mut duel =
+        Duel { dataplane, counted: Counted::default(), memory: Memory::default(), highest: (0, 0), fight };
     let mut result = Ok(());
     for _ in 0..fight.frames.div_ceil(STRETCH) {
         let at = random.below(policies.len());
@@ -169,11 +182,20 @@ impl Duel<'_> {
         let applied = self.dataplane.apply(tables.clone(), &gateway(), &Setup::segments());
         let applied = applied.unwrap_or_else(|error| panic!("{error}"));
         let ids = applied.ids.clone();
+        let highest = |ids: &[u32], so_far: u32| ids.iter().copied().fold(so_far, u32::max);
+        self.highest = (highest(&ids.devices, self.highest.0), highest(&ids.rules, self.highest.1));
         let mut host = Host::new(tables, setup.placed(&ENDLESS));
-        host.adopt(std::mem::take(&mut self.memory), applied.generation);
+        let mut memory = std::mem::take(&mut self.memory);
+        // Budgets are remembered by the ids that last.
+        let dense = |stable: u32| (0..).take(tables.devices.len() + 1).find(|id| ids.device(*id) == stable);
+        let elsewhere: Vec<(u32, Budget)> =
+            memory.budgets.iter().filter(|(id, _)| dense(**id).is_none()).map(|(id, b)| (*id, *b)).collect();
+        memory.budgets = memory.budgets.iter().filter_map(|(id, b)| Some((dense(*id)?, *b))).collect();
+        host.adopt(memory, applied.generation);
         for n in 1..=STRETCH {
-            let frame = random::frame(random, self.fight.corpus);
+            let frame = mutate::frame(random, self.fight.corpus);
             let mut decision = decide(&parse(frame.as_slice()), &host);
+            let promise = invariants::broken(&frame, tables, &decision);
             if let (Verdict::Allow(grant), Some(deaf)) = (decision.verdict, self.fight.deaf)
                 && grant == deaf
             {
@@ -186,10 +208,12 @@ impl Duel<'_> {
                 Action::Drop => XdpAction::Drop,
             };
             let mut differ = String::new();
-            if action != wanted {
+            if let Some(promise) = promise {
+                differ = format!("{BROKEN}{promise}");
+            } else if action != wanted {
                 differ = format!("the kernel says {action:?}");
             } else if n % self.fight.every == 0 || n == STRETCH {
-                differ = self.counted.difference(&Counted::kernel(&self.dataplane));
+                differ = self.counted.difference(&Counted::kernel(&self.dataplane, self.highest));
             }
             if !differ.is_empty() {
                 let hex: String = frame.iter().map(|byte| format!("{byte:02x}")).collect();
@@ -200,6 +224,8 @@ impl Duel<'_> {
             }
         }
         self.memory = host.memory();
+        let stable = self.memory.budgets.iter().map(|(id, budget)| (ids.device(*id), *budget));
+        self.memory.budgets = stable.chain(elsewhere).collect();
         Ok(())
     }
 }

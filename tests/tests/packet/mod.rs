@@ -5,7 +5,10 @@
 pub mod duel;
 pub mod expect;
 pub mod host;
+pub mod invariants;
+pub mod invent;
 pub mod kernel;
+pub mod mutate;
 pub mod random;
 pub mod rows;
 pub mod setup;

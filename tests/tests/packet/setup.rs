@@ -243,7 +243,6 @@ impl Setup {
                 icmp_idle: icmp,
                 fragment_idle: fragment,
                 lease_idle: lease,
-                adopted_idle: lease,
                 flow_window: window,
                 flow_cap: *cap,
                 flags: if *strict { setting::STRICT } else { 0 },

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use toml::de::DeTable;
 
 use super::{
-    super::{Fragments, Infrastructure, Interface, Router, Segment, Unmanaged},
+    super::{Fragments, Host, Infrastructure, Interface, Segment, Unmanaged},
     size, word_or,
 };
 use crate::{
@@ -63,8 +63,8 @@ pub(super) struct Switches {
     pub(super) management: bool,
     pub(super) trusted: bool,
     pub(super) fragments: Fragments,
-    pub(super) dhcp_servers: Vec<IpAddr>,
-    pub(super) routers: Vec<Router>,
+    pub(super) dhcp_servers: Vec<Host>,
+    pub(super) routers: Vec<Host>,
     pub(super) infrastructure: Infrastructure,
 }
 
@@ -207,8 +207,8 @@ pub(super) fn switches(
         reader.boolean(table, key).map_or(default, |leaf| leaf.value)
     };
     let trusted = flag(reader, "trusted", default.trusted);
-    let dhcp_servers = listed(reader, table, "dhcp_servers", trusted, address);
-    let routers = listed(reader, table, "routers", trusted, router);
+    let dhcp_servers = listed(reader, table, "dhcp_servers", trusted);
+    let routers = listed(reader, table, "routers", trusted);
     let infrastructure = match reader.table(table, "infrastructure") {
         Some((_, own)) => {
             infrastructure(reader, own, &format!("`[infrastructure]` of {what}"), default.infrastructure)
@@ -249,13 +249,7 @@ pub(super) fn infrastructure(
 }
 
 /// A sorted list of servers or routers; `None` when the key is absent.
-fn listed<T: Ord>(
-    reader: &mut Reader<'_, '_>,
-    table: &DeTable<'_>,
-    key: &str,
-    trusted: bool,
-    read: impl Fn(&mut Reader<'_, '_>, &Leaf<String>) -> Option<T>,
-) -> Option<Vec<T>> {
+fn listed(reader: &mut Reader<'_, '_>, table: &DeTable<'_>, key: &str, trusted: bool) -> Option<Vec<Host>> {
     let leaves = reader.strings(table, key)?;
     if leaves.value.len() > MAX_LISTED {
         let message = format!("`{key}` has {} entries", leaves.value.len());
@@ -265,33 +259,19 @@ fn listed<T: Ord>(
         let found = Diagnostic::warning(LISTED, format!("`{key}` has no effect on a trusted segment"));
         report(reader, leaves.at, found, "write `trusted = false`, so that only these may be here");
     }
-    let mut found: Vec<T> =
-        leaves.value.iter().take(MAX_LISTED).filter_map(|leaf| read(reader, leaf)).collect();
+    let mut found: Vec<Host> =
+        leaves.value.iter().take(MAX_LISTED).filter_map(|leaf| host(reader, leaf)).collect();
     found.sort();
     found.dedup();
     Some(found)
 }
 
-fn address(reader: &mut Reader<'_, '_>, leaf: &Leaf<String>) -> Option<IpAddr> {
-    let parsed = leaf.value.parse::<IpAddr>().ok().filter(is_one_host);
-    if parsed.is_none() {
-        let message = format!("{} is not the address of a host", quote(&leaf.value));
-        return reader.refuse(
-            LISTED,
-            leaf,
-            message,
-            "write a unicast address, as in `10.20.1.1` or `fe80::1`",
-        );
-    }
-    parsed
-}
-
-fn router(reader: &mut Reader<'_, '_>, leaf: &Leaf<String>) -> Option<Router> {
+fn host(reader: &mut Reader<'_, '_>, leaf: &Leaf<String>) -> Option<Host> {
     let mac = leaf.value.parse::<Mac>().ok().filter(|mac| !mac.is_group());
-    let parsed = leaf.value.parse::<IpAddr>().ok().filter(is_one_host).map(Router::Address);
-    let parsed = parsed.or(mac.map(Router::Mac));
+    let parsed = leaf.value.parse::<IpAddr>().ok().filter(is_one_host).map(Host::Address);
+    let parsed = parsed.or(mac.map(Host::Mac));
     if parsed.is_none() {
-        let message = format!("{} is no address of a router", quote(&leaf.value));
+        let message = format!("{} is no address of a host", quote(&leaf.value));
         let help = "write its IP address or its MAC address, as in `10.20.1.1` or `00:1d:9c:c7:b0:70`";
         return reader.refuse(LISTED, leaf, message, help);
     }
