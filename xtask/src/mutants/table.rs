@@ -165,8 +165,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
     mutant(
         "a lease never ends",
         "decide.rs",
-        "let is_leased = mac != 0 && expires > rules.now();",
-        "let is_leased = mac != 0 && expires > 0;",
+        "if mac == 0 || expires <= rules.now() {",
+        "if mac == 0 || expires == 0 {",
     ),
     mutant(
         "the pin holds where it is not honoured",
@@ -178,14 +178,14 @@ pub(super) const MUTANTS: &[Mutant] = &[
     mutant(
         "anybody may be a router",
         "decide/infrastructure.rs",
-        "(ends.segment.flags & segment_flag::TRUSTED != 0 && !is_device)",
-        "!is_device",
+        "TRUSTED != 0 && !is_device)\n        || rules.is_trusted",
+        "TRUSTED != 1 << 7 && !is_device)\n        || rules.is_trusted",
     ),
     mutant(
         "a device on a trusted segment may be a router",
         "decide/infrastructure.rs",
-        "TRUSTED != 0 && !is_device)",
-        "TRUSTED != 0 && (true || !is_device))",
+        "TRUSTED != 0 && !is_device)\n        || rules.is_trusted",
+        "TRUSTED != 0 && (true || !is_device))\n        || rules.is_trusted",
     ),
     mutant(
         "a routed DHCP answer is one for a client",
@@ -196,8 +196,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
     mutant(
         "anybody may serve DHCP",
         "decide/infrastructure.rs",
-        "if may_serve && ends",
-        "if (true || may_serve) && ends",
+        "TRUSTED != 0 && !is_device)\n        || is_listed",
+        "TRUSTED != 1 << 7 && !is_device)\n        || is_listed",
     ),
     // decide: fragments
     mutant(
@@ -228,14 +228,14 @@ pub(super) const MUTANTS: &[Mutant] = &[
     mutant(
         "a changed policy is not asked about live flows",
         "decide/conversation.rs",
-        "if flow.generation == generation && !is_leased {",
-        "if flow.generation <= generation && !is_leased {",
+        "flow.generation == generation && (flow",
+        "flow.generation <= generation && (flow",
     ),
     mutant(
         "a leased address keeps the flows of who had it",
         "decide/conversation.rs",
-        "if flow.generation == generation && !is_leased {",
-        "if flow.generation == generation {",
+        "&& (flow.low, flow.high) == between;",
+        "&& (true || (flow.low, flow.high) == between);",
     ),
     mutant(
         "strict is not",
@@ -246,7 +246,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     mutant(
         "an answer to the gateway reaches its servers",
         "decide/conversation.rs",
-        "packet.destination_port >= SYSTEM_PORTS_END",
+        "packet.destination_port >= EPHEMERAL_PORTS",
         "packet.destination_port > 0",
     ),
     mutant(
