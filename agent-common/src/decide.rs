@@ -164,7 +164,7 @@ fn whose<R: Rules>(address: &Address, row: &MacRow, rules: &R) -> Endpoint {
     if rules.head().shapes & shape::LEASED == 0 {
         return found;
     }
-    let Lease { mac, expires } = rules.lease(address);
+    let Lease { mac, expires, length: _ } = rules.lease(address);
     if mac == 0 || expires <= rules.now() {
         return found;
     }
