@@ -137,7 +137,8 @@ fn discovery<R: Rules>(packet: &Packet, ends: &Ends, rules: &R) -> Result<(), De
             return Err((Reason::AddressConflict, Victim::end(&target)));
         }
         if claims && device != 0 {
-            return Err((Reason::NdMismatch, Victim::row(&ends.source_mac)));
+            let victim = Victim { everybody: target.is_gateway(), ..Victim::row(&ends.source_mac) };
+            return Err((Reason::NdMismatch, victim));
         }
     }
     if is_about && target.is_gateway() {

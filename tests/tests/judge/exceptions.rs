@@ -144,18 +144,6 @@ pub(crate) const EXCEPTIONS: &[Exception] = &[
         },
     },
     Exception {
-        name: "an error between two hosts that are no devices",
-        reason: "neither end is managed, so the segment's word for such traffic holds, here `drop`",
-        midstream: Midstream::Strict,
-        steps: |scribe, hosts| {
-            let talk = hosts.talk(scribe, 53);
-            let ask = scribe.udp(talk, Client, Extra::Nothing);
-            let from_router = scribe.error(hosts.address("10.1.P.254"), talk.way.from, 3, 4, &ask);
-            let from_device = scribe.error(talk.way.to, talk.way.from, 3, 4, &ask);
-            vec![(ask, BOTH), (from_router, NFTABLES), (from_device, BOTH)]
-        },
-    },
-    Exception {
         name: "an error about an answer to an echo",
         reason: "nobody waits for it: of ICMP only what asks is looked for among the flows",
         midstream: Midstream::Strict,
