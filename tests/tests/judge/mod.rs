@@ -186,7 +186,6 @@ fn runtime(midstream: Midstream) -> Runtime {
         icmp_idle: FOREVER,
         fragment_idle: FOREVER,
         lease_idle: 0,
-        adopted_idle: 0,
         flow_window: 0,
         flow_cap: 0,
         flags: if midstream == Midstream::Strict { setting::STRICT } else { 0 },
