@@ -68,7 +68,7 @@ impl Address {
     /// one bit turned. 0 when they are made otherwise.
     #[inline(always)]
     pub const fn eui64_maker(&self) -> u64 {
-        if self.low >> 24 & 0xffff != 0xfffe {
+        if self.low >> 24 & 0xffff != 0xfffe || self.is_multicast() || self.is_v4() {
             return 0;
         }
         (self.low >> 40 << 24 | self.low & 0x00ff_ffff) ^ 0x0200_0000_0000
@@ -157,6 +157,8 @@ mod tests {
     #[test]
     fn the_maker_of_an_address_is_found_in_it() {
         assert_eq!(address("fe80::21d:9cff:fec7:b070").eui64_maker(), 0x001d_9cc7_b070);
+        assert_eq!(address("2001:db8::21d:9cff:fec7:b070").eui64_maker(), 0x001d_9cc7_b070);
+        assert_eq!(address("ff3e::21d:9cff:fec7:b070").eui64_maker(), 0, "a group has no maker");
         assert_eq!(address("fe80::1").eui64_maker(), 0);
         assert_eq!(address("fe80::8c3a:1122:3344:5566").eui64_maker(), 0);
     }

@@ -21,7 +21,7 @@ mod quarantine;
 mod victim;
 
 use binding::identify;
-use conversation::{converse, exchange};
+use conversation::{converse, exchange, is_about_a_device};
 use infrastructure::infrastructure;
 use quarantine::{is_quarantined, quarantine};
 pub use victim::Victim;
@@ -164,7 +164,7 @@ fn whose<R: Rules>(address: &Address, row: &MacRow, rules: &R) -> Endpoint {
     if rules.head().shapes & shape::LEASED == 0 {
         return found;
     }
-    let Lease { mac, expires } = rules.lease(address);
+    let Lease { mac, expires, length: _ } = rules.lease(address);
     if mac == 0 || expires <= rules.now() {
         return found;
     }
@@ -214,7 +214,9 @@ fn verdict<R: Rules>(packet: &Packet, ends: &Ends, rules: &R) -> Result<Granted,
         Some(verdict) => return verdict,
         None => false,
     };
-    if !is_managed(ends) {
+    // A router's complaint to somebody about what he sent to a device is the device's affair too: without "packet too
+    // big" his session with it hangs.
+    if !is_managed(ends) && !is_about_a_device(packet, rules) {
         return match Unmanaged::from_code(ends.segment.unmanaged) {
             Unmanaged::Pass => Ok((Grant::Unmanaged, 0)),
             Unmanaged::Monitor | Unmanaged::Drop => Err(nearest(Reason::Unmanaged)),

@@ -96,6 +96,8 @@ pub struct Lease {
     pub mac: u64,
     /// Monotonic time in ns at which it ends.
     pub expires: u64,
+    /// How long it was given for, ns; it is kept for as long again while it is used.
+    pub length: u64,
 }
 
 /// Key of the table `TRUSTED`: who may be a DHCP server or a router on a segment where nobody else may.
@@ -453,7 +455,7 @@ layout! {
     Head: 16,
     MacRow: 16,
     AddressRow: 16,
-    Lease: 16,
+    Lease: 24,
     TrustedKey: 24,
     RuleKey: 12,
     ServiceKey: 4,

@@ -1,10 +1,11 @@
-//! Developer tasks, run as `cargo xtask <task>`: build the BPF object, demo, stacks, test, tidy.
+//! Developer tasks, run as `cargo xtask <task>`: build the BPF object, demo, mutants, stacks, test, tidy.
 //!
 //! One file or folder per task; this one only dispatches and turns results into exit codes:
 //! 0 all well, 1 the task found something wrong, 2 it could not run or was called wrongly.
 
 mod build_ebpf;
 mod demo;
+mod mutants;
 mod repo;
 mod stacks;
 mod test;
@@ -28,6 +29,7 @@ struct Cli {
 enum Task {
     BuildEbpf(build_ebpf::BuildArgs),
     Demo(demo::DemoArgs),
+    Mutants(mutants::MutantsArgs),
     Stacks(stacks::StacksArgs),
     Test(test::TestArgs),
     Tidy(tidy::TidyArgs),
@@ -49,6 +51,7 @@ fn main() -> ExitCode {
     let outcome = match Cli::parse().task {
         Task::BuildEbpf(args) => build_ebpf::run(&args),
         Task::Demo(args) => demo::run(&args),
+        Task::Mutants(args) => mutants::run(&args),
         Task::Stacks(args) => stacks::run(&args),
         Task::Test(args) => test::run(&args),
         Task::Tidy(args) => tidy::run(&args),

@@ -137,7 +137,8 @@ fn discovery<R: Rules>(packet: &Packet, ends: &Ends, rules: &R) -> Result<(), De
             return Err((Reason::AddressConflict, Victim::end(&target)));
         }
         if claims && device != 0 {
-            return Err((Reason::NdMismatch, Victim::row(&ends.source_mac)));
+            let victim = Victim { everybody: target.is_gateway(), ..Victim::row(&ends.source_mac) };
+            return Err((Reason::NdMismatch, victim));
         }
     }
     if is_about && target.is_gateway() {
@@ -169,7 +170,6 @@ fn owner<R: Rules>(address: &Address, ends: &Ends, rules: &R) -> Endpoint {
 #[inline(always)]
 pub(super) fn learn<R: Rules>(packet: &Packet, ends: &Ends, verdict: Verdict, rules: &R) -> bool {
     let now = rules.now();
-    let expires = now.saturating_add(rules.settings().lease_idle);
     if packet.kind == Kind::Ip && packet.is_dhcp_reply() {
         let Claim { address, mac } = packet.claim;
         let client = rules.mac(mac);
@@ -189,19 +189,20 @@ pub(super) fn learn<R: Rules>(packet: &Packet, ends: &Ends, verdict: Verdict, ru
         if mac == 0 || (!is_client && known.mac == 0) {
             return false;
         }
+        let length = rules.settings().lease_idle;
+        let expires = now.saturating_add(length);
         // What user space has read of the lease holds as long as it is the same one; an address that goes to somebody
         // else is the device's no longer.
         if known.mac != mac || known.expires < expires {
-            rules.bind(&address, &Lease { mac, expires });
+            rules.bind(&address, &Lease { mac, expires, length });
         }
         return is_client;
     }
     // A renewal may take a way that does not lead past here: an address in use is not taken away.
     if ends.source_mac.flags & device_flag::LEASED != 0 && ends.source.device == ends.source_mac.device {
         let known = rules.lease(&packet.source);
-        let soon = now.saturating_add(rules.settings().lease_idle / 2);
-        if known.mac == packet.source_mac && known.expires < soon {
-            rules.bind(&packet.source, &Lease { mac: packet.source_mac, expires });
+        if known.mac == packet.source_mac && known.expires < now.saturating_add(known.length / 2) {
+            rules.bind(&packet.source, &Lease { expires: now.saturating_add(known.length), ..known });
         }
     }
     false

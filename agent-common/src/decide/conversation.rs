@@ -6,7 +6,7 @@ use crate::{
     flow,
     layout::{Flow, FlowKey, MacRow},
     lookup::{Endpoint, Rules, class, identity, setting},
-    parse::Packet,
+    parse::{Kind, Packet},
     reason::{Grant, Reason},
     wire::{EPHEMERAL_PORTS, ethertype, icmp, protocol, pseudo},
 };
@@ -264,6 +264,14 @@ fn related<R: Rules>(packet: &Packet, ends: &Ends, rules: &R) -> Result<Granted,
                 .map_or(unrelated, |rule| Ok((Grant::Related, rule)))
         }
     }
+}
+
+/// Whether an ICMP error complains about a packet to a device.
+#[inline(always)]
+pub(super) fn is_about_a_device<R: Rules>(packet: &Packet, rules: &R) -> bool {
+    packet.kind == Kind::Ip
+        && packet.quoted.protocol != 0
+        && rules.endpoint(&packet.quoted.destination).device != 0
 }
 
 /// Why no rule allows it, as near as the tables can tell.

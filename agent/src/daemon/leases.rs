@@ -30,6 +30,9 @@ use crate::{
 /// How often leases are looked through and written: a lease is hours long, and a disk may be an SD card.
 const LOOK_EVERY: Duration = Duration::from_secs(30);
 
+/// In ns.
+const SECOND: u64 = 1_000_000_000;
+
 /// What the agent knows of leases besides the kernel's table.
 pub(super) struct LeaseKeeper {
     looked: Option<Instant>,
@@ -76,11 +79,11 @@ impl Agent {
                 if row.is_none_or(|row| row.flags & device_flag::LEASED == 0) {
                     continue;
                 }
-                let expires = match granted.seconds {
+                let length = match granted.seconds {
                     u32::MAX => u64::MAX,
-                    seconds => sample.time.saturating_add(u64::from(seconds) * 1_000_000_000),
+                    seconds => u64::from(seconds) * SECOND,
                 };
-                let lease = Lease { mac: granted.mac, expires };
+                let lease = Lease { mac: granted.mac, expires: sample.time.saturating_add(length), length };
                 match self.dataplane.set_lease(granted.address, lease) {
                     Ok(()) => {
                         let mac = Mac(mac::octets(granted.mac)).to_string();
@@ -161,6 +164,7 @@ impl Leases {
             address: (*address).into(),
             mac: Mac(mac::octets(lease.mac)).to_string(),
             until: until(lease),
+            seconds: (lease.length != u64::MAX).then_some(lease.length / SECOND),
         });
         Self { at: Some(wall), leases: kept.collect() }
     }
@@ -179,7 +183,8 @@ impl Leases {
                     now.saturating_add(u64::try_from(left.as_nanos()).ok().filter(|left| *left > 0)?)
                 }
             };
-            Some((kept.address.into(), Lease { mac, expires }))
+            let length = kept.seconds.map_or(u64::MAX, |seconds| seconds.saturating_mul(SECOND));
+            Some((kept.address.into(), Lease { mac, expires, length }))
         });
         alive.collect()
     }
@@ -202,15 +207,14 @@ impl Leases {
 mod tests {
     use super::*;
 
-    const SECOND: u64 = 1_000_000_000;
-
     fn time(text: &str) -> Timestamp {
         text.parse().expect("a time")
     }
 
     fn one(expires: u64) -> Vec<(Address, Lease)> {
         let address = Address::from(std::net::Ipv4Addr::new(10, 20, 1, 77));
-        vec![(address, Lease { mac: 0x001d_9cc7_b070, expires })]
+        let length = if expires == u64::MAX { u64::MAX } else { 3600 * SECOND };
+        vec![(address, Lease { mac: 0x001d_9cc7_b070, expires, length })]
     }
 
     #[test]

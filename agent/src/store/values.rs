@@ -34,6 +34,8 @@ pub struct KeptLease {
     pub mac: String,
     /// When it ends, by the wall clock; absent when never.
     pub until: Option<jiff::Timestamp>,
+    /// For how many seconds it was given; absent when for ever.
+    pub seconds: Option<u64>,
 }
 
 /// Modes that an operator set, and that hold until released, whatever the policy says.

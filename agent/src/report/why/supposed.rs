@@ -20,7 +20,7 @@ impl<R: Rules> Rules for Supposed<'_, R> {
     fn lease(&self, address: &Address) -> Lease {
         let leased = self.leases.iter().flatten().find(|(leased, _)| leased == address);
         match leased {
-            Some((_, mac)) => Lease { mac: *mac, expires: u64::MAX },
+            Some((_, mac)) => Lease { mac: *mac, expires: u64::MAX, length: u64::MAX },
             None => self.rules.lease(address),
         }
     }
