@@ -1,7 +1,7 @@
 //! A million frames that nobody thought of: the host decides as the kernel does, always.
 //!
-//! In: a seed (`BULKHEAD_SEED`, or the clock), and how many (`BULKHEAD_FRAMES`). Each thousand frames meets a policy and
-//! settings of its own. Out: 0 disagreements in action, and in every counter of device x code, rule and interface; and
+//! In: a seed (`BULKHEAD_SEED`, or the clock), and how many (`BULKHEAD_FRAMES`). Every two thousand frames meet a policy and
+//! settings of their own. Out: 0 disagreements in action, and in every counter of device x code, rule and interface; and
 //! every grant and reason was met. A disagreement is printed with its frame and can become a row of the packet table.
 
 mod packet;
@@ -82,7 +82,7 @@ fn host_and_kernel_agree_on_a_million_frames() {
         .collect();
     assert!(missing.is_empty(), "no frame met {missing:?}, BULKHEAD_SEED={seed}");
     let policies = policies.len();
-    assert!(policies as u64 > frames / 2000, "{policies} policies are few, BULKHEAD_SEED={seed}");
+    assert!(policies as u64 > frames / 4000, "{policies} policies are few, BULKHEAD_SEED={seed}");
     eprintln!(
         "{policies} policies, {frames} frames, 0 disagreements, {rate:.0} frames/s, BULKHEAD_SEED={seed}"
     );
