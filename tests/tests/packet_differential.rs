@@ -1,20 +1,19 @@
 //! A million frames that nobody thought of: the host decides as the kernel does, always.
 //!
-//! In: a seed (`BULKHEAD_SEED`, or the clock), and how many (`BULKHEAD_FRAMES`). Out: 0 disagreements in action, and in every counter of device x code,
-//! rule and interface; and every grant and reason was met. A disagreement is printed with its frame and can become a
-//! row of the packet table.
+//! In: a seed (`BULKHEAD_SEED`, or the clock), and how many (`BULKHEAD_FRAMES`). Every two thousand frames meet a policy and
+//! settings of their own. Out: 0 disagreements in action, and in every counter of device x code, rule and interface; and
+//! every grant and reason was met. A disagreement is printed with its frame and can become a row of the packet table.
 
 mod packet;
 
 use std::{
-    collections::BTreeMap,
     env,
     time::{Instant, SystemTime, UNIX_EPOCH},
 };
 
 use bulkhead_common::reason::{Grant, Reason};
 use packet::{
-    duel::{self, BROKEN, Fight},
+    duel::{self, BROKEN, Fight, Met},
     expect::word,
     lab, random,
 };
@@ -48,20 +47,18 @@ fn host_and_kernel_agree_on_a_million_frames() {
     eprintln!("BULKHEAD_SEED={seed}");
     let corpus = random::corpus();
     let start = Instant::now();
-    let mut met: BTreeMap<u8, u64> = BTreeMap::new();
+    let mut met = Met::default();
     namespace.run(|| {
         for n in 0..frames.div_ceil(ROUND) {
             let fight = Fight {
                 seed: seed.wrapping_add(n as u64),
-                frames: ROUND.min(frames),
+                frames: ROUND.min(frames - n * ROUND),
                 every: EVERY,
                 corpus: &corpus,
                 deaf: None,
             };
             match duel::round(&room, &format!("round-{n}"), &fight) {
-                Ok(words) => {
-                    words.into_iter().for_each(|(code, count)| *met.entry(code).or_default() += count)
-                }
+                Ok(round) => met.add(round),
                 Err(first) if first.starts_with(BROKEN) => panic!("BULKHEAD_SEED={seed}, round {n}\n{first}"),
                 Err(first) => {
                     // Again, looking at the counters after every frame: which one was it?
@@ -73,15 +70,22 @@ fn host_and_kernel_agree_on_a_million_frames() {
             }
         }
     });
+    let Met { frames, policies, words } = met;
     let rate = frames as f64 / start.elapsed().as_secs_f64();
-    let told: Vec<String> = met.iter().map(|(code, count)| format!("{} {count}", word(*code))).collect();
+    let told: Vec<String> = words.iter().map(|(code, count)| format!("{} {count}", word(*code))).collect();
     eprintln!("{}", told.join(", "));
     // A reason that no frame met was not compared.
     let codes = Grant::ALL.iter().map(|g| g.code()).chain(Reason::ALL.iter().map(|r| r.code()));
-    let missing: Vec<&str> =
-        codes.filter(|code| !met.contains_key(code) && *code != Reason::NoPolicy.code()).map(word).collect();
+    let missing: Vec<&str> = codes
+        .filter(|code| !words.contains_key(code) && *code != Reason::NoPolicy.code())
+        .map(word)
+        .collect();
     assert!(missing.is_empty(), "no frame met {missing:?}, BULKHEAD_SEED={seed}");
-    eprintln!("{frames} frames, 0 disagreements, {rate:.0} frames/s, BULKHEAD_SEED={seed}");
+    let policies = policies.len();
+    assert!(policies as u64 > frames / 4000, "{policies} policies are few, BULKHEAD_SEED={seed}");
+    eprintln!(
+        "{policies} policies, {frames} frames, 0 disagreements, {rate:.0} frames/s, BULKHEAD_SEED={seed}"
+    );
 }
 
 /// The alarm rings: a host that does not hear of one thing is found out, and the frame is told.

@@ -7,10 +7,16 @@ mod packet;
 
 use std::collections::BTreeSet;
 
-use bulkhead_common::reason::{Grant, Reason};
+use bulkhead_agent::dataplane::XdpAction;
+use bulkhead_common::{
+    layout::{InterfaceCounters, SegmentKey, SegmentRow},
+    lookup::{ANY_VLAN, NOWHERE},
+    reason::{Grant, Reason},
+};
 use packet::{
     COUNTER, LO, Setup, host, kernel, lab,
     rows::{self, Row, Step},
+    setup::ENDLESS,
 };
 
 fn report(results: Vec<(&Row, Result<(), String>)>) {
@@ -74,7 +80,7 @@ fn without_a_policy_nothing_passes() {
         kernel.set(&Setup::default());
         let frame = bulkhead_tests::frame::frame("admin>gw tcp 49152>22 S").expect("it is well formed");
         let action = kernel.dataplane.test_run(&frame).expect("the program runs");
-        assert_eq!(action, bulkhead_agent::dataplane::XdpAction::Drop);
+        assert_eq!(action, XdpAction::Drop);
         let counts = kernel.dataplane.device_counts(0).expect("id 0 exists");
         assert_eq!(counts[usize::from(Reason::NoPolicy.code())], 1);
         let interface = kernel.dataplane.interface_counts(COUNTER).expect("it is configured");
@@ -82,5 +88,37 @@ fn without_a_policy_nothing_passes() {
         let tally = kernel.dataplane.tally().expect("readable");
         assert_eq!((tally.violations, tally.lost), (1, 1), "nobody could be told");
         assert_eq!(LO, 1);
+    });
+}
+
+/// What arrives at one side of an inline pair has nowhere to go while the other is missing: it is counted as dropped,
+/// under the word of its verdict.
+#[test]
+fn while_the_other_side_of_a_pair_is_missing_nothing_passes() {
+    let Some((namespace, room)) = lab("while_the_other_side_of_a_pair_is_missing_nothing_passes") else {
+        return;
+    };
+    namespace.run(|| {
+        let mut kernel = kernel::Kernel::new(&room, "pair");
+        kernel.set(&Setup::default());
+        kernel.apply("cell.toml");
+        let alone = Setup::default().placed(&ENDLESS).segment;
+        let mut run = |redirect: u32, line: &str| {
+            let key = SegmentKey { ifindex: LO, vlan: ANY_VLAN, pad: 0 };
+            let row = SegmentRow { redirect, ..alone };
+            kernel.dataplane.set_segment(key, row).expect("there is room for one");
+            let frame = bulkhead_tests::frame::frame(line).expect("it is well formed");
+            let action = kernel.dataplane.test_run(&frame).expect("the program runs");
+            let interface = kernel.dataplane.interface_counts(COUNTER).expect("it is configured");
+            let tally = kernel.dataplane.tally().expect("readable");
+            let InterfaceCounters { seen, passed, dropped, would_drop } = interface;
+            (action, [seen, passed, dropped, would_drop].map(|traffic| traffic.packets), tally.violations)
+        };
+        let (drop, pass) = (XdpAction::Drop, XdpAction::Pass);
+        assert_eq!(run(NOWHERE, "hmi>plc tcp 49152>502 S"), (drop, [1, 0, 1, 0], 0), "allowed, and no way");
+        assert_eq!(run(NOWHERE, "oven>internet tcp 49152>22 S"), (drop, [2, 0, 2, 0], 1), "monitored");
+        assert_eq!(run(NOWHERE, "all>all ether 88cc"), (drop, [3, 0, 3, 0], 2), "malformed");
+        assert_eq!(run(0, "hmi>plc tcp 49153>502 S"), (pass, [4, 1, 3, 0], 2));
+        assert_eq!(run(0, "oven>internet tcp 49152>22 S"), (pass, [5, 2, 3, 1], 3));
     });
 }

@@ -3,10 +3,10 @@
 //! A round is made from its seed alone, so that a difference which the counters show only after a while is found again
 //! frame by frame.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bulkhead_agent::{
-    compile::{Host, Memory, Tables},
+    compile::{Host, Memory, Revision, Tables},
     dataplane::{Dataplane, Sizes, XdpAction, detach},
 };
 use bulkhead_common::{
@@ -27,9 +27,9 @@ use super::{
 };
 
 const SIZES: Sizes =
-    Sizes { devices: 256, rules: 512, flows: 1 << 17, violations: 1024, ring_bytes: 1 << 16 };
-/// Policies of the packet table among the others.
-const TEXTS: &[&str] = &["cell.toml", "cell-held.toml", "plant.toml", "plant.toml"];
+    Sizes { devices: 256, rules: 4096, flows: 1 << 17, violations: 1024, ring_bytes: 1 << 16 };
+/// Policies of the packet table, under which one stretch in four is fought; the others have one of their own.
+const TEXTS: &[&str] = &["cell.toml", "cell-held.toml", "plant.toml", "plant.toml", "served.toml"];
 /// What the message of a broken invariant begins with: both sides may well agree on it.
 pub const BROKEN: &str = "a broken promise: ";
 /// Frames under one policy and one setup.
@@ -67,8 +67,8 @@ impl Counted {
         self.violations += u64::from(denied);
     }
 
-    /// Every counter there is, below the highest ids that any policy had.
-    fn kernel(dataplane: &Dataplane, (devices, rules): (u32, u32)) -> Self {
+    /// The counters of devices up to an id, and of some rules.
+    fn kernel(dataplane: &Dataplane, devices: u32, rules: &[u32]) -> Self {
         let mut counted = Self::default();
         for id in 0..=devices {
             let counts = dataplane.device_counts(id).expect("the id is in the map");
@@ -76,10 +76,10 @@ impl Counted {
                 counted.devices.insert((id, code), count);
             }
         }
-        for id in 1..=rules {
-            let Traffic { packets, bytes } = dataplane.rule_counts(id).expect("the id is in the map");
+        for id in rules {
+            let Traffic { packets, bytes } = dataplane.rule_counts(*id).expect("the id is in the map");
             if packets != 0 {
-                counted.rules.insert(id, (packets, bytes));
+                counted.rules.insert(*id, (packets, bytes));
             }
         }
         counted.interface = dataplane.interface_counts(COUNTER).expect("the interface has counters");
@@ -95,8 +95,8 @@ impl Counted {
         counted
     }
 
-    /// What differs, one line each.
-    fn difference(&self, kernel: &Self) -> String {
+    /// What differs, one line each, of rules only those that were looked at.
+    fn difference(&self, kernel: &Self, rules: &[u32]) -> String {
         let mut lines = Vec::new();
         let keys = self.devices.keys().chain(kernel.devices.keys());
         for key in keys {
@@ -105,7 +105,7 @@ impl Counted {
                 lines.push(format!("device {} `{}`: host {host:?}, kernel {kernel:?}", key.0, word(key.1)));
             }
         }
-        for key in self.rules.keys().chain(kernel.rules.keys()) {
+        for key in rules {
             let (host, kernel) = (self.rules.get(key), kernel.rules.get(key));
             if host != kernel {
                 lines.push(format!("rule {key}: host {host:?}, kernel {kernel:?}"));
@@ -141,37 +141,68 @@ struct Duel<'a> {
     memory: Memory,
     /// The highest stable ids of devices and rules so far.
     highest: (u32, u32),
+    /// Revisions of the policies so far.
+    policies: BTreeSet<Revision>,
     fight: &'a Fight<'a>,
 }
 
-/// Runs a round. `Ok` is how often each grant and reason was met, by code; `Err` says what differs, and where.
-pub fn round(room: &Room, pins: &str, fight: &Fight<'_>) -> Result<BTreeMap<u8, u64>, String> {
+/// What a round has met.
+#[derive(Debug, Default)]
+pub struct Met {
+    pub frames: u64,
+    /// Revisions of the policies.
+    pub policies: BTreeSet<Revision>,
+    /// How often each grant and reason, by code.
+    pub words: BTreeMap<u8, u64>,
+}
+
+impl Met {
+    pub fn add(&mut self, other: Self) {
+        let Self { frames, policies, words } = other;
+        self.frames += frames;
+        self.policies.extend(policies);
+        words.into_iter().for_each(|(code, count)| *self.words.entry(code).or_default() += count);
+    }
+}
+
+/// Runs a round. `Err` says what differs, and where.
+pub fn round(room: &Room, pins: &str, fight: &Fight<'_>) -> Result<Met, String> {
     let mut random = Random::new(fight.seed);
-    let texts = [0; 4]
-        .map(|_| invent::policy(&mut random, invent::ANY))
-        .into_iter()
-        .chain(TEXTS.iter().map(|name| text(name)));
-    let texts: Vec<String> = texts.collect();
-    let policies: Vec<Tables> = texts.iter().map(|text| tables(&[("policy.toml", text)])).collect();
+    let compiled = |text: String| (tables(&[("policy.toml", &text)]), text);
+    let written: Vec<(Tables, String)> = TEXTS.iter().map(|name| compiled(text(name))).collect();
     // The reader of events is dropped: the ring fills, and no verdict may depend on it.
     let (dataplane, _) = open(room, pins, SIZES);
-    let mut duel =
-        Duel { dataplane, counted: Counted::default(), memory: Memory::default(), highest: (0, 0), fight };
+    let mut duel = Duel {
+        dataplane,
+        counted: Counted::default(),
+        memory: Memory::default(),
+        highest: (0, 0),
+        policies: BTreeSet::new(),
+        fight,
+    };
     let mut result = Ok(());
     for _ in 0..fight.frames.div_ceil(STRETCH) {
-        let at = random.below(policies.len());
+        let invented;
+        let (tables, text) = if random.once_in(4) {
+            random.pick(&written)
+        } else {
+            invented = compiled(invent::policy(&mut random, invent::ANY));
+            &invented
+        };
         let setup = random::setup(&mut random);
-        result = duel.stretch(&mut random, &policies[at], &setup);
+        duel.policies.insert(tables.revision);
+        result = duel.stretch(&mut random, tables, &setup);
         if let Err(what) = &mut result {
-            what.push_str(&format!("\n{setup:?}\npolicy:\n{}", texts[at]));
+            what.push_str(&format!("\n{setup:?}\npolicy:\n{text}"));
             break;
         }
     }
-    let mut met = BTreeMap::new();
-    for ((_, code), count) in &duel.counted.devices {
-        *met.entry(*code).or_default() += count;
+    let Duel { dataplane, counted, memory: _, highest: _, policies, fight: _ } = duel;
+    let mut met = Met { frames: counted.interface.seen.packets, policies, words: BTreeMap::new() };
+    for ((_, code), count) in &counted.devices {
+        *met.words.entry(*code).or_default() += count;
     }
-    drop(duel);
+    drop(dataplane);
     detach(&room.pin_outside(pins)).expect("pins can be removed");
     result.map(|()| met)
 }
@@ -213,7 +244,11 @@ impl Duel<'_> {
             } else if action != wanted {
                 differ = format!("the kernel says {action:?}");
             } else if n % self.fight.every == 0 || n == STRETCH {
-                differ = self.counted.difference(&Counted::kernel(&self.dataplane, self.highest));
+                // Counters of other policies' rules stand still: enough to look at them at the end.
+                let all: Vec<u32> = (1..=self.highest.1).collect();
+                let rules = if n == STRETCH { &all } else { &ids.rules };
+                let kernel = Counted::kernel(&self.dataplane, self.highest.0, rules);
+                differ = self.counted.difference(&kernel, rules);
             }
             if !differ.is_empty() {
                 let hex: String = frame.iter().map(|byte| format!("{byte:02x}")).collect();

@@ -7,23 +7,62 @@ use bulkhead_agent::compile::Tables;
 use bulkhead_common::{
     address::Address,
     decide::{Action, Decision, Verdict},
+    layout::MacRow,
+    lookup::device_flag,
     mode::Mode,
     reason::Grant,
 };
 
 use super::gateway;
 
-/// Destination address of a plain IP packet below at most two tags.
-fn destination(frame: &[u8]) -> Option<IpAddr> {
+/// Source and destination address of a plain IP packet below at most two tags.
+fn ends(frame: &[u8]) -> Option<[IpAddr; 2]> {
     let mut at = 12;
     while matches!(frame.get(at..at + 2)?, [0x81, 0] | [0x88, 0xa8] | [0x91, 0]) {
         at += 4;
     }
+    let address = |at: usize, len: usize| -> Option<IpAddr> {
+        let octets = frame.get(at..at + len)?;
+        let v4 = <[u8; 4]>::try_from(octets).map(IpAddr::from);
+        v4.or_else(|_| <[u8; 16]>::try_from(octets).map(IpAddr::from)).ok()
+    };
     match frame.get(at..at + 2)? {
-        [0x08, 0x00] => frame.get(at + 18..at + 22)?.try_into().ok().map(|ip: [u8; 4]| ip.into()),
-        [0x86, 0xdd] => frame.get(at + 26..at + 42)?.try_into().ok().map(|ip: [u8; 16]| ip.into()),
+        [0x08, 0x00] => Some([address(at + 14, 4)?, address(at + 18, 4)?]),
+        [0x86, 0xdd] => Some([address(at + 10, 16)?, address(at + 26, 16)?]),
         _ => None,
     }
+}
+
+/// The row of the device behind the sender's hardware address.
+fn sender(frame: &[u8], tables: &Tables) -> Option<MacRow> {
+    let [a, b, c, d, e, f] = frame.get(6..12)?.try_into().ok()?;
+    tables.macs.get(&u64::from_be_bytes([0, 0, a, b, c, d, e, f])).copied()
+}
+
+/// Who speaks: nobody in another's name, and who is quarantined below his breath.
+fn speaks(frame: &[u8], tables: &Tables, grant: Grant) -> Option<&'static str> {
+    let sender = sender(frame, tables);
+    if grant != Grant::Management
+        && let Some([source, _]) = ends(frame)
+        && !gateway().contains(&source)
+        && let Some(owner) = tables.addresses.get(&Address::from(source))
+        && owner.flags & device_flag::HAS_MAC != 0
+        && sender.is_none_or(|sender| sender.device != owner.device)
+    {
+        return Some("somebody else speaks from a device's address");
+    }
+    let of_the_link = matches!(
+        grant,
+        Grant::Lldp
+            | Grant::Stp
+            | Grant::Redundancy
+            | Grant::Eapol
+            | Grant::Ptp
+            | Grant::Membership
+            | Grant::Unmanaged
+    );
+    let held = sender.is_some_and(|sender| Mode::from_code(sender.mode) == Mode::Quarantine);
+    (held && of_the_link).then_some("a quarantined device takes part in more than finding addresses")
 }
 
 /// The first promise that a decision breaks.
@@ -32,6 +71,9 @@ pub fn broken(frame: &[u8], tables: &Tables, decision: &Decision) -> Option<&'st
     if let Verdict::Allow(grant) = verdict {
         if action != Action::Pass {
             return Some("an allowed frame is dropped");
+        }
+        if let Some(promise) = speaks(frame, tables, grant) {
+            return Some(promise);
         }
         let needs_rule = match grant {
             Grant::Flow | Grant::Rule | Grant::Adopted | Grant::Related | Grant::GatewayReply => true,
@@ -62,7 +104,12 @@ pub fn broken(frame: &[u8], tables: &Tables, decision: &Decision) -> Option<&'st
         }
     }
     // The address of an enforcing device, looked up by hand. What is the gateway's is no device's.
-    let address = destination(frame).filter(|address| !gateway().contains(address))?;
+    let [_, address] = ends(frame)?;
+    let to_group = address.is_multicast() && frame[0] & 1 != 0;
+    if to_group && decision.destination != 0 {
+        return Some("a group is taken for a device");
+    }
+    let address = Some(address).filter(|address| !gateway().contains(address))?;
     let row = tables.addresses.get(&Address::from(address))?;
     let held = Mode::from_code(row.mode) != Mode::Monitor;
     match verdict {

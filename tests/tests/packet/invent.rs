@@ -24,18 +24,21 @@ const DEVICES: &[&str] = &[
     "welder",
     "leaser",
     "attacker",
+    "bond",
+    "dhcpd",
     "historian",
     "helpdesk",
     "remote",
     "ntp",
     "gw2",
 ];
-const WITH_MAC: usize = 13;
+const WITH_MAC: usize = 15;
 const NETWORKS: &[(&str, &str)] = &[
     ("plant", r#"["10.20.0.0/16", "fd00:20::a14:0/112"]"#),
     ("cell", r#"["10.20.1.0/24", "fd00:20::a14:100/120"]"#),
     ("half", r#""10.20.1.0/26""#),
     ("one", r#"["10.20.1.66/32", "fd00:20::a14:142/128"]"#),
+    ("servers", r#"["10.20.1.2/32", "10.9.1.0/24", "fd00:9:1::/48"]"#),
     ("time-servers", r#"["10.9.0.0/23", "fd00:9::/32"]"#),
     ("world", r#""0.0.0.0/0""#),
     ("other-world", r#""::/0""#),
@@ -96,9 +99,10 @@ pub fn policy(random: &mut Random, shape: Shape) -> String {
     for Device { name, mac, addresses } in &devices {
         line(format!("[device.{prefix}{name}]"));
         if *mac {
-            let octets = host(name).expect("it is in the list").mac;
-            let digits: Vec<String> = octets.iter().map(|octet| format!("{octet:02x}")).collect();
-            line(format!("mac = \"{}\"", digits.join(":")));
+            let own = if *name == "bond" { vec!["bond", "slave"] } else { vec![*name] };
+            let own = own.into_iter().map(|name| host(name).expect("it is in the list").mac);
+            let digits = own.map(|mac| mac.map(|octet| format!("{octet:02x}")).join(":"));
+            line(format!("mac = {:?}", digits.collect::<Vec<_>>()));
         }
         if let Some(addresses) = addresses {
             line(format!("ip = {addresses}"));

@@ -3,6 +3,8 @@
 //! They start as those of the packet table, because pure noise dies in the first header; then addresses, ports, types
 //! and single bits change, tags, fragments and extension headers appear, the frame is cut or grows.
 
+use std::net::Ipv6Addr;
+
 use bulkhead_tests::frame::{Host, host, names};
 
 use super::random::Random;
@@ -96,7 +98,11 @@ fn of_v4(random: &mut Random, frame: &mut [u8], ip: usize) {
 
 fn of_v6(random: &mut Random, frame: &mut Vec<u8>, ip: usize) {
     let Host { mac, v4: _, v6 } = someone(random);
-    let address = if random.once_in(3) { someone(random).link_local() } else { v6 };
+    let address = match random.below(6) {
+        0 | 1 => someone(random).link_local(),
+        2 => of_hardware(random, mac),
+        _ => v6,
+    };
     let port = random.pick(PORTS).to_be_bytes();
     match random.below(14) {
         0 | 1 => put(frame, ip + 8, &address.octets()),
@@ -125,6 +131,13 @@ fn of_v6(random: &mut Random, frame: &mut Vec<u8>, ip: usize) {
         }
         _ => {}
     }
+}
+
+/// An address made of a hardware address (RFC 4291 appendix A): of the link, of the world, of a group.
+fn of_hardware(random: &mut Random, [a, b, c, d, e, f]: [u8; 6]) -> Ipv6Addr {
+    let prefix = *random.pick(&[[0xfe, 0x80, 0, 0], [0x20, 0x01, 0x0d, 0xb8], [0xff, 0x3e, 0, 0]]);
+    let [p, q, r, s] = prefix;
+    Ipv6Addr::from([p, q, r, s, 0, 0, 0, 0, a ^ 2, b, c, 0xff, 0xfe, d, e, f])
 }
 
 /// Both ends change places, as in an answer.

@@ -45,6 +45,10 @@ impl Random {
     }
 }
 
+/// From where the gateway is managed; none: from where the packet table does it.
+const PINS: [&[&str]; 6] =
+    [&[], &[], &["::/0"], &["0.0.0.0/0"], &["0.0.0.0/0", "::/0"], &["10.99.0.3/32", "::/0"]];
+
 /// How the agent runs.
 pub fn setup(random: &mut Random) -> Setup {
     let floor = place(random);
@@ -53,6 +57,7 @@ pub fn setup(random: &mut Random) -> Setup {
         adopt: random.once_in(4),
         strict: random.once_in(3),
         cap: *random.pick(&[0, 0, 0, 20]),
+        pins: random.pick(&PINS).iter().map(|pin| (*pin).to_owned()).collect(),
         floor,
         vlans: vlans.into_iter().map(|vlan| (vlan, place(random))).collect(),
     }
@@ -66,12 +71,13 @@ fn place(random: &mut Random) -> Place {
         }
     }
     let addresses = ["dhcpd", "router"].map(|name| host(name).expect("it is in the list"));
-    let roles = [trust::DHCP_SERVER, trust::ROUTER, trust::ROUTER_MAC];
+    let roles = [trust::DHCP_SERVER, trust::DHCP_SERVER_MAC, trust::ROUTER, trust::ROUTER_MAC];
     let hosts = roles.into_iter().filter(|_| random.once_in(3)).map(|role| {
         let [server, router] = addresses;
         let address = match role {
             trust::DHCP_SERVER => server.v4.into(),
             trust::ROUTER => router.link_local().into(),
+            trust::DHCP_SERVER_MAC => Address { high: 0, low: mac::from_octets(server.mac) },
             _ => Address { high: 0, low: mac::from_octets(router.mac) },
         };
         (address, role)

@@ -61,6 +61,8 @@ pub struct Setup {
     pub strict: bool,
     /// New flows of a device in a window; 0 is no cap.
     pub cap: u32,
+    /// From where the gateway may be managed, instead of the two prefixes of the `admin`.
+    pub pins: Vec<String>,
     pub floor: Place,
     /// The VLANs that are segments of their own.
     pub vlans: BTreeMap<u16, Place>,
@@ -163,9 +165,10 @@ impl Place {
                 self.hosts.push((address()?, trust::ROUTER));
                 return Ok(());
             }
-            "router-mac" => {
+            "router-mac" | "dhcp-server-mac" => {
                 let low = mac::from_octets(host(value).ok_or_else(wrong)?.mac);
-                self.hosts.push((Address { high: 0, low }, trust::ROUTER_MAC));
+                let role = if name == "router-mac" { trust::ROUTER_MAC } else { trust::DHCP_SERVER_MAC };
+                self.hosts.push((Address { high: 0, low }, role));
                 return Ok(());
             }
             "" => return Ok(()),
@@ -196,6 +199,8 @@ impl Setup {
                 _ => {
                     if let Some(cap) = word.strip_prefix("cap=") {
                         setup.cap = cap.parse().map_err(|_| format!("`{word}` sets nothing"))?;
+                    } else if let Some(pin) = word.strip_prefix("pin=") {
+                        setup.pins.push(pin.to_owned());
                     } else if let Some(rest) = word.strip_prefix("vlan") {
                         let (vlan, word) = rest.split_once(':').ok_or("a VLAN without `:`")?;
                         let vlan = vlan.parse().map_err(|_| format!("`{vlan}` is no VLAN"))?;
@@ -228,10 +233,12 @@ impl Setup {
     }
 
     pub fn runtime(&self, times: &Times) -> Runtime {
-        let Self { adopt, strict, cap, floor, vlans } = self;
+        let Self { adopt, strict, cap, pins, floor, vlans } = self;
         let Times { adopt_for, tcp, opening, closing, udp, icmp, fragment, lease, window } = *times;
         let number = |vlan: &u16| VLANS.iter().find(|(known, _)| known == vlan).map_or(0, |(_, id)| *id);
         let hosts = vlans.iter().flat_map(|(vlan, place)| place.trusted_hosts(number(vlan)));
+        let of_the_admin = ["10.99.0.0/16".to_owned(), "fd00:99::/32".to_owned()];
+        let pins = if pins.is_empty() { &of_the_admin[..] } else { pins };
         let trusted: BTreeSet<TrustedKey> = floor.trusted_hosts(1).chain(hosts).collect();
         Runtime {
             settings: Settings {
@@ -247,7 +254,7 @@ impl Setup {
                 flow_cap: *cap,
                 flags: if *strict { setting::STRICT } else { 0 },
             },
-            management_peers: ["10.99.0.0/16", "fd00:99::/32"].map(|p| p.parse().expect("a prefix")).to_vec(),
+            management_peers: pins.iter().map(|pin| pin.parse().expect("a pin is a prefix")).collect(),
             management_services: vec![
                 Selector { protocol: 6, low: 22, high: 22 },
                 Selector { protocol: 17, low: 60_000, high: 61_000 },
