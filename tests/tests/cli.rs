@@ -214,6 +214,23 @@ fn standard_input_is_checked_like_a_file() {
 }
 
 #[test]
+fn segment_that_is_not_configured_is_a_finding_in_text_and_in_json() {
+    let folder = folder("segments");
+    let config = file(&folder, "bulkhead.toml", "[interface.eth1]\nrole = \"device-side\"\n");
+    let device = "[device.plc]\nip = \"10.20.1.11\"\nsegment = \"eth2\"\n";
+    let policy = file(&folder, "plc.toml", &format!("version = 1\n{device}"));
+    let check = |format: &str| {
+        let words = ["--config".as_ref(), config.as_os_str(), "check".as_ref(), format.as_ref()];
+        bulkhead(&[&words[..], &[policy.as_os_str()]].concat())
+    };
+    let text = check("--format=text");
+    assert_eq!(text.code, 1);
+    assert!(text.err.contains("error[BH0323]") && text.err.contains("did you mean `eth1`?"), "{}", text.err);
+    let json = check("--format=json");
+    assert!(json.code == 1 && json.out.contains("BH0323"), "{}", json.out);
+}
+
+#[test]
 fn commands_that_need_the_agent_say_that_there_is_none() {
     let socket = folder("no-agent").join("api.sock");
     for command in [

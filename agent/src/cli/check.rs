@@ -48,7 +48,14 @@ pub(super) fn run(cli: &Cli, args: &Args) -> anyhow::Result<Exit> {
             files.extend(read_policy(path)?);
         }
     }
-    let outcome = resolve_texts(&files);
+    let mut outcome = resolve_texts(&files);
+    // On a build host nothing is configured, and any segment may exist.
+    let strange = match &outcome.policy {
+        Some(policy) if cli.config.exists() => strange_segments(policy, &configured),
+        Some(_) | None => Vec::new(),
+    };
+    let is_strange = !strange.is_empty();
+    outcome.diagnostics.extend(strange);
     match args.format {
         Format::Text => {
             eprint!(
@@ -59,26 +66,23 @@ pub(super) fn run(cli: &Cli, args: &Args) -> anyhow::Result<Exit> {
         Format::Json => out!("{}", document(&outcome.diagnostics, &configured)?),
     }
     let Some(policy) = outcome.policy else { return Ok(Exit::Found) };
-    debug_assert!(!has_errors(&outcome.diagnostics));
+    debug_assert!(is_strange || !has_errors(&outcome.diagnostics));
     let limits = &configured.limits;
     let limits = Limits { devices: limits.devices, rules: limits.rules, rows: limits.rows };
     match compile(&policy, &limits) {
         Ok(tables) => {
             eprintln!(
-                "{} files, {} devices, {} rules, {} compiled rows: revision {}",
-                files.len(),
-                tables.devices.len(),
-                tables.rules.len(),
-                tables.rows.len(),
+                "{}, {}, {}, {}: revision {}",
+                many(files.len(), "file"),
+                many(tables.devices.len(), "device"),
+                many(tables.rules.len(), "rule"),
+                many(tables.rows.len(), "compiled row"),
                 tables.revision
             );
-            // On a build host nothing is configured, and any segment may exist.
-            let elsewhere =
-                if cli.config.exists() { strange_segments(&policy, &configured) } else { Vec::new() };
-            for line in elsewhere.iter().chain(&unasked(&configured)) {
+            for line in unasked(&configured) {
                 eprintln!("{line}");
             }
-            Ok(if elsewhere.is_empty() { Exit::Fine } else { Exit::Found })
+            Ok(if is_strange { Exit::Found } else { Exit::Fine })
         }
         Err(error) => {
             eprintln!("error: {error}\nhint: raise `limits.{}` in the agent's configuration", error.what);
@@ -87,8 +91,13 @@ pub(super) fn run(cli: &Cli, args: &Args) -> anyhow::Result<Exit> {
     }
 }
 
+/// `1 file`, `2 files`.
+fn many(count: usize, what: &str) -> String {
+    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
+}
+
 /// Devices that must be seen on a segment which this gateway does not have.
-fn strange_segments(policy: &Policy, config: &Config) -> Vec<String> {
+fn strange_segments(policy: &Policy, config: &Config) -> Vec<Diagnostic> {
     let names = || config.segments.iter().map(|segment| segment.name.as_str());
     let strange = policy.devices.iter().filter_map(|device| {
         let segment = device.segment.as_deref().filter(|wanted| !names().any(|name| name == *wanted))?;
@@ -96,10 +105,9 @@ fn strange_segments(policy: &Policy, config: &Config) -> Vec<String> {
             Some(meant) => format!("did you mean `{meant}`?"),
             None => format!("the segments are {}", names().collect::<Vec<_>>().join(", ")),
         };
-        let (name, path, line) = (&device.name, &device.location.path, device.location.line);
-        Some(format!(
-            "error: {path}:{line}: device `{name}` must be seen on segment `{segment}`, which is not configured\nhelp: {help}"
-        ))
+        let message =
+            format!("device `{}` must be seen on segment `{segment}`, which is not configured", device.name);
+        Some(Diagnostic::error("BH0323", message).at(device.location.clone(), "").help(help))
     });
     strange.collect()
 }

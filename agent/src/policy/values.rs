@@ -187,8 +187,17 @@ impl Reader<'_, '_> {
         false
     }
 
-    /// Free text of bounded length.
+    /// Free text of bounded length, in characters that a terminal and a log show and do not obey.
     pub(super) fn prose(&mut self, leaf: Leaf<String>, key: &str) -> Option<String> {
+        if leaf.value.contains(|c: char| c.is_control() && !matches!(c, '\n' | '\t')) {
+            let message = format!("`{key}` has a control character");
+            return self.refuse(
+                "BH0214",
+                &leaf,
+                message,
+                "write plain text: it is shown on terminals and in logs",
+            );
+        }
         if leaf.value.len() <= MAX_TEXT {
             return Some(leaf.value);
         }
