@@ -186,7 +186,8 @@ pub(super) fn learn<R: Rules>(packet: &Packet, ends: &Ends, verdict: Verdict, ru
             return true;
         }
         let known = rules.lease(&address);
-        if mac == 0 || (!is_client && known.mac == 0) {
+        // A group or everybody is no client's address, whoever says so.
+        if mac == 0 || address.is_martian_source() || (!is_client && known.mac == 0) {
             return false;
         }
         let length = rules.settings().lease_idle;

@@ -139,7 +139,7 @@ impl Cli {
         match result {
             Ok(exit) => exit,
             Err(error) => {
-                let text = format!("{error:#}");
+                let text = told(&error);
                 // Rendered findings say `error[CODE]` themselves.
                 let prefix = if text.starts_with("error[") { "" } else { "error: " };
                 eprintln!("{prefix}{}", text.trim_end());
@@ -197,6 +197,24 @@ impl Cli {
     }
 }
 
+/// An error with its causes on one line, each said once, and what helps on the lines behind.
+fn told(error: &anyhow::Error) -> String {
+    let mut causes: Vec<String> = Vec::new();
+    let mut hints: Vec<String> = Vec::new();
+    for cause in error.chain() {
+        let text = cause.to_string();
+        let (said, hint) = match text.split_once("\nhint:") {
+            Some((said, hint)) => (said.to_owned(), Some(format!("\nhint:{hint}"))),
+            None => (text, None),
+        };
+        if !causes.last().is_some_and(|last| last.ends_with(&said)) {
+            causes.push(said);
+        }
+        hints.extend(hint.filter(|hint| !hints.contains(hint)));
+    }
+    causes.join(": ") + &hints.concat()
+}
+
 /// An answer to another question: the two sides are of different versions.
 fn unexpected(body: &Body) -> anyhow::Error {
     anyhow::anyhow!("the agent answered something else: {body:?}")
@@ -221,4 +239,21 @@ fn write_line(line: std::fmt::Arguments<'_>) {
 fn print_json(value: &impl serde::Serialize) -> anyhow::Result<()> {
     out!("{}", serde_json::to_string_pretty(value)?);
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::Context as _;
+
+    use super::told;
+
+    #[test]
+    fn a_cause_is_said_once_and_a_hint_comes_last() {
+        let disk = || anyhow::anyhow!("no such file").context("failed to read `a`\nhint: put it there");
+        assert_eq!(told(&disk()), "failed to read `a`: no such file\nhint: put it there");
+        let twice = anyhow::anyhow!("in use").context("the folder is in use");
+        assert_eq!(told(&twice), "the folder is in use");
+        let outer = Err::<(), _>(disk()).context("failed to start").expect_err("it is one");
+        assert_eq!(told(&outer), "failed to start: failed to read `a`: no such file\nhint: put it there");
+    }
 }

@@ -103,7 +103,10 @@ fn print(status: &Status) {
         };
         rows.add_row([
             i.name.clone(),
-            i.role.clone(),
+            match &i.pair {
+                Some(peer) => format!("{}, pair with {peer}", i.role),
+                None => i.role.clone(),
+            },
             attached,
             i.program.clone(),
             i.unmanaged.clone(),

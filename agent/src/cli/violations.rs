@@ -59,8 +59,10 @@ fn line(record: &Value) -> String {
     // A port says over what; of ICMP the type does.
     let port = record["destination"]["port"].as_u64().or_else(|| record["icmp"]["type"].as_u64());
     let port = port.map(|p| format!("/{p}")).unwrap_or_default();
+    let interface = text(&record["interface"]).map(|name| format!("  on {name}")).unwrap_or_default();
+    let vlan = record["vlan"].as_u64().map(|id| format!(" vlan {id}")).unwrap_or_default();
     format!(
-        "{}  {:<9}  {:<24}  {} -> {}  {}{port}  x{}  device {}",
+        "{}  {:<9}  {:<24}  {} -> {}  {}{port}  x{}  device {}{interface}{vlan}",
         word("time"),
         if word("action") == "passed" { "would-drop".to_owned() } else { word("action") },
         word("reason"),
@@ -96,5 +98,7 @@ mod tests {
         let icmp = json!({ "type": 8, "code": 0 });
         assert_eq!(record("icmp", &none, icmp, false), "plc -> plc icmp/8 x3 device plc");
         assert_eq!(record("mixed", &none, Value::Null, true), "(others) -> (others) mixed x3 device plc");
+        let tagged = json!({ "device": "plc", "count": 1, "interface": "eth1", "vlan": 11 });
+        assert!(line(&tagged).ends_with("x1  device plc  on eth1 vlan 11"), "{}", line(&tagged));
     }
 }

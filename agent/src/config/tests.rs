@@ -169,7 +169,8 @@ ring_bytes = 4096
         limits: Limits { devices: 10, rules: 20, rows: 2048, flows: 4096, violations: 64, ring_bytes: 4096 },
     };
     assert_eq!(config, expected);
-    assert_eq!((config.segment_id("eth1"), config.segment_id("line-3")), (Some(1), Some(2)));
+    let (own, line) = (config.segment_id("eth1"), config.segment_id("line-3"));
+    assert!(own.is_some() && line.is_some() && own != line);
     assert_eq!(config.segment_id("cell"), None);
 }
 
@@ -304,9 +305,20 @@ fn a_segment_without_a_place_of_its_own_is_refused_with_help() {
     let taken = "[interface.eth1]\n[segment.eth1]\ninterface = \"eth1\"\nvlan = 7\n";
     one(taken, "BH0612", "`eth1` is an interface, and a segment of that name already", "another name");
     let lists = segment(&format!("{here}\nvlan = 7\ntrusted = false\nrouters = [\"gateway\"]"));
-    one(&lists, "BH0613", "`gateway` is no address of a router", "MAC address");
+    one(&lists, "BH0613", "`gateway` is no address of a host", "MAC address");
     let lists = segment(&format!("{here}\nvlan = 7\ndhcp_servers = [\"10.0.0.1\"]"));
     one(&lists, "BH0613", "`dhcp_servers` has no effect on a trusted segment", "trusted = false");
     let word = segment(&format!("{here}\nvlan = 7\ninfrastructure = {{ ldp = true }}"));
     one(&word, "BH0101", "unknown key `ldp` in `[infrastructure]` of segment `cell`", "did you mean `lldp`?");
+}
+
+#[test]
+fn a_segment_keeps_its_number_when_others_come_and_go() {
+    let number =
+        |text: &str, name: &str| parse_config("c", text).0.expect("it is well formed").segment_id(name);
+    let one = "[interface.eth1]\nrole = \"device-side\"\n";
+    let more = format!("[interface.eth0]\n{one}[segment.a]\ninterface = \"eth1\"\nvlan = 7\n");
+    assert_eq!(number(one, "eth1"), number(&more, "eth1"));
+    assert_ne!(number(&more, "eth1"), number(&more, "a"));
+    assert_eq!(number(&more, "b"), None);
 }

@@ -43,10 +43,10 @@ const EVENT_BYTES: usize = 8 + size_of::<Event>();
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// The data path could not be opened.
-    #[error("{0}")]
+    #[error(transparent)]
     Dataplane(#[from] DataplaneError),
     /// The state directory could not be used.
-    #[error("{0}")]
+    #[error(transparent)]
     Store(#[from] StoreError),
     /// There is no usable policy, and there never was one.
     #[error("{0}")]
@@ -338,7 +338,7 @@ impl Agent {
             }
             Err(error) => {
                 let note = format!(
-                    "the policy files cannot be used, revision {} goes on enforcing: see `bulkhead check`",
+                    "the policy files could not be used ({} went on enforcing), and are not in force: see `bulkhead check`",
                     self.revision()
                 );
                 self.warnings.insert("policy", note);

@@ -76,7 +76,8 @@ impl Agent {
             for granted in granted(&sample.bytes[..len]) {
                 let tables = self.dataplane.applied().map(|applied| &applied.tables);
                 let row = tables.and_then(|tables| tables.macs.get(&granted.mac));
-                if row.is_none_or(|row| row.flags & device_flag::LEASED == 0) {
+                let is_clients = row.is_some_and(|row| row.flags & device_flag::LEASED != 0);
+                if !is_clients || granted.address.is_martian_source() {
                     continue;
                 }
                 let length = match granted.seconds {

@@ -40,7 +40,12 @@ pub fn render(aggregate: &Aggregate, names: &Names, clock: &Clock, gateway: &str
     let addressed = matches!(key.ethertype, ethertype::IPV4 | ethertype::IPV6 | ethertype::ARP);
     // Both are nobody's when the frame ended before its addresses; who asks for an address has none, alone.
     let read = addressed && !(key.source.is_unspecified() && key.destination.is_unspecified());
-    let ip = |address: Address| read.then(|| IpAddr::from(address));
+    // An IPv6 packet may carry what stands for an IPv4 address: it is shown as it was sent.
+    let as_sent = |address: Address| match key.ethertype {
+        ethertype::IPV6 => IpAddr::from(address.octets()),
+        _ => IpAddr::from(address),
+    };
+    let ip = |address: Address| read.then(|| as_sent(address));
     let network = |address: Address| names.peer(generation, ip(address)?);
     let sender = if is_impostor(reason) && !others {
         names.device_of_mac(generation, mac::from_octets(key.source_mac))
@@ -104,6 +109,7 @@ fn is_impostor(reason: Option<Reason>) -> bool {
                 | Reason::ArpSenderMismatch
                 | Reason::AddressConflict
                 | Reason::NdMismatch
+                | Reason::MartianSource
         )
     )
 }

@@ -40,6 +40,8 @@ pub struct Question {
     to: End,
     services: Vec<Selector>,
     words: [String; 3],
+    /// Whether it could be asked over IPv6 as well.
+    other_family: bool,
 }
 
 /// The question cannot be asked.
@@ -87,6 +89,14 @@ pub enum AskError {
         /// As it was asked.
         name: String,
     },
+    /// An address that no packet may have at that end.
+    #[error("no packet may {verb} `{address}`: it is a martian, denied before any rule is asked")]
+    Martian {
+        /// What a packet would do: come from it, or go to it.
+        verb: &'static str,
+        /// The address.
+        address: IpAddr,
+    },
     /// Both ends are one.
     #[error("`{from}` and `{to}` are the same host: such traffic never crosses the gateway")]
     SameHost {
@@ -114,6 +124,7 @@ impl Question {
         let words = [from, to, service].map(str::to_owned);
         let selectors = service::selectors(policy, service)?;
         let mut first_error = None;
+        let mut found: Option<Self> = None;
         for family in [Family::V4, Family::V6] {
             let ends = End::named(&world, from, STRANGER, family, None).and_then(|from| {
                 let to = End::named(&world, to, NEXT_HOP, family, from.address)?;
@@ -121,17 +132,25 @@ impl Question {
             });
             match ends {
                 Ok((from, to)) => {
-                    let question = Self { from, to, services: Vec::new(), words: words.clone() };
+                    let question =
+                        Self { from, to, services: Vec::new(), words: words.clone(), other_family: false };
                     question.check()?;
                     let services: Vec<Selector> =
                         selectors.iter().copied().filter(|s| question.carries(s)).collect();
-                    if !services.is_empty() {
-                        return Ok(Self { services, ..question });
+                    match &mut found {
+                        None if !services.is_empty() => found = Some(Self { services, ..question }),
+                        Some(asked) => {
+                            asked.other_family = services.iter().any(|s| s.layer() == Layer::Network);
+                        }
+                        None => {}
                     }
                 }
                 Err(error @ AskError::Unknown { .. }) => return Err(error),
                 Err(error) => first_error = first_error.or(Some(error)),
             }
+        }
+        if let Some(found) = found {
+            return Ok(found);
         }
         let [from, to, service] = words;
         Err(first_error.unwrap_or(AskError::Apart { from, to, service }))
@@ -139,12 +158,18 @@ impl Question {
 
     /// Whether such a question makes sense at all.
     fn check(&self) -> Result<(), AskError> {
-        let Self { from, to, services: _, words: [asked_from, asked_to, _] } = self;
+        let Self { from, to, services: _, words: [asked_from, asked_to, _], .. } = self;
         if from.kind == Kind::Many {
             return Err(AskError::Many { name: asked_from.clone() });
         }
         if from.kind == Kind::Gateway && to.kind == Kind::Many {
             return Err(AskError::Sent { name: asked_to.clone() });
+        }
+        if let Some(address) = from.address.filter(|ip| Address::from(*ip).is_martian_source()) {
+            return Err(AskError::Martian { verb: "come from", address });
+        }
+        if let Some(address) = to.address.filter(|ip| Address::from(*ip).is_martian_destination()) {
+            return Err(AskError::Martian { verb: "go to", address });
         }
         let same_address = from.address.is_some() && from.address == to.address;
         if same_address || from.word == to.word && !from.sample {

@@ -271,7 +271,9 @@ impl<'a> Thrower<'a> {
         let of_the_link = !is_v4 && matches!(kind, 130..=137 | 143);
         // Conntrack holds question and answer together.
         let node_information = !is_v4 && matches!(kind, 139 | 140);
-        if of_the_link || node_information {
+        // Denied whatever a rule says.
+        let redirect = is_v4 && kind == 5;
+        if of_the_link || node_information || redirect {
             return None;
         }
         if !asks && !answers {

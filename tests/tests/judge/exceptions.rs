@@ -62,7 +62,7 @@ pub(crate) fn policy(plant: u8) -> String {
         "version = 1\n\n{}[device.plc]\nip = [\"10.1.{plant}.11\", \"fd00:1:{plant:x}::b\"]\n\
          mac = \"02:00:00:00:01:0b\"\nmode = \"enforce\"\n\n[network.office]\n\
          cidr = [\"10.2.{plant}.0/25\", \"fd00:2:{plant:x}::/64\"]\n\n[network.lab]\ncidr = \"10.2.{plant}.128/25\"\n\n\
-         [service.offered]\ntcp = [\"502\"]\nudp = [\"53\"]\nsctp = [\"4000\"]\nicmp = [\"8\"]\nicmpv6 = [\"128\", \"139\"]\n\n\
+         [service.offered]\ntcp = [\"502\"]\nudp = [\"53\"]\nsctp = [\"4000\"]\nicmp = [\"5\", \"8\"]\nicmpv6 = [\"128\", \"139\"]\n\n\
          [[device.plc.allow]]\nfrom = \"office\"\nservice = \"offered\"\n\n\
          [[device.plc.allow]]\nfrom = \"lab\"\nservice = \"offered\"\n\n\
          [[device.plc.allow]]\nto = \"lab\"\nservice = \"any-tcp\"\n\n",
@@ -130,6 +130,15 @@ pub(crate) const EXCEPTIONS: &[Exception] = &[
             let talk = hosts.talk(scribe, 4000);
             let late = scribe.association(talk).into_iter().skip(2);
             late.zip([BULKHEAD, BULKHEAD]).collect()
+        },
+    },
+    Exception {
+        name: "a redirect",
+        reason: "it rewrites routes: no rule lets it, and nobody needs it",
+        midstream: Midstream::Strict,
+        steps: |scribe, hosts| {
+            let redirect = scribe.icmp(hosts.v4(), 5, 1, [0; 4], Extra::Nothing);
+            vec![(redirect, NFTABLES)]
         },
     },
     Exception {

@@ -154,7 +154,11 @@ impl Question {
 
     fn notes(&self) -> Vec<String> {
         let ends = [&self.from, &self.to].into_iter();
-        ends.filter_map(|end| {
+        let other = self.other_family.then(|| {
+            "asked over IPv4; the two have IPv6 addresses as well: name one of them to ask over IPv6"
+                .to_owned()
+        });
+        let sampled = ends.filter_map(|end| {
             let address = match end.address {
                 Some(address) => address.to_string(),
                 None if end.kind == Kind::Many => Mac(mac::octets(end.mac)).to_string(),
@@ -172,8 +176,8 @@ impl Question {
                     Some(format!("network `{word}` was asked with its address {address}"))
                 }
             }
-        })
-        .collect()
+        });
+        sampled.chain(other).collect()
     }
 
     /// Whether some rule would allow what was denied.
