@@ -1,0 +1,51 @@
+//! Which answers of DHCP servers user space gets to read: those that a guard let through and that name a lease, so that
+//! nobody else writes how long an address is whose.
+//!
+//! In: frames of the packet table over `served.toml`. Out: a sample, or none.
+
+mod packet;
+
+use bulkhead_agent::dataplane::Dataplane;
+use bulkhead_tests::frame::frame;
+use packet::{SIZES, Setup, gateway, lab, tables, text};
+
+#[test]
+fn only_answers_that_a_guard_let_through_are_read_by_user_space() {
+    let Some((namespace, room)) = lab("only_answers_that_a_guard_let_through_are_read_by_user_space") else {
+        return;
+    };
+    namespace.run(|| {
+        let root = room.pin_outside("samples");
+        let (mut dataplane, _, mut samples) =
+            Dataplane::open(&root, SIZES).unwrap_or_else(|error| panic!("{error}"));
+        Setup::default().configure(&mut dataplane);
+        let policy = tables(&[("served.toml", &text("served.toml"))]);
+        if let Err(error) = dataplane.apply(policy, &gateway(), &Setup::segments()) {
+            panic!("{error}");
+        }
+        for (words, line, read) in [
+            ("", "dhcpd>camera dhcp reply yiaddr=camera", true),
+            ("", "dhcpd>all dhcp reply yiaddr=camera chaddr=camera", true),
+            ("", "dhcpd>camera udp6 547>546 ll", true),
+            ("", "dhcpd>hmi dhcp reply yiaddr=hmi", false),
+            ("", "dhcpd>camera dhcp reply yiaddr=camera udplen=+1", false),
+            ("", "dhcpd>camera dhcp reply yiaddr=camera bootp=1", false),
+            ("", "camera>all dhcp ask", false),
+            ("", "camera>dhcpd dhcp reply yiaddr=ntp chaddr=camera", false),
+            ("unmanaged=pass", "attacker>guest dhcp reply yiaddr=ntp chaddr=camera", false),
+            ("untrusted", "attacker>all dhcp reply yiaddr=camera chaddr=camera", false),
+            ("untrusted", "dhcpd>camera udp6 547>546 ll", false),
+            ("untrusted", "camera>patch dhcp ask", false),
+            ("untrusted", "patch>camera dhcp reply yiaddr=camera", true),
+            ("untrusted", "patch>camera dhcp reply yiaddr=ntp", false),
+            ("untrusted dhcp-server-mac=dhcpd", "dhcpd>all dhcp reply yiaddr=camera chaddr=camera", true),
+        ] {
+            Setup::of(words).expect("the words are known").configure(&mut dataplane);
+            let frame = frame(line).expect("it is well formed");
+            dataplane.test_run(&frame).unwrap_or_else(|error| panic!("{error}"));
+            assert_eq!(samples.next_record().is_some(), read, "`{line}` with `{words}`");
+            assert!(samples.next_record().is_none(), "`{line}` is read twice");
+        }
+        assert_eq!(dataplane.tally().expect("readable").samples_lost, 0);
+    });
+}
