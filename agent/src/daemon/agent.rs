@@ -338,7 +338,7 @@ impl Agent {
             }
             Err(error) => {
                 let note = format!(
-                    "the policy files could not be used ({} went on enforcing), and are not in force: see `bulkhead check`",
+                    "the policy files cannot be used, revision {} goes on enforcing: see `bulkhead check`",
                     self.revision()
                 );
                 self.warnings.insert("policy", note);
@@ -361,6 +361,12 @@ impl Agent {
             notes.push("the policy declares no device: nothing is enforced for any device".to_owned());
         }
         self.in_force = InForce { files, policy, origin };
+        if let Some(note) = self.warnings.get_mut("policy") {
+            // The files were tried before, and are no better for that.
+            *note = format!(
+                "the policy files cannot be used, revision {revision} from elsewhere enforces: see `bulkhead check`"
+            );
+        }
         self.reporter.learn(&self.dataplane, &self.nics, &self.in_force.policy);
         tracing::info!(%revision, generation, changed, "policy applied");
         if !released.is_empty() {
