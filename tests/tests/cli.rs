@@ -218,7 +218,7 @@ fn segment_that_is_not_configured_is_a_finding_in_text_and_in_json() {
     let folder = folder("segments");
     let config = file(&folder, "bulkhead.toml", "[interface.eth1]\nrole = \"device-side\"\n");
     let device = "[device.plc]\nip = \"10.20.1.11\"\nsegment = \"eth2\"\n";
-    let policy = file(&folder, "plc.toml", &format!("version = 1\n{device}"));
+    let policy = file(&folder, "plc.toml", format!("version = 1\n{device}"));
     let check = |format: &str| {
         let words = ["--config".as_ref(), config.as_os_str(), "check".as_ref(), format.as_ref()];
         bulkhead(&[&words[..], &[policy.as_os_str()]].concat())
