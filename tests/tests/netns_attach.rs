@@ -370,9 +370,9 @@ fn status_and_doctor_show_what_each_segment_lets_through() {
         json!([s["name"], s["id"], s["interface"], s["vlan"], s["unmanaged"], s["trusted"], s["routers"]])
     };
     assert_eq!(segments.len(), 3, "{now}");
-    assert_eq!(facts(0), json!(["cell0", 1, "cell0", null, "monitor", false, []]));
-    assert_eq!(facts(1), json!(["line-3", 2, "cell0", 10, "drop", false, ["10.20.1.1"]]));
-    assert_eq!(facts(2), json!(["plant0", 3, "plant0", null, "monitor", true, []]));
+    assert_eq!(facts(0), json!(["cell0", 64789, "cell0", null, "monitor", false, []]));
+    assert_eq!(facts(1), json!(["line-3", 10375, "cell0", 10, "drop", false, ["10.20.1.1"]]));
+    assert_eq!(facts(2), json!(["plant0", 15457, "plant0", null, "monitor", true, []]));
     assert_eq!(segments[1]["infrastructure"]["lldp"], false);
     assert_eq!(segments[0]["infrastructure"]["lldp"], true);
     let (code, said) = bulkhead(&lab, &["status"]);

@@ -56,12 +56,31 @@ pub struct Config {
 }
 
 impl Config {
+    /// Every segment with its number in the kernel's rows, from 1; 0 is no segment. The number is made of the name, so that
+    /// a segment keeps it when others come and go: what an earlier configuration wrote to the kernel holds until it is
+    /// written anew.
+    pub fn numbered(&self) -> impl Iterator<Item = (u16, &Segment)> {
+        let mut taken = BTreeSet::new();
+        self.segments.iter().map(move |segment| {
+            let mut id = number_of(&segment.name);
+            while !taken.insert(id) {
+                id = id.checked_add(1).unwrap_or(1);
+            }
+            (id, segment)
+        })
+    }
+
+    /// The number of every segment, by name.
+    pub fn segment_ids(&self) -> BTreeMap<String, u16> {
+        self.numbered().map(|(id, segment)| (segment.name.clone(), id)).collect()
+    }
+
     /// Segments on which every packet is judged alike, by name: `cell0 (device-side)`.
     pub fn alike(&self) -> Vec<(String, SegmentRow)> {
         let mut groups: Vec<(SegmentRow, Vec<String>)> = Vec::new();
-        for segment in &self.segments {
-            let row = segment.row(self.segment_id(&segment.name).unwrap_or(0));
-            let same = |other: &SegmentRow| SegmentRow { segment: row.segment, ..*other } == row;
+        for (id, segment) in self.numbered() {
+            let row = segment.row(id);
+            let same = |other: &SegmentRow| SegmentRow { segment: id, ..*other } == row;
             match groups.iter_mut().find(|(other, _)| same(other)) {
                 Some((_, names)) => names.push(self.shown(segment)),
                 None => groups.push((row, vec![self.shown(segment)])),
@@ -70,42 +89,18 @@ impl Config {
         groups.into_iter().map(|(row, names)| (names.join(", "), row)).collect()
     }
 
-    /// The number of every segment in the kernel's rows, by name.
-    pub fn segment_ids(&self) -> BTreeMap<String, u16> {
-        let ids = self.segments.iter().filter_map(|s| Some((s.name.clone(), self.segment_id(&s.name)?)));
-        ids.collect()
-    }
-
     /// Who may be a DHCP server or a router on which segment.
     pub fn trusted_hosts(&self) -> BTreeSet<TrustedKey> {
-        let hosts = |s: &Segment| s.trusted_hosts(self.segment_id(&s.name).unwrap_or(0));
-        self.segments.iter().flat_map(hosts).collect()
+        self.numbered().flat_map(|(id, segment)| segment.trusted_hosts(id)).collect()
     }
 
     /// The segments of an interface: first the one it is by itself, then those of its VLANs in their order, each with its
     /// number.
     pub fn segments_on(&self, interface: &str) -> Vec<(u16, Segment)> {
-        let here = self.segments.iter().filter(|segment| segment.interface == interface);
-        let numbered = here.filter_map(|segment| Some((self.segment_id(&segment.name)?, segment.clone())));
-        let mut found: Vec<(u16, Segment)> = numbered.collect();
+        let here = self.numbered().filter(|(_, segment)| segment.interface == interface);
+        let mut found: Vec<(u16, Segment)> = here.map(|(id, segment)| (id, segment.clone())).collect();
         found.sort_by_key(|(_, segment)| segment.vlan);
         found
-    }
-
-    /// The number of a segment in the kernel's rows, from 1; 0 is no segment. It is made of the name, so that a segment
-    /// keeps it when others come and go: what an earlier configuration wrote to the kernel holds until it is written anew.
-    pub fn segment_id(&self, name: &str) -> Option<u16> {
-        let mut taken = BTreeSet::new();
-        for segment in &self.segments {
-            let mut id = number_of(&segment.name);
-            while !taken.insert(id) {
-                id = id.checked_add(1).unwrap_or(1);
-            }
-            if segment.name == name {
-                return Some(id);
-            }
-        }
-        None
     }
 
     /// `cell0 (device-side)`, or `line-3 (cell0 vlan 10, device-side)`.

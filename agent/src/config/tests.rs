@@ -169,9 +169,10 @@ ring_bytes = 4096
         limits: Limits { devices: 10, rules: 20, rows: 2048, flows: 4096, violations: 64, ring_bytes: 4096 },
     };
     assert_eq!(config, expected);
-    let (own, line) = (config.segment_id("eth1"), config.segment_id("line-3"));
+    let ids = config.segment_ids();
+    let (own, line) = (ids.get("eth1"), ids.get("line-3"));
     assert!(own.is_some() && line.is_some() && own != line);
-    assert_eq!(config.segment_id("cell"), None);
+    assert_eq!(ids.get("cell"), None);
 }
 
 #[test]
@@ -314,8 +315,10 @@ fn a_segment_without_a_place_of_its_own_is_refused_with_help() {
 
 #[test]
 fn a_segment_keeps_its_number_when_others_come_and_go() {
-    let number =
-        |text: &str, name: &str| parse_config("c", text).0.expect("it is well formed").segment_id(name);
+    let number = |text: &str, name: &str| {
+        let config = parse_config("c", text).0.expect("it is well formed");
+        config.segment_ids().get(name).copied()
+    };
     let one = "[interface.eth1]\nrole = \"device-side\"\n";
     let more = format!("[interface.eth0]\n{one}[segment.a]\ninterface = \"eth1\"\nvlan = 7\n");
     assert_eq!(number(one, "eth1"), number(&more, "eth1"));

@@ -107,7 +107,7 @@ impl Agent {
     }
 
     fn segments(&self) -> Vec<SegmentStatus> {
-        let list = self.config.segments.iter().zip(1..).map(|(segment, id)| {
+        let list = self.config.numbered().map(|(id, segment)| {
             let Segment {
                 name,
                 interface,
