@@ -4,9 +4,7 @@ use toml::de::DeTable;
 
 use super::{
     super::{Attach, Interface, Pair, Role, Segment},
-    Infrastructure,
-    segments::{self, Switches},
-    word,
+    Infrastructure, segments, word,
 };
 use crate::{
     diagnostic::{At, Diagnostic, quote},
@@ -93,15 +91,14 @@ pub(super) fn interfaces(
         };
         // A device must not reach the gateway's own services unless someone says so, and through a pair nothing
         // reaches the gateway.
-        let default = Switches {
+        let name = &this.name.value;
+        let default = Segment {
             management: role == Role::Uplink && pair.is_none(),
             trusted: role == Role::Uplink,
-            ..Switches::with(infrastructure)
+            ..segments::plain(name, infrastructure)
         };
-        let name = &this.name.value;
-        let switches =
-            segments::switches(reader, this.table, &format!("interface {}", quote(name)), &default);
-        segments.push(switches.segment(name, name, None));
+        let what = format!("interface {}", quote(name));
+        segments.push(segments::switches(reader, this.table, &what, default));
         found.push(Interface {
             name: name.clone(),
             role,

@@ -57,62 +57,19 @@ const PLACE: &str = "BH0612";
 /// What a server or router has wrong.
 const LISTED: &str = "BH0613";
 
-/// What an interface and a segment can say alike.
-pub(super) struct Switches {
-    pub(super) unmanaged: Unmanaged,
-    pub(super) management: bool,
-    pub(super) trusted: bool,
-    pub(super) fragments: Fragments,
-    pub(super) dhcp_servers: Vec<Host>,
-    pub(super) routers: Vec<Host>,
-    pub(super) infrastructure: Infrastructure,
-}
-
-impl Switches {
-    /// The defaults, with this infrastructure.
-    pub(super) fn with(infrastructure: Infrastructure) -> Self {
-        Self {
-            unmanaged: Unmanaged::default(),
-            management: false,
-            trusted: false,
-            fragments: Fragments::default(),
-            dhcp_servers: Vec::new(),
-            routers: Vec::new(),
-            infrastructure,
-        }
-    }
-
-    /// Those of a segment, for one that says nothing else.
-    fn of(segment: &Segment) -> Self {
-        let Segment {
-            name: _,
-            interface: _,
-            vlan: _,
-            unmanaged,
-            management,
-            trusted,
-            fragments,
-            dhcp_servers,
-            routers,
-            infrastructure,
-        } = segment.clone();
-        Self { unmanaged, management, trusted, fragments, dhcp_servers, routers, infrastructure }
-    }
-
-    pub(super) fn segment(self, name: &str, interface: &str, vlan: Option<u16>) -> Segment {
-        let Self { unmanaged, management, trusted, fragments, dhcp_servers, routers, infrastructure } = self;
-        Segment {
-            name: name.to_owned(),
-            interface: interface.to_owned(),
-            vlan,
-            unmanaged,
-            management,
-            trusted,
-            fragments,
-            dhcp_servers,
-            routers,
-            infrastructure,
-        }
+/// The segment that an interface is by itself and says nothing of.
+pub(super) fn plain(interface: &str, infrastructure: Infrastructure) -> Segment {
+    Segment {
+        name: interface.to_owned(),
+        interface: interface.to_owned(),
+        vlan: None,
+        unmanaged: Unmanaged::default(),
+        management: false,
+        trusted: false,
+        fragments: Fragments::default(),
+        dhcp_servers: Vec::new(),
+        routers: Vec::new(),
+        infrastructure,
     }
 }
 
@@ -158,9 +115,9 @@ fn segment(
         Some(leaf) => own_segment(reader, leaf, interfaces, before),
         None => None,
     };
-    let infrastructure = Infrastructure::default();
-    let default = own.map_or_else(|| Switches::with(infrastructure), Switches::of);
-    let switches = switches(reader, table, &what, &default);
+    // Without an interface the switches are read for their problems alone.
+    let default = own.cloned().unwrap_or_else(|| plain("", Infrastructure::default()));
+    let segment = switches(reader, table, &what, default);
     let missing = [("interface", table.contains_key("interface")), ("vlan", vlan.is_some())];
     for (key, _) in missing.into_iter().filter(|(_, given)| !given) {
         let message = format!("{what} has no `{key}`");
@@ -173,7 +130,7 @@ fn segment(
         reader.refuse::<()>(PLACE, name, message, "remove one of the two");
         return None;
     }
-    named.then(|| switches.segment(&name.value, &own.interface, Some(vlan)))
+    named.then(|| Segment { name: name.value.clone(), vlan: Some(vlan), ..segment })
 }
 
 /// The segment that an interface is by itself.
@@ -196,13 +153,13 @@ fn own_segment<'s>(
     own
 }
 
-/// What interfaces and segments share; what is not said is as in `default`.
+/// What interfaces and segments can say alike; what is not said is as in `default`.
 pub(super) fn switches(
     reader: &mut Reader<'_, '_>,
     table: &DeTable<'_>,
     what: &str,
-    default: &Switches,
-) -> Switches {
+    default: Segment,
+) -> Segment {
     let flag = |reader: &mut Reader<'_, '_>, key, default| {
         reader.boolean(table, key).map_or(default, |leaf| leaf.value)
     };
@@ -215,14 +172,15 @@ pub(super) fn switches(
         }
         None => default.infrastructure,
     };
-    Switches {
+    Segment {
         unmanaged: word_or(reader, table, "unmanaged", &UNMANAGED, default.unmanaged),
         management: flag(reader, "management", default.management),
         trusted,
         fragments: word_or(reader, table, "fragments", &FRAGMENTS, default.fragments),
-        dhcp_servers: dhcp_servers.unwrap_or_else(|| default.dhcp_servers.clone()),
-        routers: routers.unwrap_or_else(|| default.routers.clone()),
+        dhcp_servers: dhcp_servers.unwrap_or(default.dhcp_servers),
+        routers: routers.unwrap_or(default.routers),
         infrastructure,
+        ..default
     }
 }
 
