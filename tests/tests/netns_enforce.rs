@@ -11,13 +11,13 @@ use bulkhead_tests::{
     lab::{
         Agent, Lab, Seen, Sniffer, Topology,
         attack::{Attacker, Judge, Origin, sniff_plc},
+        lab_for,
         modbus::{Plc, Write, write_once},
-        requirements,
         topology::{Host, MODBUS},
         wait::wait_for,
         wire::{self, Path, RawSender},
     },
-    skip::{Tier, skip},
+    skip::Tier,
 };
 use serde_json::{Value, json};
 
@@ -26,13 +26,7 @@ const SOON: Duration = Duration::from_secs(10);
 const SILENCE: Duration = Duration::from_millis(300);
 
 fn require_lab(test: &str, topology: Topology) -> Option<Lab> {
-    match requirements() {
-        Ok(()) => Some(Lab::build(topology, 1500).expect("a lab")),
-        Err(reason) => {
-            skip(Tier::Netns, test, &reason);
-            None
-        }
-    }
+    lab_for(Tier::Netns, test, topology, 1500)
 }
 
 fn device(host: &Host, mode: &str) -> String {

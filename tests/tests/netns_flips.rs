@@ -22,12 +22,12 @@ use bulkhead_tests::{
     lab::{
         Agent, Barrage, EchoStream, Lab, Mac, Poller, Topology,
         attack::{Origin, sniff_plc},
+        lab_for,
         modbus::Plc,
-        requirements,
         topology::{FORGED_TTL, Host, MODBUS, PLC},
         wire::{self, Path},
     },
-    skip::{Tier, skip},
+    skip::Tier,
 };
 use serde_json::{Value, json};
 
@@ -178,10 +178,7 @@ fn push(agent: &Agent<'_>, text: &str) -> String {
 }
 
 fn flips_under_traffic(test: &str, topology: Topology, times: u32) {
-    if let Err(reason) = requirements() {
-        return skip(Tier::Netns, test, &reason);
-    }
-    let lab = Lab::build(topology, 1500).expect("a lab");
+    let Some(lab) = lab_for(Tier::Netns, test, topology, 1500) else { return };
     let texts = policies(topology);
     let _plc = Plc::start(lab.plc(), MODBUS).expect("a PLC");
     let mut agent = Agent::new(&lab, &texts[1]).expect("an agent");

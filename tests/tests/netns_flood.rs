@@ -4,15 +4,15 @@ use std::{collections::BTreeSet, net::SocketAddrV4, time::Duration};
 
 use bulkhead_tests::{
     lab::{
-        Agent, Lab, Poller, Topology,
+        Agent, Poller, Topology,
         attack::{Origin, sniff_plc},
+        lab_for,
         modbus::Plc,
-        requirements,
         topology::{FORGED_TTL, MODBUS},
         wait::wait_for,
         wire::{self, Path, RawSender},
     },
-    skip::{Tier, skip},
+    skip::Tier,
 };
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
@@ -44,10 +44,7 @@ fn violations(agent: &Agent<'_>) -> anyhow::Result<Value> {
 }
 
 fn a_flood_is_accounted_for(test: &str, topology: Topology) {
-    if let Err(reason) = requirements() {
-        return skip(Tier::Netns, test, &reason);
-    }
-    let lab = Lab::build(topology, 1500).expect("a lab");
+    let Some(lab) = lab_for(Tier::Netns, test, topology, 1500) else { return };
     let _plc = Plc::start(lab.plc(), MODBUS).expect("a PLC");
     let mut agent = Agent::new(&lab, POLICY).expect("an agent");
     agent.write_config("\n[limits]\nring_bytes = 4096\nviolations = 64\n").expect("written");

@@ -11,13 +11,13 @@ use bulkhead_tests::{
     lab::{
         Agent, Barrage, EchoStream, Lab, Poller, Topology,
         attack::{Attacker, Origin, sniff_plc},
+        lab_for,
         modbus::Plc,
-        requirements,
         topology::{FORGED_TTL, Host, MODBUS},
         wait::wait_for,
         wire::{self, Path},
     },
-    skip::{Tier, skip},
+    skip::Tier,
 };
 use serde_json::{Value, json};
 
@@ -97,16 +97,13 @@ enum Moment {
 }
 
 fn twenty_kills_under_traffic(test: &str, topology: Topology) {
-    if let Err(reason) = requirements() {
-        return skip(Tier::Netns, test, &reason);
-    }
+    let Some(lab) = lab_for(Tier::Netns, test, topology, 1500) else { return };
     let seed = std::env::var(SEED).ok().and_then(|seed| seed.parse().ok()).unwrap_or_else(|| {
         let now = SystemTime::UNIX_EPOCH.elapsed().expect("after 1970");
         u64::from(now.subsec_nanos())
     });
     println!("{SEED}={seed}");
     let mut random = Random(seed);
-    let lab = Lab::build(topology, 1500).expect("a lab");
     let texts = [policy(&lab, "as it is"), other_policy(&lab)];
     let plc = Plc::start(lab.plc(), MODBUS).expect("a PLC");
     // The session is older than the agent: it is adopted.

@@ -15,6 +15,7 @@ use bulkhead_tests::{
     lab::{
         Lab, Poller, Seen, Sniffer, Topology,
         attack::{Answer, Attacker, Judge, Origin, sniff_plc},
+        lab_for,
         modbus::{Plc, Write as Written, write_once},
         requirements,
         sniffer::Counts,
@@ -34,15 +35,7 @@ const EVERY: Duration = Duration::from_millis(5);
 
 /// A lab, or a reason written down why this machine cannot have one.
 fn require_lab(test: &str, topology: Topology) -> Option<Lab> {
-    match requirements() {
-        Ok(()) => {
-            Some(Lab::build(topology, 1500).expect("a machine that meets the requirements makes a lab"))
-        }
-        Err(reason) => {
-            skip(Tier::Netns, test, &reason);
-            None
-        }
-    }
+    lab_for(Tier::Netns, test, topology, 1500)
 }
 
 fn count(counts: &Counts<Origin>, origin: Origin) -> u64 {

@@ -9,24 +9,18 @@ use std::{
 
 use bulkhead_tests::{
     lab::{
-        Agent, Lab, Topology,
-        stacks::{LINK_STACKS, Outcome, STACKS, Server, Stack, requirements},
+        Agent, Lab, Topology, lab_for,
+        stacks::{LINK_STACKS, Outcome, STACKS, Server, Stack},
         topology::Host,
     },
-    skip::{Tier, skip},
+    skip::Tier,
 };
 use serde_json::Value;
 
 type Outcomes = BTreeMap<&'static str, Outcome>;
 
 fn require_lab(test: &str, topology: Topology) -> Option<Lab> {
-    match requirements() {
-        Ok(()) => Some(Lab::build(topology, 1500).expect("a lab")),
-        Err(reason) => {
-            skip(Tier::Stacks, test, &reason);
-            None
-        }
-    }
+    lab_for(Tier::Stacks, test, topology, 1500)
 }
 
 /// What a test lets run, and how it is allowed.

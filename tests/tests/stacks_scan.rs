@@ -13,11 +13,11 @@ use bulkhead_tests::{
     lab::{
         Agent, Lab, Poller, Sniffer, Topology,
         attack::{Origin, sniff_plc},
-        stacks::{STACKS, requirements, run},
+        lab_for,
+        stacks::{STACKS, run},
         topology::{FORGED_TTL, Host},
-        wait::wait_for,
     },
-    skip::{Tier, skip},
+    skip::Tier,
 };
 use serde_json::Value;
 
@@ -146,13 +146,7 @@ impl Attack {
 }
 
 fn require_lab(test: &str, topology: Topology) -> Option<Lab> {
-    match requirements() {
-        Ok(()) => Some(Lab::build(topology, 1500).expect("a lab")),
-        Err(reason) => {
-            skip(Tier::Stacks, test, &reason);
-            None
-        }
-    }
+    lab_for(Tier::Stacks, test, topology, 1500)
 }
 
 /// The HMI may poll the PLC; nobody has heard of the attacker.
@@ -183,17 +177,6 @@ fn arrived(sniffer: &Sniffer<Origin>) -> u64 {
     let counts = sniffer.counts().expect("no frame was missed");
     let of = |origin| counts.get(&origin).copied().unwrap_or(0);
     of(Origin::Forged) + of(Origin::ForgedArp) + of(Origin::AttackerStack)
-}
-
-/// All records, once every packet that the kernel counted is told of.
-fn settled(agent: &Agent<'_>) -> Vec<Value> {
-    let records = wait_for("the log to be complete", SOON, || {
-        let status = agent.cli_json(&["status", "--json"])?;
-        let records = agent.violations()?;
-        let told: u64 = records.iter().filter_map(|record| record["count"].as_u64()).sum();
-        Ok((status["violations"]["violations"].as_u64() == Some(told)).then_some(records))
-    });
-    records.unwrap_or_else(|error| panic!("{error}: {:?}", agent.cli_json(&["status", "--json"])))
 }
 
 fn assert_explained(lab: &Lab, attack: &Attack, records: &[Value]) {
@@ -235,13 +218,13 @@ fn scans_find_nothing(lab: &Lab) {
     agent.start().expect("it starts");
     let poller = Poller::start(hmi, lab.modbus(), POLL_EVERY).expect("the HMI is allowed");
     let before = (arrived(&sniffer), hmi.retransmitted().expect("counters"));
-    let mut told = settled(&agent).len();
+    let mut told = agent.settled(SOON).expect("a complete log").len();
     for attack in &ATTACKS {
         let said = attack.run(lab);
         if let Success::Said(words) = attack.success {
             assert!(!said.contains(words), "{} got through: {said}", attack.name);
         }
-        let records = settled(&agent);
+        let records = agent.settled(SOON).expect("a complete log");
         assert_explained(lab, attack, &records[told..]);
         told = records.len();
         assert_eq!(arrived(&sniffer), before.0, "{}: its frames reached the PLC", attack.name);
@@ -250,7 +233,7 @@ fn scans_find_nothing(lab: &Lab) {
     let polls = poller.stop();
     assert_eq!((polls.failed, polls.reconnects), (0, 0), "{polls:?}");
     assert_eq!(hmi.retransmitted().expect("counters"), before.1, "a poll was sent twice: {polls:?}");
-    assert_eq!(settled(&agent).len(), told, "nothing of the plant was denied");
+    assert_eq!(agent.settled(SOON).expect("a complete log").len(), told, "nothing of the plant was denied");
     assert_eq!(lab.dropped_by_links().expect("counters"), BTreeMap::new());
 }
 

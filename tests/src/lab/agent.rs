@@ -244,6 +244,18 @@ impl<'a> Agent<'a> {
         })
     }
 
+    /// All records, once every packet that the kernel counted as a violation is told of.
+    pub fn settled(&self, within: Duration) -> Result<Vec<Value>> {
+        let records = wait_for("the log to be complete", within, || {
+            let status = self.cli_json(&["status", "--json"])?;
+            let records = self.violations()?;
+            let told: u64 = records.iter().filter_map(|record| record["count"].as_u64()).sum();
+            Ok((status["violations"]["violations"].as_u64() == Some(told)).then_some(records))
+        });
+        records
+            .with_context(|| format!("{:?}\n{:#?}", self.cli_json(&["status", "--json"]), self.violations()))
+    }
+
     /// Everything the agent has printed, over all its lives.
     pub fn log(&self) -> String {
         self.gateway.room.read(LOG).unwrap_or_else(|error| format!("(unreadable: {error})"))

@@ -318,7 +318,8 @@ fn set_if_present(namespace: &Namespace, key: &str, value: &str) -> Result<()> {
     }
 }
 
-fn netlink<T: Send>(
+/// Asks rtnetlink inside a namespace, on a runtime of its own.
+pub fn netlink<T: Send>(
     namespace: &Namespace,
     ask: impl AsyncFnOnce(Handle) -> Result<T, rtnetlink::Error> + Send,
 ) -> Result<T> {

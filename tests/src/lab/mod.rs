@@ -30,7 +30,7 @@ pub use echo::EchoStream;
 pub use link::Mac;
 pub use namespace::Namespace;
 pub use poller::Poller;
-pub use requirements::requirements;
+pub use requirements::{lab_for, requirements};
 pub use room::Room;
 pub use sniffer::Sniffer;
 pub use topology::{Gateway, Host, Lab, Topology};

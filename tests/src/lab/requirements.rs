@@ -5,9 +5,27 @@ use std::{fs::File, io};
 use nix::unistd::geteuid;
 
 use super::{
+    Lab, Topology,
     link::{self, End, Mac},
     namespace::Namespace,
+    stacks,
 };
+use crate::skip::{Tier, skip};
+
+/// A lab for a test of a tier, or `None` after the skip was recorded.
+pub fn lab_for(tier: Tier, test: &str, topology: Topology, mtu: u32) -> Option<Lab> {
+    let able = match tier {
+        Tier::Stacks => stacks::requirements(),
+        Tier::Packet | Tier::Netns | Tier::Vm => requirements(),
+    };
+    match able {
+        Ok(()) => Some(Lab::build(topology, mtu).expect("a machine that meets the requirements makes a lab")),
+        Err(reason) => {
+            skip(tier, test, &reason);
+            None
+        }
+    }
+}
 
 /// Tries what a lab needs: privilege, BTF, private mounts with bpffs, network namespaces and a veth pair.
 pub fn requirements() -> Result<(), String> {

@@ -9,12 +9,11 @@ use std::{
 use bulkhead_agent::dataplane::{AttachMode, probe};
 use bulkhead_tests::{
     lab::{
-        Agent, Lab, Topology, agent_binary,
+        Agent, Lab, Topology, agent_binary, lab_for,
         modbus::{Write, write_once},
-        requirements,
         topology::Gateway,
     },
-    skip::{Tier, skip},
+    skip::Tier,
 };
 use serde_json::{Value, json};
 
@@ -32,13 +31,7 @@ pub(crate) fn require_lab_with(test: &str, mtu: u32) -> Option<Lab> {
 }
 
 pub(crate) fn require_topology(test: &str, topology: Topology, mtu: u32) -> Option<Lab> {
-    match requirements() {
-        Ok(()) => Some(Lab::build(topology, mtu).expect("a lab")),
-        Err(reason) => {
-            skip(Tier::Netns, test, &reason);
-            None
-        }
-    }
+    lab_for(Tier::Netns, test, topology, mtu)
 }
 
 /// Only the HMI may talk with the PLC.

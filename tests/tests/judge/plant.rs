@@ -21,7 +21,7 @@ use nix::{
     unistd::Pid,
 };
 use rtnetlink::{
-    Handle, RouteMessageBuilder,
+    RouteMessageBuilder,
     packet_route::{neighbour::NeighbourState, route::RouteFlags},
 };
 
@@ -181,7 +181,7 @@ fn route(gateway: &Namespace, side: Side) -> Result<()> {
     let hop_v4 = Ipv4Addr::new(192, 0, 2, hop);
     let hop_v6 = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, u16::from(hop));
     let mac = side.router_mac().to_vec();
-    netlink(gateway, async move |handle| {
+    link::netlink(gateway, async move |handle| {
         for hop in [IpAddr::from(hop_v4), IpAddr::from(hop_v6)] {
             let neighbour = handle.neighbours().add(index, hop).state(NeighbourState::Permanent);
             neighbour.link_layer_address(&mac).replace().execute().await?;
@@ -195,20 +195,6 @@ fn route(gateway: &Namespace, side: Side) -> Result<()> {
         handle.route().add(message).execute().await
     })
     .with_context(|| format!("failed to route to `{}`", side.interface()))
-}
-
-fn netlink<T: Send>(
-    namespace: &Namespace,
-    ask: impl AsyncFnOnce(Handle) -> Result<T, rtnetlink::Error> + Send,
-) -> Result<T> {
-    namespace.run(|| {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
-        runtime.block_on(async {
-            let (connection, handle, _messages) = rtnetlink::new_connection()?;
-            tokio::spawn(connection);
-            Ok(ask(handle).await?)
-        })
-    })
 }
 
 /// Keeps the calling thread on one processor: each has a queue of its own for what was received, and a packet in one

@@ -8,12 +8,11 @@ use std::{
 
 use bulkhead_tests::{
     lab::{
-        Agent, Lab, Sniffer, Topology,
+        Agent, Lab, Sniffer, Topology, lab_for,
         topology::{DEVICE_SIDE, PLC, UPLINK},
-        wait::wait_for,
         wire::RawSender,
     },
-    skip::{Tier, skip},
+    skip::Tier,
 };
 use serde_json::{Value, json};
 
@@ -23,13 +22,7 @@ pub(crate) const SOON: Duration = Duration::from_secs(10);
 pub(crate) const SILENCE: Duration = Duration::from_millis(300);
 
 pub(crate) fn require_lab(test: &str, topology: Topology) -> Option<Lab> {
-    match bulkhead_tests::lab::requirements() {
-        Ok(()) => Some(Lab::build(topology, 1500).expect("a lab")),
-        Err(reason) => {
-            skip(Tier::Netns, test, &reason);
-            None
-        }
-    }
+    lab_for(Tier::Netns, test, topology, 1500)
 }
 
 /// Writes the agent's configuration for a lab of any topology: `device` and `uplink` are keys of the two interfaces,
@@ -105,13 +98,7 @@ pub(crate) fn status(agent: &Agent<'_>) -> Value {
 
 /// All records, once every packet that the kernel counted is told of.
 pub(crate) fn settled(agent: &Agent<'_>) -> Vec<Value> {
-    let records = wait_for("the log to be complete", SOON, || {
-        let status = status(agent);
-        let records = agent.violations()?;
-        let told: u64 = records.iter().filter_map(|record| record["count"].as_u64()).sum();
-        Ok((status["violations"]["violations"].as_u64() == Some(told)).then_some(records))
-    });
-    records.unwrap_or_else(|error| panic!("{error}: {}\n{:#?}", status(agent), agent.violations()))
+    agent.settled(SOON).unwrap_or_else(|error| panic!("{error:#}"))
 }
 
 /// Brings the policy in force and returns its revision.
