@@ -14,7 +14,7 @@ use crate::diagnostic::Location;
 mod mac;
 mod schedule;
 pub use mac::{Mac, ParseMacError};
-pub use schedule::{Schedule, Window};
+pub use schedule::{DAYS, Schedule, Window, clock, time_zone, time_zones};
 
 /// Index of a device in [`Policy::devices`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
