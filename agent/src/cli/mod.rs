@@ -38,6 +38,7 @@ mod doctor;
 mod mode;
 mod rules;
 mod run;
+mod schema;
 mod status;
 mod table;
 mod violations;
@@ -86,6 +87,8 @@ enum Command {
     Run,
     /// Check policy files: every problem at once, with its place and how to mend it
     Check(check::Args),
+    /// The languages of the policy and of the configuration, for editors and for people
+    Schema(schema::Args),
     /// Enforce the policy files from the next packet on
     Apply(apply::Args),
     /// How is it going: one page
@@ -124,6 +127,7 @@ impl Cli {
         let result = match &self.command {
             Command::Run => run::run(&self),
             Command::Check(args) => check::run(&self, args),
+            Command::Schema(args) => schema::run(args),
             Command::Apply(args) => apply::run(&self, args),
             Command::Status(output) => status::run(&self, *output),
             Command::Devices(args) => devices::run(&self, args),

@@ -10,6 +10,7 @@ use crate::{
 };
 
 pub(crate) mod cascade;
+pub mod language;
 mod library;
 mod limits;
 mod parse;

@@ -6,8 +6,9 @@ use toml::de::DeTable;
 
 use super::{
     cascade::POLICY_ROOT,
+    language::{CLASS, DEVICE, NETWORK, QUARANTINE, ROOT},
     raw::{RawClass, RawDevice, RawFile, RawNetwork},
-    reader::{Keys, Leaf, Reader},
+    reader::{Leaf, Reader},
 };
 use crate::{
     diagnostic::{Collector, Diagnostic, FileId, quote},
@@ -20,24 +21,12 @@ mod services;
 /// The only version of the language so far.
 const VERSION: i64 = 1;
 
-const ROOT: Keys = Keys {
-    known: &["version", "device", "class", "network", "multicast", "service", "quarantine"],
-    later: &["conduit", "group", "include", "zone"],
-};
-const DEVICE: Keys = Keys {
-    known: &["mac", "ip", "segment", "vlan", "zone", "class", "criticality", "mode", "comment", "allow"],
-    later: &["group", "interface", "ethertype", "expires", "source", "infrastructure"],
-};
-const CLASS: Keys = Keys { known: &["comment", "allow"], later: &["mode", "criticality", "source"] };
-const NETWORK: Keys = Keys { known: &["cidr", "comment"], later: &["interface", "vlan", "zone", "source"] };
-const QUARANTINE: Keys = Keys { known: &["peers", "comment"], later: &["service"] };
-
-const MODES: [(&str, Mode); 3] = [
+pub(super) const MODES: [(&str, Mode); 3] = [
     (Mode::Monitor.name(), Mode::Monitor),
     (Mode::Enforce.name(), Mode::Enforce),
     (Mode::Quarantine.name(), Mode::Quarantine),
 ];
-const CRITICALITIES: [(&str, Criticality); 4] = [
+pub(super) const CRITICALITIES: [(&str, Criticality); 4] = [
     ("low", Criticality::Low),
     ("medium", Criticality::Medium),
     ("high", Criticality::High),

@@ -2,21 +2,16 @@
 
 use toml::de::DeTable;
 
-use super::{Keys, Leaf, Reader, is_absent, prose};
+use super::{Leaf, Reader, is_absent, prose};
 use crate::{
     diagnostic::{Diagnostic, quote},
     model::Selector,
     policy::{
+        language::{MULTICAST, SERVICE},
         raw::{RawGroup, RawService},
         values::{ICMP, ICMPV6, SCTP, TCP, UDP, fold},
     },
 };
-
-const SERVICE: Keys = Keys {
-    known: &["tcp", "udp", "sctp", "icmp", "icmpv6", "protocol", "ethertype", "llc", "comment"],
-    later: &["modbus", "s7", "opcua", "dnp3", "iec104", "bacnet", "enip", "source"],
-};
-const GROUP: Keys = Keys { known: &["ip", "mac", "comment"], later: &["vlan", "segment", "source"] };
 
 /// How a leaf behind a key of a service is read.
 type Read = fn(&mut Reader<'_, '_>, &Leaf<String>) -> Option<Selector>;
@@ -58,7 +53,7 @@ pub(super) fn service(reader: &mut Reader<'_, '_>, name: Leaf<String>, table: &D
 pub(super) fn group(reader: &mut Reader<'_, '_>, name: Leaf<String>, table: &DeTable<'_>) -> RawGroup {
     reader.name(&name, "multicast group");
     let what = format!("multicast group {}", quote(&name.value));
-    reader.keys(table, &GROUP, &what);
+    reader.keys(table, &MULTICAST, &what);
     prose(reader, table, "comment");
     let addresses = reader.strings(table, "ip");
     let cidrs = addresses.iter().flat_map(|list| &list.value).filter_map(|leaf| reader.group_cidr(leaf));
