@@ -39,8 +39,8 @@ impl Language {
 
     fn title(self) -> &'static str {
         match self {
-            Self::Policy => "Bulkhead policy file",
-            Self::Config => "Configuration of the Bulkhead agent",
+            Self::Policy => policy::TITLE,
+            Self::Config => config::TITLE,
         }
     }
 }

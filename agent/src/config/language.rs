@@ -50,6 +50,9 @@ pub(super) static INTERFACE_NAME: Format = Format {
     number: None,
 };
 
+/// What it is the language of.
+pub const TITLE: &str = "Configuration of the Bulkhead agent";
+
 table! {
     /// How the agent runs: `/etc/bulkhead/bulkhead.toml`, or another file with `--config`. Only interfaces are required.
     pub static ROOT = Table::of("The configuration")

@@ -52,6 +52,7 @@ fn kind(key: &Key) -> String {
     match key.kind {
         Kind::One(format) => format.doc.to_owned(),
         Kind::Many(format) => format!("{}; one or a list", format.doc),
+        Kind::Integer { low, high } if low == high => format!("`{low}`"),
         Kind::Integer { low, high } => format!("a whole number from {low} to {high}"),
         Kind::Boolean => "`true` or `false`".to_owned(),
         Kind::Word(words) => words.iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(", "),

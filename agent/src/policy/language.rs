@@ -12,6 +12,9 @@ use formats::{
     PROTOCOL, SEGMENT, SERVICE_NAME,
 };
 
+/// What it is the language of.
+pub const TITLE: &str = "Bulkhead policy file";
+
 table! {
     /// Any number of files are one policy; their order and how it is split over them do not matter. Everything that no
     /// rule allows is denied, and there are no deny rules. An unknown key is an error, never ignored.

@@ -43,7 +43,7 @@ pub(super) fn service(reader: &mut Reader<'_, '_>, name: Leaf<String>, table: &D
     let later = SERVICE.later.iter().any(|key| table.contains_key(*key));
     if !later && TRAFFIC.iter().all(|(key, _)| is_absent(table, key)) {
         let location = reader.out.locate(name.at);
-        let found = Diagnostic::error("BH0403", format!("{what} has no port"));
+        let found = Diagnostic::error("BH0403", format!("{what} does not say what traffic it is"));
         let help = "add `tcp = [\"502\"]`, `udp = [\"53\"]`, `icmp = [\"8\"]` or `ethertype = [\"0x8892\"]`";
         reader.out.push(found.at(location, "").help(help));
     }
