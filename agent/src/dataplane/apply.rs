@@ -6,6 +6,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::IpAddr,
+    time::Instant,
 };
 
 use aya::maps::lpm_trie::Key;
@@ -47,6 +48,7 @@ impl Dataplane {
             slot: if old.generation == 0 { 0 } else { (old.slot + 1) % SLOTS },
             generation: old.generation.checked_add(1).unwrap_or(1),
         };
+        let begun = Instant::now();
         // Packets that chose this slot when it was last in force have left before anything in it changes.
         kernel::rcu_grace()?;
         self.put(next.slot, &slot)?;
@@ -60,8 +62,9 @@ impl Dataplane {
         let word = u64::from(next.slot) | u64::from(next.generation) << 32;
         self.active.set(0, word, 0).map_err(write("ACTIVE"))?;
 
+        let flip = begun.elapsed();
         self.slot = Some(slot);
-        Ok(self.applied.insert(Applied { tables, ids, generation: next.generation }))
+        Ok(self.applied.insert(Applied { tables, ids, generation: next.generation, flip }))
     }
 
     /// Puts the inner tables into a slot that no packet looks at.

@@ -96,6 +96,8 @@ pub struct Applied {
     pub ids: StableIds,
     /// Counts applied policies over the life of the pins.
     pub generation: u32,
+    /// What it took to bring the finished tables into force.
+    pub flip: std::time::Duration,
 }
 
 /// The data path: program, maps and what they enforce.
