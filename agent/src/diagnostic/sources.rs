@@ -97,7 +97,7 @@ impl Sources {
         let start = file.boundary(at.start as usize);
         let end = file.boundary((at.end as usize).max(start));
         let line = file.line_of(start);
-        let column = file.characters_before(start) - file.characters_before(file.lines[line]);
+        let column = file.characters_between(file.lines[line], start);
         let one_based = |n: usize| u32::try_from(n).unwrap_or(u32::MAX).saturating_add(1);
         Location {
             path: file.path.clone(),
@@ -133,6 +133,14 @@ impl File {
         let start = self.lines.get(line).copied().unwrap_or(self.text.len());
         let end = self.lines.get(line + 1).map_or(self.text.len(), |next| next - 1);
         start..end
+    }
+
+    fn characters_between(&self, start: usize, end: usize) -> usize {
+        if end - start <= STRIDE {
+            let between = &self.text.as_bytes()[start..end];
+            return between.iter().filter(|byte| starts_character(**byte)).count();
+        }
+        self.characters_before(end) - self.characters_before(start)
     }
 
     fn characters_before(&self, byte: usize) -> usize {

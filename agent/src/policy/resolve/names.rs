@@ -1,6 +1,6 @@
 //! What each name stands for. In: the contents of all files. Out: sorted indexes; names declared twice.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use ipnet::IpNet;
 
@@ -42,31 +42,46 @@ pub(super) struct Names<'r> {
     pub(super) multicasts: BTreeMap<&'r str, NamedMulticast<'r>>,
     /// Selectors, and whether the service is built in.
     pub(super) services: BTreeMap<&'r str, (&'r [Selector], bool)>,
+    numbers: Numbers<'r>,
+}
+
+/// What every entry asks for, found without comparing names: a large policy asks a hundred thousand times.
+struct Numbers<'r> {
+    /// Devices and networks; of a name that is both, the device.
+    named: HashMap<&'r str, Peer>,
+    zones: HashMap<&'r str, ZoneId>,
+    /// The devices by the number of their class, and of their zone.
+    of_class: Vec<Vec<DeviceId>>,
+    of_zone: Vec<Vec<DeviceId>>,
+    devices: Vec<DeviceId>,
 }
 
 impl<'r> Names<'r> {
+    /// The device or network of a name.
+    pub(super) fn named(&self, name: &str) -> Option<Peer> {
+        self.numbers.named.get(name).copied()
+    }
+
     /// The number of a zone that some device is in.
     pub(super) fn zone(&self, name: &str) -> Option<ZoneId> {
-        (0..).map(ZoneId).zip(self.zones.keys()).find_map(|(id, zone)| (*zone == name).then_some(id))
+        self.numbers.zones.get(name).copied()
     }
 
     /// The devices a peer stands for, if it stands for devices.
-    pub(super) fn devices_of(&self, peer: Peer) -> Vec<DeviceId> {
-        let at = |id: u32| id as usize;
-        match peer {
-            Peer::Device(id) => vec![id],
-            Peer::Class(id) => {
-                let name = self.classes.keys().nth(at(id.0));
-                name.and_then(|name| self.class_members.get(name)).cloned().unwrap_or_default()
-            }
-            Peer::Zone(id) => self.zones.values().nth(at(id.0)).cloned().unwrap_or_default(),
+    pub(super) fn devices_of(&self, peer: Peer) -> &[DeviceId] {
+        let Numbers { named: _, zones: _, of_class, of_zone, devices } = &self.numbers;
+        let found = match peer {
+            Peer::Device(DeviceId(id)) => devices.get(id as usize).map(std::slice::from_ref),
+            Peer::Class(ClassId(id)) => of_class.get(id as usize).map(Vec::as_slice),
+            Peer::Zone(ZoneId(id)) => of_zone.get(id as usize).map(Vec::as_slice),
             Peer::Group(_)
             | Peer::Network(_)
             | Peer::Multicast(_)
             | Peer::Gateway
             | Peer::Broadcast
-            | Peer::Any => Vec::new(),
-        }
+            | Peer::Any => None,
+        };
+        found.unwrap_or_default()
     }
 
     pub(super) fn collect(files: &'r [RawFile], out: &mut Collector<'_>) -> Self {
@@ -128,11 +143,21 @@ impl<'r> Names<'r> {
                 (name, Entry { id, raw })
             })
             .collect();
-        let networks =
+        let networks: BTreeMap<_, _> =
             (0..).map(NetworkId).zip(networks).map(|(id, (name, raw))| (name, Entry { id, raw })).collect();
-        let classes =
+        let classes: BTreeMap<_, _> =
             (0..).map(ClassId).zip(classes).map(|(id, (name, raw))| (name, Entry { id, raw })).collect();
-        Self { devices, networks, classes, zones, class_members, multicasts, services }
+        let of_networks = networks.iter().map(|(name, entry)| (*name, Peer::Network(entry.id)));
+        let of_devices = devices.iter().map(|(name, entry)| (*name, Peer::Device(entry.id)));
+        let members = |name| class_members.get(name).cloned().unwrap_or_default();
+        let numbers = Numbers {
+            named: of_networks.chain(of_devices).collect(),
+            zones: zones.keys().copied().zip((0..).map(ZoneId)).collect(),
+            of_class: classes.keys().map(members).collect(),
+            of_zone: zones.values().cloned().collect(),
+            devices: devices.values().map(|entry| entry.id).collect(),
+        };
+        Self { devices, networks, classes, zones, class_members, multicasts, services, numbers }
     }
 }
 

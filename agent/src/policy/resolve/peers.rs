@@ -48,11 +48,8 @@ pub(super) fn expand(names: &Names<'_>, peer: &Leaf<RawPeer>, out: &mut Collecto
             }
         },
         RawPeer::Named(name) => {
-            if let Some(device) = names.devices.get(name.as_str()) {
-                return vec![Peer::Device(device.id)];
-            }
-            if let Some(network) = names.networks.get(name.as_str()) {
-                return vec![Peer::Network(network.id)];
+            if let Some(peer) = names.named(name) {
+                return vec![peer];
             }
             let message = format!("unknown device or network {}", quote(name));
             let help = help_for(names, name, out);
@@ -98,7 +95,7 @@ fn unknown(
 /// Remembers the devices that peers stand for as named by some rule.
 pub(super) fn mark(names: &Names<'_>, peers: &[Peer], used: &mut [bool]) {
     for DeviceId(id) in peers.iter().flat_map(|peer| names.devices_of(*peer)) {
-        if let Some(used) = used.get_mut(id as usize) {
+        if let Some(used) = used.get_mut(*id as usize) {
             *used = true;
         }
     }

@@ -1,7 +1,7 @@
 //! `allow` entries -> rules. In: entries of devices and classes, and the names. Out: one rule for each entry of
 //! a device and for each device of a class's entry.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use super::{names::Names, peers, reach, sorted};
 use crate::{
@@ -42,7 +42,8 @@ pub(super) fn build<'r>(names: &Names<'r>, files: &'r [RawFile], out: &mut Colle
     }
     let Builder { names: _, ids: _, mut rules, parts: _, full, used } = builder;
     let used = used.into_iter().map(|used| used || full).collect();
-    rules.sort_by_key(|(at, rule)| (rule.holder, *at));
+    // A rule is large: its key is sorted, and the rule moved once.
+    rules.sort_by_cached_key(|(at, rule)| (rule.holder, *at));
     let selectors: Vec<&[Selector]> = services.values().map(|(selectors, _)| *selectors).collect();
     reach::check_ends(names, &rules, &selectors, out);
     Built { rules: rules.into_iter().map(|(_, rule)| rule).collect(), services, used }
@@ -58,10 +59,15 @@ fn mentioned<'r>(
     let mut found: BTreeMap<_, _> = own.map(|(name, service)| (*name, *service)).collect();
     let of_devices = files.iter().flat_map(|file| &file.devices).flat_map(|device| &device.allow);
     let of_classes = files.iter().flat_map(|file| &file.classes).flat_map(|class| &class.allow);
+    let mut known = HashSet::new();
     for leaf in of_devices.chain(of_classes).flat_map(|allow| &allow.services) {
+        if known.contains(leaf.value.as_str()) {
+            continue;
+        }
         match names.services.get_key_value(leaf.value.as_str()) {
             Some((name, service)) => {
                 found.insert(name, *service);
+                known.insert(*name);
             }
             None => {
                 let help = match out.suggest(&leaf.value, names.services.keys().copied()) {
@@ -81,7 +87,7 @@ fn mentioned<'r>(
 
 struct Builder<'n, 'r> {
     names: &'n Names<'r>,
-    ids: BTreeMap<&'r str, ServiceId>,
+    ids: HashMap<&'r str, ServiceId>,
     rules: Vec<(At, Rule)>,
     /// Peers, services and words of all rules so far.
     parts: usize,
@@ -98,8 +104,7 @@ impl Builder<'_, '_> {
         let mut all = BTreeSet::new();
         for peer in distinct(&allow.peers) {
             let expanded = peers::expand(self.names, peer, out);
-            let devices: Vec<DeviceId> = expanded.iter().flat_map(|p| self.names.devices_of(*p)).collect();
-            if devices == [device] {
+            if expanded.iter().flat_map(|p| self.names.devices_of(*p)).eq([&device]) {
                 let message = match &peer.value {
                     RawPeer::Zone(_) | RawPeer::Class(_) => format!("this holds only {} itself", quote(name)),
                     RawPeer::Named(_)
@@ -128,9 +133,9 @@ impl Builder<'_, '_> {
             distinct(&allow.peers).into_iter().flat_map(|peer| peers::expand(self.names, peer, out));
         let all: Vec<Peer> = sorted(expanded.collect());
         let members = self.names.devices_of(Peer::Class(class));
-        let others = all.iter().flat_map(|peer| self.names.devices_of(*peer)).collect::<BTreeSet<_>>();
-        if let [member] = members[..]
-            && others == BTreeSet::from([member])
+        if let [member] = members
+            && !all.is_empty()
+            && all.iter().flat_map(|peer| self.names.devices_of(*peer)).all(|other| other == member)
             && all.iter().all(|peer| !self.names.devices_of(*peer).is_empty())
         {
             let location = out.locate(allow.peers.first().map_or(allow.at, |peer| peer.at));
@@ -204,6 +209,6 @@ impl Builder<'_, '_> {
 
 /// Each written peer once: a zone named a thousand times is expanded once.
 fn distinct(peers: &[Leaf<RawPeer>]) -> Vec<&Leaf<RawPeer>> {
-    let mut seen = BTreeSet::new();
-    peers.iter().filter(|peer| seen.insert(&peer.value)).collect()
+    let mut seen = HashSet::with_capacity(peers.len());
+    peers.iter().filter(|peer| peers.len() == 1 || seen.insert(&peer.value)).collect()
 }
