@@ -82,7 +82,7 @@ pub(super) fn own(site: &Site, device: u32, entry: u32) -> Allow {
     let service = own_service((device * super::OF_DEVICE + entry) % SERVICES);
     // A device that is alone on its line has no neighbour to talk with.
     let peer = if neighbour == device { outside_name(entry) } else { site.device_name(neighbour) };
-    Allow { to: entry % 2 == 0, peers: vec![peer], services: vec![service] }
+    Allow { to: entry.is_multiple_of(2), peers: vec![peer], services: vec![service] }
 }
 
 /// Whom an entry of a class names.
@@ -111,7 +111,7 @@ impl<'s> Peers<'s> {
 
     pub(super) fn next(&mut self, dice: &mut Dice) -> Allow {
         // Only servers (the first of ten kinds) look after whole cells.
-        let servers = self.class % super::KINDS_COUNT == 0;
+        let servers = self.class.is_multiple_of(super::KINDS_COUNT);
         let (kind, to) = match dice.below(100) {
             0..58 => (Kind::Networks, true),
             58..78 => (Kind::Networks, false),
