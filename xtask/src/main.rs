@@ -1,4 +1,4 @@
-//! Developer tasks, run as `cargo xtask <task>`: bench, build the BPF object, demo, mutants, stacks, test, tidy.
+//! Developer tasks, run as `cargo xtask <task>`: bench, build the BPF object, demo, docs, mutants, stacks, test, tidy.
 //!
 //! One file or folder per task; this one only dispatches and turns results into exit codes:
 //! 0 all well, 1 the task found something wrong, 2 it could not run or was called wrongly.
@@ -6,6 +6,7 @@
 mod bench;
 mod build_ebpf;
 mod demo;
+mod docs;
 mod mutants;
 mod repo;
 mod stacks;
@@ -31,6 +32,7 @@ enum Task {
     Bench(bench::BenchArgs),
     BuildEbpf(build_ebpf::BuildArgs),
     Demo(demo::DemoArgs),
+    Docs(docs::DocsArgs),
     Mutants(mutants::MutantsArgs),
     Stacks(stacks::StacksArgs),
     Test(test::TestArgs),
@@ -54,6 +56,7 @@ fn main() -> ExitCode {
         Task::Bench(args) => bench::run(&args),
         Task::BuildEbpf(args) => build_ebpf::run(&args),
         Task::Demo(args) => demo::run(&args),
+        Task::Docs(args) => docs::run(&args),
         Task::Mutants(args) => mutants::run(&args),
         Task::Stacks(args) => stacks::run(&args),
         Task::Test(args) => test::run(&args),
