@@ -93,7 +93,7 @@ pub struct Applied {
     pub generation: u32,
     /// How much of the kernel's tables had to be written for it.
     pub written: Written,
-    /// What it took to bring the finished tables into force.
+    /// What it took to bring the tables into a slot and that slot into force.
     pub flip: std::time::Duration,
 }
 

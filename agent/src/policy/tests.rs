@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::{
-    diagnostic::render_text,
+    diagnostic::{Collector, render_text},
     model::{Mode, Peer},
 };
 
