@@ -147,6 +147,14 @@ impl File {
         start..end
     }
 
+    fn characters_between(&self, start: usize, end: usize) -> usize {
+        if end - start <= STRIDE {
+            let between = &self.text.as_bytes()[start..end];
+            return between.iter().filter(|byte| starts_character(**byte)).count();
+        }
+        self.characters_before(end) - self.characters_before(start)
+    }
+
     fn characters_before(&self, byte: usize) -> usize {
         let block = byte / STRIDE;
         let rest = &self.text.as_bytes()[block * STRIDE..byte];
