@@ -9,7 +9,7 @@ use std::{
 use anyhow::Context;
 use clap::ValueEnum;
 
-use super::{Cli, Exit};
+use super::{Cli, Exit, standing::Sets};
 use crate::{
     compile::{Limits, compile},
     config::{Config, Infrastructure, parse_config},
@@ -40,12 +40,13 @@ enum Format {
 pub(super) fn run(cli: &Cli, args: &Args) -> anyhow::Result<Exit> {
     let configured = configuration(cli)?;
     let mut files = Vec::new();
+    let mut sets = Sets::new(&configured)?;
     let default = [configured.policy.clone()];
     for path in if args.paths.is_empty() { &default[..] } else { &args.paths } {
         if path == Path::new("-") {
             files.push(standard_input()?);
         } else {
-            files.extend(read_policy(path)?);
+            files.extend(sets.read(path, &configured)?);
         }
     }
     let mut outcome = resolve_texts(&files);
@@ -55,6 +56,7 @@ pub(super) fn run(cli: &Cli, args: &Args) -> anyhow::Result<Exit> {
         Some(_) | None => Vec::new(),
     };
     let is_strange = !strange.is_empty();
+    let is_refused = sets.refused();
     outcome.diagnostics.extend(strange);
     match args.format {
         Format::Text => {
@@ -63,8 +65,13 @@ pub(super) fn run(cli: &Cli, args: &Args) -> anyhow::Result<Exit> {
                 render_text(&outcome.diagnostics, &outcome.sources, std::io::stderr().is_terminal())
             );
         }
-        Format::Json => out!("{}", document(&outcome.diagnostics, &configured)?),
+        Format::Json => {
+            let mut document = document(&outcome.diagnostics, &configured)?;
+            document["sets"] = sets.json()?;
+            out!("{document}");
+        }
     }
+    sets.print();
     let Some(policy) = outcome.policy else { return Ok(Exit::Found) };
     debug_assert!(is_strange || !has_errors(&outcome.diagnostics));
     let limits = &configured.limits;
@@ -82,7 +89,7 @@ pub(super) fn run(cli: &Cli, args: &Args) -> anyhow::Result<Exit> {
             for line in unasked(&configured) {
                 eprintln!("{line}");
             }
-            Ok(if is_strange { Exit::Found } else { Exit::Fine })
+            Ok(if is_strange || is_refused { Exit::Found } else { Exit::Fine })
         }
         Err(error) => {
             eprintln!("error: {error}\nhint: raise `limits.{}` in the agent's configuration", error.what);

@@ -10,7 +10,7 @@ use crate::{
     config::{Attach, Config, Interface, Segment},
     control::{Request, client},
     dataplane::{self, AttachMode, DataplaneError, Entry, Obstacle, Pins, Queues, probe},
-    files::read_policy,
+    files::{Access, read_set, read_trust},
     policy::resolve_texts,
 };
 
@@ -298,17 +298,18 @@ fn attached(config: &Config, there: &[probe::Interface]) -> Result<Vec<String>, 
 
 fn policy(config: &Config) -> Finding {
     let path = config.policy.display().to_string();
-    let files = match read_policy(&config.policy) {
-        Ok(files) => files,
+    let read =
+        read_trust(&config.signing).and_then(|trust| read_set(&config.policy, &trust, Access::Enforced));
+    let set = match read {
+        Ok(set) => set,
         Err(error) => {
-            return problem(
-                "policy",
-                &error.to_string(),
-                &format!("mkdir -p {path}, and put a policy there"),
-            );
+            let text = error.to_string();
+            let otherwise = format!("mkdir -p {path}, and put a policy there");
+            let (seen, fix) = text.split_once("\nhint: ").unwrap_or((&text, &otherwise));
+            return problem("policy", seen, fix);
         }
     };
-    let outcome = resolve_texts(&files);
+    let outcome = resolve_texts(&set.files);
     let Some(policy) = outcome.policy else {
         let count = outcome.diagnostics.len();
         return problem("policy", &format!("{count} problems in {path}"), "bulkhead check");

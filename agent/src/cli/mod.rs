@@ -35,9 +35,11 @@ mod check;
 mod detach;
 mod devices;
 mod doctor;
+mod manifest;
 mod mode;
 mod rules;
 mod run;
+mod standing;
 mod status;
 mod table;
 mod violations;
@@ -86,6 +88,8 @@ enum Command {
     Run,
     /// Check policy files: every problem at once, with its place and how to mend it
     Check(check::Args),
+    /// List the policy files of a folder, so that the list can be signed
+    Manifest(manifest::Args),
     /// Enforce the policy files from the next packet on
     Apply(apply::Args),
     /// How is it going: one page
@@ -124,6 +128,7 @@ impl Cli {
         let result = match &self.command {
             Command::Run => run::run(&self),
             Command::Check(args) => check::run(&self, args),
+            Command::Manifest(args) => manifest::run(&self, args),
             Command::Apply(args) => apply::run(&self, args),
             Command::Status(output) => status::run(&self, *output),
             Command::Devices(args) => devices::run(&self, args),
@@ -143,7 +148,7 @@ impl Cli {
                 // Rendered findings say `error[CODE]` themselves.
                 let prefix = if text.starts_with("error[") { "" } else { "error: " };
                 eprintln!("{prefix}{}", text.trim_end());
-                if let Some(ReadError::NoPolicy { .. }) = error.downcast_ref::<ReadError>() {
+                if error.downcast_ref::<ReadError>().is_some_and(ReadError::found) {
                     return Exit::Found;
                 }
                 match error.downcast_ref::<ClientError>() {

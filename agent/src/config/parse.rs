@@ -20,6 +20,7 @@ use crate::{
 
 mod interfaces;
 mod segments;
+mod signing;
 
 const ROOT: Keys = Keys {
     known: &[
@@ -36,6 +37,7 @@ const ROOT: Keys = Keys {
         "flows",
         "violations",
         "limits",
+        "signing",
     ],
     later: &["version", "sink", "history", "metrics", "learn"],
 };
@@ -110,6 +112,7 @@ fn config(reader: &mut Reader<'_, '_>, root: &DeTable<'_>) -> Config {
         flows: reader.table(root, "flows").map(|(_, t)| flows(reader, t)).unwrap_or_default(),
         violations: reader.table(root, "violations").map(|(_, t)| violations(reader, t)).unwrap_or_default(),
         limits: reader.table(root, "limits").map(|(_, t)| limits(reader, t)).unwrap_or_default(),
+        signing: reader.table(root, "signing").map(|(_, t)| signing::signing(reader, t)).unwrap_or_default(),
     }
 }
 

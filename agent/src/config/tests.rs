@@ -3,7 +3,10 @@
 use std::{path::Path, time::Duration};
 
 use super::*;
-use crate::diagnostic::{Severity, render_text};
+use crate::{
+    diagnostic::{Severity, render_text},
+    signing::{Key, KeySource},
+};
 
 fn read(text: &str) -> Config {
     let (config, found, sources) = parse_config("bulkhead.toml", text);
@@ -97,6 +100,9 @@ rows = 2048
 flows = 4096
 violations = 64
 ring_bytes = 4096
+[signing]
+keys = "/srv/plant.pub"
+required = false
 "#,
     );
     let interface = Interface {
@@ -167,6 +173,7 @@ ring_bytes = 4096
         },
         violations: Violations { file: ViolationFile::Stdout, summary: Duration::from_secs(60) },
         limits: Limits { devices: 10, rules: 20, rows: 2048, flows: 4096, violations: 64, ring_bytes: 4096 },
+        signing: Requirement { keys: vec![KeySource::File("/srv/plant.pub".into())], required: false },
     };
     assert_eq!(config, expected);
     let ids = config.segment_ids();
@@ -324,4 +331,33 @@ fn a_segment_keeps_its_number_when_others_come_and_go() {
     assert_eq!(number(one, "eth1"), number(&more, "eth1"));
     assert_ne!(number(&more, "eth1"), number(&more, "a"));
     assert_eq!(number(&more, "b"), None);
+}
+
+const KEY: &str = "RWSc6TgAxnfTevjeUv/YcEhJE53BWVsgkHUFS7/z2gVZC3XCoWbidfwV";
+
+#[test]
+fn whoever_names_a_key_requires_signatures_unless_he_says_otherwise() {
+    let signing = |text: &str| read(&format!("{UPLINK}[signing]\n{text}")).signing;
+    assert_eq!(read(UPLINK).signing, Requirement::default());
+    assert_eq!(signing("required = false"), Requirement::default());
+    let named = signing(&format!("keys = \"{KEY}\""));
+    assert_eq!(named.keys, [KeySource::Inline(Key::parse(KEY).expect("a key"))]);
+    assert!(named.required);
+    let both = signing(&format!("keys = [\"{KEY}\", \"/etc/bulkhead/plant.pub\"]\nrequired = false"));
+    assert_eq!(both.keys[1], KeySource::File("/etc/bulkhead/plant.pub".into()));
+    assert!(!both.required);
+}
+
+#[test]
+fn keys_that_are_none_are_found() {
+    let signing = |text: &str| codes(&format!("{UPLINK}[signing]\n{text}"));
+    for wrong in ["RW", "plant.pub", "", &KEY[1..], "minisign encrypted secret key"] {
+        assert_eq!(signing(&format!("keys = [\"{wrong}\"]")), ["BH0614"], "{wrong}");
+    }
+    assert_eq!(signing("required = true"), ["BH0614"]);
+    assert_eq!(signing("keys = []\nrequired = true"), ["BH0614"]);
+    assert_eq!(signing(&format!("keys = [\"{KEY}\", \"{KEY}\"]")), ["BH0614"]);
+    let many: Vec<String> = (0..17).map(|n| format!("\"/k/{n}\"")).collect();
+    assert_eq!(signing(&format!("keys = [{}]", many.join(", "))), ["BH0614"]);
+    assert_eq!(signing("key = \"RW\""), ["BH0101"]);
 }

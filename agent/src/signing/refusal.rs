@@ -133,10 +133,17 @@ fn list(keys: &[KeyId]) -> String {
 
 /// Everything in which the files differ from the manifest, in the order of names.
 pub(super) fn differences(manifest: &Manifest, files: &[(&str, Digest)]) -> Vec<Difference> {
-    let found: BTreeMap<&str, Digest> = files.iter().copied().collect();
+    let mut differences = Vec::new();
+    let mut found: BTreeMap<&str, Digest> = BTreeMap::new();
+    for (name, digest) in files {
+        // Of two files of one name in two folders the manifest knows one.
+        if found.insert(name, *digest).is_some() {
+            let shown = crate::diagnostic::escape(name);
+            differences.push(((*name).to_owned(), Difference::Added { name: shown }));
+        }
+    }
     let mut added: Vec<(&str, Digest)> = found.iter().map(|(name, digest)| (*name, *digest)).collect();
     added.retain(|(name, _)| manifest.digest_of(name).is_none());
-    let mut differences = Vec::new();
     for (name, signed) in manifest.files() {
         let shown = name.to_owned();
         match found.get(name) {

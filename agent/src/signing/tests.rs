@@ -157,6 +157,7 @@ fn all_differences_are_named_at_once() {
         told(&[("0\u{1b}.toml", c), ("b.toml", c)]),
         "`0\\u{1b}.toml` was added, `a.toml` is missing, `b.toml` was altered"
     );
+    assert_eq!(told(&[("a.toml", c), ("a.toml", a), ("b.toml", b)]), "`a.toml` was added");
     let many: Vec<String> = (10..30).map(|n| format!("{n}.toml")).collect();
     let mut files = files();
     files.extend(many.iter().map(|name| (name.as_str(), c)));
