@@ -45,7 +45,10 @@ pub enum ReadError {
         path: PathBuf,
     },
     /// Neither a file nor a folder.
-    #[error("`{}` is neither a regular file nor a folder", path.display())]
+    #[error(
+        "`{}` is neither a regular file nor a folder\nhint: remove it, or put a regular file in its place",
+        path.display()
+    )]
     NotRegular {
         /// Which path.
         path: PathBuf,
@@ -93,7 +96,10 @@ pub enum ReadError {
         mode: u32,
     },
     /// More than the agent is willing to read.
-    #[error("`{}` is larger than {limit} {unit}", path.display())]
+    #[error(
+        "`{}` is larger than {limit} {unit}\nhint: look at what was put there; a large policy can be split into several files",
+        path.display()
+    )]
     TooLarge {
         /// Which path.
         path: PathBuf,

@@ -61,6 +61,9 @@ pub enum Problem {
     /// Cut off, or not written by us.
     #[error("has no line end: the manifest is cut off")]
     CutOff,
+    /// Cut to nothing.
+    #[error("is missing: the manifest is empty")]
+    Nothing,
     /// Something else.
     #[error("is not `{FIRST}{VERSION}`")]
     First,
@@ -142,6 +145,9 @@ impl Manifest {
     pub fn parse(bytes: &[u8]) -> Result<Self, ManifestError> {
         let line_at = |at: usize| 1 + bytes.iter().take(at).filter(|byte| **byte == b'\n').count();
         let wrong = |line, problem| Err(ManifestError { line, problem });
+        if bytes.is_empty() {
+            return wrong(1, Problem::Nothing);
+        }
         if bytes.len() > MAX_MANIFEST_BYTES {
             return wrong(line_at(MAX_MANIFEST_BYTES), Problem::TooLarge);
         }

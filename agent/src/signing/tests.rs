@@ -183,7 +183,7 @@ fn lines_that_belong_in_no_manifest_are_named() {
     let head = "bulkhead-manifest 1\nnumber 1\n";
     let one = format!("{digest}  a.toml\n");
     for (text, says) in [
-        (String::new(), "line 1 is not `bulkhead-manifest 1`"),
+        (String::new(), "line 1 is missing: the manifest is empty"),
         ("version = 1\n".into(), "line 1 is not `bulkhead-manifest 1`"),
         (format!("bulkhead-manifest 2\nnumber 1\n{one}"), "line 1 says version `2`"),
         ("bulkhead-manifest 1\n".into(), "line 2 is not `number N`"),

@@ -1,0 +1,441 @@
+//! Sets signed with `minisign`: what `manifest` and `check` say of them, and every way to tamper with one.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ffi::OsStr,
+    fmt::Write as _,
+    fs,
+    os::unix::fs::{PermissionsExt, symlink},
+    path::{Path, PathBuf},
+    process,
+    sync::atomic::{AtomicBool, AtomicU64, Ordering},
+    thread,
+    time::Instant,
+};
+
+use bulkhead_agent::{
+    files::{Access, PolicySet, ReadError, read, read_set},
+    signing::{Accepted, Digest, Key, MAX_MANIFEST_BYTES, Manifest, Refusal, Trust},
+};
+use bulkhead_tests::{minisign::Signer, skip::Tier};
+use nix::{
+    sys::stat::{Mode, umask},
+    unistd::{chown, geteuid, mkfifo},
+};
+use serde_json::Value;
+
+mod command;
+use command::{AT_ONCE, Ran, bulkhead, file, folder};
+
+const A: &str = "version = 1\n\n[device.plc]\nip = \"10.20.1.11\"\n";
+const B: &str = "version = 1\n\n[network.ntp]\ncidr = [\"10.9.0.5/32\"]\n";
+
+/// A folder for a test and two who can sign, or `None` after the skip was recorded.
+fn signers(test: &str) -> Option<(PathBuf, Signer, Signer)> {
+    // What others may write is refused, whatever umask the tests are started with.
+    umask(Mode::from_bits_truncate(0o022));
+    let folder = folder(test);
+    let new = |owner| Signer::new(Tier::Signing, test, &folder, owner);
+    let (ours, other) = (new("ours")?, new("other")?);
+    Some((folder, ours, other))
+}
+
+fn trust(signer: &Signer) -> Trust {
+    Trust { keys: vec![Key::parse(signer.key()).expect("a key")], required: true, ..Trust::default() }
+}
+
+/// Writes the manifest of what is in the folder, and signs it.
+fn sign(folder: &Path, number: u64, signer: &Signer) {
+    let set = read(folder, Access::Noted).expect("a set");
+    let manifest = Manifest::new(number, set.digests()).expect("names of policy files");
+    signed(folder, manifest.to_string(), signer);
+}
+
+fn signed(folder: &Path, manifest: impl AsRef<[u8]>, signer: &Signer) {
+    signer.sign(&file(folder, "MANIFEST", manifest)).expect("it signs");
+}
+
+fn edit(path: &Path, change: impl FnOnce(&str) -> String) {
+    let text = fs::read_to_string(path).expect("it is there");
+    fs::write(path, change(&text)).expect("writable");
+}
+
+fn huge(path: &Path, bytes: u64) {
+    fs::File::create(path).and_then(|file| file.set_len(bytes)).expect("a sparse file");
+}
+
+type Tamper<'t> = (&'static str, Box<dyn Fn(&Path, &mut Trust) + 't>);
+
+fn case<'t>(name: &'static str, tamper: impl Fn(&Path, &mut Trust) + 't) -> Tamper<'t> {
+    (name, Box::new(tamper))
+}
+
+/// What happens to files behind the signer's back.
+fn behind_his_back<'t>(ours: &'t Signer, other: &'t Signer) -> Vec<Tamper<'t>> {
+    vec![
+        case("a file is added", |at, _| drop(file(at, "c.toml", "version = 1\n"))),
+        case("a file is removed", |at, _| fs::remove_file(at.join("b.toml")).expect("it is there")),
+        case("one byte of a file is changed", |at, _| edit(&at.join("a.toml"), |t| t.replace(".11", ".12"))),
+        case("a file is renamed", |at, _| {
+            fs::rename(at.join("a.toml"), at.join("0.toml")).expect("one folder");
+        }),
+        case("a file is replaced by a link to its copy", |at, _| {
+            fs::rename(at.join("a.toml"), at.join("copy")).expect("one folder");
+            symlink("copy", at.join("a.toml")).expect("a link");
+        }),
+        case("a file is replaced by a named pipe", |at, _| {
+            fs::remove_file(at.join("a.toml")).expect("it is there");
+            mkfifo(&at.join("a.toml"), Mode::S_IRUSR).expect("a pipe");
+        }),
+        case("a file is huge", |at, _| huge(&at.join("a.toml"), 5 << 20)),
+        case("a file is writable for everybody", |at, _| {
+            fs::set_permissions(at.join("a.toml"), fs::Permissions::from_mode(0o666)).expect("ours");
+        }),
+        case("the folder is writable for its group", |at, _| {
+            fs::set_permissions(at, fs::Permissions::from_mode(0o775)).expect("ours");
+        }),
+        case("all files are removed", |at, _| {
+            fs::remove_file(at.join("a.toml"))
+                .and_then(|()| fs::remove_file(at.join("b.toml")))
+                .expect("there");
+        }),
+        case("an older set comes back", |_, trust| {
+            trust.at_least = Some(Accepted { number: 43, digest: Digest::of(b"") });
+        }),
+        case("another set has the same number", |_, trust| {
+            trust.at_least = Some(Accepted { number: 42, digest: Digest::of(b"") });
+        }),
+        case("manifest and signature are removed", |at, _| {
+            fs::remove_file(at.join("MANIFEST")).expect("there");
+            fs::remove_file(at.join("MANIFEST.minisig")).expect("there");
+        }),
+        case("the manifest is removed", |at, _| fs::remove_file(at.join("MANIFEST")).expect("there")),
+        case("the signature is removed", |at, _| {
+            fs::remove_file(at.join("MANIFEST.minisig")).expect("there")
+        }),
+        case("the manifest is a link", |at, _| {
+            fs::rename(at.join("MANIFEST"), at.join("copy")).expect("one folder");
+            symlink("copy", at.join("MANIFEST")).expect("a link");
+        }),
+        case("the manifest is huge", |at, _| huge(&at.join("MANIFEST"), MAX_MANIFEST_BYTES as u64 + 1)),
+        case("the manifest is not text", |at, _| drop(file(at, "MANIFEST", b"\xff"))),
+        case("the manifest has a changed line", |at, _| {
+            edit(&at.join("MANIFEST"), |t| t.replace("42", "43"))
+        }),
+        case("the manifest has Windows line ends", |at, _| {
+            edit(&at.join("MANIFEST"), |t| t.replace('\n', "\r\n"));
+        }),
+        case("the signature is that of another key", |at, _| {
+            other.sign(&at.join("MANIFEST")).expect("it signs");
+        }),
+        case("the signature is of the legacy kind", |at, _| {
+            ours.sign_with(&at.join("MANIFEST"), &["-l"]).expect("it signs");
+        }),
+        case("the signature is empty", |at, _| drop(file(at, "MANIFEST.minisig", ""))),
+        case("the signature is cut off behind two lines", |at, _| {
+            edit(&at.join("MANIFEST.minisig"), |t| t.lines().take(2).collect::<Vec<_>>().join("\n"));
+        }),
+        case("the signature is cut off within its last line", |at, _| {
+            edit(&at.join("MANIFEST.minisig"), |t| t[..t.len() - 9].to_owned());
+        }),
+        case("the signature has something behind it", |at, _| {
+            edit(&at.join("MANIFEST.minisig"), |t| format!("{t}more\n"));
+        }),
+        case("the signature has Windows line ends", |at, _| {
+            edit(&at.join("MANIFEST.minisig"), |t| t.replace('\n', "\r\n"));
+        }),
+        case("the signature is huge", |at, _| huge(&at.join("MANIFEST.minisig"), 1 << 20)),
+    ]
+}
+
+/// What a signer may sign by mistake.
+fn by_mistake(ours: &Signer) -> Vec<Tamper<'_>> {
+    let resigned = |name, change: fn(&str) -> String| {
+        case(name, move |at, _| {
+            let text = fs::read_to_string(at.join("MANIFEST")).expect("it is there");
+            signed(at, change(&text), ours);
+        })
+    };
+    vec![
+        resigned("an empty manifest is signed", |_| String::new()),
+        resigned("something else is signed", |_| A.to_owned()),
+        resigned("a manifest of a later version is signed", |t| t.replace("manifest 1", "manifest 2")),
+        resigned("number 0 is signed", |t| t.replace("number 42", "number 0")),
+        resigned("a manifest without files is signed", |t| {
+            t.lines().take(2).map(|l| format!("{l}\n")).collect()
+        }),
+        resigned("a line is signed twice", |t| format!("{t}{}\n", t.lines().last().unwrap_or_default())),
+        resigned("a line is signed out of order", |t| {
+            let lines: Vec<&str> = t.lines().collect();
+            [lines[0], lines[1], lines[3], lines[2], ""].join("\n")
+        }),
+        resigned("garbage behind the list is signed", |t| format!("{t}# by hand\n")),
+        resigned("Windows line ends are signed", |t| t.replace('\n', "\r\n")),
+        resigned("a manifest that is cut off is signed", |t| t.trim_end().to_owned()),
+        resigned("a name with a folder is signed", |t| t.replace("a.toml", "../a.toml")),
+    ]
+}
+
+#[test]
+fn every_way_to_tamper_with_a_set_is_refused_with_its_own_message() {
+    let test = "every_way_to_tamper_with_a_set_is_refused_with_its_own_message";
+    let Some((room, ours, other)) = signers(test) else { return };
+    let mut told = String::new();
+    let mut messages = BTreeSet::new();
+    let mut cases = behind_his_back(&ours, &other);
+    if geteuid().is_root() {
+        cases.push(case("a file belongs to somebody else", |at, _| {
+            chown(&at.join("a.toml"), Some(1234.into()), None).expect("root may");
+        }));
+    }
+    cases.extend(by_mistake(&ours));
+    for (name, tamper) in &cases {
+        let at = room.join("policy.d");
+        fs::create_dir(&at).expect("a new folder");
+        file(&at, "a.toml", A);
+        file(&at, "b.toml", B);
+        sign(&at, 42, &ours);
+        let mut trust = trust(&ours);
+        let set = read_set(&at, &trust, Access::Enforced).expect("whole before it is tampered with");
+        assert_eq!(set.signed.map(|signed| signed.number), Some(42));
+        tamper(&at, &mut trust);
+        let error = read_set(&at, &trust, Access::Enforced).expect_err(name).to_string();
+        let error = error.replace(&format!("{}/", room.display()), "");
+        assert!(messages.insert(error.clone()), "{name}: said before: {error}");
+        if *name != "a file belongs to somebody else" {
+            // Without root nobody can be given a file.
+            writeln!(told, "== {name}\n{error}\n").expect("text grows");
+        }
+        fs::remove_dir_all(&at).expect("ours");
+    }
+    for (signer, name) in [(&ours, "OURS"), (&other, "OTHER")] {
+        let id = Key::parse(signer.key()).expect("a key").id().to_string();
+        told = told.replace(&id, name);
+    }
+    let mut settings = insta::Settings::clone_current();
+    settings.set_snapshot_path("../policy/signing");
+    settings.set_prepend_module_to_snapshot(false);
+    settings.set_omit_expression(true);
+    let _bound = settings.bind_to_scope();
+    insta::assert_snapshot!("tampering", told);
+}
+
+#[test]
+fn any_pinned_key_may_sign_while_one_follows_another() {
+    let Some((at, ours, other)) = signers("any_pinned_key_may_sign_while_one_follows_another") else {
+        return;
+    };
+    let set = at.join("policy.d");
+    fs::create_dir(&set).expect("a new folder");
+    file(&set, "a.toml", A);
+    let mut trust = trust(&ours);
+    trust.keys.push(Key::parse(other.key()).expect("a key"));
+    for signer in [&ours, &other] {
+        sign(&set, 7, signer);
+        let found = read_set(&set, &trust, Access::Enforced).expect("signed by one of them");
+        let signed = found.signed.expect("signed");
+        assert_eq!(
+            (signed.key, signed.comment.as_str()),
+            (Key::parse(signer.key()).expect("a key").id(), "cell 1")
+        );
+    }
+}
+
+/// A configuration that names a key, and the folder of its policy.
+fn configured(room: &Path, key: &str) -> (PathBuf, PathBuf) {
+    let policy = room.join("policy.d");
+    fs::create_dir(&policy).expect("a new folder");
+    let text = format!("policy = {policy:?}\n[interface.eth0]\n[signing]\nkeys = [{key:?}]\n");
+    (file(room, "bulkhead.toml", text), policy)
+}
+
+#[test]
+fn a_set_is_listed_signed_and_checked_as_the_guide_says() {
+    let test = "a_set_is_listed_signed_and_checked_as_the_guide_says";
+    let Some((room, ours, _)) = signers(test) else { return };
+    let (config, policy) = configured(&room, &ours.public().to_string_lossy());
+    file(&policy, "a.toml", A);
+    file(&policy, "b.toml", B);
+    let run = |args: &[&str]| {
+        let mut all: Vec<&OsStr> = vec!["--config".as_ref(), config.as_os_str()];
+        all.extend(args.iter().map(OsStr::new));
+        bulkhead(&all)
+    };
+    let Ran { code, err, .. } = run(&["check"]);
+    assert_eq!(code, 1, "{err}");
+    assert!(err.contains("the policy set is not signed, and `[signing]` requires it\nhint: "), "{err}");
+    assert!(err.contains("2 files, 1 device"), "the policy itself is checked all the same: {err}");
+
+    let printed = run(&["manifest", "--number", "12", "--stdout"]);
+    assert_eq!((printed.code, printed.err.as_str()), (0, ""));
+    let Ran { code, out, err } = run(&["manifest", "--number", "12"]);
+    assert_eq!((code, out.as_str()), (0, ""), "{err}");
+    assert!(err.contains("lists 2 files as number 12\nhint: `minisign -S -m '"), "{err}");
+    let list = fs::read_to_string(policy.join("MANIFEST")).expect("it was written");
+    assert_eq!(list, printed.out, "the same files have the same list");
+    assert!(!policy.join(".MANIFEST.new").exists());
+    let sums = file(&room, "sums", list.lines().skip(2).map(|line| format!("{line}\n")).collect::<String>());
+    let checked = process::Command::new("sha256sum")
+        .args(["--strict", "--check"])
+        .arg(&sums)
+        .current_dir(&policy)
+        .output()
+        .expect("coreutils");
+    assert!(checked.status.success(), "{checked:?}");
+
+    ours.sign(&policy.join("MANIFEST")).expect("it signs");
+    let Ran { code, err, .. } = run(&["check"]);
+    assert_eq!(code, 0, "{err}");
+    let id = Key::parse(ours.key()).expect("a key").id();
+    assert!(err.contains(&format!("is number 12, signed with key {id}: cell 1\n")), "{err}");
+
+    edit(&policy.join("a.toml"), |text| text.replace("plc", "PLC"));
+    let Ran { code, out, err } = run(&["check", "--format", "json"]);
+    let found: Value = serde_json::from_str(&out).unwrap_or_else(|error| panic!("{error}: {out}"));
+    assert_eq!(code, 1, "{err}");
+    let refused = found["sets"][0]["refused"].as_str().unwrap_or_default();
+    assert!(refused.contains("`a.toml` was altered"), "{found}");
+    assert!(found["diagnostics"].as_array().is_some_and(|found| !found.is_empty()), "{found}");
+    // A single file is judged as text; a part of a set cannot be signed.
+    let single = policy.join("b.toml");
+    assert_eq!(run(&["check", &single.to_string_lossy()]).code, 0);
+    let Ran { code, err, .. } = run(&["manifest", "--number", "13", &single.to_string_lossy()]);
+    assert_eq!(code, 2);
+    assert!(err.contains("only a folder can be signed\nhint: "), "{err}");
+    assert_eq!(run(&["manifest", "--number", "0"]).code, 2);
+}
+
+#[test]
+fn a_configured_folder_that_others_can_write_is_noted_by_check() {
+    let room = folder("a_configured_folder_that_others_can_write_is_noted_by_check");
+    let policy = room.join("policy.d");
+    fs::create_dir(&policy).expect("a new folder");
+    let config = file(&room, "bulkhead.toml", format!("policy = {policy:?}\n[interface.eth0]\n"));
+    let open = file(&policy, "a.toml", A);
+    fs::set_permissions(&open, fs::Permissions::from_mode(0o666)).expect("ours");
+    let check = |more: &[&Path]| {
+        let mut args: Vec<&OsStr> = vec!["--config".as_ref(), config.as_os_str(), "check".as_ref()];
+        args.extend(more.iter().map(|path| path.as_os_str()));
+        bulkhead(&args)
+    };
+    let Ran { code, err, .. } = check(&[]);
+    assert_eq!(code, 0, "{err}");
+    assert!(
+        err.contains("warning: `") && err.contains("has mode 0666: everybody can change the policy"),
+        "{err}"
+    );
+    let Ran { code, err, .. } = check(&[&open]);
+    assert_eq!(code, 0);
+    assert!(!err.contains("has mode"), "a file on somebody's desk may be as open as he likes: {err}");
+}
+
+/// Whether every file is of the version that the set's number says.
+fn of_one_version(set: &PolicySet) -> bool {
+    let number = set.signed.as_ref().map(|signed| signed.number).unwrap_or_default();
+    set.files.len() == 2 && set.files.iter().all(|file| file.text == text_of(number, &file.path))
+}
+
+fn text_of(number: u64, path: &str) -> String {
+    let name = path.rsplit('/').next().unwrap_or_default();
+    format!("# {name} of version {number}\n").repeat(200)
+}
+
+/// Two versions of a set, signed.
+fn versions(room: &Path, signer: &Signer) -> [PathBuf; 2] {
+    [1, 2].map(|number| {
+        let at = room.join(format!("version-{number}"));
+        fs::create_dir(&at).expect("a new folder");
+        for name in ["a.toml", "b.toml"] {
+            file(&at, name, text_of(number, name));
+        }
+        sign(&at, number, signer);
+        at
+    })
+}
+
+/// Ends the other thread when this one ends, also by a panic.
+struct Ends<'t>(&'t AtomicBool);
+
+impl Drop for Ends<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Release);
+    }
+}
+
+/// Reads sets while `write` changes them, round by round, until `enough`.
+fn read_while_written(write: impl Fn(usize) + Sync, mut enough: impl FnMut() -> bool) {
+    let (reads, over) = (AtomicU64::new(0), AtomicBool::new(false));
+    let deadline = Instant::now() + AT_ONCE;
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            for round in 0.. {
+                write(round);
+                // At least one reading begins and ends between two rounds.
+                let seen = reads.load(Ordering::Acquire);
+                while reads.load(Ordering::Acquire) < seen + 2 {
+                    if over.load(Ordering::Acquire) {
+                        return;
+                    }
+                    thread::yield_now();
+                }
+            }
+        });
+        let _ends = Ends(&over);
+        while !enough() {
+            reads.fetch_add(1, Ordering::Release);
+            assert!(Instant::now() < deadline, "it takes too long");
+        }
+    });
+}
+
+#[test]
+fn a_signed_set_never_mixes_versions_whatever_is_renamed_meanwhile() {
+    let test = "a_signed_set_never_mixes_versions_whatever_is_renamed_meanwhile";
+    let Some((room, ours, _)) = signers(test) else { return };
+    let versions = versions(&room, &ours);
+    let trust = trust(&ours);
+    let at = room.join("policy.d");
+    fs::create_dir(&at).expect("a new folder");
+    let install = |round: usize| {
+        for name in ["a.toml", "MANIFEST", "b.toml", "MANIFEST.minisig"] {
+            fs::copy(versions[round % 2].join(name), at.join("next")).expect("there is room");
+            fs::rename(at.join("next"), at.join(name)).expect("one folder");
+        }
+    };
+    install(0);
+    let (mut accepted, mut refused) = (BTreeMap::new(), 0);
+    read_while_written(install, || {
+        match read_set(&at, &trust, Access::Enforced) {
+            Ok(set) => {
+                assert!(of_one_version(&set), "{set:?}");
+                *accepted.entry(set.signed.map(|signed| signed.number)).or_insert(0) += 1;
+            }
+            Err(ReadError::Refused { refusal, .. }) => {
+                assert!(matches!(*refusal, Refusal::Differs(_) | Refusal::Forged { .. }), "{refusal}");
+                refused += 1;
+            }
+            Err(error) => panic!("{error}"),
+        }
+        refused >= 10 && accepted.len() == 2 && accepted.values().all(|count| *count >= 10)
+    });
+}
+
+#[test]
+fn a_folder_that_is_exchanged_whole_is_never_refused() {
+    let Some((room, ours, _)) = signers("a_folder_that_is_exchanged_whole_is_never_refused") else { return };
+    let versions = versions(&room, &ours);
+    let trust = trust(&ours);
+    let current = room.join("current");
+    symlink(&versions[0], &current).expect("a link");
+    let exchange = |round: usize| {
+        symlink(&versions[round % 2], room.join("next")).expect("a link");
+        fs::rename(room.join("next"), &current).expect("one folder");
+    };
+    let mut seen = BTreeMap::new();
+    read_while_written(exchange, || {
+        let set = read_set(&current, &trust, Access::Enforced).expect("always a whole set");
+        assert!(of_one_version(&set), "{set:?}");
+        *seen.entry(set.signed.map(|signed| signed.number)).or_insert(0) += 1;
+        seen.len() == 2 && seen.values().all(|count| *count >= 50)
+    });
+}
