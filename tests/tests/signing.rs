@@ -1,21 +1,18 @@
 //! Sets signed with `minisign`: what `manifest` and `check` say of them, and every way to tamper with one.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeSet,
     ffi::OsStr,
     fmt::Write as _,
     fs,
     os::unix::fs::{PermissionsExt, symlink},
     path::{Path, PathBuf},
     process,
-    sync::atomic::{AtomicBool, AtomicU64, Ordering},
-    thread,
-    time::Instant,
 };
 
 use bulkhead_agent::{
-    files::{Access, PolicySet, ReadError, read, read_set},
-    signing::{Accepted, Digest, Key, MAX_MANIFEST_BYTES, Manifest, Refusal, Trust},
+    files::{Access, read, read_set},
+    signing::{Accepted, Digest, Key, MAX_MANIFEST_BYTES, Manifest, Trust},
 };
 use bulkhead_tests::{minisign::Signer, skip::Tier};
 use nix::{
@@ -25,16 +22,21 @@ use nix::{
 use serde_json::Value;
 
 mod command;
-use command::{AT_ONCE, Ran, bulkhead, file, folder};
+mod exchange;
+use command::{Ran, bulkhead, file, folder};
 
 const A: &str = "version = 1\n\n[device.plc]\nip = \"10.20.1.11\"\n";
 const B: &str = "version = 1\n\n[network.ntp]\ncidr = [\"10.9.0.5/32\"]\n";
 
+/// A folder in which nobody else may write, whatever umask the tests are started with.
+fn private_folder(test: &str) -> PathBuf {
+    umask(Mode::from_bits_truncate(0o022));
+    folder(test)
+}
+
 /// A folder for a test and two who can sign, or `None` after the skip was recorded.
 fn signers(test: &str) -> Option<(PathBuf, Signer, Signer)> {
-    // What others may write is refused, whatever umask the tests are started with.
-    umask(Mode::from_bits_truncate(0o022));
-    let folder = folder(test);
+    let folder = private_folder(test);
     let new = |owner| Signer::new(Tier::Signing, test, &folder, owner);
     let (ours, other) = (new("ours")?, new("other")?);
     Some((folder, ours, other))
@@ -289,6 +291,11 @@ fn a_set_is_listed_signed_and_checked_as_the_guide_says() {
     let id = Key::parse(ours.key()).expect("a key").id();
     assert!(err.contains(&format!("is number 12, signed with key {id}: cell 1\n")), "{err}");
 
+    // Where nobody is configured to check it, a signature is nobody's business.
+    let Ran { code, err, .. } = bulkhead(&[OsStr::new("check"), policy.as_os_str()]);
+    assert_eq!(code, 0);
+    assert!(!err.contains("nobody checks"), "{err}");
+
     edit(&policy.join("a.toml"), |text| text.replace("plc", "PLC"));
     let Ran { code, out, err } = run(&["check", "--format", "json"]);
     let found: Value = serde_json::from_str(&out).unwrap_or_else(|error| panic!("{error}: {out}"));
@@ -307,7 +314,7 @@ fn a_set_is_listed_signed_and_checked_as_the_guide_says() {
 
 #[test]
 fn a_configured_folder_that_others_can_write_is_noted_by_check() {
-    let room = folder("a_configured_folder_that_others_can_write_is_noted_by_check");
+    let room = private_folder("a_configured_folder_that_others_can_write_is_noted_by_check");
     let policy = room.join("policy.d");
     fs::create_dir(&policy).expect("a new folder");
     let config = file(&room, "bulkhead.toml", format!("policy = {policy:?}\n[interface.eth0]\n"));
@@ -324,118 +331,19 @@ fn a_configured_folder_that_others_can_write_is_noted_by_check() {
         err.contains("warning: `") && err.contains("has mode 0666: everybody can change the policy"),
         "{err}"
     );
+    fs::set_permissions(&config, fs::Permissions::from_mode(0o646)).expect("ours");
+    let args: [&OsStr; 4] = ["--config".as_ref(), config.as_os_str(), "doctor".as_ref(), "--json".as_ref()];
+    let Ran { out, err, .. } = bulkhead(&args);
+    let found: Value = serde_json::from_str(&out).unwrap_or_else(|error| panic!("{error}: {err}"));
+    for (subject, mode, path) in [("configuration", "0646", &config), ("policy", "0666", &open)] {
+        let finding = found.as_array().and_then(|all| all.iter().find(|one| one["subject"] == subject));
+        let finding = finding.unwrap_or_else(|| panic!("{found}"));
+        assert_eq!(finding["state"], "problem", "{finding}");
+        assert!(finding["seen"].to_string().contains(mode), "{finding}");
+        assert_eq!(finding["fix"], format!("chmod go-w '{}'", path.display()));
+    }
+    fs::set_permissions(&config, fs::Permissions::from_mode(0o644)).expect("ours");
     let Ran { code, err, .. } = check(&[&open]);
     assert_eq!(code, 0);
     assert!(!err.contains("has mode"), "a file on somebody's desk may be as open as he likes: {err}");
-}
-
-/// Whether every file is of the version that the set's number says.
-fn of_one_version(set: &PolicySet) -> bool {
-    let number = set.signed.as_ref().map(|signed| signed.number).unwrap_or_default();
-    set.files.len() == 2 && set.files.iter().all(|file| file.text == text_of(number, &file.path))
-}
-
-fn text_of(number: u64, path: &str) -> String {
-    let name = path.rsplit('/').next().unwrap_or_default();
-    format!("# {name} of version {number}\n").repeat(200)
-}
-
-/// Two versions of a set, signed.
-fn versions(room: &Path, signer: &Signer) -> [PathBuf; 2] {
-    [1, 2].map(|number| {
-        let at = room.join(format!("version-{number}"));
-        fs::create_dir(&at).expect("a new folder");
-        for name in ["a.toml", "b.toml"] {
-            file(&at, name, text_of(number, name));
-        }
-        sign(&at, number, signer);
-        at
-    })
-}
-
-/// Ends the other thread when this one ends, also by a panic.
-struct Ends<'t>(&'t AtomicBool);
-
-impl Drop for Ends<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Release);
-    }
-}
-
-/// Reads sets while `write` changes them, round by round, until `enough`.
-fn read_while_written(write: impl Fn(usize) + Sync, mut enough: impl FnMut() -> bool) {
-    let (reads, over) = (AtomicU64::new(0), AtomicBool::new(false));
-    let deadline = Instant::now() + AT_ONCE;
-    thread::scope(|scope| {
-        scope.spawn(|| {
-            for round in 0.. {
-                write(round);
-                // At least one reading begins and ends between two rounds.
-                let seen = reads.load(Ordering::Acquire);
-                while reads.load(Ordering::Acquire) < seen + 2 {
-                    if over.load(Ordering::Acquire) {
-                        return;
-                    }
-                    thread::yield_now();
-                }
-            }
-        });
-        let _ends = Ends(&over);
-        while !enough() {
-            reads.fetch_add(1, Ordering::Release);
-            assert!(Instant::now() < deadline, "it takes too long");
-        }
-    });
-}
-
-#[test]
-fn a_signed_set_never_mixes_versions_whatever_is_renamed_meanwhile() {
-    let test = "a_signed_set_never_mixes_versions_whatever_is_renamed_meanwhile";
-    let Some((room, ours, _)) = signers(test) else { return };
-    let versions = versions(&room, &ours);
-    let trust = trust(&ours);
-    let at = room.join("policy.d");
-    fs::create_dir(&at).expect("a new folder");
-    let install = |round: usize| {
-        for name in ["a.toml", "MANIFEST", "b.toml", "MANIFEST.minisig"] {
-            fs::copy(versions[round % 2].join(name), at.join("next")).expect("there is room");
-            fs::rename(at.join("next"), at.join(name)).expect("one folder");
-        }
-    };
-    install(0);
-    let (mut accepted, mut refused) = (BTreeMap::new(), 0);
-    read_while_written(install, || {
-        match read_set(&at, &trust, Access::Enforced) {
-            Ok(set) => {
-                assert!(of_one_version(&set), "{set:?}");
-                *accepted.entry(set.signed.map(|signed| signed.number)).or_insert(0) += 1;
-            }
-            Err(ReadError::Refused { refusal, .. }) => {
-                assert!(matches!(*refusal, Refusal::Differs(_) | Refusal::Forged { .. }), "{refusal}");
-                refused += 1;
-            }
-            Err(error) => panic!("{error}"),
-        }
-        refused >= 10 && accepted.len() == 2 && accepted.values().all(|count| *count >= 10)
-    });
-}
-
-#[test]
-fn a_folder_that_is_exchanged_whole_is_never_refused() {
-    let Some((room, ours, _)) = signers("a_folder_that_is_exchanged_whole_is_never_refused") else { return };
-    let versions = versions(&room, &ours);
-    let trust = trust(&ours);
-    let current = room.join("current");
-    symlink(&versions[0], &current).expect("a link");
-    let exchange = |round: usize| {
-        symlink(&versions[round % 2], room.join("next")).expect("a link");
-        fs::rename(room.join("next"), &current).expect("one folder");
-    };
-    let mut seen = BTreeMap::new();
-    read_while_written(exchange, || {
-        let set = read_set(&current, &trust, Access::Enforced).expect("always a whole set");
-        assert!(of_one_version(&set), "{set:?}");
-        *seen.entry(set.signed.map(|signed| signed.number)).or_insert(0) += 1;
-        seen.len() == 2 && seen.values().all(|count| *count >= 50)
-    });
 }

@@ -10,7 +10,7 @@ use crate::{
     config::{Attach, Config, Interface, Segment},
     control::{Request, client},
     dataplane::{self, AttachMode, DataplaneError, Entry, Obstacle, Pins, Queues, probe},
-    files::{Access, read_set, read_trust},
+    files::{Access, read_set, read_trust, require_guarded},
     policy::resolve_texts,
 };
 
@@ -40,7 +40,7 @@ pub(super) fn run(cli: &Cli, output: Output) -> anyhow::Result<Exit> {
     let mut findings = vec![kernel(), capabilities()];
     match cli.config() {
         Ok(config) => {
-            findings.push(ok("configuration", &cli.config.display().to_string()));
+            findings.push(configuration(&cli.config));
             findings.extend(gateway(&config));
         }
         Err(error) => {
@@ -97,6 +97,18 @@ fn gateway(config: &Config) -> Vec<Finding> {
     findings.push(state(config));
     findings.push(agent(config));
     findings
+}
+
+/// The configuration is usable; whether it stays what it is depends on who may write it.
+fn configuration(path: &Path) -> Finding {
+    match require_guarded(path) {
+        Ok(()) => ok("configuration", &path.display().to_string()),
+        Err(error) => {
+            let text = error.to_string();
+            let (seen, fix) = text.split_once("\nhint: ").unwrap_or((&text, "run as root"));
+            problem("configuration", seen, fix)
+        }
+    }
 }
 
 fn kernel() -> Finding {

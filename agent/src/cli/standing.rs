@@ -52,18 +52,19 @@ impl Sets {
             comment: None,
             notes: Vec::new(),
         };
-        // Elsewhere, as on the desk of whoever writes it, a policy may be as open as its author likes.
-        if path == config.policy {
+        // Elsewhere, as on the desk of whoever writes it, a policy may be as open as its author likes, and not signed yet.
+        let enforced = path == config.policy;
+        if enforced {
             said.notes.extend_from_slice(set.notes());
         }
-        if set.is_folder() || path == config.policy {
+        if set.is_folder() || enforced {
             match set.standing(&self.trust) {
                 Ok(Standing::Signed(Signed { number, key, comment })) => {
                     said.number = Some(number);
                     said.key = Some(key.to_string());
                     said.comment = Some(comment);
                 }
-                Ok(standing) => said.notes.extend(standing.note().map(str::to_owned)),
+                Ok(standing) => said.notes.extend(standing.note().filter(|_| enforced).map(str::to_owned)),
                 Err(error) => said.refused = Some(error.to_string()),
             }
         }

@@ -9,6 +9,7 @@ use std::{
 };
 
 use crate::{
+    diagnostic::escape,
     policy::{MAX_FILE_BYTES, SourceFile},
     signing::{KeyError, Refusal},
 };
@@ -23,7 +24,7 @@ pub use set::{PolicySet, ReadSet, pushed_set, read, read_set, read_trust};
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
     /// The system said no.
-    #[error("failed to read `{}`: {source}", path.display())]
+    #[error("failed to read `{}`: {source}", shown(path))]
     Io {
         /// Which file or folder.
         path: PathBuf,
@@ -31,7 +32,7 @@ pub enum ReadError {
         source: io::Error,
     },
     /// Not text.
-    #[error("`{}` is not UTF-8 text (byte {at})\nhint: save the file as UTF-8", path.display())]
+    #[error("`{}` is not UTF-8 text (byte {at})\nhint: save the file as UTF-8", shown(path))]
     NotText {
         /// Which file.
         path: PathBuf,
@@ -39,7 +40,7 @@ pub enum ReadError {
         at: usize,
     },
     /// A folder without a policy. Enforcing nothing must be said, not left out.
-    #[error("no policy file (`*.toml`) in `{}`\nhint: put one there, or name another path", path.display())]
+    #[error("no policy file (`*.toml`) in `{}`\nhint: put one there, or name another path", shown(path))]
     NoPolicy {
         /// Which folder.
         path: PathBuf,
@@ -47,7 +48,7 @@ pub enum ReadError {
     /// Neither a file nor a folder.
     #[error(
         "`{}` is neither a regular file nor a folder\nhint: remove it, or put a regular file in its place",
-        path.display()
+        shown(path)
     )]
     NotRegular {
         /// Which path.
@@ -56,7 +57,7 @@ pub enum ReadError {
     /// A link inside a policy folder.
     #[error(
         "`{}` is a symbolic link, and inside a policy folder none is followed\nhint: put the file itself there; the configured path may be a link to the whole folder",
-        path.display()
+        shown(path)
     )]
     Link {
         /// Which file.
@@ -65,7 +66,7 @@ pub enum ReadError {
     /// It was written while it was read.
     #[error(
         "`{}` was changed while it was read\nhint: write a file beside it and rename that, then try again",
-        path.display()
+        shown(path)
     )]
     Changed {
         /// Which file.
@@ -74,7 +75,8 @@ pub enum ReadError {
     /// Somebody else's.
     #[error(
         "`{}` belongs to user {owner}, who could change the policy\nhint: chown {reader} '{}'",
-        path.display(), path.display()
+        shown(path),
+        shown(path)
     )]
     Owner {
         /// Which file or folder.
@@ -87,7 +89,7 @@ pub enum ReadError {
     /// Others can write it.
     #[error(
         "`{}` has mode {mode:04o}: {} can change the policy\nhint: chmod go-w '{}'",
-        path.display(), if mode & 0o002 == 0 { "its group" } else { "everybody" }, path.display()
+        shown(path), if mode & 0o002 == 0 { "its group" } else { "everybody" }, shown(path)
     )]
     Writable {
         /// Which file or folder.
@@ -98,7 +100,7 @@ pub enum ReadError {
     /// More than the agent is willing to read.
     #[error(
         "`{}` is larger than {limit} {unit}\nhint: look at what was put there; a large policy can be split into several files",
-        path.display()
+        shown(path)
     )]
     TooLarge {
         /// Which path.
@@ -111,7 +113,7 @@ pub enum ReadError {
     /// No key to check signatures with.
     #[error(
         "`{}` holds no key of `[signing]`: {why}\nhint: copy the `.pub` file that `minisign -G` wrote",
-        path.display()
+        shown(path)
     )]
     Key {
         /// Which file.
@@ -120,7 +122,7 @@ pub enum ReadError {
         why: KeyError,
     },
     /// The set is not one to believe.
-    #[error("`{}`: {refusal}", path.display())]
+    #[error("`{}`: {refusal}", shown(path))]
     Refused {
         /// The folder or file of the set.
         path: PathBuf,
@@ -145,6 +147,19 @@ impl ReadError {
             | Self::Key { .. } => false,
         }
     }
+}
+
+/// A path as a message can have it: whoever makes files in a folder chooses their names.
+fn shown(path: &Path) -> String {
+    escape(&path.display().to_string())
+}
+
+/// Refuses a file or folder that somebody else could change.
+///
+/// # Errors
+/// [`ReadError::Owner`], [`ReadError::Writable`], or that it cannot be opened.
+pub fn require_guarded(path: &Path) -> Result<(), ReadError> {
+    open::Opened::at(path)?.guard(path, Access::Enforced, &mut Vec::new())
 }
 
 /// The policy at `path`, whoever wrote it: one file, or every `*.toml` of a folder in the order of their names.

@@ -60,6 +60,14 @@ fn the_path_may_be_a_link_and_nothing_inside_it() {
 }
 
 #[test]
+fn names_of_files_do_not_steer_a_terminal() {
+    let found = folder(&[("a.toml", "1")]);
+    symlink("a.toml", found.path().join("\u{1b}[2J.toml")).expect("a link");
+    let said = refused(found.path()).to_string();
+    assert!(said.contains("/\\u{1b}[2J.toml` is a symbolic link"), "{said}");
+}
+
+#[test]
 fn pipes_and_folders_are_no_policy_files() {
     let found = folder(&[("a.toml", "1")]);
     mkfifo(&found.path().join("b.toml"), Mode::S_IRWXU).expect("a pipe");

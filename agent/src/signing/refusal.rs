@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{Digest, KeyId, Manifest, ManifestError, SignatureError};
+use crate::diagnostic::escape;
 
 /// Why a set of policy files is refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -138,28 +139,28 @@ pub(super) fn differences(manifest: &Manifest, files: &[(&str, Digest)]) -> Vec<
     for (name, digest) in files {
         // Of two files of one name in two folders the manifest knows one.
         if found.insert(name, *digest).is_some() {
-            let shown = crate::diagnostic::escape(name);
+            let shown = escape(name);
             differences.push(((*name).to_owned(), Difference::Added { name: shown }));
         }
     }
     let mut added: Vec<(&str, Digest)> = found.iter().map(|(name, digest)| (*name, *digest)).collect();
     added.retain(|(name, _)| manifest.digest_of(name).is_none());
     for (name, signed) in manifest.files() {
-        let shown = name.to_owned();
+        let shown = escape(name);
         match found.get(name) {
             Some(digest) if *digest == signed => {}
-            Some(_) => differences.push((shown.clone(), Difference::Altered { name: shown })),
+            Some(_) => differences.push((name.to_owned(), Difference::Altered { name: shown })),
             None => match added.iter().position(|(_, digest)| *digest == signed) {
                 Some(at) => {
-                    let now = crate::diagnostic::escape(added.remove(at).0);
-                    differences.push((shown.clone(), Difference::Renamed { name: shown, now }));
+                    let now = escape(added.remove(at).0);
+                    differences.push((name.to_owned(), Difference::Renamed { name: shown, now }));
                 }
-                None => differences.push((shown.clone(), Difference::Missing { name: shown })),
+                None => differences.push((name.to_owned(), Difference::Missing { name: shown })),
             },
         }
     }
     for (name, _) in added {
-        let shown = crate::diagnostic::escape(name);
+        let shown = escape(name);
         differences.push((name.to_owned(), Difference::Added { name: shown }));
     }
     differences.sort();
