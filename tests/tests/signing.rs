@@ -19,7 +19,7 @@ use nix::{
     sys::stat::{Mode, umask},
     unistd::{chown, geteuid, mkfifo},
 };
-use serde_json::Value;
+use serde_json::{Value, json};
 
 mod command;
 mod exchange;
@@ -265,7 +265,7 @@ fn a_set_is_listed_signed_and_checked_as_the_guide_says() {
     };
     let Ran { code, err, .. } = run(&["check"]);
     assert_eq!(code, 1, "{err}");
-    assert!(err.contains("the policy set is not signed, and `[signing]` requires it\nhint: "), "{err}");
+    assert!(err.contains("error[BH0701]: `"), "{err}");
     assert!(err.contains("2 files, 1 device"), "the policy itself is checked all the same: {err}");
 
     let printed = run(&["manifest", "--number", "12", "--stdout"]);
@@ -291,6 +291,10 @@ fn a_set_is_listed_signed_and_checked_as_the_guide_says() {
     let id = Key::parse(ours.key()).expect("a key").id();
     assert!(err.contains(&format!("is number 12, signed with key {id}: cell 1\n")), "{err}");
 
+    let found: Value = serde_json::from_str(&run(&["check", "--format", "json"]).out).expect("JSON");
+    let path = policy.display().to_string();
+    let wanted = json!([{ "path": path, "number": 12, "key": id.to_string(), "comment": "cell 1" }]);
+    assert_eq!(found["signed"], wanted);
     // Where nobody is configured to check it, a signature is nobody's business.
     let Ran { code, err, .. } = bulkhead(&[OsStr::new("check"), policy.as_os_str()]);
     assert_eq!(code, 0);
@@ -300,9 +304,11 @@ fn a_set_is_listed_signed_and_checked_as_the_guide_says() {
     let Ran { code, out, err } = run(&["check", "--format", "json"]);
     let found: Value = serde_json::from_str(&out).unwrap_or_else(|error| panic!("{error}: {out}"));
     assert_eq!(code, 1, "{err}");
-    let refused = found["sets"][0]["refused"].as_str().unwrap_or_default();
-    assert!(refused.contains("`a.toml` was altered"), "{found}");
-    assert!(found["diagnostics"].as_array().is_some_and(|found| !found.is_empty()), "{found}");
+    let said = found["diagnostics"].as_array().expect("a list");
+    let refused = said.iter().find(|one| one["code"] == "BH0701").unwrap_or_else(|| panic!("{found}"));
+    assert!(refused["message"].to_string().contains("`a.toml` was altered"), "{found}");
+    assert!(said.len() > 1, "what is wrong in the policy is said too: {found}");
+    assert_eq!(found["signed"], json!([]));
     // A single file is judged as text; a part of a set cannot be signed.
     let single = policy.join("b.toml");
     assert_eq!(run(&["check", &single.to_string_lossy()]).code, 0);
@@ -310,6 +316,25 @@ fn a_set_is_listed_signed_and_checked_as_the_guide_says() {
     assert_eq!(code, 2);
     assert!(err.contains("only a folder can be signed\nhint: "), "{err}");
     assert_eq!(run(&["manifest", "--number", "0"]).code, 2);
+}
+
+#[test]
+fn unsigned_sets_are_taken_with_a_warning_while_signing_is_introduced() {
+    let test = "unsigned_sets_are_taken_with_a_warning_while_signing_is_introduced";
+    let Some((room, ours, other)) = signers(test) else { return };
+    let (config, policy) = configured(&room, ours.key());
+    edit(&config, |text| format!("{text}required = false\n"));
+    let check =
+        || bulkhead(&[OsStr::new("--config"), config.as_os_str(), OsStr::new("check"), policy.as_os_str()]);
+    file(&policy, "a.toml", A);
+    let Ran { code, err, .. } = check();
+    assert_eq!(code, 0, "{err}");
+    assert!(err.contains("warning[BH0703]: the policy set is not signed, and is accepted"), "{err}");
+    // Whoever signs must be somebody.
+    sign(&policy, 1, &other);
+    let Ran { code, err, .. } = check();
+    assert_eq!(code, 1, "{err}");
+    assert!(err.contains("error[BH0701]: `") && err.contains("`MANIFEST` is signed with key "), "{err}");
 }
 
 #[test]
@@ -328,7 +353,7 @@ fn a_configured_folder_that_others_can_write_is_noted_by_check() {
     let Ran { code, err, .. } = check(&[]);
     assert_eq!(code, 0, "{err}");
     assert!(
-        err.contains("warning: `") && err.contains("has mode 0666: everybody can change the policy"),
+        err.contains("warning[BH0702]: `") && err.contains("has mode 0666: everybody can change the policy"),
         "{err}"
     );
     fs::set_permissions(&config, fs::Permissions::from_mode(0o646)).expect("ours");

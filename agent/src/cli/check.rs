@@ -56,8 +56,10 @@ pub(super) fn run(cli: &Cli, args: &Args) -> anyhow::Result<Exit> {
         Some(_) | None => Vec::new(),
     };
     let is_strange = !strange.is_empty();
-    let is_refused = sets.refused();
     outcome.diagnostics.extend(strange);
+    let of_sets = sets.diagnostics();
+    let is_refused = has_errors(&of_sets);
+    outcome.diagnostics.extend(of_sets);
     match args.format {
         Format::Text => {
             eprint!(
@@ -67,13 +69,13 @@ pub(super) fn run(cli: &Cli, args: &Args) -> anyhow::Result<Exit> {
         }
         Format::Json => {
             let mut document = document(&outcome.diagnostics, &configured)?;
-            document["sets"] = sets.json()?;
+            document["signed"] = sets.json()?;
             out!("{document}");
         }
     }
     sets.print();
     let Some(policy) = outcome.policy else { return Ok(Exit::Found) };
-    debug_assert!(is_strange || !has_errors(&outcome.diagnostics));
+    debug_assert!(is_strange || is_refused || !has_errors(&outcome.diagnostics));
     let limits = &configured.limits;
     let limits = Limits { devices: limits.devices, rules: limits.rules, rows: limits.rows };
     match compile(&policy, &limits) {

@@ -96,7 +96,7 @@ impl Standing {
                 "the policy set has a signature that nobody checks\nhint: name its key in `[signing]` of the configuration",
             ),
             Self::Unsigned => Some(
-                "the policy set is not signed, and was accepted because `[signing]` has `required = false`",
+                "the policy set is not signed, and is accepted because `[signing]` has `required = false`\nhint: sign it, and remove that line when every set is signed",
             ),
         }
     }
