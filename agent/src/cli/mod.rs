@@ -35,10 +35,13 @@ mod check;
 mod detach;
 mod devices;
 mod doctor;
+mod explain;
 mod manifest;
 mod mode;
+mod progress;
 mod rules;
 mod run;
+mod schema;
 mod standing;
 mod status;
 mod table;
@@ -90,6 +93,10 @@ enum Command {
     Check(check::Args),
     /// List the policy files of a folder, so that the list can be signed
     Manifest(manifest::Args),
+    /// What a code of a finding means, why it matters and how to mend it
+    Explain(explain::Args),
+    /// The languages of the policy and of the configuration, for editors and for people
+    Schema(schema::Args),
     /// Enforce the policy files from the next packet on
     Apply(apply::Args),
     /// How is it going: one page
@@ -129,6 +136,8 @@ impl Cli {
             Command::Run => run::run(&self),
             Command::Check(args) => check::run(&self, args),
             Command::Manifest(args) => manifest::run(&self, args),
+            Command::Explain(args) => explain::run(args),
+            Command::Schema(args) => schema::run(args),
             Command::Apply(args) => apply::run(&self, args),
             Command::Status(output) => status::run(&self, *output),
             Command::Devices(args) => devices::run(&self, args),

@@ -3,7 +3,7 @@
 //! In: the configuration and the sets. Out: diagnostics beside those of the policy, since whoever checks wants to hear of
 //! everything at once, and who signed what.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
@@ -24,6 +24,7 @@ const UNVOUCHED: &str = "BH0703";
 
 /// The sets that were read, and whom to trust.
 pub(super) struct Sets {
+    configured: PathBuf,
     trust: Trust,
     said: Vec<Diagnostic>,
     signed: Vec<SignedSet>,
@@ -31,29 +32,30 @@ pub(super) struct Sets {
 
 /// A set that a trusted key signed.
 #[derive(Serialize)]
-struct SignedSet {
+pub(super) struct SignedSet {
     /// Its folder.
-    path: String,
+    pub(super) path: String,
     /// The number its signer gave it.
-    number: u64,
+    pub(super) number: u64,
     /// The key it is signed with.
-    key: String,
+    pub(super) key: String,
     /// The trusted comment of the signature.
-    comment: String,
+    pub(super) comment: String,
 }
 
 impl Sets {
     pub(super) fn new(config: &Config) -> Result<Self, ReadError> {
-        Ok(Self { trust: read_trust(&config.signing)?, said: Vec::new(), signed: Vec::new() })
+        let trust = read_trust(&config.signing)?;
+        Ok(Self { configured: config.policy.clone(), trust, said: Vec::new(), signed: Vec::new() })
     }
 
     /// Reads a set and judges it, if it is one: a file that somebody checks by itself is a part of one.
-    pub(super) fn read(&mut self, path: &Path, config: &Config) -> Result<Vec<SourceFile>, ReadError> {
+    pub(super) fn read(&mut self, path: &Path) -> Result<Vec<SourceFile>, ReadError> {
         let set = read(path, Access::Noted)?;
         // Elsewhere, as on the desk of whoever writes it, a policy may be as open as its author likes, and not signed yet.
-        let enforced = path == config.policy;
+        let enforced = path == self.configured;
         if enforced {
-            self.said.extend(set.notes().iter().map(|note| told(Diagnostic::warning, OPEN, note)));
+            self.said.extend(set.notes().iter().map(|note| finding(Diagnostic::warning, OPEN, note)));
         }
         if set.is_folder() || enforced {
             match set.standing(&self.trust) {
@@ -63,34 +65,23 @@ impl Sets {
                 }
                 Ok(standing) => {
                     let note = standing.note().filter(|_| enforced);
-                    self.said.extend(note.map(|note| told(Diagnostic::warning, UNVOUCHED, note)));
+                    self.said.extend(note.map(|note| finding(Diagnostic::warning, UNVOUCHED, note)));
                 }
-                Err(error) => self.said.push(told(Diagnostic::error, REFUSED, &error.to_string())),
+                Err(error) => self.said.push(finding(Diagnostic::error, REFUSED, &error.to_string())),
             }
         }
         Ok(set.into_files())
     }
 
-    /// What is wrong with the sets, beside what is wrong in them.
-    pub(super) fn diagnostics(&mut self) -> Vec<Diagnostic> {
-        std::mem::take(&mut self.said)
-    }
-
-    /// Who signed what, on standard error.
-    pub(super) fn print(&self) {
-        for SignedSet { path, number, key, comment } in &self.signed {
-            eprintln!("`{path}` is number {number}, signed with key {key}: {comment}");
-        }
-    }
-
-    /// Who signed what.
-    pub(super) fn json(&self) -> serde_json::Result<serde_json::Value> {
-        serde_json::to_value(&self.signed)
+    /// What is wrong with the sets, beside what is wrong in them, and who signed what.
+    pub(super) fn told(self) -> (Vec<Diagnostic>, Vec<SignedSet>) {
+        let Self { configured: _, trust: _, said, signed } = self;
+        (said, signed)
     }
 }
 
 /// A finding about files rather than about a place in one.
-fn told(make: fn(&'static str, String) -> Diagnostic, code: &'static str, text: &str) -> Diagnostic {
+fn finding(make: fn(&'static str, String) -> Diagnostic, code: &'static str, text: &str) -> Diagnostic {
     match text.split_once("\nhint: ") {
         Some((message, help)) => make(code, message.to_owned()).help(help),
         None => make(code, text.to_owned()),

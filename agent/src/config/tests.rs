@@ -5,7 +5,8 @@ use std::{path::Path, time::Duration};
 use super::*;
 use crate::{
     diagnostic::{Severity, render_text},
-    signing::{Key, KeySource},
+    language::{Key, Kind, Table},
+    signing::{self, KeySource},
 };
 
 fn read(text: &str) -> Config {
@@ -337,13 +338,13 @@ const KEY: &str = "RWSc6TgAxnfTevjeUv/YcEhJE53BWVsgkHUFS7/z2gVZC3XCoWbidfwV";
 
 #[test]
 fn whoever_names_a_key_requires_signatures_unless_he_says_otherwise() {
-    let signing = |text: &str| read(&format!("{UPLINK}[signing]\n{text}")).signing;
+    let requirement = |text: &str| read(&format!("{UPLINK}[signing]\n{text}")).signing;
     assert_eq!(read(UPLINK).signing, Requirement::default());
-    assert_eq!(signing("required = false"), Requirement::default());
-    let named = signing(&format!("keys = \"{KEY}\""));
-    assert_eq!(named.keys, [KeySource::Inline(Key::parse(KEY).expect("a key"))]);
+    assert_eq!(requirement("required = false"), Requirement::default());
+    let named = requirement(&format!("keys = \"{KEY}\""));
+    assert_eq!(named.keys, [KeySource::Inline(signing::Key::parse(KEY).expect("a key"))]);
     assert!(named.required);
-    let both = signing(&format!("keys = [\"{KEY}\", \"/etc/bulkhead/plant.pub\"]\nrequired = false"));
+    let both = requirement(&format!("keys = [\"{KEY}\", \"/etc/bulkhead/plant.pub\"]\nrequired = false"));
     assert_eq!(both.keys[1], KeySource::File("/etc/bulkhead/plant.pub".into()));
     assert!(!both.required);
 }
@@ -360,4 +361,58 @@ fn keys_that_are_none_are_found() {
     let many: Vec<String> = (0..17).map(|n| format!("\"/k/{n}\"")).collect();
     assert_eq!(signing(&format!("keys = [{}]", many.join(", "))), ["BH0614"]);
     assert_eq!(signing("key = \"RW\""), ["BH0101"]);
+}
+
+#[test]
+fn every_key_that_is_described_is_read_and_no_other() {
+    use crate::policy::reader::log;
+    let text = "[interface.a.infrastructure]\n[segment.b]\nvlan = 1\n[management]\n[infrastructure]\n[flows]\n[violations]\n[limits]\n[signing]\n";
+    let asked = log::asked(|| {
+        parse_config("c.toml", text);
+    });
+    assert_eq!(asked, log::described(&language::ROOT));
+}
+
+/// Each table that has one place in a configuration, with the way there.
+fn single_tables() -> Vec<(String, &'static Table)> {
+    let inner = |key: &'static Key| match key.kind {
+        Kind::Table(table) => Some((format!("[{}]\n", key.name), table)),
+        Kind::Named(table, _) if key.name == "interface" => Some(("[interface.eth0]\n".to_owned(), table)),
+        Kind::Named(..)
+        | Kind::Entries(_)
+        | Kind::One(_)
+        | Kind::Many(_)
+        | Kind::Integer { .. }
+        | Kind::Boolean
+        | Kind::Word(_)
+        | Kind::Time => None,
+    };
+    let below = language::ROOT.keys().filter_map(inner);
+    std::iter::once((String::new(), &language::ROOT)).chain(below).collect()
+}
+
+#[test]
+fn the_described_defaults_are_those_of_the_agent() {
+    let mut text = String::new();
+    for (header, table) in single_tables() {
+        text += &header;
+        for key in table.keys() {
+            text += &key.default.map(|default| format!("{} = {default}\n", key.name)).unwrap_or_default();
+        }
+    }
+    assert!(text.lines().count() > 30, "{text}");
+    assert_eq!(read(&text), read(UPLINK), "{text}");
+}
+
+#[test]
+fn the_described_ranges_are_those_of_the_agent() {
+    for (header, table) in single_tables() {
+        for key in table.keys() {
+            let Kind::Integer { low, high } = key.kind else { continue };
+            for (value, fits) in [(low - 1, false), (low, true), (high, true), (high + 1, false)] {
+                let found = codes(&format!("{UPLINK}{header}{} = {value}\n", key.name));
+                assert_eq!(!found.contains(&"BH0606"), fits, "{} = {value}", key.name);
+            }
+        }
+    }
 }

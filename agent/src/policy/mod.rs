@@ -10,6 +10,8 @@ use crate::{
 };
 
 pub(crate) mod cascade;
+mod declared;
+pub mod language;
 mod library;
 mod limits;
 mod parse;
@@ -18,6 +20,7 @@ pub(crate) mod reader;
 mod resolve;
 pub(crate) mod values;
 
+pub use declared::declared;
 pub use library::built_in;
 pub use limits::{MAX_DEVICES, MAX_FILE_BYTES, MAX_FILES, MAX_RULE_PARTS, MAX_RULES, MAX_TOTAL_BYTES};
 

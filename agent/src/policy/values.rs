@@ -12,9 +12,13 @@ use crate::{
     model::Mac,
 };
 
+mod dns;
 mod groups;
+mod icmp;
 mod services;
+mod time;
 pub(crate) use services::fold;
+pub(super) use time::MAX_WINDOWS;
 
 /// IP protocol numbers (IANA "Assigned Internet Protocol Numbers").
 pub(super) const ICMP: u8 = 1;
@@ -169,7 +173,10 @@ impl Reader<'_, '_> {
     pub(crate) fn name(&mut self, leaf: &Leaf<String>, what: &str) -> bool {
         let name = &leaf.value;
         if name.is_empty() || name.len() > MAX_NAME {
-            let message = format!("the {what} name {} has {} bytes", quote(name), name.len());
+            let message = match name.len() {
+                0 => format!("the {what} name is empty"),
+                bytes => format!("the {what} name {} has {bytes} bytes", quote(name)),
+            };
             self.refuse::<()>("BH0104", leaf, message, &format!("write 1 to {MAX_NAME} bytes"));
             return false;
         }

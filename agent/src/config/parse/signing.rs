@@ -4,13 +4,12 @@ use std::path::PathBuf;
 
 use toml::de::DeTable;
 
+use super::super::language::SIGNING;
 use crate::{
     diagnostic::{Diagnostic, quote},
-    policy::reader::{Keys, Leaf, Reader},
+    policy::reader::{Leaf, Reader},
     signing::{Key, KeyError, KeySource, MAX_KEYS, Requirement},
 };
-
-const SIGNING: Keys = Keys { known: &["keys", "required"], later: &[] };
 
 /// What `[signing]` has wrong.
 const CODE: &str = "BH0614";
