@@ -3,4 +3,5 @@
 pub mod frame;
 pub mod lab;
 pub mod site;
+pub mod minisign;
 pub mod skip;

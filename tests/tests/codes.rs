@@ -14,9 +14,11 @@ use bulkhead_agent::{
     policy::{SourceFile, language as policy, resolve_texts},
 };
 
-/// Codes that one policy text on a page cannot give: sizes, numbers of files, and what only a gateway knows.
-const NOT_SHOWN: [&str; 9] =
-    ["BH0003", "BH0004", "BH0005", "BH0008", "BH0323", "BH0406", "BH0407", "BH0408", "BH0411"];
+/// Codes that one policy text on a page cannot give: sizes, numbers of files, and what only a gateway or a folder knows.
+const NOT_SHOWN: [&str; 12] = [
+    "BH0003", "BH0004", "BH0005", "BH0008", "BH0323", "BH0406", "BH0407", "BH0408", "BH0411", "BH0701",
+    "BH0702", "BH0703",
+];
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
