@@ -10,6 +10,7 @@ use crate::{
 };
 
 pub(crate) mod cascade;
+mod format;
 mod library;
 mod limits;
 mod parse;
@@ -18,6 +19,7 @@ pub(crate) mod reader;
 mod resolve;
 pub(crate) mod values;
 
+pub use format::format;
 pub use library::built_in;
 pub use limits::{MAX_DEVICES, MAX_FILE_BYTES, MAX_FILES, MAX_RULE_PARTS, MAX_RULES, MAX_TOTAL_BYTES};
 
