@@ -3,7 +3,9 @@
 //! In: a policy. Out: one policy file that resolves to the same policy, places excepted. What a class gives its devices
 //! stands with each device, and what a group holds besides devices in the rules that name it; both mean the same.
 
-use crate::model::{Criticality, Device, DeviceId, GroupId, Holder, Mode, Multicast, Network, Policy, Rule};
+use crate::model::{
+    ClassId, Criticality, Device, DeviceId, GroupId, Holder, Mode, Multicast, Network, Policy, Rule,
+};
 
 mod rules;
 mod services;
@@ -20,10 +22,9 @@ pub fn format(policy: &Policy) -> String {
         table.words("owner", zone.owner.as_deref());
         out.push(table);
     }
-    for (id, group) in (0..).map(GroupId).zip(&policy.groups) {
+    for (group, members) in policy.groups.iter().zip(members(policy)) {
         let mut table = Table::new(&["group", &group.name]);
-        let members = policy.devices.iter().filter(|device| device.groups.contains(&id));
-        table.list("members", members.map(|device| device.name.clone()));
+        table.list("members", members.into_iter());
         table.words("comment", group.comment.as_deref());
         out.push(table);
     }
@@ -36,22 +37,21 @@ pub fn format(policy: &Policy) -> String {
     for service in policy.services.iter().filter(|service| !service.built_in) {
         out.push(services::table(service));
     }
-    for (index, class) in policy.classes.iter().enumerate() {
+    for (id, class) in (0..).map(ClassId).zip(&policy.classes) {
         let mut table = Table::new(&["class", &class.name]);
         table.words("comment", class.comment.as_deref());
         out.push(table);
-        let of_class = |rule: &&Rule| matches!(rule.holder, Holder::Class(id) if id.0 as usize == index);
-        for rule in held(policy, of_class) {
+        for rule in held(policy, Holder::Class(id)) {
             out.push(rules::entry(policy, rule, &["class", &class.name, "allow"]));
         }
     }
     for (id, device) in (0..).map(DeviceId).zip(&policy.devices) {
         out.push(self::device(policy, device));
-        for rule in held(policy, |rule| rule.holder == Holder::Device(id)) {
+        for rule in held(policy, Holder::Device(id)) {
             out.push(rules::entry(policy, rule, &["device", &device.name, "allow"]));
         }
     }
-    for rule in held(policy, |rule| rule.holder == Holder::Conduit) {
+    for rule in held(policy, Holder::Conduit) {
         out.push(rules::conduit(policy, rule));
     }
     if !policy.remediation.is_empty() {
@@ -63,8 +63,21 @@ pub fn format(policy: &Policy) -> String {
 }
 
 /// The rules of one holder, which stand together in a policy.
-fn held<'p>(policy: &'p Policy, of: impl Fn(&&Rule) -> bool + 'p) -> impl Iterator<Item = &'p Rule> {
-    policy.rules.iter().filter(move |rule| of(rule))
+fn held(policy: &Policy, holder: Holder) -> &[Rule] {
+    let start = policy.rules.partition_point(|rule| rule.holder < holder);
+    let rest = &policy.rules[start..];
+    &rest[..rest.partition_point(|rule| rule.holder == holder)]
+}
+
+/// The names of the devices of each group.
+fn members(policy: &Policy) -> Vec<Vec<String>> {
+    let mut found = vec![Vec::new(); policy.groups.len()];
+    for device in &policy.devices {
+        for GroupId(id) in &device.groups {
+            found[*id as usize].push(device.name.clone());
+        }
+    }
+    found
 }
 
 fn device(policy: &Policy, device: &Device) -> Table {

@@ -40,7 +40,7 @@ const ROOT: Keys = Keys {
 };
 const DEVICE: Keys = Keys {
     known: &["mac", "ip", "segment", "vlan", "zone", "class", "criticality", "mode", "comment", "allow"],
-    later: &["group", "interface", "ethertype", "expires", "source", "infrastructure"],
+    later: &["interface", "ethertype", "expires", "source", "infrastructure"],
 };
 const CLASS: Keys = Keys { known: &["criticality", "mode", "comment", "allow"], later: &["source"] };
 const QUARANTINE: Keys = Keys { known: &["peers", "comment"], later: &["service"] };

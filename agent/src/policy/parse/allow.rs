@@ -16,7 +16,7 @@ use crate::{
 
 const ALLOW: Keys = Keys {
     known: &["from", "to", "service", "comment", "owner", "ticket", "expires", "windows", "source"],
-    later: &["group", "conduit", "modbus", "from-port", "schedule", "mode"],
+    later: &["modbus", "from-port", "mode"],
 };
 
 impl Reader<'_, '_> {

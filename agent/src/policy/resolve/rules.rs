@@ -165,6 +165,10 @@ impl Builder<'_, '_> {
                 all.extend(expanded.into_iter().filter(|peer| self.names.devices_of(*peer).is_empty()));
                 continue;
             }
+            // What a group should have held beside the device was reported.
+            if only_itself && !self.is_whole(&peer.value) {
+                continue;
+            }
             if only_itself {
                 let message = match &peer.value {
                     RawPeer::Zone(_) | RawPeer::Class(_) | RawPeer::Group(_) => {
@@ -186,6 +190,19 @@ impl Builder<'_, '_> {
             all.extend(expanded);
         }
         self.entry(Holder::Device(device), Peer::Device(device), allow, all.into_iter().collect(), out);
+    }
+
+    fn is_whole(&self, peer: &RawPeer) -> bool {
+        match peer {
+            RawPeer::Group(name) => self.names.groups.get(name.as_str()).is_none_or(|group| group.is_whole),
+            RawPeer::Zone(_)
+            | RawPeer::Class(_)
+            | RawPeer::Named(_)
+            | RawPeer::Multicast(_)
+            | RawPeer::Gateway
+            | RawPeer::Broadcast
+            | RawPeer::Any => true,
+        }
     }
 
     fn of_class(&mut self, class: ClassId, name: &str, allow: &RawAllow, out: &mut Collector<'_>) {

@@ -56,8 +56,9 @@ impl Reader<'_, '_> {
                 let help =
                     "write `mon`, `tue`, `wed`, `thu`, `fri`, `sat`, `sun`, or a range such as `mon-fri`";
                 let lowered = word.to_lowercase();
-                let help = match DAYS.iter().find(|day| lowered.starts_with(**day)) {
-                    Some(meant) => format!("did you mean `{meant}`? {help}"),
+                let whole = DAYS.iter().copied().find(|day| lowered.starts_with(day));
+                let help = match whole.or_else(|| self.out.suggest(word, DAYS)) {
+                    Some(meant) => format!("did you mean `{meant}`?"),
                     None => help.to_owned(),
                 };
                 self.refuse::<()>("BH0228", leaf, format!("{} is not a day of the week", quote(word)), &help);
