@@ -1,10 +1,11 @@
-//! Developer tasks, run as `cargo xtask <task>`: build the BPF object, demo, mutants, stacks, test, tidy.
+//! Developer tasks, run as `cargo xtask <task>`: build the BPF object, demo, docs, mutants, stacks, test, tidy.
 //!
 //! One file or folder per task; this one only dispatches and turns results into exit codes:
 //! 0 all well, 1 the task found something wrong, 2 it could not run or was called wrongly.
 
 mod build_ebpf;
 mod demo;
+mod docs;
 mod mutants;
 mod repo;
 mod stacks;
@@ -29,6 +30,7 @@ struct Cli {
 enum Task {
     BuildEbpf(build_ebpf::BuildArgs),
     Demo(demo::DemoArgs),
+    Docs(docs::DocsArgs),
     Mutants(mutants::MutantsArgs),
     Stacks(stacks::StacksArgs),
     Test(test::TestArgs),
@@ -51,6 +53,7 @@ fn main() -> ExitCode {
     let outcome = match Cli::parse().task {
         Task::BuildEbpf(args) => build_ebpf::run(&args),
         Task::Demo(args) => demo::run(&args),
+        Task::Docs(args) => docs::run(&args),
         Task::Mutants(args) => mutants::run(&args),
         Task::Stacks(args) => stacks::run(&args),
         Task::Test(args) => test::run(&args),

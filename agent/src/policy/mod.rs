@@ -10,7 +10,9 @@ use crate::{
 };
 
 pub(crate) mod cascade;
+mod declared;
 mod format;
+pub mod language;
 mod library;
 mod limits;
 mod parse;
@@ -19,6 +21,7 @@ pub(crate) mod reader;
 mod resolve;
 pub(crate) mod values;
 
+pub use declared::declared;
 pub use format::format;
 pub use library::built_in;
 pub use limits::{MAX_DEVICES, MAX_FILE_BYTES, MAX_FILES, MAX_RULE_PARTS, MAX_RULES, MAX_TOTAL_BYTES};

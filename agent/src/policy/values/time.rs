@@ -50,7 +50,6 @@ impl Reader<'_, '_> {
     pub(in crate::policy) fn days(&mut self, leaf: &Leaf<String>) -> Option<u8> {
         let (first, last) = leaf.value.split_once('-').unwrap_or((&leaf.value, &leaf.value));
         let mut place = |word: &str| {
-            let word = word.trim();
             let found = DAYS.iter().position(|day| *day == word);
             if found.is_none() {
                 let help =
