@@ -132,7 +132,7 @@ impl File {
     /// Line and column of a character boundary, from 1.
     fn position(&self, byte: usize) -> (u32, u32) {
         let line = self.line_of(byte);
-        let column = self.characters_before(byte) - self.characters_before(self.lines[line]);
+        let column = self.characters_between(self.lines[line], byte);
         let one_based = |n: usize| u32::try_from(n).unwrap_or(u32::MAX).saturating_add(1);
         (one_based(line), one_based(column))
     }
