@@ -2,6 +2,6 @@
 
 pub mod frame;
 pub mod lab;
-pub mod site;
 pub mod minisign;
+pub mod site;
 pub mod skip;
