@@ -97,6 +97,10 @@ rows = 2048
 flows = 4096
 violations = 64
 ring_bytes = 4096
+revisions = 5
+[audit]
+file_bytes = 65536
+files = 3
 "#,
     );
     let interface = Interface {
@@ -166,7 +170,16 @@ ring_bytes = 4096
             icmp_idle: Duration::from_secs(5),
         },
         violations: Violations { file: ViolationFile::Stdout, summary: Duration::from_secs(60) },
-        limits: Limits { devices: 10, rules: 20, rows: 2048, flows: 4096, violations: 64, ring_bytes: 4096 },
+        audit: Audit { file_bytes: 65_536, files: 3 },
+        limits: Limits {
+            devices: 10,
+            rules: 20,
+            rows: 2048,
+            flows: 4096,
+            violations: 64,
+            ring_bytes: 4096,
+            revisions: 5,
+        },
     };
     assert_eq!(config, expected);
     let ids = config.segment_ids();

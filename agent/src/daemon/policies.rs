@@ -8,7 +8,7 @@ use crate::{
     files::{ReadError, read_policy},
     model::{Mode, Policy},
     policy::{SourceFile, resolve_texts},
-    store::Overrides,
+    store::{Overrides, TextLayer},
 };
 
 /// Where a policy came from.
@@ -18,8 +18,6 @@ pub(super) enum Origin {
     Files,
     /// `bulkhead apply PATH`.
     Pushed,
-    /// What was in force before the agent started; the files could not be used.
-    LastGood,
 }
 
 impl Origin {
@@ -27,14 +25,18 @@ impl Origin {
         match self {
             Self::Files => "files",
             Self::Pushed => "pushed",
-            Self::LastGood => "last-good",
         }
+    }
+
+    /// The origin of a kept revision.
+    pub(super) fn named(name: &str) -> Self {
+        if name == "pushed" { Self::Pushed } else { Self::Files }
     }
 }
 
 /// A policy ready to be applied.
 pub(super) struct Candidate {
-    pub(super) files: Vec<SourceFile>,
+    pub(super) layers: Vec<TextLayer>,
     pub(super) policy: Policy,
     pub(super) tables: Tables,
     /// Rendered warnings.
@@ -62,21 +64,40 @@ pub(super) enum Refused {
 
 /// Reads and prepares the policy at a path.
 pub(super) fn from_path(path: &Path, overrides: &Overrides, limits: &Limits) -> Result<Candidate, Refused> {
-    prepare(read_policy(path)?, overrides, limits)
+    prepare(whole(read_policy(path)?), overrides, limits)
+}
+
+/// Files that are for all devices.
+pub(super) fn whole(mut files: Vec<SourceFile>) -> Vec<TextLayer> {
+    files.sort_by(|a, b| a.path.cmp(&b.path));
+    vec![TextLayer { only: Vec::new(), files }]
 }
 
 /// Text to tables.
 pub(super) fn prepare(
-    files: Vec<SourceFile>,
+    layers: Vec<TextLayer>,
     overrides: &Overrides,
     limits: &Limits,
 ) -> Result<Candidate, Refused> {
+    let (mut policy, warnings) = resolve(&layers)?;
+    for device in &mut policy.devices {
+        if let Some(change) = overrides.devices.get(&device.name) {
+            device.mode = change.mode;
+        }
+    }
+    let tables = compile(&policy, limits)?;
+    Ok(Candidate { layers, policy, tables, warnings })
+}
+
+/// The policy of all layers together, and the rendered warnings of the newest.
+fn resolve(layers: &[TextLayer]) -> Result<(Policy, String), Refused> {
+    let [TextLayer { only: _, files }] = layers else { return Err(Refused::NoFiles) };
     // Nothing is not a policy: it would let everything through.
     if files.is_empty() {
         return Err(Refused::NoFiles);
     }
-    let outcome = resolve_texts(&files);
-    let Some(mut policy) = outcome.policy else {
+    let outcome = resolve_texts(files);
+    let Some(policy) = outcome.policy else {
         return Err(Refused::Invalid(render_text(&outcome.diagnostics, &outcome.sources, false)));
     };
     debug_assert!(!has_errors(&outcome.diagnostics));
@@ -84,13 +105,7 @@ pub(super) fn prepare(
         outcome.diagnostics.into_iter().filter(|d| matches!(d.severity, Severity::Warning)).collect();
     let warnings =
         if warnings.is_empty() { String::new() } else { render_text(&warnings, &outcome.sources, false) };
-    for device in &mut policy.devices {
-        if let Some(change) = overrides.devices.get(&device.name) {
-            device.mode = change.mode;
-        }
-    }
-    let tables = compile(&policy, limits)?;
-    Ok(Candidate { files, policy, tables, warnings })
+    Ok((policy, warnings))
 }
 
 /// Devices whose denied traffic was dropped under `old` and is not under `new`, sorted.
@@ -104,20 +119,6 @@ pub(super) fn released(old: &Policy, new: &Policy) -> Vec<String> {
     let mut names: Vec<String> = left.map(|device| device.name.clone()).collect();
     names.sort();
     names
-}
-
-/// Longest reason for a change of mode, bytes.
-const WHY_BYTES: usize = 512;
-
-/// Whether a person's reason fits a log line and a terminal.
-pub(super) fn sayable(why: &str) -> Result<(), String> {
-    if why.len() > WHY_BYTES {
-        return Err(format!("the reason is {} bytes long, and {WHY_BYTES} are the most", why.len()));
-    }
-    match why.chars().position(char::is_control) {
-        Some(at) => Err(format!("the reason has a control character (character {})", at + 1)),
-        None => Ok(()),
-    }
 }
 
 /// The mode behind a word.
@@ -137,12 +138,12 @@ mod tests {
             text += &format!("[device.{name}]\nip = \"10.20.1.{}\"\nmode = \"{mode}\"\n", at + 1);
         }
         let files = vec![SourceFile { path: "a.toml".into(), text }];
-        prepare(files, &Overrides::default(), &LIMITS).expect("a valid policy")
+        prepare(whole(files), &Overrides::default(), &LIMITS).expect("a valid policy")
     }
 
     #[test]
     fn no_file_is_no_policy() {
-        let refused = prepare(Vec::new(), &Overrides::default(), &LIMITS);
+        let refused = prepare(whole(Vec::new()), &Overrides::default(), &LIMITS);
         assert!(matches!(refused, Err(Refused::NoFiles)));
         let folder = tempfile::tempdir().expect("a folder");
         std::fs::write(folder.path().join("notes.txt"), "version = 1").expect("there is room");
@@ -157,13 +158,5 @@ mod tests {
         let new = candidate(&[("plc", "monitor"), ("pc", "monitor"), ("nas", "enforce")]);
         assert_eq!(released(&old.policy, &new.policy), ["hmi", "plc"]);
         assert!(released(&new.policy, &old.policy).is_empty());
-    }
-
-    #[test]
-    fn reason_is_one_bounded_line() {
-        assert_eq!(sayable("beacons to 203.0.113.9"), Ok(()));
-        assert_eq!(sayable(&"x".repeat(512)), Ok(()));
-        assert!(sayable(&"x".repeat(513)).is_err_and(|said| said.contains("513 bytes")));
-        assert!(sayable("a\nb").is_err_and(|said| said.contains("(character 2)")));
     }
 }
