@@ -172,7 +172,8 @@ fn a_device_keeps_its_counters_when_others_come_and_go() {
             "back under its number"
         );
         let applied = dataplane.applied().expect("just applied");
-        let rule = applied.tables.rules.iter().position(|rule| rule.device == "m").expect("it has one");
+        let rule =
+            applied.tables.rules.iter().position(|rule| rule.holder == "device m").expect("it has one");
         let traffic = dataplane.rule_counts(applied.ids.rules[rule]).expect("the id is in the map");
         assert_eq!(traffic.packets, 4, "a rule keeps its counter too");
     });

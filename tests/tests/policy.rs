@@ -146,7 +146,7 @@ fn expected(path: &Path, policy: &Policy) {
         let [from, to, service] = words.as_slice() else { panic!("{}: {line}", name(path)) };
         for end in [from, to] {
             let network = policy.networks.iter().any(|network| network.name == **end);
-            let group = policy.groups.iter().any(|group| group.name == **end);
+            let group = policy.multicasts.iter().any(|group| group.name == **end);
             let word = ["gateway", "broadcast", "any"].contains(end);
             let known = network || group || word || policy.device(end).is_some();
             assert!(known || end.parse::<std::net::IpAddr>().is_ok(), "{}: {end} in {line}", name(path));

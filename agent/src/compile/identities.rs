@@ -13,7 +13,7 @@ use bulkhead_common::lookup::identity;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use prefix_trie::PrefixMap;
 
-use crate::model::{DeviceId, GroupId, Mac, NetworkId, Peer, Policy};
+use crate::model::{Device, DeviceId, Mac, MulticastId, NetworkId, Peer, Policy};
 
 /// All names of an end.
 type Names = BTreeSet<Peer>;
@@ -26,6 +26,8 @@ pub(super) struct Identities {
     prefixes: BTreeMap<IpNet, Names>,
     /// Names of each address of a device.
     addresses: BTreeMap<IpAddr, Names>,
+    /// Identity of each device's hardware addresses.
+    own: Vec<Option<u32>>,
     /// Names of each hardware address of such a group.
     groups: BTreeMap<Mac, Names>,
     /// Identities that carry a name, ascending.
@@ -81,12 +83,12 @@ impl Identities {
     pub(super) fn of(policy: &Policy) -> Self {
         let named = policy.rules.iter().flat_map(|rule| &rule.responders);
         // Only what a rule names: the library may grow, and no revision must change with it.
-        let groups: BTreeSet<GroupId> = named.filter_map(|peer| group(*peer)).collect();
+        let groups: BTreeSet<MulticastId> = named.filter_map(|peer| multicast(*peer)).collect();
         let networks = policy.networks.iter().zip((0..).map(NetworkId).map(Peer::Network));
         let networks =
             networks.flat_map(|(network, peer)| network.cidrs.iter().map(move |cidr| (*cidr, peer)));
         let members = groups.iter().flat_map(|id| {
-            policy.groups[id.0 as usize].cidrs.iter().map(move |cidr| (*cidr, Peer::Group(*id)))
+            policy.multicasts[id.0 as usize].cidrs.iter().map(move |cidr| (*cidr, Peer::Multicast(*id)))
         });
         let declared: Vec<(IpNet, Peer)> = networks.chain(members).collect();
         let around = Around::of(declared.iter().copied());
@@ -96,24 +98,24 @@ impl Identities {
             // The kernel has one trie: without a row of its own, `0.0.0.0/0` would lie in `::/0`.
             prefixes.entry(IpNet::V4(Ipv4Net::default())).or_default();
         }
-        let devices = || (0..).map(DeviceId).map(Peer::Device).zip(&policy.devices);
+        let devices = || (0..).map(DeviceId).zip(&policy.devices);
         let addresses: BTreeMap<IpAddr, Names> = devices()
-            .flat_map(|(peer, device)| device.addresses.iter().map(move |address| (peer, *address)))
-            .map(|(peer, address)| {
+            .flat_map(|(id, device)| device.addresses.iter().map(move |address| (id, device, *address)))
+            .map(|(id, device, address)| {
                 let mut names = around.names(IpNet::from(address));
-                names.insert(peer);
+                names.extend(names_of(id, device));
                 (address, names)
             })
             .collect();
         let mut receivers: BTreeMap<Mac, Names> = BTreeMap::new();
         for id in groups {
-            for mac in &policy.groups[id.0 as usize].macs {
-                receivers.entry(*mac).or_default().insert(Peer::Group(id));
+            for mac in &policy.multicasts[id.0 as usize].macs {
+                receivers.entry(*mac).or_default().insert(Peer::Multicast(id));
             }
         }
         let own: Vec<Names> = devices()
             .filter(|(_, device)| !device.macs.is_empty())
-            .map(|(peer, _)| Names::from([peer]))
+            .map(|(id, device)| names_of(id, device))
             .collect();
         let leases = leases(policy, &prefixes);
         let all: BTreeSet<&Names> = prefixes
@@ -135,7 +137,8 @@ impl Identities {
             .iter()
             .map(|(device, networks, all)| ((numbers[device], numbers[networks]), numbers[all]))
             .collect();
-        Self { numbers, prefixes, addresses, groups: receivers, carriers, leased }
+        let own = devices().map(|(id, device)| numbers.get(&names_of(id, device)).copied()).collect();
+        Self { numbers, prefixes, addresses, own, groups: receivers, carriers, leased }
     }
 
     fn number(&self, names: &Names) -> u32 {
@@ -150,7 +153,7 @@ impl Identities {
     /// The identity of a device's hardware addresses: of frames without IP addresses, and of packets whose address
     /// says nothing more, such as a link-local one or a leased one in no network.
     pub(super) fn of_device(&self, device: DeviceId) -> u32 {
-        self.number(&Names::from([Peer::Device(device)]))
+        self.own[device.0 as usize].unwrap_or(identity::UNKNOWN)
     }
 
     /// The identity of every hardware address of a group.
@@ -171,9 +174,12 @@ impl Identities {
     /// Every identity that a rule means when it names a peer, in ascending order.
     pub(super) fn of_peer(&self, peer: Peer) -> Vec<u32> {
         match peer {
-            Peer::Device(_) | Peer::Network(_) | Peer::Group(_) => {
-                self.carriers.get(&peer).cloned().unwrap_or_default()
-            }
+            Peer::Device(_)
+            | Peer::Class(_)
+            | Peer::Zone(_)
+            | Peer::Group(_)
+            | Peer::Network(_)
+            | Peer::Multicast(_) => self.carriers.get(&peer).cloned().unwrap_or_default(),
             Peer::Gateway => vec![identity::GATEWAY],
             Peer::Broadcast => vec![identity::BROADCAST],
             Peer::Any => vec![identity::ANY],
@@ -181,24 +187,38 @@ impl Identities {
     }
 }
 
-fn group(peer: Peer) -> Option<GroupId> {
+fn multicast(peer: Peer) -> Option<MulticastId> {
     match peer {
-        Peer::Group(id) => Some(id),
-        Peer::Device(_) | Peer::Network(_) | Peer::Gateway | Peer::Broadcast | Peer::Any => None,
+        Peer::Multicast(id) => Some(id),
+        Peer::Device(_)
+        | Peer::Class(_)
+        | Peer::Zone(_)
+        | Peer::Group(_)
+        | Peer::Network(_)
+        | Peer::Gateway
+        | Peer::Broadcast
+        | Peer::Any => None,
     }
+}
+
+/// What rules may call a device, wherever it is.
+fn names_of(id: DeviceId, device: &Device) -> Names {
+    let own = [Peer::Device(id)].into_iter();
+    let groups = device.groups.iter().copied().map(Peer::Group);
+    own.chain(device.class.map(Peer::Class)).chain(device.zone.map(Peer::Zone)).chain(groups).collect()
 }
 
 /// For each device with leases and each set of networks that an address can lie in: the device, the networks, both.
 fn leases(policy: &Policy, prefixes: &BTreeMap<IpNet, Names>) -> Vec<(Names, Names, Names)> {
     // Nobody leases a multicast address.
-    let leasable = |names: &&Names| !names.is_empty() && !names.iter().any(|peer| group(*peer).is_some());
+    let leasable = |names: &&Names| !names.is_empty() && !names.iter().any(|peer| multicast(*peer).is_some());
     let places: BTreeSet<&Names> = prefixes.values().filter(leasable).collect();
-    let devices = (0..).map(DeviceId).map(Peer::Device).zip(&policy.devices);
+    let devices = (0..).map(DeviceId).zip(&policy.devices);
     let dynamic = devices.filter(|(_, device)| device.dynamic && !device.macs.is_empty());
     dynamic
-        .flat_map(|(peer, _)| {
+        .flat_map(|(id, device)| {
             places.iter().map(move |networks| {
-                let device = Names::from([peer]);
+                let device = names_of(id, device);
                 let all = device.union(networks).copied().collect();
                 (device, (*networks).clone(), all)
             })

@@ -74,10 +74,8 @@ pub struct DeviceEntry {
 pub struct RuleEntry {
     /// The rule in one line of the user's words; equal texts are the same rule across revisions.
     pub text: String,
-    /// The device in whose allow list it stands.
-    pub device: String,
-    /// The class it was inherited from.
-    pub class: Option<String>,
+    /// In whose name it is written: `device NAME`, `class NAME` or `conduit`.
+    pub holder: String,
     /// Why it exists, in its author's words.
     pub comment: Option<String>,
     /// Where it stands.
@@ -168,25 +166,23 @@ fn device_entry(device: &Device) -> DeviceEntry {
     }
 }
 
-/// The rules by device and text. Where an entry stands decides only between equal texts: moving it within the
+/// The rules by holder and text. Where an entry stands decides only between equal texts: moving it within the
 /// files must change neither the revision nor which of two overlapping rules is counted.
 fn ordered(policy: &Policy) -> Vec<(RuleEntry, &Rule)> {
     let mut rules: Vec<(RuleEntry, &Rule)> =
         policy.rules.iter().map(|rule| (rule_entry(policy, rule), rule)).collect();
     let place = |location: &Location| (location.path.clone(), location.line, location.column);
-    rules.sort_by_cached_key(|(entry, rule)| (rule.device, entry.text.clone(), place(&entry.location)));
+    rules.sort_by_cached_key(|(entry, rule)| (rule.holder, entry.text.clone(), place(&entry.location)));
     rules
 }
 
 fn rule_entry(policy: &Policy, rule: &Rule) -> RuleEntry {
-    let device = policy.devices[rule.device.0 as usize].name.clone();
     let peers = |list: &[Peer]| list.iter().map(|p| policy.peer_name(*p)).collect::<Vec<_>>().join(", ");
     let services: Vec<&str> =
         rule.services.iter().map(|s| policy.services[s.0 as usize].name.as_str()).collect();
     RuleEntry {
         text: format!("{} -> {} {}", peers(&rule.initiators), peers(&rule.responders), services.join(", ")),
-        device,
-        class: rule.class.clone(),
+        holder: policy.holder_name(rule.holder),
         comment: rule.comment.clone(),
         location: rule.location.clone(),
     }

@@ -58,7 +58,7 @@ pub(super) fn of(tables: &Tables) -> Revision {
     }
     for rule in rules {
         text(&rule.text);
-        text(&rule.device);
+        text(&rule.holder);
     }
     segments.iter().for_each(|name| text(name));
     for (mac, row) in macs {

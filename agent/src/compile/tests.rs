@@ -120,7 +120,8 @@ fn an_address_carries_every_name_by_which_a_rule_may_mean_it() {
     assert!(all.iter().all(|number| *number >= identity::FIRST));
 
     let pair = |initiator, responder| tables.rows.get(&RuleKey { initiator, responder, class: class::PAIR });
-    let from_plant = tables.rules.iter().position(|rule| rule.device == "plc").expect("it has one") + 1;
+    let from_plant =
+        tables.rules.iter().position(|rule| rule.holder == "device plc").expect("it has one") + 1;
     for initiator in [inner, outer, hmi] {
         assert_eq!(pair(initiator, plc).copied(), u32::try_from(from_plant).ok(), "{initiator}");
     }
@@ -137,12 +138,12 @@ fn a_row_knows_its_rule_and_the_rule_its_line() {
     let places: Vec<String> = tables
         .rules
         .iter()
-        .map(|rule| format!("{}:{} {}: {}", rule.location.path, rule.location.line, rule.device, rule.text))
+        .map(|rule| format!("{}:{} {}: {}", rule.location.path, rule.location.line, rule.holder, rule.text))
         .collect();
     assert_eq!(
         places,
-        ["b.toml:6 oven: oven -> cell ntp, poll", "a.toml:6 plc: hmi, plant -> plc poll"],
-        "by device, then by text"
+        ["b.toml:6 device oven: oven -> cell ntp, poll", "a.toml:6 device plc: hmi, plant -> plc poll"],
+        "by holder, then by text"
     );
     assert!(tables.rows.values().all(|id| tables.rule(*id).is_some()));
     assert_eq!(tables.rule(0), None);

@@ -88,7 +88,7 @@ impl Ids {
     pub(super) fn plan(&self, tables: &Tables) -> Result<Plan, DataplaneError> {
         let known = self.known()?;
         let devices: Vec<String> = tables.devices.iter().map(|d| d.name.clone()).collect();
-        let rules: Vec<String> = tables.rules.iter().map(|r| format!("{}\n{}", r.device, r.text)).collect();
+        let rules: Vec<String> = tables.rules.iter().map(|r| format!("{}\n{}", r.holder, r.text)).collect();
         let mut plan = Plan { ids: StableIds::default(), forgotten: Vec::new(), named: Vec::new() };
         (plan.ids.devices, plan.ids.reused_devices) =
             self.assign(Kind::Device, &devices, &known, &mut plan.forgotten, &mut plan.named)?;

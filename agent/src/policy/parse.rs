@@ -63,7 +63,7 @@ pub(super) fn parse(file: FileId, out: &mut Collector<'_>) -> (RawFile, bool) {
         raw.networks.push(network(&mut reader, name, table));
     }
     for (name, table) in reader.named_tables(root, "multicast") {
-        raw.groups.push(services::group(&mut reader, name, table));
+        raw.multicasts.push(services::group(&mut reader, name, table));
     }
     for (name, table) in reader.named_tables(root, "service") {
         raw.services.push(services::service(&mut reader, name, table));

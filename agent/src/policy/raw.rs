@@ -18,7 +18,7 @@ pub(super) struct RawFile {
     pub(super) devices: Vec<RawDevice>,
     pub(super) classes: Vec<RawClass>,
     pub(super) networks: Vec<RawNetwork>,
-    pub(super) groups: Vec<RawGroup>,
+    pub(super) multicasts: Vec<RawMulticast>,
     pub(super) services: Vec<RawService>,
     pub(super) quarantine: Vec<Leaf<RawPeer>>,
 }
@@ -55,7 +55,7 @@ pub(super) struct RawNetwork {
 
 /// A multicast group, without the prefix by which rules name it.
 #[derive(Debug)]
-pub(super) struct RawGroup {
+pub(super) struct RawMulticast {
     pub(super) name: Leaf<String>,
     pub(super) cidrs: Vec<IpNet>,
     pub(super) macs: Vec<Mac>,
@@ -95,7 +95,7 @@ pub(super) enum RawPeer {
     Broadcast,
     Any,
     /// A multicast group, without its prefix.
-    Group(String),
+    Multicast(String),
     Zone(String),
     Class(String),
     /// A device or a network.

@@ -7,11 +7,11 @@ use std::collections::BTreeSet;
 
 use super::{
     limits::MAX_DEVICES,
-    raw::{RawDevice, RawFile, RawNetwork, RawPeer},
+    raw::{RawClass, RawDevice, RawFile, RawNetwork, RawPeer},
 };
 use crate::{
     diagnostic::{Collector, Diagnostic, quote},
-    model::{Device, Group, Mode, Network, Peer, Policy, Service},
+    model::{Class, Device, DeviceId, Mode, Multicast, Network, Peer, Policy, Service, Zone},
 };
 
 mod identity;
@@ -20,7 +20,7 @@ mod peers;
 mod reach;
 mod rules;
 
-use names::{NamedGroup, Names};
+use names::{NamedMulticast, Names};
 
 pub(super) fn resolve(files: &[RawFile], out: &mut Collector<'_>) -> Policy {
     let names = Names::collect(files, out);
@@ -37,12 +37,15 @@ pub(super) fn resolve(files: &[RawFile], out: &mut Collector<'_>) -> Policy {
     let built = rules::build(&names, files, out);
     let remediation = remediation(&names, files, out);
     let mut used = built.used;
-    peers::mark(&remediation, &mut used);
+    peers::mark(&names, &remediation, &mut used);
     unused_devices(&names, &used, out);
     Policy {
-        devices: names.devices.values().map(|entry| device(entry.raw, out)).collect(),
+        devices: names.devices.values().map(|entry| device(&names, entry.raw, out)).collect(),
         networks: names.networks.values().map(|entry| network(entry.raw, out)).collect(),
-        groups: names.groups.values().map(group).collect(),
+        classes: names.classes.values().map(|entry| class(entry.raw, out)).collect(),
+        zones: zones(&names, out),
+        groups: Vec::new(),
+        multicasts: names.multicasts.values().map(multicast).collect(),
         services: built
             .services
             .into_iter()
@@ -57,7 +60,8 @@ pub(super) fn resolve(files: &[RawFile], out: &mut Collector<'_>) -> Policy {
     }
 }
 
-fn device(raw: &RawDevice, out: &Collector<'_>) -> Device {
+fn device(names: &Names<'_>, raw: &RawDevice, out: &Collector<'_>) -> Device {
+    let class = raw.class.as_ref().and_then(|class| names.classes.get(class.value.as_str()));
     Device {
         name: raw.name.value.clone(),
         macs: sorted(raw.macs.iter().map(|mac| mac.value).collect()),
@@ -65,8 +69,9 @@ fn device(raw: &RawDevice, out: &Collector<'_>) -> Device {
         dynamic: raw.dynamic,
         segment: raw.segment.clone(),
         vlan: raw.vlan,
-        zone: raw.zone.as_ref().map(|zone| zone.value.clone()),
-        class: raw.class.as_ref().map(|class| class.value.clone()),
+        zone: raw.zone.as_ref().and_then(|zone| names.zone(&zone.value)),
+        class: class.map(|class| class.id),
+        groups: Vec::new(),
         criticality: raw.criticality,
         mode: raw.mode,
         comment: raw.comment.clone(),
@@ -78,13 +83,27 @@ fn network(raw: &RawNetwork, out: &Collector<'_>) -> Network {
     Network {
         name: raw.name.value.clone(),
         cidrs: sorted(raw.cidrs.iter().map(|cidr| cidr.value).collect()),
+        except: Vec::new(),
+        names: Vec::new(),
         comment: raw.comment.clone(),
         location: out.locate(raw.name.at),
     }
 }
 
-fn group(named: &NamedGroup<'_>) -> Group {
-    Group {
+fn class(raw: &RawClass, out: &Collector<'_>) -> Class {
+    Class { name: raw.name.value.clone(), location: out.locate(raw.name.at) }
+}
+
+/// The zones that some device is in, each with the place of the first device's word for it.
+fn zones(names: &Names<'_>, out: &Collector<'_>) -> Vec<Zone> {
+    let devices: Vec<&RawDevice> = names.devices.values().map(|entry| entry.raw).collect();
+    let first = |members: &[DeviceId]| devices.get(members.first()?.0 as usize)?.zone.as_ref();
+    let zones = names.zones.iter().filter_map(|(name, members)| Some((name, first(members)?)));
+    zones.map(|(name, zone)| Zone { name: (*name).to_owned(), location: out.locate(zone.at) }).collect()
+}
+
+fn multicast(named: &NamedMulticast<'_>) -> Multicast {
+    Multicast {
         name: peers::word(named.name),
         cidrs: sorted(named.cidrs.to_vec()),
         macs: sorted(named.macs.to_vec()),
@@ -108,7 +127,7 @@ fn classes(names: &Names<'_>, files: &[RawFile], out: &mut Collector<'_>) {
     }
     for (name, class) in &names.classes {
         if !names.class_members.contains_key(name) {
-            let location = out.locate(class.name.at);
+            let location = out.locate(class.raw.name.at);
             let found = Diagnostic::warning("BH0501", format!("class `{name}` has no device"));
             let help = format!("give a device `class = \"{name}\"`, or remove the class");
             out.push(found.at(location, "").help(help));

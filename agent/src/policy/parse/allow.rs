@@ -96,7 +96,7 @@ impl Reader<'_, '_> {
         let value = match name.split_once(':') {
             Some(("zone", zone)) if is_name(zone) => RawPeer::Zone(zone.to_owned()),
             Some(("class", class)) if is_name(class) => RawPeer::Class(class.to_owned()),
-            Some(("multicast", group)) if is_name(group) => RawPeer::Group(group.to_owned()),
+            Some(("multicast", group)) if is_name(group) => RawPeer::Multicast(group.to_owned()),
             Some(("group", _)) => return self.later_peer(leaf, "groups"),
             Some(_) => return self.not_a_peer(leaf),
             None if name == "gateway" => RawPeer::Gateway,

@@ -7,7 +7,7 @@ use crate::{
     diagnostic::{Diagnostic, quote},
     model::Selector,
     policy::{
-        raw::{RawGroup, RawService},
+        raw::{RawMulticast, RawService},
         values::{ICMP, ICMPV6, SCTP, TCP, UDP, fold},
     },
 };
@@ -55,7 +55,7 @@ pub(super) fn service(reader: &mut Reader<'_, '_>, name: Leaf<String>, table: &D
     RawService { selectors: fold(selectors), name }
 }
 
-pub(super) fn group(reader: &mut Reader<'_, '_>, name: Leaf<String>, table: &DeTable<'_>) -> RawGroup {
+pub(super) fn group(reader: &mut Reader<'_, '_>, name: Leaf<String>, table: &DeTable<'_>) -> RawMulticast {
     reader.name(&name, "multicast group");
     let what = format!("multicast group {}", quote(&name.value));
     reader.keys(table, &GROUP, &what);
@@ -71,5 +71,5 @@ pub(super) fn group(reader: &mut Reader<'_, '_>, name: Leaf<String>, table: &DeT
         let help = "say where it receives: `ip = [\"239.1.2.3\"]`, `mac = [\"01:0e:cf:00:00:00\"]`, or both";
         reader.out.push(found.at(location, "").help(help));
     }
-    RawGroup { name, cidrs, macs }
+    RawMulticast { name, cidrs, macs }
 }

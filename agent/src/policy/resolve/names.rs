@@ -6,10 +6,10 @@ use ipnet::IpNet;
 
 use crate::{
     diagnostic::{Collector, Diagnostic, quote},
-    model::{DeviceId, GroupId, Mac, NetworkId, Selector},
+    model::{ClassId, DeviceId, Mac, MulticastId, NetworkId, Peer, Selector, ZoneId},
     policy::{
         library::{built_in, built_in_groups},
-        raw::{RawClass, RawDevice, RawFile, RawGroup, RawNetwork},
+        raw::{RawClass, RawDevice, RawFile, RawMulticast, RawNetwork},
         reader::Leaf,
     },
 };
@@ -21,8 +21,8 @@ pub(super) struct Entry<'r, I, T> {
 }
 
 /// A multicast group, wherever it is declared.
-pub(super) struct NamedGroup<'r> {
-    pub(super) id: GroupId,
+pub(super) struct NamedMulticast<'r> {
+    pub(super) id: MulticastId,
     pub(super) name: &'r str,
     pub(super) cidrs: &'r [IpNet],
     pub(super) macs: &'r [Mac],
@@ -33,18 +33,42 @@ pub(super) struct NamedGroup<'r> {
 pub(super) struct Names<'r> {
     pub(super) devices: BTreeMap<&'r str, Entry<'r, DeviceId, RawDevice>>,
     pub(super) networks: BTreeMap<&'r str, Entry<'r, NetworkId, RawNetwork>>,
-    pub(super) classes: BTreeMap<&'r str, &'r RawClass>,
-    /// Devices by zone, in order of name.
+    pub(super) classes: BTreeMap<&'r str, Entry<'r, ClassId, RawClass>>,
+    /// Devices by zone, in order of name; the zone's number is its place.
     pub(super) zones: BTreeMap<&'r str, Vec<DeviceId>>,
     /// Devices by class, in order of name.
     pub(super) class_members: BTreeMap<&'r str, Vec<DeviceId>>,
     /// Multicast groups by their names without the prefix.
-    pub(super) groups: BTreeMap<&'r str, NamedGroup<'r>>,
+    pub(super) multicasts: BTreeMap<&'r str, NamedMulticast<'r>>,
     /// Selectors, and whether the service is built in.
     pub(super) services: BTreeMap<&'r str, (&'r [Selector], bool)>,
 }
 
 impl<'r> Names<'r> {
+    /// The number of a zone that some device is in.
+    pub(super) fn zone(&self, name: &str) -> Option<ZoneId> {
+        (0..).map(ZoneId).zip(self.zones.keys()).find_map(|(id, zone)| (*zone == name).then_some(id))
+    }
+
+    /// The devices a peer stands for, if it stands for devices.
+    pub(super) fn devices_of(&self, peer: Peer) -> Vec<DeviceId> {
+        let at = |id: u32| id as usize;
+        match peer {
+            Peer::Device(id) => vec![id],
+            Peer::Class(id) => {
+                let name = self.classes.keys().nth(at(id.0));
+                name.and_then(|name| self.class_members.get(name)).cloned().unwrap_or_default()
+            }
+            Peer::Zone(id) => self.zones.values().nth(at(id.0)).cloned().unwrap_or_default(),
+            Peer::Group(_)
+            | Peer::Network(_)
+            | Peer::Multicast(_)
+            | Peer::Gateway
+            | Peer::Broadcast
+            | Peer::Any => Vec::new(),
+        }
+    }
+
     pub(super) fn collect(files: &'r [RawFile], out: &mut Collector<'_>) -> Self {
         let devices = files.iter().flat_map(|file| &file.devices);
         let devices = unique(devices, |d| &d.name, ("BH0305", "device"), out);
@@ -64,7 +88,7 @@ impl<'r> Names<'r> {
                 out.push(found);
             }
         }
-        let groups = groups(files, out);
+        let multicasts = multicasts(files, out);
         let mut services: BTreeMap<&str, (&[Selector], bool)> = built_in()
             .iter()
             .map(|(name, selectors)| (name.as_str(), (selectors.as_slice(), true)))
@@ -78,14 +102,14 @@ impl<'r> Names<'r> {
                 out.push(found);
             }
         }
-        Self::index(devices, networks, classes, groups, services)
+        Self::index(devices, networks, classes, multicasts, services)
     }
 
     fn index(
         devices: BTreeMap<&'r str, &'r RawDevice>,
         networks: BTreeMap<&'r str, &'r RawNetwork>,
         classes: BTreeMap<&'r str, &'r RawClass>,
-        groups: BTreeMap<&'r str, NamedGroup<'r>>,
+        multicasts: BTreeMap<&'r str, NamedMulticast<'r>>,
         services: BTreeMap<&'r str, (&'r [Selector], bool)>,
     ) -> Self {
         let mut zones: BTreeMap<&str, Vec<DeviceId>> = BTreeMap::new();
@@ -106,13 +130,15 @@ impl<'r> Names<'r> {
             .collect();
         let networks =
             (0..).map(NetworkId).zip(networks).map(|(id, (name, raw))| (name, Entry { id, raw })).collect();
-        Self { devices, networks, classes, zones, class_members, groups, services }
+        let classes =
+            (0..).map(ClassId).zip(classes).map(|(id, (name, raw))| (name, Entry { id, raw })).collect();
+        Self { devices, networks, classes, zones, class_members, multicasts, services }
     }
 }
 
 /// The built-in multicast groups and those of the user's files, numbered in the order of their names.
-fn groups<'r>(files: &'r [RawFile], out: &mut Collector<'_>) -> BTreeMap<&'r str, NamedGroup<'r>> {
-    let own = files.iter().flat_map(|file| &file.groups);
+fn multicasts<'r>(files: &'r [RawFile], out: &mut Collector<'_>) -> BTreeMap<&'r str, NamedMulticast<'r>> {
+    let own = files.iter().flat_map(|file| &file.multicasts);
     let own = unique(own, |g| &g.name, ("BH0321", "multicast group"), out);
     for (name, group) in &own {
         if built_in_groups().contains_key(*name) {
@@ -123,12 +149,12 @@ fn groups<'r>(files: &'r [RawFile], out: &mut Collector<'_>) -> BTreeMap<&'r str
         }
     }
     let library = built_in_groups().iter().map(|(name, group)| (name.as_str(), (group, true)));
-    let all: BTreeMap<&str, (&RawGroup, bool)> =
+    let all: BTreeMap<&str, (&RawMulticast, bool)> =
         library.chain(own.into_iter().map(|(name, group)| (name, (group, false)))).collect();
-    let numbered = (0..).map(GroupId).zip(all);
+    let numbered = (0..).map(MulticastId).zip(all);
     numbered
         .map(|(id, (name, (raw, built_in)))| {
-            (name, NamedGroup { id, name, cidrs: &raw.cidrs, macs: &raw.macs, built_in })
+            (name, NamedMulticast { id, name, cidrs: &raw.cidrs, macs: &raw.macs, built_in })
         })
         .collect()
 }

@@ -13,10 +13,10 @@ pub(super) fn expand(names: &Names<'_>, peer: &Leaf<RawPeer>, out: &mut Collecto
         RawPeer::Gateway => vec![Peer::Gateway],
         RawPeer::Broadcast => vec![Peer::Broadcast],
         RawPeer::Any => vec![Peer::Any],
-        RawPeer::Group(name) => match names.groups.get(name.as_str()) {
-            Some(group) => vec![Peer::Group(group.id)],
+        RawPeer::Multicast(name) => match names.multicasts.get(name.as_str()) {
+            Some(group) => vec![Peer::Multicast(group.id)],
             None => {
-                let help = match out.suggest(name, names.groups.keys().copied()) {
+                let help = match out.suggest(name, names.multicasts.keys().copied()) {
                     Some(meant) => format!("did you mean `multicast:{meant}`?"),
                     None => format!("declare it: `[multicast.{name}]` with `ip` or `mac`"),
                 };
@@ -24,7 +24,7 @@ pub(super) fn expand(names: &Names<'_>, peer: &Leaf<RawPeer>, out: &mut Collecto
             }
         },
         RawPeer::Zone(zone) => match names.zones.get(zone.as_str()) {
-            Some(devices) => devices.iter().copied().map(Peer::Device).collect(),
+            Some(_) => names.zone(zone).map(Peer::Zone).into_iter().collect(),
             None => {
                 let meant = out.suggest(zone, names.zones.keys().copied());
                 let help = match meant {
@@ -35,7 +35,9 @@ pub(super) fn expand(names: &Names<'_>, peer: &Leaf<RawPeer>, out: &mut Collecto
             }
         },
         RawPeer::Class(class) => match names.class_members.get(class.as_str()) {
-            Some(devices) => devices.iter().copied().map(Peer::Device).collect(),
+            Some(_) => {
+                names.classes.get(class.as_str()).map(|class| Peer::Class(class.id)).into_iter().collect()
+            }
             None => {
                 let meant = out.suggest(class, names.class_members.keys().copied());
                 let help = match meant {
@@ -69,7 +71,7 @@ fn help_for(names: &Names<'_>, name: &str, out: &mut Collector<'_>) -> String {
     let declared = names.devices.keys().chain(names.networks.keys()).copied();
     match out.suggest(name, declared.chain(["gateway", "broadcast", "any"])) {
         Some(meant) => format!("did you mean `{meant}`?"),
-        None if names.groups.contains_key(name) => {
+        None if names.multicasts.contains_key(name) => {
             format!("to name the multicast group write `{}`, or declare a device or network", word(name))
         }
         None => "declare it with `[device.NAME]` or `[network.NAME]`".to_owned(),
@@ -93,16 +95,11 @@ fn unknown(
     Vec::new()
 }
 
-/// Remembers the devices among the peers as named by some rule.
-pub(super) fn mark(peers: &[Peer], used: &mut [bool]) {
-    for peer in peers {
-        match peer {
-            Peer::Device(DeviceId(id)) => {
-                if let Some(used) = used.get_mut(*id as usize) {
-                    *used = true;
-                }
-            }
-            Peer::Network(_) | Peer::Group(_) | Peer::Gateway | Peer::Broadcast | Peer::Any => {}
+/// Remembers the devices that peers stand for as named by some rule.
+pub(super) fn mark(names: &Names<'_>, peers: &[Peer], used: &mut [bool]) {
+    for DeviceId(id) in peers.iter().flat_map(|peer| names.devices_of(*peer)) {
+        if let Some(used) = used.get_mut(id as usize) {
+            *used = true;
         }
     }
 }

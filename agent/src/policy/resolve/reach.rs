@@ -41,14 +41,14 @@ pub(super) fn check_entries(names: &Names<'_>, files: &[RawFile], out: &mut Coll
 
 fn is_many(peer: &RawPeer) -> bool {
     match peer {
-        RawPeer::Group(_) | RawPeer::Broadcast => true,
+        RawPeer::Multicast(_) | RawPeer::Broadcast => true,
         RawPeer::Gateway | RawPeer::Any | RawPeer::Zone(_) | RawPeer::Class(_) | RawPeer::Named(_) => false,
     }
 }
 
 fn many(peer: &Leaf<RawPeer>, what: &str, help: &str, out: &mut Collector<'_>) {
     let name = match &peer.value {
-        RawPeer::Group(name) => format!("multicast:{name}"),
+        RawPeer::Multicast(name) => format!("multicast:{name}"),
         RawPeer::Broadcast => "broadcast".to_owned(),
         RawPeer::Gateway | RawPeer::Any | RawPeer::Zone(_) | RawPeer::Class(_) | RawPeer::Named(_) => return,
     };
@@ -72,7 +72,7 @@ fn frames_to_addresses(names: &Names<'_>, allow: &RawAllow, out: &mut Collector<
             RawPeer::Named(_)
             | RawPeer::Broadcast
             | RawPeer::Any
-            | RawPeer::Group(_)
+            | RawPeer::Multicast(_)
             | RawPeer::Zone(_)
             | RawPeer::Class(_) => continue,
         };
@@ -102,38 +102,41 @@ pub(super) fn check_ends(
 ) {
     let layers: Vec<Option<Layer>> = services.iter().map(|selectors| only(selectors)).collect();
     let devices: Vec<_> = names.devices.values().map(|entry| entry.raw).collect();
-    let groups: Vec<_> = names.groups.values().collect();
+    let groups: Vec<_> = names.multicasts.values().collect();
+    let mut asked = BTreeSet::new();
     let mut reported = BTreeSet::new();
     for (at, rule) in rules {
         let mut needed: Vec<Layer> =
             rule.services.iter().filter_map(|id| layers.get(id.0 as usize).copied().flatten()).collect();
         needed.sort();
         needed.dedup();
-        for (peer, layer) in rule
-            .initiators
-            .iter()
-            .chain(&rule.responders)
-            .flat_map(|peer| needed.iter().map(move |l| (*peer, *l)))
-        {
-            let found = match peer {
-                Peer::Device(id) => devices.get(id.0 as usize).and_then(|raw| {
-                    let reaches = match layer {
-                        Layer::Network => raw.dynamic || !raw.addresses.is_empty(),
-                        Layer::Link => !raw.macs.is_empty(),
-                    };
-                    (!reaches).then(|| device(&raw.name, layer, out))
-                }),
-                Peer::Group(id) => groups.get(id.0 as usize).and_then(|group| {
-                    let reaches = match layer {
-                        Layer::Network => !group.cidrs.is_empty(),
-                        Layer::Link => !group.macs.is_empty(),
-                    };
-                    (!reaches).then(|| self::group(group.name, layer))
-                }),
-                Peer::Network(_) | Peer::Gateway | Peer::Broadcast | Peer::Any => None,
-            };
-            let Some(found) = found.filter(|_| reported.insert((peer, layer))) else { continue };
-            out.push(found.at(out.locate(*at), "named by this rule"));
+        let ends = rule.initiators.iter().chain(&rule.responders);
+        for (peer, layer) in ends.flat_map(|peer| needed.iter().map(move |layer| (*peer, *layer))) {
+            if !asked.insert((peer, layer)) {
+                continue;
+            }
+            for id in names.devices_of(peer) {
+                let Some(raw) = devices.get(id.0 as usize) else { continue };
+                let reaches = match layer {
+                    Layer::Network => raw.dynamic || !raw.addresses.is_empty(),
+                    Layer::Link => !raw.macs.is_empty(),
+                };
+                if !reaches && reported.insert((id, layer)) {
+                    let found = device(&raw.name, layer, out);
+                    out.push(found.at(out.locate(*at), "named by this rule"));
+                }
+            }
+            if let Peer::Multicast(id) = peer
+                && let Some(group) = groups.get(id.0 as usize)
+            {
+                let reaches = match layer {
+                    Layer::Network => !group.cidrs.is_empty(),
+                    Layer::Link => !group.macs.is_empty(),
+                };
+                if !reaches {
+                    out.push(self::group(group.name, layer).at(out.locate(*at), "named by this rule"));
+                }
+            }
         }
     }
 }

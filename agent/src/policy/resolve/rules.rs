@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{names::Names, peers, reach, sorted};
 use crate::{
     diagnostic::{At, Collector, Diagnostic, quote},
-    model::{DeviceId, Peer, Rule, Selector, ServiceId},
+    model::{ClassId, DeviceId, Holder, Peer, Rule, Selector, ServiceId, Source},
     policy::{
         limits::{MAX_RULE_PARTS, MAX_RULES},
         raw::{Direction, RawAllow, RawFile, RawPeer},
@@ -35,14 +35,14 @@ pub(super) fn build<'r>(names: &Names<'r>, files: &'r [RawFile], out: &mut Colle
         }
     }
     for class in files.iter().flat_map(|file| &file.classes) {
-        let members = names.class_members.get(class.name.value.as_str());
+        let Some(entry) = names.classes.get(class.name.value.as_str()) else { continue };
         for allow in &class.allow {
-            builder.of_class(&class.name.value, members.map_or(&[], Vec::as_slice), allow, out);
+            builder.of_class(entry.id, &class.name.value, allow, out);
         }
     }
     let Builder { names: _, ids: _, mut rules, parts: _, full, used } = builder;
     let used = used.into_iter().map(|used| used || full).collect();
-    rules.sort_by_key(|(at, rule)| (rule.device, *at));
+    rules.sort_by_key(|(at, rule)| (rule.holder, *at));
     let selectors: Vec<&[Selector]> = services.values().map(|(selectors, _)| *selectors).collect();
     reach::check_ends(names, &rules, &selectors, out);
     Built { rules: rules.into_iter().map(|(_, rule)| rule).collect(), services, used }
@@ -97,14 +97,13 @@ impl Builder<'_, '_> {
         }
         let mut all = BTreeSet::new();
         for peer in distinct(&allow.peers) {
-            let mut expanded = peers::expand(self.names, peer, out);
-            let before = expanded.len();
-            expanded.retain(|peer| *peer != Peer::Device(device));
-            if expanded.is_empty() && before > 0 {
+            let expanded = peers::expand(self.names, peer, out);
+            let devices: Vec<DeviceId> = expanded.iter().flat_map(|p| self.names.devices_of(*p)).collect();
+            if devices == [device] {
                 let message = match &peer.value {
                     RawPeer::Zone(_) | RawPeer::Class(_) => format!("this holds only {} itself", quote(name)),
                     RawPeer::Named(_)
-                    | RawPeer::Group(_)
+                    | RawPeer::Multicast(_)
                     | RawPeer::Gateway
                     | RawPeer::Broadcast
                     | RawPeer::Any => {
@@ -114,67 +113,69 @@ impl Builder<'_, '_> {
                 let location = out.locate(peer.at);
                 let found = Diagnostic::error("BH0402", message);
                 out.push(found.at(location, "").help("name the other end; the device is implied"));
+                continue;
             }
             all.extend(expanded);
         }
-        self.push(device, None, allow, all.into_iter().collect(), out);
+        self.push(Holder::Device(device), Peer::Device(device), allow, all.into_iter().collect(), out);
     }
 
-    fn of_class(&mut self, class: &str, members: &[DeviceId], allow: &RawAllow, out: &mut Collector<'_>) {
+    fn of_class(&mut self, class: ClassId, name: &str, allow: &RawAllow, out: &mut Collector<'_>) {
         if self.full {
             return;
         }
         let expanded =
             distinct(&allow.peers).into_iter().flat_map(|peer| peers::expand(self.names, peer, out));
         let all: Vec<Peer> = sorted(expanded.collect());
-        let only_itself = |member: &DeviceId| all == [Peer::Device(*member)];
-        if !members.is_empty() && members.iter().all(only_itself) {
+        let members = self.names.devices_of(Peer::Class(class));
+        let others = all.iter().flat_map(|peer| self.names.devices_of(*peer)).collect::<BTreeSet<_>>();
+        if let [member] = members[..]
+            && others == BTreeSet::from([member])
+            && all.iter().all(|peer| !self.names.devices_of(*peer).is_empty())
+        {
             let location = out.locate(allow.peers.first().map_or(allow.at, |peer| peer.at));
-            let found = Diagnostic::error("BH0402", format!("class {} has no other device", quote(class)));
+            let found = Diagnostic::error("BH0402", format!("class {} has no other device", quote(name)));
             out.push(found.at(location, "").help("name the other end; the device of the class is implied"));
         }
-        for member in members {
-            if self.full {
-                return;
-            }
-            // Members may be peers of each other, never of themselves.
-            let others = all.iter().copied().filter(|peer| *peer != Peer::Device(*member)).collect();
-            self.push(*member, Some(class), allow, others, out);
-        }
+        self.push(Holder::Class(class), Peer::Class(class), allow, all, out);
     }
 
     fn push(
         &mut self,
-        device: DeviceId,
-        class: Option<&str>,
+        holder: Holder,
+        own: Peer,
         allow: &RawAllow,
         others: Vec<Peer>,
         out: &mut Collector<'_>,
     ) {
         let services = allow.services.iter().filter_map(|leaf| self.ids.get(leaf.value.as_str()).copied());
         let services: Vec<ServiceId> = sorted(services.collect());
-        peers::mark(&others, &mut self.used);
-        peers::mark(&[Peer::Device(device)], &mut self.used);
-        // An entry that is no rule for another reason costs its expansion all the same.
+        let members = self.names.devices_of(own);
+        if !members.is_empty() {
+            peers::mark(self.names, &others, &mut self.used);
+            peers::mark(self.names, &[own], &mut self.used);
+        }
+        // An entry that is no rule for another reason costs its room all the same.
         let room = self.has_room(others.len() + services.len(), allow, out);
         let Some(direction) = allow.direction.filter(|_| room) else { return };
-        if others.is_empty() || services.is_empty() {
+        // What nobody inherits allows nothing.
+        if others.is_empty() || services.is_empty() || members.is_empty() {
             return;
         }
-        let own = vec![Peer::Device(device)];
         let (initiators, responders) = match direction {
-            Direction::From => (others, own),
-            Direction::To => (own, others),
+            Direction::From => (others, vec![own]),
+            Direction::To => (vec![own], others),
         };
         let rule = Rule {
-            device,
-            class: class.map(str::to_owned),
+            holder,
             initiators,
             responders,
             services,
+            schedule: None,
             comment: allow.comment.clone(),
             owner: allow.owner.clone(),
             ticket: allow.ticket.clone(),
+            source: Source::Hand,
             location: out.locate(allow.at),
         };
         self.rules.push((allow.at, rule));
@@ -186,12 +187,11 @@ impl Builder<'_, '_> {
         // A peer takes eight bytes of a rule, and so do eight bytes of its comment.
         self.parts += parts + words / 8;
         let found = if self.rules.len() >= MAX_RULES {
-            Diagnostic::error("BH0407", format!("the policy has more than {MAX_RULES} rules")).help(
-                "an entry of a class is one rule for each of its devices: name fewer, or split the policy",
-            )
+            Diagnostic::error("BH0407", format!("the policy has more than {MAX_RULES} rules"))
+                .help("let devices share a `[class.NAME]`, or split the policy over gateways")
         } else if self.parts > MAX_RULE_PARTS {
             Diagnostic::error("BH0408", format!("the rules have more than {MAX_RULE_PARTS} parts"))
-                .help("`zone:` and `class:` count each of their devices: declare a `[network.NAME]` for many")
+                .help("give many peers of one rule a `zone`, a `class` or a `[network.NAME]` in common")
         } else {
             return true;
         };
