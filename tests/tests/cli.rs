@@ -16,10 +16,13 @@ use serde_json::Value;
 mod command;
 use command::{Ran, bulkhead, bulkhead_with, check, codes, entries, file, folder, root};
 
-const COMMANDS: [&str; 13] = [
+const COMMANDS: [&str; 17] = [
     "run",
     "check",
     "apply",
+    "confirm",
+    "rollback",
+    "revisions",
     "status",
     "devices",
     "violations",
@@ -28,6 +31,7 @@ const COMMANDS: [&str; 13] = [
     "mode",
     "quarantine",
     "release",
+    "audit-log",
     "doctor",
     "detach",
 ];
@@ -82,6 +86,8 @@ fn wrong_calls_end_with_code_2_and_say_what_is_wrong() {
         (&["mode", "plc"], "required arguments"),
         (&["mode", "plc", "quarantine"], "invalid value 'quarantine'"),
         (&["violations", "-n", "many"], "invalid value 'many'"),
+        (&["apply", "--confirm-within", "10"], "write numbers with units"),
+        (&["rollback", "1", "2"], "unexpected argument '2'"),
         (&["status", "now"], "unexpected argument 'now'"),
     ] {
         let Ran { code, out, err } = bulkhead(args);
