@@ -250,6 +250,9 @@ fn commands_that_need_the_agent_say_that_there_is_none() {
         &["quarantine", "plc"],
         &["release", "plc"],
         &["apply"],
+        &["confirm"],
+        &["rollback"],
+        &["revisions"],
     ] {
         let args: Vec<&OsStr> = ["--socket".as_ref(), socket.as_os_str()]
             .into_iter()

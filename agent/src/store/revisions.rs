@@ -23,6 +23,9 @@ const VERSION: u32 = 1;
 /// Largest record or pointer, bytes: the names of all files of the largest policy.
 const MAX_RECORD: u64 = 16 << 20;
 
+/// Numbers of revisions that were taken back, as many as can be kept.
+const MAX_ROLLED_BACK: usize = 1000;
+
 /// A value with its version, as it is in the file.
 #[derive(Serialize, Deserialize)]
 struct Versioned<T> {
@@ -117,7 +120,7 @@ pub struct Pointer {
     /// The change that waits for its confirmation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pending: Option<Pending>,
-    /// Revisions that were in force and were taken back.
+    /// Revisions that were taken back, or that lie between one that was and where it went back to.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub rolled_back: BTreeSet<u64>,
 }
@@ -129,12 +132,16 @@ impl Pointer {
         Self { current: number, last: self.last.max(number), pending: None, ..self.clone() }
     }
 
-    /// The same, returned to `number`.
+    /// The same, returned to `number`: everything between is taken back with what was in force. A way forward again
+    /// takes nothing back.
     #[must_use]
     pub fn back(&self, number: u64) -> Self {
         let mut rolled_back = self.rolled_back.clone();
-        rolled_back.insert(self.current);
+        rolled_back.extend(number + 1..=self.current);
         rolled_back.remove(&number);
+        while rolled_back.len() > MAX_ROLLED_BACK {
+            rolled_back.pop_first();
+        }
         Self { current: number, pending: None, rolled_back, ..self.clone() }
     }
 }

@@ -141,7 +141,7 @@ fn old_revisions_go_and_those_that_may_come_back_stay() {
     let mut next = apply(&store, &back, &[("a.toml", "seven")]).expect("room");
     next.pending = Some(pending(7, 2));
     store.point(&next).expect("room");
-    assert_eq!(next.rolled_back, BTreeSet::from([6]));
+    assert_eq!(next.rolled_back, BTreeSet::from([3, 4, 5, 6]));
     fs::write(folder.path().join("objects/.half.new"), "ha").expect("room");
     // A change that never came in force.
     let cut = layers(&[("a.toml", "eight")]);
@@ -157,6 +157,17 @@ fn old_revisions_go_and_those_that_may_come_back_stay() {
         let record = store.record(number).expect("it is whole").expect("it is there");
         store.texts(&record).expect("they are whole");
     }
+}
+
+#[test]
+fn a_way_forward_takes_nothing_back() {
+    let at = |current| Pointer { current, last: 5, ..Pointer::default() };
+    let back = at(5).back(2);
+    assert_eq!((back.current, back.last, back.rolled_back.clone()), (2, 5, BTreeSet::from([3, 4, 5])));
+    let forward = back.back(4);
+    assert_eq!((forward.current, forward.rolled_back), (4, BTreeSet::from([3, 5])));
+    assert_eq!(back.forward(6).rolled_back, BTreeSet::from([3, 4, 5]));
+    assert_eq!(at(3000).back(1).rolled_back.len(), MAX_ROLLED_BACK);
 }
 
 #[test]
