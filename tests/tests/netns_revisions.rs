@@ -438,7 +438,7 @@ fn every_change_is_in_the_trail_and_tampering_is_found() {
     let expected = [
         ["start", "ok", "start", "1"],
         ["reload", "ok", "SIGHUP", "/run/bulkhead/policy.d"],
-        ["rollback", "ok", "root", ""],
+        ["rollback", "ok", "root", "1"],
         ["apply", "ok", "root", "/run/bulkhead/policy.d"],
         ["confirm", "ok", "root", "3"],
         ["mode", "ok", "root", "plc monitor"],

@@ -136,6 +136,7 @@ impl Agent {
     }
 
     fn return_to(&mut self, act: &mut Act, record: &Record) -> Result<Applied, Failure> {
+        act.aim(record.number.to_string());
         let candidate = self.kept(record)?;
         self.begin(act, candidate.tables.revision.to_string())?;
         let pointer = self.pointer.back(record.number);

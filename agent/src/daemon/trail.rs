@@ -22,6 +22,11 @@ impl Act {
     pub(super) fn action(&self) -> Action {
         self.event.action
     }
+
+    /// It turned out to what it is done.
+    pub(super) fn aim(&mut self, target: String) {
+        self.event.target = Some(target);
+    }
 }
 
 impl Agent {

@@ -61,10 +61,8 @@ pub fn verify(folder: &Path) -> Result<Chain, StoreError> {
             end = whole(&bytes);
             chain.torn = bytes.len() - end;
         }
-        let mut line_number = 0;
-        for line in bytes[..end].split_inclusive(|byte| *byte == b'\n') {
-            line_number += 1;
-            let place = Place { path: path.clone(), line: line_number };
+        for (number, line) in (1..).zip(bytes[..end].split_inclusive(|byte| *byte == b'\n')) {
+            let place = Place { path: path.clone(), line: number };
             let next = judge(line, &chain.head, expected);
             let (entry, hash, wrong) = match next {
                 Ok(Judged { entry, hash, wrong }) => (entry, hash, wrong),
