@@ -6,7 +6,7 @@ use std::fs;
 
 use bulkhead_agent::{
     compile::{Limits, compile},
-    dataplane::{Dataplane, DataplaneError, Pins, Sizes, XdpAction},
+    dataplane::{Dataplane, DataplaneError, Moment, Pins, Sizes, XdpAction},
     policy::{SourceFile, resolve_texts},
 };
 use bulkhead_common::reason::{Grant, Reason};
@@ -24,7 +24,7 @@ fn start(room: &Room, pins: &str, sizes: Sizes) -> Dataplane {
 
 fn apply(dataplane: &mut Dataplane, policy: &str) {
     dataplane
-        .apply(tables(&[("policy.toml", policy)]), &gateway(), &Setup::segments())
+        .apply(tables(&[("policy.toml", policy)]), &gateway(), &Setup::segments(), &Moment::default())
         .map(|_| ())
         .unwrap_or_else(|error| panic!("{error}"));
 }
@@ -213,9 +213,12 @@ fn a_policy_without_room_is_refused_and_the_old_one_enforces_with_its_counters()
             // The new device finds a number, its rules do not.
             (plant(&["b", "c"], 2), "rules", 3),
         ] {
-            let Err(error) =
-                dataplane.apply(tables(&[("policy.toml", &policy)]), &gateway(), &Setup::segments())
-            else {
+            let Err(error) = dataplane.apply(
+                tables(&[("policy.toml", &policy)]),
+                &gateway(),
+                &Setup::segments(),
+                &Moment::default(),
+            ) else {
                 panic!("there is no room for it")
             };
             let DataplaneError::NoId { what: which, limit: most, .. } = &error else { panic!("{error}") };

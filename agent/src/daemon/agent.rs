@@ -23,7 +23,7 @@ use crate::{
     config::Config,
     control::{Body, Failure, Reply, Request},
     dataplane::{
-        Dataplane, DataplaneError, EventReader, LinkNews, Pins, PinsLock, SampleReader, monotonic_ns,
+        Dataplane, DataplaneError, EventReader, LinkNews, Moment, Pins, PinsLock, SampleReader, monotonic_ns,
     },
     files::ReadError,
     model::Policy,
@@ -150,7 +150,7 @@ impl Agent {
         if !notes.is_empty() {
             tracing::warn!("{notes}");
         }
-        let applied = dataplane.apply(tables, &nics.addresses, &config.segment_ids())?;
+        let applied = dataplane.apply(tables, &nics.addresses, &config.segment_ids(), &Moment::default())?;
         let revision = applied.tables.revision;
         let generation = applied.generation;
         tracing::info!(%revision, generation, policy = origin.name(), "policy applied");
@@ -289,7 +289,7 @@ impl Agent {
             && let Some(applied) = self.dataplane.applied()
         {
             let tables = applied.tables.clone();
-            self.dataplane.apply(tables, &now, &self.config.segment_ids())?;
+            self.dataplane.apply(tables, &now, &self.config.segment_ids(), &Moment::default())?;
             // Only now: a failed attempt is made again at the next look.
             self.nics.addresses = now;
             tracing::info!("the gateway's own addresses changed; policy applied again");

@@ -15,6 +15,7 @@ use super::{
 use crate::{
     config::duration::{show, spell},
     control::{Applied, Failure, PendingStatus},
+    dataplane::Moment,
     policy::SourceFile,
     store::{Deadline, Pending, Pointer, Record, StoreError, Who, audit::Action, digest},
 };
@@ -224,8 +225,10 @@ impl Agent {
         let Candidate { layers, policy, tables, warnings } = candidate;
         let changed =
             tables.revision != self.dataplane.applied().map(|a| a.tables.revision).unwrap_or_default();
-        let applied =
-            self.dataplane.apply(tables, &self.nics.addresses, &self.config.segment_ids()).map_err(world)?;
+        let applied = self
+            .dataplane
+            .apply(tables, &self.nics.addresses, &self.config.segment_ids(), &Moment::default())
+            .map_err(world)?;
         let (revision, generation) = (applied.tables.revision.to_string(), applied.generation);
         let released = policies::released(&self.in_force.policy, &policy);
         let mut notes = Vec::new();

@@ -14,7 +14,7 @@ use crate::diagnostic::Location;
 mod mac;
 mod schedule;
 pub use mac::{Mac, ParseMacError};
-pub use schedule::{Schedule, Window};
+pub use schedule::{DAYS, Schedule, Window, clock, time_zone, time_zones};
 
 /// Index of a device in [`Policy::devices`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -59,7 +59,7 @@ pub struct Policy {
     pub classes: Vec<Class>,
     /// Zones that some device is in or somebody declared, sorted by name.
     pub zones: Vec<Zone>,
-    /// Groups of devices, sorted by name.
+    /// Groups that hold a device, sorted by name.
     pub groups: Vec<Group>,
     /// Every multicast group, built-in ones included, sorted by name.
     pub multicasts: Vec<Multicast>,
@@ -116,11 +116,25 @@ pub enum Criticality {
     Safety,
 }
 
+impl Criticality {
+    /// The word for it in policies.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Low => "low",
+            Self::Medium => "medium",
+            Self::High => "high",
+            Self::Safety => "safety",
+        }
+    }
+}
+
 /// A template: the allow list that all its devices inherit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Class {
     /// The user's name for it, without the prefix `class:`.
     pub name: String,
+    /// Free text of the policy's author.
+    pub comment: Option<String>,
     /// Where it is declared.
     pub location: Location,
 }
@@ -130,15 +144,22 @@ pub struct Class {
 pub struct Zone {
     /// The user's name for it, without the prefix `zone:`.
     pub name: String,
+    /// Free text of the policy's author.
+    pub comment: Option<String>,
+    /// Who answers for it.
+    pub owner: Option<String>,
     /// Where it is declared; where it is not, the first device that is in it.
     pub location: Location,
 }
 
-/// Devices that rules name together.
+/// Devices that rules name together. What else a group holds stands in the rules that name it: its networks beside
+/// the group, and where it holds no device, in its place.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Group {
     /// The user's name for it, without the prefix `group:`.
     pub name: String,
+    /// Free text of the policy's author.
+    pub comment: Option<String>,
     /// Where it is declared.
     pub location: Location,
 }
@@ -153,7 +174,8 @@ pub struct Network {
     /// Prefixes that are not part of it although `cidrs` hold them; likewise.
     pub except: Vec<IpNet>,
     /// DNS names whose addresses, as a device learned them from its resolver, are part of it for that device: in
-    /// lower case, without the final dot, a leading `*.` for every name below. Sorted. Such a network only answers.
+    /// lower case, without the final dot, a leading `*.` for every name below. Sorted. As the end that starts, the
+    /// network is its prefixes alone, and it is not written there when it has none.
     pub names: Vec<String>,
     /// Free text of the policy's author.
     pub comment: Option<String>,
@@ -257,6 +279,17 @@ pub enum Source {
     Learned,
     /// It comes from a manufacturer's usage description (RFC 8520).
     Mud,
+}
+
+impl Source {
+    /// The word for it in policies.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Hand => "hand",
+            Self::Learned => "learned",
+            Self::Mud => "mud",
+        }
+    }
 }
 
 /// One permission: who may start a conversation with whom, over what. Replies are implied.

@@ -6,7 +6,7 @@ use toml::de::DeTable;
 
 use super::{
     cascade::POLICY_ROOT,
-    raw::{RawClass, RawDevice, RawFile, RawNetwork},
+    raw::{RawClass, RawDevice, RawFile},
     reader::{Keys, Leaf, Reader},
 };
 use crate::{
@@ -15,21 +15,34 @@ use crate::{
 };
 
 mod allow;
+mod network;
 mod services;
+mod terms;
+mod zones;
 
 /// The only version of the language so far.
 const VERSION: i64 = 1;
 
 const ROOT: Keys = Keys {
-    known: &["version", "device", "class", "network", "multicast", "service", "quarantine"],
-    later: &["conduit", "group", "include", "zone"],
+    known: &[
+        "version",
+        "device",
+        "class",
+        "zone",
+        "group",
+        "conduit",
+        "network",
+        "multicast",
+        "service",
+        "quarantine",
+    ],
+    later: &["include"],
 };
 const DEVICE: Keys = Keys {
     known: &["mac", "ip", "segment", "vlan", "zone", "class", "criticality", "mode", "comment", "allow"],
     later: &["group", "interface", "ethertype", "expires", "source", "infrastructure"],
 };
-const CLASS: Keys = Keys { known: &["comment", "allow"], later: &["mode", "criticality", "source"] };
-const NETWORK: Keys = Keys { known: &["cidr", "comment"], later: &["interface", "vlan", "zone", "source"] };
+const CLASS: Keys = Keys { known: &["criticality", "mode", "comment", "allow"], later: &["source"] };
 const QUARANTINE: Keys = Keys { known: &["peers", "comment"], later: &["service"] };
 
 const MODES: [(&str, Mode); 3] = [
@@ -38,10 +51,10 @@ const MODES: [(&str, Mode); 3] = [
     (Mode::Quarantine.name(), Mode::Quarantine),
 ];
 const CRITICALITIES: [(&str, Criticality); 4] = [
-    ("low", Criticality::Low),
-    ("medium", Criticality::Medium),
-    ("high", Criticality::High),
-    ("safety", Criticality::Safety),
+    (Criticality::Low.name(), Criticality::Low),
+    (Criticality::Medium.name(), Criticality::Medium),
+    (Criticality::High.name(), Criticality::High),
+    (Criticality::Safety.name(), Criticality::Safety),
 ];
 
 /// Reads one file. Says also whether its notation was right: if not, more may be missing than the file's author left out.
@@ -59,8 +72,17 @@ pub(super) fn parse(file: FileId, out: &mut Collector<'_>) -> (RawFile, bool) {
     for (name, table) in reader.named_tables(root, "class") {
         raw.classes.push(class(&mut reader, name, table));
     }
+    for (name, table) in reader.named_tables(root, "zone") {
+        raw.zones.push(zones::zone(&mut reader, name, table));
+    }
+    for (name, table) in reader.named_tables(root, "group") {
+        raw.groups.push(zones::group(&mut reader, name, table));
+    }
+    for (at, table) in reader.tables(root, "conduit", "[[conduit]]") {
+        raw.conduits.push(zones::conduit(&mut reader, at, table));
+    }
     for (name, table) in reader.named_tables(root, "network") {
-        raw.networks.push(network(&mut reader, name, table));
+        raw.networks.push(network::network(&mut reader, name, table));
     }
     for (name, table) in reader.named_tables(root, "multicast") {
         raw.multicasts.push(services::group(&mut reader, name, table));
@@ -107,10 +129,7 @@ fn device(reader: &mut Reader<'_, '_>, name: Leaf<String>, table: &DeTable<'_>) 
     }
     let zone = reader.string(table, "zone").filter(|zone| reader.name(zone, "zone"));
     let class = reader.string(table, "class");
-    let criticality = reader.string(table, "criticality");
-    let criticality =
-        criticality.and_then(|leaf| reader.word("BH0212", &leaf, "criticality", &CRITICALITIES));
-    let mode = reader.string(table, "mode").and_then(|leaf| reader.word("BH0211", &leaf, "mode", &MODES));
+    let (criticality, mode) = defaults(reader, table);
     RawDevice {
         macs,
         addresses,
@@ -119,8 +138,8 @@ fn device(reader: &mut Reader<'_, '_>, name: Leaf<String>, table: &DeTable<'_>) 
         vlan: vlan(reader, table),
         zone,
         class,
-        criticality: criticality.unwrap_or_default(),
-        mode: mode.unwrap_or_default(),
+        criticality,
+        mode,
         comment: prose(reader, table, "comment"),
         allow: reader.allow(table, &format!("[[device.{}.allow]]", name.value), &what),
         name,
@@ -146,22 +165,23 @@ fn class(reader: &mut Reader<'_, '_>, name: Leaf<String>, table: &DeTable<'_>) -
     reader.name(&name, "class");
     let what = format!("class {}", quote(&name.value));
     reader.keys(table, &CLASS, &what);
-    prose(reader, table, "comment");
-    RawClass { allow: reader.allow(table, &format!("[[class.{}.allow]]", name.value), &what), name }
+    let (criticality, mode) = defaults(reader, table);
+    RawClass {
+        criticality,
+        mode,
+        comment: prose(reader, table, "comment"),
+        allow: reader.allow(table, &format!("[[class.{}.allow]]", name.value), &what),
+        name,
+    }
 }
 
-fn network(reader: &mut Reader<'_, '_>, name: Leaf<String>, table: &DeTable<'_>) -> RawNetwork {
-    peer_name(reader, &name, "network");
-    let what = format!("network {}", quote(&name.value));
-    reader.keys(table, &NETWORK, &what);
-    let cidrs = reader.strings(table, "cidr");
-    let cidrs = cidrs.iter().flat_map(|list| &list.value).filter_map(|leaf| reader.cidr(leaf)).collect();
-    if is_absent(table, "cidr") {
-        let location = reader.out.locate(name.at);
-        let found = Diagnostic::error("BH0404", format!("{what} has no prefix"));
-        reader.out.push(found.at(location, "").help("add `cidr = [\"10.9.0.0/24\"]`"));
-    }
-    RawNetwork { cidrs, comment: prose(reader, table, "comment"), name }
+/// What a device says of itself, or a class of its devices.
+fn defaults(reader: &mut Reader<'_, '_>, table: &DeTable<'_>) -> (Option<Criticality>, Option<Mode>) {
+    let criticality = reader.string(table, "criticality");
+    let criticality =
+        criticality.and_then(|leaf| reader.word("BH0212", &leaf, "criticality", &CRITICALITIES));
+    let mode = reader.string(table, "mode").and_then(|leaf| reader.word("BH0211", &leaf, "mode", &MODES));
+    (criticality, mode)
 }
 
 fn vlan(reader: &mut Reader<'_, '_>, table: &DeTable<'_>) -> Option<u16> {

@@ -12,9 +12,13 @@ use crate::{
     model::Mac,
 };
 
+mod dns;
 mod groups;
+mod icmp;
 mod services;
+mod time;
 pub(crate) use services::fold;
+pub(super) use time::MAX_WINDOWS;
 
 /// IP protocol numbers (IANA "Assigned Internet Protocol Numbers").
 pub(super) const ICMP: u8 = 1;

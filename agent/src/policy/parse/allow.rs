@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use toml::de::DeTable;
 
-use super::{Keys, Leaf, Reader, prose};
+use super::{Keys, Leaf, Reader};
 use crate::{
     diagnostic::{At, Diagnostic, quote},
     policy::{
@@ -15,8 +15,8 @@ use crate::{
 };
 
 const ALLOW: Keys = Keys {
-    known: &["from", "to", "service", "comment", "owner", "ticket"],
-    later: &["expires", "source", "group", "conduit", "modbus", "from-port", "schedule", "mode"],
+    known: &["from", "to", "service", "comment", "owner", "ticket", "expires", "windows", "source"],
+    later: &["group", "conduit", "modbus", "from-port", "schedule", "mode"],
 };
 
 impl Reader<'_, '_> {
@@ -36,6 +36,17 @@ impl Reader<'_, '_> {
                 peers.extend(names.value.iter().filter_map(|name| self.peer(name)));
             }
         }
+        RawAllow {
+            at,
+            direction,
+            peers,
+            services: self.services(at, table, "the entry"),
+            terms: self.terms(table),
+        }
+    }
+
+    /// The services of an entry or a conduit.
+    pub(super) fn services(&mut self, at: At, table: &DeTable<'_>, what: &str) -> Vec<Leaf<String>> {
         let services = self.strings(table, "service");
         match &services {
             Some(list) => {
@@ -43,22 +54,15 @@ impl Reader<'_, '_> {
             }
             None if !table.contains_key("service") => {
                 let location = self.out.locate(at);
-                let found = Diagnostic::error("BH0109", "the entry does not say which service it allows");
+                let found =
+                    Diagnostic::error("BH0109", format!("{what} does not say which service it allows"));
                 self.out.push(
                     found.at(location, "").help("add `service = [\"modbus\"]`, or `service = \"any\"`"),
                 );
             }
             None => {}
         }
-        RawAllow {
-            at,
-            direction,
-            peers,
-            services: services.map(|list| list.value).unwrap_or_default(),
-            comment: prose(self, table, "comment"),
-            owner: prose(self, table, "owner"),
-            ticket: prose(self, table, "ticket"),
-        }
+        services.map(|list| list.value).unwrap_or_default()
     }
 
     fn direction(&mut self, at: At, table: &DeTable<'_>) -> Option<Direction> {
@@ -83,7 +87,7 @@ impl Reader<'_, '_> {
         }
     }
 
-    fn not_empty(&mut self, at: At, length: usize, key: &str, help: &str) {
+    pub(super) fn not_empty(&mut self, at: At, length: usize, key: &str, help: &str) {
         if length == 0 {
             let location = self.out.locate(at);
             let found = Diagnostic::error("BH0106", format!("`{key}` is an empty list"));
@@ -97,7 +101,7 @@ impl Reader<'_, '_> {
             Some(("zone", zone)) if is_name(zone) => RawPeer::Zone(zone.to_owned()),
             Some(("class", class)) if is_name(class) => RawPeer::Class(class.to_owned()),
             Some(("multicast", group)) if is_name(group) => RawPeer::Multicast(group.to_owned()),
-            Some(("group", _)) => return self.later_peer(leaf, "groups"),
+            Some(("group", group)) if is_name(group) => RawPeer::Group(group.to_owned()),
             Some(_) => return self.not_a_peer(leaf),
             None if name == "gateway" => RawPeer::Gateway,
             None if name == "any" => RawPeer::Any,
@@ -115,12 +119,6 @@ impl Reader<'_, '_> {
         Some(Leaf { value, at: leaf.at })
     }
 
-    fn later_peer(&mut self, leaf: &Leaf<String>, what: &str) -> Option<Leaf<RawPeer>> {
-        let message = format!("{}: {what} are not supported by this version", quote(&leaf.value));
-        let help = "name devices, networks, `zone:NAME`, `class:NAME`, `multicast:NAME`, `gateway`, `broadcast` or `any`";
-        self.refuse("BH0313", leaf, message, help)
-    }
-
     fn not_a_peer(&mut self, leaf: &Leaf<String>) -> Option<Leaf<RawPeer>> {
         let name = &leaf.value;
         let message = format!("{} is not the name of a peer", quote(name));
@@ -129,7 +127,8 @@ impl Reader<'_, '_> {
             Ok(net) => {
                 format!("rules use names: declare `[network.NAME]` with `cidr = [\"{}\"]`", net.trunc())
             }
-            Err(_) => "name a device, a network, `zone:NAME`, `class:NAME`, `multicast:NAME`, `gateway`, `broadcast` or `any`"
+            Err(_) => "name a device, a network, `group:NAME`, `zone:NAME`, `class:NAME`, `multicast:NAME`, `gateway`, \
+                       `broadcast` or `any`"
                 .to_owned(),
         };
         self.refuse("BH0314", leaf, message, &help)

@@ -13,7 +13,7 @@ use crate::{
 };
 
 const SERVICE: Keys = Keys {
-    known: &["tcp", "udp", "sctp", "icmp", "icmpv6", "protocol", "ethertype", "llc", "comment"],
+    known: &["tcp", "udp", "sctp", "icmp", "icmpv6", "protocol", "ethertype", "llc", "include", "comment"],
     later: &["modbus", "s7", "opcua", "dnp3", "iec104", "bacnet", "enip", "source"],
 };
 const GROUP: Keys = Keys { known: &["ip", "mac", "comment"], later: &["vlan", "segment", "source"] };
@@ -46,13 +46,15 @@ pub(super) fn service(reader: &mut Reader<'_, '_>, name: Leaf<String>, table: &D
     // What stands in a service of a later version makes it one with traffic, so the only complaint about it is
     // that the key is not supported.
     let later = SERVICE.later.iter().any(|key| table.contains_key(*key));
-    if !later && TRAFFIC.iter().all(|(key, _)| is_absent(table, key)) {
+    let includes = reader.strings(table, "include").map(|list| list.value).unwrap_or_default();
+    if !later && is_absent(table, "include") && TRAFFIC.iter().all(|(key, _)| is_absent(table, key)) {
         let location = reader.out.locate(name.at);
         let found = Diagnostic::error("BH0403", format!("{what} has no port"));
-        let help = "add `tcp = [\"502\"]`, `udp = [\"53\"]`, `icmp = [\"8\"]` or `ethertype = [\"0x8892\"]`";
+        let help = "add `tcp = [\"502\"]`, `udp = [\"53\"]`, `icmp = [\"8\"]`, `ethertype = [\"0x8892\"]` or \
+                    `include = [\"modbus\"]`";
         reader.out.push(found.at(location, "").help(help));
     }
-    RawService { selectors: fold(selectors), name }
+    RawService { selectors: fold(selectors), includes, name }
 }
 
 pub(super) fn group(reader: &mut Reader<'_, '_>, name: Leaf<String>, table: &DeTable<'_>) -> RawMulticast {

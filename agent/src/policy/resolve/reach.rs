@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use super::{names::Names, peers};
 use crate::{
     diagnostic::{At, Collector, Diagnostic, quote},
-    model::{Layer, Peer, Rule, Selector},
+    model::{DeviceId, Layer, Peer, Rule, Selector},
     policy::{
         raw::{Direction, RawAllow, RawFile, RawPeer},
         reader::Leaf,
@@ -42,7 +42,12 @@ pub(super) fn check_entries(names: &Names<'_>, files: &[RawFile], out: &mut Coll
 fn is_many(peer: &RawPeer) -> bool {
     match peer {
         RawPeer::Multicast(_) | RawPeer::Broadcast => true,
-        RawPeer::Gateway | RawPeer::Any | RawPeer::Zone(_) | RawPeer::Class(_) | RawPeer::Named(_) => false,
+        RawPeer::Gateway
+        | RawPeer::Any
+        | RawPeer::Zone(_)
+        | RawPeer::Class(_)
+        | RawPeer::Group(_)
+        | RawPeer::Named(_) => false,
     }
 }
 
@@ -50,7 +55,12 @@ fn many(peer: &Leaf<RawPeer>, what: &str, help: &str, out: &mut Collector<'_>) {
     let name = match &peer.value {
         RawPeer::Multicast(name) => format!("multicast:{name}"),
         RawPeer::Broadcast => "broadcast".to_owned(),
-        RawPeer::Gateway | RawPeer::Any | RawPeer::Zone(_) | RawPeer::Class(_) | RawPeer::Named(_) => return,
+        RawPeer::Gateway
+        | RawPeer::Any
+        | RawPeer::Zone(_)
+        | RawPeer::Class(_)
+        | RawPeer::Group(_)
+        | RawPeer::Named(_) => return,
     };
     let location = out.locate(peer.at);
     let found = Diagnostic::error("BH0316", format!("nobody {what} from {}", quote(&name)));
@@ -69,12 +79,18 @@ fn frames_to_addresses(names: &Names<'_>, allow: &RawAllow, out: &mut Collector<
         let what = match &peer.value {
             RawPeer::Gateway => "the gateway",
             RawPeer::Named(name) if names.networks.contains_key(name.as_str()) => "a network",
+            RawPeer::Group(name)
+                if names.groups.get(name.as_str()).is_some_and(|group| group.id.is_none()) =>
+            {
+                "a network"
+            }
             RawPeer::Named(_)
             | RawPeer::Broadcast
             | RawPeer::Any
             | RawPeer::Multicast(_)
             | RawPeer::Zone(_)
-            | RawPeer::Class(_) => continue,
+            | RawPeer::Class(_)
+            | RawPeer::Group(_) => continue,
         };
         let message =
             format!("service {} is not IP, and {what} is known by IP addresses", quote(&service.value));
@@ -115,13 +131,27 @@ pub(super) fn check_ends(
             if !asked.insert((peer, layer)) {
                 continue;
             }
-            for id in names.devices_of(peer) {
-                let Some(raw) = devices.get(id.0 as usize) else { continue };
-                let reaches = match layer {
+            let reaches = |id: &DeviceId| {
+                devices.get(id.0 as usize).is_some_and(|raw| match layer {
                     Layer::Network => raw.dynamic || !raw.addresses.is_empty(),
                     Layer::Link => !raw.macs.is_empty(),
-                };
-                if !reaches && reported.insert((id, layer)) {
+                })
+            };
+            let members = names.devices_of(peer);
+            // Whoever is put in a zone or a group for other reasons is not meant; one that holds nobody who is, is a slip.
+            let is_mixed = match peer {
+                Peer::Zone(_) | Peer::Group(_) => members.iter().any(reaches),
+                Peer::Device(_)
+                | Peer::Class(_)
+                | Peer::Network(_)
+                | Peer::Multicast(_)
+                | Peer::Gateway
+                | Peer::Broadcast
+                | Peer::Any => false,
+            };
+            for id in members.iter().filter(|id| !is_mixed && !reaches(id)) {
+                let Some(raw) = devices.get(id.0 as usize) else { continue };
+                if reported.insert((*id, layer)) {
                     let found = device(&raw.name, layer, out);
                     out.push(found.at(out.locate(*at), "named by this rule"));
                 }
