@@ -15,5 +15,6 @@ pub mod model;
 pub mod observe;
 pub mod policy;
 pub mod report;
+pub mod rollout;
 pub mod sink;
 pub mod store;

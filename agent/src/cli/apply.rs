@@ -18,6 +18,10 @@ pub(super) struct Args {
     /// also when the agent or the gateway restarts meanwhile
     #[arg(long, value_name = "TIME", value_parser = time)]
     confirm_within: Option<Duration>,
+    /// Only these devices get the new policy: their modes, identities and rules, and rules that name them; all
+    /// others keep theirs. May be said several times, or with several names and commas
+    #[arg(long, value_name = "DEVICE", value_delimiter = ',')]
+    only: Vec<String>,
     #[command(flatten)]
     why: Why,
     #[command(flatten)]
@@ -63,7 +67,7 @@ pub(super) fn run(cli: &Cli, args: &Args) -> anyhow::Result<Exit> {
     let request = Request::Apply {
         files,
         from,
-        only: Vec::new(),
+        only: args.only.clone(),
         confirm_within: args.confirm_within.map(|time| time.as_secs()),
         reason: args.why.reason.clone(),
     };

@@ -367,6 +367,8 @@ pub(super) fn user(message: impl Into<String>) -> Failure {
 pub(super) fn refused(error: &Refused, in_force: &str) -> Failure {
     let found = match error {
         Refused::Invalid(_)
+        | Refused::NotApart(_)
+        | Refused::TooMany
         | Refused::TooLarge(_)
         | Refused::NoFiles
         | Refused::Read(ReadError::NoPolicy { .. }) => true,

@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::{
     agent::{Agent, InForce, refused, user, world},
     clock::clocks,
-    policies::{self, Candidate, Origin},
+    policies::{self, Candidate, Origin, Refused},
     summary,
     trail::{Act, sayable},
 };
@@ -16,8 +16,9 @@ use crate::{
     config::duration::{show, spell},
     control::{Applied, Failure, PendingStatus},
     dataplane::Moment,
+    files::read_policy,
     policy::SourceFile,
-    store::{Deadline, Pending, Pointer, Record, StoreError, Who, audit::Action, digest},
+    store::{Deadline, Pending, Pointer, Record, StoreError, TextLayer, Who, audit::Action, digest},
 };
 
 /// The times that a confirmation may take.
@@ -53,7 +54,11 @@ impl Agent {
             (Some(_), Some(from)) => from.clone(),
             (Some(_), None) => "-".to_owned(),
         };
-        let mut act = self.act(action, by, Some(from.clone()), wanted.reason.clone());
+        let target = match &wanted.only[..] {
+            [] => from.clone(),
+            only => format!("{from} (only {})", only.join(", ")),
+        };
+        let mut act = self.act(action, by, Some(target), wanted.reason.clone());
         let ended = self.prepare_change(wanted, from).and_then(|change| self.take_over(&mut act, change, by));
         self.conclude(act, ended)
     }
@@ -81,34 +86,42 @@ impl Agent {
                 show(*CONFIRM.end())
             )));
         }
-        if !only.is_empty() {
-            return Err(user("a policy for some devices only is not understood by this agent"));
-        }
-        let (candidate, origin) = match files {
-            Some(files) => {
-                (policies::prepare(policies::whole(files), &self.overrides, &self.limits), Origin::Pushed)
-            }
-            None => {
-                let read = policies::from_path(&self.config.policy, &self.overrides, &self.limits);
-                if read.is_err() {
-                    let note = format!(
-                        "the policy files cannot be used, revision {} goes on enforcing: see `bulkhead check`",
-                        self.revision()
-                    );
-                    self.warnings.insert("policy", note);
-                }
-                (read, Origin::Files)
-            }
+        let (read, origin) = match files {
+            Some(files) => (Ok(files), Origin::Pushed),
+            None => (read_policy(&self.config.policy).map_err(Refused::from), Origin::Files),
         };
+        let candidate = read.map(policies::whole).and_then(|layers| match &only[..] {
+            [] => policies::prepare(layers, &self.overrides, &self.limits),
+            [..] => self.for_some(layers, only),
+        });
+        let candidate = candidate.inspect_err(|error| {
+            if origin == Origin::Files && error.is_of_the_files() {
+                let note = format!(
+                    "the policy files cannot be used, revision {} goes on enforcing: see `bulkhead check`",
+                    self.revision()
+                );
+                self.warnings.insert("policy", note);
+            }
+        });
         let candidate = candidate.map_err(|error| refused(&error, &self.revision()))?;
         Ok(Change { candidate, origin, from, confirm_within, reason })
+    }
+
+    /// A policy for some devices, on top of what is in force for the others.
+    fn for_some(&self, layers: Vec<TextLayer>, only: Vec<String>) -> Result<Candidate, Refused> {
+        // What is wrong with the whole policy is told first.
+        let whole = policies::prepare(layers, &self.overrides, &self.limits)?;
+        let Some(new) = whole.layers.into_iter().next() else { return Err(Refused::NoFiles) };
+        let new = TextLayer { only, ..new };
+        let layers = policies::on_top(&self.in_force, &whole.policy, new)?;
+        policies::prepare(layers, &self.overrides, &self.limits)
     }
 
     fn take_over(&mut self, act: &mut Act, change: Change, by: &Who) -> Result<Applied, Failure> {
         let Change { candidate, origin, from, confirm_within, reason } = change;
         let kept: Vec<_> = candidate.layers.iter().map(|layer| layer.kept()).collect();
         let configured = match origin {
-            Origin::Files => kept.first().map(|layer| digest(&layer.files)),
+            Origin::Files => kept.last().map(|layer| digest(&layer.files)),
             Origin::Pushed => self.pointer.configured.clone(),
         };
         let revision = candidate.tables.revision.to_string();

@@ -1,13 +1,15 @@
 //! Which policy is in force, and how the next one is made: texts, plus the modes changed beside them.
 
-use std::path::Path;
+use std::{collections::BTreeSet, path::Path};
 
+use super::agent::InForce;
 use crate::{
     compile::{Limits, Tables, compile},
     diagnostic::{Severity, has_errors, render_text},
     files::{ReadError, read_policy},
     model::{Mode, Policy},
     policy::{SourceFile, resolve_texts},
+    rollout::{NotApart, only},
     store::{Overrides, TextLayer},
 };
 
@@ -55,11 +57,29 @@ pub(super) enum Refused {
     /// They are wrong; rendered diagnostics.
     #[error("{0}")]
     Invalid(String),
+    /// They cannot be for some devices only.
+    #[error("{0}")]
+    NotApart(#[from] NotApart),
+    /// Too many policies would be in force together.
+    #[error(
+        "{MAX_LAYERS} policies are in force together, and no more can be\nhint: `bulkhead apply` enforces one for all devices"
+    )]
+    TooMany,
     /// They do not fit.
     #[error(
         "{0}\nhint: raise the limit in the configuration, or let the policy name networks instead of many devices"
     )]
     TooLarge(#[from] crate::compile::TooLarge),
+}
+
+impl Refused {
+    /// Whether nobody could have applied these files.
+    pub(super) fn is_of_the_files(&self) -> bool {
+        match self {
+            Self::Read(_) | Self::NoFiles | Self::Invalid(_) | Self::TooLarge(_) => true,
+            Self::NotApart(_) | Self::TooMany => false,
+        }
+    }
 }
 
 /// Reads and prepares the policy at a path.
@@ -91,12 +111,22 @@ pub(super) fn prepare(
 
 /// The policy of all layers together, and the rendered warnings of the newest.
 fn resolve(layers: &[TextLayer]) -> Result<(Policy, String), Refused> {
-    let [TextLayer { only: _, files }] = layers else { return Err(Refused::NoFiles) };
+    let [base, later @ ..] = layers else { return Err(Refused::NoFiles) };
+    let mut resolved = resolve_layer(base)?;
+    for layer in later {
+        let (new, warnings) = resolve_layer(layer)?;
+        let named = layer.only.iter().cloned().collect();
+        resolved = (only(&resolved.0, &new, &named)?, warnings);
+    }
+    Ok(resolved)
+}
+
+fn resolve_layer(layer: &TextLayer) -> Result<(Policy, String), Refused> {
     // Nothing is not a policy: it would let everything through.
-    if files.is_empty() {
+    if layer.files.is_empty() {
         return Err(Refused::NoFiles);
     }
-    let outcome = resolve_texts(files);
+    let outcome = resolve_texts(&layer.files);
     let Some(policy) = outcome.policy else {
         return Err(Refused::Invalid(render_text(&outcome.diagnostics, &outcome.sources, false)));
     };
@@ -106,6 +136,34 @@ fn resolve(layers: &[TextLayer]) -> Result<(Policy, String), Refused> {
     let warnings =
         if warnings.is_empty() { String::new() } else { render_text(&warnings, &outcome.sources, false) };
     Ok((policy, warnings))
+}
+
+/// Most policies that are in force together, each for some devices.
+const MAX_LAYERS: usize = 8;
+
+/// The layers in force with a new policy on top, for some devices only. Devices that follow one by one to the same files
+/// make no layer each, and once all have it, it is the whole policy.
+pub(super) fn on_top(in_force: &InForce, whole: &Policy, new: TextLayer) -> Result<Vec<TextLayer>, Refused> {
+    let TextLayer { only, files } = new;
+    let mut only: BTreeSet<String> = only.into_iter().collect();
+    let mut layers = in_force.layers.clone();
+    if let [base] = &layers[..]
+        && base.files == files
+    {
+        return Ok(layers);
+    }
+    if layers.len() > 1 && layers.last().is_some_and(|last| last.files == files) {
+        only.extend(layers.pop().into_iter().flat_map(|last| last.only));
+    }
+    let all = in_force.policy.devices.iter().chain(&whole.devices);
+    if all.into_iter().all(|device| only.contains(&device.name)) {
+        return Ok(vec![TextLayer { only: Vec::new(), files }]);
+    }
+    layers.push(TextLayer { only: only.into_iter().collect(), files });
+    if layers.len() > MAX_LAYERS {
+        return Err(Refused::TooMany);
+    }
+    Ok(layers)
 }
 
 /// Devices whose denied traffic was dropped under `old` and is not under `new`, sorted.
@@ -149,6 +207,53 @@ mod tests {
         std::fs::write(folder.path().join("notes.txt"), "version = 1").expect("there is room");
         let refused = from_path(folder.path(), &Overrides::default(), &LIMITS);
         assert!(matches!(refused, Err(Refused::Read(ReadError::NoPolicy { .. }))));
+    }
+
+    #[test]
+    fn a_policy_for_some_devices_lies_on_top_until_all_have_it() {
+        let base = candidate(&[("plc", "monitor"), ("hmi", "monitor"), ("nas", "monitor")]);
+        let new = candidate(&[("plc", "enforce"), ("hmi", "enforce"), ("nas", "enforce")]);
+        let mut in_force = InForce {
+            layers: base.layers,
+            policy: base.policy,
+            origin: Origin::Files,
+            from: "/etc/bulkhead/policy.d".into(),
+        };
+        let new_layers = new.layers.clone();
+        let mut step = |only: &[&str], expected: &[(&str, &str)]| {
+            let only = only.iter().map(|name| (*name).to_owned()).collect();
+            let files = new.layers[0].files.clone();
+            let layers = on_top(&in_force, &new.policy, TextLayer { only, files }).expect("there is room");
+            let made = prepare(layers, &Overrides::default(), &LIMITS).expect("a valid policy");
+            let modes: Vec<(&str, &str)> =
+                made.policy.devices.iter().map(|d| (d.name.as_str(), d.mode.name())).collect();
+            assert_eq!(modes, expected);
+            in_force.policy = made.policy.clone();
+            in_force.layers = made.layers.clone();
+            made.layers
+        };
+        let [hmi, nas, plc] = ["hmi", "nas", "plc"];
+        assert_eq!(step(&["plc"], &[(hmi, "monitor"), (nas, "monitor"), (plc, "enforce")]).len(), 2);
+        assert_eq!(step(&["nas"], &[(hmi, "monitor"), (nas, "enforce"), (plc, "enforce")]).len(), 2);
+        assert_eq!(step(&["hmi"], &[(hmi, "enforce"), (nas, "enforce"), (plc, "enforce")]), new_layers);
+        assert_eq!(step(&["hmi"], &[(hmi, "enforce"), (nas, "enforce"), (plc, "enforce")]), new_layers);
+    }
+
+    #[test]
+    fn policies_in_force_together_are_bounded() {
+        let base = candidate(&[("plc", "monitor"), ("hmi", "monitor")]);
+        let layer = |number: usize| {
+            let text = format!("version = 1\n# {number}\n[device.plc]\nip = \"10.20.1.1\"\n");
+            TextLayer { only: vec!["plc".into()], files: vec![SourceFile { path: "a.toml".into(), text }] }
+        };
+        let whole = base.policy.clone();
+        let mut in_force =
+            InForce { layers: base.layers, policy: base.policy, origin: Origin::Pushed, from: "-".into() };
+        for number in 1..MAX_LAYERS {
+            in_force.layers = on_top(&in_force, &whole, layer(number)).expect("there is room");
+        }
+        assert_eq!(in_force.layers.len(), MAX_LAYERS);
+        assert!(matches!(on_top(&in_force, &whole, layer(0)), Err(Refused::TooMany)));
     }
 
     #[test]

@@ -46,6 +46,14 @@ impl Agent {
         }
         let configured = files.first().map(|layer| digest(&layer.kept().files));
         let taken_over = configured == self.pointer.configured;
+        if let [_, .., top] = &self.in_force.layers[..]
+            && files.first().is_some_and(|layer| layer.files == top.files)
+        {
+            let devices = top.only.join(", ");
+            return FilesStatus::Differ(format!(
+                "they are in force for {devices} only: `bulkhead apply` enforces them for all"
+            ));
+        }
         FilesStatus::Differ(match (self.in_force.origin, taken_over) {
             (Origin::Pushed, _) => format!(
                 "what is in force was pushed from `{}`: `bulkhead apply` goes back to the configured files",
