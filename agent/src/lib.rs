@@ -10,6 +10,7 @@ pub mod daemon;
 pub mod dataplane;
 pub mod diagnostic;
 pub mod files;
+pub mod language;
 pub mod lease;
 pub mod model;
 pub mod observe;

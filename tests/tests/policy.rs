@@ -80,7 +80,7 @@ fn every_broken_policy_is_refused_with_message_place_and_help() {
         let text = shown(&outcome);
         let sends = |c: char| c != '\n' && c.is_control();
         assert!(!text.contains(sends), "{stem} sends a control character to the terminal");
-        assert!(render_json(&outcome.diagnostics).starts_with("{\"version\":1,"));
+        assert!(render_json(&outcome.diagnostics, &outcome.sources).starts_with("{\"version\":1,"));
         insta::assert_snapshot!(stem, text);
     }
     assert!(codes.len() >= 60, "the corpus covers only {codes:?}");

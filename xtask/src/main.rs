@@ -1,10 +1,12 @@
-//! Developer tasks, run as `cargo xtask <task>`: build the BPF object, demo, mutants, stacks, test, tidy.
+//! Developer tasks, run as `cargo xtask <task>`: bench, build the BPF object, demo, docs, mutants, stacks, test, tidy.
 //!
 //! One file or folder per task; this one only dispatches and turns results into exit codes:
 //! 0 all well, 1 the task found something wrong, 2 it could not run or was called wrongly.
 
+mod bench;
 mod build_ebpf;
 mod demo;
+mod docs;
 mod mutants;
 mod repo;
 mod stacks;
@@ -27,8 +29,10 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Task {
+    Bench(bench::BenchArgs),
     BuildEbpf(build_ebpf::BuildArgs),
     Demo(demo::DemoArgs),
+    Docs(docs::DocsArgs),
     Mutants(mutants::MutantsArgs),
     Stacks(stacks::StacksArgs),
     Test(test::TestArgs),
@@ -49,8 +53,10 @@ fn main() -> ExitCode {
         return code;
     }
     let outcome = match Cli::parse().task {
+        Task::Bench(args) => bench::run(&args),
         Task::BuildEbpf(args) => build_ebpf::run(&args),
         Task::Demo(args) => demo::run(&args),
+        Task::Docs(args) => docs::run(&args),
         Task::Mutants(args) => mutants::run(&args),
         Task::Stacks(args) => stacks::run(&args),
         Task::Test(args) => test::run(&args),

@@ -1,32 +1,44 @@
 //! `bulkhead check`: policy files, judged without root, kernel or network.
 
-use std::{
-    collections::BTreeMap,
-    io::{IsTerminal, Read},
-    path::{Path, PathBuf},
-};
+use std::{collections::BTreeMap, path::PathBuf};
 
 use anyhow::Context;
 use clap::ValueEnum;
 
-use super::{Cli, Exit};
+use super::{Cli, Exit, progress};
 use crate::{
-    compile::{Limits, compile},
+    compile::{Limits, Tables, TooLarge, compile},
     config::{Config, Infrastructure, parse_config},
-    diagnostic::{Diagnostic, closest, has_errors, render_json, render_text},
-    files::{read_file, read_policy, text},
+    diagnostic::{Diagnostic, Sources, closest, has_errors},
     model::Policy,
-    policy::{MAX_FILE_BYTES, SourceFile, resolve_texts},
+    policy::resolve_texts,
 };
 
+mod files;
+mod output;
+
+pub(super) use files::files_of;
+
+/// Without PATH the configured folder is checked. One file of many, before it is put in its place:
+/// `bulkhead check --context /etc/bulkhead/policy.d FILE`.
 #[derive(Debug, clap::Args)]
+#[command(after_help = files::HELP)]
 pub(super) struct Args {
     /// Files or folders that together are one policy; `-` is standard input. Default: the configured folder
     #[arg(value_name = "PATH")]
     paths: Vec<PathBuf>,
+    /// Check PATH, one file, as if it were in this folder among the other files of the policy
+    #[arg(long, value_name = "DIR")]
+    context: Option<PathBuf>,
+    /// The name that PATH, one file or `-`, has in its folder
+    #[arg(long = "as", value_name = "NAME.toml")]
+    name: Option<String>,
     /// How findings are printed
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
+    /// The same as `--format json`
+    #[arg(long, conflicts_with = "format")]
+    json: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -35,65 +47,60 @@ enum Format {
     Text,
     /// One JSON object, on standard output
     Json,
+    /// SARIF 2.1.0 for code review and scanning services, on standard output
+    Sarif,
+}
+
+/// What became of the files.
+struct Checked {
+    diagnostics: Vec<Diagnostic>,
+    sources: Sources,
+    files: usize,
+    /// What would be enforced, if nothing forbids it.
+    tables: Option<Tables>,
 }
 
 pub(super) fn run(cli: &Cli, args: &Args) -> anyhow::Result<Exit> {
     let configured = configuration(cli)?;
-    let mut files = Vec::new();
-    let default = [configured.policy.clone()];
-    for path in if args.paths.is_empty() { &default[..] } else { &args.paths } {
-        if path == Path::new("-") {
-            files.push(standard_input()?);
-        } else {
-            files.extend(read_policy(path)?);
-        }
+    let files = files::gather(args, &configured.policy)?;
+    let count = files.list.len();
+    let checked = progress::shown(&format!("checking {}", output::many(count, "file")), || {
+        // On a build host nothing is configured, and any segment may exist.
+        check(&files, &configured, cli.config.exists())
+    });
+    for note in &files.notes {
+        eprintln!("{note}");
     }
-    let mut outcome = resolve_texts(&files);
-    // On a build host nothing is configured, and any segment may exist.
-    let strange = match &outcome.policy {
-        Some(policy) if cli.config.exists() => strange_segments(policy, &configured),
-        Some(_) | None => Vec::new(),
-    };
-    let is_strange = !strange.is_empty();
-    outcome.diagnostics.extend(strange);
-    match args.format {
-        Format::Text => {
-            eprint!(
-                "{}",
-                render_text(&outcome.diagnostics, &outcome.sources, std::io::stderr().is_terminal())
-            );
-        }
-        Format::Json => out!("{}", document(&outcome.diagnostics, &configured)?),
+    let format = if args.json { Format::Json } else { args.format };
+    output::print(&checked, format, &configured)?;
+    if let Some(note) = files.alone.filter(|_| output::misses_names(&checked.diagnostics)) {
+        eprintln!("{note}");
     }
-    let Some(policy) = outcome.policy else { return Ok(Exit::Found) };
-    debug_assert!(is_strange || !has_errors(&outcome.diagnostics));
-    let limits = &configured.limits;
-    let limits = Limits { devices: limits.devices, rules: limits.rules, rows: limits.rows };
-    match compile(&policy, &limits) {
-        Ok(tables) => {
-            eprintln!(
-                "{}, {}, {}, {}: revision {}",
-                many(files.len(), "file"),
-                many(tables.devices.len(), "device"),
-                many(tables.rules.len(), "rule"),
-                many(tables.rows.len(), "compiled row"),
-                tables.revision
-            );
-            for line in unasked(&configured) {
-                eprintln!("{line}");
-            }
-            Ok(if is_strange { Exit::Found } else { Exit::Fine })
-        }
-        Err(error) => {
-            eprintln!("error: {error}\nhint: raise `limits.{}` in the agent's configuration", error.what);
-            Ok(Exit::Found)
-        }
-    }
+    let usable = checked.tables.is_some() && !has_errors(&checked.diagnostics);
+    Ok(if usable { Exit::Fine } else { Exit::Found })
 }
 
-/// `1 file`, `2 files`.
-fn many(count: usize, what: &str) -> String {
-    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
+fn check(files: &files::Gathered, configured: &Config, on_gateway: bool) -> Checked {
+    let outcome = resolve_texts(&files.list);
+    let mut diagnostics = outcome.diagnostics;
+    let mut tables = None;
+    if let Some(policy) = &outcome.policy {
+        if on_gateway {
+            diagnostics.extend(strange_segments(policy, configured));
+        }
+        let limits = &configured.limits;
+        let limits = Limits { devices: limits.devices, rules: limits.rules, rows: limits.rows };
+        match compile(policy, &limits) {
+            Ok(compiled) => tables = Some(compiled),
+            Err(error) => diagnostics.push(too_large(&error)),
+        }
+    }
+    Checked { diagnostics, sources: outcome.sources, files: files.list.len(), tables }
+}
+
+fn too_large(error: &TooLarge) -> Diagnostic {
+    let help = format!("raise `limits.{}` in the agent's configuration", error.what);
+    Diagnostic::error("BH0411", error.to_string()).help(help)
 }
 
 /// Devices that must be seen on a segment which this gateway does not have.
@@ -112,31 +119,13 @@ fn strange_segments(policy: &Policy, config: &Config) -> Vec<Diagnostic> {
     strange.collect()
 }
 
-/// The findings as JSON, and beside them what needs no rule on which segment.
-fn document(found: &[Diagnostic], config: &Config) -> anyhow::Result<serde_json::Value> {
-    let mut document: serde_json::Value =
-        serde_json::from_str(&render_json(found)).context("findings are valid JSON")?;
-    let segments = config.segments.iter();
-    let allowed = segments.map(|segment| (segment.name.clone(), words(&segment.infrastructure).into()));
-    document["infrastructure"] = serde_json::Value::Object(allowed.collect());
-    Ok(document)
-}
-
-/// What every device may do without a rule: one line, or one for each set when the segments differ.
-fn unasked(config: &Config) -> Vec<String> {
+/// Segments by what needs no rule on them.
+fn unasked(config: &Config) -> BTreeMap<Vec<&'static str>, Vec<&str>> {
     let mut sets: BTreeMap<Vec<&str>, Vec<&str>> = BTreeMap::new();
     for segment in &config.segments {
         sets.entry(words(&segment.infrastructure)).or_default().push(&segment.name);
     }
-    let differ = sets.len() > 1;
-    let line = |(words, segments): (Vec<&str>, Vec<&str>)| {
-        let place = if differ { format!(" on {}", segments.join(", ")) } else { String::new() };
-        let words = if words.is_empty() { "nothing".to_owned() } else { words.join(", ") };
-        format!(
-            "besides its rules every device may use{place}: {words} (each a switch of a segment in the configuration)"
-        )
-    };
-    sets.into_iter().map(line).collect()
+    sets
 }
 
 fn words(infrastructure: &Infrastructure) -> Vec<&'static str> {
@@ -151,19 +140,4 @@ fn configuration(cli: &Cli) -> anyhow::Result<Config> {
     let minimal = "[interface.eth0]\n";
     let (config, _, _) = parse_config("defaults", minimal);
     config.context("the defaults are a valid configuration")
-}
-
-fn standard_input() -> anyhow::Result<SourceFile> {
-    let mut bytes = Vec::new();
-    std::io::stdin()
-        .lock()
-        .take(MAX_FILE_BYTES as u64 + 1)
-        .read_to_end(&mut bytes)
-        .context("failed to read standard input")?;
-    Ok(text(Path::new("<stdin>"), bytes)?)
-}
-
-/// The files of a policy, to be sent to the agent.
-pub(super) fn files_of(path: &Path) -> anyhow::Result<Vec<SourceFile>> {
-    if path.is_dir() { Ok(read_policy(path)?) } else { Ok(vec![read_file(path)?]) }
 }

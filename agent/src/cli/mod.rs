@@ -36,10 +36,13 @@ mod check;
 mod detach;
 mod devices;
 mod doctor;
+mod explain;
 mod mode;
+mod progress;
 mod revisions;
 mod rules;
 mod run;
+mod schema;
 mod status;
 mod table;
 mod violations;
@@ -88,6 +91,10 @@ enum Command {
     Run,
     /// Check policy files: every problem at once, with its place and how to mend it
     Check(check::Args),
+    /// What a code of a finding means, why it matters and how to mend it
+    Explain(explain::Args),
+    /// The languages of the policy and of the configuration, for editors and for people
+    Schema(schema::Args),
     /// Enforce the policy files from the next packet on
     Apply(apply::Args),
     /// Keep a change that was applied with `--confirm-within`
@@ -134,6 +141,8 @@ impl Cli {
         let result = match &self.command {
             Command::Run => run::run(&self),
             Command::Check(args) => check::run(&self, args),
+            Command::Explain(args) => explain::run(args),
+            Command::Schema(args) => schema::run(args),
             Command::Apply(args) => apply::run(&self, args),
             Command::Confirm(args) => apply::confirm(&self, args),
             Command::Rollback(args) => apply::rollback(&self, args),

@@ -18,6 +18,7 @@ pub use bulkhead_common::lookup::Unmanaged;
 use crate::{compile::Placed, model::Selector};
 
 pub mod duration;
+pub mod language;
 mod parse;
 mod segment;
 

@@ -7,13 +7,14 @@ use toml::de::DeTable;
 
 use super::{
     Audit, Config, Flows, Infrastructure, Limits, Management, Midstream, ViolationFile, Violations, duration,
+    language::{AUDIT, FLOWS, LIMITS, MANAGEMENT, ROOT, VIOLATIONS},
 };
 use crate::{
     diagnostic::{At, Collector, Diagnostic, FileId, Sources, has_errors, quote},
     policy::{
         MAX_DEVICES, MAX_FILE_BYTES, MAX_RULES,
         cascade::{CONFIG_ROOT, Cascade},
-        reader::{Keys, Leaf, Reader},
+        reader::{Leaf, Reader},
         values::{TCP, UDP, fold},
     },
 };
@@ -21,38 +22,11 @@ use crate::{
 mod interfaces;
 mod segments;
 
-const ROOT: Keys = Keys {
-    known: &[
-        "name",
-        "policy",
-        "state",
-        "pins",
-        "socket",
-        "socket_group",
-        "interface",
-        "segment",
-        "management",
-        "infrastructure",
-        "flows",
-        "violations",
-        "audit",
-        "limits",
-    ],
-    later: &["version", "sink", "history", "metrics", "learn"],
-};
-const MANAGEMENT: Keys = Keys { known: &["from", "tcp", "udp"], later: &["icmp"] };
-const FLOWS: Keys = Keys {
-    known: &["adopt_for", "midstream", "tcp_idle", "tcp_opening", "udp_idle", "icmp_idle", "new_per_second"],
-    later: &[],
-};
-const VIOLATIONS: Keys = Keys { known: &["file", "summary"], later: &["syslog"] };
-const AUDIT: Keys = Keys { known: &["file_bytes", "files"], later: &[] };
-const LIMITS: Keys = Keys {
-    known: &["devices", "rules", "rows", "flows", "violations", "ring_bytes", "revisions"],
-    later: &["history"],
-};
+pub(super) use interfaces::{ATTACH, ROLES, SIDES};
+pub(super) use segments::{FRAGMENTS, UNMANAGED};
 
-const MIDSTREAM: [(&str, Midstream); 2] = [("forward", Midstream::Forward), ("strict", Midstream::Strict)];
+pub(super) const MIDSTREAM: [(&str, Midstream); 2] =
+    [("forward", Midstream::Forward), ("strict", Midstream::Strict)];
 
 /// `sun_path` has 108 bytes, the last one zero (unix(7)).
 const MAX_SOCKET_PATH: usize = 107;

@@ -9,7 +9,7 @@ use bulkhead_common::layout::Event;
 use tokio::sync::broadcast;
 
 use super::{
-    changes::Wanted,
+    changes::{Wanted, millis},
     first::{First, first_policy},
     input::{Answering, Asked, Input},
     leases::LeaseKeeper,
@@ -150,10 +150,12 @@ impl Agent {
         if !notes.is_empty() {
             tracing::warn!("{notes}");
         }
+        let begun = Instant::now();
         let applied = dataplane.apply(tables, &nics.addresses, &config.segment_ids(), &Moment::default())?;
         let revision = applied.tables.revision;
         let generation = applied.generation;
-        tracing::info!(%revision, generation, policy = origin.name(), "policy applied");
+        let (load_ms, flip_ms) = (millis(begun.elapsed()), millis(applied.flip));
+        tracing::info!(%revision, generation, policy = origin.name(), load_ms, flip_ms, "policy applied");
         let leases = LeaseKeeper::restore(&store, &mut dataplane)?;
         for news in nics.look_after(&mut dataplane, Instant::now())? {
             // What is wrong from the start is as wrong as what goes wrong later.

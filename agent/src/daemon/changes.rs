@@ -3,7 +3,7 @@
 //! Each step leaves the old policy whole: what fails before the flip changes nothing, and what fails after it is taken
 //! back. After a power cut at any moment the revision that was acknowledged last enforces.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::{
     agent::{Agent, InForce, refused, user, world},
@@ -238,11 +238,13 @@ impl Agent {
         let Candidate { layers, policy, tables, warnings } = candidate;
         let changed =
             tables.revision != self.dataplane.applied().map(|a| a.tables.revision).unwrap_or_default();
+        let begun = Instant::now();
         let applied = self
             .dataplane
             .apply(tables, &self.nics.addresses, &self.config.segment_ids(), &Moment::default())
             .map_err(world)?;
         let (revision, generation) = (applied.tables.revision.to_string(), applied.generation);
+        let (load_ms, flip_ms) = (millis(begun.elapsed()), millis(applied.flip));
         let released = policies::released(&self.in_force.policy, &policy);
         let mut notes = Vec::new();
         if policy.devices.is_empty() {
@@ -256,7 +258,7 @@ impl Agent {
             );
         }
         self.reporter.learn(&self.dataplane, &self.nics, &self.in_force.policy);
-        tracing::info!(%revision, generation, changed, "policy applied");
+        tracing::info!(%revision, generation, changed, load_ms, flip_ms, "policy applied");
         if !released.is_empty() {
             tracing::warn!(devices = released.join(", "), "no longer enforced");
         }
@@ -319,4 +321,9 @@ impl Agent {
 pub(super) fn kept_failed(error: StoreError) -> Failure {
     let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}")).unwrap_or_default();
     world(format!("nothing was changed, because it could not be kept for the next start: {error}{cause}"))
+}
+
+/// Milliseconds with three decimals, for the log.
+pub(super) fn millis(took: Duration) -> f64 {
+    (took.as_secs_f64() * 1e6).round() / 1e3
 }

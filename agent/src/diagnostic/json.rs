@@ -1,8 +1,9 @@
-//! Diagnostics for programs. In: diagnostics. Out: one JSON document whose shape is versioned.
+//! Diagnostics for programs. In: diagnostics and the texts they point into. Out: one JSON document whose shape is
+//! versioned and described in `docs/check.md`.
 
 use serde::Serialize;
 
-use super::{Diagnostic, Label, Location};
+use super::{Diagnostic, Label, Location, Severity, Sources};
 
 /// Raised when a field changes its meaning or goes away; new fields do not raise it.
 const VERSION: u32 = 1;
@@ -11,6 +12,13 @@ const VERSION: u32 = 1;
 struct Document<'a> {
     version: u32,
     diagnostics: Vec<Entry<'a>>,
+    summary: Summary,
+}
+
+#[derive(Serialize)]
+struct Summary {
+    errors: usize,
+    warnings: usize,
 }
 
 #[derive(Serialize)]
@@ -27,42 +35,62 @@ struct Place<'a> {
     path: &'a str,
     line: u32,
     column: u32,
+    end_line: u32,
+    end_column: u32,
     start: usize,
     end: usize,
     primary: bool,
     text: &'a str,
 }
 
-/// `{"version":1,"diagnostics":[{code, severity, message, labels, help}]}` and a line end.
+/// `{"version":1,"diagnostics":[{code, severity, message, labels, help}],"summary":{errors, warnings}}` and a line end.
 ///
-/// A label has `path`, `line` and `column` (from 1, in characters), `start` and `end` (bytes), `primary`, `text`.
-pub fn render_json(diagnostics: &[Diagnostic]) -> String {
-    let document = Document { version: VERSION, diagnostics: diagnostics.iter().map(entry).collect() };
+/// A label has `path`; `line`, `column`, `end_line` and `end_column` (from 1, in characters, the end exclusive); `start`
+/// and `end` (bytes, from 0, the end exclusive); `primary`; `text`.
+pub fn render_json(diagnostics: &[Diagnostic], sources: &Sources) -> String {
+    let count = |severity| diagnostics.iter().filter(|found| found.severity == severity).count();
+    let document = Document {
+        version: VERSION,
+        diagnostics: diagnostics.iter().map(|found| entry(found, sources)).collect(),
+        summary: Summary { errors: count(Severity::Error), warnings: count(Severity::Warning) },
+    };
     let mut text = serde_json::to_string(&document).expect("strings and integers always serialise");
     text.push('\n');
     text
 }
 
-fn entry(diagnostic: &Diagnostic) -> Entry<'_> {
+fn entry<'a>(diagnostic: &'a Diagnostic, sources: &Sources) -> Entry<'a> {
     let Diagnostic { code, severity, message, labels, help } = diagnostic;
     Entry {
         code,
         severity: severity.name(),
         message,
-        labels: labels.iter().map(place).collect(),
+        labels: labels.iter().map(|label| place(label, sources)).collect(),
         help: help.as_deref(),
     }
 }
 
-fn place(label: &Label) -> Place<'_> {
-    let Label { location: Location { path, line, column, span }, text, primary } = label;
-    Place { path, line: *line, column: *column, start: span.start, end: span.end, primary: *primary, text }
+fn place<'a>(label: &'a Label, sources: &Sources) -> Place<'a> {
+    let Label { location, text, primary } = label;
+    let (end_line, end_column) = sources.end(location);
+    let Location { path, line, column, span } = location;
+    Place {
+        path,
+        line: *line,
+        column: *column,
+        end_line,
+        end_column,
+        start: span.start,
+        end: span.end,
+        primary: *primary,
+        text,
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::diagnostic::{At, FileId, Sources};
+    use crate::diagnostic::{At, FileId};
 
     #[test]
     fn the_shape_is_the_documented_one() {
@@ -71,11 +99,12 @@ mod tests {
         let found =
             Diagnostic::error("BH0101", "unknown key").at(place, "here").help("did you mean `version`?");
         assert_eq!(
-            render_json(&[found]),
+            render_json(&[found], &sources),
             concat!(
                 r#"{"version":1,"diagnostics":[{"code":"BH0101","severity":"error","message":"unknown key","#,
-                r#""labels":[{"path":"p.toml","line":1,"column":1,"start":0,"end":7,"primary":true,"text":"here"}],"#,
-                r#""help":"did you mean `version`?"}]}"#,
+                r#""labels":[{"path":"p.toml","line":1,"column":1,"end_line":1,"end_column":8,"start":0,"end":7,"#,
+                r#""primary":true,"text":"here"}],"help":"did you mean `version`?"}],"#,
+                r#""summary":{"errors":1,"warnings":0}}"#,
                 "\n"
             )
         );

@@ -1,19 +1,24 @@
 //! What is wrong with a user's text, where, and how to mend it.
 //!
 //! In: places and sentences from whoever reads the text (policy, config). Out: [`Diagnostic`] values, rendered
-//! as text with an underline ([`render_text`]) or as JSON ([`render_json`]). Everything is collected before
+//! as text with an underline ([`render_text`]), as JSON ([`render_json`]) or as SARIF ([`render_sarif`]); what a code
+//! means is told by [`codes()`]. Everything is collected before
 //! anything is shown, so that one mistake does not hide the next.
 
 use std::{ops::Range, sync::Arc};
 
+mod codes;
 mod collect;
 mod json;
+mod sarif;
 mod sources;
 mod suggest;
 mod text;
 
+pub use codes::{Example, Explanation, codes, codes_markdown};
 pub use collect::{Collector, MAX_DIAGNOSTICS};
 pub use json::render_json;
+pub use sarif::render_sarif;
 pub use sources::{At, FileId, Sources};
 pub use suggest::closest;
 pub use text::{escape, quote, render_text};

@@ -96,14 +96,18 @@ impl Sources {
         let file = &self.files[at.file.0 as usize];
         let start = file.boundary(at.start as usize);
         let end = file.boundary((at.end as usize).max(start));
-        let line = file.line_of(start);
-        let column = file.characters_before(start) - file.characters_before(file.lines[line]);
-        let one_based = |n: usize| u32::try_from(n).unwrap_or(u32::MAX).saturating_add(1);
-        Location {
-            path: file.path.clone(),
-            line: one_based(line),
-            column: one_based(column),
-            span: start..end,
+        let (line, column) = file.position(start);
+        Location { path: file.path.clone(), line, column, span: start..end }
+    }
+
+    /// Line and column (from 1) one past the last character of a place; its start, if the file is not known.
+    pub fn end(&self, location: &Location) -> (u32, u32) {
+        match self.find(&location.path) {
+            Some(file) => {
+                let file = &self.files[file.0 as usize];
+                file.position(file.boundary(location.span.end))
+            }
+            None => (location.line, location.column),
         }
     }
 }
@@ -125,6 +129,14 @@ impl File {
         (0..=byte).rev().find(|at| self.text.is_char_boundary(*at)).unwrap_or(0)
     }
 
+    /// Line and column of a character boundary, from 1.
+    fn position(&self, byte: usize) -> (u32, u32) {
+        let line = self.line_of(byte);
+        let column = self.characters_between(self.lines[line], byte);
+        let one_based = |n: usize| u32::try_from(n).unwrap_or(u32::MAX).saturating_add(1);
+        (one_based(line), one_based(column))
+    }
+
     fn line_of(&self, byte: usize) -> usize {
         self.lines.partition_point(|start| *start <= byte).saturating_sub(1)
     }
@@ -133,6 +145,14 @@ impl File {
         let start = self.lines.get(line).copied().unwrap_or(self.text.len());
         let end = self.lines.get(line + 1).map_or(self.text.len(), |next| next - 1);
         start..end
+    }
+
+    fn characters_between(&self, start: usize, end: usize) -> usize {
+        if end - start <= STRIDE {
+            let between = &self.text.as_bytes()[start..end];
+            return between.iter().filter(|byte| starts_character(**byte)).count();
+        }
+        self.characters_before(end) - self.characters_before(start)
     }
 
     fn characters_before(&self, byte: usize) -> usize {

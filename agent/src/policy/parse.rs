@@ -6,8 +6,9 @@ use toml::de::DeTable;
 
 use super::{
     cascade::POLICY_ROOT,
+    language::{CLASS, DEVICE, QUARANTINE, ROOT},
     raw::{RawClass, RawDevice, RawFile},
-    reader::{Keys, Leaf, Reader},
+    reader::{Leaf, Reader},
 };
 use crate::{
     diagnostic::{Collector, Diagnostic, FileId, quote},
@@ -18,39 +19,18 @@ mod allow;
 mod network;
 mod services;
 mod terms;
+pub(super) use terms::SOURCES;
 mod zones;
 
 /// The only version of the language so far.
 const VERSION: i64 = 1;
 
-const ROOT: Keys = Keys {
-    known: &[
-        "version",
-        "device",
-        "class",
-        "zone",
-        "group",
-        "conduit",
-        "network",
-        "multicast",
-        "service",
-        "quarantine",
-    ],
-    later: &["include"],
-};
-const DEVICE: Keys = Keys {
-    known: &["mac", "ip", "segment", "vlan", "zone", "class", "criticality", "mode", "comment", "allow"],
-    later: &["group", "interface", "ethertype", "expires", "source", "infrastructure"],
-};
-const CLASS: Keys = Keys { known: &["criticality", "mode", "comment", "allow"], later: &["source"] };
-const QUARANTINE: Keys = Keys { known: &["peers", "comment"], later: &["service"] };
-
-const MODES: [(&str, Mode); 3] = [
+pub(super) const MODES: [(&str, Mode); 3] = [
     (Mode::Monitor.name(), Mode::Monitor),
     (Mode::Enforce.name(), Mode::Enforce),
     (Mode::Quarantine.name(), Mode::Quarantine),
 ];
-const CRITICALITIES: [(&str, Criticality); 4] = [
+pub(super) const CRITICALITIES: [(&str, Criticality); 4] = [
     (Criticality::Low.name(), Criticality::Low),
     (Criticality::Medium.name(), Criticality::Medium),
     (Criticality::High.name(), Criticality::High),

@@ -7,12 +7,17 @@ use std::ops::Range;
 
 use toml::{
     Spanned,
-    de::{DeTable, DeValue},
+    de::{DeString, DeTable, DeValue},
     value::Datetime,
 };
 
-use crate::diagnostic::{At, Collector, Diagnostic, FileId, Location, quote};
+use crate::{
+    diagnostic::{At, Collector, Diagnostic, FileId, Location, quote},
+    language::Table,
+};
 
+#[cfg(test)]
+pub(crate) mod log;
 mod syntax;
 
 /// A value of a document.
@@ -23,12 +28,6 @@ pub(crate) type Value<'i> = Spanned<DeValue<'i>>;
 pub(crate) struct Leaf<T> {
     pub(crate) value: T,
     pub(crate) at: At,
-}
-
-/// Keys a table may have, and keys that later versions of the language will have.
-pub(crate) struct Keys {
-    pub(crate) known: &'static [&'static str],
-    pub(crate) later: &'static [&'static str],
 }
 
 /// Reads one document.
@@ -64,23 +63,26 @@ impl Reader<'_, '_> {
     }
 
     /// Reports keys nobody knows; `what` names the table.
-    pub(crate) fn keys(&mut self, table: &DeTable<'_>, keys: &Keys, what: &str) {
+    pub(crate) fn keys(&mut self, table: &DeTable<'_>, described: &'static Table, what: &str) {
+        #[cfg(test)]
+        log::is(table, described);
         for key in table.keys() {
             let name: &str = key.get_ref();
-            if keys.known.contains(&name) {
+            if described.knows(name) {
                 continue;
             }
             let location = self.locate(key.span());
-            if keys.later.contains(&name) {
+            if described.later.contains(&name) {
                 let message = format!("{} in {what} is not supported by this version", quote(name));
                 let help = "remove it: what it would restrict or extend is not decided yet, so the policy would \
                             not mean what it says";
                 self.out.push(Diagnostic::error("BH0103", message).at(location, "not supported").help(help));
                 continue;
             }
-            let help = match self.out.suggest(name, keys.known.iter().copied()) {
+            let known = described.known();
+            let help = match self.out.suggest(name, known.iter().copied()) {
                 Some(meant) => format!("did you mean `{meant}`?"),
-                None => format!("known keys are {}", list(keys.known)),
+                None => format!("known keys are {}", list(&known)),
             };
             let message = format!("unknown key {} in {what}", quote(name));
             self.out.push(Diagnostic::error("BH0101", message).at(location, "unknown key").help(help));
@@ -93,7 +95,7 @@ impl Reader<'_, '_> {
         table: &'t DeTable<'i>,
         key: &str,
     ) -> Vec<(Leaf<String>, &'t DeTable<'i>)> {
-        let Some((at, value)) = table.get_key_value(key) else { return Vec::new() };
+        let Some((at, value)) = get(table, key) else { return Vec::new() };
         let Some(tables) = value.get_ref().as_table() else {
             let expected = format!("a table for each name, as in `[{key}.NAME]`");
             // `device = 1` and `[[device]]`: the key is the only place a reader recognises in both.
@@ -122,7 +124,7 @@ impl Reader<'_, '_> {
         key: &str,
         example: &str,
     ) -> Vec<(At, &'t DeTable<'i>)> {
-        let Some(value) = table.get(key) else { return Vec::new() };
+        let Some((_, value)) = get(table, key) else { return Vec::new() };
         let Some(array) = value.get_ref().as_array() else {
             self.wrong_type(key, value, value.span(), &format!("a list of tables, as in `{example}`"));
             return Vec::new();
@@ -143,7 +145,7 @@ impl Reader<'_, '_> {
         table: &'t DeTable<'i>,
         key: &str,
     ) -> Option<(At, &'t DeTable<'i>)> {
-        let (at, value) = table.get_key_value(key)?;
+        let (at, value) = get(table, key)?;
         match value.get_ref().as_table() {
             Some(found) => Some((self.at(at.span()), found)),
             None => {
@@ -155,7 +157,7 @@ impl Reader<'_, '_> {
 
     /// A string.
     pub(crate) fn string(&mut self, table: &DeTable<'_>, key: &str) -> Option<Leaf<String>> {
-        let value = table.get(key)?;
+        let (_, value) = get(table, key)?;
         match value.get_ref().as_str() {
             Some(text) => Some(Leaf { value: text.to_owned(), at: self.at(value.span()) }),
             None => {
@@ -167,7 +169,7 @@ impl Reader<'_, '_> {
 
     /// `true` or `false`.
     pub(crate) fn boolean(&mut self, table: &DeTable<'_>, key: &str) -> Option<Leaf<bool>> {
-        let value = table.get(key)?;
+        let (_, value) = get(table, key)?;
         match value.get_ref().as_bool() {
             Some(flag) => Some(Leaf { value: flag, at: self.at(value.span()) }),
             None => {
@@ -179,7 +181,7 @@ impl Reader<'_, '_> {
 
     /// A whole number; one beyond 64 bits is reported as out of range by its caller's own check.
     pub(crate) fn integer(&mut self, table: &DeTable<'_>, key: &str) -> Option<Leaf<i64>> {
-        let value = table.get(key)?;
+        let (_, value) = get(table, key)?;
         match value.get_ref().as_integer() {
             Some(number) => {
                 let parsed = i64::from_str_radix(number.as_str(), number.radix()).unwrap_or(i64::MAX);
@@ -194,7 +196,7 @@ impl Reader<'_, '_> {
 
     /// A date, with whatever else was written.
     pub(crate) fn date_time(&mut self, table: &DeTable<'_>, key: &str) -> Option<Leaf<Datetime>> {
-        let value = table.get(key)?;
+        let (_, value) = get(table, key)?;
         match value.get_ref().as_datetime() {
             Some(found) => Some(Leaf { value: *found, at: self.at(value.span()) }),
             None => {
@@ -222,7 +224,7 @@ impl Reader<'_, '_> {
         integers: bool,
         expected: &str,
     ) -> Option<Leaf<Vec<Leaf<String>>>> {
-        let value = table.get(key)?;
+        let (_, value) = get(table, key)?;
         let at = self.at(value.span());
         let mut found = Vec::new();
         match value.get_ref().as_array() {
@@ -256,6 +258,13 @@ impl Reader<'_, '_> {
                 .help(format!("write {expected}")),
         );
     }
+}
+
+/// What stands behind `key`, and where the key stands.
+fn get<'t, 'i>(table: &'t DeTable<'i>, key: &str) -> Option<(&'t Spanned<DeString<'i>>, &'t Value<'i>)> {
+    #[cfg(test)]
+    log::read(table, key);
+    table.get_key_value(key)
 }
 
 fn text(value: &Value<'_>, integers: bool) -> Option<String> {

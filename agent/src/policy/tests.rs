@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::{
-    diagnostic::render_text,
+    diagnostic::{Collector, render_text},
     model::{Mode, Peer},
 };
 
@@ -126,4 +126,16 @@ fn a_hostile_file_is_refused_in_bounded_time() {
 fn a_lost_header_does_not_make_its_name_unknown() {
     let text = CELL.replace("[device.hmi]", "[device.hmi");
     assert_eq!(codes(&[("p.toml", &text)]), ["BH0001"]);
+}
+
+#[test]
+fn every_key_that_is_described_is_read_and_no_other() {
+    use reader::log;
+    // One table of every kind; which keys it has does not matter, for the parser asks for those that are absent too.
+    let text = "version = 1\n[device.a]\n[[device.a.allow]]\nwindows = [{ days = \"mon\" }]\n[class.b]\n[zone.f]\n[group.g]\n[[conduit]]\n[network.c]\n[multicast.d]\n[service.e]\n[quarantine]\n";
+    let sources = Sources::new([("p.toml", text)]);
+    let asked = log::asked(|| {
+        parse::parse(crate::diagnostic::FileId(0), &mut crate::diagnostic::Collector::new(&sources));
+    });
+    assert_eq!(asked, log::described(&language::ROOT));
 }

@@ -173,7 +173,10 @@ impl Reader<'_, '_> {
     pub(crate) fn name(&mut self, leaf: &Leaf<String>, what: &str) -> bool {
         let name = &leaf.value;
         if name.is_empty() || name.len() > MAX_NAME {
-            let message = format!("the {what} name {} has {} bytes", quote(name), name.len());
+            let message = match name.len() {
+                0 => format!("the {what} name is empty"),
+                bytes => format!("the {what} name {} has {bytes} bytes", quote(name)),
+            };
             self.refuse::<()>("BH0104", leaf, message, &format!("write 1 to {MAX_NAME} bytes"));
             return false;
         }

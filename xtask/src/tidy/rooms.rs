@@ -11,7 +11,7 @@ use super::{
 
 /// Modules of `agent/src` by rank. Rank 0 is agent-common.
 const RANKS: &[(u8, &[&str])] = &[
-    (1, &["diagnostic", "model"]),
+    (1, &["diagnostic", "language", "model"]),
     (2, &["policy"]),
     (3, &["compile"]),
     (4, &["replay", "learn", "lease", "rollout", "export", "report"]),

@@ -3,37 +3,20 @@
 use toml::de::DeTable;
 
 use super::{
-    super::{Attach, Interface, Pair, Role, Segment},
+    super::{Attach, Interface, Pair, Role, Segment, language::INTERFACE},
     Infrastructure, segments, word,
 };
 use crate::{
     diagnostic::{At, Diagnostic, quote},
-    policy::reader::{Keys, Leaf, Reader},
+    policy::reader::{Leaf, Reader},
 };
 
-const INTERFACE: Keys = Keys {
-    known: &[
-        "role",
-        "attach",
-        "peer",
-        "side",
-        "mirror_link",
-        "fix_offloads",
-        "unmanaged",
-        "management",
-        "trusted",
-        "fragments",
-        "dhcp_servers",
-        "routers",
-        "infrastructure",
-    ],
-    later: &[],
-};
-
-const ROLES: [(&str, Word); 3] =
+pub(in crate::config) const ROLES: [(&str, Word); 3] =
     [("device-side", Word::DeviceSide), ("uplink", Word::Uplink), ("pair", Word::Pair)];
-const SIDES: [(&str, Role); 2] = [("device", Role::DeviceSide), ("uplink", Role::Uplink)];
-const ATTACH: [(&str, Attach); 2] = [("native", Attach::Native), ("generic", Attach::Generic)];
+pub(in crate::config) const SIDES: [(&str, Role); 2] =
+    [("device", Role::DeviceSide), ("uplink", Role::Uplink)];
+pub(in crate::config) const ATTACH: [(&str, Attach); 2] =
+    [("native", Attach::Native), ("generic", Attach::Generic)];
 
 /// More ports than a gateway has; each costs an attached program.
 const MAX_INTERFACES: usize = 256;
@@ -44,7 +27,7 @@ const MAX_INTERFACE_NAME: usize = 15;
 const PAIR: &str = "BH0611";
 
 #[derive(Clone, Copy, Default)]
-enum Word {
+pub(in crate::config) enum Word {
     DeviceSide,
     #[default]
     Uplink,

@@ -5,47 +5,22 @@ use std::net::IpAddr;
 use toml::de::DeTable;
 
 use super::{
-    super::{Fragments, Host, Infrastructure, Interface, Segment, Unmanaged},
+    super::{
+        Fragments, Host, Infrastructure, Interface, Segment, Unmanaged,
+        language::{INFRASTRUCTURE, SEGMENT},
+    },
     size, word_or,
 };
 use crate::{
     diagnostic::{At, Diagnostic, quote},
     model::Mac,
-    policy::reader::{Keys, Leaf, Reader, list},
+    policy::reader::{Leaf, Reader, list},
 };
 
-const SEGMENT: Keys = Keys {
-    known: &[
-        "interface",
-        "vlan",
-        "unmanaged",
-        "management",
-        "trusted",
-        "fragments",
-        "dhcp_servers",
-        "routers",
-        "infrastructure",
-    ],
-    later: &[],
-};
-const INFRASTRUCTURE: Keys = Keys {
-    known: &[
-        "arp",
-        "dhcp_client",
-        "ipv6_nd",
-        "multicast_membership",
-        "lldp",
-        "stp",
-        "redundancy",
-        "eapol",
-        "ptp",
-    ],
-    later: &[],
-};
-
-const UNMANAGED: [(&str, Unmanaged); 3] =
+pub(in crate::config) const UNMANAGED: [(&str, Unmanaged); 3] =
     [("drop", Unmanaged::Drop), ("monitor", Unmanaged::Monitor), ("pass", Unmanaged::Pass)];
-const FRAGMENTS: [(&str, Fragments); 2] = [("track", Fragments::Track), ("drop", Fragments::Drop)];
+pub(in crate::config) const FRAGMENTS: [(&str, Fragments); 2] =
+    [("track", Fragments::Track), ("drop", Fragments::Drop)];
 
 /// Segments together with the interfaces' own.
 const MAX_SEGMENTS: usize = 512;

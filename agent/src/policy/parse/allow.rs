@@ -5,18 +5,14 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use toml::de::DeTable;
 
-use super::{Keys, Leaf, Reader};
+use super::{Leaf, Reader};
 use crate::{
     diagnostic::{At, Diagnostic, quote},
     policy::{
+        language::ALLOW,
         raw::{Direction, RawAllow, RawPeer},
         values::is_name,
     },
-};
-
-const ALLOW: Keys = Keys {
-    known: &["from", "to", "service", "comment", "owner", "ticket", "expires", "windows", "source"],
-    later: &["group", "conduit", "modbus", "from-port", "schedule", "mode"],
 };
 
 impl Reader<'_, '_> {

@@ -3,14 +3,11 @@
 use ipnet::IpNet;
 use toml::de::DeTable;
 
-use super::{Keys, Leaf, Reader, is_absent, peer_name, prose};
+use super::{Leaf, Reader, is_absent, peer_name, prose};
 use crate::{
     diagnostic::{Diagnostic, quote},
-    policy::raw::RawNetwork,
+    policy::{language::NETWORK, raw::RawNetwork},
 };
-
-const NETWORK: Keys =
-    Keys { known: &["cidr", "except", "dns", "comment"], later: &["interface", "vlan", "zone", "source"] };
 
 pub(super) fn network(reader: &mut Reader<'_, '_>, name: Leaf<String>, table: &DeTable<'_>) -> RawNetwork {
     peer_name(reader, &name, "network");

@@ -2,21 +2,16 @@
 
 use toml::de::DeTable;
 
-use super::{Keys, Leaf, Reader, is_absent, prose};
+use super::{Leaf, Reader, is_absent, prose};
 use crate::{
     diagnostic::{Diagnostic, quote},
     model::Selector,
     policy::{
+        language::{MULTICAST, SERVICE},
         raw::{RawMulticast, RawService},
         values::{ICMP, ICMPV6, SCTP, TCP, UDP, fold},
     },
 };
-
-const SERVICE: Keys = Keys {
-    known: &["tcp", "udp", "sctp", "icmp", "icmpv6", "protocol", "ethertype", "llc", "include", "comment"],
-    later: &["modbus", "s7", "opcua", "dnp3", "iec104", "bacnet", "enip", "source"],
-};
-const GROUP: Keys = Keys { known: &["ip", "mac", "comment"], later: &["vlan", "segment", "source"] };
 
 /// How a leaf behind a key of a service is read.
 type Read = fn(&mut Reader<'_, '_>, &Leaf<String>) -> Option<Selector>;
@@ -49,7 +44,7 @@ pub(super) fn service(reader: &mut Reader<'_, '_>, name: Leaf<String>, table: &D
     let includes = reader.strings(table, "include").map(|list| list.value).unwrap_or_default();
     if !later && is_absent(table, "include") && TRAFFIC.iter().all(|(key, _)| is_absent(table, key)) {
         let location = reader.out.locate(name.at);
-        let found = Diagnostic::error("BH0403", format!("{what} has no port"));
+        let found = Diagnostic::error("BH0403", format!("{what} does not say what traffic it is"));
         let help = "add `tcp = [\"502\"]`, `udp = [\"53\"]`, `icmp = [\"8\"]`, `ethertype = [\"0x8892\"]` or \
                     `include = [\"modbus\"]`";
         reader.out.push(found.at(location, "").help(help));
@@ -60,7 +55,7 @@ pub(super) fn service(reader: &mut Reader<'_, '_>, name: Leaf<String>, table: &D
 pub(super) fn group(reader: &mut Reader<'_, '_>, name: Leaf<String>, table: &DeTable<'_>) -> RawMulticast {
     reader.name(&name, "multicast group");
     let what = format!("multicast group {}", quote(&name.value));
-    reader.keys(table, &GROUP, &what);
+    reader.keys(table, &MULTICAST, &what);
     prose(reader, table, "comment");
     let addresses = reader.strings(table, "ip");
     let cidrs = addresses.iter().flat_map(|list| &list.value).filter_map(|leaf| reader.group_cidr(leaf));

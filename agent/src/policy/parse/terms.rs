@@ -2,16 +2,14 @@
 
 use toml::de::DeTable;
 
-use super::{Keys, Reader, prose};
+use super::{Reader, prose};
 use crate::{
     diagnostic::{At, Diagnostic},
     model::{Schedule, Source, Window},
-    policy::{raw::RawTerms, values::MAX_WINDOWS},
+    policy::{language::WINDOW, raw::RawTerms, values::MAX_WINDOWS},
 };
 
-const WINDOW: Keys = Keys { known: &["days", "from", "to", "zone"], later: &[] };
-
-pub(super) const SOURCES: [(&str, Source); 3] = [
+pub(in crate::policy) const SOURCES: [(&str, Source); 3] = [
     (Source::Hand.name(), Source::Hand),
     (Source::Learned.name(), Source::Learned),
     (Source::Mud.name(), Source::Mud),

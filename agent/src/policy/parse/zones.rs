@@ -3,20 +3,14 @@
 
 use toml::de::DeTable;
 
-use super::{Keys, Leaf, Reader, prose};
+use super::{Leaf, Reader, prose};
 use crate::{
     diagnostic::{At, quote},
     policy::{
+        language::{CONDUIT, GROUP, ZONE},
         raw::{RawConduit, RawGroup, RawPeer, RawZone},
         values::is_name,
     },
-};
-
-const ZONE: Keys = Keys { known: &["comment", "owner"], later: &["security-level"] };
-const GROUP: Keys = Keys { known: &["members", "comment"], later: &["source"] };
-const CONDUIT: Keys = Keys {
-    known: &["from", "to", "service", "comment", "owner", "ticket", "expires", "windows", "source"],
-    later: &["modbus", "mode"],
 };
 
 pub(super) fn zone(reader: &mut Reader<'_, '_>, name: Leaf<String>, table: &DeTable<'_>) -> RawZone {

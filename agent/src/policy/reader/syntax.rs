@@ -39,7 +39,7 @@ pub(super) fn explain(
             None => found,
         };
     }
-    let message = error.message().replace('\n', ", ");
+    let message = error.message().replace('\n', ", ").replace(", expected nothing", "");
     let help = HELP.iter().find(|(part, _)| message.contains(part)).map(|(_, help)| *help);
     Diagnostic::error("BH0001", message)
         .at(location, "")

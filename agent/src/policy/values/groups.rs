@@ -68,7 +68,7 @@ impl Reader<'_, '_> {
             return self.refuse("BH0221", leaf, message, help);
         }
         let Some(bits) = bits.parse::<u8>().ok().filter(|bits| (SHORTEST..=48).contains(bits)) else {
-            let message = format!("{} has a prefix length of its own kind", quote(&leaf.value));
+            let message = format!("{} is too wide a range of MAC addresses", quote(&leaf.value));
             let help = format!("write `/{SHORTEST}` to `/48`: up to 1024 addresses at once");
             return self.refuse("BH0222", leaf, message, &help);
         };

@@ -1,0 +1,203 @@
+//! What the agent's configuration may say: every table and key with its meaning and default, for the parser, the JSON
+//! Schema and the reference.
+//!
+//! In: nothing. Out: [`ROOT`] and the tables below it. Tests prove that the parser reads every key, has these defaults
+//! and keeps to these ranges.
+
+use super::parse::{ATTACH, FRAGMENTS, MIDSTREAM, ROLES, SIDES, UNMANAGED};
+use crate::{
+    language::{Format, Key, Kind, Table, integer, many, one, table, word, words},
+    policy::{
+        MAX_DEVICES, MAX_RULES,
+        language::formats::{CIDR, NAME, PORT},
+    },
+};
+
+mod segments;
+
+use segments::SWITCHES;
+pub(super) use segments::{INFRASTRUCTURE, SEGMENT};
+
+/// A path from the root on.
+static PATH: Format =
+    Format { name: "path", doc: "an absolute path", pattern: "^/[^\\u0000]*$", number: None };
+
+/// Where violations go.
+static LOG: Format = Format {
+    name: "path",
+    doc: "an absolute path, or `-` for standard output",
+    pattern: "^(-|/[^\\u0000]*)$",
+    number: None,
+};
+
+/// A time with units.
+static DURATION: Format = Format {
+    name: "time",
+    doc: "a time, as in `10s`, `5m` or `1h30m`",
+    pattern: "^([0-9]+[dhms])+$",
+    number: None,
+};
+
+/// A group of this host.
+static UNIX_GROUP: Format =
+    Format { name: "group", doc: "a group of this host", pattern: "^[^\\u0000:]+$", number: None };
+
+/// An interface of this host.
+pub(super) static INTERFACE_NAME: Format = Format {
+    name: "interface",
+    doc: "the name of an interface, as `ip link` shows it",
+    pattern: "^[^/:\\s]{1,15}$",
+    number: None,
+};
+
+/// What it is the language of.
+pub const TITLE: &str = "Configuration of the Bulkhead agent";
+
+table! {
+    /// How the agent runs: `/etc/bulkhead/bulkhead.toml`, or another file with `--config`. Only interfaces are required.
+    pub static ROOT = Table::of("The configuration")
+        .later(&["version", "sink", "history", "metrics", "learn"])
+        .example(r#"
+[interface.eth0]
+role = "uplink"
+
+[interface.eth1]
+role = "device-side"
+"#);
+    /// The gateway's name in records; left out, the name of the host.
+    "name": one(&NAME).example(r#""line-3""#);
+    /// A policy file, or a folder whose `*.toml` files are one policy.
+    "policy": one(&PATH).default(r#""/etc/bulkhead/policy.d""#);
+    /// Folder for what must survive a restart.
+    "state": one(&PATH).default(r#""/var/lib/bulkhead""#);
+    /// Folder on a BPF file system for pinned maps and links.
+    "pins": one(&PATH).default(r#""/sys/fs/bpf/bulkhead""#);
+    /// The control socket, mode 0660.
+    "socket": one(&PATH).default(r#""/run/bulkhead/api.sock""#);
+    /// Who may use the control socket besides root; left out, the agent's own group.
+    "socket_group": one(&UNIX_GROUP).example(r#""bulkhead""#);
+    /// The interfaces on which packets are judged.
+    "interface": Key::of(Kind::Named(&INTERFACE, &INTERFACE_NAME)).required();
+    /// VLANs of an interface that are judged otherwise than the rest of it.
+    "segment": Key::of(Kind::Named(&SEGMENT, &NAME));
+    /// Traffic to the gateway itself that no policy can close.
+    "management": Key::of(Kind::Table(&MANAGEMENT));
+    /// What is let through beside the policy, on every segment that says nothing else.
+    "infrastructure": Key::of(Kind::Table(&INFRASTRUCTURE));
+    /// How long conversations are remembered.
+    "flows": Key::of(Kind::Table(&FLOWS));
+    /// Where violations are written.
+    "violations": Key::of(Kind::Table(&VIOLATIONS));
+    /// How much of the audit trail is kept.
+    "audit": Key::of(Kind::Table(&AUDIT));
+    /// Sizes of tables and buffers.
+    "limits": Key::of(Kind::Table(&LIMITS));
+}
+
+table! {
+    /// A NIC of the gateway, and the segment it is by itself.
+    pub(super) static INTERFACE = Table::of("[interface.NAME]")
+        .with(&[&SWITCHES])
+        .example(r#"
+[interface.eth1]
+role = "device-side"
+
+[interface.eth2]
+role = "pair"
+peer = "eth3"
+side = "device"
+
+[interface.eth3]
+role = "pair"
+peer = "eth2"
+"#);
+    /// What is behind it: devices of the policy, the rest of the world, or one side of an inline pair.
+    "role": word(ROLE_WORDS).default(r#""uplink""#);
+    /// Where packets are judged: in the driver, or (slower, for any driver) behind it.
+    "attach": word(ATTACH_WORDS).default(r#""native""#);
+    /// The other side of a pair; each names the other.
+    "peer": one(&INTERFACE_NAME).example(r#""eth2""#);
+    /// Where the devices of a pair are; saying it on one side is enough.
+    "side": word(SIDE_WORDS).example(r#""device""#);
+    /// Whether a side of a pair that has lost its carrier takes the other one down; left out, it does.
+    "mirror_link": Key::of(Kind::Boolean).example("false");
+    /// Whether the agent may switch offloads off that hide VLAN tags or join packets (rxvlan, LRO).
+    "fix_offloads": Key::of(Kind::Boolean).default("false");
+}
+
+table! {
+    /// The management pin: who may reach the gateway itself, whatever the policy says.
+    pub(super) static MANAGEMENT = Table::of("[management]").later(&["icmp"]);
+    /// From where.
+    "from": many(&CIDR).default(r#"["0.0.0.0/0", "::/0"]"#);
+    /// TCP ports of the gateway.
+    "tcp": many(&PORT).default("[22]");
+    /// UDP ports of the gateway.
+    "udp": many(&PORT).default("[]");
+}
+
+table! {
+    /// How conversations are remembered.
+    pub(super) static FLOWS = Table::of("[flows]");
+    /// After the first attach and after each boot, for so long sessions that are older than the agent are adopted when a
+    /// rule allows either direction; `0s` is never.
+    "adopt_for": one(&DURATION).default(r#""10m""#);
+    /// What TCP packets without a known flow meet afterwards: `forward` passes them when a rule allows their own direction,
+    /// `strict` never.
+    "midstream": word(MIDSTREAM_WORDS).default(r#""forward""#);
+    /// A silent TCP flow is forgotten after this.
+    "tcp_idle": one(&DURATION).default(r#""5d""#);
+    /// A TCP flow that is not established yet is forgotten after this.
+    "tcp_opening": one(&DURATION).default(r#""1m""#);
+    /// A silent UDP flow is forgotten after this.
+    "udp_idle": one(&DURATION).default(r#""3m""#);
+    /// A silent ICMP exchange is forgotten after this.
+    "icmp_idle": one(&DURATION).default(r#""30s""#);
+    /// Flows a device may begin in a second; 0 is any number.
+    "new_per_second": integer(0, 1_000_000).default("1000");
+}
+
+table! {
+    /// Where violations are written.
+    pub(super) static VIOLATIONS = Table::of("[violations]");
+    /// The log, one JSON object a line.
+    "file": one(&LOG).default(r#""/var/log/bulkhead/violations.jsonl""#);
+    /// How often repeats of a violation become one record.
+    "summary": one(&DURATION).default(r#""10s""#);
+}
+
+table! {
+    /// How much of the audit trail is kept: `audit.log` in the state folder, and older files beside it.
+    pub(super) static AUDIT = Table::of("[audit]");
+    /// A file is not added to beyond this, bytes.
+    "file_bytes": integer(64 << 10, 1 << 30).default("1048576");
+    /// Files, the one that is written included; the oldest goes when there is one more.
+    "files": integer(1, 1000).default("8");
+}
+
+table! {
+    /// Sizes of tables and buffers, in entries unless said otherwise. They are fixed while the maps exist: change them with
+    /// `bulkhead detach`.
+    pub(super) static LIMITS = Table::of("[limits]").later(&["history"]);
+    /// Devices of the policy.
+    "devices": integer(1, MAX_DEVICES as i64).default("4096");
+    /// Rules of the policy.
+    "rules": integer(1, MAX_RULES as i64).default("65536");
+    /// Compiled rows of the policy.
+    "rows": integer(1024, 1 << 24).default("1048576");
+    /// Live conversations.
+    "flows": integer(1024, 1 << 24).default("131072");
+    /// Distinct violations held between two drains.
+    "violations": integer(64, 1 << 20).default("8192");
+    /// Bytes of the event ring: a power of two, at least a page.
+    "ring_bytes": integer(4096, 64 << 20).default("262144");
+    /// Revisions of the policy that can be brought back. It may change at any time.
+    "revisions": integer(2, 1000).default("32");
+}
+
+const ROLE_WORDS: &[&str] = &words(&ROLES);
+const SIDE_WORDS: &[&str] = &words(&SIDES);
+const ATTACH_WORDS: &[&str] = &words(&ATTACH);
+const MIDSTREAM_WORDS: &[&str] = &words(&MIDSTREAM);
+const UNMANAGED_WORDS: &[&str] = &words(&UNMANAGED);
+const FRAGMENT_WORDS: &[&str] = &words(&FRAGMENTS);
