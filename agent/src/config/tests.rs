@@ -345,7 +345,7 @@ fn a_segment_keeps_its_number_when_others_come_and_go() {
 #[test]
 fn every_key_that_is_described_is_read_and_no_other() {
     use crate::policy::reader::log;
-    let text = "[interface.a.infrastructure]\n[segment.b]\nvlan = 1\n[management]\n[infrastructure]\n[flows]\n[violations]\n[limits]\n";
+    let text = "[interface.a.infrastructure]\n[segment.b]\nvlan = 1\n[management]\n[infrastructure]\n[flows]\n[violations]\n[audit]\n[limits]\n";
     let asked = log::asked(|| {
         parse_config("c.toml", text);
     });
