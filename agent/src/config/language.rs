@@ -96,6 +96,8 @@ role = "device-side"
     "flows": Key::of(Kind::Table(&FLOWS));
     /// Where violations are written.
     "violations": Key::of(Kind::Table(&VIOLATIONS));
+    /// How much of the audit trail is kept.
+    "audit": Key::of(Kind::Table(&AUDIT));
     /// Sizes of tables and buffers.
     "limits": Key::of(Kind::Table(&LIMITS));
     /// Who may sign policy sets, and whether somebody must; see `docs/signed-policy.md`.
@@ -175,6 +177,15 @@ table! {
 }
 
 table! {
+    /// How much of the audit trail is kept: `audit.log` in the state folder, and older files beside it.
+    pub(super) static AUDIT = Table::of("[audit]");
+    /// A file is not added to beyond this, bytes.
+    "file_bytes": integer(64 << 10, 1 << 30).default("1048576");
+    /// Files, the one that is written included; the oldest goes when there is one more.
+    "files": integer(1, 1000).default("8");
+}
+
+table! {
     /// Sizes of tables and buffers, in entries unless said otherwise. They are fixed while the maps exist: change them with
     /// `bulkhead detach`.
     pub(super) static LIMITS = Table::of("[limits]").later(&["history"]);
@@ -190,6 +201,8 @@ table! {
     "violations": integer(64, 1 << 20).default("8192");
     /// Bytes of the event ring: a power of two, at least a page.
     "ring_bytes": integer(4096, 64 << 20).default("262144");
+    /// Revisions of the policy that can be brought back. It may change at any time.
+    "revisions": integer(2, 1000).default("32");
 }
 
 table! {

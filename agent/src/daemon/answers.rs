@@ -37,7 +37,10 @@ impl Agent {
             since: self.since.clone(),
             revision: self.revision(),
             generation: self.dataplane.active()?.generation,
+            number: self.pointer.current,
             policy: self.in_force.origin.name().to_owned(),
+            files: self.files_status(),
+            pending: self.pending_status(),
             warnings: self.all_warnings(),
             modes,
             quarantined: (self.in_force.policy.devices.iter())
@@ -73,7 +76,8 @@ impl Agent {
     }
 
     fn all_warnings(&self) -> Vec<String> {
-        let mut warnings: Vec<String> = self.warnings.values().cloned().collect();
+        let mut warnings: Vec<String> = self.unconfirmed().into_iter().collect();
+        warnings.extend(self.warnings.values().cloned());
         warnings.extend(self.nics.list.iter().flat_map(Nic::problems));
         warnings.extend(self.nics.moved.iter().cloned());
         warnings.extend(self.nics.left_over.iter().map(|name| {

@@ -5,6 +5,9 @@
 
 mod agent;
 mod answers;
+mod changes;
+mod clock;
+mod first;
 mod input;
 mod leases;
 mod mirror;
@@ -14,9 +17,13 @@ mod nics;
 mod pairs;
 mod policies;
 mod report;
+mod revisions;
+mod rollback;
 mod run;
 mod serve;
 mod start;
+mod summary;
+mod trail;
 
 pub use agent::{Agent, StartError};
 pub use input::Input;
