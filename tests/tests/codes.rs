@@ -35,7 +35,7 @@ fn used() -> BTreeSet<String> {
             && !is_beside(path.strip_prefix(&source).expect("below it"))
         {
             let text = fs::read_to_string(&path).expect("Rust is UTF-8");
-            let code = text.split("#[cfg(test)]").next().unwrap_or_default();
+            let code = text.split("\n#[cfg(test)]\nmod tests").next().unwrap_or_default();
             let quoted = code.split('"').filter(|word| word.len() == 6 && word.starts_with("BH"));
             found.extend(quoted.filter(|word| word[2..].parse::<u16>().is_ok()).map(str::to_owned));
         }

@@ -188,6 +188,22 @@ impl Table {
         self.keys().any(|key| key.name == name)
     }
 
+    /// The header of the nearest table below in which a key stands: `from` belongs to an entry, not to its device.
+    pub fn home(&'static self, name: &str) -> Option<&'static str> {
+        let below = self.all().into_iter().skip(1).find(|table| table.knows(name))?;
+        let found = below.keys().find(|key| key.name == name)?;
+        let header = match found.kind {
+            Kind::Table(inner) | Kind::Named(inner, _) | Kind::Entries(inner) => inner.header,
+            Kind::One(_)
+            | Kind::Many(_)
+            | Kind::Integer { .. }
+            | Kind::Boolean
+            | Kind::Word(_)
+            | Kind::Time => below.header,
+        };
+        header.split(", ").next()
+    }
+
     /// This table and every table below it, each once, parents first.
     pub fn all(&'static self) -> Vec<&'static Table> {
         let mut found: Vec<&'static Table> = vec![self];

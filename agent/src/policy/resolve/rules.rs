@@ -11,6 +11,7 @@ use crate::{
         limits::{MAX_RULE_PARTS, MAX_RULES},
         raw::{Direction, RawAllow, RawFile, RawPeer},
         reader::Leaf,
+        values::hints::several,
     },
 };
 
@@ -66,9 +67,9 @@ fn mentioned<'r>(
             None => {
                 let help = match out.suggest(&leaf.value, names.services.keys().copied()) {
                     Some(meant) => format!("did you mean `{meant}`?"),
-                    None => {
+                    None => several(&leaf.value).unwrap_or_else(|| {
                         "declare it: `[service.NAME]` with `tcp = [\"502\"]`, `udp` or `ethertype`".to_owned()
-                    }
+                    }),
                 };
                 let location = out.locate(leaf.at);
                 let found = Diagnostic::error("BH0304", format!("unknown service {}", quote(&leaf.value)));

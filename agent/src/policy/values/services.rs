@@ -2,7 +2,7 @@
 
 use bulkhead_common::wire::ethertype;
 
-use super::{ICMP, ICMPV6, Leaf, Reader, SCTP, TCP, UDP};
+use super::{ICMP, ICMPV6, Leaf, Reader, SCTP, TCP, UDP, hints};
 use crate::{
     diagnostic::quote,
     model::{Selector, pseudo},
@@ -128,7 +128,8 @@ impl Reader<'_, '_> {
         let (low, high) = leaf.value.split_once('-').unwrap_or((&leaf.value, &leaf.value));
         let (Some(low), Some(high)) = (decimal(low), decimal(high)) else {
             let message = format!("{} is not {what} or a range", quote(&leaf.value));
-            let help = format!("write a number up to {highest}, or a range such as `10-20`");
+            let help = hints::several(&leaf.value)
+                .unwrap_or_else(|| format!("write a number up to {highest}, or a range such as `10-20`"));
             return self.refuse("BH0207", leaf, message, &help);
         };
         if low > high {
