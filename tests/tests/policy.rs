@@ -8,13 +8,15 @@ use std::{
     collections::BTreeSet,
     fs,
     path::{Path, PathBuf},
+    sync::LazyLock,
 };
 
 use bulkhead_agent::{
     config::parse_config,
     diagnostic::{Severity, render_json, render_text},
+    language::schema,
     model::Policy,
-    policy::{MAX_FILE_BYTES, MAX_FILES, Outcome, SourceFile, built_in, resolve_texts},
+    policy::{MAX_FILE_BYTES, MAX_FILES, Outcome, SourceFile, built_in, language, resolve_texts},
 };
 use proptest::prelude::*;
 
@@ -237,6 +239,14 @@ fn expected(path: &Path, policy: &Policy) {
     assert_eq!(verdicts.into_iter().collect::<Vec<_>>(), ["allow", "deny"], "{}", name(path));
 }
 
+/// The JSON Schema of policy files, ready to judge.
+fn policy_schema() -> &'static jsonschema::Validator {
+    static SCHEMA: LazyLock<jsonschema::Validator> = LazyLock::new(|| {
+        jsonschema::draft202012::new(&schema(&language::ROOT, language::TITLE)).expect("a schema")
+    });
+    &SCHEMA
+}
+
 /// All texts of the corpus and the examples, as seeds for mutation.
 fn seeds() -> Vec<Vec<SourceFile>> {
     ["policy/broken", "policy/well-formed", "policy/doubtful", "../policies"]
@@ -331,6 +341,15 @@ proptest! {
         let sends = |c: char| c != '\n' && c.is_control();
         prop_assert!(!shown(&outcome).contains(sends));
         render_text(&outcome.diagnostics, &outcome.sources, true);
+        // What the agent takes an editor must not mark.
+        if outcome.policy.is_some() {
+            for file in &files {
+                let document: toml::Table = toml::from_str(&file.text).expect("it was read");
+                let document = serde_json::to_value(document).expect("TOML is JSON");
+                let judged = policy_schema().validate(&document);
+                prop_assert!(judged.is_ok(), "{:?}\n{}", judged, file.text);
+            }
+        }
         // The same text as a configuration: everything is unknown, nothing panics.
         for file in &files {
             let (config, found, sources) = parse_config(&file.path, &file.text);

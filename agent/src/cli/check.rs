@@ -19,8 +19,6 @@ mod output;
 
 pub(super) use files::files_of;
 
-/// Without PATH the configured folder is checked. One file of many, before it is put in its place:
-/// `bulkhead check --context /etc/bulkhead/policy.d FILE`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = files::HELP)]
 pub(super) struct Args {

@@ -20,6 +20,9 @@ pub(super) fn print(checked: &Checked, format: Format, config: &Config) -> anyho
     match format {
         Format::Text => {
             eprint!("{}", render_text(diagnostics, sources, std::io::stderr().is_terminal()));
+            if let Some(first) = diagnostics.first() {
+                eprintln!("`bulkhead explain {}` tells more about it, with an example", first.code);
+            }
         }
         Format::Json => out!("{}", document(checked, config)?),
         Format::Sarif => {
