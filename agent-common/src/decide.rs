@@ -6,7 +6,7 @@
 use crate::{
     address::Address,
     layout::{Lease, MacRow, SegmentRow},
-    lookup::{Endpoint, Rules, Unmanaged, class, device_flag, identity, segment_flag, shape},
+    lookup::{Endpoint, Rules, Unmanaged, device_flag, identity, segment_flag, shape},
     mode::Mode,
     parse::{Kind, Packet},
     reason::{Grant, Reason},
@@ -173,7 +173,7 @@ fn whose<R: Rules>(address: &Address, row: &MacRow, rules: &R) -> Endpoint {
         return found;
     }
     // The address carries its networks' names besides the device's own.
-    let identity = rules.permitted(client.identity, found.identity, class::LEASED);
+    let identity = rules.leased(client.identity, found.identity);
     let end = Endpoint::from_mac(&client);
     if identity == 0 { end } else { Endpoint { identity, ..end } }
 }

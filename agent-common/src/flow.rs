@@ -2,7 +2,7 @@
 
 use crate::{
     address::Address,
-    layout::{Budget, Flow, FlowKey, Settings},
+    layout::{Budget, Flow, FlowKey, RuleRow, Settings},
     parse::Packet,
     wire::{protocol, tcp},
 };
@@ -117,9 +117,10 @@ pub fn touch(flow: &mut Flow, packet: &Packet, side: u8, now: u64) {
 
 /// What is known of a flow after the packet that began it, or with which it was adopted.
 #[inline(always)]
-pub fn begin(packet: &Packet, side: u8, initiator: u8, rule: u32, generation: u32, now: u64) -> Flow {
+pub fn begin(packet: &Packet, side: u8, initiator: u8, row: RuleRow, generation: u32, now: u64) -> Flow {
     let state = if packet.is_tcp_open() { state::OPENING } else { 0 };
-    let mut flow = Flow { seen: now, generation, rule, initiator, state, ..Flow::default() };
+    let RuleRow { rule, schedule } = row;
+    let mut flow = Flow { seen: now, generation, rule, schedule, initiator, state, ..Flow::default() };
     touch(&mut flow, packet, side, now);
     flow
 }
@@ -147,7 +148,7 @@ mod tests {
         for ((side, flags), now) in segments.iter().zip(1..) {
             let packet = Packet { protocol: protocol::TCP, tcp_flags: *flags, ..Packet::EMPTY };
             match &mut flow {
-                None => flow = Some(begin(&packet, *side, 0, 1, 1, now)),
+                None => flow = Some(begin(&packet, *side, 0, RuleRow { rule: 1, schedule: 0 }, 1, now)),
                 Some(flow) => touch(flow, &packet, *side, now),
             }
         }

@@ -5,7 +5,7 @@
 use crate::address::Address;
 
 /// Version of everything in this file. Agents of different ABIs never share maps.
-pub const ABI: u32 = 2;
+pub const ABI: u32 = 3;
 
 /// Inner tables of a policy live in one of two slots: one enforces, the other is being filled.
 pub const SLOTS: u32 = 2;
@@ -18,6 +18,9 @@ pub const MAX_SEGMENTS: u32 = 1024;
 
 /// DHCP servers and routers that may be named for segments where nobody else may be one.
 pub const MAX_TRUSTED: u32 = 1024;
+
+/// Schedules that the rules of one policy may have, the one that is always open included.
+pub const MAX_SCHEDULES: u32 = 1024;
 
 /// Packets whose fragments may be under way at the same time.
 pub const MAX_FRAGMENTED: u32 = 4096;
@@ -56,6 +59,10 @@ pub struct MacRow {
     pub device: u32,
     /// Which peer rules see behind the hardware address, where there is no IP address to ask.
     pub identity: u32,
+    /// Its class as rule rows name it; 0 when no rule does.
+    pub class: u32,
+    /// Its zone, likewise.
+    pub zone: u32,
     /// Segment the device must be seen on; 0 accepts any.
     pub segment: u16,
     /// VLAN the device must be seen on; 0 accepts any.
@@ -76,6 +83,10 @@ pub struct AddressRow {
     pub device: u32,
     /// Which peer rules see behind the address.
     pub identity: u32,
+    /// The device's class as rule rows name it; 0 when no rule does.
+    pub class: u32,
+    /// The device's zone, likewise.
+    pub zone: u32,
     /// Segment the device must be seen on; 0 accepts any.
     pub segment: u16,
     /// VLAN the device must be seen on; 0 accepts any.
@@ -116,12 +127,45 @@ pub struct TrustedKey {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RuleKey {
-    /// Identity of who starts the conversation.
+    /// A name of who starts the conversation, see [`crate::lookup::identity`].
     pub initiator: u32,
-    /// Identity of who answers.
+    /// A name of who answers.
     pub responder: u32,
     /// Service class, or one of the markers in [`crate::lookup::class`].
     pub class: u32,
+}
+
+/// Value of the table `RULES`, and what a lookup there finds: no rule and a schedule say that a rule is there, and closed
+/// at this time.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RuleRow {
+    /// Stable id of the rule; 0 for none.
+    pub rule: u32,
+    /// Index in `SCHEDULES` of when it holds; 0 is always.
+    pub schedule: u32,
+}
+
+/// Key of the table `NAMED`: what a device may do at an address that it learned by one of the names it may use.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct NamedKey {
+    /// The address.
+    pub address: Address,
+    /// Stable id of the device.
+    pub device: u32,
+    /// Service class.
+    pub class: u32,
+}
+
+/// Value of the table `NAMED`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct NamedRow {
+    /// The rule that names the name, and when it holds.
+    pub row: RuleRow,
+    /// Monotonic time in ns at which the address is forgotten.
+    pub expires: u64,
 }
 
 /// Data of the longest-prefix table `SERVICES`: protocol, then the port in network order.
@@ -176,7 +220,9 @@ pub struct Flow {
     /// [`crate::flow::state`] bits of a TCP flow, otherwise 0.
     pub state: u8,
     /// Always zero.
-    pub pad: [u8; 6],
+    pub pad: [u8; 2],
+    /// Index in `SCHEDULES` of when its rule holds; 0 is always.
+    pub schedule: u32,
 }
 
 /// Key of the table `FRAGMENTS`: the fragments of one packet share it (RFC 791 3.2, RFC 8200 4.5).
@@ -453,11 +499,14 @@ layout! {
     Address: 16,
     Active: 8,
     Head: 16,
-    MacRow: 16,
-    AddressRow: 16,
+    MacRow: 24,
+    AddressRow: 24,
     Lease: 24,
     TrustedKey: 24,
     RuleKey: 12,
+    RuleRow: 8,
+    NamedKey: 24,
+    NamedRow: 16,
     ServiceKey: 4,
     FlowKey: 40,
     Flow: 32,

@@ -4,14 +4,17 @@
 use crate::{
     address::Address,
     layout::{
-        AddressRow, Flow, FlowKey, FragmentKey, FragmentRow, Head, Lease, MacRow, SegmentRow, Settings,
+        AddressRow, Flow, FlowKey, FragmentKey, FragmentRow, Head, Lease, MacRow, RuleRow, SegmentRow,
+        Settings,
     },
     mode::Mode,
 };
 
-/// Identities that are not made by a policy.
+/// How rule rows name an end: as the device it is, as its class, as its zone, or by its identity, which stands for all
+/// the groups, networks and multicast groups it is in. Here are the identities that are not made by a policy, and the
+/// bits that keep the kinds of names apart.
 pub mod identity {
-    /// An address that is neither a device's nor in a network.
+    /// An address that is in no network, and of no device that is in a group.
     pub const UNKNOWN: u32 = 0;
     /// In a rule row: whoever it is.
     pub const ANY: u32 = 1;
@@ -21,6 +24,12 @@ pub mod identity {
     pub const BROADCAST: u32 = 3;
     /// The first identity a policy may use.
     pub const FIRST: u32 = 16;
+    /// In a rule row: one device, whose stable id the other bits are.
+    pub const DEVICE: u32 = 1 << 31;
+    /// In a rule row: every device of a class.
+    pub const CLASS: u32 = 1 << 30;
+    /// In a rule row: every device in a zone.
+    pub const ZONE: u32 = 1 << 29;
 }
 
 /// Service classes that are not made by a policy.
@@ -31,24 +40,40 @@ pub mod class {
     pub const PAIR: u32 = u32::MAX;
     /// In a rule row: a quarantined device may talk with this peer.
     pub const REMEDIATION: u32 = u32::MAX - 1;
-    /// In a rule row between the identity of a device's hardware address and that of a network: the value is the
-    /// device's identity at a leased address of that network.
+    /// In a rule row between the identity of a device's hardware address and that of a network: the rule's number is
+    /// the identity of such a device at a leased address of that network.
     pub const LEASED: u32 = u32::MAX - 2;
 }
 
-/// Bits of [`Head::shapes`]: which kinds of rule rows exist, so that a packet probes for no other, and
-/// whether anything is enforced at all.
+/// Bits of [`Head::shapes`]: which kinds of rule rows exist, so that a packet probes for no other, and what else there
+/// is that most policies do without.
 pub mod shape {
-    /// Both ends named.
-    pub const EXACT: u32 = 1;
-    /// Anyone may start.
-    pub const ANY_INITIATOR: u32 = 2;
-    /// Anyone may answer.
-    pub const ANY_RESPONDER: u32 = 4;
+    /// How a row names an end: as one device.
+    pub const OWN: u32 = 0;
+    /// As a class.
+    pub const CLASS: u32 = 1;
+    /// As a zone.
+    pub const ZONE: u32 = 2;
+    /// By an identity.
+    pub const IDENTITY: u32 = 3;
+    /// As anyone.
+    pub const ANYONE: u32 = 4;
+    /// Bits of kinds of rows; there is none for the last one, from anyone to anyone.
+    pub const KINDS: u32 = 24;
+
+    /// The bit of rows that name their ends so.
+    pub const fn of(initiator: u32, responder: u32) -> u32 {
+        1 << (initiator * 5 + responder)
+    }
+
     /// No kind of row: some device is not in monitor mode.
-    pub const ENFORCING: u32 = 8;
+    pub const ENFORCING: u32 = 1 << 28;
     /// No kind of row: some device gets its address by DHCP.
-    pub const LEASED: u32 = 16;
+    pub const LEASED: u32 = 1 << 29;
+    /// No kind of row: some rule names a peer by its DNS name.
+    pub const NAMED: u32 = 1 << 30;
+    /// No kind of row: some rule does not hold all the time.
+    pub const SCHEDULED: u32 = 1 << 31;
 }
 
 /// Bits of [`AddressRow::flags`] and [`MacRow::flags`].
@@ -59,6 +84,8 @@ pub mod device_flag {
     pub const GATEWAY: u8 = 2;
     /// The device gets its address by DHCP.
     pub const LEASED: u8 = 4;
+    /// Some rule names the device itself.
+    pub const NAMED: u8 = 8;
 }
 
 /// Bits of [`SegmentRow::flags`].
@@ -165,8 +192,12 @@ impl Unmanaged {
 pub struct Endpoint {
     /// Stable device id; 0 when it is no managed device.
     pub device: u32,
-    /// Which peer rules see.
+    /// Which peer rules see, besides the three others.
     pub identity: u32,
+    /// Its class as rule rows name it; 0 when no rule does.
+    pub class: u32,
+    /// Its zone, likewise.
+    pub zone: u32,
     /// The device's mode; meaningless without a device.
     pub mode: Mode,
     /// [`device_flag`] bits.
@@ -181,21 +212,34 @@ impl Endpoint {
     /// An address that is no device's: `identity` says in which networks it is, if in any.
     #[inline(always)]
     pub const fn network(identity: u32) -> Self {
-        Self { device: 0, identity, mode: Mode::Monitor, flags: 0, segment: 0, vlan: 0 }
+        Self { device: 0, identity, class: 0, zone: 0, mode: Mode::Monitor, flags: 0, segment: 0, vlan: 0 }
     }
 
     /// The endpoint behind a row of the address table.
     #[inline(always)]
     pub const fn from_row(row: &AddressRow) -> Self {
-        let AddressRow { device, identity, segment, vlan, mode, flags, pad: _ } = *row;
-        Self { device, identity, mode: Mode::from_code(mode), flags, segment, vlan }
+        let AddressRow { device, identity, class, zone, segment, vlan, mode, flags, pad: _ } = *row;
+        Self { device, identity, class, zone, mode: Mode::from_code(mode), flags, segment, vlan }
     }
 
     /// The endpoint behind a hardware address, where no IP address says more.
     #[inline(always)]
     pub const fn from_mac(row: &MacRow) -> Self {
-        let MacRow { device, identity, segment, vlan, mode, flags, pad: _ } = *row;
-        Self { device, identity, mode: Mode::from_code(mode), flags, segment, vlan }
+        let MacRow { device, identity, class, zone, segment, vlan, mode, flags, pad: _ } = *row;
+        Self { device, identity, class, zone, mode: Mode::from_code(mode), flags, segment, vlan }
+    }
+
+    /// Who it is, as far as a flow must know: a device or, where it is none, the networks around it.
+    #[inline(always)]
+    pub const fn who(&self) -> u32 {
+        if self.device != 0 { identity::DEVICE | self.device } else { self.identity }
+    }
+
+    /// All the names that rule rows may have for it, 0 where there is none: in the order of the kinds in [`shape`].
+    #[inline(always)]
+    pub const fn names(&self) -> [u32; 5] {
+        let own = if self.flags & device_flag::NAMED != 0 { identity::DEVICE | self.device } else { 0 };
+        [own, self.class, self.zone, self.identity, identity::ANY]
     }
 
     /// Whether it is one of the gateway's own addresses.
@@ -236,9 +280,16 @@ pub trait Rules {
     fn is_trusted(&self, address: &Address, segment: u16, role: u32) -> bool;
     /// The service class of a responder port, [`class::NONE`] when no service has it.
     fn class(&self, protocol: u8, port: u16) -> u32;
-    /// The stable id of the rule under which `initiator` may use a class of services of `responder`, 0 when
-    /// there is none: [`probe`] over the rule rows.
-    fn permitted(&self, initiator: u32, responder: u32, class: u32) -> u32;
+    /// The rule under which `initiator` may use a class of services of `responder`: [`probe`] over the rule rows.
+    fn permitted(&self, initiator: &Endpoint, responder: &Endpoint, class: u32) -> RuleRow;
+    /// The rule under which a device may use a class of services at an address that it learned by name. No rule when
+    /// the address is forgotten.
+    fn named(&self, device: u32, address: &Address, class: u32) -> RuleRow;
+    /// The identity of a leased address, by that of its device's hardware address and that of the networks around it;
+    /// 0 when it is the former.
+    fn leased(&self, device: u32, networks: u32) -> u32;
+    /// Whether rules of a schedule hold now; those of schedule 0 always do.
+    fn is_open(&self, schedule: u32) -> bool;
     /// Runs `f` on a flow in place, if it is known.
     fn with_flow<T>(&self, key: &FlowKey, f: impl FnOnce(&mut Flow) -> T) -> Option<T>;
     /// Remembers a flow, replacing what was known of it.
@@ -251,32 +302,37 @@ pub trait Rules {
     fn remember_fragments(&self, key: &FragmentKey, row: &FragmentRow);
 }
 
-/// Looks a permission up in rule rows: both ends named, or anyone on one side. `row` returns 0 for a row
-/// that does not exist; `shapes` says which kinds of rows can.
+/// Looks a permission up in rule rows, for every pair of names that rows have for the two ends (see
+/// [`Endpoint::names`]). `shapes` says which pairs occur; `row` finds no rule where there is no row. If the only rows are
+/// those of closed schedules, one of these is the answer, without its rule.
 #[inline(always)]
 pub fn probe(
     shapes: u32,
-    initiator: u32,
-    responder: u32,
+    initiator: &[u32; 5],
+    responder: &[u32; 5],
     class: u32,
-    row: impl Fn(u32, u32, u32) -> u32,
-) -> u32 {
+    mut row: impl FnMut(u32, u32) -> RuleRow,
+    is_open: impl Fn(u32) -> bool,
+) -> RuleRow {
+    let mut found = RuleRow { rule: 0, schedule: 0 };
     if class == class::NONE {
-        return 0;
+        return found;
     }
-    if class == class::LEASED {
-        // No rule, and nobody stands for anyone.
-        return row(initiator, responder, class);
+    let mut kind = 0;
+    while kind < shape::KINDS {
+        if shapes & (1 << kind) != 0 {
+            let (from, to) = (initiator[kind as usize / 5], responder[kind as usize % 5]);
+            if from != 0 && to != 0 {
+                let one = row(from, to);
+                if one.rule != 0 {
+                    if is_open(one.schedule) {
+                        return one;
+                    }
+                    found.schedule = one.schedule;
+                }
+            }
+        }
+        kind += 1;
     }
-    let mut rule = 0;
-    if shapes & shape::EXACT != 0 {
-        rule = row(initiator, responder, class);
-    }
-    if rule == 0 && shapes & shape::ANY_INITIATOR != 0 {
-        rule = row(identity::ANY, responder, class);
-    }
-    if rule == 0 && shapes & shape::ANY_RESPONDER != 0 {
-        rule = row(initiator, identity::ANY, class);
-    }
-    rule
+    found
 }

@@ -115,5 +115,6 @@ codes! {
         SctpHeader = 78, "sctp-header", "SCTP packet shorter than its common header (RFC 9260 3.1)";
         DhcpMismatch = 79, "dhcp-mismatch", "a DHCP request in the name of another hardware address";
         LlcLength = 80, "llc-length", "an IEEE 802.3 length that the frame does not have";
+        OutsideSchedule = 81, "outside-schedule", "a rule would allow it, but it has expired or its window is closed";
     }
 }

@@ -119,19 +119,25 @@ extern "C" fn read(ctx: *mut xdp_md, len: u32) -> u32 {
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn recognise() -> u32 {
-    step(|tables, scratch| *scratch.ends = decide::recognise(scratch.packet, tables))
+    let Some(Step { tables, packet, ends, judgement: _ }) = step() else { return 0 };
+    *ends = decide::recognise(packet, &tables);
+    1
 }
 
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn judge() -> u32 {
-    step(|tables, scratch| *scratch.judgement = decide::judge(scratch.packet, scratch.ends, tables))
+    let Some(Step { tables, packet, ends, judgement }) = step() else { return 0 };
+    *judgement = decide::judge(packet, ends, &tables);
+    1
 }
 
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn settle() -> u32 {
-    step(|tables, scratch| decide::settle(scratch.packet, scratch.ends, tables, scratch.judgement))
+    let Some(Step { tables, packet, ends, judgement }) = step() else { return 0 };
+    decide::settle(packet, ends, &tables, judgement);
+    1
 }
 
 #[unsafe(no_mangle)]
@@ -148,22 +154,19 @@ extern "C" fn sample(ctx: *mut xdp_md) -> u32 {
     }))
 }
 
-/// The parts of the scratch that a step works on.
-struct Parts<'a> {
+/// What a step works on: the tables of the packet's slot, and parts of the scratch.
+struct Step<'a> {
+    tables: Tables<'a>,
     packet: &'a mut Packet,
     ends: &'a mut Ends,
     judgement: &'a mut Judgement,
 }
 
-/// Runs one step over the tables of the packet's slot.
+/// Borrows the scratch for one step. No closure: one that is not inlined takes room on a stack that has none to spare.
 #[inline(always)]
-fn step(f: impl FnOnce(&Tables<'_>, Parts<'_>)) -> u32 {
-    let ran = maps::with_scratch(|Scratch { context, packet, ends, judgement, .. }| {
-        let tables = Tables::of(context)?;
-        f(&tables, Parts { packet, ends, judgement });
-        Some(())
-    });
-    done(ran.flatten())
+fn step<'a>() -> Option<Step<'a>> {
+    let Scratch { context, packet, ends, judgement, .. } = maps::scratch()?;
+    Some(Step { tables: Tables::of(context)?, packet, ends, judgement })
 }
 
 #[inline(always)]

@@ -12,8 +12,8 @@ use bulkhead_common::{
     decide::{Decision, Ends, Judgement},
     layout::{
         AddressRow, Budget, Event, Flow, FlowKey, FragmentKey, FragmentRow, Head, InterfaceCounters, Lease,
-        MAX_FRAGMENTED, MAX_INTERFACES, MAX_SEGMENTS, MAX_TRUSTED, MacRow, Repeats, RuleKey,
-        SAMPLE_RING_BYTES, SLOTS, Sample, SegmentKey, SegmentRow, ServiceKey, Settings, Traffic, TrustedKey,
+        MAX_FRAGMENTED, MAX_INTERFACES, MAX_SCHEDULES, MAX_SEGMENTS, MAX_TRUSTED, MacRow, NamedKey,
+        NamedRow, Repeats, RuleKey, RuleRow, SAMPLE_RING_BYTES, SLOTS, Sample, SegmentKey, SegmentRow, ServiceKey, Settings, Traffic, TrustedKey,
         ViolationKey, tally,
     },
     parse::Packet,
@@ -28,7 +28,8 @@ pub type Macs = HashMap<u64, [MacRow; 1], 1>;
 pub type Addresses = HashMap<Address, [AddressRow; 1], 1>;
 pub type Networks = LpmTrie<[u8; 16], u32, 1>;
 pub type Services = LpmTrie<ServiceKey, u32, 1>;
-pub type RuleRows = HashMap<RuleKey, u32, 1>;
+pub type RuleRows = HashMap<RuleKey, [RuleRow; 1], 1>;
+pub type NamedRows = HashMap<NamedKey, [NamedRow; 1], 1>;
 
 #[btf_map]
 pub static ACTIVE: Array<u64, 1> = Array::new();
@@ -46,6 +47,11 @@ pub static NETWORKS: ArrayOfMaps<Networks, { SLOTS as usize }> = ArrayOfMaps::ne
 pub static SERVICES: ArrayOfMaps<Services, { SLOTS as usize }> = ArrayOfMaps::new();
 #[btf_map]
 pub static RULES: ArrayOfMaps<RuleRows, { SLOTS as usize }> = ArrayOfMaps::new();
+#[btf_map]
+pub static NAMED: ArrayOfMaps<NamedRows, { SLOTS as usize }> = ArrayOfMaps::new();
+/// Until when each schedule is open, monotonic ns: those of slot 0, then those of slot 1.
+#[btf_map]
+pub static SCHEDULES: Array<u64, { (SLOTS * MAX_SCHEDULES) as usize }> = Array::new();
 
 #[btf_map]
 pub static SEGMENTS: HashMap<SegmentKey, SegmentRow, { MAX_SEGMENTS as usize }> = HashMap::new();
@@ -97,6 +103,10 @@ pub fn add_to_tally(index: u32) {
     }
 }
 
+/// The names of the two ends whose permission is looked up: five of either.
+#[btf_map]
+pub static QUERY: PerCpuArray<[u32; 10], 1> = PerCpuArray::new();
+
 /// Where a packet is kept while it is judged: the stack of a program is 512 bytes.
 #[btf_map]
 static SCRATCH: PerCpuArray<[u64; SCRATCH_WORDS], 1> = PerCpuArray::new();
@@ -117,10 +127,16 @@ pub struct Scratch {
 /// Lends this CPU's scratch to `f`, which must not lend it again.
 #[inline(always)]
 pub fn with_scratch<T>(f: impl FnOnce(&mut Scratch) -> T) -> Option<T> {
+    scratch().map(f)
+}
+
+/// This CPU's scratch, for a step that borrows it once: the compiler need not inline what is no closure.
+#[inline(always)]
+pub fn scratch<'a>() -> Option<&'a mut Scratch> {
     let words = SCRATCH.get_ptr_mut(0)?;
     // SAFETY: size and alignment are asserted above. This CPU runs one program at a time, and no two of these
     // borrows overlap: each step borrows for itself. No field is read before it was written for this packet; until then
     // its bytes are those of an earlier packet, or zero, and nobody looks at them.
     // JUSTIFICATION: a map value of raw words keeps Rust's enums out of the map's type information.
-    Some(f(unsafe { &mut *words.cast::<Scratch>() }))
+    Some(unsafe { &mut *words.cast::<Scratch>() })
 }

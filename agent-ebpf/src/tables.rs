@@ -5,27 +5,82 @@ use bulkhead_common::{
     address::Address,
     flow,
     layout::{
-        Active, Flow, FlowKey, FragmentKey, FragmentRow, Head, Lease, MacRow, RuleKey, SegmentKey,
-        SegmentRow, ServiceKey, Settings, TrustedKey, tally,
+        Active, Flow, FlowKey, FragmentKey, FragmentRow, Head, Lease, MAX_SCHEDULES, MacRow, NamedKey,
+        NamedRow, RuleKey, RuleRow, SegmentKey, SegmentRow, ServiceKey, Settings, TrustedKey, tally,
     },
     lookup::{ANY_VLAN, Endpoint, Rules, class, identity, probe, segment_flag},
 };
 
 use crate::maps::{
-    ACTIVE, ADDRESSES, BUDGETS, FLOWS, FRAGMENTS, HEADS, LEASES, MACS, MGMT_PEERS, MGMT_PORTS, NETWORKS,
-    RULES, SEGMENTS, SERVICES, SETTINGS, TRUSTED, add_to_tally,
+    ACTIVE, ADDRESSES, BUDGETS, FLOWS, FRAGMENTS, HEADS, LEASES, MACS, MGMT_PEERS, MGMT_PORTS, NAMED,
+    NETWORKS, QUERY, RULES, SCHEDULES, SEGMENTS, SERVICES, SETTINGS, TRUSTED, add_to_tally,
 };
 
-/// [`Rules::permitted`] for a slot. A global function: the verifier judges it once for all arguments,
-/// instead of once on every path that leads to it.
+/// [`Rules::permitted`] for a slot (the upper half of `place`), a service class (the lower one) and the names in
+/// [`QUERY`]; the answer has the schedule above the rule. A global function: the verifier judges it once for all
+/// arguments, instead of once on every path that leads to it, and old kernels let it have numbers only.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn permitted(slot: u32, initiator: u32, responder: u32, class: u32) -> u32 {
-    let (Some(head), Some(rows)) = (HEADS.get(slot), RULES.get(slot)) else { return 0 };
-    probe(head.shapes, initiator, responder, class, |initiator, responder, class| {
-        // SAFETY: copied at once; a slot's tables do not change while it is active.
-        unsafe { rows.get(RuleKey { initiator, responder, class }) }.copied().unwrap_or(0)
-    })
+pub extern "C" fn permitted(place: u64) -> u64 {
+    let (slot, class) = ((place >> 32) as u32, place as u32);
+    let (Some(head), Some(rows), Some(query)) = (HEADS.get(slot), RULES.get(slot), QUERY.get_ptr_mut(0)) else {
+        return 0;
+    };
+    // SAFETY: this CPU's own element, which the caller has written and nobody changes meanwhile.
+    let [initiator, responder]: &[[u32; 5]; 2] = unsafe { &*query.cast() };
+    // One key for all lookups: each of its own would take room on the stack.
+    let mut key = RuleKey { initiator: 0, responder: 0, class };
+    let found = probe(
+        head.shapes,
+        initiator,
+        responder,
+        class,
+        |initiator, responder| {
+            (key.initiator, key.responder) = (initiator, responder);
+            // SAFETY: copied at once; a slot's tables do not change while it is active.
+            let row = unsafe { rows.get(&key) };
+            row.map_or(RuleRow { rule: 0, schedule: 0 }, |[row]| *row)
+        },
+        |schedule| is_open(slot, schedule),
+    );
+    u64::from(found.rule) | u64::from(found.schedule) << 32
+}
+
+/// [`Rules::named`] for a slot and a service class, as in [`permitted`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn named(place: u64, device: u32, high: u64, low: u64) -> u64 {
+    let (slot, class) = ((place >> 32) as u32, place as u32);
+    let Some(rows) = NAMED.get(slot) else { return 0 };
+    // SAFETY: copied at once; a torn row is another true one at worst.
+    let row = unsafe { rows.get(NamedKey { address: Address { high, low }, device, class }) };
+    let Some([NamedRow { row: RuleRow { rule, schedule }, expires }]) = row else { return 0 };
+    if *expires <= now() {
+        return 0;
+    }
+    let rule = if is_open(slot, *schedule) { *rule } else { 0 };
+    u64::from(rule) | u64::from(*schedule) << 32
+}
+
+#[inline(always)]
+fn row_of(found: u64) -> RuleRow {
+    RuleRow { rule: found as u32, schedule: (found >> 32) as u32 }
+}
+
+#[inline(always)]
+fn is_open(slot: u32, schedule: u32) -> bool {
+    if schedule == 0 {
+        return true;
+    }
+    // A schedule beyond the table is one of the other slot, or of none.
+    schedule < MAX_SCHEDULES
+        && SCHEDULES.get(slot * MAX_SCHEDULES + schedule).is_some_and(|until| *until > now())
+}
+
+#[inline(always)]
+fn now() -> u64 {
+    // SAFETY: the helper reads a clock.
+    unsafe { bpf_ktime_get_ns() }
 }
 
 /// What one packet is judged by: chosen once, and the same for every step.
@@ -49,8 +104,7 @@ impl Context {
         // SAFETY: the pointer is to the array's element 0.
         let word = unsafe { ACTIVE.get_ptr(0)?.read_volatile() };
         let Active { slot, generation } = Active { slot: word as u32, generation: (word >> 32) as u32 };
-        // SAFETY: the helper reads a clock.
-        (generation != 0).then(|| Self { now: unsafe { bpf_ktime_get_ns() }, slot, ifindex, interface })
+        (generation != 0).then(|| Self { now: now(), slot, ifindex, interface })
     }
 }
 
@@ -160,8 +214,31 @@ impl Rules for Tables<'_> {
     }
 
     #[inline(always)]
-    fn permitted(&self, initiator: u32, responder: u32, class: u32) -> u32 {
-        permitted(self.context.slot, initiator, responder, class)
+    fn permitted(&self, initiator: &Endpoint, responder: &Endpoint, class: u32) -> RuleRow {
+        let Some(query) = QUERY.get_ptr_mut(0) else { return RuleRow { rule: 0, schedule: 0 } };
+        // SAFETY: this CPU's own element; XDP is not preempted by XDP on one CPU.
+        unsafe { query.cast::<[[u32; 5]; 2]>().write([initiator.names(), responder.names()]) };
+        let found = permitted(u64::from(self.context.slot) << 32 | u64::from(class));
+        row_of(found)
+    }
+
+    #[inline(always)]
+    fn named(&self, device: u32, address: &Address, class: u32) -> RuleRow {
+        let place = u64::from(self.context.slot) << 32 | u64::from(class);
+        row_of(named(place, device, address.high, address.low))
+    }
+
+    #[inline(always)]
+    fn leased(&self, device: u32, networks: u32) -> u32 {
+        let key = RuleKey { initiator: device, responder: networks, class: class::LEASED };
+        // SAFETY: as in `mac`.
+        let row = RULES.get(self.context.slot).and_then(|rows| unsafe { rows.get(key) });
+        row.map_or(0, |[row]| row.rule)
+    }
+
+    #[inline(always)]
+    fn is_open(&self, schedule: u32) -> bool {
+        is_open(self.context.slot, schedule)
     }
 
     #[inline(always)]

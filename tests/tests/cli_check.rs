@@ -230,7 +230,7 @@ fn a_policy_that_does_not_fit_is_a_finding_in_every_format() {
         let ran = bulkhead(&[&words[..], &[policy.as_os_str()]].concat());
         let said = format!("{}{}", ran.out, ran.err);
         assert_eq!(ran.code, 1, "{said}");
-        assert!(said.contains("BH0411") && said.contains("limits.devices"), "{format}: {said}");
+        assert!(said.contains("BH0420") && said.contains("limits.devices"), "{format}: {said}");
     }
 }
 

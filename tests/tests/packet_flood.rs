@@ -12,7 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bulkhead_agent::dataplane::{Dataplane, EventReader, Sizes, XdpAction};
+use bulkhead_agent::dataplane::{Dataplane, EventReader, Moment, Sizes, XdpAction};
 use bulkhead_common::{
     layout::{Event, MAX_FRAGMENTED, Traffic},
     reason::Reason,
@@ -79,8 +79,12 @@ fn every_violation_is_delivered_aggregated_or_counted_as_lost() {
         let (mut dataplane, mut reader) = open(&room, "flood", SIZES);
         let setup = Setup::default();
         setup.configure(&mut dataplane);
-        let applied =
-            dataplane.apply(tables(&[("cell.toml", &text("cell.toml"))]), &gateway(), &Setup::segments());
+        let applied = dataplane.apply(
+            tables(&[("cell.toml", &text("cell.toml"))]),
+            &gateway(),
+            &Setup::segments(),
+            &Moment::default(),
+        );
         let applied = applied.unwrap_or_else(|error| panic!("{error}"));
         let plc =
             applied.ids.devices[applied.tables.device_id("plc").expect("a device of the cell").0 as usize];
@@ -137,7 +141,7 @@ fn cell(room: &Room, pins: &str, sizes: Sizes, setup: &Setup) -> Dataplane {
     setup.configure(&mut dataplane);
     let tables = tables(&[("cell.toml", &text("cell.toml"))]);
     dataplane
-        .apply(tables, &gateway(), &Setup::segments())
+        .apply(tables, &gateway(), &Setup::segments(), &Moment::default())
         .map(|_| ())
         .unwrap_or_else(|error| panic!("{error}"));
     dataplane

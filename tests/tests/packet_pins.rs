@@ -6,7 +6,7 @@ use std::fs;
 
 use bulkhead_agent::{
     compile::{Limits, compile},
-    dataplane::{Dataplane, DataplaneError, Pins, Sizes, XdpAction},
+    dataplane::{Dataplane, DataplaneError, Moment, Pins, Sizes, XdpAction},
     policy::{SourceFile, resolve_texts},
 };
 use bulkhead_common::reason::{Grant, Reason};
@@ -24,7 +24,7 @@ fn start(room: &Room, pins: &str, sizes: Sizes) -> Dataplane {
 
 fn apply(dataplane: &mut Dataplane, policy: &str) {
     dataplane
-        .apply(tables(&[("policy.toml", policy)]), &gateway(), &Setup::segments())
+        .apply(tables(&[("policy.toml", policy)]), &gateway(), &Setup::segments(), &Moment::default())
         .map(|_| ())
         .unwrap_or_else(|error| panic!("{error}"));
 }
@@ -172,7 +172,8 @@ fn a_device_keeps_its_counters_when_others_come_and_go() {
             "back under its number"
         );
         let applied = dataplane.applied().expect("just applied");
-        let rule = applied.tables.rules.iter().position(|rule| rule.device == "m").expect("it has one");
+        let rule =
+            applied.tables.rules.iter().position(|rule| rule.holder == "device m").expect("it has one");
         let traffic = dataplane.rule_counts(applied.ids.rules[rule]).expect("the id is in the map");
         assert_eq!(traffic.packets, 4, "a rule keeps its counter too");
     });
@@ -212,9 +213,12 @@ fn a_policy_without_room_is_refused_and_the_old_one_enforces_with_its_counters()
             // The new device finds a number, its rules do not.
             (plant(&["b", "c"], 2), "rules", 3),
         ] {
-            let Err(error) =
-                dataplane.apply(tables(&[("policy.toml", &policy)]), &gateway(), &Setup::segments())
-            else {
+            let Err(error) = dataplane.apply(
+                tables(&[("policy.toml", &policy)]),
+                &gateway(),
+                &Setup::segments(),
+                &Moment::default(),
+            ) else {
                 panic!("there is no room for it")
             };
             let DataplaneError::NoId { what: which, limit: most, .. } = &error else { panic!("{error}") };

@@ -5,7 +5,7 @@
 
 mod packet;
 
-use bulkhead_agent::dataplane::Dataplane;
+use bulkhead_agent::dataplane::{Dataplane, Moment};
 use bulkhead_tests::frame::frame;
 use packet::{SIZES, Setup, gateway, lab, tables, text};
 
@@ -20,7 +20,7 @@ fn only_answers_that_a_guard_let_through_are_read_by_user_space() {
             Dataplane::open(&root, SIZES).unwrap_or_else(|error| panic!("{error}"));
         Setup::default().configure(&mut dataplane);
         let policy = tables(&[("served.toml", &text("served.toml"))]);
-        if let Err(error) = dataplane.apply(policy, &gateway(), &Setup::segments()) {
+        if let Err(error) = dataplane.apply(policy, &gateway(), &Setup::segments(), &Moment::default()) {
             panic!("{error}");
         }
         for (words, line, read) in [

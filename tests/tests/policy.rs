@@ -14,7 +14,7 @@ use std::{
 use bulkhead_agent::{
     config::parse_config,
     diagnostic::{Severity, render_json, render_text},
-    language::schema,
+    language::{as_json, schema},
     model::Policy,
     policy::{MAX_FILE_BYTES, MAX_FILES, Outcome, SourceFile, built_in, language, resolve_texts},
 };
@@ -228,7 +228,7 @@ fn expected(path: &Path, policy: &Policy) {
         let [from, to, service] = words.as_slice() else { panic!("{}: {line}", name(path)) };
         for end in [from, to] {
             let network = policy.networks.iter().any(|network| network.name == **end);
-            let group = policy.groups.iter().any(|group| group.name == **end);
+            let group = policy.multicasts.iter().any(|group| group.name == **end);
             let word = ["gateway", "broadcast", "any"].contains(end);
             let known = network || group || word || policy.device(end).is_some();
             assert!(known || end.parse::<std::net::IpAddr>().is_ok(), "{}: {end} in {line}", name(path));
@@ -345,7 +345,7 @@ proptest! {
         if outcome.policy.is_some() {
             for file in &files {
                 let document: toml::Table = toml::from_str(&file.text).expect("it was read");
-                let document = serde_json::to_value(document).expect("TOML is JSON");
+                let document = as_json(&toml::Value::Table(document));
                 let judged = policy_schema().validate(&document);
                 prop_assert!(judged.is_ok(), "{:?}\n{}", judged, file.text);
             }

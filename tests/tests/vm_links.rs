@@ -8,7 +8,7 @@ mod packet;
 use std::{env, time::Duration};
 
 use bulkhead_agent::dataplane::{
-    AttachMode, Attached, Dataplane, DataplaneError, Entry, detach_interface, probe,
+    AttachMode, Attached, Dataplane, DataplaneError, Entry, Moment, detach_interface, probe,
 };
 use bulkhead_common::{
     layout::{SegmentKey, SegmentRow},
@@ -138,7 +138,7 @@ fn start(gateway: &Namespace, room: &Room, counted: &[(&str, u32)]) -> Dataplane
                 .expect("there is room");
         }
         let policy = tables(&[("cell.toml", &text("cell.toml"))]);
-        let applied = dataplane.apply(policy, &own(), &Setup::segments());
+        let applied = dataplane.apply(policy, &own(), &Setup::segments(), &Moment::default());
         applied.map(|_| ()).unwrap_or_else(|error| panic!("{error}"));
         dataplane
     })

@@ -4,12 +4,15 @@ use super::{Denied, Ends, Granted, Victim, nearest as denied};
 use crate::{
     address::Address,
     flow,
-    layout::{Flow, FlowKey, MacRow},
-    lookup::{Endpoint, Rules, class, identity, setting},
+    layout::{Flow, FlowKey, MacRow, RuleRow},
+    lookup::{Endpoint, Rules, class, identity, setting, shape},
     parse::{Kind, Packet},
     reason::{Grant, Reason},
     wire::{EPHEMERAL_PORTS, ethertype, icmp, protocol, pseudo},
 };
+
+/// No rule, and none that is closed.
+const NOTHING: RuleRow = RuleRow { rule: 0, schedule: 0 };
 
 /// IP between two recognised ends: a live flow, a reply, or the first packet of something a rule allows.
 #[inline(always)]
@@ -22,7 +25,7 @@ pub(super) fn converse<R: Rules>(packet: &Packet, ends: &Ends, rules: &R) -> Res
     if is_icmp && icmp::is_error(protocol, packet.icmp_type) {
         return related(packet, ends, rules).or_else(|denied| {
             // A rule may name the type, like any other.
-            flow_rule(packet, ends, rules, true).map_or(Err(denied), |rule| Ok((Grant::Rule, rule)))
+            flow_rule(packet, ends, rules, true).map_or(Err(denied), |row| Ok((Grant::Rule, row.rule)))
         });
     }
     // Of ICMP only a reply belongs to a flow, that of its request; a redirect with the right bits in the place of
@@ -53,7 +56,9 @@ pub(super) fn converse<R: Rules>(packet: &Packet, ends: &Ends, rules: &R) -> Res
             let fits = !is_icmp || (flow.initiator == side) == asks;
             let live = fits && !flow::is_expired(flow, protocol, now, settings);
             // An address that any MAC can make itself, or that a lease moves, may be somebody else's by now.
-            let current = flow.generation == generation && (flow.low, flow.high) == between;
+            let current = flow.generation == generation
+                && (flow.low, flow.high) == between
+                && (flow.schedule == 0 || rules.is_open(flow.schedule));
             if live && current {
                 flow::touch(flow, packet, side, now);
             }
@@ -63,27 +68,30 @@ pub(super) fn converse<R: Rules>(packet: &Packet, ends: &Ends, rules: &R) -> Res
             if current {
                 return Ok((Grant::Flow, flow.rule));
             }
-            // The policy changed since its last packet, or one end did: the flow goes on if its start is still allowed.
-            if let Some(rule) = flow_rule(packet, ends, rules, flow.initiator == side) {
+            // The policy changed since its last packet, or one end did, or its rule's time is over: the flow goes on if its
+            // start is still allowed.
+            if let Some(row) = flow_rule(packet, ends, rules, flow.initiator == side) {
                 rules.with_flow(&key, |flow| {
                     flow.generation = generation;
-                    flow.rule = rule;
+                    (flow.rule, flow.schedule) = (row.rule, row.schedule);
                     (flow.low, flow.high) = between;
                     flow::touch(flow, packet, side, now);
                 });
-                return Ok((Grant::Flow, rule));
+                return Ok((Grant::Flow, row.rule));
             }
         }
     }
 
-    let remember = |key: &FlowKey, initiator: u8, rule: u32| {
-        let flow = flow::begin(packet, side, initiator, rule, generation, now);
+    let remember = |key: &FlowKey, initiator: u8, row: RuleRow| {
+        let flow = flow::begin(packet, side, initiator, row, generation, now);
         rules.remember(key, &Flow { low: between.0, high: between.1, ..flow });
     };
     let adopting = now < settings.adopt_until;
 
     // Forward: the source starts, as a rule says.
-    if let Some(rule) = flow_rule(packet, ends, rules, true) {
+    let forward = looked_up(packet, ends, rules, true);
+    if forward.rule != 0 {
+        let rule = forward.rule;
         if is_icmp && !asks {
             // Nothing answers it.
             return Ok((Grant::Rule, rule));
@@ -99,17 +107,19 @@ pub(super) fn converse<R: Rules>(packet: &Packet, ends: &Ends, rules: &R) -> Res
             let known = rules.with_flow(&question, |flow| flow::touch(flow, packet, asker, now));
             if known.is_none() {
                 may_open(ends, true, rules)?;
-                rules.remember(&question, &flow::begin(packet, asker, asker, rule, generation, now));
+                rules.remember(&question, &flow::begin(packet, asker, asker, forward, generation, now));
             }
             return Ok((Grant::Rule, rule));
         }
         may_open(ends, true, rules)?;
-        remember(&key, side, rule);
+        remember(&key, side, forward);
         return Ok((if midstream { Grant::Adopted } else { Grant::Rule }, rule));
     }
 
     // Backward: it looks like the answer to something a rule lets the destination start.
-    if !opens && let Some(rule) = flow_rule(packet, ends, rules, false) {
+    let backward = if opens { NOTHING } else { looked_up(packet, ends, rules, false) };
+    if backward.rule != 0 {
+        let rule = backward.rule;
         // A datagram to a port that no client has is no answer, whatever its source port says: a device could reach
         // all of the gateway's services from the one port at which the gateway polls it.
         let answers = !matches!(protocol, protocol::UDP | protocol::SCTP)
@@ -125,25 +135,26 @@ pub(super) fn converse<R: Rules>(packet: &Packet, ends: &Ends, rules: &R) -> Res
             let asked = rules.with_flow(&question, |flow| !flow::is_expired(flow, protocol, now, settings));
             if asked == Some(true) {
                 may_open(ends, false, rules)?;
-                remember(&key, side ^ 1, rule);
+                remember(&key, side ^ 1, backward);
                 return Ok((Grant::Flow, rule));
             }
         }
         if adopting {
             may_open(ends, false, rules)?;
-            remember(&key, side ^ 1, rule);
+            remember(&key, side ^ 1, backward);
             return Ok((Grant::Adopted, rule));
         }
         return Err(denied(Reason::NoFlow));
     }
     let named = matches!(protocol, protocol::TCP | protocol::UDP | protocol::SCTP) || is_icmp;
-    Err(denied(if named { nearest(ends, rules) } else { Reason::IpProtocol }))
+    let reason = if named { nearest(ends, rules) } else { Reason::IpProtocol };
+    Err(denied(unless_closed(unless_closed(reason, forward), backward)))
 }
 
 /// Who is at the lower address of a flow and who at the higher, when its packet comes from `side`.
 #[inline(always)]
 fn identities(ends: &Ends, side: u8) -> (u32, u32) {
-    let (source, destination) = (ends.source.identity, ends.destination.identity);
+    let (source, destination) = (ends.source.who(), ends.destination.who());
     if side == 0 { (source, destination) } else { (destination, source) }
 }
 
@@ -171,42 +182,73 @@ pub(super) fn exchange<R: Rules>(packet: &Packet, ends: &Ends, rules: &R) -> Res
     } else {
         rules.class(pseudo::ETHERTYPE, packet.ethertype)
     };
-    if let Some(rule) = permitted(rules, &ends.source, &ends.destination, class) {
-        return Ok((Grant::Rule, rule));
+    let forward = rules.permitted(&ends.source, &ends.destination, class);
+    if forward.rule != 0 {
+        return Ok((Grant::Rule, forward.rule));
     }
-    let backward =
-        if packet.is_to_group() { None } else { permitted(rules, &ends.destination, &ends.source, class) };
-    backward.map_or(Err(denied(Reason::Ethertype)), |rule| Ok((Grant::Rule, rule)))
+    if packet.is_to_group() {
+        return Err(denied(unless_closed(Reason::Ethertype, forward)));
+    }
+    let backward = rules.permitted(&ends.destination, &ends.source, class);
+    if backward.rule != 0 {
+        return Ok((Grant::Rule, backward.rule));
+    }
+    Err(denied(unless_closed(unless_closed(Reason::Ethertype, forward), backward)))
+}
+
+/// The reason, unless a rule that is closed now would have allowed it.
+#[inline(always)]
+fn unless_closed(reason: Reason, row: RuleRow) -> Reason {
+    if row.rule == 0 && row.schedule != 0 { Reason::OutsideSchedule } else { reason }
 }
 
 /// The rule that lets this packet's source (`forward`) or destination start the conversation.
 #[inline(always)]
-fn flow_rule<R: Rules>(packet: &Packet, ends: &Ends, rules: &R, forward: bool) -> Option<u32> {
+fn flow_rule<R: Rules>(packet: &Packet, ends: &Ends, rules: &R, forward: bool) -> Option<RuleRow> {
+    let row = looked_up(packet, ends, rules, forward);
+    if row.rule == 0 { None } else { Some(row) }
+}
+
+/// What the rules say of the packet's source (`forward`) or destination starting the conversation.
+#[inline(always)]
+fn looked_up<R: Rules>(packet: &Packet, ends: &Ends, rules: &R, forward: bool) -> RuleRow {
+    let answered = icmp::request_of(packet.protocol, packet.icmp_type);
     if forward {
         // A reply can be no first packet.
-        if icmp::request_of(packet.protocol, packet.icmp_type).is_some() {
-            return None;
+        if answered.is_some() {
+            return NOTHING;
         }
         let class = rules.class(packet.protocol, packet.service_port);
-        permitted(rules, &ends.source, &ends.destination, class)
+        permitted(rules, &ends.source, (&ends.destination, &packet.destination), class)
     } else {
-        let port = if packet.is_icmp() {
-            u16::from(icmp::request_of(packet.protocol, packet.icmp_type)?) << 8
-        } else {
-            packet.source_port
+        let port = match (packet.is_icmp(), answered) {
+            (true, Some(request)) => u16::from(request) << 8,
+            (true, None) => return NOTHING,
+            (false, _) => packet.source_port,
         };
         let class = rules.class(packet.protocol, port);
-        permitted(rules, &ends.destination, &ends.source, class)
+        permitted(rules, &ends.destination, (&ends.source, &packet.source), class)
     }
 }
 
-/// The rule under which `initiator` may use a service of `responder`.
+/// The rule under which `initiator` may use a service of whoever is at an address, by who that is or by the name under
+/// which the initiator learned it.
 #[inline(always)]
-fn permitted<R: Rules>(rules: &R, initiator: &Endpoint, responder: &Endpoint, class: u32) -> Option<u32> {
-    match rules.permitted(initiator.identity, responder.identity, class) {
-        0 => None,
-        rule => Some(rule),
+fn permitted<R: Rules>(
+    rules: &R,
+    initiator: &Endpoint,
+    (responder, address): (&Endpoint, &Address),
+    class: u32,
+) -> RuleRow {
+    let row = rules.permitted(initiator, responder, class);
+    if row.rule != 0 || rules.head().shapes & shape::NAMED == 0 {
+        return row;
     }
+    if initiator.device == 0 || responder.device != 0 || class == class::NONE {
+        return row;
+    }
+    let named = rules.named(initiator.device, address, class);
+    if named.rule != 0 || named.schedule != 0 { named } else { row }
 }
 
 /// An ICMP error passes when it is about a packet of an allowed flow and goes to that packet's sender.
@@ -235,7 +277,8 @@ fn related<R: Rules>(packet: &Packet, ends: &Ends, rules: &R) -> Result<Granted,
     let now = rules.now();
     let known = rules.with_flow(&key, |flow| {
         let live = !flow::is_expired(flow, quoted.protocol, now, settings);
-        (flow.generation, flow.rule, flow.initiator, live)
+        let open = flow.schedule == 0 || rules.is_open(flow.schedule);
+        (if open { flow.generation } else { 0 }, flow.rule, flow.initiator, live)
     });
     let far = super::whose(&quoted.destination, &MacRow::default(), rules);
     match known {
@@ -248,11 +291,11 @@ fn related<R: Rules>(packet: &Packet, ends: &Ends, rules: &R) -> Result<Granted,
             let port = if started { quoted.service_port } else { quoted.source_port };
             let class = rules.class(quoted.protocol, port);
             let allowed = if started {
-                permitted(rules, &ends.destination, &far, class)
+                permitted(rules, &ends.destination, (&far, &quoted.destination), class)
             } else {
-                permitted(rules, &far, &ends.destination, class)
+                permitted(rules, &far, (&ends.destination, &quoted.source), class)
             };
-            allowed.map_or(unrelated, |rule| Ok((Grant::Related, rule)))
+            if allowed.rule == 0 { unrelated } else { Ok((Grant::Related, allowed.rule)) }
         }
         Some((_, _, _, false)) | None => {
             // The gateway's own requests leave no flow; a rule must let it make them.
@@ -260,8 +303,8 @@ fn related<R: Rules>(packet: &Packet, ends: &Ends, rules: &R) -> Result<Granted,
                 return unrelated;
             }
             let class = rules.class(quoted.protocol, quoted.service_port);
-            permitted(rules, &ends.destination, &far, class)
-                .map_or(unrelated, |rule| Ok((Grant::Related, rule)))
+            let row = rules.permitted(&ends.destination, &far, class);
+            if row.rule == 0 { unrelated } else { Ok((Grant::Related, row.rule)) }
         }
     }
 }
@@ -277,10 +320,10 @@ pub(super) fn is_about_a_device<R: Rules>(packet: &Packet, rules: &R) -> bool {
 /// Why no rule allows it, as near as the tables can tell.
 #[inline(always)]
 fn nearest<R: Rules>(ends: &Ends, rules: &R) -> Reason {
-    if permitted(rules, &ends.source, &ends.destination, class::PAIR).is_some() {
+    if rules.permitted(&ends.source, &ends.destination, class::PAIR).rule != 0 {
         return Reason::ServiceNotAllowed;
     }
-    if permitted(rules, &ends.destination, &ends.source, class::PAIR).is_some() {
+    if rules.permitted(&ends.destination, &ends.source, class::PAIR).rule != 0 {
         return Reason::WrongDirection;
     }
     let unknown = |end: &Endpoint| end.device == 0 && end.identity == identity::UNKNOWN;

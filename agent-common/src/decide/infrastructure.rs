@@ -4,7 +4,7 @@
 use super::{Denied, Ends, Granted, Victim, nearest};
 use crate::{
     address::Address,
-    lookup::{Rules, infrastructure as set, segment_flag, trust},
+    lookup::{Endpoint, Rules, infrastructure as set, segment_flag, trust},
     parse::{Kind, Packet},
     reason::{Grant, Reason},
     wire::{dhcp, ethertype, icmp, llc, mac, neighbor, protocol, ptp},
@@ -92,10 +92,16 @@ fn dynamic_address<R: Rules>(packet: &Packet, ends: &Ends, rules: &R) -> Option<
     // A device that serves others is one by its rule, and by its MAC: an address alone can be anybody's.
     let port = if packet.destination_port == dhcp::CLIENT { dhcp::SERVER } else { dhcp::SERVER_V6 };
     let class = rules.class(protocol::UDP, port);
-    // An answer to everybody names its client in the message.
-    let client = rules.mac(packet.claim.mac).identity;
-    let client = if packet.claim.mac != 0 { client } else { ends.destination.identity };
-    if rules.permitted(client, ends.source.identity, class) != 0 {
+    // An answer to everybody names its client in the message; any other goes to its client's MAC, whoever had the address
+    // before.
+    let named = Endpoint::from_mac(&rules.mac(packet.claim.mac));
+    let behind = if ends.destination_mac.device != 0 {
+        Endpoint::from_mac(&ends.destination_mac)
+    } else {
+        ends.destination
+    };
+    let client = if packet.claim.mac != 0 { named } else { behind };
+    if rules.permitted(&client, &ends.source, class).rule != 0 {
         if ends.source_mac.device != 0 {
             return Some(Ok(()));
         }

@@ -27,11 +27,13 @@ pub(super) fn quarantine<R: Rules>(
     }
     // Each quarantined end needs the other one to be a peer: that it is one itself opens nothing.
     let source = is_held(&ends.source_mac, &ends.source);
-    if source && rules.permitted(identity::ANY, ends.destination.identity, class::REMEDIATION) == 0 {
+    let anyone = Endpoint::network(identity::UNKNOWN);
+    let serves = |from, to| rules.permitted(from, to, class::REMEDIATION).rule != 0;
+    if source && !serves(&anyone, &ends.destination) {
         return Err(nearest(Reason::Quarantined));
     }
     let destination = is_held(&ends.destination_mac, &ends.destination);
-    if destination && rules.permitted(ends.source.identity, identity::ANY, class::REMEDIATION) == 0 {
+    if destination && !serves(&ends.source, &anyone) {
         return Err(nearest(Reason::Quarantined));
     }
     let is_protected = |end: &Endpoint| end.device != 0 || end.is_gateway();

@@ -98,7 +98,7 @@ fn check(files: &files::Gathered, configured: &Config, on_gateway: bool) -> Chec
 
 fn too_large(error: &TooLarge) -> Diagnostic {
     let help = format!("raise `limits.{}` in the agent's configuration", error.what);
-    Diagnostic::error("BH0411", error.to_string()).help(help)
+    Diagnostic::error("BH0420", error.to_string()).help(help)
 }
 
 /// Devices that must be seen on a segment which this gateway does not have.

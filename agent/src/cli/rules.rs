@@ -22,10 +22,10 @@ pub(super) fn run(cli: &Cli, args: &Args) -> anyhow::Result<Exit> {
         print_json(&rules)?;
         return Ok(Exit::Fine);
     }
-    let mut rows = table::table(&["DEVICE", "RULE", "PACKETS", "BYTES", "PLACE", "COMMENT"]);
+    let mut rows = table::table(&["HOLDER", "RULE", "PACKETS", "BYTES", "PLACE", "COMMENT"]);
     for rule in rules {
         rows.add_row([
-            rule.device,
+            rule.holder,
             rule.rule,
             rule.packets.to_string(),
             rule.bytes.to_string(),

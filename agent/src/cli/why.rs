@@ -116,8 +116,7 @@ fn print(answer: &Answer) {
     out!("reason   {which}{}: {}", answer.reason, answer.explanation);
     out!("packet   {}", answer.packet);
     if let Some(rule) = &answer.rule {
-        let class = rule.class.as_ref().map(|c| format!(" (from class {c})")).unwrap_or_default();
-        out!("rule     {}: {}{class}", rule.place, rule.text);
+        out!("rule     {}: {} ({})", rule.place, rule.text, rule.holder);
         if let Some(comment) = &rule.comment {
             out!("comment  {comment}");
         }

@@ -11,8 +11,8 @@ use bulkhead_common::{
     address::Address,
     flow,
     layout::{
-        Budget, Flow, FlowKey, FragmentKey, FragmentRow, Head, Lease, MacRow, RuleKey, SegmentRow, Settings,
-        TrustedKey,
+        Budget, Flow, FlowKey, FragmentKey, FragmentRow, Head, Lease, MacRow, NamedKey, NamedRow, RuleKey,
+        RuleRow, SegmentRow, Settings, TrustedKey,
     },
     lookup::{Endpoint, Rules, class, device_flag, identity, probe},
 };
@@ -35,6 +35,10 @@ pub struct Placed {
     pub trusted: BTreeSet<TrustedKey>,
     /// How the agent runs.
     pub settings: Settings,
+    /// Until when each schedule of the tables is open, monotonic ns; what is missing is closed.
+    pub deadlines: Vec<u64>,
+    /// What devices may do at addresses that they learned by name. Devices and rules have their dense ids.
+    pub named: BTreeMap<NamedKey, NamedRow>,
     /// The gateway's own addresses.
     pub gateway: BTreeSet<IpAddr>,
     /// From where the gateway may always be managed.
@@ -182,13 +186,35 @@ impl Rules for Host<'_> {
         self.service_bits.iter().find_map(around).copied().unwrap_or(class::NONE)
     }
 
-    fn permitted(&self, initiator: u32, responder: u32, class: u32) -> u32 {
-        if class == class::LEASED {
-            return self.tables.leased.get(&(initiator, responder)).copied().unwrap_or(0);
+    fn permitted(&self, initiator: &Endpoint, responder: &Endpoint, class: u32) -> RuleRow {
+        let row = |initiator, responder| {
+            self.tables.rows.get(&RuleKey { initiator, responder, class }).copied().unwrap_or_default()
+        };
+        let is_open = |schedule| self.is_open(schedule);
+        probe(self.head.shapes, &initiator.names(), &responder.names(), class, row, is_open)
+    }
+
+    fn named(&self, device: u32, address: &Address, class: u32) -> RuleRow {
+        let key = NamedKey { address: *address, device, class };
+        match self.placed.named.get(&key) {
+            Some(NamedRow { row, expires }) if *expires > self.now() => {
+                if self.is_open(row.schedule) {
+                    *row
+                } else {
+                    RuleRow { rule: 0, ..*row }
+                }
+            }
+            Some(_) | None => RuleRow::default(),
         }
-        probe(self.head.shapes, initiator, responder, class, |initiator, responder, class| {
-            self.tables.rows.get(&RuleKey { initiator, responder, class }).copied().unwrap_or(0)
-        })
+    }
+
+    fn leased(&self, device: u32, networks: u32) -> u32 {
+        self.tables.leased.get(&(device, networks)).copied().unwrap_or(0)
+    }
+
+    fn is_open(&self, schedule: u32) -> bool {
+        let until = (schedule as usize).checked_sub(1).map(|index| self.placed.deadlines.get(index));
+        until.is_none_or(|until| until.is_some_and(|until| *until > self.now()))
     }
 
     fn with_flow<T>(&self, key: &FlowKey, f: impl FnOnce(&mut Flow) -> T) -> Option<T> {

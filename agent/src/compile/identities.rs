@@ -1,71 +1,96 @@
-//! What rules see at an end of a packet: an identity is a set of names, each a device, a network or a multicast
-//! group.
+//! How rule rows may name an end. A device's own number, its class and its zone are names by themselves; all else it is
+//! in - groups, networks, multicast groups - makes up its identity, one number for each set that occurs.
 //!
-//! Networks may overlap and contain devices. A packet looks up one identity for each end, so every address and
-//! every hardware address must carry all the names by which rules may mean it; the flattening happens here, once.
+//! Networks may overlap and contain devices. A packet looks up one identity for each end, so every address must carry all
+//! the sets by which rules may mean it; the flattening happens here, once. Numbers are made of names, not of places in a
+//! list: a change of policy leaves those alone that mean the same.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::IpAddr,
 };
 
-use bulkhead_common::lookup::identity;
+use bulkhead_common::lookup::{identity, shape};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use prefix_trie::PrefixMap;
 
-use crate::model::{DeviceId, GroupId, Mac, NetworkId, Peer, Policy};
+use super::{dense, numbers::numbered};
+use crate::model::{Device, DeviceId, Mac, MulticastId, NetworkId, Peer, Policy};
 
-/// All names of an end.
-type Names = BTreeSet<Peer>;
+/// What an end is in, besides a class and a zone.
+type Sets = BTreeSet<Peer>;
 
-/// Every identity of a policy, numbered in the order of its names.
+/// Every number of a policy's rows.
 pub(super) struct Identities {
-    /// Which identity each set of names has.
-    numbers: BTreeMap<Names, u32>,
-    /// Names of each prefix of a network or of a group that a rule names.
-    prefixes: BTreeMap<IpNet, Names>,
-    /// Names of each address of a device.
-    addresses: BTreeMap<IpAddr, Names>,
-    /// Names of each hardware address of such a group.
-    groups: BTreeMap<Mac, Names>,
-    /// Identities that carry a name, ascending.
-    carriers: BTreeMap<Peer, Vec<u32>>,
+    /// The identity of each combination.
+    numbers: BTreeMap<Sets, u32>,
+    /// The combination behind each prefix of a network or of a multicast group that a rule names.
+    prefixes: BTreeMap<IpNet, Sets>,
+    /// Identity of each address of a device.
+    addresses: BTreeMap<IpAddr, u32>,
+    /// What stands for each device: of its hardware addresses.
+    devices: Vec<Names>,
+    /// Numbers of classes and zones, 0 for those that no rule names.
+    classes: Vec<u32>,
+    zones: Vec<u32>,
+    /// Identity of each hardware address of a multicast group.
+    receivers: BTreeMap<Mac, u32>,
+    /// Identities that hold a group, network or multicast group, ascending.
+    holders: BTreeMap<Peer, Vec<u32>>,
     /// Identity of a leased address: by the device's own identity and that of the networks around the address.
     leased: BTreeMap<(u32, u32), u32>,
 }
 
-/// The networks and groups of one family of addresses.
+/// The names of a device, wherever it is.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Names {
+    /// Whether rules name the device itself.
+    pub(super) own: bool,
+    /// 0 when it has none that a rule names.
+    pub(super) class: u32,
+    /// Likewise.
+    pub(super) zone: u32,
+    /// Its groups.
+    pub(super) identity: u32,
+}
+
+/// The networks and multicast groups of both families of addresses.
 struct Around {
-    v4: PrefixMap<Ipv4Net, Names>,
-    v6: PrefixMap<Ipv6Net, Names>,
+    v4: PrefixMap<Ipv4Net, Part>,
+    v6: PrefixMap<Ipv6Net, Part>,
+}
+
+/// What a prefix puts its addresses into, and what it takes them out of.
+#[derive(Clone, Default)]
+struct Part {
+    holds: Sets,
+    except: Sets,
 }
 
 impl Around {
-    fn of(named: impl Iterator<Item = (IpNet, Peer)>) -> Self {
+    fn of(parts: &BTreeMap<IpNet, Part>) -> Self {
         let mut around = Self { v4: PrefixMap::new(), v6: PrefixMap::new() };
-        for (prefix, peer) in named {
+        for (prefix, part) in parts {
             match prefix {
-                IpNet::V4(v4) => {
-                    let mut names = around.v4.get(&v4).cloned().unwrap_or_default();
-                    names.insert(peer);
-                    around.v4.insert(v4, names);
-                }
-                IpNet::V6(v6) => {
-                    let mut names = around.v6.get(&v6).cloned().unwrap_or_default();
-                    names.insert(peer);
-                    around.v6.insert(v6, names);
-                }
-            }
+                IpNet::V4(v4) => around.v4.insert(*v4, part.clone()),
+                IpNet::V6(v6) => around.v6.insert(*v6, part.clone()),
+            };
         }
         around
     }
 
-    /// A prefix has the names of every prefix that is the same or shorter and holds it.
-    fn names(&self, prefix: IpNet) -> Names {
+    /// A prefix is in whatever a prefix that is the same or shorter puts it into, unless another takes it out.
+    fn sets(&self, prefix: IpNet) -> Sets {
+        let mut all = Part::default();
+        let mut add = |part: &Part| {
+            all.holds.extend(part.holds.iter().copied());
+            all.except.extend(part.except.iter().copied());
+        };
         match prefix {
-            IpNet::V4(v4) => self.v4.cover(&v4).flat_map(|(_, names)| names.iter().copied()).collect(),
-            IpNet::V6(v6) => self.v6.cover(&v6).flat_map(|(_, names)| names.iter().copied()).collect(),
+            IpNet::V4(v4) => self.v4.cover(&v4).for_each(|(_, part)| add(part)),
+            IpNet::V6(v6) => self.v6.cover(&v6).for_each(|(_, part)| add(part)),
         }
+        &all.holds - &all.except
     }
 
     /// Whether IPv4 addresses, as the kernel writes them, lie in some IPv6 prefix.
@@ -79,88 +104,112 @@ const MAPPED: Ipv6Net = Ipv6Net::new_assert(std::net::Ipv6Addr::new(0, 0, 0, 0, 
 
 impl Identities {
     pub(super) fn of(policy: &Policy) -> Self {
-        let named = policy.rules.iter().flat_map(|rule| &rule.responders);
         // Only what a rule names: the library may grow, and no revision must change with it.
-        let groups: BTreeSet<GroupId> = named.filter_map(|peer| group(*peer)).collect();
-        let networks = policy.networks.iter().zip((0..).map(NetworkId).map(Peer::Network));
-        let networks =
-            networks.flat_map(|(network, peer)| network.cidrs.iter().map(move |cidr| (*cidr, peer)));
-        let members = groups.iter().flat_map(|id| {
-            policy.groups[id.0 as usize].cidrs.iter().map(move |cidr| (*cidr, Peer::Group(*id)))
-        });
-        let declared: Vec<(IpNet, Peer)> = networks.chain(members).collect();
-        let around = Around::of(declared.iter().copied());
-        let mut prefixes: BTreeMap<IpNet, Names> =
-            declared.iter().map(|(prefix, _)| (*prefix, around.names(*prefix))).collect();
+        let ends = policy.rules.iter().flat_map(|rule| rule.initiators.iter().chain(&rule.responders));
+        let named: BTreeSet<Peer> = ends.chain(&policy.remediation).copied().collect();
+        let parts = parts(policy, &named);
+        let around = Around::of(&parts);
+        let mut prefixes: BTreeMap<IpNet, Sets> =
+            parts.keys().map(|prefix| (*prefix, around.sets(*prefix))).collect();
         if around.swallows_v4() {
             // The kernel has one trie: without a row of its own, `0.0.0.0/0` would lie in `::/0`.
             prefixes.entry(IpNet::V4(Ipv4Net::default())).or_default();
         }
-        let devices = || (0..).map(DeviceId).map(Peer::Device).zip(&policy.devices);
-        let addresses: BTreeMap<IpAddr, Names> = devices()
-            .flat_map(|(peer, device)| device.addresses.iter().map(move |address| (peer, *address)))
-            .map(|(peer, address)| {
-                let mut names = around.names(IpNet::from(address));
-                names.insert(peer);
-                (address, names)
-            })
+        let groups: Vec<Sets> = policy.devices.iter().map(|device| groups_of(device, &named)).collect();
+        let addresses: BTreeMap<IpAddr, Sets> = policy
+            .devices
+            .iter()
+            .zip(&groups)
+            .flat_map(|(device, groups)| device.addresses.iter().map(move |address| (*address, groups)))
+            .map(|(address, groups)| (address, &around.sets(IpNet::from(address)) | groups))
             .collect();
-        let mut receivers: BTreeMap<Mac, Names> = BTreeMap::new();
-        for id in groups {
-            for mac in &policy.groups[id.0 as usize].macs {
-                receivers.entry(*mac).or_default().insert(Peer::Group(id));
+        let mut receivers: BTreeMap<Mac, Sets> = BTreeMap::new();
+        for id in multicasts(&named) {
+            for mac in &policy.multicasts[id.0 as usize].macs {
+                receivers.entry(*mac).or_default().insert(Peer::Multicast(id));
             }
         }
-        let own: Vec<Names> = devices()
-            .filter(|(_, device)| !device.macs.is_empty())
-            .map(|(peer, _)| Names::from([peer]))
-            .collect();
-        let leases = leases(policy, &prefixes);
-        let all: BTreeSet<&Names> = prefixes
+        let leases = leases(policy, &groups, &prefixes);
+        let all: BTreeSet<&Sets> = prefixes
             .values()
-            .filter(|names| !names.is_empty())
             .chain(addresses.values())
             .chain(receivers.values())
-            .chain(&own)
-            .chain(leases.iter().map(|(_, _, all)| all))
+            .chain(&groups)
+            .chain(leases.values())
+            .filter(|sets| !sets.is_empty())
             .collect();
-        let numbers: BTreeMap<Names, u32> = all.into_iter().cloned().zip(identity::FIRST..).collect();
-        let mut carriers: BTreeMap<Peer, Vec<u32>> = BTreeMap::new();
-        for (names, number) in &numbers {
-            for peer in names {
-                carriers.entry(*peer).or_default().push(*number);
+        let text = |sets: &Sets| {
+            let mut names: Vec<_> = sets.iter().map(|peer| policy.peer_name(*peer)).collect();
+            names.sort();
+            names.join(" ")
+        };
+        let numbers =
+            numbered(all.into_iter().map(|sets| (text(sets), sets.clone())), identity::FIRST..identity::ZONE);
+        let number = |sets: &Sets| numbers.get(sets).copied().unwrap_or(identity::UNKNOWN);
+        let mut holders: BTreeMap<Peer, Vec<u32>> = BTreeMap::new();
+        for (sets, number) in &numbers {
+            for peer in sets {
+                holders.entry(*peer).or_default().push(*number);
             }
         }
-        let leased = leases
-            .iter()
-            .map(|(device, networks, all)| ((numbers[device], numbers[networks]), numbers[all]))
+        holders.values_mut().for_each(|numbers| numbers.sort());
+        let classes = tagged(
+            &policy.classes,
+            |class| &class.name,
+            identity::CLASS,
+            |id| named.contains(&Peer::Class(crate::model::ClassId(id))),
+        );
+        let zones = tagged(
+            &policy.zones,
+            |zone| &zone.name,
+            identity::ZONE,
+            |id| named.contains(&Peer::Zone(crate::model::ZoneId(id))),
+        );
+        let devices = (0..).map(DeviceId).zip(&policy.devices).zip(&groups);
+        let devices = devices
+            .map(|((id, device), groups)| Names {
+                own: named.contains(&Peer::Device(id)),
+                class: device.class.map_or(0, |class| classes[class.0 as usize]),
+                zone: device.zone.map_or(0, |zone| zones[zone.0 as usize]),
+                identity: number(groups),
+            })
             .collect();
-        Self { numbers, prefixes, addresses, groups: receivers, carriers, leased }
-    }
-
-    fn number(&self, names: &Names) -> u32 {
-        self.numbers.get(names).copied().unwrap_or(identity::UNKNOWN)
+        Self {
+            addresses: addresses.iter().map(|(address, sets)| (*address, number(sets))).collect(),
+            receivers: receivers.iter().map(|(mac, sets)| (*mac, number(sets))).collect(),
+            leased: leases
+                .iter()
+                .map(|((device, networks), all)| ((number(device), number(networks)), number(all)))
+                .collect(),
+            devices,
+            classes,
+            zones,
+            prefixes,
+            holders,
+            numbers,
+        }
     }
 
     /// The identity of a device's address.
     pub(super) fn of_address(&self, address: IpAddr) -> u32 {
-        self.addresses.get(&address).map_or(identity::UNKNOWN, |names| self.number(names))
+        self.addresses.get(&address).copied().unwrap_or(identity::UNKNOWN)
     }
 
-    /// The identity of a device's hardware addresses: of frames without IP addresses, and of packets whose address
-    /// says nothing more, such as a link-local one or a leased one in no network.
-    pub(super) fn of_device(&self, device: DeviceId) -> u32 {
-        self.number(&Names::from([Peer::Device(device)]))
+    /// What rows may call a device at its hardware addresses: in frames without IP addresses, and in packets whose
+    /// address says nothing more, such as a link-local one or a leased one in no network.
+    pub(super) fn of_device(&self, device: DeviceId) -> Names {
+        self.devices[device.0 as usize]
     }
 
-    /// The identity of every hardware address of a group.
-    pub(super) fn groups(&self) -> BTreeMap<Mac, u32> {
-        self.groups.iter().map(|(mac, names)| (*mac, self.number(names))).collect()
+    /// The identity of every hardware address of a multicast group.
+    pub(super) fn receivers(&self) -> &BTreeMap<Mac, u32> {
+        &self.receivers
     }
 
     /// The identity of every prefix.
     pub(super) fn networks(&self) -> BTreeMap<IpNet, u32> {
-        self.prefixes.iter().map(|(prefix, names)| (*prefix, self.number(names))).collect()
+        let number = |sets| self.numbers.get(sets).copied().unwrap_or(identity::UNKNOWN);
+        self.prefixes.iter().map(|(prefix, sets)| (*prefix, number(sets))).collect()
     }
 
     /// The identity of every leased address, by those of its device and of its networks.
@@ -168,40 +217,78 @@ impl Identities {
         self.leased.clone()
     }
 
-    /// Every identity that a rule means when it names a peer, in ascending order.
-    pub(super) fn of_peer(&self, peer: Peer) -> Vec<u32> {
+    /// The kind of names by which rows mean a peer, and every such name in ascending order.
+    pub(super) fn of_peer(&self, peer: Peer) -> (u32, Vec<u32>) {
         match peer {
-            Peer::Device(_) | Peer::Network(_) | Peer::Group(_) => {
-                self.carriers.get(&peer).cloned().unwrap_or_default()
+            Peer::Device(id) => (shape::OWN, vec![identity::DEVICE | dense(id.0 as usize)]),
+            Peer::Class(id) => (shape::CLASS, vec![self.classes[id.0 as usize]]),
+            Peer::Zone(id) => (shape::ZONE, vec![self.zones[id.0 as usize]]),
+            Peer::Group(_) | Peer::Network(_) | Peer::Multicast(_) => {
+                (shape::IDENTITY, self.holders.get(&peer).cloned().unwrap_or_default())
             }
-            Peer::Gateway => vec![identity::GATEWAY],
-            Peer::Broadcast => vec![identity::BROADCAST],
-            Peer::Any => vec![identity::ANY],
+            Peer::Gateway => (shape::IDENTITY, vec![identity::GATEWAY]),
+            Peer::Broadcast => (shape::IDENTITY, vec![identity::BROADCAST]),
+            Peer::Any => (shape::ANYONE, vec![identity::ANY]),
         }
     }
 }
 
-fn group(peer: Peer) -> Option<GroupId> {
-    match peer {
-        Peer::Group(id) => Some(id),
-        Peer::Device(_) | Peer::Network(_) | Peer::Gateway | Peer::Broadcast | Peer::Any => None,
+/// Every prefix that changes what an address is in.
+fn parts(policy: &Policy, named: &BTreeSet<Peer>) -> BTreeMap<IpNet, Part> {
+    let mut parts: BTreeMap<IpNet, Part> = BTreeMap::new();
+    for (network, peer) in policy.networks.iter().zip((0..).map(NetworkId).map(Peer::Network)) {
+        for cidr in &network.cidrs {
+            parts.entry(*cidr).or_default().holds.insert(peer);
+        }
+        for cidr in &network.except {
+            parts.entry(*cidr).or_default().except.insert(peer);
+        }
     }
+    for id in multicasts(named) {
+        for cidr in &policy.multicasts[id.0 as usize].cidrs {
+            parts.entry(*cidr).or_default().holds.insert(Peer::Multicast(id));
+        }
+    }
+    parts
 }
 
-/// For each device with leases and each set of networks that an address can lie in: the device, the networks, both.
-fn leases(policy: &Policy, prefixes: &BTreeMap<IpNet, Names>) -> Vec<(Names, Names, Names)> {
+fn multicasts(named: &BTreeSet<Peer>) -> impl Iterator<Item = MulticastId> {
+    named.iter().filter_map(|peer| match peer {
+        Peer::Multicast(id) => Some(*id),
+        Peer::Device(_)
+        | Peer::Class(_)
+        | Peer::Zone(_)
+        | Peer::Group(_)
+        | Peer::Network(_)
+        | Peer::Gateway
+        | Peer::Broadcast
+        | Peer::Any => None,
+    })
+}
+
+/// The groups of a device that a rule names.
+fn groups_of(device: &Device, named: &BTreeSet<Peer>) -> Sets {
+    device.groups.iter().copied().map(Peer::Group).filter(|group| named.contains(group)).collect()
+}
+
+/// The number of each class or zone that a rule names, with the bit of its kind; 0 for the others.
+fn tagged<T>(all: &[T], name: impl Fn(&T) -> &String, tag: u32, is_named: impl Fn(u32) -> bool) -> Vec<u32> {
+    let named = (0..).zip(all).filter(|(id, _)| is_named(*id));
+    let numbers = numbered(named.map(|(id, one)| (name(one).clone(), id)), 1..identity::ZONE);
+    (0..).zip(all).map(|(id, _)| numbers.get(&id).map_or(0, |number| tag | number)).collect()
+}
+
+/// What a device with leases and the networks around an address make up together, by the two.
+fn leases(
+    policy: &Policy,
+    groups: &[Sets],
+    prefixes: &BTreeMap<IpNet, Sets>,
+) -> BTreeMap<(Sets, Sets), Sets> {
     // Nobody leases a multicast address.
-    let leasable = |names: &&Names| !names.is_empty() && !names.iter().any(|peer| group(*peer).is_some());
-    let places: BTreeSet<&Names> = prefixes.values().filter(leasable).collect();
-    let devices = (0..).map(DeviceId).map(Peer::Device).zip(&policy.devices);
-    let dynamic = devices.filter(|(_, device)| device.dynamic && !device.macs.is_empty());
-    dynamic
-        .flat_map(|(peer, _)| {
-            places.iter().map(move |networks| {
-                let device = Names::from([peer]);
-                let all = device.union(networks).copied().collect();
-                (device, (*networks).clone(), all)
-            })
-        })
-        .collect()
+    let leasable = |sets: &&Sets| !sets.is_empty() && multicasts(sets).next().is_none();
+    let places: BTreeSet<&Sets> = prefixes.values().filter(leasable).collect();
+    let dynamic = policy.devices.iter().zip(groups).filter(|(d, _)| d.dynamic && !d.macs.is_empty());
+    let devices: BTreeSet<&Sets> = dynamic.map(|(_, groups)| groups).collect();
+    let pairs = devices.iter().flat_map(|device| places.iter().map(move |networks| (*device, *networks)));
+    pairs.map(|(device, networks)| ((device.clone(), networks.clone()), device | networks)).collect()
 }

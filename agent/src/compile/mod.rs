@@ -8,26 +8,28 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bulkhead_common::{
     address::Address,
-    layout::{AddressRow, MacRow, RuleKey},
-    lookup::{class, device_flag, identity, shape},
+    layout::{AddressRow, MacRow, RuleKey, RuleRow},
+    lookup::{device_flag, shape},
     wire::mac,
 };
 use ipnet::IpNet;
 
 use crate::{
     diagnostic::Location,
-    model::{Criticality, Device, DeviceId, Mode, Peer, Policy, Rule},
+    model::{Criticality, Device, DeviceId, Mode, Peer, Policy, Rule, Schedule},
 };
 
 mod host;
 mod identities;
+mod numbers;
 mod revision;
+mod rows;
 mod services;
 pub use host::{Host, Memory, Placed, wide};
 pub use revision::Revision;
 pub use services::{ServicePrefix, prefixes_of};
 
-use identities::Identities;
+use identities::{Identities, Names};
 use services::Services;
 
 /// Value of a row that is no rule's: a remediation peer of quarantined devices.
@@ -46,7 +48,7 @@ pub struct Limits {
 
 /// The policy needs more room than the limits give.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the policy needs {needed} {what}, and `limits.{what}` is {limit}")]
+#[error("the policy needs {needed} {what}, and {} is {limit}", if *what == "schedules" { "their bound".to_owned() } else { format!("`limits.{what}`") })]
 pub struct TooLarge {
     /// Which limit, by its name in the configuration.
     pub what: &'static str,
@@ -74,14 +76,32 @@ pub struct DeviceEntry {
 pub struct RuleEntry {
     /// The rule in one line of the user's words; equal texts are the same rule across revisions.
     pub text: String,
-    /// The device in whose allow list it stands.
-    pub device: String,
-    /// The class it was inherited from.
-    pub class: Option<String>,
+    /// In whose name it is written: `device NAME`, `class NAME` or `conduit`.
+    pub holder: String,
     /// Why it exists, in its author's words.
     pub comment: Option<String>,
     /// Where it stands.
     pub location: Location,
+}
+
+/// DNS names that rules name, and what they permit at the addresses behind them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NamedPeer {
+    /// In lower case, a leading `*.` for every name below.
+    pub names: Vec<String>,
+    /// To whom, over what.
+    pub permissions: Vec<NamedPermission>,
+}
+
+/// A permission at addresses that a device learned by name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NamedPermission {
+    /// Dense ids of the devices, ascending.
+    pub devices: Vec<u32>,
+    /// Service class, or the marker for some service.
+    pub class: u32,
+    /// Dense rule id and schedule.
+    pub row: RuleRow,
 }
 
 /// Everything the kernel needs of a policy.
@@ -93,6 +113,10 @@ pub struct Tables {
     pub devices: Vec<DeviceEntry>,
     /// Rule `i` has the dense id `i + 1`.
     pub rules: Vec<RuleEntry>,
+    /// Schedule `i` is `i + 1` in the rows; it is open whenever one of these is.
+    pub schedules: Vec<Vec<Schedule>>,
+    /// What devices may do at addresses that they learn by name.
+    pub named: Vec<NamedPeer>,
     /// Names of the segments that devices must be seen on, sorted. Segment `i` is `i + 1` in the rows below.
     pub segments: Vec<String>,
     /// Devices and groups by hardware address as a number; a group has no device.
@@ -107,8 +131,8 @@ pub struct Tables {
     pub leased: BTreeMap<(u32, u32), u32>,
     /// Service class of every range of ports that a rule names.
     pub services: BTreeMap<ServicePrefix, u32>,
-    /// Dense rule id (or [`NO_RULE`]) of every permitted combination.
-    pub rows: BTreeMap<RuleKey, u32>,
+    /// Dense rule id (or [`NO_RULE`]) and schedule of every permitted combination. A device in a key has its dense id.
+    pub rows: BTreeMap<RuleKey, RuleRow>,
     /// Which kinds of rows there are, see [`shape`].
     pub shapes: u32,
 }
@@ -124,6 +148,13 @@ pub fn compile(policy: &Policy, limits: &Limits) -> Result<Tables, TooLarge> {
     let services = Services::of(policy);
     let rules = ordered(policy);
     let segments = segments(policy);
+    let rows = rows::of(
+        policy,
+        &rules.iter().map(|(_, rule)| *rule).collect::<Vec<_>>(),
+        &identities,
+        &services,
+        limits,
+    )?;
     let mut tables = Tables {
         revision: Revision::default(),
         devices: policy.devices.iter().map(device_entry).collect(),
@@ -134,10 +165,11 @@ pub fn compile(policy: &Policy, limits: &Limits) -> Result<Tables, TooLarge> {
         networks: identities.networks(),
         leased: identities.leased(),
         services: services.prefixes(),
-        rows: BTreeMap::new(),
-        shapes: states(policy),
+        rows: rows.rows,
+        schedules: rows.schedules,
+        named: rows.named,
+        shapes: rows.shapes | states(policy),
     };
-    fill_rows(&mut tables, (policy, &rules), &identities, &services, limits)?;
     fits("rows", tables.macs.len(), limits.rows)?;
     fits("rows", tables.addresses.len(), limits.rows)?;
     fits("rows", tables.leased.len(), limits.rows)?;
@@ -168,25 +200,23 @@ fn device_entry(device: &Device) -> DeviceEntry {
     }
 }
 
-/// The rules by device and text. Where an entry stands decides only between equal texts: moving it within the
+/// The rules by holder and text. Where an entry stands decides only between equal texts: moving it within the
 /// files must change neither the revision nor which of two overlapping rules is counted.
 fn ordered(policy: &Policy) -> Vec<(RuleEntry, &Rule)> {
     let mut rules: Vec<(RuleEntry, &Rule)> =
         policy.rules.iter().map(|rule| (rule_entry(policy, rule), rule)).collect();
     let place = |location: &Location| (location.path.clone(), location.line, location.column);
-    rules.sort_by_cached_key(|(entry, rule)| (rule.device, entry.text.clone(), place(&entry.location)));
+    rules.sort_by_cached_key(|(entry, rule)| (rule.holder, entry.text.clone(), place(&entry.location)));
     rules
 }
 
 fn rule_entry(policy: &Policy, rule: &Rule) -> RuleEntry {
-    let device = policy.devices[rule.device.0 as usize].name.clone();
     let peers = |list: &[Peer]| list.iter().map(|p| policy.peer_name(*p)).collect::<Vec<_>>().join(", ");
     let services: Vec<&str> =
         rule.services.iter().map(|s| policy.services[s.0 as usize].name.as_str()).collect();
     RuleEntry {
         text: format!("{} -> {} {}", peers(&rule.initiators), peers(&rule.responders), services.join(", ")),
-        device,
-        class: rule.class.clone(),
+        holder: policy.holder_name(rule.holder),
         comment: rule.comment.clone(),
         location: rule.location.clone(),
     }
@@ -211,23 +241,28 @@ fn place(device: &Device, segments: &[String]) -> u16 {
     index.map_or(0, |index| u16::try_from(index + 1).unwrap_or(u16::MAX))
 }
 
-fn flags(device: &Device) -> u8 {
-    let has_mac = if device.macs.is_empty() { 0 } else { device_flag::HAS_MAC };
-    has_mac | if device.dynamic { device_flag::LEASED } else { 0 }
+fn flags(device: &Device, names: Names) -> u8 {
+    let flag = |holds, flag| if holds { flag } else { 0 };
+    flag(!device.macs.is_empty(), device_flag::HAS_MAC)
+        | flag(device.dynamic, device_flag::LEASED)
+        | flag(names.own, device_flag::NAMED)
 }
 
 fn macs(policy: &Policy, segments: &[String], identities: &Identities) -> BTreeMap<u64, MacRow> {
-    let groups = identities.groups().into_iter();
-    let groups =
-        groups.map(|(m, identity)| (mac::from_octets(m.0), MacRow { identity, ..MacRow::default() }));
+    let groups = identities.receivers().iter();
+    let groups = groups
+        .map(|(m, identity)| (mac::from_octets(m.0), MacRow { identity: *identity, ..MacRow::default() }));
     let devices = (0..).map(DeviceId).zip(&policy.devices).flat_map(|(id, device)| {
+        let names = identities.of_device(id);
         let row = MacRow {
             device: dense(id.0 as usize),
-            identity: identities.of_device(id),
+            identity: names.identity,
+            class: names.class,
+            zone: names.zone,
             segment: place(device, segments),
             vlan: device.vlan.unwrap_or(0),
             mode: device.mode.code(),
-            flags: flags(device),
+            flags: flags(device, names),
             pad: [0; 2],
         };
         device.macs.iter().map(move |m| (mac::from_octets(m.0), row))
@@ -236,55 +271,24 @@ fn macs(policy: &Policy, segments: &[String], identities: &Identities) -> BTreeM
 }
 
 fn addresses(policy: &Policy, segments: &[String], identities: &Identities) -> BTreeMap<Address, AddressRow> {
-    let rows = policy.devices.iter().enumerate().flat_map(|(index, device)| {
+    let rows = (0..).map(DeviceId).zip(&policy.devices).flat_map(|(id, device)| {
         device.addresses.iter().map(move |address| {
+            let names = identities.of_device(id);
             let row = AddressRow {
-                device: dense(index),
+                device: dense(id.0 as usize),
                 identity: identities.of_address(*address),
+                class: names.class,
+                zone: names.zone,
                 segment: place(device, segments),
                 vlan: device.vlan.unwrap_or(0),
                 mode: device.mode.code(),
-                flags: flags(device),
+                flags: flags(device, names),
                 pad: [0; 2],
             };
             (Address::from(*address), row)
         })
     });
     rows.collect()
-}
-
-fn fill_rows(
-    tables: &mut Tables,
-    (policy, rules): (&Policy, &[(RuleEntry, &Rule)]),
-    identities: &Identities,
-    services: &Services,
-    limits: &Limits,
-) -> Result<(), TooLarge> {
-    for (index, (_, rule)) in rules.iter().enumerate() {
-        let id = dense(index);
-        let classes: BTreeSet<u32> = rule.services.iter().flat_map(|s| services.classes_of(*s)).collect();
-        for initiator in rule.initiators.iter().flat_map(|p| identities.of_peer(*p)) {
-            for responder in rule.responders.iter().flat_map(|p| identities.of_peer(*p)) {
-                tables.shapes |= match (initiator, responder) {
-                    (identity::ANY, _) => shape::ANY_INITIATOR,
-                    (_, identity::ANY) => shape::ANY_RESPONDER,
-                    (_, _) => shape::EXACT,
-                };
-                for class in classes.iter().copied().chain([class::PAIR]) {
-                    // Of rules that overlap, the first in the order of the tables is the one that is counted.
-                    tables.rows.entry(RuleKey { initiator, responder, class }).or_insert(id);
-                }
-                fits("rows", tables.rows.len(), limits.rows)?;
-            }
-        }
-    }
-    for peer in policy.remediation.iter().flat_map(|p| identities.of_peer(*p)) {
-        let class = class::REMEDIATION;
-        tables.rows.insert(RuleKey { initiator: identity::ANY, responder: peer, class }, NO_RULE);
-        tables.rows.insert(RuleKey { initiator: peer, responder: identity::ANY, class }, NO_RULE);
-        tables.shapes |= shape::ANY_INITIATOR | shape::ANY_RESPONDER;
-    }
-    fits("rows", tables.rows.len(), limits.rows)
 }
 
 impl Tables {

@@ -2,9 +2,10 @@
 
 use std::fmt;
 
-use sha2::{Digest, Sha256};
+use bulkhead_common::layout::{AddressRow, MacRow, RuleKey, RuleRow};
+use sha2::{Digest as _, Sha256};
 
-use super::Tables;
+use super::{NamedPeer, NamedPermission, Tables};
 
 /// SHA-256 over the tables; shown as its first twelve hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -37,6 +38,8 @@ pub(super) fn of(tables: &Tables) -> Revision {
         revision: _,
         devices,
         rules,
+        schedules,
+        named,
         segments,
         macs,
         addresses,
@@ -46,39 +49,110 @@ pub(super) fn of(tables: &Tables) -> Revision {
         rows,
         shapes,
     } = tables;
-    let mut hash = Sha256::new();
-    let mut text = |s: &str| {
-        hash.update((s.len() as u64).to_le_bytes());
-        hash.update(s.as_bytes());
-    };
-    for device in devices {
-        text(&device.name);
-        text(device.mode.name());
-        text(&format!("{:?}", device.criticality));
+    let mut hash = Digest { hash: Sha256::new(), buffer: Vec::new() };
+    hash.each(devices, |hash, device| {
+        hash.text(&device.name);
+        hash.text(device.mode.name());
+        hash.text(&format!("{:?}", device.criticality));
+    });
+    hash.each(rules, |hash, rule| {
+        hash.text(&rule.text);
+        hash.text(&rule.holder);
+    });
+    hash.each(schedules, |hash, any| hash.each(any, |hash, schedule| hash.text(&format!("{schedule:?}"))));
+    hash.each(named, |hash, NamedPeer { names, permissions }| {
+        hash.each(names, |hash, name| hash.text(name));
+        hash.each(permissions, |hash, NamedPermission { devices, class, row }| {
+            hash.numbers(devices);
+            hash.numbers(&[*class, row.rule, row.schedule]);
+        });
+    });
+    hash.each(segments, |hash, name| hash.text(name));
+    hash.each(macs, |hash, (mac, row)| {
+        let MacRow { device, identity, class, zone, segment, vlan, mode, flags, pad: _ } = *row;
+        hash.long(*mac);
+        hash.numbers(&[
+            device,
+            identity,
+            class,
+            zone,
+            segment.into(),
+            vlan.into(),
+            mode.into(),
+            flags.into(),
+        ]);
+    });
+    hash.each(addresses, |hash, (address, row)| {
+        let AddressRow { device, identity, class, zone, segment, vlan, mode, flags, pad: _ } = *row;
+        hash.long(address.high);
+        hash.long(address.low);
+        hash.numbers(&[
+            device,
+            identity,
+            class,
+            zone,
+            segment.into(),
+            vlan.into(),
+            mode.into(),
+            flags.into(),
+        ]);
+    });
+    hash.each(networks, |hash, (prefix, identity)| {
+        hash.text(&prefix.to_string());
+        hash.numbers(&[*identity]);
+    });
+    hash.each(leased, |hash, ((device, networks), identity)| hash.numbers(&[*device, *networks, *identity]));
+    hash.each(services, |hash, (prefix, class)| {
+        hash.numbers(&[prefix.protocol.into(), prefix.port.into(), prefix.bits, *class]);
+    });
+    hash.each(rows, |hash, (RuleKey { initiator, responder, class }, RuleRow { rule, schedule })| {
+        hash.numbers(&[*initiator, *responder, *class, *rule, *schedule]);
+    });
+    hash.numbers(&[*shapes]);
+    hash.flush();
+    Revision(hash.hash.finalize().into())
+}
+
+/// A hash that is fed in pieces worth its while.
+struct Digest {
+    hash: Sha256,
+    buffer: Vec<u8>,
+}
+
+impl Digest {
+    fn each<T>(
+        &mut self,
+        all: impl IntoIterator<Item = T, IntoIter: ExactSizeIterator>,
+        mut one: impl FnMut(&mut Self, T),
+    ) {
+        let all = all.into_iter();
+        self.long(all.len() as u64);
+        all.for_each(|item| one(self, item));
     }
-    for rule in rules {
-        text(&rule.text);
-        text(&rule.device);
+
+    fn text(&mut self, text: &str) {
+        self.long(text.len() as u64);
+        self.bytes(text.as_bytes());
     }
-    segments.iter().for_each(|name| text(name));
-    for (mac, row) in macs {
-        text(&format!("{mac:x} {row:?}"));
+
+    fn long(&mut self, number: u64) {
+        self.bytes(&number.to_le_bytes());
     }
-    for (address, row) in addresses {
-        text(&format!("{address:?} {row:?}"));
+
+    fn numbers(&mut self, numbers: &[u32]) {
+        self.long(numbers.len() as u64);
+        numbers.iter().for_each(|number| self.bytes(&number.to_le_bytes()));
     }
-    for (prefix, identity) in networks {
-        text(&format!("{prefix} {identity}"));
+
+    fn bytes(&mut self, bytes: &[u8]) {
+        self.buffer.extend_from_slice(bytes);
+        if self.buffer.len() >= 1 << 16 {
+            self.flush();
+        }
     }
-    for (ends, identity) in leased {
-        text(&format!("{ends:?} {identity}"));
+
+    fn flush(&mut self) {
+        self.hash.update(&self.buffer);
+        self.buffer.clear();
     }
-    for (prefix, class) in services {
-        text(&format!("{prefix:?} {class}"));
-    }
-    for (key, rule) in rows {
-        text(&format!("{key:?} {rule}"));
-    }
-    text(&format!("{shapes}"));
-    Revision(hash.finalize().into())
 }

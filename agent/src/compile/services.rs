@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bulkhead_common::{layout::ServiceKey, lookup::class};
 
+use super::numbers::numbered;
 use crate::model::{Policy, Selector, ServiceId};
 
 /// A range of ports of one protocol whose size is a power of two and which is aligned to it.
@@ -38,10 +39,12 @@ impl ServicePrefix {
 
 /// The classes of a policy's services.
 pub(super) struct Services {
-    /// Class of each set of services, numbered in the order of the sets.
+    /// Class of each set of services, made of their names.
     numbers: BTreeMap<BTreeSet<ServiceId>, u32>,
     /// The intervals with their sets.
     intervals: Vec<(Selector, BTreeSet<ServiceId>)>,
+    /// The classes that contain each service.
+    of_service: BTreeMap<ServiceId, Vec<u32>>,
 }
 
 impl Services {
@@ -75,13 +78,23 @@ impl Services {
             }
         }
         let sets: BTreeSet<BTreeSet<ServiceId>> = intervals.iter().map(|(_, set)| set.clone()).collect();
-        let numbers = sets.into_iter().zip(class::NONE + 1..).collect();
-        Self { numbers, intervals }
+        let name = |id: &ServiceId| policy.services[id.0 as usize].name.as_str();
+        let text = |set: &BTreeSet<ServiceId>| set.iter().map(name).collect::<Vec<_>>().join(" ");
+        // Far from the markers at the upper end.
+        let numbers: BTreeMap<BTreeSet<ServiceId>, u32> =
+            numbered(sets.into_iter().map(|set| (text(&set), set)), class::NONE + 1..1 << 31);
+        let mut of_service: BTreeMap<ServiceId, Vec<u32>> = BTreeMap::new();
+        for (set, number) in &numbers {
+            for service in set {
+                of_service.entry(*service).or_default().push(*number);
+            }
+        }
+        Self { numbers, intervals, of_service }
     }
 
-    /// Every class that contains a service, in ascending order.
-    pub(super) fn classes_of(&self, service: ServiceId) -> Vec<u32> {
-        self.numbers.iter().filter(|(set, _)| set.contains(&service)).map(|(_, number)| *number).collect()
+    /// Every class that contains a service.
+    pub(super) fn classes_of(&self, service: ServiceId) -> &[u32] {
+        self.of_service.get(&service).map_or(&[], Vec::as_slice)
     }
 
     /// The kernel's longest-prefix table.

@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use bulkhead_common::{
     decide::{Decision, Verdict, decide},
-    lookup::{device_flag, identity, setting},
+    lookup::{Endpoint, Rules, class, device_flag, identity, setting},
     parse::{Kind, Packet},
     wire::{mac, protocol},
 };
@@ -23,6 +23,11 @@ fn compiled(texts: &[(&str, &str)]) -> Tables {
     let outcome = resolve_texts(&files);
     let shown = render_text(&outcome.diagnostics, &outcome.sources, false);
     compile(&outcome.policy.expect(&shown), &ROOM).expect("the policies of the tests are small")
+}
+
+/// The rule that lets one end start some conversation with the other, 0 for none.
+fn pair(tables: &Tables, initiator: &Endpoint, responder: &Endpoint) -> u32 {
+    Host::new(tables, Placed::default()).permitted(initiator, responder, class::PAIR).rule
 }
 
 const DEVICES: &str = r#"version = 1
@@ -111,24 +116,26 @@ fn an_address_carries_every_name_by_which_a_rule_may_mean_it() {
     let tables = compiled(&[("a.toml", DEVICES), ("b.toml", NAMES)]);
     let networks: Vec<(String, u32)> = tables.networks.iter().map(|(p, i)| (p.to_string(), *i)).collect();
     let of = |prefix: &str| networks.iter().find(|(p, _)| p == prefix).expect("it is a row").1;
-    let of_device = |ip: [u8; 4]| tables.addresses[&Address::from(Ipv4Addr::from(ip))].identity;
+    let of_device = |ip: [u8; 4]| Endpoint::from_row(&tables.addresses[&Address::from(Ipv4Addr::from(ip))]);
     // In both networks, in the outer one only, in the inner one's other prefix only.
     let (inner, outer, apart) = (of("10.1.0.0/24"), of("10.1.0.0/16"), of("10.9.0.0/24"));
     let (plc, hmi, oven) = (of_device([10, 1, 0, 1]), of_device([10, 1, 0, 2]), of_device([10, 2, 0, 3]));
-    let all = BTreeSet::from([inner, outer, apart, plc, hmi, oven]);
-    assert_eq!(all.len(), 6, "six sets of names, six identities");
-    assert!(all.iter().all(|number| *number >= identity::FIRST));
+    assert_eq!(BTreeSet::from([inner, outer, apart]).len(), 3, "three sets of networks, three identities");
+    assert_eq!((plc.identity, hmi.identity, oven.identity), (inner, inner, identity::UNKNOWN));
+    assert_eq!([plc, hmi, oven].map(|end| end.names()[0] != 0), [true; 3], "rules name each of them");
+    let [inner, outer, apart] = [inner, outer, apart].map(Endpoint::network);
 
-    let pair = |initiator, responder| tables.rows.get(&RuleKey { initiator, responder, class: class::PAIR });
-    let from_plant = tables.rules.iter().position(|rule| rule.device == "plc").expect("it has one") + 1;
+    let pair = |initiator: &Endpoint, responder: &Endpoint| pair(&tables, initiator, responder);
+    let from_plant =
+        tables.rules.iter().position(|rule| rule.holder == "device plc").expect("it has one") + 1;
     for initiator in [inner, outer, hmi] {
-        assert_eq!(pair(initiator, plc).copied(), u32::try_from(from_plant).ok(), "{initiator}");
+        assert_eq!(Some(pair(&initiator, &plc)), u32::try_from(from_plant).ok(), "{initiator:?}");
     }
-    assert_eq!(pair(apart, plc), None);
+    assert_eq!(pair(&apart, &plc), 0);
     for responder in [inner, apart, plc, hmi] {
-        assert!(pair(oven, responder).is_some(), "{responder}");
+        assert!(pair(&oven, &responder) != 0, "{responder:?}");
     }
-    assert_eq!(pair(oven, outer), None);
+    assert_eq!(pair(&oven, &outer), 0);
 }
 
 #[test]
@@ -137,14 +144,14 @@ fn a_row_knows_its_rule_and_the_rule_its_line() {
     let places: Vec<String> = tables
         .rules
         .iter()
-        .map(|rule| format!("{}:{} {}: {}", rule.location.path, rule.location.line, rule.device, rule.text))
+        .map(|rule| format!("{}:{} {}: {}", rule.location.path, rule.location.line, rule.holder, rule.text))
         .collect();
     assert_eq!(
         places,
-        ["b.toml:6 oven: oven -> cell ntp, poll", "a.toml:6 plc: hmi, plant -> plc poll"],
-        "by device, then by text"
+        ["b.toml:6 device oven: oven -> cell ntp, poll", "a.toml:6 device plc: hmi, plant -> plc poll"],
+        "by holder, then by text"
     );
-    assert!(tables.rows.values().all(|id| tables.rule(*id).is_some()));
+    assert!(tables.rows.values().all(|row| tables.rule(row.rule).is_some()));
     assert_eq!(tables.rule(0), None);
     assert_eq!(tables.rule(NO_RULE), None);
 }
@@ -153,8 +160,11 @@ fn a_row_knows_its_rule_and_the_rule_its_line() {
 fn a_row_of_an_address_says_how_its_device_is_recognised() {
     let tables = compiled(&[("a.toml", DEVICES), ("b.toml", NAMES)]);
     let row = |ip: [u8; 4]| tables.addresses[&Address::from(Ipv4Addr::from(ip))];
-    assert_eq!((row([10, 1, 0, 1]).flags, row([10, 1, 0, 1]).vlan), (device_flag::HAS_MAC, 0));
-    assert_eq!((row([10, 1, 0, 2]).flags, row([10, 1, 0, 2]).vlan), (0, 7));
+    assert_eq!(
+        (row([10, 1, 0, 1]).flags, row([10, 1, 0, 1]).vlan),
+        (device_flag::HAS_MAC | device_flag::NAMED, 0)
+    );
+    assert_eq!((row([10, 1, 0, 2]).flags, row([10, 1, 0, 2]).vlan), (device_flag::NAMED, 7));
     let plc = tables.macs[&mac::from_octets([0, 0x1d, 0x9c, 0xc7, 0xb0, 0x70])];
     assert_eq!(tables.device(plc.device).map(|device| device.name.as_str()), Some("plc"));
     assert_eq!(Mode::from_code(plc.mode), Mode::Enforce);

@@ -358,10 +358,8 @@ pub struct LeaseStatus {
 pub struct RuleStatus {
     /// The rule in one line.
     pub rule: String,
-    /// In whose allow list it stands.
-    pub device: String,
-    /// The class it was inherited from.
-    pub class: Option<String>,
+    /// In whose name it is written: `device NAME`, `class NAME` or `conduit`.
+    pub holder: String,
     /// `file:line`.
     pub place: String,
     /// Packets it allowed.

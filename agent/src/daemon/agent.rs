@@ -21,7 +21,7 @@ use crate::{
     config::Config,
     control::{Applied, Body, Failure, Reply, Request},
     dataplane::{
-        Dataplane, DataplaneError, EventReader, LinkNews, Pins, PinsLock, SampleReader, monotonic_ns,
+        Dataplane, DataplaneError, EventReader, LinkNews, Moment, Pins, PinsLock, SampleReader, monotonic_ns,
     },
     files::ReadError,
     model::Policy,
@@ -133,7 +133,7 @@ impl Agent {
         if !notes.is_empty() {
             tracing::warn!("{notes}");
         }
-        let applied = dataplane.apply(tables, &nics.addresses, &config.segment_ids())?;
+        let applied = dataplane.apply(tables, &nics.addresses, &config.segment_ids(), &Moment::default())?;
         let revision = applied.tables.revision;
         let generation = applied.generation;
         tracing::info!(%revision, generation, policy = origin.name(), "policy applied");
@@ -265,7 +265,7 @@ impl Agent {
             && let Some(applied) = self.dataplane.applied()
         {
             let tables = applied.tables.clone();
-            self.dataplane.apply(tables, &now, &self.config.segment_ids())?;
+            self.dataplane.apply(tables, &now, &self.config.segment_ids(), &Moment::default())?;
             // Only now: a failed attempt is made again at the next look.
             self.nics.addresses = now;
             tracing::info!("the gateway's own addresses changed; policy applied again");
@@ -352,8 +352,10 @@ impl Agent {
         let Candidate { files, policy, tables, warnings } = candidate;
         let changed =
             tables.revision != self.dataplane.applied().map(|a| a.tables.revision).unwrap_or_default();
-        let applied =
-            self.dataplane.apply(tables, &self.nics.addresses, &self.config.segment_ids()).map_err(world)?;
+        let applied = self
+            .dataplane
+            .apply(tables, &self.nics.addresses, &self.config.segment_ids(), &Moment::default())
+            .map_err(world)?;
         let (revision, generation) = (applied.tables.revision, applied.generation);
         let released = policies::released(&self.in_force.policy, &policy);
         let mut notes = Vec::new();

@@ -183,8 +183,8 @@ impl Agent {
                     Criticality::Safety => "safety",
                 }
                 .to_owned(),
-                zone: device.zone.clone(),
-                class: device.class.clone(),
+                zone: self.in_force.policy.zone_of(device).map(str::to_owned),
+                class: self.in_force.policy.class_of(device).map(str::to_owned),
                 mac: device.macs.iter().map(ToString::to_string).collect(),
                 ip: device.addresses.iter().map(ToString::to_string).collect(),
                 dhcp: device.dynamic,
@@ -211,8 +211,7 @@ impl Agent {
             let traffic = self.dataplane.rule_counts(*id)?;
             Ok(RuleStatus {
                 rule: rule.text.clone(),
-                device: rule.device.clone(),
-                class: rule.class.clone(),
+                holder: rule.holder.clone(),
                 place: place(&rule.location),
                 packets: traffic.packets,
                 bytes: traffic.bytes,

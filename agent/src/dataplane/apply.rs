@@ -6,24 +6,20 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::IpAddr,
+    sync::Arc,
 };
 
-use aya::maps::lpm_trie::Key;
 use bulkhead_common::{
-    address::Address,
-    layout::{Active, AddressRow, Head, InterfaceCounters, MacRow, RuleKey, SLOTS, Traffic},
-    lookup::{class, device_flag, identity},
+    layout::{Active, Head, InterfaceCounters, MAX_SCHEDULES, NamedKey, NamedRow, SLOTS, Traffic},
     reason::CODES,
 };
 
 use super::{
-    Addresses, Applied, Dataplane, DataplaneError, HashMap, LpmTrie, MapError, RuleRows, Slot, StableIds,
-    kernel, read, write,
+    Applied, Dataplane, DataplaneError, MapError, StableIds, kernel, read,
+    slot::{Image, Moment, Slot},
+    write,
 };
-use crate::compile::{Tables, wide};
-
-/// `BPF_F_NO_PREALLOC`: the kernel makes no trie without it.
-const NO_PREALLOC: u32 = 1;
+use crate::compile::Tables;
 
 impl Dataplane {
     /// Enforces `tables` from the next packet on. `gateway` are the gateway's own addresses; where a
@@ -35,13 +31,15 @@ impl Dataplane {
     /// that there is not.
     pub fn apply(
         &mut self,
-        tables: Tables,
+        tables: impl Into<Arc<Tables>>,
         gateway: &BTreeSet<IpAddr>,
         segments: &BTreeMap<String, u16>,
+        moment: &Moment,
     ) -> Result<&Applied, DataplaneError> {
+        let tables = tables.into();
         let segments = segment_ids(&tables, segments)?;
         let plan = self.ids.plan(&tables)?;
-        let slot = Slot::fill(&tables, &plan.ids, gateway, &segments)?;
+        let image = Image::of(&tables, &plan.ids, gateway, &segments, moment);
         let old = self.active()?;
         let next = Active {
             slot: if old.generation == 0 { 0 } else { (old.slot + 1) % SLOTS },
@@ -49,7 +47,11 @@ impl Dataplane {
         };
         // Packets that chose this slot when it was last in force have left before anything in it changes.
         kernel::rcu_grace()?;
+        // Until it is whole again, nothing is known of it: a failure has it made anew next time.
+        let kept = self.slots[next.slot as usize].take();
+        let (slot, written) = Slot::become_(kept, image)?;
         self.put(next.slot, &slot)?;
+        self.write_deadlines(next.slot, &moment.deadlines)?;
         let head =
             Head { generation: next.generation, shapes: tables.shapes, revision: tables.revision.short() };
         self.heads.set(next.slot, head, 0).map_err(write("HEADS"))?;
@@ -60,30 +62,79 @@ impl Dataplane {
         let word = u64::from(next.slot) | u64::from(next.generation) << 32;
         self.active.set(0, word, 0).map_err(write("ACTIVE"))?;
 
-        self.slot = Some(slot);
-        Ok(self.applied.insert(Applied { tables, ids, generation: next.generation }))
+        self.slots[next.slot as usize] = Some(slot);
+        self.in_force = Some(next.slot as usize);
+        Ok(self.applied.insert(Applied { tables, ids, generation: next.generation, written }))
     }
 
-    /// Puts the inner tables into a slot that no packet looks at.
+    /// Says anew until when the schedules in force are open, monotonic ns. Only what changed is written.
+    ///
+    /// # Errors
+    /// When the map cannot be written.
+    pub fn reschedule(&mut self, deadlines: &[u64]) -> Result<(), DataplaneError> {
+        match self.in_force {
+            Some(slot) => self.write_deadlines(u32::try_from(slot).unwrap_or(0), deadlines),
+            None => Ok(()),
+        }
+    }
+
+    fn write_deadlines(&mut self, slot: u32, deadlines: &[u64]) -> Result<(), DataplaneError> {
+        let known = &mut self.deadlines[slot as usize];
+        // Index 0 is the schedule that is always open.
+        for (index, until) in (1..).zip(deadlines) {
+            if known.get(&index) != Some(until) {
+                self.schedules.set(slot * MAX_SCHEDULES + index, until, 0).map_err(write("SCHEDULES"))?;
+                known.insert(index, *until);
+            }
+        }
+        Ok(())
+    }
+
+    /// Permits a device something at an address that it learned by name, from the next packet on; device and rule have
+    /// their dense ids. `false` when there is no room, or no policy.
+    ///
+    /// # Errors
+    /// When the map cannot be written.
+    pub fn learn_name(&mut self, key: NamedKey, row: NamedRow) -> Result<bool, DataplaneError> {
+        let (Some(slot), Some(applied)) = (self.in_force, &self.applied) else { return Ok(false) };
+        let Some(slot) = &mut self.slots[slot] else { return Ok(false) };
+        let mut row = row;
+        row.row.rule = applied.ids.rule(row.row.rule);
+        slot.named.insert(NamedKey { device: applied.ids.device(key.device), ..key }, row, "NAMED")
+    }
+
+    /// Takes back what [`Dataplane::learn_name`] permitted.
+    ///
+    /// # Errors
+    /// When the map cannot be written.
+    pub fn forget_name(&mut self, key: NamedKey) -> Result<(), DataplaneError> {
+        let (Some(slot), Some(applied)) = (self.in_force, &self.applied) else { return Ok(()) };
+        let Some(slot) = &mut self.slots[slot] else { return Ok(()) };
+        slot.named.remove(&NamedKey { device: applied.ids.device(key.device), ..key }, "NAMED")
+    }
+
+    /// Puts the inner tables that were made anew into a slot that no packet looks at.
     fn put(&mut self, at: u32, slot: &Slot) -> Result<(), DataplaneError> {
-        let Self { macs, addresses, networks, services, rules, .. } = self;
-        let Slot {
-            macs: new_macs,
-            addresses: new_addresses,
-            networks: new_networks,
-            services: new_services,
-            rules: new_rules,
-        } = slot;
-        // Each set waits for a grace period inside the kernel (maybe_wait_bpf_programs): five at once take as long as one.
+        let Self { macs, addresses, networks, services, rules, named, .. } = self;
+        // Each set waits for a grace period inside the kernel (maybe_wait_bpf_programs): all at once take as long as one.
         std::thread::scope(|scope| {
-            let sets = [
-                scope.spawn(|| macs.set(at, new_macs, 0).map_err(write("MACS"))),
-                scope.spawn(|| addresses.set(at, new_addresses, 0).map_err(write("ADDRESSES"))),
-                scope.spawn(|| networks.set(at, new_networks, 0).map_err(write("NETWORKS"))),
-                scope.spawn(|| services.set(at, new_services, 0).map_err(write("SERVICES"))),
-                scope.spawn(|| rules.set(at, new_rules, 0).map_err(write("RULES"))),
-            ];
-            sets.map(|set| set.join().expect("setting a map does not panic")).into_iter().collect()
+            let mut sets = Vec::new();
+            macro_rules! set {
+                ($($outer:ident $name:literal,)*) => {
+                    $(if slot.$outer.is_new {
+                        sets.push(scope.spawn(|| $outer.set(at, &slot.$outer.map, 0).map_err(write($name))));
+                    })*
+                };
+            }
+            set! {
+                macs "MACS",
+                addresses "ADDRESSES",
+                networks "NETWORKS",
+                services "SERVICES",
+                rules "RULES",
+                named "NAMED",
+            }
+            sets.into_iter().try_for_each(|set| set.join().expect("setting a map does not panic"))
         })
     }
 
@@ -142,57 +193,6 @@ fn zero<V: aya::Pod>(
     map.set(index, values, 0)
 }
 
-impl Slot {
-    /// Makes the inner tables in the size the policy needs.
-    fn fill(
-        tables: &Tables,
-        ids: &StableIds,
-        gateway: &BTreeSet<IpAddr>,
-        segments: &[u16],
-    ) -> Result<Self, DataplaneError> {
-        // Row 0 names no segment; what the tables name was looked up before.
-        let segment = |dense: u16| segments.get(usize::from(dense)).copied().unwrap_or(0);
-        let mut macs = HashMap::create(size(tables.macs.len()), 0).map_err(make("MACS"))?;
-        for (mac, row) in &tables.macs {
-            let row = MacRow { device: ids.device(row.device), segment: segment(row.segment), ..*row };
-            macs.insert(mac, row, 0).map_err(write("MACS"))?;
-        }
-        let mut addresses: Addresses =
-            HashMap::create(size(tables.addresses.len() + gateway.len()), 0).map_err(make("ADDRESSES"))?;
-        for (address, row) in &tables.addresses {
-            let row = AddressRow { device: ids.device(row.device), segment: segment(row.segment), ..*row };
-            addresses.insert(address, row, 0).map_err(write("ADDRESSES"))?;
-        }
-        for address in gateway {
-            let flags = device_flag::GATEWAY;
-            let row = AddressRow { identity: identity::GATEWAY, flags, ..AddressRow::default() };
-            addresses.insert(Address::from(*address), row, 0).map_err(write("ADDRESSES"))?;
-        }
-        let mut networks =
-            LpmTrie::create(size(tables.networks.len()), NO_PREALLOC).map_err(make("NETWORKS"))?;
-        for (prefix, identity) in &tables.networks {
-            let prefix = wide(prefix);
-            let key = Key::new(u32::from(prefix.prefix_len()), prefix.network().octets());
-            networks.insert(&key, identity, 0).map_err(write("NETWORKS"))?;
-        }
-        let mut services =
-            LpmTrie::create(size(tables.services.len()), NO_PREALLOC).map_err(make("SERVICES"))?;
-        for (prefix, class) in &tables.services {
-            services.insert(&Key::new(prefix.bits, prefix.key()), class, 0).map_err(write("SERVICES"))?;
-        }
-        let rows = tables.rows.len() + tables.leased.len();
-        let mut rules: RuleRows = HashMap::create(size(rows), 0).map_err(make("RULES"))?;
-        for (key, rule) in &tables.rows {
-            rules.insert(key, ids.rule(*rule), 0).map_err(write("RULES"))?;
-        }
-        for ((initiator, responder), identity) in &tables.leased {
-            let key = RuleKey { initiator: *initiator, responder: *responder, class: class::LEASED };
-            rules.insert(key, identity, 0).map_err(write("RULES"))?;
-        }
-        Ok(Self { macs, addresses, networks, services, rules })
-    }
-}
-
 /// The configuration's number of each segment of the tables, at its place in them plus one.
 fn segment_ids(tables: &Tables, known: &BTreeMap<String, u16>) -> Result<Vec<u16>, DataplaneError> {
     let mut ids = vec![0];
@@ -204,13 +204,4 @@ fn segment_ids(tables: &Tables, known: &BTreeMap<String, u16>) -> Result<Vec<u16
         ids.push(known.get(name).copied().ok_or_else(unknown)?);
     }
     Ok(ids)
-}
-
-/// Entries of a table: the kernel makes none with zero.
-fn size(rows: usize) -> u32 {
-    u32::try_from(rows).unwrap_or(u32::MAX).max(1)
-}
-
-fn make(map: &'static str) -> impl FnOnce(MapError) -> DataplaneError {
-    move |source| DataplaneError::Map { act: "make a table for", map, source }
 }

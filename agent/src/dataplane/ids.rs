@@ -27,6 +27,8 @@ pub(super) struct Plan {
 /// The registry of stable ids.
 pub(super) struct Ids {
     map: HashMap<MapData, Name, u32>,
+    /// What the map holds: nobody else writes it, and reading it takes two calls for each name.
+    known: BTreeMap<Name, u32>,
     limits: [u32; 2],
 }
 
@@ -80,20 +82,21 @@ impl Ids {
         let data = MapData::from_pin(&path).map_err(fail("open the pinned"))?;
         let map = HashMap::try_from(Map::from_map_data(data).map_err(fail("open the pinned"))?)
             .map_err(fail("open the pinned"))?;
-        Ok(Self { map, limits: [devices, rules] })
+        let known: Result<_, MapError> = map.iter().collect();
+        Ok(Self { known: known.map_err(fail("read"))?, map, limits: [devices, rules] })
     }
 
     /// Finds every device and rule of `tables` its stable id, new ones where there was none. Nothing is written: a
     /// policy that is refused must not take numbers from the one that goes on enforcing.
     pub(super) fn plan(&self, tables: &Tables) -> Result<Plan, DataplaneError> {
-        let known = self.known()?;
+        let known = &self.known;
         let devices: Vec<String> = tables.devices.iter().map(|d| d.name.clone()).collect();
-        let rules: Vec<String> = tables.rules.iter().map(|r| format!("{}\n{}", r.device, r.text)).collect();
+        let rules: Vec<String> = tables.rules.iter().map(|r| format!("{}\n{}", r.holder, r.text)).collect();
         let mut plan = Plan { ids: StableIds::default(), forgotten: Vec::new(), named: Vec::new() };
         (plan.ids.devices, plan.ids.reused_devices) =
-            self.assign(Kind::Device, &devices, &known, &mut plan.forgotten, &mut plan.named)?;
+            self.assign(Kind::Device, &devices, known, &mut plan.forgotten, &mut plan.named)?;
         (plan.ids.rules, plan.ids.reused_rules) =
-            self.assign(Kind::Rule, &rules, &known, &mut plan.forgotten, &mut plan.named)?;
+            self.assign(Kind::Rule, &rules, known, &mut plan.forgotten, &mut plan.named)?;
         Ok(plan)
     }
 
@@ -103,26 +106,23 @@ impl Ids {
         for name in forgotten {
             let fail = |source| DataplaneError::Map { act: "clear", map: MAP, source };
             self.map.remove(name).map_err(fail)?;
+            self.known.remove(name);
         }
         for (name, id) in named {
             let fail = |source| DataplaneError::Map { act: "write", map: MAP, source };
             self.map.insert(name, id, 0).map_err(fail)?;
+            self.known.insert(*name, *id);
         }
         Ok(())
     }
 
     /// The stable id of each interface of a configuration.
     pub(super) fn interfaces(&mut self, names: &[String]) -> Result<(Vec<u32>, Vec<u32>), DataplaneError> {
-        let known = self.known()?;
+        let known = &self.known;
         let mut plan = Plan { ids: StableIds::default(), forgotten: Vec::new(), named: Vec::new() };
-        let assigned = self.assign(Kind::Interface, names, &known, &mut plan.forgotten, &mut plan.named)?;
+        let assigned = self.assign(Kind::Interface, names, known, &mut plan.forgotten, &mut plan.named)?;
         self.commit(&plan)?;
         Ok(assigned)
-    }
-
-    fn known(&self) -> Result<BTreeMap<Name, u32>, DataplaneError> {
-        let all: Result<_, MapError> = self.map.iter().collect();
-        all.map_err(|source| DataplaneError::Map { act: "read", map: MAP, source })
     }
 
     fn assign(

@@ -6,8 +6,8 @@ use bulkhead_common::{
     address::Address,
     flow,
     layout::{
-        Flow, FlowKey, FragmentKey, FragmentRow, Head, Lease, MacRow, RuleKey, SegmentKey, SegmentRow,
-        ServiceKey, Settings, TrustedKey,
+        Flow, FlowKey, FragmentKey, FragmentRow, Head, Lease, MAX_SCHEDULES, MacRow, NamedKey, NamedRow,
+        RuleKey, RuleRow, SegmentKey, SegmentRow, ServiceKey, Settings, TrustedKey,
     },
     lookup::{ANY_VLAN, Endpoint, Rules, class, identity, probe, segment_flag},
 };
@@ -18,6 +18,7 @@ use super::{Dataplane, DataplaneError, Slot, kernel, read};
 pub struct Live<'a> {
     dataplane: &'a Dataplane,
     slot: &'a Slot,
+    active: u32,
     ifindex: u32,
     interface: SegmentRow,
     settings: Settings,
@@ -31,11 +32,12 @@ impl Dataplane {
     /// # Errors
     /// When a map cannot be read.
     pub fn live(&self, ifindex: u32) -> Result<Option<Live<'_>>, DataplaneError> {
-        let Some(slot) = &self.slot else { return Ok(None) };
+        let Some(slot) = self.in_force.and_then(|slot| self.slots[slot].as_ref()) else { return Ok(None) };
         let active = self.active()?;
         Ok(Some(Live {
             dataplane: self,
             slot,
+            active: active.slot,
             ifindex,
             interface: self
                 .segments
@@ -69,14 +71,14 @@ impl Rules for Live<'_> {
     }
 
     fn mac(&self, mac: u64) -> MacRow {
-        self.slot.macs.get(&mac, 0).unwrap_or_default()
+        self.slot.macs.map.get(&mac, 0).unwrap_or_default()
     }
 
     fn endpoint(&self, address: &Address) -> Endpoint {
-        if let Ok(row) = self.slot.addresses.get(address, 0) {
+        if let Ok(row) = self.slot.addresses.map.get(address, 0) {
             return Endpoint::from_row(&row);
         }
-        let identity = self.slot.networks.get(&Key::new(128, address.octets()), 0);
+        let identity = self.slot.networks.map.get(&Key::new(128, address.octets()), 0);
         Endpoint::network(identity.unwrap_or(identity::UNKNOWN))
     }
 
@@ -104,13 +106,38 @@ impl Rules for Live<'_> {
 
     fn class(&self, protocol: u8, port: u16) -> u32 {
         let key = ServiceKey { protocol, port: port.to_be_bytes(), pad: 0 };
-        self.slot.services.get(&Key::new(24, key), 0).unwrap_or(class::NONE)
+        self.slot.services.map.get(&Key::new(24, key), 0).unwrap_or(class::NONE)
     }
 
-    fn permitted(&self, initiator: u32, responder: u32, class: u32) -> u32 {
-        probe(self.head.shapes, initiator, responder, class, |initiator, responder, class| {
-            self.slot.rules.get(&RuleKey { initiator, responder, class }, 0).unwrap_or(0)
-        })
+    fn permitted(&self, initiator: &Endpoint, responder: &Endpoint, class: u32) -> RuleRow {
+        let row = |initiator, responder| {
+            self.slot.rules.map.get(&RuleKey { initiator, responder, class }, 0).unwrap_or_default()
+        };
+        let is_open = |schedule| self.is_open(schedule);
+        probe(self.head.shapes, &initiator.names(), &responder.names(), class, row, is_open)
+    }
+
+    fn named(&self, device: u32, address: &Address, class: u32) -> RuleRow {
+        match self.slot.named.map.get(&NamedKey { address: *address, device, class }, 0) {
+            Ok(NamedRow { row, expires }) if expires > self.now() => {
+                if self.is_open(row.schedule) {
+                    row
+                } else {
+                    RuleRow { rule: 0, ..row }
+                }
+            }
+            Ok(_) | Err(_) => RuleRow::default(),
+        }
+    }
+
+    fn leased(&self, device: u32, networks: u32) -> u32 {
+        let key = RuleKey { initiator: device, responder: networks, class: class::LEASED };
+        self.slot.rules.map.get(&key, 0).map_or(0, |row| row.rule)
+    }
+
+    fn is_open(&self, schedule: u32) -> bool {
+        let index = self.active * MAX_SCHEDULES + schedule;
+        schedule == 0 || self.dataplane.schedules.get(&index, 0).is_ok_and(|until| until > self.now())
     }
 
     fn with_flow<T>(&self, key: &FlowKey, f: impl FnOnce(&mut Flow) -> T) -> Option<T> {

@@ -1,6 +1,6 @@
 //! Making the maps, or adopting the pinned ones, and loading the program against them.
 
-use std::{os::fd::AsFd, path::Path};
+use std::{collections::BTreeMap, os::fd::AsFd, path::Path};
 
 use aya::{Ebpf, EbpfLoader};
 
@@ -48,6 +48,8 @@ impl Dataplane {
             networks: ArrayOfMaps::try_from(map("NETWORKS")).map_err(open("NETWORKS"))?,
             services: ArrayOfMaps::try_from(map("SERVICES")).map_err(open("SERVICES"))?,
             rules: ArrayOfMaps::try_from(map("RULES")).map_err(open("RULES"))?,
+            named: ArrayOfMaps::try_from(map("NAMED")).map_err(open("NAMED"))?,
+            schedules: Array::try_from(map("SCHEDULES")).map_err(open("SCHEDULES"))?,
             segments: HashMap::try_from(map("SEGMENTS")).map_err(open("SEGMENTS"))?,
             trusted: HashMap::try_from(map("TRUSTED")).map_err(open("TRUSTED"))?,
             management_peers: LpmTrie::try_from(map("MGMT_PEERS")).map_err(open("MGMT_PEERS"))?,
@@ -68,7 +70,9 @@ impl Dataplane {
             pins,
             sizes,
             ids,
-            slot: None,
+            slots: [None, None],
+            in_force: None,
+            deadlines: [BTreeMap::new(), BTreeMap::new()],
             applied: None,
             ebpf,
         };

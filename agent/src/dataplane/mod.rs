@@ -4,7 +4,7 @@
 //! two packets, [`Dataplane::attach`] puts the program on a NIC. Dropping a `Dataplane` changes nothing:
 //! pinned links and maps go on enforcing until [`detach`].
 
-use std::path::Path;
+use std::{collections::BTreeMap, path::Path, sync::Arc};
 
 use aya::{
     Ebpf,
@@ -16,12 +16,14 @@ use bulkhead_common::{
     address::Address,
     layout::{
         AddressRow, Budget, Flow, FlowKey, FragmentKey, FragmentRow, Head, InterfaceCounters, Lease, MacRow,
-        Repeats, RuleKey, SegmentKey, SegmentRow, ServiceKey, Settings, Traffic, TrustedKey, ViolationKey,
+        NamedKey, NamedRow, Repeats, RuleKey, RuleRow, SLOTS, SegmentKey, SegmentRow, ServiceKey, Settings,
+        Traffic, TrustedKey, ViolationKey,
     },
     reason::CODES,
 };
 
 use crate::compile::Tables;
+use slot::Slot;
 
 mod apply;
 mod attach;
@@ -42,6 +44,7 @@ mod port;
 mod preflight;
 pub mod probe;
 mod settings;
+mod slot;
 mod test_run;
 #[cfg(feature = "trace")]
 mod trace;
@@ -62,6 +65,7 @@ pub use pins::{Pins, Sizes};
 pub use port::{set_promiscuous, set_up};
 pub use preflight::{Obstacle, obstacles};
 pub use settings::Runtime;
+pub use slot::{Moment, Written};
 pub use test_run::XdpAction;
 pub use watch::{LinkNews, LinkWatch};
 
@@ -76,26 +80,19 @@ type Macs = HashMap<MapData, u64, MacRow>;
 type Addresses = HashMap<MapData, Address, AddressRow>;
 type Networks = LpmTrie<MapData, [u8; 16], u32>;
 type Services = LpmTrie<MapData, ServiceKey, u32>;
-type RuleRows = HashMap<MapData, RuleKey, u32>;
-
-/// The inner tables of the active slot. Kept, because finding them again through the outer maps takes
-/// CAP_SYS_ADMIN (aya's map-of-maps `get` goes from id to descriptor).
-struct Slot {
-    macs: Macs,
-    addresses: Addresses,
-    networks: Networks,
-    services: Services,
-    rules: RuleRows,
-}
+type RuleRows = HashMap<MapData, RuleKey, RuleRow>;
+type NamedRows = HashMap<MapData, NamedKey, NamedRow>;
 
 /// What was applied last: the tables, the ids the kernel knows them by, and the generation.
 pub struct Applied {
     /// The tables as compiled.
-    pub tables: Tables,
+    pub tables: Arc<Tables>,
     /// Their ids in the kernel.
     pub ids: StableIds,
     /// Counts applied policies over the life of the pins.
     pub generation: u32,
+    /// How much of the kernel's tables had to be written for it.
+    pub written: Written,
 }
 
 /// The data path: program, maps and what they enforce.
@@ -112,6 +109,8 @@ pub struct Dataplane {
     networks: ArrayOfMaps<MapData, Networks>,
     services: ArrayOfMaps<MapData, Services>,
     rules: ArrayOfMaps<MapData, RuleRows>,
+    named: ArrayOfMaps<MapData, NamedRows>,
+    schedules: Array<MapData, u64>,
     segments: HashMap<MapData, SegmentKey, SegmentRow>,
     trusted: HashMap<MapData, TrustedKey, u32>,
     management_peers: LpmTrie<MapData, [u8; 16], u32>,
@@ -126,7 +125,12 @@ pub struct Dataplane {
     tally: PerCpuArray<MapData, u64>,
     epoch: Array<MapData, u32>,
     repeats: [PerCpuHashMap<MapData, ViolationKey, Repeats>; 2],
-    slot: Option<Slot>,
+    /// What this process has made of the slots.
+    slots: [Option<Slot>; SLOTS as usize],
+    /// The slot that packets look at, once this process has applied a policy.
+    in_force: Option<usize>,
+    /// What was written of the deadlines of each slot's schedules.
+    deadlines: [BTreeMap<u32, u64>; SLOTS as usize],
     applied: Option<Applied>,
 }
 

@@ -11,8 +11,8 @@ use bulkhead_common::{
     address::Address,
     layout::{
         ABI, Budget, Flow, FlowKey, FragmentKey, FragmentRow, Head, InterfaceCounters, Lease, MAX_FRAGMENTED,
-        MAX_INTERFACES, MAX_SEGMENTS, MAX_TRUSTED, Repeats, SAMPLE_RING_BYTES, SLOTS, SegmentKey, SegmentRow,
-        ServiceKey, Settings, Traffic, TrustedKey, ViolationKey, tally,
+        MAX_INTERFACES, MAX_SCHEDULES, MAX_SEGMENTS, MAX_TRUSTED, Repeats, SAMPLE_RING_BYTES, SLOTS,
+        SegmentKey, SegmentRow, ServiceKey, Settings, Traffic, TrustedKey, ViolationKey, tally,
     },
     reason::CODES,
 };
@@ -75,6 +75,8 @@ pub(super) fn maps() -> Vec<MapSpec> {
         slots("NETWORKS"),
         slots("SERVICES"),
         slots("RULES"),
+        slots("NAMED"),
+        map("SCHEDULES", MapType::Array, 4, 8, Fixed(SLOTS * MAX_SCHEDULES)),
         map("SEGMENTS", MapType::Hash, size_of::<SegmentKey>(), size_of::<SegmentRow>(), Fixed(MAX_SEGMENTS)),
         map("TRUSTED", MapType::Hash, size_of::<TrustedKey>(), 4, Fixed(MAX_TRUSTED)),
         MapSpec {

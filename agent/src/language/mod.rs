@@ -8,7 +8,7 @@ mod markdown;
 mod schema;
 
 pub use markdown::reference;
-pub use schema::schema;
+pub use schema::{as_json, schema};
 
 /// A table of a file: `[device.NAME]`.
 #[derive(Debug)]
@@ -130,6 +130,8 @@ pub struct Format {
     pub doc: &'static str,
     /// A regular expression that every accepted text matches, in the part of ECMA 262 that all engines share.
     pub pattern: &'static str,
+    /// Words that are texts of this format, for an editor to offer.
+    pub words: &'static [&'static str],
     /// The range in which a bare number does as well.
     pub number: Option<(i64, i64)>,
 }

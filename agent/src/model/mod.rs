@@ -3,7 +3,7 @@
 //! In: nothing (these are values). Out: [`Policy`], which [`crate::compile`] turns into tables.
 //! Every list is sorted by name, so that the same files give the same policy in any order.
 
-use std::net::IpAddr;
+use std::{borrow::Cow, net::IpAddr};
 
 use ipnet::IpNet;
 
@@ -12,7 +12,9 @@ pub use bulkhead_common::{mode::Mode, wire::pseudo};
 use crate::diagnostic::Location;
 
 mod mac;
+mod schedule;
 pub use mac::{Mac, ParseMacError};
+pub use schedule::{DAYS, Schedule, Window, clock, time_zone, time_zones};
 
 /// Index of a device in [`Policy::devices`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -22,9 +24,21 @@ pub struct DeviceId(pub u32);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct NetworkId(pub u32);
 
-/// Index of a multicast group in [`Policy::groups`].
+/// Index of a class in [`Policy::classes`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ClassId(pub u32);
+
+/// Index of a zone in [`Policy::zones`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ZoneId(pub u32);
+
+/// Index of a group of devices in [`Policy::groups`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct GroupId(pub u32);
+
+/// Index of a multicast group in [`Policy::multicasts`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct MulticastId(pub u32);
 
 /// Index of a service in [`Policy::services`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -41,11 +55,17 @@ pub struct Policy {
     pub devices: Vec<Device>,
     /// Sorted by name; names are unique and differ from every device's name.
     pub networks: Vec<Network>,
-    /// Every multicast group, built-in ones included, sorted by name.
+    /// Declared classes, sorted by name.
+    pub classes: Vec<Class>,
+    /// Zones that some device is in or somebody declared, sorted by name.
+    pub zones: Vec<Zone>,
+    /// Groups that hold a device, sorted by name.
     pub groups: Vec<Group>,
+    /// Every multicast group, built-in ones included, sorted by name.
+    pub multicasts: Vec<Multicast>,
     /// The services that some rule or the user's files mention, sorted by name.
     pub services: Vec<Service>,
-    /// Sorted by (device name, location): the order in which a reader meets them.
+    /// Sorted by (holder, location): the order in which a reader meets them.
     pub rules: Vec<Rule>,
     /// Who a quarantined device may still talk to, in both directions. Sorted, without duplicates.
     pub remediation: Vec<Peer>,
@@ -66,10 +86,12 @@ pub struct Device {
     pub segment: Option<String>,
     /// The VLAN the device must be seen on (1-4094); `None` accepts any tag or none.
     pub vlan: Option<u16>,
-    /// IEC 62443 zone, a label that rules may name as `zone:NAME`.
-    pub zone: Option<String>,
+    /// IEC 62443 zone; rules may name it as `zone:NAME`.
+    pub zone: Option<ZoneId>,
     /// Template whose allow list the device inherits; rules may name `class:NAME`.
-    pub class: Option<String>,
+    pub class: Option<ClassId>,
+    /// Groups it is a member of, sorted; rules may name them as `group:NAME`.
+    pub groups: Vec<GroupId>,
     /// How much harm a stop of this device does.
     pub criticality: Criticality,
     /// Whether a denied packet of this device is dropped.
@@ -94,6 +116,54 @@ pub enum Criticality {
     Safety,
 }
 
+impl Criticality {
+    /// The word for it in policies.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Low => "low",
+            Self::Medium => "medium",
+            Self::High => "high",
+            Self::Safety => "safety",
+        }
+    }
+}
+
+/// A template: the allow list that all its devices inherit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Class {
+    /// The user's name for it, without the prefix `class:`.
+    pub name: String,
+    /// Free text of the policy's author.
+    pub comment: Option<String>,
+    /// Where it is declared.
+    pub location: Location,
+}
+
+/// Devices with one security need (IEC 62443-3-2).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Zone {
+    /// The user's name for it, without the prefix `zone:`.
+    pub name: String,
+    /// Free text of the policy's author.
+    pub comment: Option<String>,
+    /// Who answers for it.
+    pub owner: Option<String>,
+    /// Where it is declared; where it is not, the first device that is in it.
+    pub location: Location,
+}
+
+/// Devices that rules name together. What else a group holds stands in the rules that name it: its networks beside
+/// the group, and where it holds no device, in its place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Group {
+    /// The user's name for it, without the prefix `group:`.
+    pub name: String,
+    /// Free text of the policy's author.
+    pub comment: Option<String>,
+    /// Where it is declared.
+    pub location: Location,
+}
+
 /// A named list of prefixes that is not a device.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Network {
@@ -101,6 +171,12 @@ pub struct Network {
     pub name: String,
     /// Prefixes without host bits, IPv4 before IPv6, sorted, without duplicates.
     pub cidrs: Vec<IpNet>,
+    /// Prefixes that are not part of it although `cidrs` hold them; likewise.
+    pub except: Vec<IpNet>,
+    /// DNS names whose addresses, as a device learned them from its resolver, are part of it for that device: in
+    /// lower case, without the final dot, a leading `*.` for every name below. Sorted. As the end that starts, the
+    /// network is its prefixes alone, and it is not written there when it has none.
+    pub names: Vec<String>,
     /// Free text of the policy's author.
     pub comment: Option<String>,
     /// Where the network is declared.
@@ -109,7 +185,7 @@ pub struct Network {
 
 /// Many receivers behind one destination: only ever the end that answers.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Group {
+pub struct Multicast {
     /// How rules name it, `multicast:` included.
     pub name: String,
     /// Prefixes of multicast addresses, sorted, without duplicates.
@@ -164,10 +240,16 @@ impl Selector {
 pub enum Peer {
     /// A device of this policy.
     Device(DeviceId),
+    /// Every device of a class.
+    Class(ClassId),
+    /// Every device in a zone.
+    Zone(ZoneId),
+    /// Every device of a group.
+    Group(GroupId),
     /// A network of this policy.
     Network(NetworkId),
     /// A multicast group; only as responder.
-    Group(GroupId),
+    Multicast(MulticastId),
     /// The gateway's own addresses.
     Gateway,
     /// Everybody on the segment at once; only as responder.
@@ -176,27 +258,63 @@ pub enum Peer {
     Any,
 }
 
+/// In whose name a rule is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Holder {
+    /// An entry of a device.
+    Device(DeviceId),
+    /// An entry of a class: each of its devices has it.
+    Class(ClassId),
+    /// A conduit between two zones.
+    Conduit,
+}
+
+/// How a rule came to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub enum Source {
+    /// A person wrote it.
+    #[default]
+    Hand,
+    /// It was proposed from observed traffic, and adopted.
+    Learned,
+    /// It comes from a manufacturer's usage description (RFC 8520).
+    Mud,
+}
+
+impl Source {
+    /// The word for it in policies.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Hand => "hand",
+            Self::Learned => "learned",
+            Self::Mud => "mud",
+        }
+    }
+}
+
 /// One permission: who may start a conversation with whom, over what. Replies are implied.
 ///
-/// One `allow` entry of one device is one rule; an entry of a class is one rule for each device of the class.
+/// One `allow` entry or one conduit is one rule, for however many devices it holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rule {
-    /// The device in whose allow list the rule stands.
-    pub device: DeviceId,
-    /// The class it was inherited from, if it was.
-    pub class: Option<String>,
+    /// In whose allow list the rule stands.
+    pub holder: Holder,
     /// Who starts the conversation. Sorted, never empty, without the device itself when `to` was used.
     pub initiators: Vec<Peer>,
-    /// Who answers. Sorted, never empty. Either `initiators` or `responders` is exactly `[Device(device)]`.
+    /// Who answers. Sorted, never empty. Unless it is a conduit, either `initiators` or `responders` is the holder alone.
     pub responders: Vec<Peer>,
     /// Sorted, never empty.
     pub services: Vec<ServiceId>,
+    /// When it holds; `None` always.
+    pub schedule: Option<Schedule>,
     /// Why the rule exists, in its author's words.
     pub comment: Option<String>,
     /// Who answers for the rule.
     pub owner: Option<String>,
     /// The change it was made under.
     pub ticket: Option<String>,
+    /// How it came to be.
+    pub source: Source,
     /// File, line and column of the entry.
     pub location: Location,
 }
@@ -215,19 +333,66 @@ impl Policy {
     }
 
     /// What the user calls a peer.
-    pub fn peer_name(&self, peer: Peer) -> &str {
+    pub fn peer_name(&self, peer: Peer) -> Cow<'_, str> {
         match peer {
-            Peer::Device(id) => &self.devices[id.0 as usize].name,
-            Peer::Network(id) => &self.networks[id.0 as usize].name,
-            Peer::Group(id) => &self.groups[id.0 as usize].name,
-            Peer::Gateway => "gateway",
-            Peer::Broadcast => "broadcast",
-            Peer::Any => "any",
+            Peer::Device(id) => self.devices[id.0 as usize].name.as_str().into(),
+            Peer::Class(id) => format!("class:{}", self.classes[id.0 as usize].name).into(),
+            Peer::Zone(id) => format!("zone:{}", self.zones[id.0 as usize].name).into(),
+            Peer::Group(id) => format!("group:{}", self.groups[id.0 as usize].name).into(),
+            Peer::Network(id) => self.networks[id.0 as usize].name.as_str().into(),
+            Peer::Multicast(id) => self.multicasts[id.0 as usize].name.as_str().into(),
+            Peer::Gateway => "gateway".into(),
+            Peer::Broadcast => "broadcast".into(),
+            Peer::Any => "any".into(),
+        }
+    }
+
+    /// What the user calls a holder of rules.
+    pub fn holder_name(&self, holder: Holder) -> String {
+        match holder {
+            Holder::Device(id) => format!("device {}", self.devices[id.0 as usize].name),
+            Holder::Class(id) => format!("class {}", self.classes[id.0 as usize].name),
+            Holder::Conduit => "conduit".to_owned(),
+        }
+    }
+
+    /// The name of a device's zone.
+    pub fn zone_of(&self, device: &Device) -> Option<&str> {
+        device.zone.map(|id| self.zones[id.0 as usize].name.as_str())
+    }
+
+    /// The name of a device's class.
+    pub fn class_of(&self, device: &Device) -> Option<&str> {
+        device.class.map(|id| self.classes[id.0 as usize].name.as_str())
+    }
+
+    /// Whether a rule that names `peer` means this device.
+    pub fn means(&self, peer: Peer, id: DeviceId) -> bool {
+        let device = &self.devices[id.0 as usize];
+        match peer {
+            Peer::Device(named) => named == id,
+            Peer::Class(class) => device.class == Some(class),
+            Peer::Zone(zone) => device.zone == Some(zone),
+            Peer::Group(group) => device.groups.contains(&group),
+            Peer::Network(network) => {
+                let network = &self.networks[network.0 as usize];
+                device.addresses.iter().any(|address| network.holds(*address))
+            }
+            Peer::Any => true,
+            Peer::Multicast(_) | Peer::Gateway | Peer::Broadcast => false,
         }
     }
 
     /// The device that owns `address`.
     pub fn device_of(&self, address: IpAddr) -> Option<&Device> {
         self.devices.iter().find(|d| d.addresses.contains(&address))
+    }
+}
+
+impl Network {
+    /// Whether an address is part of it, as far as its prefixes say.
+    pub fn holds(&self, address: IpAddr) -> bool {
+        self.cidrs.iter().any(|cidr| cidr.contains(&address))
+            && !self.except.iter().any(|cidr| cidr.contains(&address))
     }
 }

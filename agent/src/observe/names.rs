@@ -166,7 +166,7 @@ impl Names {
 /// Prefixes with the network or group that has them; of two with one prefix a network, and the first by name.
 fn by_prefix(policy: &Policy) -> PrefixMap<Ipv6Net, String> {
     let mut map = PrefixMap::new();
-    let groups = policy.groups.iter().rev().map(|group| (&group.name, &group.cidrs));
+    let groups = policy.multicasts.iter().rev().map(|group| (&group.name, &group.cidrs));
     let networks = policy.networks.iter().rev().map(|network| (&network.name, &network.cidrs));
     for (name, cidrs) in groups.chain(networks) {
         for cidr in cidrs {

@@ -8,8 +8,8 @@ use crate::language::{Format, Key, Kind, Needs, Table, integer, many, one, table
 pub(crate) mod formats;
 
 use formats::{
-    ADDRESS, CIDR, ETHERTYPE, GROUP_ADDRESS, GROUP_MAC, ICMP_TYPE, LLC, MAC, NAME, PEER, PORT, PROSE,
-    PROTOCOL, SEGMENT, SERVICE_NAME,
+    ADDRESS, CIDR, CLOCK, DAYS, DNS_NAME, ETHERTYPE, GROUP_ADDRESS, GROUP_MAC, ICMP_TYPE, ICMPV6_TYPE, LLC,
+    MAC, NAME, PEER, PORT, PROSE, PROTOCOL, SEGMENT, SERVICE_NAME, TIME_ZONE,
 };
 
 /// What it is the language of.
@@ -19,13 +19,19 @@ table! {
     /// Any number of files are one policy; their order and how it is split over them do not matter. Everything that no
     /// rule allows is denied, and there are no deny rules. An unknown key is an error, never ignored.
     pub static ROOT = Table::of("A policy file")
-        .later(&["conduit", "group", "include", "zone"]);
+        .later(&["include"]);
     /// The version of the language, in every file.
     "version": integer(1, 1).required().example("1");
     /// What the policy protects.
     "device": Key::of(Kind::Named(&DEVICE, &NAME));
     /// Templates: allow lists that several devices share.
     "class": Key::of(Kind::Named(&CLASS, &NAME));
+    /// Declared zones. Where one is declared, all of them must be.
+    "zone": Key::of(Kind::Named(&ZONE, &NAME));
+    /// Devices and networks that rules name together.
+    "group": Key::of(Kind::Named(&GROUP, &NAME));
+    /// What zones may say to each other.
+    "conduit": Key::of(Kind::Entries(&CONDUIT));
     /// Addresses that are no device.
     "network": Key::of(Kind::Named(&NETWORK, &NAME));
     /// Multicast groups besides the built-in ones.
@@ -81,6 +87,7 @@ table! {
     /// implied. A flow is allowed when a rule at either end allows it.
     pub(super) static ALLOW = Table::of("[[device.NAME.allow]], [[class.NAME.allow]]")
         .needs(&[Needs::One(&["from", "to"])])
+        .with(&[&TERMS])
         .example(r#"
 [device.press-plc]
 ip = "10.20.1.11"
@@ -92,19 +99,119 @@ comment = "line display"
 owner   = "ot-team"
 ticket  = "CHG-1042"
 "#)
-        .later(&["expires", "source", "group", "conduit", "modbus", "from-port", "schedule", "mode"]);
+        .later(&["group", "conduit", "modbus", "from-port", "schedule", "mode"]);
     /// Who may start a conversation with the device.
     "from": many(&PEER).example(r#"["hmi-1", "zone:engineering"]"#);
     /// With whom the device may start a conversation.
     "to": many(&PEER).example(r#"["ntp-servers"]"#);
     /// Over what, by the ports of the side that answers: a built-in service or a `[service.NAME]`.
     "service": many(&SERVICE_NAME).required().example(r#"["modbus"]"#);
+}
+
+table! {
+    /// What every rule can say besides whom it lets talk: why, on whose account, and when.
+    static TERMS = Table::of("of every rule");
     /// Why the rule is there; copied into every record about it.
     "comment": one(&PROSE).example(r#""line display""#);
     /// Who answers for the rule.
     "owner": one(&PROSE).example(r#""ot-team""#);
     /// The change it came with.
     "ticket": one(&PROSE).example(r#""CHG-1042""#);
+    /// From then on it allows nothing, and ends what it had allowed. A date with time and offset.
+    "expires": Key::of(Kind::Time).example("2027-01-31T18:00:00Z");
+    /// When in the week it allows something; left out, always. What it has allowed ends with the window.
+    "windows": Key::of(Kind::Entries(&WINDOW));
+    /// How it came to be: written by hand, learned from traffic, or from a manufacturer's usage description (RFC 8520).
+    "source": word(SOURCES).default(r#""hand""#);
+}
+
+table! {
+    /// A span of time that comes again every week: maintenance, a vendor's access.
+    pub(super) static WINDOW = Table::of("windows = [{ ... }]")
+        .example(r#"
+[device.press-plc]
+ip = "10.20.1.11"
+
+[[device.press-plc.allow]]
+from    = "any"
+service = "ssh"
+windows = [{ days = ["mon-fri"], from = "22:00", to = "06:00", zone = "Europe/Berlin" }]
+"#);
+    /// The days on which it begins.
+    "days": many(&DAYS).required().example(r#"["mon-fri", "sun"]"#);
+    /// When it begins.
+    "from": one(&CLOCK).required().example(r#""06:00""#);
+    /// When it ends: on the next day, if that is not later than `from`.
+    "to": one(&CLOCK).required().example(r#""18:00""#);
+    /// By whose clock: a time zone of the IANA database.
+    "zone": one(&TIME_ZONE).required().example(r#""Europe/Berlin""#);
+}
+
+table! {
+    /// A zone (IEC 62443): devices are in it by their `zone`, rules name it as `zone:NAME`. It need not be declared; where
+    /// one is, every zone must be, and a slip of the pen is found.
+    pub(super) static ZONE = Table::of("[zone.NAME]")
+        .example(r#"
+[zone.cell-1]
+comment = "the press line"
+owner   = "ot-team"
+
+[device.press-plc]
+ip   = "10.20.1.11"
+zone = "cell-1"
+"#)
+        .later(&["security-level"]);
+    /// What a reader should know.
+    "comment": one(&PROSE).example(r#""the press line""#);
+    /// Who answers for it.
+    "owner": one(&PROSE).example(r#""ot-team""#);
+}
+
+table! {
+    /// Devices and networks that rules name together, as `group:NAME`.
+    pub(super) static GROUP = Table::of("[group.NAME]")
+        .example(r#"
+[group.engineering]
+members = ["station-1", "station-2"]
+
+[device.station-1]
+ip = "10.20.2.1"
+
+[device.station-2]
+ip = "10.20.2.2"
+"#)
+        .later(&["source"]);
+    /// Devices, networks, `group:NAME`, `zone:NAME` and `class:NAME`.
+    "members": many(&PEER).required().example(r#"["station-1", "station-2"]"#);
+    /// What a reader should know.
+    "comment": one(&PROSE).example(r#""they share the project server""#);
+}
+
+table! {
+    /// What the devices of one zone may say to those of another (IEC 62443). Replies are implied.
+    pub(super) static CONDUIT = Table::of("[[conduit]]")
+        .with(&[&TERMS])
+        .example(r#"
+[device.scada]
+ip   = "10.20.2.1"
+zone = "operations"
+
+[device.press-plc]
+ip   = "10.20.1.11"
+zone = "cell-1"
+
+[[conduit]]
+from    = "zone:operations"
+to      = "zone:cell-1"
+service = "modbus"
+"#)
+        .later(&["modbus", "mode"]);
+    /// Zones whose devices may start a conversation.
+    "from": many(&PEER).required().example(r#""zone:operations""#);
+    /// Zones whose devices answer.
+    "to": many(&PEER).required().example(r#""zone:cell-1""#);
+    /// Over what.
+    "service": many(&SERVICE_NAME).required().example(r#"["modbus"]"#);
 }
 
 table! {
@@ -118,7 +225,11 @@ comment = "controllers of the line"
 to      = "ntp-servers"
 service = "ntp"
 "#)
-        .later(&["mode", "criticality", "source"]);
+        .later(&["source"]);
+    /// That of its devices which do not say it themselves.
+    "criticality": word(CRITICALITIES).example(r#""high""#);
+    /// Likewise.
+    "mode": word(MODES).example(r#""enforce""#);
     /// What a reader should know.
     "comment": one(&PROSE).example(r#""controllers of the line""#);
     /// The rules of every device of the class.
@@ -129,13 +240,19 @@ table! {
     /// Addresses that are no device: other plants, servers behind a router, the Internet. Its name covers every address in
     /// it, devices and smaller networks included, except the gateway's own.
     pub(super) static NETWORK = Table::of("[network.NAME]")
+        .needs(&[Needs::Any(&["cidr", "dns"])])
         .example(r#"
 [network.ntp-servers]
 cidr = ["10.9.0.5/32", "fd00:9::5/128"]
 "#)
         .later(&["interface", "vlan", "zone", "source"]);
     /// Prefixes without host bits.
-    "cidr": many(&CIDR).required().example(r#"["10.9.0.0/24"]"#);
+    "cidr": many(&CIDR).example(r#"["10.9.0.0/24"]"#);
+    /// What is not part of it, although it lies within `cidr`.
+    "except": many(&CIDR).example(r#"["10.9.0.128/25"]"#);
+    /// DNS names: the addresses behind them, as each device learns them from its resolver, are part of it for that device.
+    /// `*.` in front means every name below. Such a network only answers.
+    "dns": many(&DNS_NAME).example(r#"["update.vendor.example", "*.cdn.vendor.example"]"#);
     /// What a reader should know.
     "comment": one(&PROSE).example(r#""two of them, in the office""#);
 }
@@ -163,7 +280,7 @@ table! {
     /// Traffic with a name. The built-in library has some 140 services (`modbus`, `s7`, `opc-ua`, `ntp`); one of your own is
     /// whatever any of its keys names.
     pub(super) static SERVICE = Table::of("[service.NAME]")
-        .needs(&[Needs::Any(&["tcp", "udp", "sctp", "icmp", "icmpv6", "protocol", "ethertype", "llc"])])
+        .needs(&[Needs::Any(&["tcp", "udp", "sctp", "icmp", "icmpv6", "protocol", "ethertype", "llc", "include"])])
         .example(r#"
 [service.line-scanner]
 tcp = ["9100-9103", 9200]
@@ -179,13 +296,15 @@ udp = 9100
     /// ICMP (RFC 792).
     "icmp": many(&ICMP_TYPE).example(r#"["8"]"#);
     /// ICMPv6 (RFC 4443).
-    "icmpv6": many(&ICMP_TYPE).example(r#"["128"]"#);
+    "icmpv6": many(&ICMPV6_TYPE).example(r#"["128"]"#);
     /// IP protocols without ports (IANA protocol numbers).
     "protocol": many(&PROTOCOL).example("[47]");
     /// Frames that are not IP.
     "ethertype": many(&ETHERTYPE).example(r#"["0x8892"]"#);
     /// Frames with an IEEE 802.2 header, by their destination service access point.
     "llc": many(&LLC).example(r#"["0x42"]"#);
+    /// Other services, whose traffic it is as well.
+    "include": many(&SERVICE_NAME).example(r#"["modbus", "dnp3"]"#);
     /// What a reader should know.
     "comment": one(&PROSE).example(r#""hand scanners of the line""#);
 }
@@ -205,4 +324,5 @@ peers = ["patch-server"]
 }
 
 const MODES: &[&str] = &words(&super::parse::MODES);
+const SOURCES: &[&str] = &words(&super::parse::SOURCES);
 const CRITICALITIES: &[&str] = &words(&super::parse::CRITICALITIES);

@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, sync::LazyLock};
 
 use super::{
     parse,
-    raw::{RawFile, RawGroup},
+    raw::{RawFile, RawMulticast},
 };
 use crate::{
     diagnostic::{Collector, FileId, Sources, render_text},
@@ -21,8 +21,8 @@ static SERVICES: LazyLock<BTreeMap<String, Vec<Selector>>> = LazyLock::new(|| {
     services.map(|service| (service.name.value, service.selectors)).collect()
 });
 
-static GROUPS: LazyLock<BTreeMap<String, RawGroup>> = LazyLock::new(|| {
-    let groups = read("groups.toml", GROUPS_TEXT).groups.into_iter();
+static GROUPS: LazyLock<BTreeMap<String, RawMulticast>> = LazyLock::new(|| {
+    let groups = read("groups.toml", GROUPS_TEXT).multicasts.into_iter();
     groups.map(|group| (group.name.value.clone(), group)).collect()
 });
 
@@ -41,7 +41,7 @@ pub fn built_in() -> &'static BTreeMap<String, Vec<Selector>> {
 }
 
 /// The built-in multicast groups by name, without the prefix by which rules name them.
-pub(super) fn built_in_groups() -> &'static BTreeMap<String, RawGroup> {
+pub(super) fn built_in_groups() -> &'static BTreeMap<String, RawMulticast> {
     &GROUPS
 }
 

@@ -13,9 +13,9 @@ pub const MAX_FILE_BYTES: usize = 4 << 20;
 pub const MAX_TOTAL_BYTES: usize = 64 << 20;
 /// Devices of one policy: the data path numbers them with 16 bits, 0 being nobody.
 pub const MAX_DEVICES: usize = 65_535;
-/// Rules after classes have been expanded.
+/// Rules: `allow` entries and conduits.
 pub const MAX_RULES: usize = 262_144;
-/// Peers and services over all rules, after zones and classes have been expanded; eight bytes of comment count as one.
+/// Peers and services over all rules; eight bytes of comment count as one.
 pub const MAX_RULE_PARTS: usize = 4 << 20;
 
 /// The texts to read, and reasons not to read any of them.

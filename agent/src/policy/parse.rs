@@ -6,8 +6,8 @@ use toml::de::DeTable;
 
 use super::{
     cascade::POLICY_ROOT,
-    language::{CLASS, DEVICE, NETWORK, QUARANTINE, ROOT},
-    raw::{RawClass, RawDevice, RawFile, RawNetwork},
+    language::{CLASS, DEVICE, QUARANTINE, ROOT},
+    raw::{RawClass, RawDevice, RawFile},
     reader::{Leaf, Reader},
 };
 use crate::{
@@ -16,7 +16,11 @@ use crate::{
 };
 
 mod allow;
+mod network;
 mod services;
+mod terms;
+pub(super) use terms::SOURCES;
+mod zones;
 
 /// The only version of the language so far.
 const VERSION: i64 = 1;
@@ -27,10 +31,10 @@ pub(super) const MODES: [(&str, Mode); 3] = [
     (Mode::Quarantine.name(), Mode::Quarantine),
 ];
 pub(super) const CRITICALITIES: [(&str, Criticality); 4] = [
-    ("low", Criticality::Low),
-    ("medium", Criticality::Medium),
-    ("high", Criticality::High),
-    ("safety", Criticality::Safety),
+    (Criticality::Low.name(), Criticality::Low),
+    (Criticality::Medium.name(), Criticality::Medium),
+    (Criticality::High.name(), Criticality::High),
+    (Criticality::Safety.name(), Criticality::Safety),
 ];
 
 /// Reads one file. Says also whether its notation was right: if not, more may be missing than the file's author left out.
@@ -48,11 +52,20 @@ pub(super) fn parse(file: FileId, out: &mut Collector<'_>) -> (RawFile, bool) {
     for (name, table) in reader.named_tables(root, "class") {
         raw.classes.push(class(&mut reader, name, table));
     }
+    for (name, table) in reader.named_tables(root, "zone") {
+        raw.zones.push(zones::zone(&mut reader, name, table));
+    }
+    for (name, table) in reader.named_tables(root, "group") {
+        raw.groups.push(zones::group(&mut reader, name, table));
+    }
+    for (at, table) in reader.tables(root, "conduit", "[[conduit]]") {
+        raw.conduits.push(zones::conduit(&mut reader, at, table));
+    }
     for (name, table) in reader.named_tables(root, "network") {
-        raw.networks.push(network(&mut reader, name, table));
+        raw.networks.push(network::network(&mut reader, name, table));
     }
     for (name, table) in reader.named_tables(root, "multicast") {
-        raw.groups.push(services::group(&mut reader, name, table));
+        raw.multicasts.push(services::group(&mut reader, name, table));
     }
     for (name, table) in reader.named_tables(root, "service") {
         raw.services.push(services::service(&mut reader, name, table));
@@ -96,10 +109,7 @@ fn device(reader: &mut Reader<'_, '_>, name: Leaf<String>, table: &DeTable<'_>) 
     }
     let zone = reader.string(table, "zone").filter(|zone| reader.name(zone, "zone"));
     let class = reader.string(table, "class");
-    let criticality = reader.string(table, "criticality");
-    let criticality =
-        criticality.and_then(|leaf| reader.word("BH0212", &leaf, "criticality", &CRITICALITIES));
-    let mode = reader.string(table, "mode").and_then(|leaf| reader.word("BH0211", &leaf, "mode", &MODES));
+    let (criticality, mode) = defaults(reader, table);
     RawDevice {
         macs,
         addresses,
@@ -108,8 +118,8 @@ fn device(reader: &mut Reader<'_, '_>, name: Leaf<String>, table: &DeTable<'_>) 
         vlan: vlan(reader, table),
         zone,
         class,
-        criticality: criticality.unwrap_or_default(),
-        mode: mode.unwrap_or_default(),
+        criticality,
+        mode,
         comment: prose(reader, table, "comment"),
         allow: reader.allow(table, &format!("[[device.{}.allow]]", name.value), &what),
         name,
@@ -135,22 +145,23 @@ fn class(reader: &mut Reader<'_, '_>, name: Leaf<String>, table: &DeTable<'_>) -
     reader.name(&name, "class");
     let what = format!("class {}", quote(&name.value));
     reader.keys(table, &CLASS, &what);
-    prose(reader, table, "comment");
-    RawClass { allow: reader.allow(table, &format!("[[class.{}.allow]]", name.value), &what), name }
+    let (criticality, mode) = defaults(reader, table);
+    RawClass {
+        criticality,
+        mode,
+        comment: prose(reader, table, "comment"),
+        allow: reader.allow(table, &format!("[[class.{}.allow]]", name.value), &what),
+        name,
+    }
 }
 
-fn network(reader: &mut Reader<'_, '_>, name: Leaf<String>, table: &DeTable<'_>) -> RawNetwork {
-    peer_name(reader, &name, "network");
-    let what = format!("network {}", quote(&name.value));
-    reader.keys(table, &NETWORK, &what);
-    let cidrs = reader.strings(table, "cidr");
-    let cidrs = cidrs.iter().flat_map(|list| &list.value).filter_map(|leaf| reader.cidr(leaf)).collect();
-    if is_absent(table, "cidr") {
-        let location = reader.out.locate(name.at);
-        let found = Diagnostic::error("BH0404", format!("{what} has no prefix"));
-        reader.out.push(found.at(location, "").help("add `cidr = [\"10.9.0.0/24\"]`"));
-    }
-    RawNetwork { cidrs, comment: prose(reader, table, "comment"), name }
+/// What a device says of itself, or a class of its devices.
+fn defaults(reader: &mut Reader<'_, '_>, table: &DeTable<'_>) -> (Option<Criticality>, Option<Mode>) {
+    let criticality = reader.string(table, "criticality");
+    let criticality =
+        criticality.and_then(|leaf| reader.word("BH0212", &leaf, "criticality", &CRITICALITIES));
+    let mode = reader.string(table, "mode").and_then(|leaf| reader.word("BH0211", &leaf, "mode", &MODES));
+    (criticality, mode)
 }
 
 fn vlan(reader: &mut Reader<'_, '_>, table: &DeTable<'_>) -> Option<u16> {

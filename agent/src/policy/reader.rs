@@ -8,6 +8,7 @@ use std::{collections::BTreeSet, ops::Range};
 use toml::{
     Spanned,
     de::{DeString, DeTable, DeValue},
+    value::Datetime,
 };
 
 use crate::{
@@ -199,6 +200,19 @@ impl Reader<'_, '_> {
             }
             None => {
                 self.wrong_type(key, value, value.span(), "a whole number");
+                None
+            }
+        }
+    }
+
+    /// A date, with whatever else was written.
+    pub(crate) fn date_time(&mut self, table: &DeTable<'_>, key: &str) -> Option<Leaf<Datetime>> {
+        let (_, value) = get(table, key)?;
+        match value.get_ref().as_datetime() {
+            Some(found) => Some(Leaf { value: *found, at: self.at(value.span()) }),
+            None => {
+                let expected = "date, time and offset without quotes, as in `2027-01-31T18:00:00Z`";
+                self.wrong_type(key, value, value.span(), expected);
                 None
             }
         }

@@ -7,20 +7,25 @@ use std::collections::BTreeSet;
 
 use super::{
     limits::MAX_DEVICES,
-    raw::{RawDevice, RawFile, RawNetwork, RawPeer},
+    raw::{RawClass, RawDevice, RawFile, RawNetwork, RawPeer},
 };
 use crate::{
     diagnostic::{Collector, Diagnostic, quote},
-    model::{Device, Group, Mode, Network, Peer, Policy, Service},
+    model::{Class, ClassId, Device, GroupId, Mode, Multicast, Network, Peer, Policy, Service},
 };
 
+mod by_name;
+mod groups;
 mod identity;
+mod members;
 mod names;
 mod peers;
 mod reach;
 mod rules;
+mod services;
+mod zones;
 
-use names::{NamedGroup, Names};
+use names::{Entry, NamedMulticast, Names};
 
 pub(super) fn resolve(files: &[RawFile], out: &mut Collector<'_>) -> Policy {
     let names = Names::collect(files, out);
@@ -33,22 +38,30 @@ pub(super) fn resolve(files: &[RawFile], out: &mut Collector<'_>) -> Policy {
     }
     identity::check(&names, out);
     classes(&names, files, out);
+    zones::check(&names, files, out);
+    groups::check(&names, out);
     reach::check_entries(&names, files, out);
+    by_name::check_entries(&names, files, out);
     let built = rules::build(&names, files, out);
     let remediation = remediation(&names, files, out);
     let mut used = built.used;
-    peers::mark(&remediation, &mut used);
+    for peer in &remediation {
+        peers::mark(names.devices_of(*peer), &mut used);
+    }
     unused_devices(&names, &used, out);
     Policy {
-        devices: names.devices.values().map(|entry| device(entry.raw, out)).collect(),
+        devices: devices(&names, out),
         networks: names.networks.values().map(|entry| network(entry.raw, out)).collect(),
-        groups: names.groups.values().map(group).collect(),
+        classes: names.classes.values().map(|entry| class(entry.raw, out)).collect(),
+        zones: zones::of(&names, out),
+        groups: groups::of(&names, out),
+        multicasts: names.multicasts.values().map(multicast).collect(),
         services: built
             .services
             .into_iter()
             .map(|(name, (selectors, built_in))| Service {
                 name: name.to_owned(),
-                selectors: selectors.to_vec(),
+                selectors: selectors.into_owned(),
                 built_in,
             })
             .collect(),
@@ -57,7 +70,24 @@ pub(super) fn resolve(files: &[RawFile], out: &mut Collector<'_>) -> Policy {
     }
 }
 
-fn device(raw: &RawDevice, out: &Collector<'_>) -> Device {
+fn devices(names: &Names<'_>, out: &Collector<'_>) -> Vec<Device> {
+    let groups = names.members.groups_by_device();
+    names.devices.values().zip(groups).map(|(entry, groups)| device(names, entry.raw, groups, out)).collect()
+}
+
+/// The device's own word comes before that of its class.
+fn mode(names: &Names<'_>, raw: &RawDevice) -> Mode {
+    raw.mode.or_else(|| class_of(names, raw)?.raw.mode).unwrap_or_default()
+}
+
+fn class_of<'n, 'r>(names: &'n Names<'r>, raw: &RawDevice) -> Option<&'n Entry<'r, ClassId, RawClass>> {
+    raw.class.as_ref().and_then(|class| names.classes.get(class.value.as_str()))
+}
+
+fn device(names: &Names<'_>, raw: &RawDevice, groups: Vec<GroupId>, out: &Collector<'_>) -> Device {
+    let class = class_of(names, raw);
+    let zone = raw.zone.as_ref().and_then(|zone| names.zones.get(zone.value.as_str()));
+    let criticality = raw.criticality.or_else(|| class?.raw.criticality);
     Device {
         name: raw.name.value.clone(),
         macs: sorted(raw.macs.iter().map(|mac| mac.value).collect()),
@@ -65,10 +95,11 @@ fn device(raw: &RawDevice, out: &Collector<'_>) -> Device {
         dynamic: raw.dynamic,
         segment: raw.segment.clone(),
         vlan: raw.vlan,
-        zone: raw.zone.as_ref().map(|zone| zone.value.clone()),
-        class: raw.class.as_ref().map(|class| class.value.clone()),
-        criticality: raw.criticality,
-        mode: raw.mode,
+        zone: zone.map(|zone| zone.id),
+        class: class.map(|class| class.id),
+        groups,
+        criticality: criticality.unwrap_or_default(),
+        mode: mode(names, raw),
         comment: raw.comment.clone(),
         location: out.locate(raw.name.at),
     }
@@ -78,13 +109,19 @@ fn network(raw: &RawNetwork, out: &Collector<'_>) -> Network {
     Network {
         name: raw.name.value.clone(),
         cidrs: sorted(raw.cidrs.iter().map(|cidr| cidr.value).collect()),
+        except: sorted(raw.except.iter().map(|cidr| cidr.value).collect()),
+        names: sorted(raw.names.iter().map(|name| name.value.clone()).collect()),
         comment: raw.comment.clone(),
         location: out.locate(raw.name.at),
     }
 }
 
-fn group(named: &NamedGroup<'_>) -> Group {
-    Group {
+fn class(raw: &RawClass, out: &Collector<'_>) -> Class {
+    Class { name: raw.name.value.clone(), comment: raw.comment.clone(), location: out.locate(raw.name.at) }
+}
+
+fn multicast(named: &NamedMulticast<'_>) -> Multicast {
+    Multicast {
         name: peers::word(named.name),
         cidrs: sorted(named.cidrs.to_vec()),
         macs: sorted(named.macs.to_vec()),
@@ -107,8 +144,8 @@ fn classes(names: &Names<'_>, files: &[RawFile], out: &mut Collector<'_>) {
         }
     }
     for (name, class) in &names.classes {
-        if !names.class_members.contains_key(name) {
-            let location = out.locate(class.name.at);
+        if names.devices_of(Peer::Class(class.id)).is_empty() {
+            let location = out.locate(class.raw.name.at);
             let found = Diagnostic::warning("BH0501", format!("class `{name}` has no device"));
             let help = format!("give a device `class = \"{name}\"`, or remove the class");
             out.push(found.at(location, "").help(help));
@@ -138,7 +175,7 @@ fn remediation(names: &Names<'_>, files: &[RawFile], out: &mut Collector<'_>) ->
 /// A device nobody names in a rule is cut off in enforce mode, which its author may not know yet.
 fn unused_devices(names: &Names<'_>, used: &[bool], out: &mut Collector<'_>) {
     for (device, _) in names.devices.values().zip(used).filter(|(_, used)| !**used) {
-        if device.raw.mode == Mode::Quarantine {
+        if mode(names, device.raw) == Mode::Quarantine {
             continue;
         }
         let name = &device.raw.name.value;

@@ -12,10 +12,16 @@ use crate::{
     model::Mac,
 };
 
+mod dns;
 mod groups;
 pub(super) mod hints;
+mod icmp;
 mod services;
+mod time;
+pub(super) use icmp::{ICMP_TYPES, ICMPV6_TYPES};
 pub(crate) use services::fold;
+pub(super) use services::{ETHERTYPES, POINTS};
+pub(super) use time::MAX_WINDOWS;
 
 /// IP protocol numbers (IANA "Assigned Internet Protocol Numbers").
 pub(super) const ICMP: u8 = 1;

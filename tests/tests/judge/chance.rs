@@ -6,7 +6,7 @@
 
 use std::{collections::BTreeSet, net::IpAddr};
 
-use bulkhead_agent::model::{Peer, Policy, Selector};
+use bulkhead_agent::model::{DeviceId, Peer, Policy, Selector};
 
 use super::{
     Midstream,
@@ -102,14 +102,19 @@ impl<'a> Thrower<'a> {
     }
 
     fn host(&mut self, peers: &[Peer]) -> Option<IpAddr> {
-        let inside: Vec<IpAddr> = match self.random.pick(peers) {
-            Peer::Device(id) => self.policy.devices[id.0 as usize].addresses.clone(),
+        let peer = *self.random.pick(peers);
+        let inside: Vec<IpAddr> = match peer {
+            Peer::Device(_) | Peer::Class(_) | Peer::Zone(_) | Peer::Group(_) => {
+                let devices = (0..).map(DeviceId).zip(&self.policy.devices);
+                let meant = devices.filter(|(id, _)| self.policy.means(peer, *id));
+                meant.flat_map(|(_, device)| device.addresses.iter().copied()).collect()
+            }
             Peer::Network(id) => {
                 let cidrs = &self.policy.networks[id.0 as usize].cidrs;
                 self.hosts.iter().copied().filter(|host| cidrs.iter().any(|net| net.contains(host))).collect()
             }
             Peer::Any => self.hosts.clone(),
-            Peer::Gateway | Peer::Broadcast | Peer::Group(_) => Vec::new(),
+            Peer::Gateway | Peer::Broadcast | Peer::Multicast(_) => Vec::new(),
         };
         (!inside.is_empty()).then(|| *self.random.pick(&inside))
     }

@@ -20,7 +20,7 @@ use std::{
 
 use bulkhead_agent::{
     compile::{Limits, compile},
-    dataplane::{AttachMode, Attached, Dataplane, Runtime, Sizes},
+    dataplane::{AttachMode, Attached, Dataplane, Moment, Runtime, Sizes},
     diagnostic::render_text,
     model::Policy,
     policy::{SourceFile, resolve_texts},
@@ -105,7 +105,7 @@ impl Court {
         let policy = read(text).unwrap_or_else(|why| panic!("{why}\n{text}"));
         let limits = Limits { devices: 63, rules: 65_535, rows: 1 << 20 };
         let tables = compile(&policy, &limits).expect("the policies are small");
-        let applied = self.dataplane.apply(tables, &BTreeSet::new(), &BTreeMap::new());
+        let applied = self.dataplane.apply(tables, &BTreeSet::new(), &BTreeMap::new(), &Moment::default());
         applied.unwrap_or_else(|error| panic!("{error}"));
         self.dataplane.configure(&runtime(midstream)).expect("the settings fit");
         let ruleset = nft::ruleset(&policy).unwrap_or_else(|why| panic!("{why}\n{text}"));

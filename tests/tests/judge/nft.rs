@@ -10,7 +10,7 @@ use std::{
     process::{Command, Stdio},
 };
 
-use bulkhead_agent::model::{Device, Mode, Peer, Policy, Selector};
+use bulkhead_agent::model::{Device, DeviceId, Mode, Peer, Policy, Selector};
 use bulkhead_tests::lab::Namespace;
 use ipnet::IpNet;
 
@@ -98,13 +98,15 @@ fn who(policy: &Policy, peers: &[Peer]) -> Result<Who, String> {
     let mut found = Vec::new();
     for peer in peers {
         match peer {
-            Peer::Device(id) => {
-                let addresses = &policy.devices[id.0 as usize].addresses;
-                found.extend(addresses.iter().map(|ip| Some(IpNet::from(*ip))));
+            Peer::Device(_) | Peer::Class(_) | Peer::Zone(_) | Peer::Group(_) => {
+                let devices = (0..).map(DeviceId).zip(&policy.devices);
+                let meant = devices.filter(|(id, _)| policy.means(*peer, *id));
+                let addresses = meant.flat_map(|(_, device)| &device.addresses);
+                found.extend(addresses.map(|ip| Some(IpNet::from(*ip))));
             }
             Peer::Network(id) => found.extend(policy.networks[id.0 as usize].cidrs.iter().copied().map(Some)),
             Peer::Any => found.push(None),
-            Peer::Gateway | Peer::Broadcast | Peer::Group(_) => {
+            Peer::Gateway | Peer::Broadcast | Peer::Multicast(_) => {
                 return Err(format!("`{}` is forwarded by no router", policy.peer_name(*peer)));
             }
         }

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bulkhead_agent::{
     compile::{Host, Memory, Revision, Tables},
-    dataplane::{Dataplane, Sizes, XdpAction, detach},
+    dataplane::{Dataplane, Moment, Sizes, XdpAction, detach},
 };
 use bulkhead_common::{
     decide::{Action, Decision, Verdict, decide},
@@ -210,7 +210,8 @@ pub fn round(room: &Room, pins: &str, fight: &Fight<'_>) -> Result<Met, String> 
 impl Duel<'_> {
     fn stretch(&mut self, random: &mut Random, tables: &Tables, setup: &Setup) -> Result<(), String> {
         setup.configure(&mut self.dataplane);
-        let applied = self.dataplane.apply(tables.clone(), &gateway(), &Setup::segments());
+        let applied =
+            self.dataplane.apply(tables.clone(), &gateway(), &Setup::segments(), &Moment::default());
         let applied = applied.unwrap_or_else(|error| panic!("{error}"));
         let ids = applied.ids.clone();
         let highest = |ids: &[u32], so_far: u32| ids.iter().copied().fold(so_far, u32::max);

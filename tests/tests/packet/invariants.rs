@@ -95,9 +95,13 @@ pub fn broken(frame: &[u8], tables: &Tables, decision: &Decision) -> Option<&'st
             Some(_) if !needs_rule => return Some("a rule is named that did not allow it"),
             // An error about a flow goes to either end of it, of which one may be nobody's device.
             Some(entry) if grant != Grant::Related => {
-                let is_end = |id: u32| tables.device(id).is_some_and(|device| device.name == entry.device);
+                // A class's rule is that of all its devices.
+                let own = entry.holder.strip_prefix("device ");
+                let is_end = |id: u32| {
+                    tables.device(id).is_some_and(|device| own.is_none_or(|own| own == device.name))
+                };
                 if !is_end(source) && !is_end(responder) {
-                    return Some("neither end is the device whose rule it is");
+                    return Some("neither end is a device whose rule it is");
                 }
             }
             Some(_) | None => {}

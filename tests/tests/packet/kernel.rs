@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use bulkhead_agent::dataplane::{Dataplane, EventReader, XdpAction};
+use bulkhead_agent::dataplane::{Dataplane, EventReader, Moment, XdpAction};
 use bulkhead_common::{
     decide::decide,
     layout::{Event, Traffic},
@@ -48,8 +48,12 @@ impl Kernel {
 
     pub fn apply(&mut self, policy: &str) {
         self.policy = Some(policy.to_owned());
-        let applied =
-            self.dataplane.apply(tables(&[(policy, &text(policy))]), &gateway(), &Setup::segments());
+        let applied = self.dataplane.apply(
+            tables(&[(policy, &text(policy))]),
+            &gateway(),
+            &Setup::segments(),
+            &Moment::default(),
+        );
         let applied = applied.unwrap_or_else(|error| panic!("{policy}: {error}"));
         for (device, id) in applied.tables.devices.iter().zip(&applied.ids.devices) {
             self.devices.insert(*id, device.name.clone());

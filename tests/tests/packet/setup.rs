@@ -280,6 +280,8 @@ impl Setup {
     pub fn placed(&self, times: &Times) -> Placed {
         let Runtime { settings, management_peers, management_services, trusted } = self.runtime(times);
         Placed {
+            deadlines: Vec::new(),
+            named: BTreeMap::new(),
             segment: self.floor_row(),
             vlans: self.vlan_rows(),
             segments: Self::segments(),

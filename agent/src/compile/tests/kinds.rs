@@ -73,9 +73,8 @@ fn both_families_of_a_device_carry_the_names_around_them() {
     assert_eq!(v4, v6, "the same device in the same network");
     assert_eq!(prefix(&tables, "10.9.0.0/24"), prefix(&tables, "fd00:9::/64"), "in `office` and in `plant`");
     assert_ne!(prefix(&tables, "10.0.0.0/8"), prefix(&tables, "10.9.0.0/24"));
-    let to_office =
-        RuleKey { initiator: v6.identity, responder: prefix(&tables, "fd00:9::/64"), class: class::PAIR };
-    assert!(tables.rows.contains_key(&to_office));
+    let office = Endpoint::network(prefix(&tables, "fd00:9::/64"));
+    assert_ne!(pair(&tables, &Endpoint::from_row(&v6), &office), 0);
 }
 
 #[test]
@@ -95,19 +94,18 @@ fn an_ipv6_prefix_around_everything_holds_no_ipv4_address() {
 }
 
 #[test]
-fn a_hardware_address_has_an_identity_of_its_own() {
+fn a_hardware_address_has_the_names_of_its_device_and_no_networks() {
     let tables = cell();
     let [one, two] = ["00:1d:9c:c7:b0:70", "00:1d:9c:c7:b0:71"].map(|mac| tables.macs[&mac_of(mac)]);
     assert_eq!(one, two, "both are the device's");
-    assert!(one.identity >= identity::FIRST);
+    assert_eq!(one.identity, identity::UNKNOWN);
     let plc = tables.addresses[&Address::from(ip("10.1.0.1"))];
     assert_ne!(one.identity, plc.identity, "the address is in `plant` as well");
     let link_local = tables.networks.keys().find(|net| net.contains(&ip("fe80::1")));
     assert_eq!(link_local, None);
-    let office = prefix(&tables, "10.9.0.0/24");
-    for initiator in [one.identity, plc.identity] {
-        let key = RuleKey { initiator, responder: office, class: class::PAIR };
-        assert!(tables.rows.contains_key(&key), "a rule means the device by each of its identities");
+    let office = Endpoint::network(prefix(&tables, "10.9.0.0/24"));
+    for initiator in [Endpoint::from_mac(&one), Endpoint::from_row(&plc)] {
+        assert_ne!(pair(&tables, &initiator, &office), 0, "a rule means the device wherever it is");
     }
 }
 
@@ -162,15 +160,12 @@ fn a_group_is_a_destination_and_no_device() {
         tables.macs[&mac_of("01:0e:cf:00:00:00")].identity,
         tables.macs[&mac_of("01:0e:cf:00:07:00")].identity
     );
-    let plc = tables.addresses[&Address::from(ip("10.1.0.1"))].identity;
+    let plc = Endpoint::from_row(&tables.addresses[&Address::from(ip("10.1.0.1"))]);
     for responder in [prefix(&tables, "224.0.0.251/32"), prefix(&tables, "ff02::fb/128"), identity::BROADCAST]
     {
-        assert!(tables.rows.contains_key(&RuleKey { initiator: plc, responder, class: class::PAIR }));
-        assert!(!tables.rows.contains_key(&RuleKey {
-            initiator: responder,
-            responder: plc,
-            class: class::PAIR
-        }));
+        let responder = Endpoint::network(responder);
+        assert_ne!(pair(&tables, &plc, &responder), 0);
+        assert_eq!(pair(&tables, &responder, &plc), 0);
     }
     assert!(
         !tables.networks.contains_key(&"224.0.0.252/32".parse().expect("a prefix")),
@@ -189,7 +184,7 @@ fn a_group_that_no_rule_names_changes_no_revision() {
 fn a_leased_address_carries_its_device_and_its_networks() {
     let tables = cell();
     let camera = tables.macs[&mac_of("00:1d:9c:c7:b0:73")];
-    assert_eq!(camera.flags, device_flag::HAS_MAC | device_flag::LEASED);
+    assert_eq!(camera.flags, device_flag::HAS_MAC | device_flag::LEASED | device_flag::NAMED);
     assert_ne!(tables.shapes & shape::LEASED, 0);
     let places: Vec<u32> = tables
         .leased
@@ -204,8 +199,8 @@ fn a_leased_address_carries_its_device_and_its_networks() {
     let leased = |network| tables.leased[&(camera.identity, network)];
     let fixed = tables.addresses[&Address::from(ip("10.1.0.9"))];
     assert_eq!(leased(plant), fixed.identity, "as if it were written");
-    let key = RuleKey { initiator: leased(office), responder: office, class: class::PAIR };
-    assert!(tables.rows.contains_key(&key));
+    let there = Endpoint { identity: leased(office), ..Endpoint::from_mac(&camera) };
+    assert_ne!(pair(&tables, &there, &Endpoint::network(office)), 0);
     let still = CELL.replace("\"dhcp\", ", "");
     let still = compiled(&[("cell.toml", &still)]);
     assert_eq!((still.leased.len(), still.shapes & shape::LEASED), (0, 0));

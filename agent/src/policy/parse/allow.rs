@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use toml::de::DeTable;
 
-use super::{Leaf, Reader, prose};
+use super::{Leaf, Reader};
 use crate::{
     diagnostic::{At, Diagnostic, quote},
     policy::{
@@ -35,6 +35,17 @@ impl Reader<'_, '_> {
                 peers.extend(names.value.iter().filter_map(|name| self.peer(name)));
             }
         }
+        RawAllow {
+            at,
+            direction,
+            peers,
+            services: self.services(at, table, "the entry"),
+            terms: self.terms(table),
+        }
+    }
+
+    /// The services of an entry or a conduit.
+    pub(super) fn services(&mut self, at: At, table: &DeTable<'_>, what: &str) -> Vec<Leaf<String>> {
         let services = self.strings(table, "service");
         match &services {
             Some(list) => {
@@ -42,22 +53,15 @@ impl Reader<'_, '_> {
             }
             None if !table.contains_key("service") => {
                 let location = self.out.locate(at);
-                let found = Diagnostic::error("BH0109", "the entry does not say which service it allows");
+                let found =
+                    Diagnostic::error("BH0109", format!("{what} does not say which service it allows"));
                 self.out.push(
                     found.at(location, "").help("add `service = [\"modbus\"]`, or `service = \"any\"`"),
                 );
             }
             None => {}
         }
-        RawAllow {
-            at,
-            direction,
-            peers,
-            services: services.map(|list| list.value).unwrap_or_default(),
-            comment: prose(self, table, "comment"),
-            owner: prose(self, table, "owner"),
-            ticket: prose(self, table, "ticket"),
-        }
+        services.map(|list| list.value).unwrap_or_default()
     }
 
     fn direction(&mut self, at: At, table: &DeTable<'_>) -> Option<Direction> {
@@ -82,7 +86,7 @@ impl Reader<'_, '_> {
         }
     }
 
-    fn not_empty(&mut self, at: At, length: usize, key: &str, help: &str) {
+    pub(super) fn not_empty(&mut self, at: At, length: usize, key: &str, help: &str) {
         if length == 0 {
             let location = self.out.locate(at);
             let found = Diagnostic::error("BH0106", format!("`{key}` is an empty list"));
@@ -95,8 +99,8 @@ impl Reader<'_, '_> {
         let value = match name.split_once(':') {
             Some(("zone", zone)) if is_name(zone) => RawPeer::Zone(zone.to_owned()),
             Some(("class", class)) if is_name(class) => RawPeer::Class(class.to_owned()),
-            Some(("multicast", group)) if is_name(group) => RawPeer::Group(group.to_owned()),
-            Some(("group", _)) => return self.later_peer(leaf, "groups"),
+            Some(("multicast", group)) if is_name(group) => RawPeer::Multicast(group.to_owned()),
+            Some(("group", group)) if is_name(group) => RawPeer::Group(group.to_owned()),
             Some(_) => return self.not_a_peer(leaf),
             None if name == "gateway" => RawPeer::Gateway,
             None if name == "any" => RawPeer::Any,
@@ -114,12 +118,6 @@ impl Reader<'_, '_> {
         Some(Leaf { value, at: leaf.at })
     }
 
-    fn later_peer(&mut self, leaf: &Leaf<String>, what: &str) -> Option<Leaf<RawPeer>> {
-        let message = format!("{}: {what} are not supported by this version", quote(&leaf.value));
-        let help = "name devices, networks, `zone:NAME`, `class:NAME`, `multicast:NAME`, `gateway`, `broadcast` or `any`";
-        self.refuse("BH0313", leaf, message, help)
-    }
-
     fn not_a_peer(&mut self, leaf: &Leaf<String>) -> Option<Leaf<RawPeer>> {
         let name = &leaf.value;
         let message = format!("{} is not the name of a peer", quote(name));
@@ -131,7 +129,8 @@ impl Reader<'_, '_> {
             Err(_) if PREFIXES.iter().any(|prefix| name.to_lowercase().starts_with(prefix)) && name.to_lowercase() != *name => {
                 format!("did you mean `{}`?", name.to_lowercase())
             }
-            Err(_) => "name a device, a network, `zone:NAME`, `class:NAME`, `multicast:NAME`, `gateway`, `broadcast` or `any`"
+            Err(_) => "name a device, a network, `group:NAME`, `zone:NAME`, `class:NAME`, `multicast:NAME`, `gateway`, \
+                       `broadcast` or `any`"
                 .to_owned(),
         };
         self.refuse("BH0314", leaf, message, &help)

@@ -8,7 +8,7 @@ use crate::{
     model::Selector,
     policy::{
         language::{MULTICAST, SERVICE},
-        raw::{RawGroup, RawService},
+        raw::{RawMulticast, RawService},
         values::{ICMP, ICMPV6, SCTP, TCP, UDP, fold},
     },
 };
@@ -41,16 +41,18 @@ pub(super) fn service(reader: &mut Reader<'_, '_>, name: Leaf<String>, table: &D
     // What stands in a service of a later version makes it one with traffic, so the only complaint about it is
     // that the key is not supported.
     let later = SERVICE.later.iter().any(|key| table.contains_key(*key));
-    if !later && TRAFFIC.iter().all(|(key, _)| is_absent(table, key)) {
+    let includes = reader.strings(table, "include").map(|list| list.value).unwrap_or_default();
+    if !later && is_absent(table, "include") && TRAFFIC.iter().all(|(key, _)| is_absent(table, key)) {
         let location = reader.out.locate(name.at);
         let found = Diagnostic::error("BH0403", format!("{what} does not say what traffic it is"));
-        let help = "add `tcp = [\"502\"]`, `udp = [\"53\"]`, `icmp = [\"8\"]` or `ethertype = [\"0x8892\"]`";
+        let help = "add `tcp = [\"502\"]`, `udp = [\"53\"]`, `icmp = [\"8\"]`, `ethertype = [\"0x8892\"]` or \
+                    `include = [\"modbus\"]`";
         reader.out.push(found.at(location, "").help(help));
     }
-    RawService { selectors: fold(selectors), name }
+    RawService { selectors: fold(selectors), includes, name }
 }
 
-pub(super) fn group(reader: &mut Reader<'_, '_>, name: Leaf<String>, table: &DeTable<'_>) -> RawGroup {
+pub(super) fn group(reader: &mut Reader<'_, '_>, name: Leaf<String>, table: &DeTable<'_>) -> RawMulticast {
     reader.name(&name, "multicast group");
     let what = format!("multicast group {}", quote(&name.value));
     reader.keys(table, &MULTICAST, &what);
@@ -66,5 +68,5 @@ pub(super) fn group(reader: &mut Reader<'_, '_>, name: Leaf<String>, table: &DeT
         let help = "say where it receives: `ip = [\"239.1.2.3\"]`, `mac = [\"01:0e:cf:00:00:00\"]`, or both";
         reader.out.push(found.at(location, "").help(help));
     }
-    RawGroup { name, cidrs, macs }
+    RawMulticast { name, cidrs, macs }
 }

@@ -1,15 +1,20 @@
 //! What each name stands for. In: the contents of all files. Out: sorted indexes; names declared twice.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use ipnet::IpNet;
 
+use super::{
+    groups::{self, NamedGroup},
+    members::Members,
+    services::{self, Traffic},
+};
 use crate::{
     diagnostic::{Collector, Diagnostic, quote},
-    model::{DeviceId, GroupId, Mac, NetworkId, Selector},
+    model::{ClassId, DeviceId, Mac, MulticastId, NetworkId, Peer, ZoneId},
     policy::{
-        library::{built_in, built_in_groups},
-        raw::{RawClass, RawDevice, RawFile, RawGroup, RawNetwork},
+        library::built_in_groups,
+        raw::{RawClass, RawDevice, RawFile, RawMulticast, RawNetwork, RawZone},
         reader::Leaf,
     },
 };
@@ -21,27 +26,36 @@ pub(super) struct Entry<'r, I, T> {
 }
 
 /// A multicast group, wherever it is declared.
-pub(super) struct NamedGroup<'r> {
-    pub(super) id: GroupId,
+pub(super) struct NamedMulticast<'r> {
+    pub(super) id: MulticastId,
     pub(super) name: &'r str,
     pub(super) cidrs: &'r [IpNet],
     pub(super) macs: &'r [Mac],
     pub(super) built_in: bool,
 }
 
+/// A zone that is declared, or that some device is in.
+pub(super) struct NamedZone<'r> {
+    pub(super) id: ZoneId,
+    pub(super) declared: Option<&'r RawZone>,
+    /// The first device's word for it, in order of the devices' names.
+    pub(super) named: Option<&'r Leaf<String>>,
+}
+
 /// Every name, over all files.
 pub(super) struct Names<'r> {
     pub(super) devices: BTreeMap<&'r str, Entry<'r, DeviceId, RawDevice>>,
     pub(super) networks: BTreeMap<&'r str, Entry<'r, NetworkId, RawNetwork>>,
-    pub(super) classes: BTreeMap<&'r str, &'r RawClass>,
-    /// Devices by zone, in order of name.
-    pub(super) zones: BTreeMap<&'r str, Vec<DeviceId>>,
-    /// Devices by class, in order of name.
-    pub(super) class_members: BTreeMap<&'r str, Vec<DeviceId>>,
-    /// Multicast groups by their names without the prefix.
+    pub(super) classes: BTreeMap<&'r str, Entry<'r, ClassId, RawClass>>,
+    /// Classes that devices name and nobody declares.
+    pub(super) lost_classes: BTreeSet<&'r str>,
+    pub(super) zones: BTreeMap<&'r str, NamedZone<'r>>,
     pub(super) groups: BTreeMap<&'r str, NamedGroup<'r>>,
-    /// Selectors, and whether the service is built in.
-    pub(super) services: BTreeMap<&'r str, (&'r [Selector], bool)>,
+    /// The devices of each class, zone and group.
+    pub(super) members: Members,
+    /// Multicast groups by their names without the prefix.
+    pub(super) multicasts: BTreeMap<&'r str, NamedMulticast<'r>>,
+    pub(super) services: BTreeMap<&'r str, Traffic<'r>>,
 }
 
 impl<'r> Names<'r> {
@@ -52,8 +66,10 @@ impl<'r> Names<'r> {
         let networks = unique(networks, |n| &n.name, ("BH0306", "network"), out);
         let classes = files.iter().flat_map(|file| &file.classes);
         let classes = unique(classes, |c| &c.name, ("BH0308", "class"), out);
-        let own = files.iter().flat_map(|file| &file.services);
-        let own = unique(own, |s| &s.name, ("BH0307", "service"), out);
+        let zones = files.iter().flat_map(|file| &file.zones);
+        let zones = unique(zones, |z| &z.name, ("BH0331", "zone"), out);
+        let groups = files.iter().flat_map(|file| &file.groups);
+        let groups = unique(groups, |g| &g.name, ("BH0329", "group"), out);
         for (name, network) in &networks {
             if let Some(device) = devices.get(name) {
                 let (first, second) = ordered(&device.name, &network.name);
@@ -64,55 +80,74 @@ impl<'r> Names<'r> {
                 out.push(found);
             }
         }
-        let groups = groups(files, out);
-        let mut services: BTreeMap<&str, (&[Selector], bool)> = built_in()
-            .iter()
-            .map(|(name, selectors)| (name.as_str(), (selectors.as_slice(), true)))
-            .collect();
-        for (name, service) in own {
-            let built_in = services.insert(name, (service.selectors.as_slice(), false));
-            if built_in.is_some() {
-                let found = Diagnostic::error("BH0310", format!("service `{name}` is built in"))
-                    .at(out.locate(service.name.at), "would change what others mean by it")
-                    .help(format!("use the built-in one, or rename yours, as in `plant-{name}`"));
-                out.push(found);
-            }
-        }
-        Self::index(devices, networks, classes, groups, services)
+        let multicasts = multicasts(files, out);
+        let services = services::collect(files, out);
+        let mut names = Self::index(devices, networks, classes, zones);
+        names.multicasts = multicasts;
+        names.services = services;
+        let (groups, devices) = groups::flatten(&names, &groups, out);
+        names.groups = groups;
+        names.members.set_groups(devices);
+        names
+    }
+
+    /// The devices a peer stands for, if it stands for devices.
+    pub(super) fn devices_of(&self, peer: Peer) -> &[DeviceId] {
+        self.members.of(peer)
+    }
+
+    /// Whether somebody wrote down which zones there are.
+    pub(super) fn declare_zones(&self) -> bool {
+        self.zones.values().any(|zone| zone.declared.is_some())
     }
 
     fn index(
         devices: BTreeMap<&'r str, &'r RawDevice>,
         networks: BTreeMap<&'r str, &'r RawNetwork>,
         classes: BTreeMap<&'r str, &'r RawClass>,
-        groups: BTreeMap<&'r str, NamedGroup<'r>>,
-        services: BTreeMap<&'r str, (&'r [Selector], bool)>,
+        declared: BTreeMap<&'r str, &'r RawZone>,
     ) -> Self {
-        let mut zones: BTreeMap<&str, Vec<DeviceId>> = BTreeMap::new();
-        let mut class_members: BTreeMap<&str, Vec<DeviceId>> = BTreeMap::new();
-        // The files are bounded to far fewer than 2^32 bytes, so every name has a number.
+        let mut named: BTreeMap<&str, Option<&Leaf<String>>> =
+            declared.keys().map(|name| (*name, None)).collect();
+        for zone in devices.values().filter_map(|raw| raw.zone.as_ref()) {
+            named.entry(&zone.value).or_default().get_or_insert(zone);
+        }
+        let zones: BTreeMap<&str, NamedZone<'r>> = (0..)
+            .map(ZoneId)
+            .zip(named)
+            .map(|(id, (name, named))| (name, NamedZone { id, declared: declared.get(name).copied(), named }))
+            .collect();
+        let classes: BTreeMap<&str, Entry<'r, ClassId, RawClass>> =
+            (0..).map(ClassId).zip(classes).map(|(id, (name, raw))| (name, Entry { id, raw })).collect();
+        let mut members = Members::new(devices.len(), classes.len(), zones.len());
+        let mut lost_classes = BTreeSet::new();
         let devices: BTreeMap<_, _> = (0..)
             .map(DeviceId)
             .zip(devices)
             .map(|(id, (name, raw))| {
-                if let Some(zone) = &raw.zone {
-                    zones.entry(&zone.value).or_default().push(id);
+                if let Some(zone) = raw.zone.as_ref().and_then(|zone| zones.get(zone.value.as_str())) {
+                    members.add_to_zone(zone.id, id);
                 }
-                if let Some(class) = &raw.class {
-                    class_members.entry(&class.value).or_default().push(id);
+                match raw.class.as_ref().map(|class| (class, classes.get(class.value.as_str()))) {
+                    Some((_, Some(class))) => members.add_to_class(class.id, id),
+                    Some((class, None)) => {
+                        lost_classes.insert(class.value.as_str());
+                    }
+                    None => {}
                 }
                 (name, Entry { id, raw })
             })
             .collect();
         let networks =
             (0..).map(NetworkId).zip(networks).map(|(id, (name, raw))| (name, Entry { id, raw })).collect();
-        Self { devices, networks, classes, zones, class_members, groups, services }
+        let (groups, multicasts, services) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+        Self { devices, networks, classes, lost_classes, zones, groups, members, multicasts, services }
     }
 }
 
 /// The built-in multicast groups and those of the user's files, numbered in the order of their names.
-fn groups<'r>(files: &'r [RawFile], out: &mut Collector<'_>) -> BTreeMap<&'r str, NamedGroup<'r>> {
-    let own = files.iter().flat_map(|file| &file.groups);
+fn multicasts<'r>(files: &'r [RawFile], out: &mut Collector<'_>) -> BTreeMap<&'r str, NamedMulticast<'r>> {
+    let own = files.iter().flat_map(|file| &file.multicasts);
     let own = unique(own, |g| &g.name, ("BH0321", "multicast group"), out);
     for (name, group) in &own {
         if built_in_groups().contains_key(*name) {
@@ -123,18 +158,18 @@ fn groups<'r>(files: &'r [RawFile], out: &mut Collector<'_>) -> BTreeMap<&'r str
         }
     }
     let library = built_in_groups().iter().map(|(name, group)| (name.as_str(), (group, true)));
-    let all: BTreeMap<&str, (&RawGroup, bool)> =
+    let all: BTreeMap<&str, (&RawMulticast, bool)> =
         library.chain(own.into_iter().map(|(name, group)| (name, (group, false)))).collect();
-    let numbered = (0..).map(GroupId).zip(all);
+    let numbered = (0..).map(MulticastId).zip(all);
     numbered
         .map(|(id, (name, (raw, built_in)))| {
-            (name, NamedGroup { id, name, cidrs: &raw.cidrs, macs: &raw.macs, built_in })
+            (name, NamedMulticast { id, name, cidrs: &raw.cidrs, macs: &raw.macs, built_in })
         })
         .collect()
 }
 
 /// The first of each name; the others are reported with both places.
-fn unique<'r, T>(
+pub(super) fn unique<'r, T>(
     all: impl Iterator<Item = &'r T>,
     name: impl Fn(&'r T) -> &'r Leaf<String>,
     (code, what): (&'static str, &str),

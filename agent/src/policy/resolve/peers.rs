@@ -1,6 +1,6 @@
 //! Names of peers -> ids. In: one written peer. Out: the devices, networks and words it stands for.
 
-use super::names::Names;
+use super::{names::Names, zones};
 use crate::{
     diagnostic::{Collector, Diagnostic, quote},
     model::{DeviceId, Peer},
@@ -13,10 +13,10 @@ pub(super) fn expand(names: &Names<'_>, peer: &Leaf<RawPeer>, out: &mut Collecto
         RawPeer::Gateway => vec![Peer::Gateway],
         RawPeer::Broadcast => vec![Peer::Broadcast],
         RawPeer::Any => vec![Peer::Any],
-        RawPeer::Group(name) => match names.groups.get(name.as_str()) {
-            Some(group) => vec![Peer::Group(group.id)],
+        RawPeer::Multicast(name) => match names.multicasts.get(name.as_str()) {
+            Some(group) => vec![Peer::Multicast(group.id)],
             None => {
-                let help = match out.suggest(name, names.groups.keys().copied()) {
+                let help = match out.suggest(name, names.multicasts.keys().copied()) {
                     Some(meant) => format!("did you mean `multicast:{meant}`?"),
                     None => format!("declare it: `[multicast.{name}]` with `ip` or `mac`"),
                 };
@@ -24,25 +24,51 @@ pub(super) fn expand(names: &Names<'_>, peer: &Leaf<RawPeer>, out: &mut Collecto
             }
         },
         RawPeer::Zone(zone) => match names.zones.get(zone.as_str()) {
-            Some(devices) => devices.iter().copied().map(Peer::Device).collect(),
-            None => {
-                let meant = out.suggest(zone, names.zones.keys().copied());
-                let help = match meant {
+            Some(named) if !names.devices_of(Peer::Zone(named.id)).is_empty() => vec![Peer::Zone(named.id)],
+            None if names.declare_zones() => {
+                zones::undeclared(names, peer, zone, "zone:", out);
+                Vec::new()
+            }
+            Some(_) | None => {
+                let inhabited = names.zones.iter().filter(|(_, zone)| zone.named.is_some());
+                let help = match out.suggest(zone, inhabited.map(|(name, _)| *name)) {
                     Some(meant) => format!("did you mean `zone:{meant}`?"),
                     None => format!("give a device `zone = \"{zone}\"`"),
                 };
                 unknown(peer, "BH0302", format!("no device is in zone {}", quote(zone)), help, out)
             }
         },
-        RawPeer::Class(class) => match names.class_members.get(class.as_str()) {
-            Some(devices) => devices.iter().copied().map(Peer::Device).collect(),
-            None => {
-                let meant = out.suggest(class, names.class_members.keys().copied());
-                let help = match meant {
+        RawPeer::Class(class) => match names.classes.get(class.as_str()) {
+            Some(named) if !names.devices_of(Peer::Class(named.id)).is_empty() => vec![Peer::Class(named.id)],
+            None if names.lost_classes.contains(class.as_str()) => Vec::new(),
+            Some(_) | None => {
+                let inhabited = names
+                    .classes
+                    .iter()
+                    .filter(|(_, class)| !names.devices_of(Peer::Class(class.id)).is_empty());
+                let help = match out.suggest(class, inhabited.map(|(name, _)| *name)) {
                     Some(meant) => format!("did you mean `class:{meant}`?"),
                     None => format!("give a device `class = \"{class}\"`"),
                 };
                 unknown(peer, "BH0303", format!("no device is of class {}", quote(class)), help, out)
+            }
+        },
+        RawPeer::Group(group) => match names.groups.get(group.as_str()) {
+            Some(named) => {
+                let held = named.networks.iter().copied().map(Peer::Network);
+                let held: Vec<Peer> = named.id.map(Peer::Group).into_iter().chain(held).collect();
+                if held.is_empty() && named.is_whole {
+                    let found = Diagnostic::error("BH0328", format!("group {} holds nothing", quote(group)))
+                        .at(out.locate(peer.at), "")
+                        .also(out.locate(named.raw.name.at), "declared here")
+                        .help("give it `members`, or take it out of the rule");
+                    out.push(found);
+                }
+                held
+            }
+            None => {
+                unknown_group(peer, group, names.groups.keys().copied(), out);
+                Vec::new()
             }
         },
         RawPeer::Named(name) => {
@@ -69,10 +95,13 @@ fn help_for(names: &Names<'_>, name: &str, out: &mut Collector<'_>) -> String {
     if let Some(help) = several(name) {
         return help;
     }
+    if names.groups.contains_key(name) {
+        return format!("to name the group write `group:{name}`");
+    }
     let declared = names.devices.keys().chain(names.networks.keys()).copied();
     match out.suggest(name, declared.chain(["gateway", "broadcast", "any"])) {
         Some(meant) => format!("did you mean `{meant}`?"),
-        None if names.groups.contains_key(name) => {
+        None if names.multicasts.contains_key(name) => {
             format!("to name the multicast group write `{}`, or declare a device or network", word(name))
         }
         None => "declare it with `[device.NAME]` or `[network.NAME]`".to_owned(),
@@ -82,6 +111,20 @@ fn help_for(names: &Names<'_>, name: &str, out: &mut Collector<'_>) -> String {
 /// How rules name a multicast group.
 pub(super) fn word(group: &str) -> String {
     format!("multicast:{group}")
+}
+
+/// Reports a group that is declared nowhere.
+pub(super) fn unknown_group<'n>(
+    peer: &Leaf<RawPeer>,
+    group: &str,
+    known: impl IntoIterator<Item = &'n str>,
+    out: &mut Collector<'_>,
+) {
+    let help = match out.suggest(group, known) {
+        Some(meant) => format!("did you mean `group:{meant}`?"),
+        None => format!("declare it: `[group.{group}]` with `members`"),
+    };
+    unknown(peer, "BH0330", format!("unknown group {}", quote(group)), help, out);
 }
 
 fn unknown(
@@ -96,16 +139,11 @@ fn unknown(
     Vec::new()
 }
 
-/// Remembers the devices among the peers as named by some rule.
-pub(super) fn mark(peers: &[Peer], used: &mut [bool]) {
-    for peer in peers {
-        match peer {
-            Peer::Device(DeviceId(id)) => {
-                if let Some(used) = used.get_mut(*id as usize) {
-                    *used = true;
-                }
-            }
-            Peer::Network(_) | Peer::Group(_) | Peer::Gateway | Peer::Broadcast | Peer::Any => {}
+/// Remembers devices as named by some rule.
+pub(super) fn mark(devices: &[DeviceId], used: &mut [bool]) {
+    for DeviceId(id) in devices {
+        if let Some(used) = used.get_mut(*id as usize) {
+            *used = true;
         }
     }
 }

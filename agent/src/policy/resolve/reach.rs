@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use super::{names::Names, peers};
 use crate::{
     diagnostic::{At, Collector, Diagnostic, quote},
-    model::{Layer, Peer, Rule, Selector},
+    model::{DeviceId, Layer, Peer, Rule, Selector},
     policy::{
         raw::{Direction, RawAllow, RawFile, RawPeer},
         reader::Leaf,
@@ -41,16 +41,26 @@ pub(super) fn check_entries(names: &Names<'_>, files: &[RawFile], out: &mut Coll
 
 fn is_many(peer: &RawPeer) -> bool {
     match peer {
-        RawPeer::Group(_) | RawPeer::Broadcast => true,
-        RawPeer::Gateway | RawPeer::Any | RawPeer::Zone(_) | RawPeer::Class(_) | RawPeer::Named(_) => false,
+        RawPeer::Multicast(_) | RawPeer::Broadcast => true,
+        RawPeer::Gateway
+        | RawPeer::Any
+        | RawPeer::Zone(_)
+        | RawPeer::Class(_)
+        | RawPeer::Group(_)
+        | RawPeer::Named(_) => false,
     }
 }
 
 fn many(peer: &Leaf<RawPeer>, what: &str, help: &str, out: &mut Collector<'_>) {
     let name = match &peer.value {
-        RawPeer::Group(name) => format!("multicast:{name}"),
+        RawPeer::Multicast(name) => format!("multicast:{name}"),
         RawPeer::Broadcast => "broadcast".to_owned(),
-        RawPeer::Gateway | RawPeer::Any | RawPeer::Zone(_) | RawPeer::Class(_) | RawPeer::Named(_) => return,
+        RawPeer::Gateway
+        | RawPeer::Any
+        | RawPeer::Zone(_)
+        | RawPeer::Class(_)
+        | RawPeer::Group(_)
+        | RawPeer::Named(_) => return,
     };
     let location = out.locate(peer.at);
     let found = Diagnostic::error("BH0316", format!("nobody {what} from {}", quote(&name)));
@@ -69,12 +79,18 @@ fn frames_to_addresses(names: &Names<'_>, allow: &RawAllow, out: &mut Collector<
         let what = match &peer.value {
             RawPeer::Gateway => "the gateway",
             RawPeer::Named(name) if names.networks.contains_key(name.as_str()) => "a network",
+            RawPeer::Group(name)
+                if names.groups.get(name.as_str()).is_some_and(|group| group.id.is_none()) =>
+            {
+                "a network"
+            }
             RawPeer::Named(_)
             | RawPeer::Broadcast
             | RawPeer::Any
-            | RawPeer::Group(_)
+            | RawPeer::Multicast(_)
             | RawPeer::Zone(_)
-            | RawPeer::Class(_) => continue,
+            | RawPeer::Class(_)
+            | RawPeer::Group(_) => continue,
         };
         let message =
             format!("service {} is not IP, and {what} is known by IP addresses", quote(&service.value));
@@ -102,38 +118,55 @@ pub(super) fn check_ends(
 ) {
     let layers: Vec<Option<Layer>> = services.iter().map(|selectors| only(selectors)).collect();
     let devices: Vec<_> = names.devices.values().map(|entry| entry.raw).collect();
-    let groups: Vec<_> = names.groups.values().collect();
+    let groups: Vec<_> = names.multicasts.values().collect();
+    let mut asked = BTreeSet::new();
     let mut reported = BTreeSet::new();
     for (at, rule) in rules {
         let mut needed: Vec<Layer> =
             rule.services.iter().filter_map(|id| layers.get(id.0 as usize).copied().flatten()).collect();
         needed.sort();
         needed.dedup();
-        for (peer, layer) in rule
-            .initiators
-            .iter()
-            .chain(&rule.responders)
-            .flat_map(|peer| needed.iter().map(move |l| (*peer, *l)))
-        {
-            let found = match peer {
-                Peer::Device(id) => devices.get(id.0 as usize).and_then(|raw| {
-                    let reaches = match layer {
-                        Layer::Network => raw.dynamic || !raw.addresses.is_empty(),
-                        Layer::Link => !raw.macs.is_empty(),
-                    };
-                    (!reaches).then(|| device(&raw.name, layer, out))
-                }),
-                Peer::Group(id) => groups.get(id.0 as usize).and_then(|group| {
-                    let reaches = match layer {
-                        Layer::Network => !group.cidrs.is_empty(),
-                        Layer::Link => !group.macs.is_empty(),
-                    };
-                    (!reaches).then(|| self::group(group.name, layer))
-                }),
-                Peer::Network(_) | Peer::Gateway | Peer::Broadcast | Peer::Any => None,
+        let ends = rule.initiators.iter().chain(&rule.responders);
+        for (peer, layer) in ends.flat_map(|peer| needed.iter().map(move |layer| (*peer, *layer))) {
+            if !asked.insert((peer, layer)) {
+                continue;
+            }
+            let reaches = |id: &DeviceId| {
+                devices.get(id.0 as usize).is_some_and(|raw| match layer {
+                    Layer::Network => raw.dynamic || !raw.addresses.is_empty(),
+                    Layer::Link => !raw.macs.is_empty(),
+                })
             };
-            let Some(found) = found.filter(|_| reported.insert((peer, layer))) else { continue };
-            out.push(found.at(out.locate(*at), "named by this rule"));
+            let members = names.devices_of(peer);
+            // Whoever is put in a zone or a group for other reasons is not meant; one that holds nobody who is, is a slip.
+            let is_mixed = match peer {
+                Peer::Zone(_) | Peer::Group(_) => members.iter().any(reaches),
+                Peer::Device(_)
+                | Peer::Class(_)
+                | Peer::Network(_)
+                | Peer::Multicast(_)
+                | Peer::Gateway
+                | Peer::Broadcast
+                | Peer::Any => false,
+            };
+            for id in members.iter().filter(|id| !is_mixed && !reaches(id)) {
+                let Some(raw) = devices.get(id.0 as usize) else { continue };
+                if reported.insert((*id, layer)) {
+                    let found = device(&raw.name, layer, out);
+                    out.push(found.at(out.locate(*at), "named by this rule"));
+                }
+            }
+            if let Peer::Multicast(id) = peer
+                && let Some(group) = groups.get(id.0 as usize)
+            {
+                let reaches = match layer {
+                    Layer::Network => !group.cidrs.is_empty(),
+                    Layer::Link => !group.macs.is_empty(),
+                };
+                if !reaches {
+                    out.push(self::group(group.name, layer).at(out.locate(*at), "named by this rule"));
+                }
+            }
         }
     }
 }

@@ -1,17 +1,22 @@
-//! `allow` entries -> rules. In: entries of devices and classes, and the names. Out: one rule for each entry of
-//! a device and for each device of a class's entry.
+//! `allow` entries and conduits -> rules. In: entries of devices and classes, conduits, and the names. Out: one rule
+//! for each of them.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{names::Names, peers, reach, sorted};
+use super::{
+    by_name,
+    names::Names,
+    peers, reach,
+    services::{self, Traffic},
+    sorted,
+};
 use crate::{
     diagnostic::{At, Collector, Diagnostic, quote},
-    model::{DeviceId, Peer, Rule, Selector, ServiceId},
+    model::{ClassId, DeviceId, Holder, Peer, Rule, Selector, ServiceId},
     policy::{
         limits::{MAX_RULE_PARTS, MAX_RULES},
-        raw::{Direction, RawAllow, RawFile, RawPeer},
+        raw::{Direction, RawAllow, RawConduit, RawFile, RawPeer, RawTerms},
         reader::Leaf,
-        values::hints::several,
     },
 };
 
@@ -19,7 +24,7 @@ use crate::{
 pub(super) struct Built<'r> {
     pub(super) rules: Vec<Rule>,
     /// Services of the user's files and of the rules.
-    pub(super) services: BTreeMap<&'r str, (&'r [Selector], bool)>,
+    pub(super) services: BTreeMap<&'r str, Traffic<'r>>,
     /// For each device, whether a rule names it at either end; all of them when not every rule was read.
     pub(super) used: Vec<bool>,
 }
@@ -27,7 +32,7 @@ pub(super) struct Built<'r> {
 pub(super) fn build<'r>(names: &Names<'r>, files: &'r [RawFile], out: &mut Collector<'_>) -> Built<'r> {
     let services = mentioned(names, files, out);
     let ids = (0..).map(ServiceId).zip(services.keys()).map(|(id, name)| (*name, id)).collect();
-    let used = vec![false; names.devices.len()];
+    let used = Used { devices: vec![false; names.devices.len()], peers: BTreeSet::new() };
     let mut builder = Builder { names, ids, rules: Vec::new(), parts: 0, full: false, used };
     for device in files.iter().flat_map(|file| &file.devices) {
         let Some(entry) = names.devices.get(device.name.value.as_str()) else { continue };
@@ -36,16 +41,20 @@ pub(super) fn build<'r>(names: &Names<'r>, files: &'r [RawFile], out: &mut Colle
         }
     }
     for class in files.iter().flat_map(|file| &file.classes) {
-        let members = names.class_members.get(class.name.value.as_str());
+        let Some(entry) = names.classes.get(class.name.value.as_str()) else { continue };
         for allow in &class.allow {
-            builder.of_class(&class.name.value, members.map_or(&[], Vec::as_slice), allow, out);
+            builder.of_class(entry.id, &class.name.value, allow, out);
         }
     }
+    for conduit in files.iter().flat_map(|file| &file.conduits) {
+        builder.of_conduit(conduit, out);
+    }
     let Builder { names: _, ids: _, mut rules, parts: _, full, used } = builder;
-    let used = used.into_iter().map(|used| used || full).collect();
-    rules.sort_by_key(|(at, rule)| (rule.device, *at));
-    let selectors: Vec<&[Selector]> = services.values().map(|(selectors, _)| *selectors).collect();
+    let used = used.devices.into_iter().map(|used| used || full).collect();
+    rules.sort_by_key(|(at, rule)| (rule.holder, *at));
+    let selectors: Vec<&[Selector]> = services.values().map(|(selectors, _)| &**selectors).collect();
     reach::check_ends(names, &rules, &selectors, out);
+    by_name::check_resolvers(names, &rules, &selectors, out);
     Built { rules: rules.into_iter().map(|(_, rule)| rule).collect(), services, used }
 }
 
@@ -54,30 +63,43 @@ fn mentioned<'r>(
     names: &Names<'r>,
     files: &'r [RawFile],
     out: &mut Collector<'_>,
-) -> BTreeMap<&'r str, (&'r [Selector], bool)> {
+) -> BTreeMap<&'r str, Traffic<'r>> {
     let own = names.services.iter().filter(|(_, (_, built_in))| !built_in);
-    let mut found: BTreeMap<_, _> = own.map(|(name, service)| (*name, *service)).collect();
+    let mut found: BTreeMap<_, _> = own.map(|(name, service)| (*name, service.clone())).collect();
     let of_devices = files.iter().flat_map(|file| &file.devices).flat_map(|device| &device.allow);
     let of_classes = files.iter().flat_map(|file| &file.classes).flat_map(|class| &class.allow);
-    for leaf in of_devices.chain(of_classes).flat_map(|allow| &allow.services) {
+    let of_entries = of_devices.chain(of_classes).flat_map(|allow| &allow.services);
+    let of_conduits = files.iter().flat_map(|file| &file.conduits).flat_map(|conduit| &conduit.services);
+    for leaf in of_entries.chain(of_conduits) {
+        if found.contains_key(leaf.value.as_str()) {
+            continue;
+        }
         match names.services.get_key_value(leaf.value.as_str()) {
             Some((name, service)) => {
-                found.insert(name, *service);
+                found.insert(name, service.clone());
             }
-            None => {
-                let help = match out.suggest(&leaf.value, names.services.keys().copied()) {
-                    Some(meant) => format!("did you mean `{meant}`?"),
-                    None => several(&leaf.value).unwrap_or_else(|| {
-                        "declare it: `[service.NAME]` with `tcp = [\"502\"]`, `udp` or `ethertype`".to_owned()
-                    }),
-                };
-                let location = out.locate(leaf.at);
-                let found = Diagnostic::error("BH0304", format!("unknown service {}", quote(&leaf.value)));
-                out.push(found.at(location, "").help(help));
-            }
+            None => services::unknown(leaf, names.services.keys().copied(), out),
         }
     }
     found
+}
+
+/// The devices that some rule names at either end.
+struct Used {
+    devices: Vec<bool>,
+    /// What was looked at: a zone of a thousand devices is named by many rules.
+    peers: BTreeSet<Peer>,
+}
+
+impl Used {
+    fn mark(&mut self, names: &Names<'_>, peers: &[Peer]) {
+        for peer in peers {
+            let devices = names.devices_of(*peer);
+            if !devices.is_empty() && self.peers.insert(*peer) {
+                peers::mark(devices, &mut self.devices);
+            }
+        }
+    }
 }
 
 struct Builder<'n, 'r> {
@@ -88,7 +110,17 @@ struct Builder<'n, 'r> {
     parts: usize,
     /// Whether a bound was reached and reported.
     full: bool,
-    used: Vec<bool>,
+    used: Used,
+}
+
+/// What a rule is made of, once its names are ids.
+struct Ends<'r> {
+    at: At,
+    holder: Holder,
+    initiators: Vec<Peer>,
+    responders: Vec<Peer>,
+    services: &'r [Leaf<String>],
+    terms: &'r RawTerms,
 }
 
 impl Builder<'_, '_> {
@@ -98,14 +130,17 @@ impl Builder<'_, '_> {
         }
         let mut all = BTreeSet::new();
         for peer in distinct(&allow.peers) {
-            let mut expanded = peers::expand(self.names, peer, out);
-            let before = expanded.len();
-            expanded.retain(|peer| *peer != Peer::Device(device));
-            if expanded.is_empty() && before > 0 {
+            let expanded = peers::expand(self.names, peer, out);
+            let mut devices = expanded.iter().flat_map(|p| self.names.devices_of(*p));
+            let only_itself = devices.next() == Some(&device) && devices.next().is_none();
+            // A group may hold networks beside the device.
+            if only_itself && expanded.len() == 1 {
                 let message = match &peer.value {
-                    RawPeer::Zone(_) | RawPeer::Class(_) => format!("this holds only {} itself", quote(name)),
+                    RawPeer::Zone(_) | RawPeer::Class(_) | RawPeer::Group(_) => {
+                        format!("this holds only {} itself", quote(name))
+                    }
                     RawPeer::Named(_)
-                    | RawPeer::Group(_)
+                    | RawPeer::Multicast(_)
                     | RawPeer::Gateway
                     | RawPeer::Broadcast
                     | RawPeer::Any => {
@@ -115,89 +150,137 @@ impl Builder<'_, '_> {
                 let location = out.locate(peer.at);
                 let found = Diagnostic::error("BH0402", message);
                 out.push(found.at(location, "").help("name the other end; the device is implied"));
+                continue;
             }
             all.extend(expanded);
         }
-        self.push(device, None, allow, all.into_iter().collect(), out);
+        self.entry(Holder::Device(device), Peer::Device(device), allow, all.into_iter().collect(), out);
     }
 
-    fn of_class(&mut self, class: &str, members: &[DeviceId], allow: &RawAllow, out: &mut Collector<'_>) {
+    fn of_class(&mut self, class: ClassId, name: &str, allow: &RawAllow, out: &mut Collector<'_>) {
         if self.full {
             return;
         }
         let expanded =
             distinct(&allow.peers).into_iter().flat_map(|peer| peers::expand(self.names, peer, out));
         let all: Vec<Peer> = sorted(expanded.collect());
-        let only_itself = |member: &DeviceId| all == [Peer::Device(*member)];
-        if !members.is_empty() && members.iter().all(only_itself) {
+        let is_itself = |member: DeviceId| {
+            let only = |peer: &Peer| {
+                let devices = self.names.devices_of(*peer);
+                !devices.is_empty() && devices.iter().all(|device| *device == member)
+            };
+            !all.is_empty() && all.iter().all(only)
+        };
+        if let [member] = self.names.devices_of(Peer::Class(class))
+            && is_itself(*member)
+        {
             let location = out.locate(allow.peers.first().map_or(allow.at, |peer| peer.at));
-            let found = Diagnostic::error("BH0402", format!("class {} has no other device", quote(class)));
+            let found = Diagnostic::error("BH0402", format!("class {} has no other device", quote(name)));
             out.push(found.at(location, "").help("name the other end; the device of the class is implied"));
         }
-        for member in members {
-            if self.full {
-                return;
-            }
-            // Members may be peers of each other, never of themselves.
-            let others = all.iter().copied().filter(|peer| *peer != Peer::Device(*member)).collect();
-            self.push(*member, Some(class), allow, others, out);
-        }
+        self.entry(Holder::Class(class), Peer::Class(class), allow, all, out);
     }
 
-    fn push(
+    /// The other ends of an entry, and the holder's own end.
+    fn entry(
         &mut self,
-        device: DeviceId,
-        class: Option<&str>,
+        holder: Holder,
+        own: Peer,
         allow: &RawAllow,
         others: Vec<Peer>,
         out: &mut Collector<'_>,
     ) {
-        let services = allow.services.iter().filter_map(|leaf| self.ids.get(leaf.value.as_str()).copied());
-        let services: Vec<ServiceId> = sorted(services.collect());
-        peers::mark(&others, &mut self.used);
-        peers::mark(&[Peer::Device(device)], &mut self.used);
-        // An entry that is no rule for another reason costs its expansion all the same.
-        let room = self.has_room(others.len() + services.len(), allow, out);
-        let Some(direction) = allow.direction.filter(|_| room) else { return };
-        if others.is_empty() || services.is_empty() {
+        let inherited = !self.names.devices_of(own).is_empty();
+        if inherited {
+            self.used.mark(self.names, &others);
+            self.used.mark(self.names, &[own]);
+        }
+        let (initiators, responders) = match allow.direction {
+            Some(Direction::From) => (others, vec![own]),
+            Some(Direction::To) => (vec![own], others),
+            None => (others, Vec::new()),
+        };
+        let ends = Ends {
+            at: allow.at,
+            holder,
+            initiators,
+            responders,
+            services: &allow.services,
+            terms: &allow.terms,
+        };
+        self.push(ends, inherited, out);
+    }
+
+    fn of_conduit(&mut self, conduit: &RawConduit, out: &mut Collector<'_>) {
+        if self.full {
             return;
         }
-        let own = vec![Peer::Device(device)];
-        let (initiators, responders) = match direction {
-            Direction::From => (others, own),
-            Direction::To => (own, others),
-        };
+        for to in &conduit.to {
+            if let Some(from) = conduit.from.iter().find(|from| from.value == to.value) {
+                let RawPeer::Zone(zone) = &to.value else { continue };
+                let found = Diagnostic::error("BH0411", format!("the conduit joins zone {} with itself", quote(zone)))
+                    .at(out.locate(to.at), "and at the other end")
+                    .also(out.locate(from.at), "at one end")
+                    .help("a conduit joins two zones; what devices of one zone may do stands in their `allow` entries");
+                out.push(found);
+            }
+        }
+        let mut ends = [&conduit.from, &conduit.to].map(|peers| {
+            let expanded = distinct(peers).into_iter().flat_map(|peer| peers::expand(self.names, peer, out));
+            sorted(expanded.collect::<Vec<Peer>>())
+        });
+        let [initiators, responders] = ends.each_mut().map(std::mem::take);
+        self.used.mark(self.names, &initiators);
+        self.used.mark(self.names, &responders);
+        let holder = Holder::Conduit;
+        let (services, terms) = (&conduit.services, &conduit.terms);
+        self.push(Ends { at: conduit.at, holder, initiators, responders, services, terms }, true, out);
+    }
+
+    /// What nobody inherits allows nothing.
+    fn push(&mut self, ends: Ends<'_>, inherited: bool, out: &mut Collector<'_>) {
+        let Ends { at, holder, initiators, responders, services, terms } = ends;
+        let services = services.iter().filter_map(|leaf| self.ids.get(leaf.value.as_str()).copied());
+        let services: Vec<ServiceId> = sorted(services.collect());
+        // An entry that is no rule for another reason costs its room all the same.
+        let parts = initiators.len() + responders.len() + services.len();
+        let room = self.has_room(parts, at, terms, out);
+        if !room || !inherited || initiators.is_empty() || responders.is_empty() || services.is_empty() {
+            return;
+        }
+        let RawTerms { schedule, comment, owner, ticket, source } = terms;
         let rule = Rule {
-            device,
-            class: class.map(str::to_owned),
+            holder,
             initiators,
             responders,
             services,
-            comment: allow.comment.clone(),
-            owner: allow.owner.clone(),
-            ticket: allow.ticket.clone(),
-            location: out.locate(allow.at),
+            schedule: schedule.clone(),
+            comment: comment.clone(),
+            owner: owner.clone(),
+            ticket: ticket.clone(),
+            source: *source,
+            location: out.locate(at),
         };
-        self.rules.push((allow.at, rule));
+        self.rules.push((at, rule));
     }
 
-    fn has_room(&mut self, parts: usize, allow: &RawAllow, out: &mut Collector<'_>) -> bool {
-        let words = [&allow.comment, &allow.owner, &allow.ticket];
+    fn has_room(&mut self, parts: usize, at: At, terms: &RawTerms, out: &mut Collector<'_>) -> bool {
+        let words = [&terms.comment, &terms.owner, &terms.ticket];
         let words: usize = words.into_iter().flatten().map(String::len).sum();
-        // A peer takes eight bytes of a rule, and so do eight bytes of its comment.
-        self.parts += parts + words / 8;
+        let windows = terms.schedule.as_ref().map_or(0, |schedule| schedule.windows.len());
+        // A peer takes eight bytes of a rule, and so do eight bytes of its comment; a window takes six times that.
+        self.parts += parts + words / 8 + windows * 6;
         let found = if self.rules.len() >= MAX_RULES {
-            Diagnostic::error("BH0407", format!("the policy has more than {MAX_RULES} rules")).help(
-                "an entry of a class is one rule for each of its devices: name fewer, or split the policy",
-            )
+            Diagnostic::error("BH0407", format!("the policy has more than {MAX_RULES} rules"))
+                .help("let devices share a `[class.NAME]`, or split the policy over gateways")
         } else if self.parts > MAX_RULE_PARTS {
             Diagnostic::error("BH0408", format!("the rules have more than {MAX_RULE_PARTS} parts"))
-                .help("`zone:` and `class:` count each of their devices: declare a `[network.NAME]` for many")
+                .help("give many peers of one rule a `zone`, a `class` or a `[network.NAME]` in common")
         } else {
             return true;
         };
         self.full = true;
-        let location = out.locate(allow.at);
+        let location = out.locate(at);
         out.push(found.at(location, "from here on no rule is read"));
         false
     }

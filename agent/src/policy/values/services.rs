@@ -9,7 +9,7 @@ use crate::{
 };
 
 /// Ethertypes by the words their users know (IEEE Registration Authority, "EtherType public listing").
-const ETHERTYPES: [(&str, u16); 11] = [
+pub(in crate::policy) const ETHERTYPES: [(&str, u16); 11] = [
     ("profinet", 0x8892),
     ("ethercat", 0x88a4),
     ("powerlink", 0x88ab),
@@ -23,6 +23,28 @@ const ETHERTYPES: [(&str, u16); 11] = [
     ("hsr", 0x892f),
 ];
 
+/// Protocols by their keywords (IANA "Assigned Internet Protocol Numbers"), those with a key of their own included, to name that key.
+const PROTOCOLS: [(&str, u16); 15] = [
+    ("tcp", 6),
+    ("udp", 17),
+    ("icmp", 1),
+    ("icmpv6", 58),
+    ("sctp", 132),
+    ("igmp", 2),
+    ("ipip", 4),
+    ("gre", 47),
+    ("esp", 50),
+    ("ah", 51),
+    ("eigrp", 88),
+    ("ospf", 89),
+    ("pim", 103),
+    ("vrrp", 112),
+    ("l2tp", 115),
+];
+
+/// Service access points by the words their users know (IEEE 802.1Q clause 14, ISO/IEC 10589, ASHRAE 135 clause 7).
+pub(in crate::policy) const POINTS: [(&str, u16); 3] = [("stp", 0x42), ("bacnet", 0x82), ("isis", 0xfe)];
+
 impl Reader<'_, '_> {
     /// `502` or `1000-2000`.
     pub(crate) fn ports(&mut self, leaf: &Leaf<String>, protocol: u8) -> Option<Selector> {
@@ -32,25 +54,6 @@ impl Reader<'_, '_> {
             return self.refuse("BH0209", leaf, message, "ports go from 1 to 65535 (RFC 6335 6)");
         }
         Some(Selector { protocol, low, high })
-    }
-
-    /// `8` (any code), `0-255` (types) or `3/4` (type and code), RFC 792 and RFC 4443.
-    pub(in crate::policy) fn icmp(&mut self, leaf: &Leaf<String>, protocol: u8) -> Option<Selector> {
-        const HELP: &str = "write a type from 0 to 255, or type and code, as in `8` or `3/4`";
-        if let Some((kind, code)) = leaf.value.split_once('/') {
-            let (Ok(kind), Ok(code)) = (kind.trim().parse::<u8>(), code.trim().parse::<u8>()) else {
-                let message = format!("{} is not an ICMP type and code", quote(&leaf.value));
-                return self.refuse("BH0213", leaf, message, HELP);
-            };
-            let value = u16::from(kind) << 8 | u16::from(code);
-            return Some(Selector { protocol, low: value, high: value });
-        }
-        let (low, high) = self.range(leaf, "an ICMP type", "255")?;
-        let (Ok(low), Ok(high)) = (u8::try_from(low), u8::try_from(high)) else {
-            let message = format!("{} is not an ICMP type", quote(&leaf.value));
-            return self.refuse("BH0213", leaf, message, HELP);
-        };
-        Some(Selector { protocol, low: u16::from(low) << 8, high: u16::from(high) << 8 | 0xff })
     }
 
     /// `0x8892` or a word for it.
@@ -84,24 +87,30 @@ impl Reader<'_, '_> {
         self.refuse("BH0216", leaf, format!("{} is no service's ethertype", quote(&leaf.value)), help)
     }
 
-    /// `0x42`: the destination service access point of an IEEE 802.2 frame.
+    /// `0x42` or a word for it: the destination service access point of an IEEE 802.2 frame.
     pub(in crate::policy) fn llc(&mut self, leaf: &Leaf<String>) -> Option<Selector> {
-        match number(&leaf.value).and_then(|number| u8::try_from(number).ok()) {
+        let word = POINTS.iter().find(|(word, _)| *word == leaf.value).map(|(_, number)| *number);
+        match word.or_else(|| number(&leaf.value)).and_then(|number| u8::try_from(number).ok()) {
             Some(point) => Some(Selector { protocol: pseudo::LLC, low: point.into(), high: point.into() }),
             None => {
                 let message = format!("{} is not a service access point", quote(&leaf.value));
-                let help = "write one byte, as in `0x42` for spanning tree (IEEE 802.2)";
+                let help = "write one byte, as in `0x42` (IEEE 802.2), or `stp`, `isis` or `bacnet`";
                 self.refuse("BH0217", leaf, message, help)
             }
         }
     }
 
-    /// `47`: an IP protocol without ports.
+    /// `47` or `gre`: an IP protocol without ports.
     pub(in crate::policy) fn protocol(&mut self, leaf: &Leaf<String>) -> Option<Selector> {
-        let Some(number) = number(&leaf.value).and_then(|number| u8::try_from(number).ok()) else {
+        let word = PROTOCOLS.iter().find(|(word, _)| *word == leaf.value).map(|(_, number)| *number);
+        let number = word.or_else(|| number(&leaf.value));
+        let Some(number) = number.and_then(|number| u8::try_from(number).ok()) else {
             let message = format!("{} is not an IP protocol number", quote(&leaf.value));
-            let help = "write a number from 1 to 252, as in `47` for GRE (IANA protocol numbers)";
-            return self.refuse("BH0218", leaf, message, help);
+            let help = match self.out.suggest(&leaf.value, PROTOCOLS.iter().map(|(word, _)| *word)) {
+                Some(meant) => format!("did you mean `{meant}`?"),
+                None => "write a number from 1 to 252, as in `47` for GRE (IANA protocol numbers)".to_owned(),
+            };
+            return self.refuse("BH0218", leaf, message, &help);
         };
         let help = match number {
             TCP => "name its ports: `tcp = [\"502\"]`",
@@ -124,7 +133,7 @@ impl Reader<'_, '_> {
         self.refuse("BH0219", leaf, message, help)
     }
 
-    fn range(&mut self, leaf: &Leaf<String>, what: &str, highest: &str) -> Option<(u16, u16)> {
+    pub(super) fn range(&mut self, leaf: &Leaf<String>, what: &str, highest: &str) -> Option<(u16, u16)> {
         let (low, high) = leaf.value.split_once('-').unwrap_or((&leaf.value, &leaf.value));
         let (Some(low), Some(high)) = (decimal(low), decimal(high)) else {
             let message = format!("{} is not {what} or a range", quote(&leaf.value));

@@ -88,10 +88,8 @@ pub struct Part {
 pub struct RuleRef {
     /// The rule in one line.
     pub text: String,
-    /// In whose allow list it stands.
-    pub device: String,
-    /// The class it was inherited from.
-    pub class: Option<String>,
+    /// In whose name it is written: `device NAME`, `class NAME` or `conduit`.
+    pub holder: String,
     /// `file:line`.
     pub place: String,
     /// Why it exists.
@@ -275,8 +273,7 @@ fn words(decision: &Decision) -> (&'static str, &'static str, &'static str) {
 fn rule(tables: &Tables, decision: &Decision) -> Option<RuleRef> {
     tables.rule(decision.rule).map(|entry| RuleRef {
         text: entry.text.clone(),
-        device: entry.device.clone(),
-        class: entry.class.clone(),
+        holder: entry.holder.clone(),
         place: format!("{}:{}", entry.location.path, entry.location.line),
         comment: entry.comment.clone(),
     })

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     diagnostic::closest,
-    model::{Device, Group, Policy},
+    model::{Device, Multicast, Policy},
 };
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -89,7 +89,7 @@ impl End {
         if let Some((_, device)) = policy.device(name) {
             return Ok(Self::device(world, device, nobody, family, other));
         }
-        if let Some(group) = policy.groups.iter().find(|group| group.name == name) {
+        if let Some(group) = policy.multicasts.iter().find(|group| group.name == name) {
             return Ok(Self::group(group, None, family));
         }
         if let Some(network) = policy.networks.iter().find(|n| n.name == name) {
@@ -118,8 +118,8 @@ impl End {
             return Self::broadcast(family);
         }
         if address.is_multicast() {
-            let holds = |group: &&Group| group.cidrs.iter().any(|cidr| cidr.contains(&address));
-            return match world.policy.groups.iter().find(holds) {
+            let holds = |group: &&Multicast| group.cidrs.iter().any(|cidr| cidr.contains(&address));
+            return match world.policy.multicasts.iter().find(holds) {
                 Some(group) => Self::group(group, of_family, family),
                 None => Self { kind: Kind::Many, ..Self::new(name, of_family, receivers(address)) },
             };
@@ -153,7 +153,7 @@ impl End {
     }
 
     /// A group as the end of datagrams or, when it has none of the family, of frames.
-    fn group(group: &Group, asked: Option<IpAddr>, family: Family) -> Self {
+    fn group(group: &Multicast, asked: Option<IpAddr>, family: Family) -> Self {
         let of_family = |address: &IpAddr| Family::of(address) == family;
         let address = asked.or_else(|| group.cidrs.iter().map(IpNet::addr).find(of_family));
         let mac = group.macs.first().map(|m| mac::from_octets(m.0));
@@ -179,7 +179,7 @@ impl End {
 fn names(policy: &Policy) -> impl Iterator<Item = &str> {
     let devices = policy.devices.iter().map(|d| d.name.as_str());
     let networks = policy.networks.iter().map(|n| n.name.as_str());
-    let groups = policy.groups.iter().map(|g| g.name.as_str());
+    let groups = policy.multicasts.iter().map(|g| g.name.as_str());
     devices.chain(networks).chain(groups).chain(["gateway", "broadcast", "any"])
 }
 

@@ -3,7 +3,7 @@
 
 use bulkhead_common::{
     address::Address,
-    layout::{Flow, FlowKey, FragmentKey, FragmentRow, Head, Lease, MacRow, SegmentRow, Settings},
+    layout::{Flow, FlowKey, FragmentKey, FragmentRow, Head, Lease, MacRow, RuleRow, SegmentRow, Settings},
     lookup::{Endpoint, Rules},
 };
 
@@ -66,8 +66,20 @@ impl<R: Rules> Rules for Supposed<'_, R> {
         self.rules.class(protocol, port)
     }
 
-    fn permitted(&self, initiator: u32, responder: u32, class: u32) -> u32 {
+    fn permitted(&self, initiator: &Endpoint, responder: &Endpoint, class: u32) -> RuleRow {
         self.rules.permitted(initiator, responder, class)
+    }
+
+    fn named(&self, device: u32, address: &Address, class: u32) -> RuleRow {
+        self.rules.named(device, address, class)
+    }
+
+    fn leased(&self, device: u32, networks: u32) -> u32 {
+        self.rules.leased(device, networks)
+    }
+
+    fn is_open(&self, schedule: u32) -> bool {
+        self.rules.is_open(schedule)
     }
 
     fn with_flow<T>(&self, key: &FlowKey, f: impl FnOnce(&mut Flow) -> T) -> Option<T> {

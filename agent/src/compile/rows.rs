@@ -1,0 +1,159 @@
+//! Rules -> rows: one for each pair of names and each class of services that a rule permits.
+//!
+//! Of rules that overlap, the first in the order of the tables is the one that is counted, unless it holds only at times
+//! and another always; where all hold at times, the row is open whenever one of them is.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bulkhead_common::{
+    layout::{MAX_SCHEDULES, RuleKey, RuleRow},
+    lookup::{class, identity, shape},
+};
+
+use super::{
+    Limits, NO_RULE, NamedPeer, NamedPermission, TooLarge, dense, fits, identities::Identities,
+    services::Services,
+};
+use crate::model::{DeviceId, NetworkId, Peer, Policy, Rule, Schedule};
+
+/// The rows of a policy.
+#[derive(Default)]
+pub(super) struct Rows {
+    pub(super) rows: BTreeMap<RuleKey, RuleRow>,
+    pub(super) shapes: u32,
+    /// Schedule `i` is `i + 1` in the rows: open whenever one of these is.
+    pub(super) schedules: Vec<Vec<Schedule>>,
+    pub(super) named: Vec<NamedPeer>,
+}
+
+/// Sets of schedules, numbered as they come.
+#[derive(Default)]
+struct Interned {
+    numbers: BTreeMap<BTreeSet<Schedule>, u32>,
+    sets: Vec<BTreeSet<Schedule>>,
+}
+
+impl Interned {
+    fn number(&mut self, set: BTreeSet<Schedule>) -> u32 {
+        if let Some(number) = self.numbers.get(&set) {
+            return *number;
+        }
+        self.sets.push(set.clone());
+        let number = dense(self.sets.len() - 1);
+        self.numbers.insert(set, number);
+        number
+    }
+
+    fn either(&mut self, a: u32, b: u32) -> u32 {
+        let union = &self.sets[a as usize - 1] | &self.sets[b as usize - 1];
+        self.number(union)
+    }
+}
+
+pub(super) fn of(
+    policy: &Policy,
+    rules: &[&Rule],
+    identities: &Identities,
+    services: &Services,
+    limits: &Limits,
+) -> Result<Rows, TooLarge> {
+    let mut out = Rows::default();
+    let mut interned = Interned::default();
+    for (index, rule) in rules.iter().enumerate() {
+        let schedule =
+            rule.schedule.clone().map_or(0, |schedule| interned.number(BTreeSet::from([schedule])));
+        let row = RuleRow { rule: dense(index), schedule };
+        let classes: BTreeSet<u32> =
+            rule.services.iter().flat_map(|service| services.classes_of(*service)).copied().collect();
+        let responders: Vec<(u32, Vec<u32>)> =
+            rule.responders.iter().map(|peer| identities.of_peer(*peer)).collect();
+        for (from, initiators) in rule.initiators.iter().map(|peer| identities.of_peer(*peer)) {
+            for (to, responders) in &responders {
+                if initiators.is_empty() || responders.is_empty() {
+                    continue;
+                }
+                out.shapes |= shape::of(from, *to);
+                let pairs = initiators.iter().flat_map(|from| responders.iter().map(move |to| (*from, *to)));
+                for (initiator, responder) in pairs {
+                    for class in classes.iter().copied().chain([class::PAIR]) {
+                        out.permit(RuleKey { initiator, responder, class }, row, &mut interned);
+                    }
+                    fits("rows", out.rows.len(), limits.rows)?;
+                }
+            }
+        }
+        out.name(policy, rule, row, &classes);
+    }
+    for peer in &policy.remediation {
+        let (kind, names) = identities.of_peer(*peer);
+        out.shapes |= shape::of(shape::ANYONE, kind) | shape::of(kind, shape::ANYONE);
+        for peer in names {
+            let row = RuleRow { rule: NO_RULE, schedule: 0 };
+            let class = class::REMEDIATION;
+            out.rows.insert(RuleKey { initiator: identity::ANY, responder: peer, class }, row);
+            out.rows.insert(RuleKey { initiator: peer, responder: identity::ANY, class }, row);
+        }
+    }
+    fits("rows", out.rows.len(), limits.rows)?;
+    out.number_schedules(&interned);
+    let room = MAX_SCHEDULES - 1;
+    if out.schedules.len() > room as usize {
+        return Err(TooLarge { what: "schedules", needed: out.schedules.len() as u64, limit: room });
+    }
+    Ok(out)
+}
+
+impl Rows {
+    fn permit(&mut self, key: RuleKey, row: RuleRow, interned: &mut Interned) {
+        let there = self.rows.entry(key).or_insert(row);
+        match (there.schedule, row.schedule) {
+            (0, _) => {}
+            (_, 0) => *there = row,
+            (a, b) if a == b => {}
+            (a, b) => there.schedule = interned.either(a, b),
+        }
+    }
+
+    /// What a rule permits at addresses that its devices learn by name.
+    fn name(&mut self, policy: &Policy, rule: &Rule, row: RuleRow, classes: &BTreeSet<u32>) {
+        let networks =
+            (0..).map(NetworkId).zip(&policy.networks).filter(|(_, network)| !network.names.is_empty());
+        for (_, network) in networks.filter(|(id, _)| rule.responders.contains(&Peer::Network(*id))) {
+            let devices: Vec<u32> = (0..)
+                .map(DeviceId)
+                .zip(&policy.devices)
+                .filter(|(id, _)| rule.initiators.iter().any(|peer| policy.means(*peer, *id)))
+                .map(|(id, _)| dense(id.0 as usize))
+                .collect();
+            if devices.is_empty() {
+                continue;
+            }
+            self.shapes |= shape::NAMED;
+            let permissions = classes.iter().chain([&class::PAIR]);
+            let permissions = permissions
+                .map(|class| NamedPermission { devices: devices.clone(), class: *class, row })
+                .collect();
+            self.named.push(NamedPeer { names: network.names.clone(), permissions });
+        }
+    }
+
+    /// Gives the schedules that rows still have numbers in the order of what they say.
+    fn number_schedules(&mut self, interned: &Interned) {
+        let named = self.named.iter().flat_map(|peer| &peer.permissions).map(|permission| permission.row);
+        let used: BTreeSet<u32> =
+            self.rows.values().copied().chain(named).map(|row| row.schedule).filter(|s| *s != 0).collect();
+        let mut sets: Vec<(&BTreeSet<Schedule>, u32)> =
+            used.iter().map(|number| (&interned.sets[*number as usize - 1], *number)).collect();
+        sets.sort();
+        let numbers: BTreeMap<u32, u32> =
+            sets.iter().enumerate().map(|(index, (_, old))| (*old, dense(index))).collect();
+        let renumber = |row: &mut RuleRow| row.schedule = numbers.get(&row.schedule).copied().unwrap_or(0);
+        self.rows.values_mut().for_each(renumber);
+        let named = self.named.iter_mut().flat_map(|peer| &mut peer.permissions);
+        named.for_each(|permission| renumber(&mut permission.row));
+        self.schedules = sets.into_iter().map(|(set, _)| set.iter().cloned().collect()).collect();
+        if !self.schedules.is_empty() {
+            self.shapes |= shape::SCHEDULED;
+        }
+    }
+}

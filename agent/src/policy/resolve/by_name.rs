@@ -1,0 +1,137 @@
+//! Networks that are known by DNS names. In: the rules. Out: places where such a network cannot stand, and devices
+//! that may reach one and may not ask a resolver for it.
+//!
+//! The addresses behind a name are those that a device was answered, so a device that asks nobody reaches nothing, and
+//! before a device asked nobody can be told apart who starts from such a network.
+
+use std::collections::BTreeSet;
+
+use super::names::Names;
+use crate::{
+    diagnostic::{At, Collector, Diagnostic, quote},
+    model::{DeviceId, Peer, Rule, Selector},
+    policy::{
+        raw::{Direction, RawFile, RawNetwork, RawPeer},
+        reader::Leaf,
+        values::{TCP, UDP},
+    },
+};
+
+/// RFC 1035 4.2.
+const DNS: u16 = 53;
+
+/// A network without prefixes only answers.
+pub(super) fn check_entries(names: &Names<'_>, files: &[RawFile], out: &mut Collector<'_>) {
+    let of_devices = files.iter().flat_map(|file| &file.devices).flat_map(|device| &device.allow);
+    let of_classes = files.iter().flat_map(|file| &file.classes).flat_map(|class| &class.allow);
+    for allow in of_devices.chain(of_classes).filter(|allow| allow.direction == Some(Direction::From)) {
+        for (peer, network) in allow.peers.iter().filter_map(|peer| Some((peer, nameless(names, peer)?))) {
+            let help = "its addresses are those a resolver answered a device that asked: give it `cidr`, or turn the \
+                        entry round: `to`";
+            refuse("BH0414", peer, network, "nobody starts a conversation", help, out);
+        }
+    }
+    for (peer, network) in
+        files.iter().flat_map(|file| &file.quarantine).filter_map(|peer| Some((peer, nameless(names, peer)?)))
+    {
+        let help =
+            "a quarantined device asks no resolver, so nothing would be let through: give the network `cidr`";
+        refuse("BH0415", peer, network, "nobody mends a device", help, out);
+    }
+}
+
+/// The network without prefixes that a peer is or holds.
+fn nameless<'r>(names: &Names<'r>, peer: &Leaf<RawPeer>) -> Option<&'r RawNetwork> {
+    let by_name = |raw: &RawNetwork| raw.is_by_name;
+    match &peer.value {
+        RawPeer::Named(name) => {
+            names.networks.get(name.as_str()).map(|entry| entry.raw).filter(|raw| by_name(raw))
+        }
+        RawPeer::Group(name) => {
+            let held = &names.groups.get(name.as_str())?.networks;
+            names
+                .networks
+                .values()
+                .filter(|entry| held.contains(&entry.id))
+                .map(|entry| entry.raw)
+                .find(|raw| by_name(raw))
+        }
+        RawPeer::Gateway
+        | RawPeer::Broadcast
+        | RawPeer::Any
+        | RawPeer::Multicast(_)
+        | RawPeer::Zone(_)
+        | RawPeer::Class(_) => None,
+    }
+}
+
+fn refuse(
+    code: &'static str,
+    peer: &Leaf<RawPeer>,
+    network: &RawNetwork,
+    what: &str,
+    help: &str,
+    out: &mut Collector<'_>,
+) {
+    let message = format!("{what} from network {}, which is DNS names", quote(&network.name.value));
+    let found = Diagnostic::error(code, message)
+        .at(out.locate(peer.at), "only ever the end that answers")
+        .also(out.locate(network.name.at), "without `cidr`");
+    out.push(found.help(help));
+}
+
+/// Devices that may reach a network by name, and whom no rule lets ask for the name.
+pub(super) fn check_resolvers(
+    names: &Names<'_>,
+    rules: &[(At, Rule)],
+    services: &[&[Selector]],
+    out: &mut Collector<'_>,
+) {
+    let networks: Vec<&RawNetwork> = names.networks.values().map(|entry| entry.raw).collect();
+    let by_name = |peer: &Peer| match peer {
+        Peer::Network(id) => networks.get(id.0 as usize).copied().filter(|raw| !raw.names.is_empty()),
+        Peer::Device(_)
+        | Peer::Class(_)
+        | Peer::Zone(_)
+        | Peer::Group(_)
+        | Peer::Multicast(_)
+        | Peer::Gateway
+        | Peer::Broadcast
+        | Peer::Any => None,
+    };
+    if !networks.iter().any(|raw| !raw.names.is_empty()) {
+        return;
+    }
+    let asks = |selector: &Selector| {
+        matches!(selector.protocol, UDP | TCP) && (selector.low..=selector.high).contains(&DNS)
+    };
+    let asks: Vec<bool> = services.iter().map(|selectors| selectors.iter().any(asks)).collect();
+    let mut asking: BTreeSet<Peer> = BTreeSet::new();
+    for (_, rule) in rules {
+        if rule.services.iter().any(|id| asks.get(id.0 as usize).copied().unwrap_or_default()) {
+            // Any device may ask the device that lets everybody start.
+            if rule.initiators.contains(&Peer::Any) {
+                return;
+            }
+            asking.extend(rule.initiators.iter().copied());
+        }
+    }
+    let asking: BTreeSet<DeviceId> =
+        asking.into_iter().flat_map(|peer| names.devices_of(peer)).copied().collect();
+    let devices: Vec<&str> = names.devices.keys().copied().collect();
+    for (at, rule) in rules {
+        let Some(network) = rule.responders.iter().find_map(by_name) else { continue };
+        let silent = rule.initiators.iter().flat_map(|peer| names.devices_of(*peer));
+        let silent: BTreeSet<DeviceId> = silent.filter(|id| !asking.contains(id)).copied().collect();
+        let Some(first) = silent.first().and_then(|id| devices.get(id.0 as usize)) else { continue };
+        let who = match silent.len() {
+            1 => format!("device {}", quote(first)),
+            count => format!("device {} and {} more", quote(first), count - 1),
+        };
+        let message = format!("no rule lets {who} ask a resolver");
+        let found = Diagnostic::warning("BH0505", message)
+            .at(out.locate(*at), "reached by name, so never")
+            .also(out.locate(network.name.at), "known by its DNS names");
+        out.push(found.help("add an entry with `service = \"dns\"` and `to` the resolver"));
+    }
+}
