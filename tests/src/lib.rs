@@ -2,4 +2,5 @@
 
 pub mod frame;
 pub mod lab;
+pub mod site;
 pub mod skip;

@@ -254,7 +254,7 @@ fn explain_tells_what_a_code_means() {
     let list = json(&bulkhead(&["explain", "--json"]));
     assert!(list["codes"].as_array().is_some_and(|codes| codes.len() > 80));
     for (wrong, says) in
-        [("BH0110", "did you mean `BH0"), ("E0308", "lists every code"), ("\u{1b}[2J", "lists every code")]
+        [("BH0199", "did you mean `BH0"), ("E0308", "lists every code"), ("\u{1b}[2J", "lists every code")]
     {
         let ran = bulkhead(&["explain", wrong]);
         assert!(ran.code == 2 && ran.out.is_empty() && ran.err.contains(says), "{wrong}: {}", ran.err);

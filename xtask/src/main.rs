@@ -1,8 +1,9 @@
-//! Developer tasks, run as `cargo xtask <task>`: build the BPF object, demo, docs, mutants, stacks, test, tidy.
+//! Developer tasks, run as `cargo xtask <task>`: bench, build the BPF object, demo, docs, mutants, stacks, test, tidy.
 //!
 //! One file or folder per task; this one only dispatches and turns results into exit codes:
 //! 0 all well, 1 the task found something wrong, 2 it could not run or was called wrongly.
 
+mod bench;
 mod build_ebpf;
 mod demo;
 mod docs;
@@ -28,6 +29,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Task {
+    Bench(bench::BenchArgs),
     BuildEbpf(build_ebpf::BuildArgs),
     Demo(demo::DemoArgs),
     Docs(docs::DocsArgs),
@@ -51,6 +53,7 @@ fn main() -> ExitCode {
         return code;
     }
     let outcome = match Cli::parse().task {
+        Task::Bench(args) => bench::run(&args),
         Task::BuildEbpf(args) => build_ebpf::run(&args),
         Task::Demo(args) => demo::run(&args),
         Task::Docs(args) => docs::run(&args),

@@ -133,10 +133,12 @@ impl Agent {
         if !notes.is_empty() {
             tracing::warn!("{notes}");
         }
+        let begun = Instant::now();
         let applied = dataplane.apply(tables, &nics.addresses, &config.segment_ids(), &Moment::default())?;
         let revision = applied.tables.revision;
         let generation = applied.generation;
-        tracing::info!(%revision, generation, policy = origin.name(), "policy applied");
+        let (load_ms, flip_ms) = (millis(begun.elapsed()), millis(applied.flip));
+        tracing::info!(%revision, generation, policy = origin.name(), load_ms, flip_ms, "policy applied");
         let leases = LeaseKeeper::restore(&store, &mut dataplane)?;
         for news in nics.look_after(&mut dataplane, Instant::now())? {
             // What is wrong from the start is as wrong as what goes wrong later.
@@ -352,11 +354,13 @@ impl Agent {
         let Candidate { files, policy, tables, warnings } = candidate;
         let changed =
             tables.revision != self.dataplane.applied().map(|a| a.tables.revision).unwrap_or_default();
+        let begun = Instant::now();
         let applied = self
             .dataplane
             .apply(tables, &self.nics.addresses, &self.config.segment_ids(), &Moment::default())
             .map_err(world)?;
         let (revision, generation) = (applied.tables.revision, applied.generation);
+        let (load_ms, flip_ms) = (millis(begun.elapsed()), millis(applied.flip));
         let released = policies::released(&self.in_force.policy, &policy);
         let mut notes = Vec::new();
         if policy.devices.is_empty() {
@@ -370,7 +374,7 @@ impl Agent {
             );
         }
         self.reporter.learn(&self.dataplane, &self.nics, &self.in_force.policy);
-        tracing::info!(%revision, generation, changed, "policy applied");
+        tracing::info!(%revision, generation, changed, load_ms, flip_ms, "policy applied");
         if !released.is_empty() {
             tracing::warn!(devices = released.join(", "), "no longer enforced");
         }
@@ -421,4 +425,9 @@ pub(super) fn refused(error: &Refused, in_force: &str) -> Failure {
 
 fn world(error: impl std::fmt::Display) -> Failure {
     Failure { message: error.to_string(), found: false }
+}
+
+/// Milliseconds with three decimals, for the log.
+fn millis(took: Duration) -> f64 {
+    (took.as_secs_f64() * 1e6).round() / 1e3
 }

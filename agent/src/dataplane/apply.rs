@@ -7,6 +7,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     net::IpAddr,
     sync::Arc,
+    time::Instant,
 };
 
 use bulkhead_common::{
@@ -45,6 +46,7 @@ impl Dataplane {
             slot: if old.generation == 0 { 0 } else { (old.slot + 1) % SLOTS },
             generation: old.generation.checked_add(1).unwrap_or(1),
         };
+        let begun = Instant::now();
         // Packets that chose this slot when it was last in force have left before anything in it changes.
         kernel::rcu_grace()?;
         // Until it is whole again, nothing is known of it: a failure has it made anew next time.
@@ -62,9 +64,10 @@ impl Dataplane {
         let word = u64::from(next.slot) | u64::from(next.generation) << 32;
         self.active.set(0, word, 0).map_err(write("ACTIVE"))?;
 
+        let flip = begun.elapsed();
         self.slots[next.slot as usize] = Some(slot);
         self.in_force = Some(next.slot as usize);
-        Ok(self.applied.insert(Applied { tables, ids, generation: next.generation, written }))
+        Ok(self.applied.insert(Applied { tables, ids, generation: next.generation, written, flip }))
     }
 
     /// Says anew until when the schedules in force are open, monotonic ns. Only what changed is written.

@@ -93,6 +93,8 @@ pub struct Applied {
     pub generation: u32,
     /// How much of the kernel's tables had to be written for it.
     pub written: Written,
+    /// What it took to bring the tables into a slot and that slot into force.
+    pub flip: std::time::Duration,
 }
 
 /// The data path: program, maps and what they enforce.

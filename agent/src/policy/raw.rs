@@ -137,7 +137,7 @@ pub(super) enum Direction {
     To,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) enum RawPeer {
     Gateway,
     Broadcast,

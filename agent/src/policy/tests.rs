@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::{
-    diagnostic::render_text,
+    diagnostic::{Collector, render_text},
     model::{Mode, Peer},
 };
 
@@ -135,7 +135,7 @@ fn every_key_that_is_described_is_read_and_no_other() {
     let text = "version = 1\n[device.a]\n[[device.a.allow]]\nwindows = [{ days = \"mon\" }]\n[class.b]\n[zone.f]\n[group.g]\n[[conduit]]\n[network.c]\n[multicast.d]\n[service.e]\n[quarantine]\n";
     let sources = Sources::new([("p.toml", text)]);
     let asked = log::asked(|| {
-        parse::parse(crate::diagnostic::FileId(0), &mut Collector::new(&sources));
+        parse::parse(crate::diagnostic::FileId(0), &mut crate::diagnostic::Collector::new(&sources));
     });
     assert_eq!(asked, log::described(&language::ROOT));
 }

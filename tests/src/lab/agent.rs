@@ -87,7 +87,12 @@ pub struct Agent<'a> {
 impl<'a> Agent<'a> {
     /// Writes config and policy; starts nothing.
     pub fn new(lab: &'a Lab, policy: &str) -> Result<Self> {
-        let agent = Self { gateway: &lab.gateway, binary: agent_binary()?, child: None };
+        Self::of(lab, agent_binary()?, policy)
+    }
+
+    /// As [`Agent::new`], of a binary that is built already.
+    pub fn of(lab: &'a Lab, binary: PathBuf, policy: &str) -> Result<Self> {
+        let agent = Self { gateway: &lab.gateway, binary, child: None };
         agent.write_config("")?;
         agent.write_policy(policy)?;
         Ok(agent)
@@ -116,8 +121,14 @@ impl<'a> Agent<'a> {
 
     /// Starts the agent and waits until its socket answers.
     pub fn start(&mut self) -> Result<()> {
+        self.start_within(UP_WITHIN)
+    }
+
+    /// As [`Agent::start`], for a policy so large that it takes longer.
+    pub fn start_within(&mut self, within: Duration) -> Result<()> {
         self.spawn()?;
-        self.wait_until_up().with_context(|| format!("the agent did not come up; its log:\n{}", self.log()))
+        self.wait_until_up(within)
+            .with_context(|| format!("the agent did not come up; its log:\n{}", self.log()))
     }
 
     /// Starts the agent and does not wait for anything: for tests of what happens meanwhile.
@@ -139,9 +150,9 @@ impl<'a> Agent<'a> {
         Ok(status)
     }
 
-    fn wait_until_up(&mut self) -> Result<()> {
+    fn wait_until_up(&mut self, within: Duration) -> Result<()> {
         let socket = self.path(SOCKET);
-        wait_for("the agent's socket", UP_WITHIN, || {
+        wait_for("the agent's socket", within, || {
             if let Some(status) = self.ended()? {
                 bail!("the agent ended: {status}");
             }

@@ -4,7 +4,7 @@
 //! A service is IP, or frames that are not, or both. The first needs an address at each end, the second a
 //! hardware address. A rule that lacks it would allow nothing, without a word.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 
 use super::{names::Names, peers};
 use crate::{
@@ -19,6 +19,12 @@ use crate::{
 /// Only who answers can be many at once, and frames that are not IP have hardware addresses at their ends: what is
 /// wrong with an entry by itself, whichever devices it stands for.
 pub(super) fn check_entries(names: &Names<'_>, files: &[RawFile], out: &mut Collector<'_>) {
+    let frames: HashSet<&str> = names
+        .services
+        .iter()
+        .filter(|(_, (selectors, _))| only(selectors) == Some(Layer::Link))
+        .map(|(name, _)| *name)
+        .collect();
     let of_devices = files.iter().flat_map(|file| &file.devices).flat_map(|device| &device.allow);
     let of_classes = files.iter().flat_map(|file| &file.classes).flat_map(|class| &class.allow);
     for allow in of_devices.chain(of_classes) {
@@ -32,7 +38,7 @@ pub(super) fn check_entries(names: &Names<'_>, files: &[RawFile], out: &mut Coll
                 );
             }
         }
-        frames_to_addresses(names, allow, out);
+        frames_to_addresses(names, &frames, allow, out);
     }
     for peer in files.iter().flat_map(|file| &file.quarantine).filter(|peer| is_many(&peer.value)) {
         many(peer, "mends a device", "name the few peers a quarantined device needs to be mended", out);
@@ -68,12 +74,9 @@ fn many(peer: &Leaf<RawPeer>, what: &str, help: &str, out: &mut Collector<'_>) {
 }
 
 /// A service of nothing but frames between a device and what has only addresses.
-fn frames_to_addresses(names: &Names<'_>, allow: &RawAllow, out: &mut Collector<'_>) {
-    let frames = allow.services.iter().find(|leaf| {
-        let service = names.services.get(leaf.value.as_str());
-        service.is_some_and(|(selectors, _)| only(selectors) == Some(Layer::Link))
-    });
-    let Some(service) = frames else { return };
+fn frames_to_addresses(names: &Names<'_>, frames: &HashSet<&str>, allow: &RawAllow, out: &mut Collector<'_>) {
+    let found = allow.services.iter().find(|leaf| frames.contains(leaf.value.as_str()));
+    let Some(service) = found else { return };
     let mut seen = BTreeSet::new();
     for peer in allow.peers.iter().filter(|peer| seen.insert(&peer.value)) {
         let what = match &peer.value {

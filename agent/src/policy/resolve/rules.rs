@@ -51,7 +51,8 @@ pub(super) fn build<'r>(names: &Names<'r>, files: &'r [RawFile], out: &mut Colle
     }
     let Builder { names: _, ids: _, mut rules, parts: _, full, used } = builder;
     let used = used.devices.into_iter().map(|used| used || full).collect();
-    rules.sort_by_key(|(at, rule)| (rule.holder, *at));
+    // A rule is large: its key is sorted, and the rule moved once.
+    rules.sort_by_cached_key(|(at, rule)| (rule.holder, *at));
     let selectors: Vec<&[Selector]> = services.values().map(|(selectors, _)| &**selectors).collect();
     reach::check_ends(names, &rules, &selectors, out);
     by_name::check_resolvers(names, &rules, &selectors, out);
