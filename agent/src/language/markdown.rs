@@ -43,9 +43,15 @@ fn section(text: &mut String, table: &'static Table) -> std::fmt::Result {
     Ok(())
 }
 
-/// Headers are code; other titles are words.
+/// Headers, of which a table may have several, and keys are code; other titles are words.
 fn heading(header: &str) -> String {
-    if header.starts_with('[') { format!("`{header}`") } else { header.to_owned() }
+    if header.starts_with('[') {
+        header.split(", ").map(|header| format!("`{header}`")).collect::<Vec<_>>().join(", ")
+    } else if header.contains(" = ") {
+        format!("`{header}`")
+    } else {
+        header.to_owned()
+    }
 }
 
 fn kind(key: &Key) -> String {
