@@ -16,5 +16,6 @@ pub mod model;
 pub mod observe;
 pub mod policy;
 pub mod report;
+pub mod signing;
 pub mod sink;
 pub mod store;

@@ -16,11 +16,12 @@ use serde_json::Value;
 mod command;
 use command::{Ran, bulkhead, bulkhead_with, check, codes, entries, file, folder, root};
 
-const COMMANDS: [&str; 15] = [
+const COMMANDS: [&str; 16] = [
     "run",
     "check",
     "explain",
     "schema",
+    "manifest",
     "apply",
     "status",
     "devices",

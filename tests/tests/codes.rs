@@ -14,10 +14,10 @@ use bulkhead_agent::{
     policy::{SourceFile, language as policy, resolve_texts},
 };
 
-/// Codes that one policy text on a page cannot give: sizes, numbers of files, and what only a gateway knows.
-const NOT_SHOWN: [&str; 13] = [
+/// Codes that one policy text on a page cannot give: sizes, numbers of files, and what only a gateway or a folder knows.
+const NOT_SHOWN: [&str; 16] = [
     "BH0003", "BH0004", "BH0005", "BH0008", "BH0232", "BH0323", "BH0334", "BH0335", "BH0406", "BH0407",
-    "BH0408", "BH0416", "BH0420",
+    "BH0408", "BH0416", "BH0420", "BH0701", "BH0702", "BH0703",
 ];
 
 fn root() -> &'static Path {

@@ -2,8 +2,11 @@
 
 use std::path::PathBuf;
 
-use super::{Cli, Exit, Output, check::files_of, print_json, unexpected};
-use crate::control::{Applied, Body, File, Request};
+use super::{Cli, Exit, Output, print_json, unexpected};
+use crate::{
+    control::{Applied, Body, File, Request},
+    files::{Access, read},
+};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -18,7 +21,11 @@ pub(super) struct Args {
 pub(super) fn run(cli: &Cli, args: &Args) -> anyhow::Result<Exit> {
     let files = match &args.path {
         Some(path) => {
-            let files = files_of(path)?.into_iter().map(|f| File { path: f.path, text: f.text });
+            // With manifest and signature: the agent judges, not we.
+            let files = read(path, Access::Noted)?
+                .into_all_files()
+                .into_iter()
+                .map(|f| File { path: f.path, text: f.text });
             Some(files.collect())
         }
         None => None,

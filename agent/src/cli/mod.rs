@@ -36,11 +36,13 @@ mod detach;
 mod devices;
 mod doctor;
 mod explain;
+mod manifest;
 mod mode;
 mod progress;
 mod rules;
 mod run;
 mod schema;
+mod standing;
 mod status;
 mod table;
 mod violations;
@@ -89,6 +91,8 @@ enum Command {
     Run,
     /// Check policy files: every problem at once, with its place and how to mend it
     Check(check::Args),
+    /// List the policy files of a folder, so that the list can be signed
+    Manifest(manifest::Args),
     /// What a code of a finding means, why it matters and how to mend it
     Explain(explain::Args),
     /// The languages of the policy and of the configuration, for editors and for people
@@ -131,6 +135,7 @@ impl Cli {
         let result = match &self.command {
             Command::Run => run::run(&self),
             Command::Check(args) => check::run(&self, args),
+            Command::Manifest(args) => manifest::run(&self, args),
             Command::Explain(args) => explain::run(args),
             Command::Schema(args) => schema::run(args),
             Command::Apply(args) => apply::run(&self, args),
@@ -152,7 +157,7 @@ impl Cli {
                 // Rendered findings say `error[CODE]` themselves.
                 let prefix = if text.starts_with("error[") { "" } else { "error: " };
                 eprintln!("{prefix}{}", text.trim_end());
-                if let Some(ReadError::NoPolicy { .. }) = error.downcast_ref::<ReadError>() {
+                if error.downcast_ref::<ReadError>().is_some_and(ReadError::found) {
                     return Exit::Found;
                 }
                 match error.downcast_ref::<ClientError>() {

@@ -21,6 +21,7 @@ use crate::{
 
 mod host;
 mod identities;
+mod moment;
 mod numbers;
 mod revision;
 mod rows;

@@ -40,6 +40,15 @@ static DURATION: Format = Format {
     number: None,
 };
 
+/// Who may sign.
+static SIGNER: Format = Format {
+    name: "key",
+    doc: "a public key of `minisign`, 56 letters and digits that begin with `RW`, or the absolute path of its `.pub` file",
+    pattern: "^(RW[A-Za-z0-9+/]{54}|/[^\\u0000]*)$",
+    words: &[],
+    number: None,
+};
+
 /// A group of this host.
 static UNIX_GROUP: Format = Format {
     name: "group",
@@ -98,6 +107,8 @@ role = "device-side"
     "violations": Key::of(Kind::Table(&VIOLATIONS));
     /// Sizes of tables and buffers.
     "limits": Key::of(Kind::Table(&LIMITS));
+    /// Who may sign policy sets, and whether somebody must; see `docs/signed-policy.md`.
+    "signing": Key::of(Kind::Table(&SIGNING));
 }
 
 table! {
@@ -188,6 +199,15 @@ table! {
     "violations": integer(64, 1 << 20).default("8192");
     /// Bytes of the event ring: a power of two, at least a page.
     "ring_bytes": integer(4096, 64 << 20).default("262144");
+}
+
+table! {
+    /// Signed policy: the agent takes only sets whose `MANIFEST` is signed with one of these keys.
+    pub(super) static SIGNING = Table::of("[signing]");
+    /// Up to 16 public keys of `minisign`, written here or named by the path of their `.pub` file; each may sign alone.
+    "keys": many(&SIGNER).example(r#"["/etc/bulkhead/plant.pub"]"#);
+    /// Whether a set without a signature is refused; left out, it is as soon as there is a key.
+    "required": Key::of(Kind::Boolean).example("true");
 }
 
 const ROLE_WORDS: &[&str] = &words(&ROLES);

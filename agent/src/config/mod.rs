@@ -15,7 +15,7 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 pub use bulkhead_common::lookup::Unmanaged;
 
-use crate::{compile::Placed, model::Selector};
+use crate::{compile::Placed, model::Selector, signing::Requirement};
 
 mod duration;
 pub mod language;
@@ -54,6 +54,8 @@ pub struct Config {
     pub violations: Violations,
     /// Sizes of tables and buffers.
     pub limits: Limits,
+    /// Who may sign policy sets, and whether somebody must.
+    pub signing: Requirement,
 }
 
 impl Config {

@@ -21,6 +21,7 @@ use crate::{
 
 mod interfaces;
 mod segments;
+mod signing;
 
 pub(super) use interfaces::{ATTACH, ROLES, SIDES};
 pub(super) use segments::{FRAGMENTS, UNMANAGED};
@@ -88,6 +89,7 @@ fn config(reader: &mut Reader<'_, '_>, root: &DeTable<'_>) -> Config {
         flows: reader.table(root, "flows").map(|(_, t)| flows(reader, t)).unwrap_or_default(),
         violations: reader.table(root, "violations").map(|(_, t)| violations(reader, t)).unwrap_or_default(),
         limits: reader.table(root, "limits").map(|(_, t)| limits(reader, t)).unwrap_or_default(),
+        signing: reader.table(root, "signing").map(|(_, t)| signing::signing(reader, t)).unwrap_or_default(),
     }
 }
 

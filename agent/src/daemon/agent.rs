@@ -23,7 +23,6 @@ use crate::{
     dataplane::{
         Dataplane, DataplaneError, EventReader, LinkNews, Moment, Pins, PinsLock, SampleReader, monotonic_ns,
     },
-    files::ReadError,
     model::Policy,
     observe::Violation,
     policy::SourceFile,
@@ -320,8 +319,9 @@ impl Agent {
             Request::Apply { files: None } => self.reload().map(Body::Applied),
             Request::Apply { files: Some(files) } => {
                 let files = files.into_iter().map(|f| SourceFile { path: f.path, text: f.text }).collect();
-                let candidate = policies::prepare(files, &self.overrides, &self.limits)
-                    .map_err(|error| refused(&error, &self.revision()))?;
+                let candidate =
+                    policies::from_pushed(files, &self.config.signing, &self.overrides, &self.limits)
+                        .map_err(|error| refused(&error, &self.revision()))?;
                 tracing::info!(by, "policy pushed");
                 self.enforce(candidate, Origin::Pushed).map(Body::Applied)
             }
@@ -331,7 +331,8 @@ impl Agent {
 
     /// Reads the configured files again and enforces them.
     fn reload(&mut self) -> Result<Applied, Failure> {
-        let read = policies::from_path(&self.config.policy, &self.overrides, &self.limits);
+        let read =
+            policies::from_path(&self.config.policy, &self.config.signing, &self.overrides, &self.limits);
         match read {
             Ok(candidate) => {
                 let applied = self.enforce(candidate, Origin::Files)?;
@@ -411,11 +412,8 @@ pub(super) fn user(message: impl Into<String>) -> Failure {
 /// A policy that stays outside. Its diagnostics begin with `error`, so what they mean comes first.
 pub(super) fn refused(error: &Refused, in_force: &str) -> Failure {
     let found = match error {
-        Refused::Invalid(_)
-        | Refused::TooLarge(_)
-        | Refused::NoFiles
-        | Refused::Read(ReadError::NoPolicy { .. }) => true,
-        Refused::Read(_) => false,
+        Refused::Invalid(_) | Refused::TooLarge(_) | Refused::NoFiles => true,
+        Refused::Read(error) => error.found(),
     };
     Failure {
         message: format!("the policy is refused, revision {in_force} goes on enforcing\n{error}"),

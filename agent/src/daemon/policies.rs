@@ -5,9 +5,10 @@ use std::path::Path;
 use crate::{
     compile::{Limits, Tables, compile},
     diagnostic::{Severity, has_errors, render_text},
-    files::{ReadError, read_policy},
+    files::{Access, PolicySet, ReadError, pushed_set, read_set, read_trust},
     model::{Mode, Policy},
     policy::{SourceFile, resolve_texts},
+    signing::{Requirement, Signed},
     store::Overrides,
 };
 
@@ -61,8 +62,39 @@ pub(super) enum Refused {
 }
 
 /// Reads and prepares the policy at a path.
-pub(super) fn from_path(path: &Path, overrides: &Overrides, limits: &Limits) -> Result<Candidate, Refused> {
-    prepare(read_policy(path)?, overrides, limits)
+pub(super) fn from_path(
+    path: &Path,
+    signing: &Requirement,
+    overrides: &Overrides,
+    limits: &Limits,
+) -> Result<Candidate, Refused> {
+    from_set(read_set(path, &read_trust(signing)?, Access::Enforced)?, overrides, limits)
+}
+
+/// Prepares a policy that somebody sent, with its signature if it has one.
+pub(super) fn from_pushed(
+    files: Vec<SourceFile>,
+    signing: &Requirement,
+    overrides: &Overrides,
+    limits: &Limits,
+) -> Result<Candidate, Refused> {
+    // Nothing is not a policy: it would let everything through.
+    if files.is_empty() {
+        return Err(Refused::NoFiles);
+    }
+    from_set(pushed_set(files, &read_trust(signing)?)?, overrides, limits)
+}
+
+fn from_set(set: PolicySet, overrides: &Overrides, limits: &Limits) -> Result<Candidate, Refused> {
+    let PolicySet { files, digest: _, signed, notes } = set;
+    let mut candidate = prepare(files, overrides, limits)?;
+    for note in notes {
+        candidate.warnings += &format!("warning: {note}\n");
+    }
+    if let Some(Signed { number, key, comment }) = signed {
+        tracing::info!(number, %key, comment, "the policy set is signed");
+    }
+    Ok(candidate)
 }
 
 /// Text to tables.
@@ -146,7 +178,7 @@ mod tests {
         assert!(matches!(refused, Err(Refused::NoFiles)));
         let folder = tempfile::tempdir().expect("a folder");
         std::fs::write(folder.path().join("notes.txt"), "version = 1").expect("there is room");
-        let refused = from_path(folder.path(), &Overrides::default(), &LIMITS);
+        let refused = from_path(folder.path(), &Requirement::default(), &Overrides::default(), &LIMITS);
         assert!(matches!(refused, Err(Refused::Read(ReadError::NoPolicy { .. }))));
     }
 

@@ -39,7 +39,7 @@ pub(super) fn first_policy(
     limits: &Limits,
     warnings: &mut std::collections::BTreeMap<&'static str, String>,
 ) -> Result<(Candidate, Origin), StartError> {
-    let refused = match policies::from_path(&config.policy, overrides, limits) {
+    let refused = match policies::from_path(&config.policy, &config.signing, overrides, limits) {
         Ok(candidate) => return Ok((candidate, Origin::Files)),
         Err(refused) => refused,
     };

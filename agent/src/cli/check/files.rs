@@ -10,6 +10,7 @@ use anyhow::{Context, bail, ensure};
 
 use super::Args;
 use crate::{
+    cli::standing::Sets,
     diagnostic::quote,
     files::{ReadError, read_file, read_policy, text},
     policy::{MAX_FILE_BYTES, SourceFile, declared},
@@ -39,7 +40,7 @@ pub(in crate::cli) fn files_of(path: &Path) -> anyhow::Result<Vec<SourceFile>> {
     if path.is_dir() { Ok(read_policy(path)?) } else { Ok(vec![read_file(path)?]) }
 }
 
-pub(super) fn gather(args: &Args, configured: &Path) -> anyhow::Result<Gathered> {
+pub(super) fn gather(args: &Args, configured: &Path, sets: &mut Sets) -> anyhow::Result<Gathered> {
     if let Some(name) = &args.name {
         let plain = Path::new(name).file_name().is_some_and(|file| file.to_str() == Some(name));
         ensure!(
@@ -67,7 +68,7 @@ pub(super) fn gather(args: &Args, configured: &Path) -> anyhow::Result<Gathered>
         if path == Path::new("-") {
             list.push(standard_input()?);
         } else {
-            list.extend(read_policy(path)?);
+            list.extend(sets.read(path)?);
         }
     }
     let alone = match paths {
