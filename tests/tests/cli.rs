@@ -16,9 +16,11 @@ use serde_json::Value;
 mod command;
 use command::{Ran, bulkhead, bulkhead_with, check, codes, entries, file, folder, root};
 
-const COMMANDS: [&str; 18] = [
+const COMMANDS: [&str; 20] = [
     "run",
     "check",
+    "explain",
+    "schema",
     "manifest",
     "apply",
     "confirm",

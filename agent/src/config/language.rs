@@ -20,13 +20,14 @@ pub(super) use segments::{INFRASTRUCTURE, SEGMENT};
 
 /// A path from the root on.
 static PATH: Format =
-    Format { name: "path", doc: "an absolute path", pattern: "^/[^\\u0000]*$", number: None };
+    Format { name: "path", doc: "an absolute path", pattern: "^/[^\\u0000]*$", words: &[], number: None };
 
 /// Where violations go.
 static LOG: Format = Format {
     name: "path",
     doc: "an absolute path, or `-` for standard output",
     pattern: "^(-|/[^\\u0000]*)$",
+    words: &[],
     number: None,
 };
 
@@ -35,6 +36,7 @@ static DURATION: Format = Format {
     name: "time",
     doc: "a time, as in `10s`, `5m` or `1h30m`",
     pattern: "^([0-9]+[dhms])+$",
+    words: &[],
     number: None,
 };
 
@@ -43,18 +45,25 @@ static SIGNER: Format = Format {
     name: "key",
     doc: "a public key of `minisign`, 56 letters and digits that begin with `RW`, or the absolute path of its `.pub` file",
     pattern: "^(RW[A-Za-z0-9+/]{54}|/[^\\u0000]*)$",
+    words: &[],
     number: None,
 };
 
 /// A group of this host.
-static UNIX_GROUP: Format =
-    Format { name: "group", doc: "a group of this host", pattern: "^[^\\u0000:]+$", number: None };
+static UNIX_GROUP: Format = Format {
+    name: "group",
+    doc: "a group of this host",
+    pattern: "^[^\\u0000:]+$",
+    words: &[],
+    number: None,
+};
 
 /// An interface of this host.
 pub(super) static INTERFACE_NAME: Format = Format {
     name: "interface",
     doc: "the name of an interface, as `ip link` shows it",
     pattern: "^[^/:\\s]{1,15}$",
+    words: &[],
     number: None,
 };
 
