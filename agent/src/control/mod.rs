@@ -394,10 +394,21 @@ pub struct RuleStatus {
     pub holder: String,
     /// `file:line`.
     pub place: String,
+    /// When it holds, in words; none for always.
+    #[serde(default)]
+    pub schedule: Option<String>,
+    /// Whether it holds now.
+    #[serde(default = "yes")]
+    pub open: bool,
     /// Packets it allowed.
     pub packets: u64,
     /// Bytes it allowed.
     pub bytes: u64,
     /// Why it exists.
     pub comment: Option<String>,
+}
+
+/// Rules of agents that knew no schedules hold.
+fn yes() -> bool {
+    true
 }

@@ -9,6 +9,7 @@ use bulkhead_common::layout::Event;
 use tokio::sync::broadcast;
 
 use super::{
+    calendar::Calendar,
     changes::{Wanted, millis},
     first::{First, first_policy},
     input::{Answering, Asked, Input},
@@ -23,7 +24,7 @@ use crate::{
     config::Config,
     control::{Body, Failure, Reply, Request},
     dataplane::{
-        Dataplane, DataplaneError, EventReader, LinkNews, Moment, Pins, PinsLock, SampleReader, monotonic_ns,
+        Dataplane, DataplaneError, EventReader, LinkNews, Pins, PinsLock, SampleReader, monotonic_ns,
     },
     model::Policy,
     observe::Violation,
@@ -98,6 +99,7 @@ pub struct Agent {
     /// Whether the ring may hold events that nobody will wake the agent for.
     behind: bool,
     pub(super) leases: LeaseKeeper,
+    pub(super) calendar: Calendar,
 }
 
 impl Agent {
@@ -150,7 +152,9 @@ impl Agent {
             tracing::warn!("{notes}");
         }
         let begun = Instant::now();
-        let applied = dataplane.apply(tables, &nics.addresses, &config.segment_ids(), &Moment::default())?;
+        let mut calendar = Calendar::new(&store, &pointer);
+        let moment = calendar.look(&tables);
+        let applied = dataplane.apply(tables, &nics.addresses, &config.segment_ids(), &moment)?;
         let revision = applied.tables.revision;
         let generation = applied.generation;
         let (load_ms, flip_ms) = (millis(begun.elapsed()), millis(applied.flip));
@@ -189,8 +193,12 @@ impl Agent {
             link_news: LinkNews::default(),
             behind: false,
             leases,
+            calendar,
         };
         agent.reporter.learn(&agent.dataplane, &agent.nics, &agent.in_force.policy);
+        if let Some(tables) = agent.dataplane.applied().map(|applied| applied.tables.clone()) {
+            agent.warn_of_the_clock(&tables);
+        }
         agent.begin_with(then);
         Ok((agent, events, samples))
     }
@@ -275,6 +283,7 @@ impl Agent {
         self.reporter.tick(monotonic_ns());
         self.look_after_leases();
         self.look_after_pending();
+        self.look_at_the_calendar();
         if self.looked.elapsed() >= LOOK_EVERY {
             self.look();
         }
@@ -296,7 +305,8 @@ impl Agent {
             && let Some(applied) = self.dataplane.applied()
         {
             let tables = applied.tables.clone();
-            self.dataplane.apply(tables, &now, &self.config.segment_ids(), &Moment::default())?;
+            let moment = self.calendar.look(&tables);
+            self.dataplane.apply(tables, &now, &self.config.segment_ids(), &moment)?;
             // Only now: a failed attempt is made again at the next look.
             self.nics.addresses = now;
             tracing::info!("the gateway's own addresses changed; policy applied again");

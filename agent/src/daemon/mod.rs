@@ -5,6 +5,7 @@
 
 mod agent;
 mod answers;
+mod calendar;
 mod changes;
 mod clock;
 mod first;
