@@ -54,7 +54,8 @@ fn vendor_access_ends_by_itself_even_without_an_agent() {
     let expires = Timestamp::now() + ACCESS;
     let mut agent = Agent::new(&lab, &policy(&lab, expires)).expect("an agent");
     agent.start().expect("it starts");
-    let poller = Poller::start(lab.host("hmi"), lab.modbus(), Duration::from_millis(5)).expect("a first poll");
+    let poller =
+        Poller::start(lab.host("hmi"), lab.modbus(), Duration::from_millis(5)).expect("a first poll");
     assert!(reaches(&lab, "attacker", SOON), "the vendor may, until then");
     assert!(!passed(expires), "the lab took too long to be of use");
     agent.kill9().expect("it is killed");
@@ -66,7 +67,12 @@ fn vendor_access_ends_by_itself_even_without_an_agent() {
     assert!(!reaches(&lab, "attacker", SILENCE), "and it stays closed");
     let (code, said) = bulkhead(&lab, &["why", "vendor", "plc", "modbus"]);
     assert_eq!(code, 1, "{said}");
-    for words in ["outside-schedule", "lab.toml:12 allows vendor -> plc modbus", "it never holds again", "kernel   its tables say the same"] {
+    for words in [
+        "outside-schedule",
+        "lab.toml:12 allows vendor -> plc modbus",
+        "it never holds again",
+        "kernel   its tables say the same",
+    ] {
         assert!(said.contains(words), "`{words}` is not in:\n{said}");
     }
     let (_, rules) = bulkhead(&lab, &["rules"]);

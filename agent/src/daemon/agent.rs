@@ -11,6 +11,7 @@ use tokio::sync::broadcast;
 use super::{
     calendar::Calendar,
     changes::{Wanted, millis},
+    drift::Watch,
     first::{First, first_policy},
     input::{Answering, Asked, Input},
     leases::LeaseKeeper,
@@ -100,6 +101,7 @@ pub struct Agent {
     behind: bool,
     pub(super) leases: LeaseKeeper,
     pub(super) calendar: Calendar,
+    pub(super) drift: Watch,
 }
 
 impl Agent {
@@ -194,6 +196,7 @@ impl Agent {
             behind: false,
             leases,
             calendar,
+            drift: Watch::new(),
         };
         agent.reporter.learn(&agent.dataplane, &agent.nics, &agent.in_force.policy);
         if let Some(tables) = agent.dataplane.applied().map(|applied| applied.tables.clone()) {
@@ -284,6 +287,7 @@ impl Agent {
         self.look_after_leases();
         self.look_after_pending();
         self.look_at_the_calendar();
+        self.look_for_drift();
         if self.looked.elapsed() >= LOOK_EVERY {
             self.look();
         }
@@ -305,7 +309,7 @@ impl Agent {
             && let Some(applied) = self.dataplane.applied()
         {
             let tables = applied.tables.clone();
-            let moment = self.calendar.look(&tables);
+            let moment = self.moment(&tables);
             self.dataplane.apply(tables, &now, &self.config.segment_ids(), &moment)?;
             // Only now: a failed attempt is made again at the next look.
             self.nics.addresses = now;
@@ -366,6 +370,7 @@ impl Agent {
             }
             Request::Confirm { reason } => self.confirm(reason, by).map(Body::Applied),
             Request::Rollback { to, reason } => self.rollback(to.as_deref(), reason, by).map(Body::Applied),
+            Request::Drift => self.drift_now().map(Body::Drift),
             Request::Revisions => self.revisions().map(Body::Revisions),
             Request::Violations { .. } => Err(user("`violations` is a stream")),
         }

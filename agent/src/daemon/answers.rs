@@ -66,6 +66,7 @@ impl Agent {
             leases_refused: tally.leases_refused,
             samples_lost: tally.samples_lost,
             flows_limit: self.dataplane.sizes().flows,
+            drift: self.drift_status(),
             violations: ViolationStatus {
                 violations: tally.violations,
                 delivered: tally.delivered,

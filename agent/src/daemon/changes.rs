@@ -256,7 +256,7 @@ impl Agent {
         let changed =
             tables.revision != self.dataplane.applied().map(|a| a.tables.revision).unwrap_or_default();
         let begun = Instant::now();
-        let moment = self.calendar.look(&tables);
+        let moment = self.moment(&tables);
         let applied = self
             .dataplane
             .apply(tables, &self.nics.addresses, &self.config.segment_ids(), &moment)
