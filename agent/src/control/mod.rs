@@ -426,6 +426,15 @@ pub struct RuleStatus {
     pub bytes: u64,
     /// Why it exists.
     pub comment: Option<String>,
+    /// Who answers for it.
+    #[serde(default)]
+    pub owner: Option<String>,
+    /// The change it was made under.
+    #[serde(default)]
+    pub ticket: Option<String>,
+    /// How it came to be: `hand`, `learned` or `mud`.
+    #[serde(default)]
+    pub source: String,
 }
 
 /// Rules of agents that knew no schedules hold.

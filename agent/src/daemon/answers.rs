@@ -226,6 +226,9 @@ impl Agent {
                 packets: traffic.packets,
                 bytes: traffic.bytes,
                 comment: rule.comment.clone(),
+                owner: rule.owner.clone(),
+                ticket: rule.ticket.clone(),
+                source: rule.source.name().to_owned(),
             })
         });
         list.collect()
