@@ -18,7 +18,7 @@ use aya_ebpf::{
 use bulkhead_common::decide::Decision;
 use bulkhead_common::{
     decide::{self, Action, Ends, Judgement, Verdict},
-    layout::tally,
+    layout::{reading, tally},
     lookup::{NOWHERE, Rules},
     parse::{Packet, parse_into},
     reason::Reason,
@@ -52,7 +52,7 @@ fn run(ctx: &XdpContext, len: u32) -> u32 {
     recognise();
     judge();
     settle();
-    let Some(Outcome { action, denied, names_lease }) = maps::with_scratch(account).flatten() else {
+    let Some(Outcome { action, denied, sampled }) = maps::with_scratch(account).flatten() else {
         return closed(interface.counter, len);
     };
     maps::with_scratch(|scratch| count::count(&scratch.decision, interface.counter, len));
@@ -60,7 +60,7 @@ fn run(ctx: &XdpContext, len: u32) -> u32 {
         emit();
         #[cfg(feature = "trace")]
         maps::with_scratch(|scratch| trace(ctx, &scratch.decision));
-    } else if names_lease {
+    } else if sampled {
         sample(ctx.ctx);
     }
     match action {
@@ -77,7 +77,7 @@ fn run(ctx: &XdpContext, len: u32) -> u32 {
 struct Outcome {
     action: Action,
     denied: bool,
-    names_lease: bool,
+    sampled: bool,
 }
 
 /// The last step of `decide`, and the one that depends on where the packet would go.
@@ -92,7 +92,7 @@ fn account(scratch: &mut Scratch) -> Option<Outcome> {
     Some(Outcome {
         action: decision.action,
         denied: matches!(decision.verdict, Verdict::Deny(_)),
-        names_lease: judgement.names_lease,
+        sampled: judgement.reading != reading::NOTHING,
     })
 }
 
@@ -150,7 +150,7 @@ extern "C" fn emit() -> u32 {
 #[inline(never)]
 extern "C" fn sample(ctx: *mut xdp_md) -> u32 {
     done(maps::with_scratch(|scratch| {
-        emit::sample(&packet::linear(&XdpContext::new(ctx)), &scratch.context);
+        emit::sample(&packet::linear(&XdpContext::new(ctx)), scratch);
     }))
 }
 
