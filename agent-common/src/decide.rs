@@ -183,9 +183,12 @@ fn whose<R: Rules>(address: &Address, row: &MacRow, rules: &R) -> Endpoint {
 #[inline(always)]
 pub fn judge<R: Rules>(packet: &Packet, ends: &Ends, rules: &R) -> Judgement {
     match verdict(packet, ends, rules) {
-        Ok((grant, rule)) => {
-            Judgement { verdict: Verdict::Allow(grant), rule, victim: Victim::NEAREST, reading: reading::NOTHING }
-        }
+        Ok((grant, rule)) => Judgement {
+            verdict: Verdict::Allow(grant),
+            rule,
+            victim: Victim::NEAREST,
+            reading: reading::NOTHING,
+        },
         Err((reason, victim)) => {
             Judgement { verdict: Verdict::Deny(reason), rule: 0, victim, reading: reading::NOTHING }
         }

@@ -17,7 +17,8 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 mod values;
 
 pub use values::{
-    KeptLease, LAST_GOOD, LEASES, LastGood, Leases, OVERRIDES, Override, Overrides, PolicyFile,
+    KeptLease, KeptName, LAST_GOOD, LEASES, LastGood, Leases, NAMES, Names, OVERRIDES, Override, Overrides,
+    PolicyFile,
 };
 
 /// Version of what [`Store::save`] writes. An agent reads no other: it would misunderstand it.

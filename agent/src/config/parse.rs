@@ -6,8 +6,8 @@ use ipnet::IpNet;
 use toml::de::DeTable;
 
 use super::{
-    Config, Flows, Infrastructure, Limits, Management, Midstream, ViolationFile, Violations, duration,
-    language::{FLOWS, LIMITS, MANAGEMENT, ROOT, VIOLATIONS},
+    Config, Flows, Infrastructure, Limits, Management, Midstream, Names, ViolationFile, Violations, duration,
+    language::{FLOWS, LIMITS, MANAGEMENT, NAMES, ROOT, VIOLATIONS},
 };
 use crate::{
     diagnostic::{At, Collector, Diagnostic, FileId, Sources, has_errors, quote},
@@ -87,6 +87,7 @@ fn config(reader: &mut Reader<'_, '_>, root: &DeTable<'_>) -> Config {
         management: reader.table(root, "management").map(|(_, t)| management(reader, t)).unwrap_or_default(),
         infrastructure,
         flows: reader.table(root, "flows").map(|(_, t)| flows(reader, t)).unwrap_or_default(),
+        names: reader.table(root, "names").map(|(_, t)| names(reader, t)).unwrap_or_default(),
         violations: reader.table(root, "violations").map(|(_, t)| violations(reader, t)).unwrap_or_default(),
         limits: reader.table(root, "limits").map(|(_, t)| limits(reader, t)).unwrap_or_default(),
         signing: reader.table(root, "signing").map(|(_, t)| signing::signing(reader, t)).unwrap_or_default(),
@@ -137,6 +138,15 @@ fn flows(reader: &mut Reader<'_, '_>, table: &DeTable<'_>) -> Flows {
         new_per_second: size(reader, table, "new_per_second", 0..=1_000_000, default.new_per_second),
         udp_idle: time(reader, table, "udp_idle", 1..=DAY, default.udp_idle),
         icmp_idle: time(reader, table, "icmp_idle", 1..=60 * MINUTE, default.icmp_idle),
+    }
+}
+
+fn names(reader: &mut Reader<'_, '_>, table: &DeTable<'_>) -> Names {
+    reader.keys(table, &NAMES, "`[names]`");
+    let default = Names::default();
+    Names {
+        keep: time(reader, table, "keep", 2..=30 * DAY, default.keep),
+        private: reader.boolean(table, "private").map_or(default.private, |flag| flag.value),
     }
 }
 

@@ -11,6 +11,7 @@ use tokio::sync::broadcast;
 use super::{
     input::{Answering, Asked, Input},
     leases::LeaseKeeper,
+    names::NameKeeper,
     nics::Nics,
     policies::{self, Candidate, Origin, Refused},
     report::Reporter,
@@ -84,6 +85,7 @@ pub struct Agent {
     /// Whether the ring may hold events that nobody will wake the agent for.
     behind: bool,
     pub(super) leases: LeaseKeeper,
+    pub(super) names: NameKeeper,
 }
 
 impl Agent {
@@ -133,7 +135,9 @@ impl Agent {
             tracing::warn!("{notes}");
         }
         let begun = Instant::now();
-        let applied = dataplane.apply(tables, &nics.addresses, &config.segment_ids(), &Moment::default())?;
+        let names = NameKeeper::restore(&store, config.names, &dataplane, &tables)?;
+        let moment = Moment { named: names.rows(&tables), ..Moment::default() };
+        let applied = dataplane.apply(tables, &nics.addresses, &config.segment_ids(), &moment)?;
         let revision = applied.tables.revision;
         let generation = applied.generation;
         let (load_ms, flip_ms) = (millis(begun.elapsed()), millis(applied.flip));
@@ -168,6 +172,7 @@ impl Agent {
             link_news: LinkNews::default(),
             behind: false,
             leases,
+            names,
         };
         agent.reporter.learn(&agent.dataplane, &agent.nics, &agent.in_force.policy);
         agent.keep_last_good();
@@ -206,6 +211,7 @@ impl Agent {
                 if let Err(error) = self.keep_leases() {
                     tracing::error!("{error}");
                 }
+                self.keep_names();
                 match self.nics.leave() {
                     Ok(news) => news.iter().for_each(|news| tracing::warn!("{news}")),
                     Err(error) => tracing::error!("{error}"),
@@ -245,6 +251,7 @@ impl Agent {
         self.collect(events);
         self.reporter.tick(monotonic_ns());
         self.look_after_leases();
+        self.look_after_names();
         if self.looked.elapsed() >= LOOK_EVERY {
             self.look();
         }
@@ -266,7 +273,8 @@ impl Agent {
             && let Some(applied) = self.dataplane.applied()
         {
             let tables = applied.tables.clone();
-            self.dataplane.apply(tables, &now, &self.config.segment_ids(), &Moment::default())?;
+            let moment = self.moment(&tables);
+            self.dataplane.apply(tables, &now, &self.config.segment_ids(), &moment)?;
             // Only now: a failed attempt is made again at the next look.
             self.nics.addresses = now;
             tracing::info!("the gateway's own addresses changed; policy applied again");
@@ -356,9 +364,10 @@ impl Agent {
         let changed =
             tables.revision != self.dataplane.applied().map(|a| a.tables.revision).unwrap_or_default();
         let begun = Instant::now();
+        let moment = self.moment(&tables);
         let applied = self
             .dataplane
-            .apply(tables, &self.nics.addresses, &self.config.segment_ids(), &Moment::default())
+            .apply(tables, &self.nics.addresses, &self.config.segment_ids(), &moment)
             .map_err(world)?;
         let (revision, generation) = (applied.tables.revision, applied.generation);
         let (load_ms, flip_ms) = (millis(begun.elapsed()), millis(applied.flip));

@@ -59,6 +59,7 @@ impl Agent {
             fragments_refused: tally.fragments_refused,
             leases: self.dataplane.leases()?.len(),
             leases_refused: tally.leases_refused,
+            names: self.dataplane.applied().map(|a| self.names.status(&a.tables)).unwrap_or_default(),
             samples_lost: tally.samples_lost,
             flows_limit: self.dataplane.sizes().flows,
             violations: ViolationStatus {
@@ -191,6 +192,7 @@ impl Agent {
                 leases: (device.macs.iter().filter(|_| device.dynamic))
                     .flat_map(|own| leased.get(&mac::from_octets(own.0)).cloned().unwrap_or_default())
                     .collect(),
+                names: self.names.of_device(&applied.tables, &device.name),
                 identity: Some(if device.macs.is_empty() { Identity::Address } else { Identity::Mac }),
                 segment: device.segment.clone(),
                 vlan: device.vlan,
@@ -235,6 +237,7 @@ impl Agent {
             gateway: self.nics.addresses.clone(),
             segments: self.config.segment_ids(),
             trusted: self.config.trusted_hosts(),
+            named: self.names.rows(&applied.tables),
             ..Placed::default()
         });
         let parts = question.parts(&applied.tables, &base.management_services);
@@ -303,6 +306,7 @@ fn counted(counts: &DeviceCounts) -> DeviceStatus {
         ip: Vec::new(),
         dhcp: false,
         leases: Vec::new(),
+        names: Vec::new(),
         identity: None,
         segment: None,
         vlan: None,

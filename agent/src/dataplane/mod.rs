@@ -38,6 +38,7 @@ mod links;
 mod live;
 mod load;
 mod lock;
+mod names;
 mod offloads;
 mod pins;
 mod port;

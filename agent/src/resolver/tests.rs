@@ -69,10 +69,10 @@ fn an_answer_names_its_addresses_of_both_families() {
 
 #[test]
 fn names_are_the_same_in_any_case() {
-    assert_eq!(read("Update.VENDOR.example", &[Is("update.vendor.EXAMPLE", ONE.into(), 60)]), [(
-        ONE.into(),
-        60
-    )]);
+    assert_eq!(
+        read("Update.VENDOR.example", &[Is("update.vendor.EXAMPLE", ONE.into(), 60)]),
+        [(ONE.into(), 60)]
+    );
 }
 
 #[test]
@@ -89,7 +89,8 @@ fn aliases_lead_to_addresses_in_any_order() {
 fn records_of_other_names_are_no_part_of_the_answer() {
     let records = [Is("other.example", TWO.into(), 60), Alias("else.example", "edge.cdn.example")];
     assert_eq!(read(VENDOR, &records), []);
-    let records = [Alias(VENDOR, "a.example"), Is("b.example", ONE.into(), 60), Is("a.example", TWO.into(), 9)];
+    let records =
+        [Alias(VENDOR, "a.example"), Is("b.example", ONE.into(), 60), Is("a.example", TWO.into(), 9)];
     assert_eq!(read(VENDOR, &records), [(TWO.into(), 9)]);
 }
 
