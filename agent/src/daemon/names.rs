@@ -239,7 +239,9 @@ impl Agent {
             let rows = self.names.book.rows_at(&tables, device, *address);
             if self.permit(rows)? {
                 if learned == Learned::New {
-                    tracing::info!(device, name, %address, seconds, "learned by name");
+                    // From the data path's look at the answer to the rows in the kernel.
+                    let took_us = monotonic_ns().saturating_sub(time) / 1000;
+                    tracing::info!(device, name, %address, seconds, took_us, "learned by name");
                 }
             } else {
                 self.names.book.forget(device, &known);
