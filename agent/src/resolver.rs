@@ -85,13 +85,5 @@ fn spelled(name: &ParsedName<&[u8]>) -> Option<String> {
     (!labels.is_empty()).then(|| labels.join("."))
 }
 
-/// Whether a policy's name means this one: itself, or with `*.` in front every name below.
-pub fn covers(pattern: &str, name: &str) -> bool {
-    match pattern.strip_prefix('*') {
-        Some(below) => name.len() > below.len() && name.ends_with(below),
-        None => pattern == name,
-    }
-}
-
 #[cfg(test)]
 mod tests;

@@ -230,14 +230,21 @@ impl Agent {
         let world = |e: DataplaneError| could_not(e.to_string());
         let no_policy = || could_not("no policy is applied yet".to_owned());
         let applied = self.dataplane.applied().ok_or_else(no_policy)?;
-        let question = Question::new(&self.in_force.policy, from, to, service, &self.nics.addresses)
+        let policy = &self.in_force.policy;
+        // An address of a device means the device.
+        let starts = from.parse().ok().and_then(|address| policy.device_of(address));
+        let starts = starts.map_or(from, |device| device.name.as_str());
+        let learned = self.names.for_question(&applied.tables, starts);
+        let question = Question::knowing(policy, from, to, service, &self.nics.addresses, &learned)
             .map_err(|e| could_not(e.to_string()))?;
+        let supposed = question.supposed(&applied.tables);
+        let is_supposed = !supposed.is_empty();
         let base = self.config.management.pin(Placed {
             settings: self.dataplane.settings().map_err(world)?,
             gateway: self.nics.addresses.clone(),
             segments: self.config.segment_ids(),
             trusted: self.config.trusted_hosts(),
-            named: self.names.rows(&applied.tables),
+            named: self.names.rows(&applied.tables).into_iter().chain(supposed).collect(),
             ..Placed::default()
         });
         let parts = question.parts(&applied.tables, &base.management_services);
@@ -256,7 +263,7 @@ impl Agent {
             let mut decisions = Vec::new();
             for part in &parts {
                 let decision = question.ask(*part, &host);
-                if let Some(live) = &live {
+                if let Some(live) = live.as_ref().filter(|_| !is_supposed) {
                     let kernel = question.ask(*part, live);
                     let same = kernel.verdict == decision.verdict
                         && kernel.action == decision.action

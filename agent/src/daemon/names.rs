@@ -22,14 +22,15 @@ use crate::{
     compile::Tables,
     config,
     control::{NameStatus, NamesStatus},
-    dataplane::{Dataplane, DataplaneError, Moment, monotonic_ns},
+    dataplane::{Dataplane, DataplaneError, Moment, hurry, monotonic_ns},
+    report::why::Learned,
     resolver::{Resolved, resolved},
     store::{NAMES, Names, Store},
 };
 
 mod book;
 
-use book::{Book, Known, Learned, Rows, SECOND, is_named};
+use book::{Book, Known, News, Rows, SECOND, is_named};
 
 /// The longest that an answer alone keeps an address known: resolvers forget after a day at the latest (Unbound
 /// `cache-max-ttl`).
@@ -58,6 +59,8 @@ pub(super) struct NameKeeper {
     looked: Option<Instant>,
     written: Option<Instant>,
     unwritten: Unwritten,
+    /// Whether this thread was told to hurry: a device may connect as soon as it has heard the answer.
+    hurries: bool,
     /// Answers read and addresses refused since the start; `known` is counted when it is asked for.
     counts: NamesStatus,
 }
@@ -86,6 +89,7 @@ impl NameKeeper {
             looked: None,
             written: None,
             unwritten: Unwritten::Nothing,
+            hurries: false,
             counts: NamesStatus::default(),
         };
         let ids = dataplane.ids_for(tables)?;
@@ -166,15 +170,27 @@ impl NameKeeper {
         self.counts.full += 1;
     }
 
-    /// What a device has learned that its rules mean, and for how long.
-    pub(super) fn of_device(&self, tables: &Tables, device: &str) -> Vec<NameStatus> {
+    /// The same, for a question about the device.
+    pub(super) fn for_question(&self, tables: &Tables, device: &str) -> Vec<Learned> {
         let now = monotonic_ns();
         let known = self.book.of_device(tables, device).into_iter().filter(|(_, until)| *until > now);
         known
-            .map(|((name, address), until)| NameStatus {
+            .map(|((name, address), until)| Learned {
                 name: name.clone(),
-                address: address.to_string(),
+                address: *address,
                 seconds_left: (until - now) / SECOND,
+            })
+            .collect()
+    }
+
+    /// What a device has learned that its rules mean, and for how long.
+    pub(super) fn of_device(&self, tables: &Tables, device: &str) -> Vec<NameStatus> {
+        let known = self.for_question(tables, device).into_iter();
+        known
+            .map(|Learned { name, address, seconds_left }| NameStatus {
+                name,
+                address: address.to_string(),
+                seconds_left,
             })
             .collect()
     }
@@ -228,17 +244,17 @@ impl Agent {
             let until = self.names.until(time, *seconds);
             let learned = self.names.book.learn(&tables, device, known.clone(), until);
             match learned {
-                Learned::Known => continue,
-                Learned::Full => {
+                News::Known => continue,
+                News::Full => {
                     self.names.refuse_full(device);
                     continue;
                 }
-                Learned::Longer => self.names.unwritten = self.names.unwritten.max(Unwritten::Times),
-                Learned::New => self.names.unwritten = Unwritten::News,
+                News::Longer => self.names.unwritten = self.names.unwritten.max(Unwritten::Times),
+                News::New => self.names.unwritten = Unwritten::News,
             }
             let rows = self.names.book.rows_at(&tables, device, *address);
             if self.permit(rows)? {
-                if learned == Learned::New {
+                if learned == News::New {
                     // From the data path's look at the answer to the rows in the kernel.
                     let took_us = monotonic_ns().saturating_sub(time) / 1000;
                     tracing::info!(device, name, %address, seconds, took_us, "learned by name");
@@ -263,6 +279,15 @@ impl Agent {
 
     /// Keeps what is in use, forgets what is over, and writes down what has changed.
     pub(super) fn look_after_names(&mut self) {
+        let named = self.dataplane.applied().is_some_and(|applied| !applied.tables.named.is_empty());
+        if named && !self.names.hurries {
+            self.names.hurries = true;
+            if let Err(error) = hurry() {
+                tracing::warn!(
+                    "addresses behind names may be learned late: failed to raise the priority: {error}"
+                );
+            }
+        }
         if self.names.looked.is_none_or(|looked| looked.elapsed() >= self.names.look_every()) {
             self.names.looked = Some(Instant::now());
             if let Err(error) = self.age_names() {

@@ -58,7 +58,7 @@ pub use entry::{Entry, LINEAR_MTU};
 pub use error::DataplaneError;
 pub use events::{EventReader, SampleReader};
 pub use ids::StableIds;
-pub use kernel::{monotonic_ns, rcu_grace};
+pub use kernel::{hurry, monotonic_ns, rcu_grace};
 pub use live::Live;
 pub use lock::PinsLock;
 pub use offloads::{Offloads, Queues, offloads, queues, switch_off};

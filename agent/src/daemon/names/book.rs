@@ -13,7 +13,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::{
     compile::{NamedPeer, Tables},
-    resolver::covers,
+    model::covers,
     store::{KeptName, Names},
 };
 
@@ -34,7 +34,7 @@ pub(super) type Known = (String, IpAddr);
 
 /// What became of an address that a resolver named.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Learned {
+pub(super) enum News {
     /// It was not known.
     New,
     /// It is known for longer now.
@@ -59,11 +59,11 @@ impl Book {
     }
 
     /// Notes an address. A time that is known is never shortened.
-    pub(super) fn learn(&mut self, tables: &Tables, device: &str, known: Known, until: u64) -> Learned {
+    pub(super) fn learn(&mut self, tables: &Tables, device: &str, known: Known, until: u64) -> News {
         if let Some(old) = self.devices.get_mut(device).and_then(|names| names.get_mut(&known)) {
             let longer = until > *old;
             *old = until.max(*old);
-            return if longer { Learned::Longer } else { Learned::Known };
+            return if longer { News::Longer } else { News::Known };
         }
         if !self.has_room(device) {
             // What no rule means any more was kept for a policy that may come back; that is worth less.
@@ -72,11 +72,11 @@ impl Book {
                 !names.is_empty()
             });
             if !self.has_room(device) {
-                return Learned::Full;
+                return News::Full;
             }
         }
         self.devices.entry(device.to_owned()).or_default().insert(known, until);
-        Learned::New
+        News::New
     }
 
     fn has_room(&self, device: &str) -> bool {

@@ -61,7 +61,7 @@ fn a_name_permits_its_own_devices_what_their_rules_say() {
         ("hmi", "update.vendor.example", 2),
         ("hmi", "a.cdn.example", 3),
     ] {
-        assert_eq!(book.learn(&tables, device, known(name, last), 9 * SECOND), Learned::New);
+        assert_eq!(book.learn(&tables, device, known(name, last), 9 * SECOND), News::New);
     }
     // The HMI's rule names the CDN alone, over two services; it is device 1 in the order of the names.
     assert_eq!(told(&book.rows(&tables)), [(2, 1, 9), (1, 3, 9), (1, 3, 9)]);
@@ -91,9 +91,9 @@ fn time_is_never_shortened() {
     let tables = tables(POLICY);
     let mut book = Book::default();
     let one = || known("update.vendor.example", 1);
-    assert_eq!(book.learn(&tables, "plc", one(), 9), Learned::New);
-    assert_eq!(book.learn(&tables, "plc", one(), 5), Learned::Known);
-    assert_eq!(book.learn(&tables, "plc", one(), 12), Learned::Longer);
+    assert_eq!(book.learn(&tables, "plc", one(), 9), News::New);
+    assert_eq!(book.learn(&tables, "plc", one(), 5), News::Known);
+    assert_eq!(book.learn(&tables, "plc", one(), 12), News::Longer);
     assert!(!book.keep("plc", at(1), 10) && book.keep("plc", at(1), 13) && !book.keep("hmi", at(1), 99));
     assert_eq!(book.due(12), BTreeSet::new());
     assert_eq!(book.due(13), BTreeSet::from([at(1)]));
@@ -108,18 +108,18 @@ fn a_device_fills_its_own_room_only_and_all_have_a_bound() {
         ("update.vendor.example".to_owned(), IpAddr::from([198, 18, a, b]))
     };
     for n in 0..MOST_OF_A_DEVICE {
-        assert_eq!(book.learn(&tables, "plc", nth(n), 9), Learned::New);
+        assert_eq!(book.learn(&tables, "plc", nth(n), 9), News::New);
     }
-    assert_eq!(book.learn(&tables, "plc", nth(MOST_OF_A_DEVICE), 9), Learned::Full);
-    assert_eq!(book.learn(&tables, "plc", nth(0), 10), Learned::Longer, "what is known needs no room");
-    assert_eq!(book.learn(&tables, "hmi", known("a.cdn.example", 1), 9), Learned::New);
+    assert_eq!(book.learn(&tables, "plc", nth(MOST_OF_A_DEVICE), 9), News::Full);
+    assert_eq!(book.learn(&tables, "plc", nth(0), 10), News::Longer, "what is known needs no room");
+    assert_eq!(book.learn(&tables, "hmi", known("a.cdn.example", 1), 9), News::New);
     // What no rule means makes room: here of devices that are gone.
     let mut book = Book::default();
     for n in 0..MOST {
         let device = format!("gone-{}", n / MOST_OF_A_DEVICE);
-        assert_eq!(book.learn(&tables, &device, nth(n), 9), Learned::New);
+        assert_eq!(book.learn(&tables, &device, nth(n), 9), News::New);
     }
-    assert_eq!(book.learn(&tables, "plc", nth(0), 9), Learned::New);
+    assert_eq!(book.learn(&tables, "plc", nth(0), 9), News::New);
     assert_eq!(book.len(), 1);
 }
 
