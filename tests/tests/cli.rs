@@ -16,11 +16,16 @@ use serde_json::Value;
 mod command;
 use command::{Ran, bulkhead, bulkhead_with, check, codes, entries, file, folder, root};
 
-const COMMANDS: [&str; 14] = [
+const COMMANDS: [&str; 20] = [
     "run",
     "check",
+    "explain",
+    "schema",
     "manifest",
     "apply",
+    "confirm",
+    "rollback",
+    "revisions",
     "status",
     "devices",
     "violations",
@@ -29,6 +34,7 @@ const COMMANDS: [&str; 14] = [
     "mode",
     "quarantine",
     "release",
+    "audit-log",
     "doctor",
     "detach",
 ];
@@ -83,6 +89,8 @@ fn wrong_calls_end_with_code_2_and_say_what_is_wrong() {
         (&["mode", "plc"], "required arguments"),
         (&["mode", "plc", "quarantine"], "invalid value 'quarantine'"),
         (&["violations", "-n", "many"], "invalid value 'many'"),
+        (&["apply", "--confirm-within", "10"], "write numbers with units"),
+        (&["rollback", "1", "2"], "unexpected argument '2'"),
         (&["status", "now"], "unexpected argument 'now'"),
     ] {
         let Ran { code, out, err } = bulkhead(args);
@@ -245,6 +253,9 @@ fn commands_that_need_the_agent_say_that_there_is_none() {
         &["quarantine", "plc"],
         &["release", "plc"],
         &["apply"],
+        &["confirm"],
+        &["rollback"],
+        &["revisions"],
     ] {
         let args: Vec<&OsStr> = ["--socket".as_ref(), socket.as_os_str()]
             .into_iter()

@@ -22,8 +22,6 @@ mod output;
 
 pub(super) use files::files_of;
 
-/// Without PATH the configured folder is checked. One file of many, before it is put in its place:
-/// `bulkhead check --context /etc/bulkhead/policy.d FILE`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = files::HELP)]
 pub(super) struct Args {
@@ -108,7 +106,7 @@ fn check(files: &files::Gathered, sets: Sets, configured: &Config, on_gateway: b
 
 fn too_large(error: &TooLarge) -> Diagnostic {
     let help = format!("raise `limits.{}` in the agent's configuration", error.what);
-    Diagnostic::error("BH0411", error.to_string()).help(help)
+    Diagnostic::error("BH0420", error.to_string()).help(help)
 }
 
 /// Devices that must be seen on a segment which this gateway does not have.

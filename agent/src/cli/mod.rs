@@ -31,6 +31,7 @@ macro_rules! out {
 }
 
 mod apply;
+mod audit_log;
 mod check;
 mod detach;
 mod devices;
@@ -39,6 +40,7 @@ mod explain;
 mod manifest;
 mod mode;
 mod progress;
+mod revisions;
 mod rules;
 mod run;
 mod schema;
@@ -99,6 +101,12 @@ enum Command {
     Schema(schema::Args),
     /// Enforce the policy files from the next packet on
     Apply(apply::Args),
+    /// Keep a change that was applied with `--confirm-within`
+    Confirm(apply::ConfirmArgs),
+    /// Bring an older revision of the policy back
+    Rollback(apply::RollbackArgs),
+    /// The revisions of the policy that can be brought back: who made them, when, why, what they changed
+    Revisions(Output),
     /// How is it going: one page
     Status(Output),
     /// Every device with its mode and what was allowed and denied
@@ -115,6 +123,8 @@ enum Command {
     Quarantine(mode::QuarantineArgs),
     /// Return a device to the mode its policy gives it
     Release(mode::ReleaseArgs),
+    /// Who changed policy, modes and enforcement, when and why; whether that record is whole
+    AuditLog(audit_log::Args),
     /// Look at this gateway: what is wrong, and the command that mends it
     Doctor(Output),
     /// End enforcement: the only way it ends
@@ -139,6 +149,9 @@ impl Cli {
             Command::Explain(args) => explain::run(args),
             Command::Schema(args) => schema::run(args),
             Command::Apply(args) => apply::run(&self, args),
+            Command::Confirm(args) => apply::confirm(&self, args),
+            Command::Rollback(args) => apply::rollback(&self, args),
+            Command::Revisions(output) => revisions::run(&self, *output),
             Command::Status(output) => status::run(&self, *output),
             Command::Devices(args) => devices::run(&self, args),
             Command::Violations(args) => violations::run(&self, args),
@@ -147,6 +160,7 @@ impl Cli {
             Command::Mode(args) => mode::change(&self, args),
             Command::Quarantine(args) => mode::quarantine(&self, args),
             Command::Release(args) => mode::release(&self, args),
+            Command::AuditLog(args) => audit_log::run(&self, args),
             Command::Doctor(output) => doctor::run(&self, *output),
             Command::Detach(args) => detach::run(&self, args),
         };

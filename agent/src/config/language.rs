@@ -20,13 +20,14 @@ pub(super) use segments::{INFRASTRUCTURE, SEGMENT};
 
 /// A path from the root on.
 static PATH: Format =
-    Format { name: "path", doc: "an absolute path", pattern: "^/[^\\u0000]*$", number: None };
+    Format { name: "path", doc: "an absolute path", pattern: "^/[^\\u0000]*$", words: &[], number: None };
 
 /// Where violations go.
 static LOG: Format = Format {
     name: "path",
     doc: "an absolute path, or `-` for standard output",
     pattern: "^(-|/[^\\u0000]*)$",
+    words: &[],
     number: None,
 };
 
@@ -35,6 +36,7 @@ static DURATION: Format = Format {
     name: "time",
     doc: "a time, as in `10s`, `5m` or `1h30m`",
     pattern: "^([0-9]+[dhms])+$",
+    words: &[],
     number: None,
 };
 
@@ -43,18 +45,25 @@ static SIGNER: Format = Format {
     name: "key",
     doc: "a public key of `minisign`, 56 letters and digits that begin with `RW`, or the absolute path of its `.pub` file",
     pattern: "^(RW[A-Za-z0-9+/]{54}|/[^\\u0000]*)$",
+    words: &[],
     number: None,
 };
 
 /// A group of this host.
-static UNIX_GROUP: Format =
-    Format { name: "group", doc: "a group of this host", pattern: "^[^\\u0000:]+$", number: None };
+static UNIX_GROUP: Format = Format {
+    name: "group",
+    doc: "a group of this host",
+    pattern: "^[^\\u0000:]+$",
+    words: &[],
+    number: None,
+};
 
 /// An interface of this host.
 pub(super) static INTERFACE_NAME: Format = Format {
     name: "interface",
     doc: "the name of an interface, as `ip link` shows it",
     pattern: "^[^/:\\s]{1,15}$",
+    words: &[],
     number: None,
 };
 
@@ -98,6 +107,8 @@ role = "device-side"
     "names": Key::of(Kind::Table(&NAMES));
     /// Where violations are written.
     "violations": Key::of(Kind::Table(&VIOLATIONS));
+    /// How much of the audit trail is kept.
+    "audit": Key::of(Kind::Table(&AUDIT));
     /// Sizes of tables and buffers.
     "limits": Key::of(Kind::Table(&LIMITS));
     /// Who may sign policy sets, and whether somebody must; see `docs/signed-policy.md`.
@@ -188,6 +199,15 @@ table! {
 }
 
 table! {
+    /// How much of the audit trail is kept: `audit.log` in the state folder, and older files beside it.
+    pub(super) static AUDIT = Table::of("[audit]");
+    /// A file is not added to beyond this, bytes.
+    "file_bytes": integer(64 << 10, 1 << 30).default("1048576");
+    /// Files, the one that is written included; the oldest goes when there is one more.
+    "files": integer(1, 1000).default("8");
+}
+
+table! {
     /// Sizes of tables and buffers, in entries unless said otherwise. They are fixed while the maps exist: change them with
     /// `bulkhead detach`.
     pub(super) static LIMITS = Table::of("[limits]").later(&["history"]);
@@ -203,6 +223,8 @@ table! {
     "violations": integer(64, 1 << 20).default("8192");
     /// Bytes of the event ring: a power of two, at least a page.
     "ring_bytes": integer(4096, 64 << 20).default("262144");
+    /// Revisions of the policy that can be brought back. It may change at any time.
+    "revisions": integer(2, 1000).default("32");
 }
 
 table! {

@@ -17,7 +17,7 @@ pub use bulkhead_common::lookup::Unmanaged;
 
 use crate::{compile::Placed, model::Selector, signing::Requirement};
 
-mod duration;
+pub mod duration;
 pub mod language;
 mod parse;
 mod segment;
@@ -54,6 +54,8 @@ pub struct Config {
     pub names: Names,
     /// Where violations are written.
     pub violations: Violations,
+    /// How much of the audit trail is kept.
+    pub audit: Audit,
     /// Sizes of tables and buffers.
     pub limits: Limits,
     /// Who may sign policy sets, and whether somebody must.
@@ -213,6 +215,15 @@ pub enum ViolationFile {
     Path(PathBuf),
 }
 
+/// How much of the audit trail is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Audit {
+    /// A file is not added to beyond this, bytes.
+    pub file_bytes: u32,
+    /// Files, the one that is written included.
+    pub files: u32,
+}
+
 /// Sizes of tables and buffers, in entries unless said otherwise.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
@@ -228,6 +239,8 @@ pub struct Limits {
     pub violations: u32,
     /// Bytes of the event ring: a power of two of at least a page.
     pub ring_bytes: u32,
+    /// Revisions kept to return to.
+    pub revisions: u32,
 }
 
 impl Management {
@@ -290,7 +303,15 @@ impl Default for Limits {
             flows: 1 << 17,
             violations: 8192,
             ring_bytes: 256 << 10,
+            revisions: 32,
         }
+    }
+}
+
+impl Default for Audit {
+    fn default() -> Self {
+        // Some three thousand entries a file.
+        Self { file_bytes: 1 << 20, files: 8 }
     }
 }
 

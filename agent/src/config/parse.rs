@@ -6,8 +6,9 @@ use ipnet::IpNet;
 use toml::de::DeTable;
 
 use super::{
-    Config, Flows, Infrastructure, Limits, Management, Midstream, Names, ViolationFile, Violations, duration,
-    language::{FLOWS, LIMITS, MANAGEMENT, NAMES, ROOT, VIOLATIONS},
+    Audit, Config, Flows, Infrastructure, Limits, Management, Midstream, Names, ViolationFile, Violations,
+    duration,
+    language::{AUDIT, FLOWS, LIMITS, MANAGEMENT, NAMES, ROOT, VIOLATIONS},
 };
 use crate::{
     diagnostic::{At, Collector, Diagnostic, FileId, Sources, has_errors, quote},
@@ -89,6 +90,7 @@ fn config(reader: &mut Reader<'_, '_>, root: &DeTable<'_>) -> Config {
         flows: reader.table(root, "flows").map(|(_, t)| flows(reader, t)).unwrap_or_default(),
         names: reader.table(root, "names").map(|(_, t)| names(reader, t)).unwrap_or_default(),
         violations: reader.table(root, "violations").map(|(_, t)| violations(reader, t)).unwrap_or_default(),
+        audit: reader.table(root, "audit").map(|(_, t)| audit(reader, t)).unwrap_or_default(),
         limits: reader.table(root, "limits").map(|(_, t)| limits(reader, t)).unwrap_or_default(),
         signing: reader.table(root, "signing").map(|(_, t)| signing::signing(reader, t)).unwrap_or_default(),
     }
@@ -161,6 +163,15 @@ fn violations(reader: &mut Reader<'_, '_>, table: &DeTable<'_>) -> Violations {
     Violations { file, summary: time(reader, table, "summary", 1..=60 * MINUTE, default.summary) }
 }
 
+fn audit(reader: &mut Reader<'_, '_>, table: &DeTable<'_>) -> Audit {
+    reader.keys(table, &AUDIT, "`[audit]`");
+    let default = Audit::default();
+    Audit {
+        file_bytes: size(reader, table, "file_bytes", 64 << 10..=1 << 30, default.file_bytes),
+        files: size(reader, table, "files", 1..=1000, default.files),
+    }
+}
+
 fn limits(reader: &mut Reader<'_, '_>, table: &DeTable<'_>) -> Limits {
     reader.keys(table, &LIMITS, "`[limits]`");
     let default = Limits::default();
@@ -179,6 +190,7 @@ fn limits(reader: &mut Reader<'_, '_>, table: &DeTable<'_>) -> Limits {
         flows: size(reader, table, "flows", 1024..=1 << 24, default.flows),
         violations: size(reader, table, "violations", 64..=1 << 20, default.violations),
         ring_bytes: ring,
+        revisions: size(reader, table, "revisions", 2..=1000, default.revisions),
     }
 }
 

@@ -104,6 +104,10 @@ rows = 2048
 flows = 4096
 violations = 64
 ring_bytes = 4096
+revisions = 5
+[audit]
+file_bytes = 65536
+files = 3
 [signing]
 keys = "/srv/plant.pub"
 required = false
@@ -177,7 +181,16 @@ required = false
         },
         names: Names { keep: Duration::from_secs(3600), private: false },
         violations: Violations { file: ViolationFile::Stdout, summary: Duration::from_secs(60) },
-        limits: Limits { devices: 10, rules: 20, rows: 2048, flows: 4096, violations: 64, ring_bytes: 4096 },
+        audit: Audit { file_bytes: 65_536, files: 3 },
+        limits: Limits {
+            devices: 10,
+            rules: 20,
+            rows: 2048,
+            flows: 4096,
+            violations: 64,
+            ring_bytes: 4096,
+            revisions: 5,
+        },
         signing: Requirement { keys: vec![KeySource::File("/srv/plant.pub".into())], required: false },
     };
     assert_eq!(config, expected);
@@ -372,7 +385,7 @@ fn keys_that_are_none_are_found() {
 #[test]
 fn every_key_that_is_described_is_read_and_no_other() {
     use crate::policy::reader::log;
-    let text = "[interface.a.infrastructure]\n[segment.b]\nvlan = 1\n[management]\n[infrastructure]\n[flows]\n[names]\n[violations]\n[limits]\n[signing]\n";
+    let text = "[interface.a.infrastructure]\n[segment.b]\nvlan = 1\n[management]\n[infrastructure]\n[flows]\n[names]\n[violations]\n[audit]\n[limits]\n[signing]\n";
     let asked = log::asked(|| {
         parse_config("c.toml", text);
     });

@@ -5,6 +5,10 @@
 
 mod agent;
 mod answers;
+mod calendar;
+mod changes;
+mod clock;
+mod first;
 mod input;
 mod leases;
 mod mirror;
@@ -15,9 +19,13 @@ mod nics;
 mod pairs;
 mod policies;
 mod report;
+mod revisions;
+mod rollback;
 mod run;
 mod serve;
 mod start;
+mod summary;
+mod trail;
 
 pub use agent::{Agent, StartError};
 pub use input::Input;

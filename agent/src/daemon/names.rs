@@ -202,8 +202,8 @@ impl NameKeeper {
 
 impl Agent {
     /// What stands beside tables that are about to be applied.
-    pub(super) fn moment(&self, tables: &Tables) -> Moment {
-        Moment { named: self.names.rows(tables), ..Moment::default() }
+    pub(super) fn moment(&mut self, tables: &Tables) -> Moment {
+        Moment { named: self.names.rows(tables), ..self.calendar.look(tables) }
     }
 
     /// Reads the frames that the data path allowed and handed over.

@@ -8,8 +8,8 @@ use crate::language::{Format, Key, Kind, Needs, Table, integer, many, one, table
 pub(crate) mod formats;
 
 use formats::{
-    ADDRESS, CIDR, CLOCK, DAYS, DNS_NAME, ETHERTYPE, GROUP_ADDRESS, GROUP_MAC, ICMP_TYPE, LLC, MAC, NAME,
-    PEER, PORT, PROSE, PROTOCOL, SEGMENT, SERVICE_NAME, TIME_ZONE,
+    ADDRESS, CIDR, CLOCK, DAYS, DNS_NAME, ETHERTYPE, GROUP_ADDRESS, GROUP_MAC, ICMP_TYPE, ICMPV6_TYPE, LLC,
+    MAC, NAME, PEER, PORT, PROSE, PROTOCOL, SEGMENT, SERVICE_NAME, TIME_ZONE,
 };
 
 /// What it is the language of.
@@ -297,7 +297,7 @@ udp = 9100
     /// ICMP (RFC 792).
     "icmp": many(&ICMP_TYPE).example(r#"["8"]"#);
     /// ICMPv6 (RFC 4443).
-    "icmpv6": many(&ICMP_TYPE).example(r#"["128"]"#);
+    "icmpv6": many(&ICMPV6_TYPE).example(r#"["128"]"#);
     /// IP protocols without ports (IANA protocol numbers).
     "protocol": many(&PROTOCOL).example("[47]");
     /// Frames that are not IP.

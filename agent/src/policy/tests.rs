@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::{
-    diagnostic::{Collector, render_text},
+    diagnostic::render_text,
     model::{Mode, Peer},
 };
 

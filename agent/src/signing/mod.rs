@@ -74,6 +74,14 @@ pub struct Signed {
     pub comment: String,
 }
 
+impl std::fmt::Display for Signed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { number, key, comment } = self;
+        write!(f, "set {number} by key {key}")?;
+        if comment.is_empty() { Ok(()) } else { write!(f, " ({comment})") }
+    }
+}
+
 /// How a set that is not refused stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Standing {

@@ -17,9 +17,10 @@ use crate::{
 };
 
 pub(super) const HELP: &str = "\
-With --context the file takes the place of the file of DIR that is called NAME.toml (--as). Without --as it takes the \
-place of the file of the same name, else of the one file that declares something it declares too (a device, a class, \
-a network, ...), else it is one more file. When several files declare what it declares, --as must say which one it is.\n\
+With --context the file takes the place of the file of DIR that is called NAME.toml (--as).\n\
+Without --as it takes the place of the file of its own name, else of the one file that declares\n\
+something it declares too (a device, a class, a network, ...), else it is one more file. When\n\
+several files declare what it declares, --as must say which one it is.\n\
 \n\
 Ansible: validate: bulkhead check --context /etc/bulkhead/policy.d --as 10-cell.toml %s\n\
 \n\

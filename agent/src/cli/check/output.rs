@@ -13,13 +13,16 @@ use crate::{
 };
 
 /// Findings that a name is declared nowhere: in another file, perhaps.
-const UNKNOWN: [&str; 5] = ["BH0301", "BH0302", "BH0303", "BH0304", "BH0320"];
+const UNKNOWN: [&str; 7] = ["BH0301", "BH0302", "BH0303", "BH0304", "BH0320", "BH0324", "BH0330"];
 
 pub(super) fn print(checked: &Checked, format: Format, config: &Config) -> anyhow::Result<()> {
     let Checked { diagnostics, sources, files, tables, signed } = checked;
     match format {
         Format::Text => {
             eprint!("{}", render_text(diagnostics, sources, std::io::stderr().is_terminal()));
+            if let Some(first) = diagnostics.first() {
+                eprintln!("`bulkhead explain {}` tells more about it, with an example", first.code);
+            }
         }
         Format::Json => out!("{}", document(checked, config)?),
         Format::Sarif => {
