@@ -69,7 +69,8 @@ fn offline(cli: &Cli, args: &Args, path: &Path) -> anyhow::Result<Option<Answer>
     let everything = Limits { devices: u32::MAX, rules: u32::MAX, rows: u32::MAX };
     let tables = compile(&policy, &everything).context("failed to compile the policy")?;
     let question = Question::new(&policy, &args.from, &args.to, &args.service, &BTreeSet::new())?;
-    let placed = Placed { gateway: question.gateway().into_iter().collect(), ..Placed::default() };
+    let gateway = question.gateway().into_iter().collect();
+    let placed = Placed { gateway, named: question.supposed(&tables), ..Placed::default() };
     let heard = if cli.config.exists() {
         let config = cli.config()?;
         let placed = config.management.pin(Placed {

@@ -15,6 +15,7 @@ use super::{
     first::{First, first_policy},
     input::{Answering, Asked, Input},
     leases::LeaseKeeper,
+    names::NameKeeper,
     nics::Nics,
     policies::{Candidate, Origin, Refused},
     report::Reporter,
@@ -25,7 +26,7 @@ use crate::{
     config::Config,
     control::{Body, Failure, Reply, Request},
     dataplane::{
-        Dataplane, DataplaneError, EventReader, LinkNews, Pins, PinsLock, SampleReader, monotonic_ns,
+        Dataplane, DataplaneError, EventReader, LinkNews, Moment, Pins, PinsLock, SampleReader, monotonic_ns,
     },
     model::Policy,
     observe::Violation,
@@ -100,6 +101,7 @@ pub struct Agent {
     /// Whether the ring may hold events that nobody will wake the agent for.
     behind: bool,
     pub(super) leases: LeaseKeeper,
+    pub(super) names: NameKeeper,
     pub(super) calendar: Calendar,
     pub(super) drift: Watch,
 }
@@ -154,8 +156,9 @@ impl Agent {
             tracing::warn!("{notes}");
         }
         let begun = Instant::now();
+        let names = NameKeeper::restore(&store, config.names, &dataplane, &tables)?;
         let mut calendar = Calendar::new(&store, &pointer);
-        let moment = calendar.look(&tables);
+        let moment = Moment { named: names.rows(&tables), ..calendar.look(&tables) };
         let applied = dataplane.apply(tables, &nics.addresses, &config.segment_ids(), &moment)?;
         let revision = applied.tables.revision;
         let generation = applied.generation;
@@ -195,6 +198,7 @@ impl Agent {
             link_news: LinkNews::default(),
             behind: false,
             leases,
+            names,
             calendar,
             drift: Watch::new(),
         };
@@ -246,6 +250,7 @@ impl Agent {
                 if let Err(error) = self.keep_leases() {
                     tracing::error!("{error}");
                 }
+                self.keep_names();
                 match self.nics.leave() {
                     Ok(news) => news.iter().for_each(|news| tracing::warn!("{news}")),
                     Err(error) => tracing::error!("{error}"),
@@ -285,6 +290,7 @@ impl Agent {
         self.collect(events);
         self.reporter.tick(monotonic_ns());
         self.look_after_leases();
+        self.look_after_names();
         self.look_after_pending();
         self.look_at_the_calendar();
         self.look_for_drift();

@@ -14,6 +14,7 @@ mod input;
 mod leases;
 mod mirror;
 mod modes;
+mod names;
 mod nic;
 mod nics;
 mod pairs;
