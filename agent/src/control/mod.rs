@@ -134,7 +134,7 @@ pub struct Failure {
 #[serde(rename_all = "kebab-case")]
 pub enum Body {
     /// See [`Status`].
-    Status(Status),
+    Status(Box<Status>),
     /// See [`DeviceStatus`].
     Devices(Vec<DeviceStatus>),
     /// See [`RuleStatus`].

@@ -353,7 +353,7 @@ impl Agent {
         match request {
             Request::Status => {
                 self.collect(events);
-                self.status(events.foreign()).map(Body::Status).map_err(world)
+                self.status(events.foreign()).map(|status| Body::Status(Box::new(status))).map_err(world)
             }
             Request::Devices => self.devices().map(Body::Devices).map_err(world),
             Request::Rules => self.rules().map(Body::Rules).map_err(world),
