@@ -11,6 +11,7 @@ use tokio::sync::broadcast;
 use super::{
     calendar::Calendar,
     changes::{Wanted, millis},
+    drift::Watch,
     first::{First, first_policy},
     input::{Answering, Asked, Input},
     leases::LeaseKeeper,
@@ -102,6 +103,7 @@ pub struct Agent {
     pub(super) leases: LeaseKeeper,
     pub(super) names: NameKeeper,
     pub(super) calendar: Calendar,
+    pub(super) drift: Watch,
 }
 
 impl Agent {
@@ -198,6 +200,7 @@ impl Agent {
             leases,
             names,
             calendar,
+            drift: Watch::new(),
         };
         agent.reporter.learn(&agent.dataplane, &agent.nics, &agent.in_force.policy);
         if let Some(tables) = agent.dataplane.applied().map(|applied| applied.tables.clone()) {
@@ -290,6 +293,7 @@ impl Agent {
         self.look_after_names();
         self.look_after_pending();
         self.look_at_the_calendar();
+        self.look_for_drift();
         if self.looked.elapsed() >= LOOK_EVERY {
             self.look();
         }
@@ -372,6 +376,7 @@ impl Agent {
             }
             Request::Confirm { reason } => self.confirm(reason, by).map(Body::Applied),
             Request::Rollback { to, reason } => self.rollback(to.as_deref(), reason, by).map(Body::Applied),
+            Request::Drift => self.drift_now().map(Body::Drift),
             Request::Revisions => self.revisions().map(Body::Revisions),
             Request::Violations { .. } => Err(user("`violations` is a stream")),
         }

@@ -67,6 +67,7 @@ impl Agent {
             names: self.dataplane.applied().map(|a| self.names.status(&a.tables)).unwrap_or_default(),
             samples_lost: tally.samples_lost,
             flows_limit: self.dataplane.sizes().flows,
+            drift: self.drift_status(),
             violations: ViolationStatus {
                 violations: tally.violations,
                 delivered: tally.delivered,
@@ -227,6 +228,9 @@ impl Agent {
                 packets: traffic.packets,
                 bytes: traffic.bytes,
                 comment: rule.comment.clone(),
+                owner: rule.owner.clone(),
+                ticket: rule.ticket.clone(),
+                source: rule.source.name().to_owned(),
             })
         });
         list.collect()

@@ -8,6 +8,7 @@ mod answers;
 mod calendar;
 mod changes;
 mod clock;
+mod drift;
 mod first;
 mod input;
 mod leases;
