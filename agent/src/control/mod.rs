@@ -148,7 +148,7 @@ pub enum Body {
     /// The end of the past violations.
     End,
     /// See [`Answer`].
-    Why(Answer),
+    Why(Box<Answer>),
     /// See [`Applied`].
     Applied(Applied),
     /// See [`RevisionList`].
