@@ -46,7 +46,6 @@ fn answered(payload: &[u8]) -> Option<Resolved> {
     }
     let answer = message.answer().ok()?;
     let aliases: Vec<(ParsedName<_>, ParsedName<_>)> = answer
-        .clone()
         .limit_to_in::<Cname<_>>()
         .map_while(Result::ok)
         .take(MOST_ALIASES)
@@ -61,7 +60,7 @@ fn answered(payload: &[u8]) -> Option<Resolved> {
     {
         names.push(*next);
     }
-    let v4 = answer.clone().limit_to_in::<A>().map_while(Result::ok);
+    let v4 = answer.limit_to_in::<A>().map_while(Result::ok);
     let v4 = v4.map(|record| (*record.owner(), IpAddr::from(record.data().addr()), record.ttl().as_secs()));
     let v6 = answer.limit_to_in::<Aaaa>().map_while(Result::ok);
     let v6 = v6.map(|record| (*record.owner(), IpAddr::from(record.data().addr()), record.ttl().as_secs()));

@@ -43,7 +43,7 @@ pub(super) fn run(cli: &Cli, args: &Args) -> anyhow::Result<Exit> {
             let request = Request::Why { from: from.clone(), to: to.clone(), service: service.clone() };
             let body = cli.ask(&request)?;
             let Body::Why(answer) = body else { return Err(unexpected(&body)) };
-            answer
+            *answer
         }
     };
     if args.output.json {

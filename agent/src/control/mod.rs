@@ -136,7 +136,7 @@ pub struct Failure {
 #[serde(rename_all = "kebab-case")]
 pub enum Body {
     /// See [`Status`].
-    Status(Status),
+    Status(Box<Status>),
     /// See [`DeviceStatus`].
     Devices(Vec<DeviceStatus>),
     /// See [`RuleStatus`].
@@ -148,7 +148,7 @@ pub enum Body {
     /// The end of the past violations.
     End,
     /// See [`Answer`].
-    Why(Answer),
+    Why(Box<Answer>),
     /// See [`Applied`].
     Applied(Applied),
     /// See [`RevisionList`].

@@ -357,11 +357,13 @@ impl Agent {
         match request {
             Request::Status => {
                 self.collect(events);
-                self.status(events.foreign()).map(Body::Status).map_err(world)
+                self.status(events.foreign()).map(|status| Body::Status(Box::new(status))).map_err(world)
             }
             Request::Devices => self.devices().map(Body::Devices).map_err(world),
             Request::Rules => self.rules().map(Body::Rules).map_err(world),
-            Request::Why { from, to, service } => self.why(&from, &to, &service).map(Body::Why),
+            Request::Why { from, to, service } => {
+                self.why(&from, &to, &service).map(|answer| Body::Why(Box::new(answer)))
+            }
             Request::Mode { device, mode, reason } => {
                 self.change_mode(&device, &mode, reason, by).map(Body::Applied)
             }

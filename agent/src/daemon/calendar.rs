@@ -69,6 +69,11 @@ impl Calendar {
 }
 
 impl Agent {
+    /// What tables depend on besides themselves, now.
+    pub(super) fn moment(&mut self, tables: &Tables) -> Moment {
+        Moment { named: self.names.rows(tables), ..self.calendar.look(tables) }
+    }
+
     /// Opens what is due, and tells of what has opened and closed.
     pub(super) fn look_at_the_calendar(&mut self) {
         let Some(tables) = self.dataplane.applied().map(|applied| applied.tables.clone()) else { return };

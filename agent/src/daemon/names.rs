@@ -22,7 +22,7 @@ use crate::{
     compile::Tables,
     config,
     control::{NameStatus, NamesStatus},
-    dataplane::{Dataplane, DataplaneError, Moment, hurry, monotonic_ns},
+    dataplane::{Dataplane, DataplaneError, hurry, monotonic_ns},
     report::why::Learned,
     resolver::{Resolved, resolved},
     store::{NAMES, Names, Store},
@@ -201,11 +201,6 @@ impl NameKeeper {
 }
 
 impl Agent {
-    /// What stands beside tables that are about to be applied.
-    pub(super) fn moment(&mut self, tables: &Tables) -> Moment {
-        Moment { named: self.names.rows(tables), ..self.calendar.look(tables) }
-    }
-
     /// Reads the frames that the data path allowed and handed over.
     pub(super) fn take_samples(&mut self, samples: &[Sample]) {
         for sample in samples {

@@ -1,3 +1,5 @@
+//! Answers as resolvers send them, as nobody should, and cut or changed anywhere.
+
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use domain::base::{

@@ -1,3 +1,5 @@
+//! What is known, for how long, and what the rules make of it.
+
 use std::net::Ipv4Addr;
 
 use bulkhead_common::lookup::class;
