@@ -37,6 +37,7 @@ mod devices;
 mod doctor;
 mod explain;
 mod mode;
+mod plan;
 mod progress;
 mod rules;
 mod run;
@@ -93,6 +94,8 @@ enum Command {
     Explain(explain::Args),
     /// The languages of the policy and of the configuration, for editors and for people
     Schema(schema::Args),
+    /// What would change if the policy files were applied, and which conversations would stop
+    Plan(plan::Args),
     /// Enforce the policy files from the next packet on
     Apply(apply::Args),
     /// How is it going: one page
@@ -133,6 +136,7 @@ impl Cli {
             Command::Check(args) => check::run(&self, args),
             Command::Explain(args) => explain::run(args),
             Command::Schema(args) => schema::run(args),
+            Command::Plan(args) => plan::run(&self, args),
             Command::Apply(args) => apply::run(&self, args),
             Command::Status(output) => status::run(&self, *output),
             Command::Devices(args) => devices::run(&self, args),

@@ -31,7 +31,12 @@ pub(super) fn run(cli: &Cli, args: &Args) -> anyhow::Result<Exit> {
             }
             Body::End if !args.follow => break,
             Body::End => answers.patiently()?,
-            Body::Status(_) | Body::Devices(_) | Body::Rules(_) | Body::Why(_) | Body::Applied(_) => {
+            Body::Status(_)
+            | Body::Devices(_)
+            | Body::Rules(_)
+            | Body::Why(_)
+            | Body::Plan(_)
+            | Body::Applied(_) => {
                 return Err(super::unexpected(&body));
             }
         }

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 pub mod client;
 
-use crate::report::why::Answer;
+use crate::report::{plan::Plan, why::Answer};
 
 /// Longest line either side accepts, bytes. A pushed policy travels in one.
 pub const MAX_LINE: usize = 16 << 20;
@@ -57,6 +57,15 @@ pub enum Request {
     Apply {
         /// Paths and texts.
         files: Option<Vec<File>>,
+    },
+    /// What would change if a policy were applied: the configured files read again, or the ones that came along.
+    Plan {
+        /// Paths and texts.
+        files: Option<Vec<File>>,
+        /// How many steps from host to host are followed.
+        hops: u32,
+        /// Conversations that ended longer ago than so many seconds are not looked at.
+        recent: u64,
     },
 }
 
@@ -107,6 +116,8 @@ pub enum Body {
     End,
     /// See [`Answer`].
     Why(Answer),
+    /// See [`Plan`].
+    Plan(Box<Plan>),
     /// See [`Applied`].
     Applied(Applied),
 }

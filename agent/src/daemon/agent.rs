@@ -6,12 +6,13 @@ use std::{
 };
 
 use bulkhead_common::layout::Event;
-use tokio::sync::broadcast;
+use tokio::sync::{Semaphore, broadcast};
 
 use super::{
     input::{Answering, Asked, Input},
     leases::LeaseKeeper,
     nics::Nics,
+    plan::Wanted,
     policies::{self, Candidate, Origin, Refused},
     report::Reporter,
     start::{first_policy, runtime, sizes},
@@ -85,6 +86,8 @@ pub struct Agent {
     /// Whether the ring may hold events that nobody will wake the agent for.
     behind: bool,
     pub(super) leases: LeaseKeeper,
+    /// One place: a plan takes memory and a processor.
+    pub(super) planning: std::sync::Arc<Semaphore>,
 }
 
 impl Agent {
@@ -169,6 +172,7 @@ impl Agent {
             link_news: LinkNews::default(),
             behind: false,
             leases,
+            planning: std::sync::Arc::new(Semaphore::new(1)),
         };
         agent.reporter.learn(&agent.dataplane, &agent.nics, &agent.in_force.policy);
         agent.keep_last_good();
@@ -281,6 +285,9 @@ impl Agent {
         let Asked { request, by, answer } = asked;
         match answer {
             Answering::Once(back) => {
+                if let Request::Plan { files, hops, recent } = request {
+                    return self.plan(Wanted { files, hops, recent }, back);
+                }
                 let reply = match self.answer(request, &by, events) {
                     Ok(body) => Reply::Ok(Box::new(body)),
                     Err(failure) => Reply::Error(failure),
@@ -325,6 +332,7 @@ impl Agent {
                 tracing::info!(by, "policy pushed");
                 self.enforce(candidate, Origin::Pushed).map(Body::Applied)
             }
+            Request::Plan { .. } => Err(user("`plan` is answered beside the others")),
             Request::Violations { .. } => Err(user("`violations` is a stream")),
         }
     }

@@ -12,6 +12,7 @@ mod modes;
 mod nic;
 mod nics;
 mod pairs;
+mod plan;
 mod policies;
 mod report;
 mod run;

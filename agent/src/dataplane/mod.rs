@@ -31,6 +31,7 @@ mod counters;
 mod entry;
 mod error;
 mod events;
+mod flows;
 mod ids;
 mod kernel;
 mod leases;

@@ -1,0 +1,318 @@
+//! Plans of small plants, and promises that hold for any two policies.
+
+use std::{fmt::Write as _, net::IpAddr, time::Duration};
+
+use bulkhead_common::{
+    decide::{Action, Verdict},
+    layout::Settings,
+    lookup::Rules,
+    wire::protocol,
+};
+use proptest::prelude::*;
+
+use super::*;
+use crate::{
+    compile::{Host, Placed, compile},
+    diagnostic::render_text,
+    policy::{SourceFile, resolve_texts},
+};
+
+const ROOM: Limits = Limits { devices: 4096, rules: 65_536, rows: 1 << 20 };
+
+/// A policy with its tables.
+pub(super) struct Compiled {
+    pub(super) policy: Policy,
+    pub(super) tables: Tables,
+}
+
+impl Compiled {
+    pub(super) fn of(text: &str) -> Self {
+        let outcome = resolve_texts(&[SourceFile { path: "p.toml".to_owned(), text: text.to_owned() }]);
+        let shown = render_text(&outcome.diagnostics, &outcome.sources, false);
+        let policy = outcome.policy.unwrap_or_else(|| panic!("{shown}\n{text}"));
+        let tables = compile(&policy, &ROOM).expect("a few rows fit");
+        Self { policy, tables }
+    }
+
+    fn side(&self) -> Side<'_> {
+        Side { policy: &self.policy, tables: &self.tables }
+    }
+}
+
+fn now() -> Timestamp {
+    "2026-07-01T12:00:00Z".parse().expect("a time")
+}
+
+fn planned(old: &Compiled, new: &Compiled, flows: Option<(&[KnownFlow], &World)>) -> Plan {
+    plan(old.side(), new.side(), &Asked { hops: HOPS, now: now(), limits: ROOM, flows })
+}
+
+/// Devices, classes, zones, networks and rules between them, some of them strange.
+pub(super) fn random_policy() -> impl Strategy<Value = String> {
+    let device = (0..4u8, 0..3u8, 0..3u8, any::<bool>(), 0..4u8);
+    let rule = (0..9u8, 0..9u8, 0..3u8, 0..4u8);
+    (prop::collection::vec(device, 2..7), prop::collection::vec(rule, 0..9), 0..3u8).prop_map(
+        |(devices, rules, networks)| {
+            let mut text = "version = 1\n[class.c0]\n[class.c1]\n[zone.z0]\n[zone.z1]\n".to_owned();
+            for (at, (mode, class, zone, has_mac, criticality)) in devices.iter().enumerate() {
+                let _ = writeln!(text, "[device.d{at}]\nip = \"10.0.{}.{}\"", at % 2, at + 1);
+                let mode = ["monitor", "enforce", "quarantine", "monitor"][usize::from(*mode)];
+                let criticality = ["low", "medium", "high", "safety"][usize::from(*criticality)];
+                let _ = writeln!(text, "mode = \"{mode}\"\ncriticality = \"{criticality}\"");
+                let _ = if *class < 2 { writeln!(text, "class = \"c{class}\"") } else { Ok(()) };
+                let _ = if *zone < 2 { writeln!(text, "zone = \"z{zone}\"") } else { Ok(()) };
+                let _ = if *has_mac { writeln!(text, "mac = \"00:1d:9c:00:00:{at:02x}\"") } else { Ok(()) };
+            }
+            let cidrs = ["\"10.0.0.0/24\"", "\"10.0.0.0/16\"", "\"10.0.1.0/24\", \"10.9.0.0/16\""];
+            let _ = writeln!(text, "[network.n0]\ncidr = [{}]", cidrs[usize::from(networks)]);
+            let _ = writeln!(text, "[network.n1]\ncidr = \"10.8.0.0/15\"\nexcept = \"10.9.1.0/24\"");
+            for (holder, peer, service, kind) in rules {
+                let all = devices.len();
+                let holder = usize::from(holder) % (all + 2);
+                let holder = if holder < all {
+                    format!("device.d{holder}")
+                } else {
+                    format!("class.c{}", holder - all)
+                };
+                let peers = ["d0", "d1", "class:c0", "class:c1", "zone:z0", "zone:z1", "n0", "n1", "any"];
+                let service = ["modbus", "ssh", "profinet-rt"][usize::from(service)];
+                let (end, peer) = (["from", "to"][usize::from(kind % 2)], peers[usize::from(peer)]);
+                let is_used = match peer.split_once(':') {
+                    Some(("class", name)) => devices.iter().any(|d| format!("c{}", d.1) == name),
+                    Some((_, name)) => devices.iter().any(|d| format!("z{}", d.2) == name),
+                    None => holder != format!("device.{peer}"),
+                };
+                if is_used {
+                    let _ = writeln!(text, "[[{holder}.allow]]\n{end} = \"{peer}\"\nservice = \"{service}\"");
+                }
+                let _ = if is_used && kind > 2 { writeln!(text, "comment = \"why {kind}\"") } else { Ok(()) };
+            }
+            text
+        },
+    )
+}
+
+/// What a policy says, wherever it stands.
+fn unplaced(mut said: Said) -> Said {
+    said.rules.iter_mut().for_each(|rule| {
+        rule.place.clear();
+        // It counts with the devices, not with the rule.
+        rule.devices = 0;
+    });
+    said.rules.sort();
+    said
+}
+
+/// The ids of what a table knows, as names.
+fn pairs(compiled: &Compiled) -> Vec<(String, String, bool)> {
+    let Compiled { policy, tables } = compiled;
+    let host = Host::new(tables, Placed::default());
+    let address = |device: &crate::model::Device| host.endpoint(&device.addresses[0].into());
+    let mut found = Vec::new();
+    for from in &policy.devices {
+        for to in &policy.devices {
+            let class = host.class(protocol::TCP, 502);
+            let row = host.permitted(&address(from), &address(to), class);
+            found.push((from.name.clone(), to.name.clone(), row.rule != 0));
+        }
+    }
+    found
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 96, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_difference_applied_to_the_old_policy_gives_the_new_one(a in random_policy(), b in random_policy()) {
+        let (a, b) = (Compiled::of(&a), Compiled::of(&b));
+        let (old, new) = (Said::of(&a.policy), Said::of(&b.policy));
+        let diff = Diff::between(&old, &new);
+        prop_assert_eq!(unplaced(diff.apply(&old)), unplaced(new));
+        if diff.permits_the_same() {
+            prop_assert_eq!(a.tables.revision, b.tables.revision);
+        }
+    }
+
+    #[test]
+    fn a_policy_does_not_differ_from_itself(text in random_policy()) {
+        let policy = Compiled::of(&text);
+        let plan = planned(&policy, &policy, None);
+        prop_assert!(!plan.changes, "{}", plan.text());
+        prop_assert_eq!((plan.rows_changed, plan.devices.total(), plan.modes.total()), (0, 0, 0));
+        prop_assert_eq!(&plan.reachability, &Reachability { hops: HOPS, complete: true, ..Reachability::default() });
+        prop_assert_eq!(plan.text(), format!("nothing changes: revision {}\n", policy.tables.revision));
+    }
+
+    #[test]
+    fn another_rule_never_takes_a_permission_away(text in random_policy(), service in 0..2u8) {
+        let old = Compiled::of(&text);
+        let service = ["modbus", "ssh"][usize::from(service)];
+        let more = format!("{text}[[device.d0.allow]]\nfrom = [\"d1\", \"n1\"]\nservice = \"{service}\"\n");
+        let new = Compiled::of(&more);
+        for ((from, to, before), (_, _, after)) in pairs(&old).into_iter().zip(pairs(&new)) {
+            prop_assert!(after || !before, "{} -> {}", from, to);
+        }
+        let plan = planned(&old, &new, None);
+        prop_assert_eq!(plan.reachability.lost.total(), 0, "{}", plan.text());
+        prop_assert_eq!((plan.rules.removed.total(), plan.rules.changed.total()), (0, 0));
+    }
+}
+
+const PLANT: &str = r#"version = 1
+[device.press-plc]
+mac = "00:1d:9c:c7:b0:70"
+ip = "10.20.1.11"
+mode = "enforce"
+criticality = "safety"
+[[device.press-plc.allow]]
+from = ["hmi-1", "office"]
+service = ["modbus", "ssh"]
+[device.hmi-1]
+mac = "00:1d:9c:c7:b0:71"
+ip = "10.20.1.20"
+[[device.hmi-1.allow]]
+to = "vendor"
+service = "https"
+[[device.hmi-1.allow]]
+to = "multicast:mdns"
+service = "mdns"
+[network.office]
+cidr = "10.9.0.0/24"
+[network.vendor]
+dns = "update.vendor.example"
+"#;
+
+/// A conversation of two devices or addresses, by the old tables' ids.
+fn flow(old: &Compiled, ends: [&str; 2], (protocol, service): (u8, u16), rule: &str, idle: u64) -> KnownFlow {
+    let device = |address: &IpAddr| {
+        let devices = old.policy.devices.iter().position(|device| device.addresses.contains(address));
+        devices.map_or(0, |at| u32::try_from(at + 1).expect("a small number"))
+    };
+    let [from, to] = ends.map(|text| text.parse::<IpAddr>().expect("an address"));
+    let rule = old.tables.rules.iter().position(|one| one.text == rule).expect("there is such a rule");
+    KnownFlow {
+        from,
+        to,
+        protocol,
+        service,
+        client_port: 50_000,
+        devices: [device(&from), device(&to)],
+        rule: u32::try_from(rule + 1).expect("a small number"),
+        idle: Duration::from_secs(idle),
+        live: idle < 300,
+    }
+}
+
+fn world() -> World {
+    let settings = Settings { tcp_idle: 300_000_000_000, ..Settings::default() };
+    let placed = Placed { settings, ..Placed::default() };
+    World { segments: vec![Default::default()], placed, now: 1_000_000_000_000, ..World::default() }
+}
+
+fn conversations(old: &Compiled) -> Vec<KnownFlow> {
+    let plc = "hmi-1, office -> press-plc modbus, ssh";
+    vec![
+        flow(old, ["10.20.1.20", "10.20.1.11"], (6, 502), plc, 2),
+        flow(old, ["10.9.0.7", "10.20.1.11"], (6, 22), plc, 4000),
+        flow(old, ["10.20.1.20", "203.0.113.9"], (6, 443), "hmi-1 -> vendor https", 9),
+        flow(old, ["10.20.1.20", "0.0.0.0"], (17, 5353), "hmi-1 -> multicast:mdns mdns", 1),
+    ]
+}
+
+/// What would become of the conversations of the plant: `from -> to service dropped|reported reason`.
+fn stopped_by(change: impl Fn(&str) -> String) -> Vec<String> {
+    let (old, new) = (Compiled::of(PLANT), Compiled::of(&change(PLANT)));
+    let flows = conversations(&old);
+    let found = planned(&old, &new, Some((&flows, &world()))).conversations.expect("flows were given");
+    assert_eq!((found.live, found.recent), (3, 1));
+    let told = found.stop.list.iter().chain(&found.report.list).map(|one| {
+        let fate = if one.dropped { "dropped" } else { "reported" };
+        format!("{} -> {} {} {fate} {}", one.from_ip, one.to_ip, one.service, one.reason)
+    });
+    told.collect()
+}
+
+#[test]
+fn conversations_go_on_under_rules_that_permit_the_same() {
+    assert_eq!(stopped_by(str::to_owned), [""; 0]);
+    assert_eq!(stopped_by(|text| text.replace("\"ssh\"]", "\"ssh\", \"ping\"]")), [""; 0]);
+    assert_eq!(stopped_by(|text| text.replace("10.9.0.0/24", "10.9.0.0/16")), [""; 0]);
+    let renamed =
+        |text: &str| text.replace("[network.office]", "[network.bureau]").replace("\"office\"", "\"bureau\"");
+    assert_eq!(stopped_by(renamed), [""; 0]);
+    assert_eq!(
+        stopped_by(|text| text.replace("press-plc", "press-plc-2")),
+        [""; 0],
+        "another name is no other host"
+    );
+}
+
+#[test]
+fn what_no_rule_permits_any_more_stops_where_somebody_enforces() {
+    let without = |text: &str| text.replace("from = [\"hmi-1\", \"office\"]", "from = \"office\"");
+    assert_eq!(stopped_by(without), ["10.20.1.20 -> 10.20.1.11 tcp/502 dropped no-rule"]);
+    let monitored = |text: &str| without(text).replace("mode = \"enforce\"", "mode = \"monitor\"");
+    assert_eq!(stopped_by(monitored), ["10.20.1.20 -> 10.20.1.11 tcp/502 reported no-rule"]);
+    let narrower = |text: &str| text.replace("service = [\"modbus\", \"ssh\"]", "service = \"ssh\"");
+    assert_eq!(stopped_by(narrower), ["10.20.1.20 -> 10.20.1.11 tcp/502 dropped service-not-allowed"]);
+    let elsewhere = |text: &str| text.replace("10.9.0.0/24", "10.9.1.0/24");
+    assert_eq!(stopped_by(elsewhere), ["10.9.0.7 -> 10.20.1.11 tcp/22 dropped unknown-peer"]);
+}
+
+#[test]
+fn what_a_device_is_matters_as_much_as_its_rules() {
+    let held = |text: &str| text.replace("mode = \"enforce\"", "mode = \"quarantine\"");
+    let both = [
+        "10.20.1.20 -> 10.20.1.11 tcp/502 dropped quarantined",
+        "10.9.0.7 -> 10.20.1.11 tcp/22 dropped quarantined",
+    ];
+    assert_eq!(stopped_by(held), both);
+    let other_mac = |text: &str| text.replace("00:1d:9c:c7:b0:71", "00:1d:9c:c7:b0:99");
+    let spoofed = stopped_by(other_mac);
+    assert!(
+        spoofed.iter().any(|one| one.starts_with("10.20.1.20 -> 10.20.1.11 tcp/502 dropped")),
+        "{spoofed:?}"
+    );
+    let expired = |text: &str| text.replace("\"ssh\"]", "\"ssh\"]\nexpires = 2026-01-01T00:00:00Z");
+    let closed = stopped_by(expired);
+    assert!(
+        closed.iter().all(|one| one.ends_with("dropped outside-schedule")) && closed.len() == 2,
+        "{closed:?}"
+    );
+}
+
+#[test]
+fn names_and_groups_are_judged_by_what_was_asked() {
+    let other = |text: &str| text.replace("update.vendor.example", "other.example");
+    assert_eq!(stopped_by(other).len(), 1);
+    let more = |text: &str| {
+        text.replace("\"update.vendor.example\"", "[\"update.vendor.example\", \"other.example\"]")
+    };
+    assert_eq!(stopped_by(more), [""; 0]);
+    let silent = |text: &str| text.replace("to = \"multicast:mdns\"", "to = \"multicast:ssdp\"");
+    assert_eq!(stopped_by(silent), ["10.20.1.20 -> a group udp/5353 reported no-rule"]);
+}
+
+#[test]
+fn the_same_packet_meets_the_same_fate_as_in_the_data_path() {
+    // What the plan says of a conversation is what `why` says of it under the new policy.
+    let (old, new) = (Compiled::of(PLANT), Compiled::of(&PLANT.replace("\"hmi-1\", ", "")));
+    let flows = conversations(&old);
+    let found = planned(&old, &new, Some((&flows, &world()))).conversations.expect("flows were given");
+    let question =
+        crate::report::why::Question::new(&new.policy, "hmi-1", "press-plc", "tcp/502", &Default::default());
+    let question = question.expect("it can be asked");
+    let part = question.parts(&new.tables, &[])[0];
+    let decision = question.ask(part, &Host::new(&new.tables, Placed::default()));
+    let Verdict::Deny(reason) = decision.verdict else { panic!("{decision:?}") };
+    let [stop] = &found.stop.list[..] else { panic!("{found:?}") };
+    assert_eq!((stop.reason.as_str(), decision.action), (reason.name(), Action::Drop));
+}
+
+#[test]
+fn rows_count_the_same_when_only_numbers_move() {
+    let old = Compiled::of(PLANT);
+    // Sorted before all others: every dense number moves.
+    let new = Compiled::of(&format!("{PLANT}[device.a]\nip = \"10.20.1.99\"\n"));
+    assert_eq!(planned(&old, &new, None).rows_changed, 1, "the address of the new device");
+}
