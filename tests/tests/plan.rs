@@ -3,10 +3,18 @@
 
 use std::{
     fs,
+    net::IpAddr,
     path::{Path, PathBuf},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
+use bulkhead_agent::{
+    compile::{Limits, Placed, Tables, compile},
+    model::Policy,
+    policy::{SourceFile, resolve_texts},
+    report::plan::{Asked, HOPS, KnownFlow, Side, World, plan},
+};
+use bulkhead_common::layout::{SegmentRow, Settings};
 use bulkhead_tests::site::Site;
 use serde_json::Value;
 
@@ -25,7 +33,7 @@ comment = "hydraulic press"
 
 [[device.press-plc.allow]]
 from = "hmi-1"
-service = ["modbus"]
+service = ["modbus", "display"]
 comment = "line display"
 
 [device.hmi-1]
@@ -50,6 +58,9 @@ criticality = "low"
 ip = "10.20.3.3"
 class = "camera"
 criticality = "low"
+
+[service.display]
+tcp = "8100"
 
 [network.ntp]
 cidr = "10.9.0.5/32"
@@ -107,14 +118,14 @@ situations! {
          ticket = \"CHG-1042\"\nexpires = 2096-01-31T18:00:00Z\n"
     );
     press_leaves_enforcement: |text| text.replace("mode = \"enforce\"", "mode = \"monitor\"");
-    rule_becomes_wider: |text| text.replace("service = [\"modbus\"]", "service = [\"modbus\", \"ssh\"]");
+    rule_becomes_wider: |text| text.replace("\"display\"]", "\"display\", \"ssh\"]");
     rule_goes: |text| text.replace("[[class.camera.allow]]\nto = \"ntp\"\nservice = \"ntp\"\n", "");
     device_is_replaced: |text| text.replace("00:1d:9c:c7:b0:70", "00:1d:9c:c7:b0:99").replace("10.20.1.11", "10.20.1.12");
     device_goes_and_two_come: |text| text
         .replace("[device.camera-3]\nip = \"10.20.3.3\"", "[device.camera-4]\nip = \"10.20.3.4\"")
         + "[device.scanner]\nip = \"10.20.4.1\"\nmode = \"enforce\"\n";
     network_grows: |text| text.replace("10.9.0.5/32", "10.9.0.0/24");
-    service_of_ones_own_moves: |text| text.replace("[network.ntp]", "[service.modbus]\ntcp = \"1502\"\n[network.ntp]");
+    service_of_ones_own_moves: |text| text.replace("8100", "8200-8203");
     maintenance_window_is_added: |text| text.replace(
         "comment = \"line display\"",
         "comment = \"line display\"\nwindows = [{ days = [\"mon-fri\"], from = \"06:00\", to = \"18:00\", zone = \"Europe/Berlin\" }]"
@@ -178,15 +189,79 @@ fn written(site: &Site, folder: &Path) -> PathBuf {
     folder.to_owned()
 }
 
-/// Bounded output whatever changes: everything, in a site of a thousand devices.
+/// Bounded output whatever changes: everything, in a site of many devices.
 #[test]
 fn another_site_altogether_is_told_of_in_bounded_words() {
     let folder = folder("plan-site");
-    let [old, new] = [1, 2].map(|seed| written(&Site::new(1000, seed), &folder.join(seed.to_string())));
+    let [old, new] = [1, 2].map(|seed| written(&Site::new(150, seed), &folder.join(seed.to_string())));
     let begun = Instant::now();
     let args = ["plan".as_ref(), "--from".as_ref(), old.as_os_str(), new.as_os_str()];
     let Ran { code, out, err } = bulkhead(&args);
     assert_eq!(code, 0, "{err}");
     assert!(out.lines().count() < 400, "{} lines after {:?}", out.lines().count(), begun.elapsed());
     assert!(out.contains("... and "), "{out}");
+}
+
+fn compiled(name: &str, text: &str) -> (Policy, Tables) {
+    let file = SourceFile { path: format!("{name}/cell.toml"), text: text.to_owned() };
+    let policy = resolve_texts(&[file]).policy.expect("a policy");
+    let most = Limits { devices: 4096, rules: 4096, rows: 65_536 };
+    let tables = compile(&policy, &most).expect("a few rows");
+    (policy, tables)
+}
+
+/// A conversation as the kernel remembers it, silent for so many seconds.
+fn flow(old: &(Policy, Tables), from: &str, to: &str, port: u16, client: u16, idle: u64) -> KnownFlow {
+    let (policy, tables) = old;
+    let device = |ip: &IpAddr| {
+        let at = policy.devices.iter().position(|device| device.addresses.contains(ip));
+        at.map_or(0, |at| u32::try_from(at + 1).expect("a few"))
+    };
+    let [from, to]: [IpAddr; 2] = [from, to].map(|ip| ip.parse().expect("an address"));
+    let holder = if port == 123 { "class camera" } else { "device press-plc" };
+    let rule = tables.rules.iter().position(|rule| rule.holder == holder).expect("it has one");
+    KnownFlow {
+        from,
+        to,
+        protocol: if port == 123 { 17 } else { 6 },
+        service: port,
+        client_port: client,
+        devices: [device(&from), device(&to)],
+        rule: u32::try_from(rule + 1).expect("a few"),
+        idle: Duration::from_secs(idle),
+        live: idle < 120,
+    }
+}
+
+/// The plan of a gateway on which the panel polls the press, has drawn its display, and cameras ask for the time.
+fn on_a_gateway(name: &str, new: &str) {
+    let (old, new) = (compiled("old", CELL), compiled("new", new));
+    let flows = [
+        flow(&old, "10.20.1.20", "10.20.1.11", 502, 50_001, 1),
+        flow(&old, "10.20.1.20", "10.20.1.11", 8100, 50_002, 9000),
+        flow(&old, "10.20.1.20", "10.20.1.11", 8100, 50_003, 20_000),
+        flow(&old, "10.20.3.1", "10.9.0.5", 123, 123, 30),
+        flow(&old, "10.20.3.2", "10.9.0.5", 123, 123, 61),
+    ];
+    let placed = Placed { settings: Settings::default(), ..Placed::default() };
+    let world = World { segments: vec![SegmentRow::default()], placed, now: 1 << 50, ..World::default() };
+    let [old, new] = [&old, &new].map(|(policy, tables)| Side { policy, tables });
+    let now = "2026-07-01T12:00:00Z".parse().expect("a time");
+    let limits = Limits { devices: 6, rules: 4096, rows: 65_536 };
+    let plan = plan(old, new, &Asked { hops: HOPS, now, limits, flows: Some((&flows, &world)) });
+    snapshot(name, &plan.text());
+}
+
+#[test]
+fn gateway_with_conversations_that_would_stop() {
+    let new =
+        CELL.replace("[\"modbus\", \"display\"]", "[\"ssh\"]").replace("to = \"ntp\"", "to = \"vendor-vpn\"");
+    on_a_gateway("gateway_with_conversations_that_would_stop", &new);
+}
+
+#[test]
+fn gateway_on_which_nothing_would_stop() {
+    let more =
+        "[device.scanner]\nip = \"10.20.4.1\"\n[[device.scanner.allow]]\nto = \"ntp\"\nservice = \"ntp\"\n";
+    on_a_gateway("gateway_on_which_nothing_would_stop", &format!("{CELL}{more}"));
 }

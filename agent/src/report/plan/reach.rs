@@ -24,8 +24,8 @@ use space::{Nodes, Space};
 
 /// Names told of each end.
 const NAMES: usize = 8;
-/// Steps times the length of all sets, for each group of starts: more is not searched.
-const MOST_WORK: usize = 4_000_000_000;
+/// What all searches together may touch, two seconds' worth: more is not searched.
+const MOST_WORK: usize = 500_000_000;
 
 /// Some that reach others.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -99,13 +99,8 @@ fn ways(graph: &Graph, space: &Space, hops: u32, most: usize) -> ([(Vec<Found>, 
     let pairs = [graph.pairs(0), graph.pairs(1)];
     let steps = |side: usize| Steps { nodes: space.nodes.len(), sets: &graph.sets, pairs: &pairs[side] };
     let starts = concerned(graph, space, &pairs, hops);
-    let length: usize = pairs
-        .iter()
-        .flatten()
-        .map(|(from, to)| graph.sets[*from as usize].len().max(1) + graph.sets[*to as usize].len())
-        .sum();
-    let each = length.saturating_mul(hops as usize).max(1);
-    let batches = (MOST_WORK / WIDE / each).max(1);
+    let each = (steps(0).length() + steps(1).length()).saturating_mul(hops as usize).max(1);
+    let batches = (MOST_WORK / each).max(1);
     let complete = starts.len().div_ceil(WIDE) <= batches;
     let mut found: [(BTreeSet<Found>, usize); 2] = [(BTreeSet::new(), 0), (BTreeSet::new(), 0)];
     for batch in starts.chunks(WIDE).take(batches) {

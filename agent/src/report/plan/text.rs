@@ -168,12 +168,17 @@ impl Plan {
     fn capacity(&self, page: &mut Page) {
         let differs = |one: &&Capacity| one.before != one.after || one.percent_after >= NEARLY_FULL;
         let told: Vec<&Capacity> = self.capacity.iter().filter(differs).collect();
-        page.title(format!("CAPACITY: {} differ from what is in force", many(self.rows_changed, "row")));
-        for Capacity { what, before, after, limit, percent_before, percent_after } in told {
+        if told.is_empty() && self.rows_changed == 0 {
+            return;
+        }
+        page.title(format!(
+            "CAPACITY: {} of the kernel's tables would be written",
+            many(self.rows_changed, "row")
+        ));
+        for Capacity { what, before, after, limit, percent_before: _, percent_after } in told {
             let full = if *percent_after >= NEARLY_FULL { "   NEARLY FULL" } else { "" };
-            page.line(format!(
-                "  {what}: {before} -> {after} of {limit} ({percent_before} % -> {percent_after} %){full}"
-            ));
+            let (was, is) = (percent(*before, *limit), percent(*after, *limit));
+            page.line(format!("  {what}: {before} -> {after} of {limit} ({was} -> {is}){full}"));
         }
     }
 
@@ -215,8 +220,15 @@ impl Plan {
         if reach.gained.total() + reach.lost.total() > 0 {
             said.push(format!("reach: {} gained, {} lost", reach.gained.total(), reach.lost.total()));
         }
-        if devices.total() > 0 {
-            said.push(format!("{} changed", many(devices.total(), "device")));
+        let counts = ["added", "removed", "changed"].map(|word| {
+            let count = devices.list.iter().filter(|device| device.change == word).count();
+            (count > 0).then(|| format!("{count} {word}"))
+        });
+        let counts: Vec<String> = counts.into_iter().flatten().collect();
+        if devices.more > 0 {
+            said.push(many(devices.total(), "device"));
+        } else if !counts.is_empty() {
+            said.push(format!("devices: {}", counts.join(", ")));
         }
         let revisions = if before == after {
             format!("revision {before} stays")
@@ -349,6 +361,14 @@ fn many(count: usize, what: &str) -> String {
     match what.split_once(" that is ") {
         Some((what, rest)) => format!("{count} {what}s that are {rest}"),
         None => format!("{count} {what}s"),
+    }
+}
+
+/// How full something is; what is there is more than nothing.
+fn percent(count: usize, limit: u32) -> String {
+    match (count as u64).saturating_mul(100) / u64::from(limit).max(1) {
+        0 if count > 0 => "<1 %".to_owned(),
+        percent => format!("{percent} %"),
     }
 }
 

@@ -4,7 +4,7 @@
 //! Each node has a bit for each start, and a set the bits of all its nodes: a step costs as much as all sets are long,
 //! for hundreds of starts together.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::space::Nodes;
 
@@ -44,6 +44,16 @@ pub(super) struct Steps<'a> {
 }
 
 impl Steps<'_> {
+    /// How much one step costs: everything that is touched.
+    pub(super) fn length(&self) -> usize {
+        let mut ends: BTreeSet<(bool, u32)> = BTreeSet::new();
+        for (from, to) in self.pairs {
+            ends.extend([(false, *from), (true, *to)]);
+        }
+        let sets: usize = ends.iter().map(|(_, set)| self.sets[*set as usize].len()).sum();
+        self.nodes + self.sets.len() + self.pairs.len() + sets
+    }
+
     /// For each step the nodes that are reached with it and were not before. A start can be reached, too.
     pub(super) fn levels(&self, starts: impl Iterator<Item = (u32, usize)>, steps: u32) -> Vec<Vec<Bits>> {
         let mut frontier = vec![NONE; self.nodes];
@@ -55,7 +65,7 @@ impl Steps<'_> {
         for _ in 0..steps {
             let mut leaving = NONE;
             let mut left = u32::MAX;
-            let mut arriving: BTreeMap<u32, Bits> = BTreeMap::new();
+            let mut arriving = vec![NONE; self.sets.len()];
             for (from, to) in self.pairs {
                 if *from != left {
                     left = *from;
@@ -65,12 +75,12 @@ impl Steps<'_> {
                         .for_each(|node| or(&mut leaving, &frontier[*node as usize]));
                 }
                 if leaving != NONE {
-                    or(arriving.entry(*to).or_insert(NONE), &leaving);
+                    or(&mut arriving[*to as usize], &leaving);
                 }
             }
             let mut next = vec![NONE; self.nodes];
-            for (set, bits) in arriving {
-                self.sets[set as usize].iter().for_each(|node| or(&mut next[*node as usize], &bits));
+            for (set, bits) in self.sets.iter().zip(&arriving).filter(|(_, bits)| **bits != NONE) {
+                set.iter().for_each(|node| or(&mut next[*node as usize], bits));
             }
             for (next, seen) in next.iter_mut().zip(&mut seen) {
                 *next = without(next, seen);

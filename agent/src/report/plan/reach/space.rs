@@ -91,7 +91,7 @@ impl Space {
         let around = around(policies, &named);
         let mut space = Self { nodes: Vec::new(), meant: [BTreeMap::new(), BTreeMap::new()] };
         space.add_devices(policies, &named, &around);
-        space.add_addresses(policies, &around);
+        space.add_addresses(policies, &named, &around);
         space.add(one("gateway", Kind::Gateway), [vec![Peer::Gateway], vec![Peer::Gateway]]);
         space.add_many(policies, &named);
         for (side, is_there) in
@@ -144,7 +144,7 @@ impl Space {
         }
     }
 
-    fn add_addresses(&mut self, policies: [&Policy; 2], around: &Around) {
+    fn add_addresses(&mut self, policies: [&Policy; 2], named: &[BTreeSet<Peer>; 2], around: &Around) {
         let prefixes = policies.iter().flat_map(|policy| &policy.networks);
         let prefixes: BTreeSet<IpNet> =
             prefixes.flat_map(|network| network.cidrs.iter().chain(&network.except)).copied().collect();
@@ -158,6 +158,22 @@ impl Space {
                 networks.min_by_key(|network| (host_bits(network), &network.name))
             };
             let name = smallest(1).or_else(|| smallest(0)).map(|network| network.name.clone());
+            // A part that a network wins or loses is not the whole of it.
+            let part = name.as_ref().map_or("", |name| {
+                // Of a network that no rule names it is not known what it holds.
+                let holds = |side: usize| {
+                    let all = (0..).map(NetworkId).zip(&policies[side].networks);
+                    let (id, _) = all.into_iter().find(|(_, network)| network.name == *name)?;
+                    Some(sets[side].contains(&id) || !named[side].contains(&Peer::Network(id)))
+                };
+                match (holds(0), holds(1)) {
+                    (Some(false), Some(true)) => " (the part that comes to it)",
+                    (Some(true), Some(false)) => " (the part that leaves it)",
+                    (None, Some(_)) => " (new)",
+                    (Some(_) | None, Some(_) | None) => "",
+                }
+            });
+            let name = name.map(|name| name + part);
             let peers = sets.clone().map(|set| set.into_iter().map(Peer::Network).collect());
             self.add(one(&name.unwrap_or_default(), Kind::Addresses), peers);
         }
