@@ -20,7 +20,7 @@ const EVERY: Duration = Duration::from_millis(20);
 fn policy(lab: &Lab, services: &str) -> String {
     format!(
         "version = 1\n\n{}{}[[device.plc.allow]]\nfrom = \"hmi\"\nservice = [{services}]\ncomment = \"line display\"\n\n\
-         [service.echo]\ntcp = \"{ECHO}\"\n",
+         [service.echo]\nudp = \"{ECHO}\"\n",
         device(lab, PLC, "criticality = \"safety\""),
         device(lab, "hmi", ""),
     )
@@ -76,7 +76,7 @@ fn plan_names_the_sessions_that_the_change_then_stops() {
         ("from", Value::from("hmi")),
         ("to", PLC.into()),
         ("to_ip", plc.ip.to_string().into()),
-        ("service", format!("tcp/{ECHO}").into()),
+        ("service", format!("udp/{ECHO}").into()),
         ("live", true.into()),
         ("dropped", true.into()),
         ("criticality", "safety".into()),

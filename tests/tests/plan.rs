@@ -2,6 +2,7 @@
 //! says so fast enough for a site of any size.
 
 use std::{
+    collections::BTreeSet,
     fs,
     net::IpAddr,
     path::{Path, PathBuf},
@@ -12,7 +13,7 @@ use bulkhead_agent::{
     compile::{Limits, Placed, Tables, compile},
     model::Policy,
     policy::{SourceFile, resolve_texts},
-    report::plan::{Asked, HOPS, KnownFlow, Side, World, plan},
+    report::plan::{Asked, HOPS, KnownFlow, Plan, Side, World, plan},
 };
 use bulkhead_common::layout::{SegmentRow, Settings};
 use bulkhead_tests::site::Site;
@@ -144,6 +145,37 @@ fn json_has_a_version_and_says_what_the_text_says() {
     assert_ne!(plan["before"], plan["after"]);
 }
 
+/// Every key of an object and of what is in it.
+fn keys(value: &Value, found: &mut BTreeSet<String>) {
+    match value {
+        // What a device is goes by the words of the policy language.
+        Value::Object(map) => map.iter().filter(|(key, _)| *key != "properties").for_each(|(key, value)| {
+            found.insert(key.clone());
+            keys(value, found);
+        }),
+        Value::Array(list) => list.iter().for_each(|value| keys(value, found)),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
+
+#[test]
+fn every_key_of_the_json_is_documented() {
+    let documented =
+        fs::read_to_string(command::root().join("../docs/plan.md")).expect("part of the checkout");
+    let new = CELL
+        .replace("[\"modbus\", \"display\"]", "[\"ssh\"]")
+        .replace("to = \"ntp\"", "to = \"vendor-vpn\"")
+        .replace("10.9.0.5/32", "10.9.0.0/24")
+        .replace("mode = \"enforce\"", "mode = \"monitor\"");
+    let plan = serde_json::to_value(gateway(&new)).expect("it is JSON");
+    assert!(plan["conversations"]["report"]["list"][0].is_object() && plan["modes"]["list"][0].is_object());
+    let mut found = BTreeSet::new();
+    keys(&plan, &mut found);
+    let missing: Vec<&String> =
+        found.iter().filter(|key| !documented.contains(&format!("`{key}`"))).collect();
+    assert!(missing.is_empty() && found.len() > 40, "{missing:?} of {found:?}");
+}
+
 #[test]
 fn hops_are_followed_as_far_as_asked() {
     let new = format!("{CELL}\n[[device.hmi-1.allow]]\nfrom = \"vendor-vpn\"\nservice = \"ssh\"\n");
@@ -234,7 +266,7 @@ fn flow(old: &(Policy, Tables), from: &str, to: &str, port: u16, client: u16, id
 }
 
 /// The plan of a gateway on which the panel polls the press, has drawn its display, and cameras ask for the time.
-fn on_a_gateway(name: &str, new: &str) {
+fn gateway(new: &str) -> Plan {
     let (old, new) = (compiled("old", CELL), compiled("new", new));
     let flows = [
         flow(&old, "10.20.1.20", "10.20.1.11", 502, 50_001, 1),
@@ -248,20 +280,19 @@ fn on_a_gateway(name: &str, new: &str) {
     let [old, new] = [&old, &new].map(|(policy, tables)| Side { policy, tables });
     let now = "2026-07-01T12:00:00Z".parse().expect("a time");
     let limits = Limits { devices: 6, rules: 4096, rows: 65_536 };
-    let plan = plan(old, new, &Asked { hops: HOPS, now, limits, flows: Some((&flows, &world)) });
-    snapshot(name, &plan.text());
+    plan(old, new, &Asked { hops: HOPS, now, limits, flows: Some((&flows, &world)) })
 }
 
 #[test]
 fn gateway_with_conversations_that_would_stop() {
     let new =
         CELL.replace("[\"modbus\", \"display\"]", "[\"ssh\"]").replace("to = \"ntp\"", "to = \"vendor-vpn\"");
-    on_a_gateway("gateway_with_conversations_that_would_stop", &new);
+    snapshot("gateway_with_conversations_that_would_stop", &gateway(&new).text());
 }
 
 #[test]
 fn gateway_on_which_nothing_would_stop() {
     let more =
         "[device.scanner]\nip = \"10.20.4.1\"\n[[device.scanner.allow]]\nto = \"ntp\"\nservice = \"ntp\"\n";
-    on_a_gateway("gateway_on_which_nothing_would_stop", &format!("{CELL}{more}"));
+    snapshot("gateway_on_which_nothing_would_stop", &gateway(&format!("{CELL}{more}")).text());
 }

@@ -11,7 +11,8 @@ impl Dataplane {
     /// # Errors
     /// When the map cannot be read.
     pub fn flows(&self, most: usize) -> Result<(Vec<(FlowKey, Flow)>, bool), DataplaneError> {
-        let mut all = self.flows.iter();
+        // After its end, the iterator would begin anew.
+        let mut all = self.flows.iter().fuse();
         let flows: Vec<_> = all.by_ref().take(most).collect::<Result<_, _>>().map_err(read("FLOWS"))?;
         Ok((flows, all.next().is_none()))
     }

@@ -266,10 +266,10 @@ fn stopped(page: &mut Page, one: &Stopped) {
     let worth = criticality.as_ref().map(|word| format!("{word}  ")).unwrap_or_default();
     page.line(format!("  {worth}{} -> {} {service}", end(from, from_ip), end(to, to_ip)));
     page.line(format!("      {state}{times}, last seen {} ago", ago(*idle_seconds)));
-    page.line(format!("      then {reason}: {explanation}"));
     if let (Some(rule), Some(place)) = (rule, place) {
-        page.line(format!("      now  {place}: {rule}"));
+        page.line(format!("      now allowed by {place}: {rule}"));
     }
+    page.line(format!("      then denied, {reason}: {explanation}"));
 }
 
 fn reached(one: &Reach) -> String {

@@ -44,7 +44,8 @@ impl Node {
         let new = if self.before { "" } else { " (new)" };
         match self.devices {
             0 | 1 => format!("{}{new}", self.name),
-            some => format!("{} and {} like it{new}", self.name, some - 1),
+            2 => format!("{} and 1 other like it{new}", self.name),
+            some => format!("{} and {} others like it{new}", self.name, some - 1),
         }
     }
 

@@ -201,7 +201,7 @@ fn devices_that_nobody_tells_apart_are_told_together() {
     let rule = "[[class.camera.allow]]\nto = \"vendor-vpn\"\nservice = \"https\"\n";
     let found = compared(&old, &format!("{old}{rule}"));
     assert_eq!(found.gained.list.len(), 1, "{found:?}");
-    assert_eq!(found.gained.list[0].from.list, ["camera-1 and 13 like it"]);
+    assert_eq!(found.gained.list[0].from.list, ["camera-1 and 13 others like it"]);
     assert_eq!(found.gained.list[0].services.as_deref(), Some("tcp/443"));
 }
 
