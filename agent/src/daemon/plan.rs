@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, net::IpAddr, sync::Arc, thread, time::Duration}
 use bulkhead_common::{
     address::Address,
     flow,
-    layout::{Flow, FlowKey, Settings},
+    layout::{Flow, FlowKey},
     lookup::identity,
 };
 use tokio::sync::oneshot;
@@ -18,7 +18,7 @@ use super::{
 use crate::{
     compile::{Limits, Placed, Tables},
     control::{Body, Failure, File, Reply},
-    dataplane::{StableIds, monotonic_ns},
+    dataplane::{FlowReader, StableIds, monotonic_ns},
     files::read_policy,
     model::{Mode, Policy},
     policy::SourceFile,
@@ -43,8 +43,8 @@ struct Known {
     tables: Arc<Tables>,
     overrides: Overrides,
     limits: Limits,
-    flows: Vec<KnownFlow>,
-    all_flows: bool,
+    flows: FlowReader,
+    translation: Translation,
     world: World,
     segments: Vec<String>,
 }
@@ -57,7 +57,7 @@ impl Agent {
             found: false,
         };
         let place = Arc::clone(&self.planning).try_acquire_owned();
-        let begun = match (place, self.gather(wanted.recent)) {
+        let begun = match (place, self.gather()) {
             (Ok(place), Ok(known)) => Ok((place, known)),
             (Err(_), _) => Err(busy()),
             (Ok(_), Err(failure)) => Err(failure),
@@ -78,17 +78,12 @@ impl Agent {
         });
     }
 
-    fn gather(&self, recent: u64) -> Result<Known, Failure> {
+    fn gather(&self) -> Result<Known, Failure> {
         let world =
             |error: crate::dataplane::DataplaneError| Failure { message: error.to_string(), found: false };
         let no_policy = || Failure { message: "no policy is applied yet".to_owned(), found: false };
         let applied = self.dataplane.applied().ok_or_else(no_policy)?;
         let settings = self.dataplane.settings().map_err(world)?;
-        let (flows, all_flows) = self.dataplane.flows(MOST_FLOWS).map_err(world)?;
-        let now = monotonic_ns();
-        let known = Translation::of(&applied.ids, &applied.tables);
-        let flows = flows.iter().map(|(key, flow)| known.flow(key, flow, now, &settings));
-        let flows = flows.filter(|flow| flow.live || flow.idle <= Duration::from_secs(recent)).collect();
         let placed = self.config.management.pin(Placed {
             settings,
             gateway: self.nics.addresses.clone(),
@@ -101,13 +96,13 @@ impl Agent {
             tables: Arc::clone(&applied.tables),
             overrides: self.overrides.clone(),
             limits: self.limits,
-            flows,
-            all_flows,
+            flows: self.dataplane.flow_reader().map_err(world)?,
+            translation: Translation::of(&applied.ids),
             world: World {
                 segments: self.config.alike().into_iter().map(|(_, row)| row).collect(),
                 placed,
                 leases: self.dataplane.leases().map_err(world)?.into_iter().collect(),
-                now,
+                now: monotonic_ns(),
             },
             segments: self.config.segment_ids().into_keys().collect(),
         })
@@ -116,7 +111,7 @@ impl Agent {
 
 impl Known {
     fn compare(self, wanted: Wanted, configured: &std::path::Path) -> Result<Body, Failure> {
-        let Self { policy, tables, overrides, limits, flows, all_flows, world, segments } = self;
+        let Self { policy, tables, overrides, limits, flows, translation, world, segments } = self;
         let in_force = tables.revision.to_string();
         let refuse = |error: policies::Refused| refused(&error, &in_force);
         let files = match wanted.files {
@@ -133,6 +128,11 @@ impl Known {
             );
             return Err(Failure { message, found: true });
         }
+        let (flows, all_flows) =
+            flows.read(MOST_FLOWS).map_err(|error| Failure { message: error.to_string(), found: false })?;
+        let recent = Duration::from_secs(wanted.recent);
+        let flows = flows.iter().map(|(key, flow)| translation.flow(key, flow, &world));
+        let flows: Vec<KnownFlow> = flows.filter(|flow| flow.live || flow.idle <= recent).collect();
         let asked =
             Asked { hops: wanted.hops, now: jiff::Timestamp::now(), limits, flows: Some((&flows, &world)) };
         let old = Side { policy: &policy, tables: &tables };
@@ -163,13 +163,12 @@ struct Translation {
 }
 
 impl Translation {
-    fn of(ids: &StableIds, tables: &Tables) -> Self {
+    fn of(ids: &StableIds) -> Self {
         let back = |ids: &[u32]| ids.iter().copied().zip(1..).collect();
-        debug_assert_eq!((ids.devices.len(), ids.rules.len()), (tables.devices.len(), tables.rules.len()));
         Self { devices: back(&ids.devices), rules: back(&ids.rules) }
     }
 
-    fn flow(&self, key: &FlowKey, known: &Flow, now: u64, settings: &Settings) -> KnownFlow {
+    fn flow(&self, key: &FlowKey, known: &Flow, world: &World) -> KnownFlow {
         let FlowKey { low, high, low_port, high_port, protocol, request, pad: _ } = *key;
         let device = |who: u32| {
             let stable = Some(who).filter(|who| who & identity::DEVICE != 0);
@@ -180,7 +179,7 @@ impl Translation {
         let unspecified = |address: Address, other: Address| match IpAddr::from(address) {
             // The other end of a question to a group: of the family of who asks.
             IpAddr::V6(v6) if v6.is_unspecified() && other.is_v4() => IpAddr::from([0, 0, 0, 0]),
-            address => address,
+            IpAddr::V4(_) | IpAddr::V6(_) => IpAddr::from(address),
         };
         KnownFlow {
             from: IpAddr::from(from.0),
@@ -190,8 +189,8 @@ impl Translation {
             client_port: from.1,
             devices: [from.2, to.2],
             rule: self.rules.get(&known.rule).copied().unwrap_or(0),
-            idle: Duration::from_nanos(now.saturating_sub(known.seen)),
-            live: !flow::is_expired(known, protocol, now, settings),
+            idle: Duration::from_nanos(world.now.saturating_sub(known.seen)),
+            live: !flow::is_expired(known, protocol, world.now, &world.placed.settings),
         }
     }
 }

@@ -57,6 +57,7 @@ pub use counters::{DeviceCounts, Tally};
 pub use entry::{Entry, LINEAR_MTU};
 pub use error::DataplaneError;
 pub use events::{EventReader, SampleReader};
+pub use flows::FlowReader;
 pub use ids::StableIds;
 pub use kernel::{monotonic_ns, rcu_grace};
 pub use live::Live;

@@ -157,6 +157,8 @@ pub struct Plan {
     pub breaks: usize,
     /// What becomes of the conversations of today; absent when no agent was asked.
     pub conversations: Option<Conversations>,
+    /// Devices for which denied traffic is dropped now, and would pass.
+    pub released: usize,
     /// Devices whose mode changes, those that leave enforcement first.
     pub modes: Listed<ModeChange>,
     /// Rules.
@@ -183,6 +185,7 @@ pub fn plan(old: Side<'_>, new: Side<'_>, asked: &Asked<'_>) -> Plan {
     let conversations =
         asked.flows.map(|(flows, world)| flows::judge((&old, &new), flows, world, asked.now, LISTED));
     let hops = asked.hops.clamp(1, MOST_HOPS);
+    let modes = modes(&diff, old.policy, new.policy);
     let changes = !diff.is_empty() || old.tables.revision != new.tables.revision;
     Plan {
         version: VERSION,
@@ -191,7 +194,8 @@ pub fn plan(old: Side<'_>, new: Side<'_>, asked: &Asked<'_>) -> Plan {
         changes,
         breaks: conversations.as_ref().map_or(0, |found| found.stop.total()),
         conversations,
-        modes: Listed::of(modes(&diff, old.policy, new.policy), LISTED),
+        released: modes.iter().filter(|change| change.leaves_enforcement).count(),
+        modes: Listed::of(modes, LISTED),
         devices: Listed::of(devices(&diff), LISTED),
         definitions: definitions(&diff, old.policy, new.policy),
         reachability: reach::compare(old.policy, new.policy, hops, asked.now, LISTED),

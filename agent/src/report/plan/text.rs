@@ -183,27 +183,23 @@ impl Plan {
     }
 
     fn summary(&self) -> String {
-        let Self { before, after, breaks, modes, devices, rules, .. } = self;
+        let Self { before, after, breaks, released, devices, rules, .. } = self;
         if !self.changes {
             return format!("nothing changes: revision {before}");
         }
         let RuleChanges { added, removed, changed, reworded } = rules;
         let mut said = Vec::new();
-        match &self.conversations {
-            Some(Conversations { report, .. }) => {
-                said.push(match breaks {
-                    0 => "nothing would stop".to_owned(),
-                    _ => format!("{} WOULD STOP", many(*breaks, "conversation")),
-                });
-                if report.total() > 0 {
-                    said.push(format!("{} would be reported", report.total()));
-                }
+        if let Some(Conversations { report, .. }) = &self.conversations {
+            said.push(match breaks {
+                0 => "nothing would stop".to_owned(),
+                _ => format!("{} WOULD STOP", many(*breaks, "conversation")),
+            });
+            if report.total() > 0 {
+                said.push(format!("{} would be reported", report.total()));
             }
-            None => {}
         }
-        let left = modes.list.iter().filter(|change| change.leaves_enforcement).count();
-        if left > 0 {
-            said.push(format!("{} no longer enforced", many(left, "device")));
+        if *released > 0 {
+            said.push(format!("{} NO LONGER ENFORCED", many(*released, "device")));
         }
         let counts = [
             (added.total(), "added"),

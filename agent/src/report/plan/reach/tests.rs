@@ -31,7 +31,13 @@ fn naive(policy: &Policy, is_nowhere: impl Fn(&str) -> bool) -> Naive {
             let holds = |peer: &Peer| match peer {
                 Peer::Network(id) => policy.networks[id.0 as usize].holds(ip),
                 Peer::Any => true,
-                _ => false,
+                Peer::Device(_)
+                | Peer::Class(_)
+                | Peer::Zone(_)
+                | Peer::Group(_)
+                | Peer::Multicast(_)
+                | Peer::Gateway
+                | Peer::Broadcast => false,
             };
             let by_frame = is_nowhere(address) && peers.contains(&Peer::Any);
             if if framed { by_frame } else { peers.iter().any(holds) } {
