@@ -56,12 +56,8 @@ impl Agent {
             message: "another plan is being made\nhint: try again in a moment".to_owned(),
             found: false,
         };
-        let place = Arc::clone(&self.planning).try_acquire_owned();
-        let begun = match (place, self.gather()) {
-            (Ok(place), Ok(known)) => Ok((place, known)),
-            (Err(_), _) => Err(busy()),
-            (Ok(_), Err(failure)) => Err(failure),
-        };
+        let place = Arc::clone(&self.planning).try_acquire_owned().map_err(|_| busy());
+        let begun = place.and_then(|place| Ok((place, self.gather()?)));
         let (place, known) = match begun {
             Ok(begun) => begun,
             Err(failure) => return drop(back.send(Reply::Error(failure))),

@@ -1,13 +1,8 @@
 //! Plans of small plants, and promises that hold for any two policies.
 
-use std::{fmt::Write as _, net::IpAddr, time::Duration};
+use std::fmt::Write as _;
 
-use bulkhead_common::{
-    decide::{Action, Verdict},
-    layout::Settings,
-    lookup::Rules,
-    wire::protocol,
-};
+use bulkhead_common::{lookup::Rules, wire::protocol};
 use proptest::prelude::*;
 
 use super::*;
@@ -16,6 +11,8 @@ use crate::{
     diagnostic::render_text,
     policy::{SourceFile, resolve_texts},
 };
+
+mod conversations;
 
 const ROOM: Limits = Limits { devices: 4096, rules: 65_536, rows: 1 << 20 };
 
@@ -159,161 +156,13 @@ proptest! {
     }
 }
 
-const PLANT: &str = r#"version = 1
-[device.press-plc]
-mac = "00:1d:9c:c7:b0:70"
-ip = "10.20.1.11"
-mode = "enforce"
-criticality = "safety"
-[[device.press-plc.allow]]
-from = ["hmi-1", "office"]
-service = ["modbus", "ssh"]
-[device.hmi-1]
-mac = "00:1d:9c:c7:b0:71"
-ip = "10.20.1.20"
-[[device.hmi-1.allow]]
-to = "vendor"
-service = "https"
-[[device.hmi-1.allow]]
-to = "multicast:mdns"
-service = "mdns"
-[network.office]
-cidr = "10.9.0.0/24"
-[network.vendor]
-dns = "update.vendor.example"
-"#;
-
-/// A conversation of two devices or addresses, by the old tables' ids.
-fn flow(old: &Compiled, ends: [&str; 2], (protocol, service): (u8, u16), rule: &str, idle: u64) -> KnownFlow {
-    let device = |address: &IpAddr| {
-        let devices = old.policy.devices.iter().position(|device| device.addresses.contains(address));
-        devices.map_or(0, |at| u32::try_from(at + 1).expect("a small number"))
-    };
-    let [from, to] = ends.map(|text| text.parse::<IpAddr>().expect("an address"));
-    let rule = old.tables.rules.iter().position(|one| one.text == rule).expect("there is such a rule");
-    KnownFlow {
-        from,
-        to,
-        protocol,
-        service,
-        client_port: 50_000,
-        devices: [device(&from), device(&to)],
-        rule: u32::try_from(rule + 1).expect("a small number"),
-        idle: Duration::from_secs(idle),
-        live: idle < 300,
-    }
-}
-
-fn world() -> World {
-    let settings = Settings { tcp_idle: 300_000_000_000, ..Settings::default() };
-    let placed = Placed { settings, ..Placed::default() };
-    World { segments: vec![Default::default()], placed, now: 1_000_000_000_000, ..World::default() }
-}
-
-fn conversations(old: &Compiled) -> Vec<KnownFlow> {
-    let plc = "hmi-1, office -> press-plc modbus, ssh";
-    vec![
-        flow(old, ["10.20.1.20", "10.20.1.11"], (6, 502), plc, 2),
-        flow(old, ["10.9.0.7", "10.20.1.11"], (6, 22), plc, 4000),
-        flow(old, ["10.20.1.20", "203.0.113.9"], (6, 443), "hmi-1 -> vendor https", 9),
-        flow(old, ["10.20.1.20", "0.0.0.0"], (17, 5353), "hmi-1 -> multicast:mdns mdns", 1),
-    ]
-}
-
-/// What would become of the conversations of the plant: `from -> to service dropped|reported reason`.
-fn stopped_by(change: impl Fn(&str) -> String) -> Vec<String> {
-    let (old, new) = (Compiled::of(PLANT), Compiled::of(&change(PLANT)));
-    let flows = conversations(&old);
-    let found = planned(&old, &new, Some((&flows, &world()))).conversations.expect("flows were given");
-    assert_eq!((found.live, found.recent), (3, 1));
-    let told = found.stop.list.iter().chain(&found.report.list).map(|one| {
-        let fate = if one.dropped { "dropped" } else { "reported" };
-        format!("{} -> {} {} {fate} {}", one.from_ip, one.to_ip, one.service, one.reason)
-    });
-    told.collect()
-}
-
-#[test]
-fn conversations_go_on_under_rules_that_permit_the_same() {
-    assert_eq!(stopped_by(str::to_owned), [""; 0]);
-    assert_eq!(stopped_by(|text| text.replace("\"ssh\"]", "\"ssh\", \"ping\"]")), [""; 0]);
-    assert_eq!(stopped_by(|text| text.replace("10.9.0.0/24", "10.9.0.0/16")), [""; 0]);
-    let renamed =
-        |text: &str| text.replace("[network.office]", "[network.bureau]").replace("\"office\"", "\"bureau\"");
-    assert_eq!(stopped_by(renamed), [""; 0]);
-    assert_eq!(
-        stopped_by(|text| text.replace("press-plc", "press-plc-2")),
-        [""; 0],
-        "another name is no other host"
-    );
-}
-
-#[test]
-fn what_no_rule_permits_any_more_stops_where_somebody_enforces() {
-    let without = |text: &str| text.replace("from = [\"hmi-1\", \"office\"]", "from = \"office\"");
-    assert_eq!(stopped_by(without), ["10.20.1.20 -> 10.20.1.11 tcp/502 dropped no-rule"]);
-    let monitored = |text: &str| without(text).replace("mode = \"enforce\"", "mode = \"monitor\"");
-    assert_eq!(stopped_by(monitored), ["10.20.1.20 -> 10.20.1.11 tcp/502 reported no-rule"]);
-    let narrower = |text: &str| text.replace("service = [\"modbus\", \"ssh\"]", "service = \"ssh\"");
-    assert_eq!(stopped_by(narrower), ["10.20.1.20 -> 10.20.1.11 tcp/502 dropped service-not-allowed"]);
-    let elsewhere = |text: &str| text.replace("10.9.0.0/24", "10.9.1.0/24");
-    assert_eq!(stopped_by(elsewhere), ["10.9.0.7 -> 10.20.1.11 tcp/22 dropped unknown-peer"]);
-}
-
-#[test]
-fn what_a_device_is_matters_as_much_as_its_rules() {
-    let held = |text: &str| text.replace("mode = \"enforce\"", "mode = \"quarantine\"");
-    let both = [
-        "10.20.1.20 -> 10.20.1.11 tcp/502 dropped quarantined",
-        "10.9.0.7 -> 10.20.1.11 tcp/22 dropped quarantined",
-    ];
-    assert_eq!(stopped_by(held), both);
-    let other_mac = |text: &str| text.replace("00:1d:9c:c7:b0:71", "00:1d:9c:c7:b0:99");
-    let spoofed = stopped_by(other_mac);
-    assert!(
-        spoofed.iter().any(|one| one.starts_with("10.20.1.20 -> 10.20.1.11 tcp/502 dropped")),
-        "{spoofed:?}"
-    );
-    let expired = |text: &str| text.replace("\"ssh\"]", "\"ssh\"]\nexpires = 2026-01-01T00:00:00Z");
-    let closed = stopped_by(expired);
-    assert!(
-        closed.iter().all(|one| one.ends_with("dropped outside-schedule")) && closed.len() == 2,
-        "{closed:?}"
-    );
-}
-
-#[test]
-fn names_and_groups_are_judged_by_what_was_asked() {
-    let other = |text: &str| text.replace("update.vendor.example", "other.example");
-    assert_eq!(stopped_by(other).len(), 1);
-    let more = |text: &str| {
-        text.replace("\"update.vendor.example\"", "[\"update.vendor.example\", \"other.example\"]")
-    };
-    assert_eq!(stopped_by(more), [""; 0]);
-    let silent = |text: &str| text.replace("to = \"multicast:mdns\"", "to = \"multicast:ssdp\"");
-    assert_eq!(stopped_by(silent), ["10.20.1.20 -> a group udp/5353 reported unknown-peer"]);
-}
-
-#[test]
-fn the_same_packet_meets_the_same_fate_as_in_the_data_path() {
-    // What the plan says of a conversation is what `why` says of it under the new policy.
-    let (old, new) = (Compiled::of(PLANT), Compiled::of(&PLANT.replace("\"hmi-1\", ", "")));
-    let flows = conversations(&old);
-    let found = planned(&old, &new, Some((&flows, &world()))).conversations.expect("flows were given");
-    let question =
-        crate::report::why::Question::new(&new.policy, "hmi-1", "press-plc", "tcp/502", &Default::default());
-    let question = question.expect("it can be asked");
-    let part = question.parts(&new.tables, &[])[0];
-    let decision = question.ask(part, &Host::new(&new.tables, Placed::default()));
-    let Verdict::Deny(reason) = decision.verdict else { panic!("{decision:?}") };
-    let [stop] = &found.stop.list[..] else { panic!("{found:?}") };
-    assert_eq!((stop.reason.as_str(), decision.action), (reason.name(), Action::Drop));
-}
+const CELL: &str = "version = 1\n[device.plc]\nip = \"10.20.1.11\"\nmode = \"enforce\"\n[device.hmi]\nip = \"10.20.1.20\"\n\
+                    [[device.plc.allow]]\nfrom = \"hmi\"\nservice = [\"modbus\", \"ssh\"]\n";
 
 #[test]
 fn rows_count_the_same_when_only_numbers_move() {
-    let old = Compiled::of(PLANT);
+    let old = Compiled::of(CELL);
     // Sorted before all others: every dense number moves.
-    let new = Compiled::of(&format!("{PLANT}[device.a]\nip = \"10.20.1.99\"\n"));
+    let new = Compiled::of(&format!("{CELL}[device.a]\nip = \"10.20.1.99\"\n"));
     assert_eq!(planned(&old, &new, None).rows_changed, 1, "the address of the new device");
 }

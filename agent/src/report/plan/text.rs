@@ -75,7 +75,11 @@ impl Plan {
             page.title(format!("WOULD BE REPORTED, NOT DROPPED (monitor mode): {what}"));
             page.list(report, stopped);
         }
-        let none = if stop.total() + report.total() == 0 { "; all stay allowed" } else { "" };
+        let none = if stop.total() + report.total() == 0 {
+            "; none that is allowed now would be denied"
+        } else {
+            ""
+        };
         page.title(format!("looked at: {}, {recent} recent{none}", many(*live, "live flow")));
     }
 

@@ -1,7 +1,7 @@
 //! A conversation begins again: what is known of it becomes its first packet. In: a conversation and both policies. Out:
 //! the packet, and the segment on which its sender must be seen.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 
 use bulkhead_common::{
     address::Address,
@@ -69,6 +69,9 @@ fn hardware(device: [Option<&Device>; 2], address: Address, world: &World, nobod
 const STRANGER: u64 = 0x02_bb_00_00_00_01;
 const NEXT_HOP: u64 = 0x02_bb_00_00_00_02;
 
+/// Every IPv6 host of a link (RFC 4291 2.7.1).
+const ALL_NODES: IpAddr = IpAddr::V6(Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1));
+
 fn is_icmp(protocol: u8) -> bool {
     matches!(protocol, protocol::ICMP | protocol::ICMPV6)
 }
@@ -83,7 +86,9 @@ fn groups(flow: &KnownFlow, old: &Side<'_>) -> Vec<(Address, u64)> {
             let address = cidrs.find(of_family)?;
             Some((Address::from(address), receivers(address)))
         }
-        Peer::Broadcast | Peer::Any => Some((Address::BROADCAST, mac::BROADCAST)),
+        Peer::Broadcast | Peer::Any if flow.from.is_ipv4() => Some((Address::BROADCAST, mac::BROADCAST)),
+        Peer::Any => Some((Address::from(ALL_NODES), receivers(ALL_NODES))),
+        Peer::Broadcast => None,
         Peer::Device(_)
         | Peer::Class(_)
         | Peer::Zone(_)
