@@ -16,5 +16,7 @@ pub mod model;
 pub mod observe;
 pub mod policy;
 pub mod report;
+pub mod rollout;
+pub mod signing;
 pub mod sink;
 pub mod store;

@@ -1,24 +1,33 @@
-//! Small values that must survive a restart and a power cut: files in the state folder.
+//! What must survive a restart and a power cut: files in the state folder.
 //!
-//! In: a name and bytes, or a value that serde knows. Out: what was written last, whole; a cut in the
+//! In: a name and bytes, a value that serde knows, or a revision. Out: what was written last, whole; a cut in the
 //! middle of a write leaves the value before it. One agent at a time: a lock names the process that has
-//! the folder.
+//! the folder. [`audit`] is the record of who changed what, which other processes add to as well.
 
 use std::{
-    fs::{self, DirBuilder, File, OpenOptions, TryLockError},
+    fs::{File, TryLockError},
     io::{self, Read, Write},
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::{Path, PathBuf},
     process,
 };
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
+pub mod audit;
+mod disk;
+mod pending;
+mod revisions;
+pub mod seal;
 mod values;
+mod who;
 
+use disk::{Disk, Real, private};
+pub use pending::{Clocks, Deadline, Pending};
+pub use revisions::{KeptFile, KeptLayer, Pointer, Prepared, Record, Revisions, TextLayer, digest};
 pub use values::{
     KeptLease, LAST_GOOD, LEASES, LastGood, Leases, OVERRIDES, Override, Overrides, PolicyFile,
 };
+pub use who::Who;
 
 /// Version of what [`Store::save`] writes. An agent reads no other: it would misunderstand it.
 const VERSION: u32 = 1;
@@ -31,8 +40,9 @@ const LOCK: &str = "lock";
 /// The state folder, ours alone until dropped.
 pub struct Store {
     folder: PathBuf,
+    disk: Box<dyn Disk>,
     /// Holds the lock for as long as it is open.
-    _lock: File,
+    _lock: Option<File>,
 }
 
 /// What went wrong with the state folder.
@@ -65,8 +75,16 @@ pub enum StoreError {
         source: serde_json::Error,
     },
     /// The file is larger than any value.
-    #[error("`{}` is larger than {MAX_VALUE} bytes", path.display())]
+    #[error("`{}` is larger than {most} bytes", path.display())]
     TooLarge {
+        /// The file.
+        path: PathBuf,
+        /// What is read at the most.
+        most: u64,
+    },
+    /// The file does not fit the hash it was written with, or is gone.
+    #[error("`{}` is damaged: it is not what was written", path.display())]
+    Broken {
         /// The file.
         path: PathBuf,
     },
@@ -99,7 +117,7 @@ impl Store {
     /// # Errors
     /// [`StoreError::InUse`] when another process has the lock.
     pub fn open(folder: &Path) -> Result<Self, StoreError> {
-        DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(io_error("create", folder))?;
+        Real.make_folder(folder)?;
         let path = folder.join(LOCK);
         let mut lock = private().read(true).open(&path).map_err(io_error("open", &path))?;
         match lock.try_lock() {
@@ -116,7 +134,7 @@ impl Store {
         lock.set_len(0)
             .and_then(|()| writeln!(lock, "{}", process::id()))
             .map_err(io_error("write", &path))?;
-        Ok(Self { folder: folder.to_owned(), _lock: lock })
+        Ok(Self { folder: folder.to_owned(), disk: Box::new(Real), _lock: Some(lock) })
     }
 
     /// Replaces a value: after this returns, it survives a power cut; before, the old one does.
@@ -128,14 +146,18 @@ impl Store {
     /// When the name is not that of a plain file: names are ours, never a user's.
     pub fn write(&self, name: &str, bytes: &[u8]) -> Result<(), StoreError> {
         let path = self.path(name);
-        let new = self.folder.join(format!(".{name}.new"));
-        let mut file = private().truncate(true).open(&new).map_err(io_error("create", &new))?;
-        file.write_all(bytes).map_err(io_error("write", &new))?;
-        // First the contents, then the name, then the folder that holds the name: in another order a cut
-        // can leave a name without contents (fsync(2)).
-        file.sync_all().map_err(io_error("sync", &new))?;
-        fs::rename(&new, &path).map_err(io_error("replace", &path))?;
-        File::open(&self.folder).and_then(|folder| folder.sync_all()).map_err(io_error("sync", &self.folder))
+        let new = self.write_new("", name, bytes)?;
+        self.disk.rename(&new, &path)?;
+        self.disk.sync_folder(&self.folder)
+    }
+
+    /// Writes a file under another name beside its own, and returns that name. First the contents, then the name, then
+    /// the folder that holds the name: in another order a cut can leave a name without contents (fsync(2)).
+    fn write_new(&self, folder: &str, name: &str, bytes: &[u8]) -> Result<PathBuf, StoreError> {
+        let new = self.folder.join(folder).join(format!(".{name}.new"));
+        self.disk.write(&new, bytes)?;
+        self.disk.sync(&new)?;
+        Ok(new)
     }
 
     /// The bytes written last; `None` when there were none.
@@ -146,18 +168,19 @@ impl Store {
     /// # Panics
     /// As [`Store::write`].
     pub fn read(&self, name: &str) -> Result<Option<Vec<u8>>, StoreError> {
-        let path = self.path(name);
-        let opened = OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW).open(&path);
-        let file = match opened {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            opened => opened.map_err(io_error("open", &path))?,
-        };
-        let mut bytes = Vec::new();
-        file.take(MAX_VALUE + 1).read_to_end(&mut bytes).map_err(io_error("read", &path))?;
-        if bytes.len() as u64 > MAX_VALUE {
-            return Err(StoreError::TooLarge { path });
-        }
-        Ok(Some(bytes))
+        self.disk.read(&self.path(name), MAX_VALUE)
+    }
+
+    /// Removes a value; one that is not there is no error.
+    ///
+    /// # Errors
+    /// When the file system says no.
+    ///
+    /// # Panics
+    /// As [`Store::write`].
+    pub fn remove(&self, name: &str) -> Result<(), StoreError> {
+        self.disk.remove(&self.path(name))?;
+        self.disk.sync_folder(&self.folder)
     }
 
     /// Replaces a value, as JSON with a version.
@@ -202,13 +225,6 @@ impl Store {
         assert!(plain, "`{name}` is no name of a value");
         self.folder.join(name)
     }
-}
-
-/// Files of the state folder are nobody else's.
-fn private() -> OpenOptions {
-    let mut options = OpenOptions::new();
-    options.write(true).create(true).mode(0o600).custom_flags(libc::O_NOFOLLOW);
-    options
 }
 
 fn io_error(act: &'static str, path: &Path) -> impl FnOnce(io::Error) -> StoreError {

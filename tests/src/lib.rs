@@ -2,5 +2,6 @@
 
 pub mod frame;
 pub mod lab;
+pub mod minisign;
 pub mod site;
 pub mod skip;

@@ -16,6 +16,8 @@ pub enum Tier {
     Vm,
     /// As netns, with other people's protocol stacks and scanners, which `cargo xtask stacks` names and installs.
     Stacks,
+    /// Signs policy sets with the `minisign` tool.
+    Signing,
 }
 
 impl fmt::Display for Tier {
@@ -25,6 +27,7 @@ impl fmt::Display for Tier {
             Self::Netns => "netns",
             Self::Vm => "vm",
             Self::Stacks => "stacks",
+            Self::Signing => "signing",
         })
     }
 }

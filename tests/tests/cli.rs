@@ -16,10 +16,17 @@ use serde_json::Value;
 mod command;
 use command::{Ran, bulkhead, bulkhead_with, check, codes, entries, file, folder, root};
 
-const COMMANDS: [&str; 13] = [
+const COMMANDS: [&str; 21] = [
     "run",
     "check",
+    "explain",
+    "schema",
+    "manifest",
     "apply",
+    "confirm",
+    "rollback",
+    "revisions",
+    "drift",
     "status",
     "devices",
     "violations",
@@ -28,6 +35,7 @@ const COMMANDS: [&str; 13] = [
     "mode",
     "quarantine",
     "release",
+    "audit-log",
     "doctor",
     "detach",
 ];
@@ -82,6 +90,8 @@ fn wrong_calls_end_with_code_2_and_say_what_is_wrong() {
         (&["mode", "plc"], "required arguments"),
         (&["mode", "plc", "quarantine"], "invalid value 'quarantine'"),
         (&["violations", "-n", "many"], "invalid value 'many'"),
+        (&["apply", "--confirm-within", "10"], "write numbers with units"),
+        (&["rollback", "1", "2"], "unexpected argument '2'"),
         (&["status", "now"], "unexpected argument 'now'"),
     ] {
         let Ran { code, out, err } = bulkhead(args);
@@ -244,6 +254,9 @@ fn commands_that_need_the_agent_say_that_there_is_none() {
         &["quarantine", "plc"],
         &["release", "plc"],
         &["apply"],
+        &["confirm"],
+        &["rollback"],
+        &["revisions"],
     ] {
         let args: Vec<&OsStr> = ["--socket".as_ref(), socket.as_os_str()]
             .into_iter()

@@ -34,12 +34,12 @@ fn why(policy: &Path, [from, to, service, _]: &[String; 4]) -> (i32, Value) {
     (code, answer)
 }
 
-/// Whether the line of `file:line` begins an allow list entry.
-fn is_an_allow(place: &str) -> bool {
+/// Whether the line of `file:line` begins an allow list entry or a conduit.
+fn is_a_rule(place: &str) -> bool {
     let (path, line) = place.rsplit_once(':').expect("file:line");
     let text = fs::read_to_string(path).expect("the place is a file");
     let line: usize = line.parse().expect("a number");
-    text.lines().nth(line - 1).is_some_and(|line| line.contains("allow"))
+    text.lines().nth(line - 1).is_some_and(|line| line.contains("allow") || line.contains("conduit"))
 }
 
 #[test]
@@ -55,7 +55,7 @@ fn examples_allow_and_deny_what_they_say_with_the_place_of_the_rule() {
             );
             assert_eq!(answer["rule"].is_object(), allowed, "{line:?}: {answer}");
             if let Some(place) = answer["rule"]["place"].as_str() {
-                assert!(is_an_allow(place), "{line:?}: {place}");
+                assert!(is_a_rule(place), "{line:?}: {place}");
             }
             assert_eq!(answer["kernel_agrees"], Value::Null, "nobody asked the kernel");
         }

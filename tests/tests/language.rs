@@ -8,7 +8,7 @@ use std::{
 
 use bulkhead_agent::{
     config::language as config,
-    language::{Kind, Table, schema},
+    language::{Kind, Table, as_json, schema},
     policy::{SourceFile, language as policy, resolve_texts},
 };
 use jsonschema::Validator;
@@ -22,7 +22,7 @@ fn validator(root: &'static Table) -> Validator {
 
 fn json(toml: &str) -> Value {
     let table: toml::Table = toml::from_str(toml).unwrap_or_else(|error| panic!("{error}\n{toml}"));
-    serde_json::to_value(table).expect("TOML is JSON")
+    as_json(&toml::Value::Table(table))
 }
 
 /// What is wrong with a document; empty when it is fine.
@@ -80,7 +80,7 @@ fn every_good_configuration_fits_the_schema() {
 }
 
 /// A policy with one slip in it, and what the complaint must name.
-const SLIPS: [(&str, &str); 24] = [
+const SLIPS: [(&str, &str); 31] = [
     ("[device.plc]\nmac = \"00:1d:9c:c7:b0:70\"", "version"),
     ("version = 2", "/version"),
     ("version = \"1\"", "/version"),
@@ -107,9 +107,22 @@ const SLIPS: [(&str, &str); 24] = [
     ),
     ("version = 1\n[network.n]\ncidr = \"10.0.0.1\"", "/network/n/cidr"),
     ("version = 1\n[network.n]\ncidr = \"10.0.0.0/33\"", "/network/n/cidr"),
-    ("version = 1\n[network.n]\ncomment = \"none\"", "cidr"),
+    ("version = 1\n[network.n]\ncomment = \"none\"", "/network/n"),
     ("version = 1\n[service.s]\ntcp = 65536", "/service/s/tcp"),
     ("version = 1\n[service.s]\nudp = \"http\"", "/service/s/udp"),
+    ("version = 1\n[network.n]\ndns = \"https://update.vendor.example\"", "/network/n/dns"),
+    ("version = 1\n[service.s]\nethertype = \"profinett\"", "/service/s/ethertype"),
+    ("version = 1\n[service.s]\nicmp = \"packet-too-big\"", "/service/s/icmp"),
+    ("version = 1\n[group.g]\ncomment = \"none\"", "members"),
+    ("version = 1\n[[conduit]]\nfrom = \"zone:a\"\nservice = \"ntp\"", "to"),
+    (
+        "version = 1\n[class.c]\n[[class.c.allow]]\nfrom = \"any\"\nservice = \"ntp\"\nwindows = [{ days = \"monday\", from = \"6\", to = \"18:00\", zone = \"UTC\" }]",
+        "/class/c/allow/0/windows/0/days",
+    ),
+    (
+        "version = 1\n[class.c]\n[[class.c.allow]]\nfrom = \"any\"\nservice = \"ntp\"\nexpires = true",
+        "/class/c/allow/0/expires",
+    ),
     ("version = 1\n[multicast.m]\nip = \"10.0.0.1\"", "/multicast/m/ip"),
 ];
 

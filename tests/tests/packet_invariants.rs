@@ -29,7 +29,11 @@ fn beside(shapes: [Shape; 2], setup: impl Fn(&mut Random) -> Setup, check: impl 
             shapes.map(|shape| tables(&[("policy.toml", &invent::policy(&mut Random::new(seed), shape))]));
         let mut random = Random::new(seed + 1000);
         let setup = setup(&mut random);
-        let hosts = [0, 1].map(|n: usize| Host::new(&compiled[n], setup.placed(&ENDLESS)));
+        let hosts = [0, 1].map(|n: usize| {
+            let mut host = Host::new(&compiled[n], setup.placed(&ENDLESS));
+            host.reschedule(compiled[n].deadlines(packet::calendar(), 0));
+            host
+        });
         for _ in 0..FRAMES {
             let frame = mutate::frame(&mut random, &corpus);
             let packet = parse(frame.as_slice());

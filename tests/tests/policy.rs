@@ -1,20 +1,22 @@
 //! Policy text against what a reader is told about it.
 //!
 //! `policy/broken` holds what people get wrong: each case has at least one error, every finding has a code, a
-//! place and help, and the whole text is a snapshot. `policy/well-formed` and the examples in `policies/`
+//! place and help, and the whole text is a snapshot. `policy/configuration` is the same for the agent's configuration. `policy/well-formed` and the examples in `policies/`
 //! resolve without a finding. Mutations of all of them neither panic nor steer a terminal.
 
 use std::{
     collections::BTreeSet,
     fs,
     path::{Path, PathBuf},
+    sync::LazyLock,
 };
 
 use bulkhead_agent::{
     config::parse_config,
     diagnostic::{Severity, render_json, render_text},
+    language::{as_json, schema},
     model::Policy,
-    policy::{Outcome, SourceFile, built_in, resolve_texts},
+    policy::{MAX_FILE_BYTES, MAX_FILES, Outcome, SourceFile, built_in, language, resolve_texts},
 };
 use proptest::prelude::*;
 
@@ -87,6 +89,84 @@ fn every_broken_policy_is_refused_with_message_place_and_help() {
 }
 
 #[test]
+fn every_broken_configuration_is_refused_with_message_place_and_help() {
+    let _bound = snapshots();
+    for path in entries(&root().join("policy/configuration")) {
+        let text = fs::read_to_string(&path).expect("UTF-8");
+        let (config, found, sources) = parse_config(&name(&path), &text);
+        let stem = path.file_stem().expect("a name").to_string_lossy().into_owned();
+        assert!(config.is_none(), "{stem} can be used");
+        assert!(found.iter().all(|d| d.location().is_some() && d.help.is_some()), "{stem}: {found:?}");
+        insta::assert_snapshot!(format!("configuration-{stem}"), render_text(&found, &sources, false));
+    }
+}
+
+/// Policies beyond a bound, by name.
+fn oversized() -> Vec<(&'static str, Vec<SourceFile>)> {
+    let file = |path: &str, text: String| SourceFile { path: path.to_owned(), text };
+    vec![
+        ("file", vec![file("a.toml", "#".repeat(MAX_FILE_BYTES + 1))]),
+        (
+            "files",
+            (0..=MAX_FILES).map(|n| file(&format!("{n:04}.toml"), "version = 1\n".to_owned())).collect(),
+        ),
+        (
+            "twice",
+            vec![file("a.toml", "version = 1\n".to_owned()), file("a.toml", "version = 1\n".to_owned())],
+        ),
+        (
+            "problems",
+            vec![file(
+                "a.toml",
+                format!(
+                    "version = 1\n[device.plc]\n{}",
+                    (0..1_200).map(|n| format!("key-{n} = 1\n")).collect::<String>()
+                ),
+            )],
+        ),
+    ]
+}
+
+#[test]
+fn what_is_too_much_is_refused_and_said_in_a_few_lines() {
+    let _bound = snapshots();
+    for (name, files) in oversized() {
+        let outcome = resolve_texts(&files);
+        assert!(outcome.policy.is_none(), "{name}");
+        // What is shown is bounded whatever was given.
+        assert!(shown(&outcome).len() < 1 << 20, "{name}");
+        let last = outcome.diagnostics.len().saturating_sub(1);
+        insta::assert_snapshot!(
+            format!("oversized-{name}"),
+            render_text(&outcome.diagnostics[last..], &outcome.sources, false)
+        );
+    }
+}
+
+#[test]
+fn one_typo_in_three_thousand_lines_is_pointed_at() {
+    use std::fmt::Write;
+    let mut text = "version = 1\n[network.office]\ncidr = \"10.9.0.0/24\"\n".to_owned();
+    for n in 0..500 {
+        let service = if n == 377 { "modbsu" } else { "modbus" };
+        let _ = write!(
+            text,
+            "[device.plc-{n}]\nip = \"10.{}.{}.11\"\n[[device.plc-{n}.allow]]\nfrom = \"office\"\nservice = \"{service}\"\n\n",
+            n / 200,
+            n % 200
+        );
+    }
+    assert!(text.lines().count() > 3000);
+    let outcome = resolve_texts(&[SourceFile { path: "plant.toml".into(), text: text.clone() }]);
+    let [found] = &outcome.diagnostics[..] else { panic!("{}", shown(&outcome)) };
+    let place = found.location().expect("a place");
+    assert_eq!((found.code, &text[place.span.clone()]), ("BH0304", "\"modbsu\""));
+    let line = text.lines().position(|line| line.contains("modbsu")).expect("it is there") + 1;
+    assert_eq!((place.line as usize, place.column), (line, 11));
+    assert_eq!(found.help.as_deref(), Some("did you mean `modbus`?"));
+}
+
+#[test]
 fn no_snapshot_is_left_without_its_case() {
     let stems = |folder: &str, prefix: &str| -> BTreeSet<String> {
         let paths = entries(&root().join(folder));
@@ -95,6 +175,8 @@ fn no_snapshot_is_left_without_its_case() {
     };
     let mut cases = stems("policy/broken", "");
     cases.extend(stems("policy/doubtful", "doubtful-"));
+    cases.extend(stems("policy/configuration", "configuration-"));
+    cases.extend(oversized().into_iter().map(|(name, _)| format!("oversized-{name}")));
     assert_eq!(stems("policy/snapshots", ""), cases);
 }
 
@@ -157,6 +239,14 @@ fn expected(path: &Path, policy: &Policy) {
     assert_eq!(verdicts.into_iter().collect::<Vec<_>>(), ["allow", "deny"], "{}", name(path));
 }
 
+/// The JSON Schema of policy files, ready to judge.
+fn policy_schema() -> &'static jsonschema::Validator {
+    static SCHEMA: LazyLock<jsonschema::Validator> = LazyLock::new(|| {
+        jsonschema::draft202012::new(&schema(&language::ROOT, language::TITLE)).expect("a schema")
+    });
+    &SCHEMA
+}
+
 /// All texts of the corpus and the examples, as seeds for mutation.
 fn seeds() -> Vec<Vec<SourceFile>> {
     ["policy/broken", "policy/well-formed", "policy/doubtful", "../policies"]
@@ -198,6 +288,13 @@ fn edits() -> impl Strategy<Value = Vec<Edit>> {
         "multicast:mdns",
         "broadcast",
         "[multicast.line]\n",
+        "[zone.cell-1]\n",
+        "[group.x]\nmembers = [\"group:x\", \"zone:cell-1\"]\n",
+        "[[conduit]]\nfrom = \"zone:cell-1\"\n",
+        "expires = 2027-01-31T18:00:00Z\n",
+        "windows = [{ days = \"mon-fri\", from = \"22:00\", to = \"06:00\", zone = \"UTC\" }]\n",
+        "include = \"modbus\"\n",
+        "dns = \"*.vendor.example\"\n",
         "dhcp",
         "ethertype = \"0x8892\"\n",
         "::ffff:10.0.0.1",
@@ -251,6 +348,15 @@ proptest! {
         let sends = |c: char| c != '\n' && c.is_control();
         prop_assert!(!shown(&outcome).contains(sends));
         render_text(&outcome.diagnostics, &outcome.sources, true);
+        // What the agent takes an editor must not mark.
+        if outcome.policy.is_some() {
+            for file in &files {
+                let document: toml::Table = toml::from_str(&file.text).expect("it was read");
+                let document = as_json(&toml::Value::Table(document));
+                let judged = policy_schema().validate(&document);
+                prop_assert!(judged.is_ok(), "{:?}\n{}", judged, file.text);
+            }
+        }
         // The same text as a configuration: everything is unknown, nothing panics.
         for file in &files {
             let (config, found, sources) = parse_config(&file.path, &file.text);

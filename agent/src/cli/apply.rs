@@ -1,29 +1,98 @@
-//! `bulkhead apply`: enforce the files from the next packet on.
+//! `bulkhead apply`, `confirm`, `rollback`: changes of policy, and the way back.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
-use super::{Cli, Exit, Output, check::files_of, print_json, unexpected};
-use crate::control::{Applied, Body, File, Request};
+use super::{Cli, Exit, Output, print_json, unexpected};
+use crate::{
+    config::duration::{parse, spell},
+    control::{Applied, Body, File, PendingStatus, Request},
+    files::{Access, read},
+};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// A policy file or folder; default: the folder the agent is configured with. A policy applied from
-    /// elsewhere holds until the next `bulkhead apply`, SIGHUP or start of the agent, which go back to the
-    /// configured folder
+    /// elsewhere holds until the next `bulkhead apply` or SIGHUP, or until the configured files have changed
+    /// when the agent starts
     path: Option<PathBuf>,
+    /// Undo the change after this time (as in `90s`, `10m`, `2h`) unless `bulkhead confirm` is said before;
+    /// also when the agent or the gateway restarts meanwhile
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    confirm_within: Option<Duration>,
+    /// Accept a signed policy set with a lower number than one that was in force
+    #[arg(long)]
+    allow_older: bool,
+    /// Only these devices get the new policy: their modes, identities and rules, and rules that name them; all
+    /// others keep theirs. May be said several times, or with several names and commas
+    #[arg(long, value_name = "DEVICE", value_delimiter = ',')]
+    only: Vec<String>,
+    #[command(flatten)]
+    why: Why,
     #[command(flatten)]
     output: Output,
 }
 
+#[derive(Debug, clap::Args)]
+pub(super) struct ConfirmArgs {
+    #[command(flatten)]
+    why: Why,
+    #[command(flatten)]
+    output: Output,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct RollbackArgs {
+    /// Which revision, by its number or the beginning of its hash (`bulkhead revisions`); default: the one
+    /// before
+    revision: Option<String>,
+    #[command(flatten)]
+    why: Why,
+    #[command(flatten)]
+    output: Output,
+}
+
+/// Why somebody changes something.
+#[derive(Debug, clap::Args)]
+pub(super) struct Why {
+    /// Why, for the record
+    #[arg(long, visible_alias = "why", value_name = "TEXT")]
+    pub(super) reason: Option<String>,
+}
+
 pub(super) fn run(cli: &Cli, args: &Args) -> anyhow::Result<Exit> {
-    let files = match &args.path {
+    let (files, from) = match &args.path {
         Some(path) => {
-            let files = files_of(path)?.into_iter().map(|f| File { path: f.path, text: f.text });
-            Some(files.collect())
+            // With manifest and signature: the agent judges, not we.
+            let files = read(path, Access::Noted)?.into_all_files().into_iter();
+            let files = files.map(|f| File { path: f.path, text: f.text }).collect();
+            let from = std::path::absolute(path).unwrap_or_else(|_| path.clone());
+            (Some(files), Some(from.display().to_string()))
         }
-        None => None,
+        None => (None, None),
     };
-    print_applied(cli.ask(&Request::Apply { files })?, args.output)
+    let request = Request::Apply {
+        files,
+        from,
+        only: args.only.clone(),
+        confirm_within: args.confirm_within.map(|time| time.as_secs()),
+        allow_older: args.allow_older,
+        reason: args.why.reason.clone(),
+    };
+    print_applied(cli.ask(&request)?, args.output)
+}
+
+pub(super) fn confirm(cli: &Cli, args: &ConfirmArgs) -> anyhow::Result<Exit> {
+    print_applied(cli.ask(&Request::Confirm { reason: args.why.reason.clone() })?, args.output)
+}
+
+pub(super) fn rollback(cli: &Cli, args: &RollbackArgs) -> anyhow::Result<Exit> {
+    let request = Request::Rollback { to: args.revision.clone(), reason: args.why.reason.clone() };
+    print_applied(cli.ask(&request)?, args.output)
+}
+
+fn time(text: &str) -> Result<Duration, String> {
+    parse(text)
+        .ok_or_else(|| "write numbers with units `d`, `h`, `m` or `s`, as in `90s` or `1h30m`".to_owned())
 }
 
 /// Says what is in force now.
@@ -33,7 +102,7 @@ pub(super) fn print_applied(body: Body, output: Output) -> anyhow::Result<Exit> 
         print_json(&applied)?;
         return Ok(Exit::Fine);
     }
-    let Applied { revision, generation, changed, warnings, released, notes } = applied;
+    let Applied { revision, number, generation, changed, warnings, released, pending, notes } = applied;
     eprint!("{warnings}");
     match &released[..] {
         [] => {}
@@ -44,6 +113,14 @@ pub(super) fn print_applied(body: Body, output: Output) -> anyhow::Result<Exit> 
         eprintln!("{note}");
     }
     let changed = if changed { "in force" } else { "in force, unchanged" };
-    out!("revision {revision} {changed} (generation {generation})");
+    let number = number.map(|number| format!("number {number}, ")).unwrap_or_default();
+    out!("revision {revision} {changed} ({number}generation {generation})");
+    if let Some(PendingStatus { number: _, back_to, seconds_left, until: _, by: _ }) = pending {
+        // What is left has begun to run.
+        let left = spell(Duration::from_secs(seconds_left + 1));
+        eprintln!(
+            "unconfirmed: revision {back_to} comes back in {left}\nhint: `bulkhead confirm` keeps this one, `bulkhead rollback` returns now"
+        );
+    }
     Ok(Exit::Fine)
 }

@@ -5,7 +5,10 @@ use std::{collections::BTreeMap, path::PathBuf};
 use anyhow::Context;
 use clap::ValueEnum;
 
-use super::{Cli, Exit, progress};
+use super::{
+    Cli, Exit, progress,
+    standing::{Sets, SignedSet},
+};
 use crate::{
     compile::{Limits, Tables, TooLarge, compile},
     config::{Config, Infrastructure, parse_config},
@@ -19,8 +22,6 @@ mod output;
 
 pub(super) use files::files_of;
 
-/// Without PATH the configured folder is checked. One file of many, before it is put in its place:
-/// `bulkhead check --context /etc/bulkhead/policy.d FILE`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = files::HELP)]
 pub(super) struct Args {
@@ -58,15 +59,18 @@ struct Checked {
     files: usize,
     /// What would be enforced, if nothing forbids it.
     tables: Option<Tables>,
+    /// Who signed it.
+    signed: Vec<SignedSet>,
 }
 
 pub(super) fn run(cli: &Cli, args: &Args) -> anyhow::Result<Exit> {
     let configured = configuration(cli)?;
-    let files = files::gather(args, &configured.policy)?;
+    let mut sets = Sets::new(&configured)?;
+    let files = files::gather(args, &configured.policy, &mut sets)?;
     let count = files.list.len();
     let checked = progress::shown(&format!("checking {}", output::many(count, "file")), || {
         // On a build host nothing is configured, and any segment may exist.
-        check(&files, &configured, cli.config.exists())
+        check(&files, sets, &configured, cli.config.exists())
     });
     for note in &files.notes {
         eprintln!("{note}");
@@ -80,9 +84,11 @@ pub(super) fn run(cli: &Cli, args: &Args) -> anyhow::Result<Exit> {
     Ok(if usable { Exit::Fine } else { Exit::Found })
 }
 
-fn check(files: &files::Gathered, configured: &Config, on_gateway: bool) -> Checked {
+fn check(files: &files::Gathered, sets: Sets, configured: &Config, on_gateway: bool) -> Checked {
     let outcome = resolve_texts(&files.list);
     let mut diagnostics = outcome.diagnostics;
+    let (of_sets, signed) = sets.told();
+    diagnostics.extend(of_sets);
     let mut tables = None;
     if let Some(policy) = &outcome.policy {
         if on_gateway {
@@ -95,12 +101,12 @@ fn check(files: &files::Gathered, configured: &Config, on_gateway: bool) -> Chec
             Err(error) => diagnostics.push(too_large(&error)),
         }
     }
-    Checked { diagnostics, sources: outcome.sources, files: files.list.len(), tables }
+    Checked { diagnostics, sources: outcome.sources, files: files.list.len(), tables, signed }
 }
 
 fn too_large(error: &TooLarge) -> Diagnostic {
     let help = format!("raise `limits.{}` in the agent's configuration", error.what);
-    Diagnostic::error("BH0411", error.to_string()).help(help)
+    Diagnostic::error("BH0420", error.to_string()).help(help)
 }
 
 /// Devices that must be seen on a segment which this gateway does not have.

@@ -1,6 +1,6 @@
 //! `bulkhead detach`: the only way enforcement ends.
 
-use super::{Cli, Exit};
+use super::{Cli, Exit, apply::Why};
 use crate::{
     config::Config,
     control::{
@@ -8,6 +8,10 @@ use crate::{
         client::{self, ClientError},
     },
     dataplane::{self, DataplaneError, Pins, PinsLock, probe},
+    store::{
+        StoreError, Who,
+        audit::{Action, Bounds, Entry, Event, Outcome, Trail},
+    },
 };
 
 #[derive(Debug, clap::Args)]
@@ -18,6 +22,8 @@ pub(super) struct Args {
     /// Do it: without this the command only says what would end
     #[arg(long)]
     yes: bool,
+    #[command(flatten)]
+    why: Why,
 }
 
 pub(super) fn run(cli: &Cli, args: &Args) -> anyhow::Result<Exit> {
@@ -39,7 +45,7 @@ pub(super) fn run(cli: &Cli, args: &Args) -> anyhow::Result<Exit> {
     if links.is_empty() {
         // Maps without a link enforce nothing, and may be the ones that keep an agent from starting.
         if args.interface.is_none() && pins.directory().exists() {
-            return remove_maps(&config, args.yes);
+            return remove_maps(&config, args);
         }
         eprintln!(
             "nothing is enforced{}",
@@ -60,12 +66,13 @@ pub(super) fn run(cli: &Cli, args: &Args) -> anyhow::Result<Exit> {
             "what was attached as `{name}` is now called `{now}`\nhint: `bulkhead run` gives the pin that name, or end everything with `bulkhead detach --yes`"
         );
     }
-    match &args.interface {
-        Some(name) => dataplane::detach_interface(&config.pins, name)?,
-        None => {
-            dataplane::detach(&config.pins)?;
-        }
-    }
+    let record = Recorded::begin(&config, links.join(", "), args.why.reason.clone());
+    let ended = match &args.interface {
+        Some(name) => dataplane::detach_interface(&config.pins, name),
+        None => dataplane::detach(&config.pins).map(|_| ()),
+    };
+    record.conclude(&ended);
+    ended?;
     out!("enforcement ended on {}", links.join(", "));
     Ok(Exit::Fine)
 }
@@ -90,17 +97,53 @@ fn alone(config: &Config, pins: &Pins) -> anyhow::Result<Option<Option<PinsLock>
     Ok(None)
 }
 
-fn remove_maps(config: &Config, yes: bool) -> anyhow::Result<Exit> {
+/// The end of enforcement on its way into the audit trail. A full disk must not keep an operator from it: what cannot be
+/// written is told, and done all the same.
+struct Recorded {
+    trail: Trail,
+    event: Event,
+}
+
+impl Recorded {
+    fn begin(config: &Config, target: String, reason: Option<String>) -> Self {
+        let bounds = Bounds { file_bytes: config.audit.file_bytes.into(), files: config.audit.files };
+        let uid = nix::unistd::getuid();
+        let user = nix::unistd::User::from_uid(uid).ok().flatten().map(|user| user.name);
+        let by = Who::process(uid.as_raw(), user, Some(std::process::id()));
+        let event = Event { target: Some(target), reason, ..Event::begun(Action::Detach, by) };
+        let trail = Trail::new(&config.state, bounds);
+        let began = Self::write(&trail, event.clone()).map(|entry| entry.seq);
+        Self { trail, event: Event { began, ..event } }
+    }
+
+    fn conclude<T>(self, ended: &Result<T, DataplaneError>) {
+        let result = if ended.is_ok() { Outcome::Ok } else { Outcome::Failed };
+        let message = ended.as_ref().err().map(ToString::to_string);
+        Self::write(&self.trail, Event { result, message, ..self.event });
+    }
+
+    fn write(trail: &Trail, event: Event) -> Option<Entry> {
+        let written: Result<Entry, StoreError> = trail.append(event, jiff::Timestamp::now().to_string());
+        written
+            .map_err(|error| eprintln!("this is not in the audit trail: {:#}", anyhow::Error::new(error)))
+            .ok()
+    }
+}
+
+fn remove_maps(config: &Config, args: &Args) -> anyhow::Result<Exit> {
     let pins = Pins::below(&config.pins);
     let maps = pins.directory().display();
-    if !yes {
+    if !args.yes {
         eprintln!(
             "nothing is enforced; this would remove flows and counters in `{maps}`; say `--yes` to do it"
         );
         return Ok(Exit::Found);
     }
     let Some(_lock) = alone(config, &pins)? else { return Ok(Exit::Found) };
-    dataplane::detach(&config.pins)?;
+    let record = Recorded::begin(config, "flows and counters".to_owned(), args.why.reason.clone());
+    let ended = dataplane::detach(&config.pins);
+    record.conclude(&ended);
+    ended?;
     out!("nothing was enforced; removed flows and counters in `{maps}`");
     Ok(Exit::Fine)
 }

@@ -10,7 +10,7 @@ use crate::{
     config::{Attach, Config, Interface, Segment},
     control::{Request, client},
     dataplane::{self, AttachMode, DataplaneError, Entry, Obstacle, Pins, Queues, probe},
-    files::read_policy,
+    files::{Access, read_set, read_trust, require_guarded},
     policy::resolve_texts,
 };
 
@@ -40,7 +40,7 @@ pub(super) fn run(cli: &Cli, output: Output) -> anyhow::Result<Exit> {
     let mut findings = vec![kernel(), capabilities()];
     match cli.config() {
         Ok(config) => {
-            findings.push(ok("configuration", &cli.config.display().to_string()));
+            findings.push(configuration(&cli.config));
             findings.extend(gateway(&config));
         }
         Err(error) => {
@@ -97,6 +97,18 @@ fn gateway(config: &Config) -> Vec<Finding> {
     findings.push(state(config));
     findings.push(agent(config));
     findings
+}
+
+/// The configuration is usable; whether it stays what it is depends on who may write it.
+fn configuration(path: &Path) -> Finding {
+    match require_guarded(path) {
+        Ok(()) => ok("configuration", &path.display().to_string()),
+        Err(error) => {
+            let text = error.to_string();
+            let (seen, fix) = text.split_once("\nhint: ").unwrap_or((&text, "run as root"));
+            problem("configuration", seen, fix)
+        }
+    }
 }
 
 fn kernel() -> Finding {
@@ -298,17 +310,18 @@ fn attached(config: &Config, there: &[probe::Interface]) -> Result<Vec<String>, 
 
 fn policy(config: &Config) -> Finding {
     let path = config.policy.display().to_string();
-    let files = match read_policy(&config.policy) {
-        Ok(files) => files,
+    let read =
+        read_trust(&config.signing).and_then(|trust| read_set(&config.policy, &trust, Access::Enforced));
+    let set = match read {
+        Ok(set) => set,
         Err(error) => {
-            return problem(
-                "policy",
-                &error.to_string(),
-                &format!("mkdir -p {path}, and put a policy there"),
-            );
+            let text = error.to_string();
+            let otherwise = format!("mkdir -p {path}, and put a policy there");
+            let (seen, fix) = text.split_once("\nhint: ").unwrap_or((&text, &otherwise));
+            return problem("policy", seen, fix);
         }
     };
-    let outcome = resolve_texts(&files);
+    let outcome = resolve_texts(&set.files);
     let Some(policy) = outcome.policy else {
         let count = outcome.diagnostics.len();
         return problem("policy", &format!("{count} problems in {path}"), "bulkhead check");

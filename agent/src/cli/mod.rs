@@ -31,17 +31,22 @@ macro_rules! out {
 }
 
 mod apply;
+mod audit_log;
 mod check;
 mod detach;
 mod devices;
 mod doctor;
+mod drift;
 mod explain;
+mod manifest;
 mod mode;
 mod plan;
 mod progress;
+mod revisions;
 mod rules;
 mod run;
 mod schema;
+mod standing;
 mod status;
 mod table;
 mod violations;
@@ -90,6 +95,8 @@ enum Command {
     Run,
     /// Check policy files: every problem at once, with its place and how to mend it
     Check(check::Args),
+    /// List the policy files of a folder, so that the list can be signed
+    Manifest(manifest::Args),
     /// What a code of a finding means, why it matters and how to mend it
     Explain(explain::Args),
     /// The languages of the policy and of the configuration, for editors and for people
@@ -98,6 +105,14 @@ enum Command {
     Plan(plan::Args),
     /// Enforce the policy files from the next packet on
     Apply(apply::Args),
+    /// Keep a change that was applied with `--confirm-within`
+    Confirm(apply::ConfirmArgs),
+    /// Bring an older revision of the policy back
+    Rollback(apply::RollbackArgs),
+    /// The revisions of the policy that can be brought back: who made them, when, why, what they changed
+    Revisions(Output),
+    /// Does the kernel hold what the agent put there, or has somebody changed its tables
+    Drift(Output),
     /// How is it going: one page
     Status(Output),
     /// Every device with its mode and what was allowed and denied
@@ -114,6 +129,8 @@ enum Command {
     Quarantine(mode::QuarantineArgs),
     /// Return a device to the mode its policy gives it
     Release(mode::ReleaseArgs),
+    /// Who changed policy, modes and enforcement, when and why; whether that record is whole
+    AuditLog(audit_log::Args),
     /// Look at this gateway: what is wrong, and the command that mends it
     Doctor(Output),
     /// End enforcement: the only way it ends
@@ -134,10 +151,15 @@ impl Cli {
         let result = match &self.command {
             Command::Run => run::run(&self),
             Command::Check(args) => check::run(&self, args),
+            Command::Manifest(args) => manifest::run(&self, args),
             Command::Explain(args) => explain::run(args),
             Command::Schema(args) => schema::run(args),
             Command::Plan(args) => plan::run(&self, args),
             Command::Apply(args) => apply::run(&self, args),
+            Command::Confirm(args) => apply::confirm(&self, args),
+            Command::Rollback(args) => apply::rollback(&self, args),
+            Command::Revisions(output) => revisions::run(&self, *output),
+            Command::Drift(output) => drift::run(&self, *output),
             Command::Status(output) => status::run(&self, *output),
             Command::Devices(args) => devices::run(&self, args),
             Command::Violations(args) => violations::run(&self, args),
@@ -146,6 +168,7 @@ impl Cli {
             Command::Mode(args) => mode::change(&self, args),
             Command::Quarantine(args) => mode::quarantine(&self, args),
             Command::Release(args) => mode::release(&self, args),
+            Command::AuditLog(args) => audit_log::run(&self, args),
             Command::Doctor(output) => doctor::run(&self, *output),
             Command::Detach(args) => detach::run(&self, args),
         };
@@ -156,7 +179,7 @@ impl Cli {
                 // Rendered findings say `error[CODE]` themselves.
                 let prefix = if text.starts_with("error[") { "" } else { "error: " };
                 eprintln!("{prefix}{}", text.trim_end());
-                if let Some(ReadError::NoPolicy { .. }) = error.downcast_ref::<ReadError>() {
+                if error.downcast_ref::<ReadError>().is_some_and(ReadError::found) {
                     return Exit::Found;
                 }
                 match error.downcast_ref::<ClientError>() {

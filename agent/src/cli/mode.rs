@@ -2,7 +2,7 @@
 
 use clap::ValueEnum;
 
-use super::{Cli, Exit, Output, print_json, unexpected};
+use super::{Cli, Exit, Output, apply::Why, print_json, unexpected};
 use crate::{
     control::{Body, Request},
     model::Mode,
@@ -14,9 +14,8 @@ pub(super) struct ModeArgs {
     device: String,
     /// Its mode from the next packet on
     mode: Word,
-    /// Why, for the record
-    #[arg(long)]
-    why: Option<String>,
+    #[command(flatten)]
+    why: Why,
     #[command(flatten)]
     output: Output,
 }
@@ -33,9 +32,8 @@ enum Word {
 pub(super) struct QuarantineArgs {
     /// Which device
     device: String,
-    /// Why, for the record
-    #[arg(long)]
-    why: Option<String>,
+    #[command(flatten)]
+    why: Why,
     #[command(flatten)]
     output: Output,
 }
@@ -45,6 +43,8 @@ pub(super) struct ReleaseArgs {
     /// Which device
     device: String,
     #[command(flatten)]
+    why: Why,
+    #[command(flatten)]
     output: Output,
 }
 
@@ -53,21 +53,22 @@ pub(super) fn change(cli: &Cli, args: &ModeArgs) -> anyhow::Result<Exit> {
         Word::Monitor => Mode::Monitor,
         Word::Enforce => Mode::Enforce,
     };
-    send(cli, &args.device, mode, args.why.clone(), args.output)
+    send(cli, &args.device, mode, &args.why, args.output)
 }
 
 pub(super) fn quarantine(cli: &Cli, args: &QuarantineArgs) -> anyhow::Result<Exit> {
-    send(cli, &args.device, Mode::Quarantine, args.why.clone(), args.output)
+    send(cli, &args.device, Mode::Quarantine, &args.why, args.output)
 }
 
-fn send(cli: &Cli, device: &str, mode: Mode, why: Option<String>, output: Output) -> anyhow::Result<Exit> {
-    let request = Request::Mode { device: device.to_owned(), mode: mode.name().to_owned(), why };
+fn send(cli: &Cli, device: &str, mode: Mode, why: &Why, output: Output) -> anyhow::Result<Exit> {
+    let reason = why.reason.clone();
+    let request = Request::Mode { device: device.to_owned(), mode: mode.name().to_owned(), reason };
     print_mode(cli.ask(&request)?, output)
 }
 
 pub(super) fn release(cli: &Cli, args: &ReleaseArgs) -> anyhow::Result<Exit> {
-    let body = cli.ask(&Request::Release { device: args.device.clone() })?;
-    print_mode(body, args.output)
+    let request = Request::Release { device: args.device.clone(), reason: args.why.reason.clone() };
+    print_mode(cli.ask(&request)?, args.output)
 }
 
 /// Says which mode the device had, which it has now, and what else there is to know.

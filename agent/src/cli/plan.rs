@@ -11,6 +11,7 @@ use crate::{
     compile::{Limits, Tables, compile},
     control::{Body, File, Request},
     diagnostic::{Severity, render_text},
+    files::{Access, read},
     model::Policy,
     policy::resolve_texts,
     report::plan::{Asked, HOPS, MOST_HOPS, Plan, Side, plan},
@@ -60,8 +61,9 @@ pub(super) fn run(cli: &Cli, args: &Args) -> anyhow::Result<Exit> {
 fn asked(cli: &Cli, args: &Args) -> anyhow::Result<Plan> {
     let files = match &args.path {
         Some(path) => {
-            let files = files_of(path)?.into_iter().map(|f| File { path: f.path, text: f.text });
-            Some(files.collect())
+            // With manifest and signature: the agent judges, not we.
+            let files = read(path, Access::Noted)?.into_all_files().into_iter();
+            Some(files.map(|f| File { path: f.path, text: f.text }).collect())
         }
         None => None,
     };

@@ -9,9 +9,15 @@ use crate::{
     policy::language as policy,
 };
 
-/// For an editor, save it beside the policy and name it on the first line of each file:
-/// `#:schema ./policy.schema.json`.
+const HELP: &str = "\
+For an editor that knows TOML (taplo, Even Better TOML for VS Code), save the schema beside the policy\n\
+and name it on the first line of each file:\n\
+\n\
+  bulkhead schema policy > policy.schema.json\n\
+  #:schema ./policy.schema.json";
+
 #[derive(Debug, clap::Args)]
+#[command(after_help = HELP)]
 pub(super) struct Args {
     /// Which language
     #[arg(value_enum)]

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use super::{Cli, Exit, Output, print_json, table, unexpected};
-use crate::control::{Body, InterfaceStatus, Request, SegmentStatus, Status};
+use crate::control::{Body, FilesStatus, InterfaceStatus, Request, SegmentStatus, Status};
 
 /// Devices named on the page.
 const NAMED: usize = 10;
@@ -39,11 +39,17 @@ fn print(status: &Status) {
         out!("! {}", warning.replace('\n', "\n  "));
     }
     out!(
-        "\npolicy      revision {} (generation {}, from {})",
+        "\npolicy      revision {} (number {}, generation {}, from {})",
         status.revision,
+        status.number,
         status.generation,
         status.policy
     );
+    match &status.files {
+        FilesStatus::InForce => {}
+        FilesStatus::Differ(why) => out!("files       differ from what is in force: {why}"),
+        FilesStatus::Unreadable(why) => out!("files       cannot be read: {}", why.replace('\n', "; ")),
+    }
     out!("devices     {enforce} enforce, {monitor} monitor, {quarantine} quarantine");
     if !status.quarantined.is_empty() {
         out!("quarantine  {}", some(status.quarantined.iter().cloned()));

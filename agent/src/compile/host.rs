@@ -92,6 +92,11 @@ impl<'a> Host<'a> {
         self.now.set(now);
     }
 
+    /// Says until when each schedule is open, see [`Placed::deadlines`].
+    pub fn reschedule(&mut self, deadlines: Vec<u64>) {
+        self.placed.deadlines = deadlines;
+    }
+
     /// What it remembers by now.
     pub fn memory(&self) -> Memory {
         self.memory.borrow().clone()

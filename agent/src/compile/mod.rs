@@ -21,6 +21,7 @@ use crate::{
 
 mod host;
 mod identities;
+mod moment;
 mod numbers;
 mod revision;
 mod rows;
@@ -78,6 +79,8 @@ pub struct RuleEntry {
     pub text: String,
     /// In whose name it is written: `device NAME`, `class NAME` or `conduit`.
     pub holder: String,
+    /// When it holds; `None` always.
+    pub schedule: Option<Schedule>,
     /// Why it exists, in its author's words.
     pub comment: Option<String>,
     /// Where it stands.
@@ -217,6 +220,7 @@ fn rule_entry(policy: &Policy, rule: &Rule) -> RuleEntry {
     RuleEntry {
         text: format!("{} -> {} {}", peers(&rule.initiators), peers(&rule.responders), services.join(", ")),
         holder: policy.holder_name(rule.holder),
+        schedule: rule.schedule.clone(),
         comment: rule.comment.clone(),
         location: rule.location.clone(),
     }

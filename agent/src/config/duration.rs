@@ -1,4 +1,4 @@
-//! Times as people write them. In: `10m`, `1h30m`. Out: a duration.
+//! Times as people write them. In: `10m`, `1h30m`. Out: a duration, and the other way round.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use std::time::Duration;
 const UNITS: [(&str, u64); 4] = [("d", 86_400), ("h", 3600), ("m", 60), ("s", 1)];
 
 /// `5d`, `1h30m`, `10s`; `None` for anything else, a missing unit included.
-pub(super) fn parse(text: &str) -> Option<Duration> {
+pub fn parse(text: &str) -> Option<Duration> {
     let mut rest = text;
     let mut total: u64 = 0;
     while !rest.is_empty() {
@@ -21,12 +21,25 @@ pub(super) fn parse(text: &str) -> Option<Duration> {
 }
 
 /// The shortest spelling that [`parse`] reads back.
-pub(super) fn show(duration: Duration) -> String {
+pub fn show(duration: Duration) -> String {
     let seconds = duration.as_secs();
     match UNITS.into_iter().find(|(_, unit)| seconds >= *unit && seconds.is_multiple_of(*unit)) {
         Some((name, unit)) => format!("{}{name}", seconds / unit),
         None => format!("{seconds}s"),
     }
+}
+
+/// With every unit that it has, as a clock would say it: `1h30m`, `9m30s`. Read back by [`parse`] too.
+pub fn spell(duration: Duration) -> String {
+    let mut rest = duration.as_secs();
+    let mut text = String::new();
+    for (name, unit) in UNITS {
+        if rest >= unit {
+            text += &format!("{}{name}", rest / unit);
+            rest %= unit;
+        }
+    }
+    if text.is_empty() { "0s".to_owned() } else { text }
 }
 
 #[cfg(test)]
@@ -50,6 +63,13 @@ mod tests {
         for seconds in [0, 1, 59, 60, 90, 3600, 86_400, 90_061] {
             let duration = Duration::from_secs(seconds);
             assert_eq!(parse(&show(duration)), Some(duration));
+            assert_eq!(parse(&spell(duration)), Some(duration));
         }
+    }
+
+    #[test]
+    fn time_that_is_left_is_spelt_in_every_unit() {
+        let spelt = [0, 59, 60, 570, 3661, 90_000].map(|seconds| spell(Duration::from_secs(seconds)));
+        assert_eq!(spelt, ["0s", "59s", "1m", "9m30s", "1h1m1s", "1d1h"]);
     }
 }

@@ -20,13 +20,14 @@ pub(super) use segments::{INFRASTRUCTURE, SEGMENT};
 
 /// A path from the root on.
 static PATH: Format =
-    Format { name: "path", doc: "an absolute path", pattern: "^/[^\\u0000]*$", number: None };
+    Format { name: "path", doc: "an absolute path", pattern: "^/[^\\u0000]*$", words: &[], number: None };
 
 /// Where violations go.
 static LOG: Format = Format {
     name: "path",
     doc: "an absolute path, or `-` for standard output",
     pattern: "^(-|/[^\\u0000]*)$",
+    words: &[],
     number: None,
 };
 
@@ -35,18 +36,34 @@ static DURATION: Format = Format {
     name: "time",
     doc: "a time, as in `10s`, `5m` or `1h30m`",
     pattern: "^([0-9]+[dhms])+$",
+    words: &[],
+    number: None,
+};
+
+/// Who may sign.
+static SIGNER: Format = Format {
+    name: "key",
+    doc: "a public key of `minisign`, 56 letters and digits that begin with `RW`, or the absolute path of its `.pub` file",
+    pattern: "^(RW[A-Za-z0-9+/]{54}|/[^\\u0000]*)$",
+    words: &[],
     number: None,
 };
 
 /// A group of this host.
-static UNIX_GROUP: Format =
-    Format { name: "group", doc: "a group of this host", pattern: "^[^\\u0000:]+$", number: None };
+static UNIX_GROUP: Format = Format {
+    name: "group",
+    doc: "a group of this host",
+    pattern: "^[^\\u0000:]+$",
+    words: &[],
+    number: None,
+};
 
 /// An interface of this host.
 pub(super) static INTERFACE_NAME: Format = Format {
     name: "interface",
     doc: "the name of an interface, as `ip link` shows it",
     pattern: "^[^/:\\s]{1,15}$",
+    words: &[],
     number: None,
 };
 
@@ -88,8 +105,14 @@ role = "device-side"
     "flows": Key::of(Kind::Table(&FLOWS));
     /// Where violations are written.
     "violations": Key::of(Kind::Table(&VIOLATIONS));
+    /// How much of the audit trail is kept.
+    "audit": Key::of(Kind::Table(&AUDIT));
+    /// Whether the kernel still holds what the agent put there.
+    "drift": Key::of(Kind::Table(&DRIFT));
     /// Sizes of tables and buffers.
     "limits": Key::of(Kind::Table(&LIMITS));
+    /// Who may sign policy sets, and whether somebody must; see `docs/signed-policy.md`.
+    "signing": Key::of(Kind::Table(&SIGNING));
 }
 
 table! {
@@ -165,6 +188,25 @@ table! {
 }
 
 table! {
+    /// How much of the audit trail is kept: `audit.log` in the state folder, and older files beside it.
+    pub(super) static AUDIT = Table::of("[audit]");
+    /// A file is not added to beyond this, bytes.
+    "file_bytes": integer(64 << 10, 1 << 30).default("1048576");
+    /// Files, the one that is written included; the oldest goes when there is one more.
+    "files": integer(1, 1000).default("8");
+}
+
+table! {
+    /// The agent compares maps, pins and programs in the kernel with what it put there, and tells what differs in `status` and
+    /// the log. `bulkhead drift` does so at once.
+    pub(super) static DRIFT = Table::of("[drift]");
+    /// How often; `0s` is never.
+    "every": one(&DURATION).default(r#""5m""#);
+    /// Whether what differs is written anew.
+    "repair": Key::of(Kind::Boolean).default("false");
+}
+
+table! {
     /// Sizes of tables and buffers, in entries unless said otherwise. They are fixed while the maps exist: change them with
     /// `bulkhead detach`.
     pub(super) static LIMITS = Table::of("[limits]").later(&["history"]);
@@ -180,6 +222,17 @@ table! {
     "violations": integer(64, 1 << 20).default("8192");
     /// Bytes of the event ring: a power of two, at least a page.
     "ring_bytes": integer(4096, 64 << 20).default("262144");
+    /// Revisions of the policy that can be brought back. It may change at any time.
+    "revisions": integer(2, 1000).default("32");
+}
+
+table! {
+    /// Signed policy: the agent takes only sets whose `MANIFEST` is signed with one of these keys.
+    pub(super) static SIGNING = Table::of("[signing]");
+    /// Up to 16 public keys of `minisign`, written here or named by the path of their `.pub` file; each may sign alone.
+    "keys": many(&SIGNER).example(r#"["/etc/bulkhead/plant.pub"]"#);
+    /// Whether a set without a signature is refused; left out, it is as soon as there is a key.
+    "required": Key::of(Kind::Boolean).example("true");
 }
 
 const ROLE_WORDS: &[&str] = &words(&ROLES);

@@ -15,9 +15,9 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 pub use bulkhead_common::lookup::Unmanaged;
 
-use crate::{compile::Placed, model::Selector};
+use crate::{compile::Placed, model::Selector, signing::Requirement};
 
-mod duration;
+pub mod duration;
 pub mod language;
 mod parse;
 mod segment;
@@ -52,8 +52,14 @@ pub struct Config {
     pub flows: Flows,
     /// Where violations are written.
     pub violations: Violations,
+    /// How much of the audit trail is kept.
+    pub audit: Audit,
+    /// Whether the kernel still holds what the agent put there.
+    pub drift: Drift,
     /// Sizes of tables and buffers.
     pub limits: Limits,
+    /// Who may sign policy sets, and whether somebody must.
+    pub signing: Requirement,
 }
 
 impl Config {
@@ -200,6 +206,24 @@ pub enum ViolationFile {
     Path(PathBuf),
 }
 
+/// How much of the audit trail is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Audit {
+    /// A file is not added to beyond this, bytes.
+    pub file_bytes: u32,
+    /// Files, the one that is written included.
+    pub files: u32,
+}
+
+/// Whether the kernel still holds what the agent put there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Drift {
+    /// How often that is looked at; zero is never.
+    pub every: Duration,
+    /// Whether what differs is written anew.
+    pub repair: bool,
+}
+
 /// Sizes of tables and buffers, in entries unless said otherwise.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
@@ -215,6 +239,8 @@ pub struct Limits {
     pub violations: u32,
     /// Bytes of the event ring: a power of two of at least a page.
     pub ring_bytes: u32,
+    /// Revisions kept to return to.
+    pub revisions: u32,
 }
 
 impl Management {
@@ -270,7 +296,21 @@ impl Default for Limits {
             flows: 1 << 17,
             violations: 8192,
             ring_bytes: 256 << 10,
+            revisions: 32,
         }
+    }
+}
+
+impl Default for Drift {
+    fn default() -> Self {
+        Self { every: Duration::from_secs(5 * 60), repair: false }
+    }
+}
+
+impl Default for Audit {
+    fn default() -> Self {
+        // Some three thousand entries a file.
+        Self { file_bytes: 1 << 20, files: 8 }
     }
 }
 

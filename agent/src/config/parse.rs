@@ -6,8 +6,9 @@ use ipnet::IpNet;
 use toml::de::DeTable;
 
 use super::{
-    Config, Flows, Infrastructure, Limits, Management, Midstream, ViolationFile, Violations, duration,
-    language::{FLOWS, LIMITS, MANAGEMENT, ROOT, VIOLATIONS},
+    Audit, Config, Drift, Flows, Infrastructure, Limits, Management, Midstream, ViolationFile, Violations,
+    duration,
+    language::{AUDIT, DRIFT, FLOWS, LIMITS, MANAGEMENT, ROOT, VIOLATIONS},
 };
 use crate::{
     diagnostic::{At, Collector, Diagnostic, FileId, Sources, has_errors, quote},
@@ -21,6 +22,7 @@ use crate::{
 
 mod interfaces;
 mod segments;
+mod signing;
 
 pub(super) use interfaces::{ATTACH, ROLES, SIDES};
 pub(super) use segments::{FRAGMENTS, UNMANAGED};
@@ -87,7 +89,10 @@ fn config(reader: &mut Reader<'_, '_>, root: &DeTable<'_>) -> Config {
         infrastructure,
         flows: reader.table(root, "flows").map(|(_, t)| flows(reader, t)).unwrap_or_default(),
         violations: reader.table(root, "violations").map(|(_, t)| violations(reader, t)).unwrap_or_default(),
+        audit: reader.table(root, "audit").map(|(_, t)| audit(reader, t)).unwrap_or_default(),
+        drift: reader.table(root, "drift").map(|(_, t)| drift(reader, t)).unwrap_or_default(),
         limits: reader.table(root, "limits").map(|(_, t)| limits(reader, t)).unwrap_or_default(),
+        signing: reader.table(root, "signing").map(|(_, t)| signing::signing(reader, t)).unwrap_or_default(),
     }
 }
 
@@ -149,6 +154,24 @@ fn violations(reader: &mut Reader<'_, '_>, table: &DeTable<'_>) -> Violations {
     Violations { file, summary: time(reader, table, "summary", 1..=60 * MINUTE, default.summary) }
 }
 
+fn audit(reader: &mut Reader<'_, '_>, table: &DeTable<'_>) -> Audit {
+    reader.keys(table, &AUDIT, "`[audit]`");
+    let default = Audit::default();
+    Audit {
+        file_bytes: size(reader, table, "file_bytes", 64 << 10..=1 << 30, default.file_bytes),
+        files: size(reader, table, "files", 1..=1000, default.files),
+    }
+}
+
+fn drift(reader: &mut Reader<'_, '_>, table: &DeTable<'_>) -> Drift {
+    reader.keys(table, &DRIFT, "`[drift]`");
+    let default = Drift::default();
+    Drift {
+        every: time(reader, table, "every", 0..=DAY, default.every),
+        repair: reader.boolean(table, "repair").map_or(default.repair, |leaf| leaf.value),
+    }
+}
+
 fn limits(reader: &mut Reader<'_, '_>, table: &DeTable<'_>) -> Limits {
     reader.keys(table, &LIMITS, "`[limits]`");
     let default = Limits::default();
@@ -167,6 +190,7 @@ fn limits(reader: &mut Reader<'_, '_>, table: &DeTable<'_>) -> Limits {
         flows: size(reader, table, "flows", 1024..=1 << 24, default.flows),
         violations: size(reader, table, "violations", 64..=1 << 20, default.violations),
         ring_bytes: ring,
+        revisions: size(reader, table, "revisions", 2..=1000, default.revisions),
     }
 }
 

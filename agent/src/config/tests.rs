@@ -6,6 +6,7 @@ use super::*;
 use crate::{
     diagnostic::{Severity, render_text},
     language::{Key, Kind, Table},
+    signing::{self, KeySource},
 };
 
 fn read(text: &str) -> Config {
@@ -100,6 +101,16 @@ rows = 2048
 flows = 4096
 violations = 64
 ring_bytes = 4096
+revisions = 5
+[audit]
+file_bytes = 65536
+files = 3
+[drift]
+every = "1h"
+repair = true
+[signing]
+keys = "/srv/plant.pub"
+required = false
 "#,
     );
     let interface = Interface {
@@ -169,7 +180,18 @@ ring_bytes = 4096
             icmp_idle: Duration::from_secs(5),
         },
         violations: Violations { file: ViolationFile::Stdout, summary: Duration::from_secs(60) },
-        limits: Limits { devices: 10, rules: 20, rows: 2048, flows: 4096, violations: 64, ring_bytes: 4096 },
+        audit: Audit { file_bytes: 65_536, files: 3 },
+        drift: Drift { every: Duration::from_secs(3600), repair: true },
+        limits: Limits {
+            devices: 10,
+            rules: 20,
+            rows: 2048,
+            flows: 4096,
+            violations: 64,
+            ring_bytes: 4096,
+            revisions: 5,
+        },
+        signing: Requirement { keys: vec![KeySource::File("/srv/plant.pub".into())], required: false },
     };
     assert_eq!(config, expected);
     let ids = config.segment_ids();
@@ -329,10 +351,39 @@ fn a_segment_keeps_its_number_when_others_come_and_go() {
     assert_eq!(number(&more, "b"), None);
 }
 
+const KEY: &str = "RWSc6TgAxnfTevjeUv/YcEhJE53BWVsgkHUFS7/z2gVZC3XCoWbidfwV";
+
+#[test]
+fn whoever_names_a_key_requires_signatures_unless_he_says_otherwise() {
+    let requirement = |text: &str| read(&format!("{UPLINK}[signing]\n{text}")).signing;
+    assert_eq!(read(UPLINK).signing, Requirement::default());
+    assert_eq!(requirement("required = false"), Requirement::default());
+    let named = requirement(&format!("keys = \"{KEY}\""));
+    assert_eq!(named.keys, [KeySource::Inline(signing::Key::parse(KEY).expect("a key"))]);
+    assert!(named.required);
+    let both = requirement(&format!("keys = [\"{KEY}\", \"/etc/bulkhead/plant.pub\"]\nrequired = false"));
+    assert_eq!(both.keys[1], KeySource::File("/etc/bulkhead/plant.pub".into()));
+    assert!(!both.required);
+}
+
+#[test]
+fn keys_that_are_none_are_found() {
+    let signing = |text: &str| codes(&format!("{UPLINK}[signing]\n{text}"));
+    for wrong in ["RW", "plant.pub", "", &KEY[1..], "minisign encrypted secret key"] {
+        assert_eq!(signing(&format!("keys = [\"{wrong}\"]")), ["BH0614"], "{wrong}");
+    }
+    assert_eq!(signing("required = true"), ["BH0614"]);
+    assert_eq!(signing("keys = []\nrequired = true"), ["BH0614"]);
+    assert_eq!(signing(&format!("keys = [\"{KEY}\", \"{KEY}\"]")), ["BH0614"]);
+    let many: Vec<String> = (0..17).map(|n| format!("\"/k/{n}\"")).collect();
+    assert_eq!(signing(&format!("keys = [{}]", many.join(", "))), ["BH0614"]);
+    assert_eq!(signing("key = \"RW\""), ["BH0101"]);
+}
+
 #[test]
 fn every_key_that_is_described_is_read_and_no_other() {
     use crate::policy::reader::log;
-    let text = "[interface.a.infrastructure]\n[segment.b]\nvlan = 1\n[management]\n[infrastructure]\n[flows]\n[violations]\n[limits]\n";
+    let text = "[interface.a.infrastructure]\n[segment.b]\nvlan = 1\n[management]\n[infrastructure]\n[flows]\n[violations]\n[audit]\n[drift]\n[limits]\n[signing]\n";
     let asked = log::asked(|| {
         parse_config("c.toml", text);
     });

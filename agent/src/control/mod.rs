@@ -6,7 +6,10 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+mod changes;
 pub mod client;
+
+pub use changes::{Applied, FilesStatus, PendingStatus, RevisionList, RevisionState, RevisionStatus};
 
 use crate::report::{plan::Plan, why::Answer};
 
@@ -46,17 +49,37 @@ pub enum Request {
         /// `monitor`, `enforce` or `quarantine`.
         mode: String,
         /// Why, for the record.
-        why: Option<String>,
+        #[serde(default, alias = "why")]
+        reason: Option<String>,
     },
     /// Returns a device to the mode its policy gives it.
     Release {
         /// Which device.
         device: String,
+        /// Why, for the record.
+        #[serde(default)]
+        reason: Option<String>,
     },
     /// Enforces a policy: the configured files read again, or the ones that came along.
     Apply {
         /// Paths and texts.
+        #[serde(default)]
         files: Option<Vec<File>>,
+        /// Where they were read, for the record.
+        #[serde(default)]
+        from: Option<String>,
+        /// For which devices alone; empty for all.
+        #[serde(default)]
+        only: Vec<String>,
+        /// Undo it after so many seconds unless it is confirmed.
+        #[serde(default)]
+        confirm_within: Option<u64>,
+        /// Whether a signed set may be older than one that was in force.
+        #[serde(default)]
+        allow_older: bool,
+        /// Why, for the record.
+        #[serde(default)]
+        reason: Option<String>,
     },
     /// What would change if a policy were applied: the configured files read again, or the ones that came along.
     Plan {
@@ -67,6 +90,25 @@ pub enum Request {
         /// Conversations that ended longer ago than so many seconds are not looked at.
         recent: u64,
     },
+    /// Keeps a change that waits for its confirmation.
+    Confirm {
+        /// Why, for the record.
+        #[serde(default)]
+        reason: Option<String>,
+    },
+    /// Brings an older revision back.
+    Rollback {
+        /// Its number or the beginning of its hash; the one before when absent.
+        #[serde(default)]
+        to: Option<String>,
+        /// Why, for the record.
+        #[serde(default)]
+        reason: Option<String>,
+    },
+    /// The revisions that can be returned to.
+    Revisions,
+    /// Does the kernel hold what the agent put there.
+    Drift,
 }
 
 /// A policy file that travels.
@@ -120,25 +162,10 @@ pub enum Body {
     Plan(Box<Plan>),
     /// See [`Applied`].
     Applied(Applied),
-}
-
-/// A policy was applied.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Applied {
-    /// Its revision.
-    pub revision: String,
-    /// How many policies were applied since the maps were made.
-    pub generation: u32,
-    /// Whether anything changed.
-    pub changed: bool,
-    /// Warnings, rendered.
-    pub warnings: String,
-    /// Devices that denied traffic was dropped for before, and is not any more; sorted.
-    #[serde(default)]
-    pub released: Vec<String>,
-    /// What a person should know besides: a line each.
-    #[serde(default)]
-    pub notes: Vec<String>,
+    /// See [`RevisionList`].
+    Revisions(RevisionList),
+    /// See [`DriftStatus`].
+    Drift(DriftStatus),
 }
 
 /// How is it going.
@@ -156,8 +183,17 @@ pub struct Status {
     pub revision: String,
     /// How many policies were applied since the maps were made.
     pub generation: u32,
-    /// `files`, `pushed` or `last-good`: where the policy in force came from.
+    /// Its number in the list of revisions; 0 when it could not be kept.
+    #[serde(default)]
+    pub number: u64,
+    /// `files` or `pushed`: where the policy in force came from.
     pub policy: String,
+    /// How the configured files stand to what is in force.
+    #[serde(default)]
+    pub files: FilesStatus,
+    /// The change that is undone unless it is confirmed.
+    #[serde(default)]
+    pub pending: Option<PendingStatus>,
     /// Whatever keeps the gateway from doing all it was told; empty when all is well.
     pub warnings: Vec<String>,
     /// Devices by mode.
@@ -200,8 +236,24 @@ pub struct Status {
     pub leases_refused: u64,
     /// Answers of DHCP servers that the agent did not get to read.
     pub samples_lost: u64,
+    /// Whether the kernel holds what the agent put there.
+    #[serde(default)]
+    pub drift: DriftStatus,
     /// What became of denied packets.
     pub violations: ViolationStatus,
+}
+
+/// Whether the kernel holds what the agent put there, when it was last looked at.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct DriftStatus {
+    /// When that was, RFC 3339; empty before the first look.
+    pub checked: String,
+    /// How long it took, microseconds.
+    pub took_us: u64,
+    /// What differs, a sentence each.
+    pub found: Vec<String>,
+    /// How often the agent has written its tables anew for that since it started.
+    pub repaired: u64,
 }
 
 /// An interface.
@@ -373,10 +425,21 @@ pub struct RuleStatus {
     pub holder: String,
     /// `file:line`.
     pub place: String,
+    /// When it holds, in words; none for always.
+    #[serde(default)]
+    pub schedule: Option<String>,
+    /// Whether it holds now.
+    #[serde(default = "yes")]
+    pub open: bool,
     /// Packets it allowed.
     pub packets: u64,
     /// Bytes it allowed.
     pub bytes: u64,
     /// Why it exists.
     pub comment: Option<String>,
+}
+
+/// Rules of agents that knew no schedules hold.
+fn yes() -> bool {
+    true
 }

@@ -9,26 +9,32 @@ use bulkhead_common::layout::Event;
 use tokio::sync::{Semaphore, broadcast};
 
 use super::{
+    calendar::Calendar,
+    changes::{Wanted, millis},
+    drift::Watch,
+    first::{First, first_policy},
     input::{Answering, Asked, Input},
     leases::LeaseKeeper,
     nics::Nics,
-    plan::Wanted,
-    policies::{self, Candidate, Origin, Refused},
+    plan,
+    policies::{Candidate, Origin, Refused},
     report::Reporter,
-    start::{first_policy, runtime, sizes},
+    start::{runtime, sizes},
 };
 use crate::{
     compile::Limits,
     config::Config,
-    control::{Applied, Body, Failure, Reply, Request},
+    control::{Body, Failure, Reply, Request},
     dataplane::{
-        Dataplane, DataplaneError, EventReader, LinkNews, Moment, Pins, PinsLock, SampleReader, monotonic_ns,
+        Dataplane, DataplaneError, EventReader, LinkNews, Pins, PinsLock, SampleReader, monotonic_ns,
     },
-    files::ReadError,
     model::Policy,
     observe::Violation,
     policy::SourceFile,
-    store::{LAST_GOOD, LastGood, OVERRIDES, Overrides, PolicyFile, Store, StoreError},
+    store::{
+        OVERRIDES, Overrides, Pointer, Store, StoreError, TextLayer, Who,
+        audit::{Action, Bounds, Trail},
+    },
 };
 
 /// How often NICs and addresses are looked at.
@@ -59,9 +65,11 @@ pub enum StartError {
 
 /// What is in force.
 pub(super) struct InForce {
-    pub(super) files: Vec<SourceFile>,
+    pub(super) layers: Vec<TextLayer>,
     pub(super) policy: Policy,
     pub(super) origin: Origin,
+    /// The path that it was read from.
+    pub(super) from: String,
 }
 
 /// The running agent.
@@ -77,6 +85,13 @@ pub struct Agent {
     /// Problems that stay until mended, by subject.
     pub(super) warnings: std::collections::BTreeMap<&'static str, String>,
     pub(super) store: Store,
+    /// Which kept revision is in force; number 0 when it could not be kept.
+    pub(super) pointer: Pointer,
+    pub(super) trail: Trail,
+    /// Entries of the trail that could not be written.
+    pub(super) missed: u64,
+    /// When a return that failed is tried again.
+    pub(super) return_again: Option<Instant>,
     /// Held for as long as the agent lives.
     _pins: Option<PinsLock>,
     pub(super) limits: Limits,
@@ -88,6 +103,8 @@ pub struct Agent {
     pub(super) leases: LeaseKeeper,
     /// One place: a plan takes memory and a processor.
     pub(super) planning: std::sync::Arc<Semaphore>,
+    pub(super) calendar: Calendar,
+    pub(super) drift: Watch,
 }
 
 impl Agent {
@@ -128,16 +145,21 @@ impl Agent {
             let note = "table sizes differ from the configuration: they change when the maps are made anew, that is after `bulkhead detach`";
             warnings.insert("sizes", note.to_owned());
         }
-        let (candidate, origin) = first_policy(&config, &store, &overrides, &limits, &mut warnings)?;
+        let First { candidate, origin, from, pointer, then } =
+            first_policy(&config, &store, &overrides, &limits, &mut warnings)?;
+        let bounds = Bounds { file_bytes: config.audit.file_bytes.into(), files: config.audit.files };
+        let trail = Trail::new(&config.state, bounds);
         let mut nics = Nics::new(&config, &mut dataplane)?;
         dataplane.configure(&runtime(&config, &dataplane)?)?;
         let reporter = Reporter::new(&config, gateway.clone());
-        let Candidate { files, policy, tables, warnings: notes } = candidate;
+        let Candidate { layers, policy, tables, warnings: notes } = candidate;
         if !notes.is_empty() {
             tracing::warn!("{notes}");
         }
         let begun = Instant::now();
-        let applied = dataplane.apply(tables, &nics.addresses, &config.segment_ids(), &Moment::default())?;
+        let mut calendar = Calendar::new(&store, &pointer);
+        let moment = calendar.look(&tables);
+        let applied = dataplane.apply(tables, &nics.addresses, &config.segment_ids(), &moment)?;
         let revision = applied.tables.revision;
         let generation = applied.generation;
         let (load_ms, flip_ms) = (millis(begun.elapsed()), millis(applied.flip));
@@ -156,7 +178,7 @@ impl Agent {
             return Err(StartError::Attach(problems.join("\n")));
         }
         let mut agent = Self {
-            in_force: InForce { files, policy, origin },
+            in_force: InForce { layers, policy, origin, from },
             config,
             gateway,
             since: now,
@@ -166,6 +188,10 @@ impl Agent {
             reporter,
             warnings,
             store,
+            pointer,
+            trail,
+            missed: 0,
+            return_again: None,
             _pins: lock,
             limits,
             looked: Instant::now(),
@@ -173,9 +199,14 @@ impl Agent {
             behind: false,
             leases,
             planning: std::sync::Arc::new(Semaphore::new(1)),
+            calendar,
+            drift: Watch::new(),
         };
         agent.reporter.learn(&agent.dataplane, &agent.nics, &agent.in_force.policy);
-        agent.keep_last_good();
+        if let Some(tables) = agent.dataplane.applied().map(|applied| applied.tables.clone()) {
+            agent.warn_of_the_clock(&tables);
+        }
+        agent.begin_with(then);
         Ok((agent, events, samples))
     }
 
@@ -198,7 +229,15 @@ impl Agent {
             Input::Asked(asked) => self.asked(asked, events),
             Input::Reload => {
                 self.reporter.reopen();
-                match self.reload() {
+                let wanted = Wanted {
+                    files: None,
+                    from: None,
+                    only: Vec::new(),
+                    confirm_within: None,
+                    allow_older: false,
+                    reason: None,
+                };
+                match self.apply(Action::Reload, wanted, &Who::agent("SIGHUP")) {
                     Ok(applied) => {
                         tracing::info!(revision = applied.revision, changed = applied.changed, "reloaded")
                     }
@@ -250,6 +289,9 @@ impl Agent {
         self.collect(events);
         self.reporter.tick(monotonic_ns());
         self.look_after_leases();
+        self.look_after_pending();
+        self.look_at_the_calendar();
+        self.look_for_drift();
         if self.looked.elapsed() >= LOOK_EVERY {
             self.look();
         }
@@ -271,7 +313,8 @@ impl Agent {
             && let Some(applied) = self.dataplane.applied()
         {
             let tables = applied.tables.clone();
-            self.dataplane.apply(tables, &now, &self.config.segment_ids(), &Moment::default())?;
+            let moment = self.moment(&tables);
+            self.dataplane.apply(tables, &now, &self.config.segment_ids(), &moment)?;
             // Only now: a failed attempt is made again at the next look.
             self.nics.addresses = now;
             tracing::info!("the gateway's own addresses changed; policy applied again");
@@ -286,7 +329,7 @@ impl Agent {
         match answer {
             Answering::Once(back) => {
                 if let Request::Plan { files, hops, recent } = request {
-                    return self.plan(Wanted { files, hops, recent }, back);
+                    return self.plan(plan::Wanted { files, hops, recent }, back);
                 }
                 let reply = match self.answer(request, &by, events) {
                     Ok(body) => Reply::Ok(Box::new(body)),
@@ -311,7 +354,7 @@ impl Agent {
         }
     }
 
-    fn answer(&mut self, request: Request, by: &str, events: &mut EventReader) -> Result<Body, Failure> {
+    fn answer(&mut self, request: Request, by: &Who, events: &mut EventReader) -> Result<Body, Failure> {
         match request {
             Request::Status => {
                 self.collect(events);
@@ -320,95 +363,29 @@ impl Agent {
             Request::Devices => self.devices().map(Body::Devices).map_err(world),
             Request::Rules => self.rules().map(Body::Rules).map_err(world),
             Request::Why { from, to, service } => self.why(&from, &to, &service).map(Body::Why),
-            Request::Mode { device, mode, why } => {
-                self.change_mode(&device, &mode, why, by).map(Body::Applied)
+            Request::Mode { device, mode, reason } => {
+                self.change_mode(&device, &mode, reason, by).map(Body::Applied)
             }
-            Request::Release { device } => self.release(&device, by).map(Body::Applied),
-            Request::Apply { files: None } => self.reload().map(Body::Applied),
-            Request::Apply { files: Some(files) } => {
-                let files = files.into_iter().map(|f| SourceFile { path: f.path, text: f.text }).collect();
-                let candidate = policies::prepare(files, &self.overrides, &self.limits)
-                    .map_err(|error| refused(&error, &self.revision()))?;
-                tracing::info!(by, "policy pushed");
-                self.enforce(candidate, Origin::Pushed).map(Body::Applied)
+            Request::Release { device, reason } => self.release(&device, reason, by).map(Body::Applied),
+            Request::Apply { files, from, only, confirm_within, allow_older, reason } => {
+                let files = files.map(|files| {
+                    files.into_iter().map(|f| SourceFile { path: f.path, text: f.text }).collect()
+                });
+                let confirm_within = confirm_within.map(Duration::from_secs);
+                let wanted = Wanted { files, from, only, confirm_within, allow_older, reason };
+                self.apply(Action::Apply, wanted, by).map(Body::Applied)
             }
             Request::Plan { .. } => Err(user("`plan` is answered beside the others")),
+            Request::Confirm { reason } => self.confirm(reason, by).map(Body::Applied),
+            Request::Rollback { to, reason } => self.rollback(to.as_deref(), reason, by).map(Body::Applied),
+            Request::Drift => self.drift_now().map(Body::Drift),
+            Request::Revisions => self.revisions().map(Body::Revisions),
             Request::Violations { .. } => Err(user("`violations` is a stream")),
         }
     }
 
-    /// Reads the configured files again and enforces them.
-    fn reload(&mut self) -> Result<Applied, Failure> {
-        let read = policies::from_path(&self.config.policy, &self.overrides, &self.limits);
-        match read {
-            Ok(candidate) => {
-                let applied = self.enforce(candidate, Origin::Files)?;
-                self.warnings.remove("policy");
-                Ok(applied)
-            }
-            Err(error) => {
-                let note = format!(
-                    "the policy files cannot be used, revision {} goes on enforcing: see `bulkhead check`",
-                    self.revision()
-                );
-                self.warnings.insert("policy", note);
-                Err(refused(&error, &self.revision()))
-            }
-        }
-    }
-
-    /// Enforces a candidate; on failure the old policy goes on.
-    pub(super) fn enforce(&mut self, candidate: Candidate, origin: Origin) -> Result<Applied, Failure> {
-        let Candidate { files, policy, tables, warnings } = candidate;
-        let changed =
-            tables.revision != self.dataplane.applied().map(|a| a.tables.revision).unwrap_or_default();
-        let begun = Instant::now();
-        let applied = self
-            .dataplane
-            .apply(tables, &self.nics.addresses, &self.config.segment_ids(), &Moment::default())
-            .map_err(world)?;
-        let (revision, generation) = (applied.tables.revision, applied.generation);
-        let (load_ms, flip_ms) = (millis(begun.elapsed()), millis(applied.flip));
-        let released = policies::released(&self.in_force.policy, &policy);
-        let mut notes = Vec::new();
-        if policy.devices.is_empty() {
-            notes.push("the policy declares no device: nothing is enforced for any device".to_owned());
-        }
-        self.in_force = InForce { files, policy, origin };
-        if let Some(note) = self.warnings.get_mut("policy") {
-            // The files were tried before, and are no better for that.
-            *note = format!(
-                "the policy files cannot be used, revision {revision} from elsewhere enforces: see `bulkhead check`"
-            );
-        }
-        self.reporter.learn(&self.dataplane, &self.nics, &self.in_force.policy);
-        tracing::info!(%revision, generation, changed, load_ms, flip_ms, "policy applied");
-        if !released.is_empty() {
-            tracing::warn!(devices = released.join(", "), "no longer enforced");
-        }
-        self.keep_last_good();
-        Ok(Applied { revision: revision.to_string(), generation, changed, warnings, released, notes })
-    }
-
     pub(super) fn revision(&self) -> String {
         self.dataplane.applied().map(|a| a.tables.revision.to_string()).unwrap_or_default()
-    }
-
-    /// Keeps the policy in force for the next start. Enforcement does not depend on it.
-    fn keep_last_good(&mut self) {
-        let files = self.in_force.files.iter();
-        let files = files.map(|f| PolicyFile { path: f.path.clone(), text: f.text.clone() }).collect();
-        let at = jiff::Timestamp::now().to_string();
-        match self.store.save(LAST_GOOD, &LastGood { revision: self.revision(), files, at }) {
-            Ok(()) => {
-                self.warnings.remove("store");
-            }
-            Err(error) => {
-                let note = format!("the policy in force is not kept for the next start: {error}");
-                tracing::error!("{note}");
-                self.warnings.insert("store", note);
-            }
-        }
     }
 }
 
@@ -420,10 +397,11 @@ pub(super) fn user(message: impl Into<String>) -> Failure {
 pub(super) fn refused(error: &Refused, in_force: &str) -> Failure {
     let found = match error {
         Refused::Invalid(_)
+        | Refused::NotApart(_)
+        | Refused::TooMany
         | Refused::TooLarge(_)
-        | Refused::NoFiles
-        | Refused::Read(ReadError::NoPolicy { .. }) => true,
-        Refused::Read(_) => false,
+        | Refused::NoFiles => true,
+        Refused::Read(error) => error.found(),
     };
     Failure {
         message: format!("the policy is refused, revision {in_force} goes on enforcing\n{error}"),
@@ -431,11 +409,6 @@ pub(super) fn refused(error: &Refused, in_force: &str) -> Failure {
     }
 }
 
-fn world(error: impl std::fmt::Display) -> Failure {
+pub(super) fn world(error: impl std::fmt::Display) -> Failure {
     Failure { message: error.to_string(), found: false }
-}
-
-/// Milliseconds with three decimals, for the log.
-fn millis(took: Duration) -> f64 {
-    (took.as_secs_f64() * 1e6).round() / 1e3
 }

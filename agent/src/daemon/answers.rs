@@ -8,6 +8,8 @@ use bulkhead_common::{
     wire::mac,
 };
 
+use jiff::Timestamp;
+
 use super::{agent::Agent, nic::Nic};
 use crate::{
     compile::{Host, Placed},
@@ -15,7 +17,7 @@ use crate::{
     control::{
         DeviceStatus, Failure, Identity, InterfaceStatus, RuleStatus, SegmentStatus, Status, ViolationStatus,
     },
-    dataplane::{AttachMode, DataplaneError, DeviceCounts, Entry},
+    dataplane::{AttachMode, DataplaneError, DeviceCounts, Entry, monotonic_ns},
     diagnostic::Location,
     model::{Criticality, Mode, Selector},
     report::why::{Answer, Heard, Question},
@@ -37,7 +39,10 @@ impl Agent {
             since: self.since.clone(),
             revision: self.revision(),
             generation: self.dataplane.active()?.generation,
+            number: self.pointer.current,
             policy: self.in_force.origin.name().to_owned(),
+            files: self.files_status(),
+            pending: self.pending_status(),
             warnings: self.all_warnings(),
             modes,
             quarantined: (self.in_force.policy.devices.iter())
@@ -61,6 +66,7 @@ impl Agent {
             leases_refused: tally.leases_refused,
             samples_lost: tally.samples_lost,
             flows_limit: self.dataplane.sizes().flows,
+            drift: self.drift_status(),
             violations: ViolationStatus {
                 violations: tally.violations,
                 delivered: tally.delivered,
@@ -73,7 +79,8 @@ impl Agent {
     }
 
     fn all_warnings(&self) -> Vec<String> {
-        let mut warnings: Vec<String> = self.warnings.values().cloned().collect();
+        let mut warnings: Vec<String> = self.unconfirmed().into_iter().collect();
+        warnings.extend(self.warnings.values().cloned());
         warnings.extend(self.nics.list.iter().flat_map(Nic::problems));
         warnings.extend(self.nics.moved.iter().cloned());
         warnings.extend(self.nics.left_over.iter().map(|name| {
@@ -207,12 +214,15 @@ impl Agent {
 
     pub(super) fn rules(&self) -> Result<Vec<RuleStatus>, DataplaneError> {
         let Some(applied) = self.dataplane.applied() else { return Ok(Vec::new()) };
+        let now = Timestamp::now();
         let list = applied.tables.rules.iter().zip(&applied.ids.rules).map(|(rule, id)| {
             let traffic = self.dataplane.rule_counts(*id)?;
             Ok(RuleStatus {
                 rule: rule.text.clone(),
                 holder: rule.holder.clone(),
                 place: place(&rule.location),
+                schedule: rule.schedule.as_ref().map(ToString::to_string),
+                open: rule.schedule.as_ref().is_none_or(|schedule| schedule.open_until(now).is_some()),
                 packets: traffic.packets,
                 bytes: traffic.bytes,
                 comment: rule.comment.clone(),
@@ -235,6 +245,7 @@ impl Agent {
             gateway: self.nics.addresses.clone(),
             segments: self.config.segment_ids(),
             trusted: self.config.trusted_hosts(),
+            deadlines: self.calendar.deadlines.clone(),
             ..Placed::default()
         });
         let parts = question.parts(&applied.tables, &base.management_services);
@@ -244,6 +255,7 @@ impl Agent {
             // The kernel is asked as an untagged frame would ask it: about the segment an interface is by itself.
             let alike = |nic: &&Nic| nic.segments.first().is_some_and(|(id, _)| *id == segment.segment);
             let host = Host::new(&applied.tables, Placed { segment, ..base.clone() });
+            host.set_now(monotonic_ns());
             let there = self.nics.list.iter().filter(alike).find_map(|nic| nic.index);
             let live = match there {
                 Some(index) => Some(self.dataplane.live(index).map_err(world)?.ok_or_else(no_policy)?),
@@ -267,6 +279,14 @@ impl Agent {
         }
         let mut answer = question.answer(&applied.tables, &heard);
         answer.kernel_agrees = agrees;
+        if answer.reason == Reason::OutsideSchedule.name() {
+            let deadlines = vec![u64::MAX; applied.tables.schedules.len()];
+            let segments = self.config.alike().into_iter().map(|(_, segment)| segment);
+            let hosts = segments.map(|segment| {
+                Host::new(&applied.tables, Placed { segment, deadlines: deadlines.clone(), ..base.clone() })
+            });
+            answer.help = question.opens(&applied.tables, hosts, &parts, Timestamp::now());
+        }
         Ok(answer)
     }
 }

@@ -6,6 +6,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::{
     control::{Reply, Request},
     dataplane::LinkNews,
+    store::Who,
 };
 
 /// One thing that happened.
@@ -33,7 +34,7 @@ pub struct Asked {
     /// What.
     pub request: Request,
     /// Who: user and process, from the socket's peer credentials.
-    pub by: String,
+    pub by: Who,
     /// Where the answer goes.
     pub answer: Answering,
 }

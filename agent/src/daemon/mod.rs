@@ -5,6 +5,11 @@
 
 mod agent;
 mod answers;
+mod calendar;
+mod changes;
+mod clock;
+mod drift;
+mod first;
 mod input;
 mod leases;
 mod mirror;
@@ -15,9 +20,13 @@ mod pairs;
 mod plan;
 mod policies;
 mod report;
+mod revisions;
+mod rollback;
 mod run;
 mod serve;
 mod start;
+mod summary;
+mod trail;
 
 pub use agent::{Agent, StartError};
 pub use input::Input;

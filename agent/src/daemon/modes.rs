@@ -3,11 +3,12 @@
 use super::{
     agent::{Agent, refused, user},
     policies,
+    trail::{Act, sayable},
 };
 use crate::{
     control::{Applied, Failure},
     model::Mode,
-    store::{OVERRIDES, Override, Overrides},
+    store::{OVERRIDES, Override, Overrides, Who, audit::Action},
 };
 
 impl Agent {
@@ -15,16 +16,29 @@ impl Agent {
         &mut self,
         device: &str,
         mode: &str,
-        why: Option<String>,
-        by: &str,
+        reason: Option<String>,
+        by: &Who,
     ) -> Result<Applied, Failure> {
         let Some(mode) = policies::mode(mode) else {
             return Err(user(format!("`{mode}` is no mode\nhelp: one of monitor, enforce, quarantine")));
         };
-        self.known_device(device)?;
-        if let Some(why) = &why {
-            policies::sayable(why).map_err(user)?;
-        }
+        let action = if mode == Mode::Quarantine { Action::Quarantine } else { Action::Mode };
+        let target = format!("{device} {}", mode.name());
+        let mut act = self.act(action, by, Some(target), reason.clone());
+        let ended = sayable(reason.as_deref())
+            .and_then(|()| self.known_device(device))
+            .and_then(|()| self.set_mode(&mut act, device, mode, reason, by));
+        self.conclude(act, ended)
+    }
+
+    fn set_mode(
+        &mut self,
+        act: &mut Act,
+        device: &str,
+        mode: Mode,
+        why: Option<String>,
+        by: &Who,
+    ) -> Result<Applied, Failure> {
         let mut overrides = self.overrides.clone();
         let at = jiff::Timestamp::now().to_string();
         let old = overrides.devices.remove(device);
@@ -34,11 +48,11 @@ impl Agent {
             (Mode::Quarantine, Some(old)) => Some(Box::new(Override { before: None, ..old })),
             (Mode::Quarantine, None) | (Mode::Monitor | Mode::Enforce, _) => None,
         };
-        let change = Override { mode, by: by.to_owned(), at, why: why.clone(), before };
+        let change = Override { mode, by: by.to_string(), at, why: why.clone(), before };
         overrides.devices.insert(device.to_owned(), change);
         let from = self.mode_of(device);
-        let mut applied = self.with_overrides(overrides)?;
-        tracing::warn!(device, mode = mode.name(), by, why, "mode changed by hand");
+        let mut applied = self.with_overrides(act, overrides)?;
+        tracing::warn!(device, mode = mode.name(), %by, why, "mode changed by hand");
         applied.notes.insert(0, format!("{device}: {} -> {}", word(from), mode.name()));
         if from == Some(Mode::Quarantine) && mode != Mode::Quarantine {
             applied.notes.push(format!("the quarantine of `{device}` is lifted"));
@@ -46,7 +60,18 @@ impl Agent {
         Ok(applied)
     }
 
-    pub(super) fn release(&mut self, device: &str, by: &str) -> Result<Applied, Failure> {
+    pub(super) fn release(
+        &mut self,
+        device: &str,
+        reason: Option<String>,
+        by: &Who,
+    ) -> Result<Applied, Failure> {
+        let mut act = self.act(Action::Release, by, Some(device.to_owned()), reason.clone());
+        let ended = sayable(reason.as_deref()).and_then(|()| self.reset_mode(&mut act, device, by));
+        self.conclude(act, ended)
+    }
+
+    fn reset_mode(&mut self, act: &mut Act, device: &str, by: &Who) -> Result<Applied, Failure> {
         let mut overrides = self.overrides.clone();
         // First what was set by hand: its device may have left the policy since.
         let Some(old) = overrides.devices.remove(device) else {
@@ -59,8 +84,8 @@ impl Agent {
             overrides.devices.insert(device.to_owned(), before);
         }
         let from = self.mode_of(device);
-        let mut applied = self.with_overrides(overrides)?;
-        tracing::warn!(device, by, mode = word(self.mode_of(device)), "released");
+        let mut applied = self.with_overrides(act, overrides)?;
+        tracing::warn!(device, %by, mode = word(self.mode_of(device)), "released");
         applied.notes.insert(0, format!("{device}: {} -> {}", word(from), word(self.mode_of(device))));
         if restored {
             applied.notes.push(format!(
@@ -76,11 +101,12 @@ impl Agent {
 
     /// Applies the policy in force under other overrides. Whoever cuts a device off must not be stopped by
     /// a full disk: when they cannot be kept, they hold all the same and the answer says for how long.
-    fn with_overrides(&mut self, overrides: Overrides) -> Result<Applied, Failure> {
-        let files = self.in_force.files.clone();
-        let candidate = policies::prepare(files, &overrides, &self.limits)
+    fn with_overrides(&mut self, act: &mut Act, overrides: Overrides) -> Result<Applied, Failure> {
+        let layers = self.in_force.layers.clone();
+        let candidate = policies::prepare(layers, &overrides, &self.limits)
             .map_err(|error| refused(&error, &self.revision()))?;
-        let mut applied = self.enforce(candidate, self.in_force.origin)?;
+        self.begin(act, candidate.tables.revision.to_string())?;
+        let (mut applied, _) = self.flip(candidate, self.in_force.origin, self.in_force.from.clone())?;
         self.overrides = overrides;
         match self.store.save(OVERRIDES, &self.overrides) {
             Ok(()) => {

@@ -13,16 +13,16 @@ use tokio::sync::oneshot;
 
 use super::{
     agent::{Agent, refused},
-    policies,
+    policies::{self, Gate},
 };
 use crate::{
     compile::{Limits, Placed, Tables},
     control::{Body, Failure, File, Reply},
     dataplane::{FlowReader, StableIds, monotonic_ns},
-    files::read_policy,
     model::{Mode, Policy},
     policy::SourceFile,
     report::plan::{Asked, KnownFlow, Side, World, plan},
+    signing::Requirement,
     store::Overrides,
 };
 
@@ -47,6 +47,7 @@ struct Known {
     translation: Translation,
     world: World,
     segments: Vec<String>,
+    signing: Requirement,
 }
 
 impl Agent {
@@ -101,20 +102,28 @@ impl Agent {
                 now: monotonic_ns(),
             },
             segments: self.config.segment_ids().into_keys().collect(),
+            signing: self.config.signing.clone(),
         })
     }
 }
 
 impl Known {
     fn compare(self, wanted: Wanted, configured: &std::path::Path) -> Result<Body, Failure> {
-        let Self { policy, tables, overrides, limits, flows, translation, world, segments } = self;
+        let Self { policy, tables, overrides, limits, flows, translation, world, segments, signing } = self;
         let in_force = tables.revision.to_string();
         let refuse = |error: policies::Refused| refused(&error, &in_force);
-        let files = match wanted.files {
-            Some(files) => files.into_iter().map(|f| SourceFile { path: f.path, text: f.text }).collect(),
-            None => read_policy(configured).map_err(|error| refuse(error.into()))?,
+        // Judged as `apply` would, but for the age of a signed set: to look back is no harm.
+        let gate = Gate { signing: &signing, accepted: None, allow_older: true };
+        let read = match wanted.files {
+            Some(files) => {
+                let files = files.into_iter().map(|f| SourceFile { path: f.path, text: f.text }).collect();
+                policies::from_pushed(files, &gate)
+            }
+            None => policies::from_path(configured, &gate),
         };
-        let candidate = policies::prepare(files, &overrides, &limits).map_err(refuse)?;
+        let passed = read.map_err(&refuse)?;
+        let layers = policies::whole(passed.files);
+        let candidate = policies::prepare(layers, &overrides, &limits).map_err(&refuse)?;
         let strange = candidate.tables.segments.iter().find(|name| !segments.contains(name));
         if let Some(strange) = strange {
             let message = format!(
@@ -134,7 +143,7 @@ impl Known {
         let old = Side { policy: &policy, tables: &tables };
         let new = Side { policy: &candidate.policy, tables: &candidate.tables };
         let mut plan = plan(old, new, &asked);
-        plan.warnings = candidate.warnings;
+        plan.warnings = candidate.warnings + &passed.notes;
         for (name, change) in &overrides.devices {
             let mode = change.mode.name();
             plan.notes.extend(match candidate.policy.device(name) {

@@ -1,14 +1,17 @@
 //! Which policy is in force, and how the next one is made: texts, plus the modes changed beside them.
 
-use std::path::Path;
+use std::{collections::BTreeSet, path::Path};
 
+use super::agent::InForce;
 use crate::{
     compile::{Limits, Tables, compile},
     diagnostic::{Severity, has_errors, render_text},
-    files::{ReadError, read_policy},
+    files::{Access, PolicySet, ReadError, pushed_set, read_set, read_trust},
     model::{Mode, Policy},
     policy::{SourceFile, resolve_texts},
-    store::Overrides,
+    rollout::{NotApart, only},
+    signing::{Accepted, Requirement, Signed, Trust},
+    store::{Overrides, TextLayer},
 };
 
 /// Where a policy came from.
@@ -18,8 +21,6 @@ pub(super) enum Origin {
     Files,
     /// `bulkhead apply PATH`.
     Pushed,
-    /// What was in force before the agent started; the files could not be used.
-    LastGood,
 }
 
 impl Origin {
@@ -27,14 +28,18 @@ impl Origin {
         match self {
             Self::Files => "files",
             Self::Pushed => "pushed",
-            Self::LastGood => "last-good",
         }
+    }
+
+    /// The origin of a kept revision.
+    pub(super) fn named(name: &str) -> Self {
+        if name == "pushed" { Self::Pushed } else { Self::Files }
     }
 }
 
 /// A policy ready to be applied.
 pub(super) struct Candidate {
-    pub(super) files: Vec<SourceFile>,
+    pub(super) layers: Vec<TextLayer>,
     pub(super) policy: Policy,
     pub(super) tables: Tables,
     /// Rendered warnings.
@@ -53,6 +58,14 @@ pub(super) enum Refused {
     /// They are wrong; rendered diagnostics.
     #[error("{0}")]
     Invalid(String),
+    /// They cannot be for some devices only.
+    #[error("{0}")]
+    NotApart(#[from] NotApart),
+    /// Too many policies would be in force together.
+    #[error(
+        "{MAX_LAYERS} policies are in force together, and no more can be\nhint: `bulkhead apply` enforces one for all devices"
+    )]
+    TooMany,
     /// They do not fit.
     #[error(
         "{0}\nhint: raise the limit in the configuration, or let the policy name networks instead of many devices"
@@ -60,23 +73,108 @@ pub(super) enum Refused {
     TooLarge(#[from] crate::compile::TooLarge),
 }
 
-/// Reads and prepares the policy at a path.
-pub(super) fn from_path(path: &Path, overrides: &Overrides, limits: &Limits) -> Result<Candidate, Refused> {
-    prepare(read_policy(path)?, overrides, limits)
+impl Refused {
+    /// Whether nobody could have applied these files.
+    pub(super) fn is_of_the_files(&self) -> bool {
+        match self {
+            Self::Read(_) | Self::NoFiles | Self::Invalid(_) | Self::TooLarge(_) => true,
+            Self::NotApart(_) | Self::TooMany => false,
+        }
+    }
 }
 
-/// Text to tables.
-pub(super) fn prepare(
-    files: Vec<SourceFile>,
-    overrides: &Overrides,
-    limits: &Limits,
-) -> Result<Candidate, Refused> {
+/// Reads and prepares the policy at a path.
+/// What decides whether files may become a policy, whatever they say.
+pub(super) struct Gate<'a> {
+    pub(super) signing: &'a Requirement,
+    /// The newest signed set that was in force.
+    pub(super) accepted: Option<Accepted>,
+    /// Whether an older one may be.
+    pub(super) allow_older: bool,
+}
+
+impl Gate<'_> {
+    fn trust(&self) -> Result<Trust, ReadError> {
+        let trust = read_trust(self.signing)?;
+        Ok(Trust { at_least: self.accepted, allow_older: self.allow_older, ..trust })
+    }
+}
+
+/// Files that passed the gate.
+#[derive(Default)]
+pub(super) struct Passed {
+    pub(super) files: Vec<SourceFile>,
+    /// The set, if it is signed.
+    pub(super) signed: Option<Signed>,
+    pub(super) accepted: Option<Accepted>,
+    /// What a person should know of it: a line each.
+    pub(super) notes: String,
+}
+
+impl From<PolicySet> for Passed {
+    fn from(set: PolicySet) -> Self {
+        let accepted = set.accepted();
+        let PolicySet { files, digest: _, signed, notes } = set;
+        let notes = notes.iter().map(|note| format!("warning: {note}\n")).collect();
+        Self { files, signed, accepted, notes }
+    }
+}
+
+/// Reads the policy at a path.
+pub(super) fn from_path(path: &Path, gate: &Gate<'_>) -> Result<Passed, Refused> {
+    Ok(read_set(path, &gate.trust()?, Access::Enforced)?.into())
+}
+
+/// A policy that somebody sent, with its signature if it has one.
+pub(super) fn from_pushed(files: Vec<SourceFile>, gate: &Gate<'_>) -> Result<Passed, Refused> {
     // Nothing is not a policy: it would let everything through.
     if files.is_empty() {
         return Err(Refused::NoFiles);
     }
-    let outcome = resolve_texts(&files);
-    let Some(mut policy) = outcome.policy else {
+    Ok(pushed_set(files, &gate.trust()?)?.into())
+}
+
+/// Files that are for all devices.
+pub(super) fn whole(mut files: Vec<SourceFile>) -> Vec<TextLayer> {
+    files.sort_by(|a, b| a.path.cmp(&b.path));
+    vec![TextLayer { only: Vec::new(), files }]
+}
+
+/// Text to tables.
+pub(super) fn prepare(
+    layers: Vec<TextLayer>,
+    overrides: &Overrides,
+    limits: &Limits,
+) -> Result<Candidate, Refused> {
+    let (mut policy, warnings) = resolve(&layers)?;
+    for device in &mut policy.devices {
+        if let Some(change) = overrides.devices.get(&device.name) {
+            device.mode = change.mode;
+        }
+    }
+    let tables = compile(&policy, limits)?;
+    Ok(Candidate { layers, policy, tables, warnings })
+}
+
+/// The policy of all layers together, and the rendered warnings of the newest.
+fn resolve(layers: &[TextLayer]) -> Result<(Policy, String), Refused> {
+    let [base, later @ ..] = layers else { return Err(Refused::NoFiles) };
+    let mut resolved = resolve_layer(base)?;
+    for layer in later {
+        let (new, warnings) = resolve_layer(layer)?;
+        let named = layer.only.iter().cloned().collect();
+        resolved = (only(&resolved.0, &new, &named)?, warnings);
+    }
+    Ok(resolved)
+}
+
+fn resolve_layer(layer: &TextLayer) -> Result<(Policy, String), Refused> {
+    // Nothing is not a policy: it would let everything through.
+    if layer.files.is_empty() {
+        return Err(Refused::NoFiles);
+    }
+    let outcome = resolve_texts(&layer.files);
+    let Some(policy) = outcome.policy else {
         return Err(Refused::Invalid(render_text(&outcome.diagnostics, &outcome.sources, false)));
     };
     debug_assert!(!has_errors(&outcome.diagnostics));
@@ -84,13 +182,35 @@ pub(super) fn prepare(
         outcome.diagnostics.into_iter().filter(|d| matches!(d.severity, Severity::Warning)).collect();
     let warnings =
         if warnings.is_empty() { String::new() } else { render_text(&warnings, &outcome.sources, false) };
-    for device in &mut policy.devices {
-        if let Some(change) = overrides.devices.get(&device.name) {
-            device.mode = change.mode;
-        }
+    Ok((policy, warnings))
+}
+
+/// Most policies that are in force together, each for some devices.
+const MAX_LAYERS: usize = 8;
+
+/// The layers in force with a new policy on top, for some devices only. Devices that follow one by one to the same files
+/// make no layer each, and once all have it, it is the whole policy.
+pub(super) fn on_top(in_force: &InForce, whole: &Policy, new: TextLayer) -> Result<Vec<TextLayer>, Refused> {
+    let TextLayer { only, files } = new;
+    let mut only: BTreeSet<String> = only.into_iter().collect();
+    let mut layers = in_force.layers.clone();
+    if let [base] = &layers[..]
+        && base.files == files
+    {
+        return Ok(layers);
     }
-    let tables = compile(&policy, limits)?;
-    Ok(Candidate { files, policy, tables, warnings })
+    if layers.len() > 1 && layers.last().is_some_and(|last| last.files == files) {
+        only.extend(layers.pop().into_iter().flat_map(|last| last.only));
+    }
+    let all = in_force.policy.devices.iter().chain(&whole.devices);
+    if all.into_iter().all(|device| only.contains(&device.name)) {
+        return Ok(vec![TextLayer { only: Vec::new(), files }]);
+    }
+    layers.push(TextLayer { only: only.into_iter().collect(), files });
+    if layers.len() > MAX_LAYERS {
+        return Err(Refused::TooMany);
+    }
+    Ok(layers)
 }
 
 /// Devices whose denied traffic was dropped under `old` and is not under `new`, sorted.
@@ -104,20 +224,6 @@ pub(super) fn released(old: &Policy, new: &Policy) -> Vec<String> {
     let mut names: Vec<String> = left.map(|device| device.name.clone()).collect();
     names.sort();
     names
-}
-
-/// Longest reason for a change of mode, bytes.
-const WHY_BYTES: usize = 512;
-
-/// Whether a person's reason fits a log line and a terminal.
-pub(super) fn sayable(why: &str) -> Result<(), String> {
-    if why.len() > WHY_BYTES {
-        return Err(format!("the reason is {} bytes long, and {WHY_BYTES} are the most", why.len()));
-    }
-    match why.chars().position(char::is_control) {
-        Some(at) => Err(format!("the reason has a control character (character {})", at + 1)),
-        None => Ok(()),
-    }
 }
 
 /// The mode behind a word.
@@ -137,17 +243,67 @@ mod tests {
             text += &format!("[device.{name}]\nip = \"10.20.1.{}\"\nmode = \"{mode}\"\n", at + 1);
         }
         let files = vec![SourceFile { path: "a.toml".into(), text }];
-        prepare(files, &Overrides::default(), &LIMITS).expect("a valid policy")
+        prepare(whole(files), &Overrides::default(), &LIMITS).expect("a valid policy")
     }
 
     #[test]
     fn no_file_is_no_policy() {
-        let refused = prepare(Vec::new(), &Overrides::default(), &LIMITS);
+        let refused = prepare(whole(Vec::new()), &Overrides::default(), &LIMITS);
         assert!(matches!(refused, Err(Refused::NoFiles)));
         let folder = tempfile::tempdir().expect("a folder");
         std::fs::write(folder.path().join("notes.txt"), "version = 1").expect("there is room");
-        let refused = from_path(folder.path(), &Overrides::default(), &LIMITS);
+        let refused = from_path(
+            folder.path(),
+            &Gate { signing: &Requirement::default(), accepted: None, allow_older: false },
+        );
         assert!(matches!(refused, Err(Refused::Read(ReadError::NoPolicy { .. }))));
+    }
+
+    #[test]
+    fn a_policy_for_some_devices_lies_on_top_until_all_have_it() {
+        let base = candidate(&[("plc", "monitor"), ("hmi", "monitor"), ("nas", "monitor")]);
+        let new = candidate(&[("plc", "enforce"), ("hmi", "enforce"), ("nas", "enforce")]);
+        let mut in_force = InForce {
+            layers: base.layers,
+            policy: base.policy,
+            origin: Origin::Files,
+            from: "/etc/bulkhead/policy.d".into(),
+        };
+        let new_layers = new.layers.clone();
+        let mut step = |only: &[&str], expected: &[(&str, &str)]| {
+            let only = only.iter().map(|name| (*name).to_owned()).collect();
+            let files = new.layers[0].files.clone();
+            let layers = on_top(&in_force, &new.policy, TextLayer { only, files }).expect("there is room");
+            let made = prepare(layers, &Overrides::default(), &LIMITS).expect("a valid policy");
+            let modes: Vec<(&str, &str)> =
+                made.policy.devices.iter().map(|d| (d.name.as_str(), d.mode.name())).collect();
+            assert_eq!(modes, expected);
+            in_force.policy = made.policy.clone();
+            in_force.layers = made.layers.clone();
+            made.layers
+        };
+        let [hmi, nas, plc] = ["hmi", "nas", "plc"];
+        assert_eq!(step(&["plc"], &[(hmi, "monitor"), (nas, "monitor"), (plc, "enforce")]).len(), 2);
+        assert_eq!(step(&["nas"], &[(hmi, "monitor"), (nas, "enforce"), (plc, "enforce")]).len(), 2);
+        assert_eq!(step(&["hmi"], &[(hmi, "enforce"), (nas, "enforce"), (plc, "enforce")]), new_layers);
+        assert_eq!(step(&["hmi"], &[(hmi, "enforce"), (nas, "enforce"), (plc, "enforce")]), new_layers);
+    }
+
+    #[test]
+    fn policies_in_force_together_are_bounded() {
+        let base = candidate(&[("plc", "monitor"), ("hmi", "monitor")]);
+        let layer = |number: usize| {
+            let text = format!("version = 1\n# {number}\n[device.plc]\nip = \"10.20.1.1\"\n");
+            TextLayer { only: vec!["plc".into()], files: vec![SourceFile { path: "a.toml".into(), text }] }
+        };
+        let whole = base.policy.clone();
+        let mut in_force =
+            InForce { layers: base.layers, policy: base.policy, origin: Origin::Pushed, from: "-".into() };
+        for number in 1..MAX_LAYERS {
+            in_force.layers = on_top(&in_force, &whole, layer(number)).expect("there is room");
+        }
+        assert_eq!(in_force.layers.len(), MAX_LAYERS);
+        assert!(matches!(on_top(&in_force, &whole, layer(0)), Err(Refused::TooMany)));
     }
 
     #[test]
@@ -157,13 +313,5 @@ mod tests {
         let new = candidate(&[("plc", "monitor"), ("pc", "monitor"), ("nas", "enforce")]);
         assert_eq!(released(&old.policy, &new.policy), ["hmi", "plc"]);
         assert!(released(&new.policy, &old.policy).is_empty());
-    }
-
-    #[test]
-    fn reason_is_one_bounded_line() {
-        assert_eq!(sayable("beacons to 203.0.113.9"), Ok(()));
-        assert_eq!(sayable(&"x".repeat(512)), Ok(()));
-        assert!(sayable(&"x".repeat(513)).is_err_and(|said| said.contains("513 bytes")));
-        assert!(sayable("a\nb").is_err_and(|said| said.contains("(character 2)")));
     }
 }

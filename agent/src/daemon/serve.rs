@@ -23,6 +23,7 @@ use super::{
 use crate::{
     control::{Body, Failure, MAX_LINE, Reply, Request},
     observe::Violation,
+    store::Who,
 };
 
 /// Connections served at the same time; further ones wait in the kernel's backlog.
@@ -71,8 +72,12 @@ pub(super) async fn serve(
     followers: Arc<Semaphore>,
 ) {
     let by = match stream.peer_cred() {
-        Ok(peer) => format!("uid {} pid {}", peer.uid(), peer.pid().unwrap_or(0)),
-        Err(_) => "unknown".to_owned(),
+        Ok(peer) => {
+            let uid = peer.uid();
+            let pid = peer.pid().and_then(|pid| u32::try_from(pid).ok());
+            Who::process(uid, user_name(uid).await, pid)
+        }
+        Err(_) => Who::default(),
     };
     let mut lines = Framed::new(stream, LinesCodec::new_with_max_length(MAX_LINE));
     // Whoever connects and says nothing takes a place from others.
@@ -128,6 +133,15 @@ pub(super) async fn serve(
     if let Ok(reply) = answer.await {
         let _ = say(&mut lines, &reply).await;
     }
+}
+
+/// How long a directory may take to say what a user is called.
+const NAME_WITHIN: Duration = Duration::from_millis(500);
+
+/// The user's name, if it is known soon: the directory may be on another host, and this gateway may be cut off.
+async fn user_name(uid: u32) -> Option<String> {
+    let asked = tokio::task::spawn_blocking(move || nix::unistd::User::from_uid(uid.into()).ok().flatten());
+    Some(timeout(NAME_WITHIN, asked).await.ok()?.ok()??.name)
 }
 
 type Lines = Framed<UnixStream, LinesCodec>;

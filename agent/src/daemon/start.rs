@@ -1,19 +1,13 @@
-//! What the agent starts with: the first policy, the sizes of the tables, and what packets read besides.
+//! What the agent starts with: the sizes of the tables, and what packets read besides.
 
 use std::time::Duration;
 
 use bulkhead_common::{layout::Settings, lookup::setting, wire::protocol};
 
-use super::{
-    agent::{NOBODY, StartError},
-    policies::{self, Candidate, Origin},
-};
+use super::agent::NOBODY;
 use crate::{
-    compile::Limits,
     config::{Config, Midstream},
     dataplane::{Dataplane, DataplaneError, Runtime, Sizes, monotonic_ns},
-    policy::SourceFile,
-    store::{LAST_GOOD, LastGood, Overrides, Store},
 };
 
 /// How long a TCP flow lives on after FIN or RST: long enough for retransmissions of the last segments
@@ -30,30 +24,6 @@ const LEASE_IDLE: Duration = Duration::from_secs(60 * 60);
 
 /// The window in which a device's new flows are counted.
 const FLOW_WINDOW: Duration = Duration::from_secs(1);
-
-/// The policy to start with: the files, or what was in force before when they cannot be used.
-pub(super) fn first_policy(
-    config: &Config,
-    store: &Store,
-    overrides: &Overrides,
-    limits: &Limits,
-    warnings: &mut std::collections::BTreeMap<&'static str, String>,
-) -> Result<(Candidate, Origin), StartError> {
-    let refused = match policies::from_path(&config.policy, overrides, limits) {
-        Ok(candidate) => return Ok((candidate, Origin::Files)),
-        Err(refused) => refused,
-    };
-    let Some(last) = store.load::<LastGood>(LAST_GOOD)? else {
-        return Err(StartError::Policy(refused.to_string()));
-    };
-    let files = last.files.into_iter().map(|f| SourceFile { path: f.path, text: f.text }).collect();
-    let candidate =
-        policies::prepare(files, overrides, limits).map_err(|error| StartError::Policy(error.to_string()))?;
-    tracing::error!("the policy files cannot be used; the last good policy enforces\n{refused}");
-    let note = "the policy files cannot be used, the last good policy enforces: see `bulkhead check`";
-    warnings.insert("policy", note.to_owned());
-    Ok((candidate, Origin::LastGood))
-}
 
 pub(super) fn sizes(config: &Config) -> Sizes {
     let limits = &config.limits;

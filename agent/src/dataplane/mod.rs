@@ -28,6 +28,7 @@ use slot::Slot;
 mod apply;
 mod attach;
 mod counters;
+mod drift;
 mod entry;
 mod error;
 mod events;
@@ -54,6 +55,7 @@ mod watch;
 
 pub use attach::{AttachMode, Attached};
 pub use counters::{DeviceCounts, Tally};
+pub use drift::Drift;
 pub use entry::{Entry, LINEAR_MTU};
 pub use error::DataplaneError;
 pub use events::{EventReader, SampleReader};
@@ -95,7 +97,7 @@ pub struct Applied {
     pub generation: u32,
     /// How much of the kernel's tables had to be written for it.
     pub written: Written,
-    /// What it took to bring the finished tables into force.
+    /// What it took to bring the tables into a slot and that slot into force.
     pub flip: std::time::Duration,
 }
 
@@ -136,6 +138,10 @@ pub struct Dataplane {
     /// What was written of the deadlines of each slot's schedules.
     deadlines: [BTreeMap<u32, u64>; SLOTS as usize],
     applied: Option<Applied>,
+    /// What was put into the maps that outlive revisions.
+    placed: drift::Placed,
+    /// The kernel's id of each map, as it was when it was opened.
+    map_ids: BTreeMap<&'static str, u32>,
 }
 
 impl Dataplane {

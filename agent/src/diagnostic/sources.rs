@@ -132,7 +132,7 @@ impl File {
     /// Line and column of a character boundary, from 1.
     fn position(&self, byte: usize) -> (u32, u32) {
         let line = self.line_of(byte);
-        let column = self.characters_before(byte) - self.characters_before(self.lines[line]);
+        let column = self.characters_between(self.lines[line], byte);
         let one_based = |n: usize| u32::try_from(n).unwrap_or(u32::MAX).saturating_add(1);
         (one_based(line), one_based(column))
     }
@@ -145,6 +145,14 @@ impl File {
         let start = self.lines.get(line).copied().unwrap_or(self.text.len());
         let end = self.lines.get(line + 1).map_or(self.text.len(), |next| next - 1);
         start..end
+    }
+
+    fn characters_between(&self, start: usize, end: usize) -> usize {
+        if end - start <= STRIDE {
+            let between = &self.text.as_bytes()[start..end];
+            return between.iter().filter(|byte| starts_character(**byte)).count();
+        }
+        self.characters_before(end) - self.characters_before(start)
     }
 
     fn characters_before(&self, byte: usize) -> usize {

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::{Key, Kind, Needs, Table, schema::plain};
+use super::{Format, Key, Kind, Needs, Table, schema::plain};
 
 /// Every table below `root` with its keys.
 pub fn reference(root: &'static Table, title: &str) -> String {
@@ -43,15 +43,21 @@ fn section(text: &mut String, table: &'static Table) -> std::fmt::Result {
     Ok(())
 }
 
-/// Headers are code; other titles are words.
+/// Headers, of which a table may have several, and keys are code; other titles are words.
 fn heading(header: &str) -> String {
-    if header.starts_with('[') { format!("`{header}`") } else { header.to_owned() }
+    if header.starts_with('[') {
+        header.split(", ").map(|header| format!("`{header}`")).collect::<Vec<_>>().join(", ")
+    } else if header.contains(" = ") {
+        format!("`{header}`")
+    } else {
+        header.to_owned()
+    }
 }
 
 fn kind(key: &Key) -> String {
     match key.kind {
-        Kind::One(format) => format.doc.to_owned(),
-        Kind::Many(format) => format!("{}; one or a list", format.doc),
+        Kind::One(format) => text_of(format),
+        Kind::Many(format) => format!("{}; one or a list", text_of(format)),
         Kind::Integer { low, high } if low == high => format!("`{low}`"),
         Kind::Integer { low, high } => format!("a whole number from {low} to {high}"),
         Kind::Boolean => "`true` or `false`".to_owned(),
@@ -60,6 +66,13 @@ fn kind(key: &Key) -> String {
         Kind::Table(table) => format!("a table {}", heading(table.header)),
         Kind::Named(table, _) => format!("tables {}", heading(table.header)),
         Kind::Entries(table) => format!("entries {}", heading(table.header)),
+    }
+}
+
+fn text_of(format: &Format) -> String {
+    match format.words {
+        [] => format.doc.to_owned(),
+        words => format!("{} (`{}`)", format.doc, words.join("`, `")),
     }
 }
 

@@ -8,7 +8,7 @@ mod markdown;
 mod schema;
 
 pub use markdown::reference;
-pub use schema::schema;
+pub use schema::{as_json, schema};
 
 /// A table of a file: `[device.NAME]`.
 #[derive(Debug)]
@@ -130,6 +130,8 @@ pub struct Format {
     pub doc: &'static str,
     /// A regular expression that every accepted text matches, in the part of ECMA 262 that all engines share.
     pub pattern: &'static str,
+    /// Words that are texts of this format, for an editor to offer.
+    pub words: &'static [&'static str],
     /// The range in which a bare number does as well.
     pub number: Option<(i64, i64)>,
 }
@@ -186,6 +188,22 @@ impl Table {
     /// Whether it has a key of this name.
     pub fn knows(&self, name: &str) -> bool {
         self.keys().any(|key| key.name == name)
+    }
+
+    /// The header of the nearest table below in which a key stands: `from` belongs to an entry, not to its device.
+    pub fn home(&'static self, name: &str) -> Option<&'static str> {
+        let below = self.all().into_iter().skip(1).find(|table| table.knows(name))?;
+        let found = below.keys().find(|key| key.name == name)?;
+        let header = match found.kind {
+            Kind::Table(inner) | Kind::Named(inner, _) | Kind::Entries(inner) => inner.header,
+            Kind::One(_)
+            | Kind::Many(_)
+            | Kind::Integer { .. }
+            | Kind::Boolean
+            | Kind::Word(_)
+            | Kind::Time => below.header,
+        };
+        header.split(", ").next()
     }
 
     /// This table and every table below it, each once, parents first.

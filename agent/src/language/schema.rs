@@ -83,13 +83,16 @@ fn property(key: &Key) -> Value {
 }
 
 fn single(format: &Format) -> Map<String, Value> {
-    let text = json!({ "type": "string", "pattern": format.pattern });
-    match format.number {
-        None => fields(text),
-        Some((low, high)) => {
-            let number = json!({ "type": "integer", "minimum": low, "maximum": high });
-            fields(json!({ "anyOf": [text, number] }))
-        }
+    let mut kinds = vec![json!({ "type": "string", "pattern": format.pattern })];
+    if !format.words.is_empty() {
+        kinds.insert(0, json!({ "type": "string", "enum": format.words }));
+    }
+    if let Some((low, high)) = format.number {
+        kinds.push(json!({ "type": "integer", "minimum": low, "maximum": high }));
+    }
+    match <[Value; 1]>::try_from(kinds) {
+        Ok([text]) => fields(text),
+        Err(kinds) => fields(json!({ "anyOf": kinds })),
     }
 }
 
@@ -101,9 +104,22 @@ fn fields(value: Value) -> Map<String, Value> {
 }
 
 /// A TOML value as JSON; `None` for no text.
-fn value(toml: &str) -> Option<Value> {
-    let document: toml::Table = toml::from_str(&format!("value = {toml}")).ok()?;
-    serde_json::to_value(document.get("value")?).ok()
+fn value(text: &str) -> Option<Value> {
+    let document: toml::Table = toml::from_str(&format!("value = {text}")).ok()?;
+    document.get("value").map(as_json)
+}
+
+/// A TOML value as a schema judges it: dates and times are texts.
+pub fn as_json(value: &toml::Value) -> Value {
+    match value {
+        toml::Value::String(text) => json!(text),
+        toml::Value::Integer(number) => json!(number),
+        toml::Value::Float(number) => json!(number),
+        toml::Value::Boolean(flag) => json!(flag),
+        toml::Value::Datetime(time) => json!(time.to_string()),
+        toml::Value::Array(list) => list.iter().map(as_json).collect(),
+        toml::Value::Table(table) => table.iter().map(|(key, value)| (key.clone(), as_json(value))).collect(),
+    }
 }
 
 /// A doc comment as lines for a hover.

@@ -14,14 +14,14 @@ pub(crate) const CONFIG_ROOT: &str = "the configuration";
 
 /// Findings that something is not there.
 const ABSENCES: &[&str] =
-    &["BH0006", "BH0108", "BH0109", "BH0401", "BH0403", "BH0404", "BH0409", "BH0410", "BH0601"];
+    &["BH0006", "BH0108", "BH0109", "BH0110", "BH0401", "BH0403", "BH0404", "BH0409", "BH0410", "BH0601"];
 /// Findings about the notation itself.
 const SYNTAX: &[&str] = &["BH0001", "BH0002"];
 /// Findings that a name is declared nowhere.
-const UNKNOWN: &[&str] = &["BH0301", "BH0302", "BH0303", "BH0304", "BH0320"];
+const UNKNOWN: &[&str] = &["BH0301", "BH0302", "BH0303", "BH0304", "BH0320", "BH0324", "BH0328", "BH0330"];
 
 /// Findings that nothing uses a thing.
-const UNUSED: &[&str] = &["BH0501", "BH0502"];
+const UNUSED: &[&str] = &["BH0501", "BH0502", "BH0503", "BH0504", "BH0505"];
 /// Errors that may have cost a use: in keys and entries, and in names.
 const LOSSES: &[&str] = &["BH01", "BH03"];
 

@@ -8,8 +8,8 @@ use crate::language::{Format, Key, Kind, Needs, Table, integer, many, one, table
 pub(crate) mod formats;
 
 use formats::{
-    ADDRESS, CIDR, CLOCK, DAYS, DNS_NAME, ETHERTYPE, GROUP_ADDRESS, GROUP_MAC, ICMP_TYPE, LLC, MAC, NAME,
-    PEER, PORT, PROSE, PROTOCOL, SEGMENT, SERVICE_NAME, TIME_ZONE,
+    ADDRESS, CIDR, CLOCK, DAYS, DNS_NAME, ETHERTYPE, GROUP_ADDRESS, GROUP_MAC, ICMP_TYPE, ICMPV6_TYPE, LLC,
+    MAC, NAME, PEER, PORT, PROSE, PROTOCOL, SEGMENT, SERVICE_NAME, TIME_ZONE,
 };
 
 /// What it is the language of.
@@ -57,7 +57,7 @@ criticality = "safety"
 mode        = "monitor"
 comment     = "hydraulic press, hall 2"
 "#)
-        .later(&["group", "interface", "ethertype", "expires", "source", "infrastructure"]);
+        .later(&["interface", "ethertype", "expires", "source", "infrastructure"]);
     /// Hardware addresses, as printed on the device. With one the device is recognised by it and speaks for its own `ip`
     /// only; without one it is known by its address alone, which anybody on the way can use.
     "mac": many(&MAC).example(r#"["00:1d:9c:c7:b0:70"]"#);
@@ -99,7 +99,7 @@ comment = "line display"
 owner   = "ot-team"
 ticket  = "CHG-1042"
 "#)
-        .later(&["group", "conduit", "modbus", "from-port", "schedule", "mode"]);
+        .later(&["modbus", "from-port", "mode"]);
     /// Who may start a conversation with the device.
     "from": many(&PEER).example(r#"["hmi-1", "zone:engineering"]"#);
     /// With whom the device may start a conversation.
@@ -139,9 +139,10 @@ windows = [{ days = ["mon-fri"], from = "22:00", to = "06:00", zone = "Europe/Be
 "#);
     /// The days on which it begins.
     "days": many(&DAYS).required().example(r#"["mon-fri", "sun"]"#);
-    /// When it begins.
+    /// When it begins: the first time the clocks show this or later on that day. A time that they skip in spring is the
+    /// moment at which they do.
     "from": one(&CLOCK).required().example(r#""06:00""#);
-    /// When it ends: on the next day, if that is not later than `from`.
+    /// When it ends, likewise: on the next day, if that is not later than `from`. `24:00` is the end of the day.
     "to": one(&CLOCK).required().example(r#""18:00""#);
     /// By whose clock: a time zone of the IANA database.
     "zone": one(&TIME_ZONE).required().example(r#""Europe/Berlin""#);
@@ -251,7 +252,7 @@ cidr = ["10.9.0.5/32", "fd00:9::5/128"]
     /// What is not part of it, although it lies within `cidr`.
     "except": many(&CIDR).example(r#"["10.9.0.128/25"]"#);
     /// DNS names: the addresses behind them, as each device learns them from its resolver, are part of it for that device.
-    /// `*.` in front means every name below. Such a network only answers.
+    /// `*.` in front means every name below. A network without `cidr` only answers.
     "dns": many(&DNS_NAME).example(r#"["update.vendor.example", "*.cdn.vendor.example"]"#);
     /// What a reader should know.
     "comment": one(&PROSE).example(r#""two of them, in the office""#);
@@ -296,7 +297,7 @@ udp = 9100
     /// ICMP (RFC 792).
     "icmp": many(&ICMP_TYPE).example(r#"["8"]"#);
     /// ICMPv6 (RFC 4443).
-    "icmpv6": many(&ICMP_TYPE).example(r#"["128"]"#);
+    "icmpv6": many(&ICMPV6_TYPE).example(r#"["128"]"#);
     /// IP protocols without ports (IANA protocol numbers).
     "protocol": many(&PROTOCOL).example("[47]");
     /// Frames that are not IP.

@@ -12,6 +12,7 @@ use crate::{
 
 pub(crate) mod cascade;
 mod declared;
+mod format;
 pub mod language;
 mod library;
 mod limits;
@@ -23,6 +24,7 @@ mod resolve;
 pub(crate) mod values;
 
 pub use declared::declared;
+pub use format::format;
 pub use library::built_in;
 pub use limits::{MAX_DEVICES, MAX_FILE_BYTES, MAX_FILES, MAX_RULE_PARTS, MAX_RULES, MAX_TOTAL_BYTES};
 pub use memo::Memo;

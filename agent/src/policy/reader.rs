@@ -3,7 +3,7 @@
 //! In: text. Out: values with their place; what is missing or of the wrong type is reported to the
 //! [`Collector`] and left out. Serves policy files and the agent's configuration alike.
 
-use std::ops::Range;
+use std::{collections::BTreeSet, ops::Range};
 
 use toml::{
     Spanned,
@@ -40,13 +40,21 @@ impl Reader<'_, '_> {
     /// The document's table; all its syntax errors are reported. Says also whether there were none.
     pub(crate) fn document<'i>(&mut self, text: &'i str) -> (Spanned<DeTable<'i>>, bool) {
         let (table, errors) = DeTable::parse_recoverable(text);
+        if let (Some(found), false) = (syntax::other_language(self, text), errors.is_empty()) {
+            self.out.push(found);
+            return (table, false);
+        }
+        let mut lines = BTreeSet::new();
         for error in &errors {
             if self.out.is_full() {
                 self.out.skip_error();
                 continue;
             }
             let found = syntax::explain(self, text, table.get_ref(), error);
-            self.out.push(found);
+            // What else the parser says of a line mostly follows from the first slip in it.
+            if lines.insert(found.location().map(|location| location.line)) {
+                self.out.push(found);
+            }
         }
         (table, errors.is_empty())
     }
@@ -66,7 +74,7 @@ impl Reader<'_, '_> {
     pub(crate) fn keys(&mut self, table: &DeTable<'_>, described: &'static Table, what: &str) {
         #[cfg(test)]
         log::is(table, described);
-        for key in table.keys() {
+        for (key, value) in table {
             let name: &str = key.get_ref();
             if described.knows(name) {
                 continue;
@@ -74,15 +82,15 @@ impl Reader<'_, '_> {
             let location = self.locate(key.span());
             if described.later.contains(&name) {
                 let message = format!("{} in {what} is not supported by this version", quote(name));
-                let help = "remove it: what it would restrict or extend is not decided yet, so the policy would \
-                            not mean what it says";
+                let help = "remove it, or update the agent: this version would not do what it says";
                 self.out.push(Diagnostic::error("BH0103", message).at(location, "not supported").help(help));
                 continue;
             }
             let known = described.known();
             let help = match self.out.suggest(name, known.iter().copied()) {
                 Some(meant) => format!("did you mean `{meant}`?"),
-                None => format!("known keys are {}", list(&known)),
+                None => astray(described, what, key.get_ref(), value)
+                    .unwrap_or_else(|| format!("known keys are {}", list(&known))),
             };
             let message = format!("unknown key {} in {what}", quote(name));
             self.out.push(Diagnostic::error("BH0101", message).at(location, "unknown key").help(help));
@@ -109,9 +117,12 @@ impl Reader<'_, '_> {
                     let at = self.at(name.span());
                     found.push((Leaf { value: name.get_ref().to_string(), at }, table));
                 }
-                None => {
-                    self.wrong_type(name.get_ref(), value, name.span(), &format!("a table `[{key}.NAME]`"))
-                }
+                None => self.wrong_type(
+                    name.get_ref(),
+                    value,
+                    name.span(),
+                    &format!("a table `[{key}.{}]`", name.get_ref()),
+                ),
             }
         }
         found
@@ -161,7 +172,7 @@ impl Reader<'_, '_> {
         match value.get_ref().as_str() {
             Some(text) => Some(Leaf { value: text.to_owned(), at: self.at(value.span()) }),
             None => {
-                self.wrong_type(key, value, value.span(), "a string");
+                self.wrong_type(key, value, value.span(), "a text in quotes");
                 None
             }
         }
@@ -209,12 +220,12 @@ impl Reader<'_, '_> {
 
     /// One string or a list of strings. `None` when the key is absent or unusable as a whole.
     pub(crate) fn strings(&mut self, table: &DeTable<'_>, key: &str) -> Option<Leaf<Vec<Leaf<String>>>> {
-        self.texts(table, key, false, "a string or a list of strings")
+        self.texts(table, key, false, "a text in quotes, or a list of them")
     }
 
     /// One string or integer, or a list of them; integers come as their decimal digits.
     pub(crate) fn numbers(&mut self, table: &DeTable<'_>, key: &str) -> Option<Leaf<Vec<Leaf<String>>>> {
-        self.texts(table, key, true, "a number, a string, or a list of them")
+        self.texts(table, key, true, "a number, a text in quotes, or a list of them")
     }
 
     fn texts(
@@ -249,14 +260,26 @@ impl Reader<'_, '_> {
     }
 
     fn wrong_type(&mut self, key: &str, value: &Value<'_>, span: Range<usize>, expected: &str) {
-        let found = value.get_ref().type_str();
-        let article = if found.starts_with(['a', 'i']) { "an" } else { "a" };
+        let found = kind(value.get_ref());
         let location = self.locate(span);
         self.out.push(
-            Diagnostic::error("BH0102", format!("{} is {article} {found}", quote(key)))
-                .at(location, format!("{article} {found}"))
+            Diagnostic::error("BH0102", format!("{} is {found}", quote(key)))
+                .at(location, found)
                 .help(format!("write {expected}")),
         );
+    }
+}
+
+/// What a value is, in words that need no knowledge of TOML.
+fn kind(value: &DeValue<'_>) -> &'static str {
+    match value {
+        DeValue::String(_) => "a text",
+        DeValue::Integer(_) => "a number",
+        DeValue::Float(_) => "a decimal number",
+        DeValue::Boolean(_) => "a switch (`true` or `false`)",
+        DeValue::Datetime(_) => "a date or time",
+        DeValue::Array(_) => "a list",
+        DeValue::Table(_) => "a table",
     }
 }
 
@@ -277,6 +300,16 @@ fn text(value: &Value<'_>, integers: bool) -> Option<String> {
         }
         (None, Some(_) | None) => None,
     }
+}
+
+/// Where a key belongs that is unknown where it stands; a name with dots looks like a key of a shorter name.
+fn astray(described: &'static Table, what: &str, key: &str, value: &Value<'_>) -> Option<String> {
+    if let Some(header) = described.home(key) {
+        return Some(format!("it belongs below a header `{header}`"));
+    }
+    let named = described.header.split_once(".NAME").filter(|_| value.get_ref().is_table());
+    let (kind, outer) = (named?.0, what.split('`').nth(1)?);
+    Some(format!("a name with a dot stands in quotes: `{kind}.\"{outer}.{key}\"]`"))
 }
 
 /// Names for a sentence: `` `a`, `b` and `c` ``.

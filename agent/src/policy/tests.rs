@@ -6,6 +6,8 @@ use crate::{
     model::{Mode, Peer},
 };
 
+mod meaning;
+
 fn files(texts: &[(&str, &str)]) -> Vec<SourceFile> {
     texts.iter().map(|(path, text)| SourceFile { path: (*path).into(), text: (*text).into() }).collect()
 }

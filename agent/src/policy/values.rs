@@ -14,10 +14,13 @@ use crate::{
 
 mod dns;
 mod groups;
+pub(super) mod hints;
 mod icmp;
 mod services;
 mod time;
+pub(super) use icmp::{ICMP_TYPES, ICMPV6_TYPES};
 pub(crate) use services::fold;
+pub(super) use services::{ETHERTYPES, POINTS};
 pub(super) use time::MAX_WINDOWS;
 
 /// IP protocol numbers (IANA "Assigned Internet Protocol Numbers").
@@ -57,8 +60,10 @@ impl Reader<'_, '_> {
     pub(super) fn mac(&mut self, leaf: &Leaf<String>) -> Option<Leaf<Mac>> {
         let Ok(mac) = leaf.value.parse::<Mac>() else {
             let message = format!("{} is not a MAC address", quote(&leaf.value));
-            let help = "write six pairs of hexadecimal digits, as in `00:1d:9c:c7:b0:70`";
-            return self.refuse("BH0201", leaf, message, help);
+            let help = hints::several(&leaf.value).unwrap_or_else(|| {
+                "write six pairs of hexadecimal digits, as in `00:1d:9c:c7:b0:70`".to_owned()
+            });
+            return self.refuse("BH0201", leaf, message, &help);
         };
         if mac.is_group() {
             let message = format!("{} is a group address, not one device's own", quote(&leaf.value));
@@ -83,7 +88,9 @@ impl Reader<'_, '_> {
                     )
                 }
                 Some(_) | None => {
-                    "write an address, as in `10.20.1.11` or `fd00:20::11`, or `dhcp`".to_owned()
+                    hints::several(&leaf.value).or_else(|| hints::leading_zeros(&leaf.value)).unwrap_or_else(
+                        || "write an address, as in `10.20.1.11` or `fd00:20::11`, or `dhcp`".to_owned(),
+                    )
                 }
             };
             return self.refuse("BH0203", leaf, message, &help);
@@ -111,7 +118,9 @@ impl Reader<'_, '_> {
             let message = format!("{} is not a prefix", quote(&leaf.value));
             let help = match leaf.value.parse::<IpAddr>() {
                 Ok(address) => format!("for this one address write `{}`", IpNet::from(address)),
-                Err(_) => "write address and prefix length, as in `10.9.0.0/24`".to_owned(),
+                Err(_) => hints::prefix(&leaf.value)
+                    .or_else(|| hints::several(&leaf.value))
+                    .unwrap_or_else(|| "write address and prefix length, as in `10.9.0.0/24`".to_owned()),
             };
             return self.refuse("BH0205", leaf, message, &help);
         };

@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    fs,
     os::unix::fs::{PermissionsExt, symlink},
 };
 

@@ -62,7 +62,7 @@ pub struct Override {
     pub before: Option<Box<Override>>,
 }
 
-/// The policy that was applied last, as text: after a restart it holds even if the files were broken since.
+/// What agents wrote before they kept revisions: the policy that was applied last, as text.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LastGood {
     /// Its revision, twelve hexadecimal digits.

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bulkhead_agent::{
     compile::{Host, Memory, Revision, Tables},
-    dataplane::{Dataplane, Moment, Sizes, XdpAction, detach},
+    dataplane::{Dataplane, Sizes, XdpAction, detach},
 };
 use bulkhead_common::{
     decide::{Action, Decision, Verdict, decide},
@@ -18,9 +18,9 @@ use bulkhead_common::{
 use bulkhead_tests::lab::Room;
 
 use super::{
-    COUNTER, Setup,
+    COUNTER, Setup, calendar,
     expect::word,
-    gateway, invariants, invent, mutate, open,
+    gateway, invariants, invent, moment, mutate, open,
     random::{self, Random},
     setup::ENDLESS,
     tables, text,
@@ -29,7 +29,8 @@ use super::{
 const SIZES: Sizes =
     Sizes { devices: 256, rules: 4096, flows: 1 << 17, violations: 1024, ring_bytes: 1 << 16 };
 /// Policies of the packet table, under which one stretch in four is fought; the others have one of their own.
-const TEXTS: &[&str] = &["cell.toml", "cell-held.toml", "plant.toml", "plant.toml", "served.toml"];
+const TEXTS: &[&str] =
+    &["cell.toml", "cell-held.toml", "plant.toml", "plant.toml", "served.toml", "sets.toml", "sets.toml"];
 /// What the message of a broken invariant begins with: both sides may well agree on it.
 pub const BROKEN: &str = "a broken promise: ";
 /// Frames under one policy and one setup.
@@ -210,13 +211,14 @@ pub fn round(room: &Room, pins: &str, fight: &Fight<'_>) -> Result<Met, String> 
 impl Duel<'_> {
     fn stretch(&mut self, random: &mut Random, tables: &Tables, setup: &Setup) -> Result<(), String> {
         setup.configure(&mut self.dataplane);
-        let applied =
-            self.dataplane.apply(tables.clone(), &gateway(), &Setup::segments(), &Moment::default());
+        let moment = moment(tables, calendar());
+        let applied = self.dataplane.apply(tables.clone(), &gateway(), &Setup::segments(), &moment);
         let applied = applied.unwrap_or_else(|error| panic!("{error}"));
         let ids = applied.ids.clone();
         let highest = |ids: &[u32], so_far: u32| ids.iter().copied().fold(so_far, u32::max);
         self.highest = (highest(&ids.devices, self.highest.0), highest(&ids.rules, self.highest.1));
         let mut host = Host::new(tables, setup.placed(&ENDLESS));
+        host.reschedule(tables.deadlines(calendar(), 0));
         let mut memory = std::mem::take(&mut self.memory);
         // Budgets are remembered by the ids that last.
         let dense = |stable: u32| (0..).take(tables.devices.len() + 1).find(|id| ids.device(*id) == stable);

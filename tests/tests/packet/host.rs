@@ -4,7 +4,7 @@ use bulkhead_agent::compile::{Host, Tables};
 use bulkhead_common::{decide::decide, parse::parse};
 
 use super::{
-    Setup,
+    Setup, calendar,
     expect::told,
     rows::{Row, Step},
     setup::TIMES,
@@ -17,7 +17,7 @@ pub fn run(row: &Row) -> Result<(), String> {
     let names: Vec<&str> = std::iter::once(row.policy)
         .chain(row.steps.iter().filter_map(|step| match step {
             Step::Policy(name) => Some(name.as_str()),
-            Step::Set(_) | Step::Wait(_) | Step::Frame { .. } => None,
+            Step::Set(_) | Step::Wait(_) | Step::Clock(_) | Step::Frame { .. } => None,
         }))
         .collect();
     let compiled: Vec<Tables> = names.iter().map(|name| tables(&[(name, &text(name))])).collect();
@@ -25,13 +25,19 @@ pub fn run(row: &Row) -> Result<(), String> {
     let mut setup = Setup::default();
     let mut now = 1_000_000_000;
     let mut generation = 1;
+    let mut clock = calendar();
     let mut host = Host::new(&compiled[at], setup.placed(&TIMES));
     host.set_now(now);
+    host.reschedule(compiled[at].deadlines(clock, now));
     for step in &row.steps {
         match step {
             Step::Wait(time) => {
                 now += time;
                 host.set_now(now);
+            }
+            Step::Clock(time) => {
+                clock = *time;
+                host.reschedule(compiled[at].deadlines(clock, now));
             }
             Step::Set(_) | Step::Policy(_) => {
                 if let Step::Set(other) = step {
@@ -44,6 +50,7 @@ pub fn run(row: &Row) -> Result<(), String> {
                 host = Host::new(&compiled[at], setup.placed(&TIMES));
                 host.adopt(memory, generation);
                 host.set_now(now);
+                host.reschedule(compiled[at].deadlines(clock, now));
             }
             Step::Frame { text, bytes, expected } => {
                 let tables = &compiled[at];

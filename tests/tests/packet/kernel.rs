@@ -11,11 +11,12 @@ use bulkhead_common::{
     wire::mac,
 };
 use bulkhead_tests::lab::Room;
+use jiff::Timestamp;
 
 use super::{
-    COUNTER, LO, SIZES, Setup,
+    COUNTER, LO, SIZES, Setup, calendar,
     expect::{Moved, told, word},
-    gateway, open,
+    gateway, moment, open,
     rows::{Expected, Fate, Row, Step},
     tables, text,
 };
@@ -28,6 +29,7 @@ pub struct Kernel {
     rules: BTreeMap<u32, String>,
     /// The policy in force: rows come sorted by file, so most find theirs there already.
     policy: Option<String>,
+    calendar: Timestamp,
 }
 
 impl Kernel {
@@ -39,6 +41,7 @@ impl Kernel {
             devices: BTreeMap::from([(0, "-".into())]),
             rules: BTreeMap::new(),
             policy: None,
+            calendar: calendar(),
         }
     }
 
@@ -46,14 +49,20 @@ impl Kernel {
         setup.configure(&mut self.dataplane);
     }
 
+    /// Turns the calendar.
+    pub fn turn(&mut self, calendar: Timestamp) {
+        self.calendar = calendar;
+        if let Some(applied) = self.dataplane.applied() {
+            let Moment { deadlines, .. } = moment(&applied.tables, calendar);
+            self.dataplane.reschedule(&deadlines).unwrap_or_else(|error| panic!("{error}"));
+        }
+    }
+
     pub fn apply(&mut self, policy: &str) {
         self.policy = Some(policy.to_owned());
-        let applied = self.dataplane.apply(
-            tables(&[(policy, &text(policy))]),
-            &gateway(),
-            &Setup::segments(),
-            &Moment::default(),
-        );
+        let tables = tables(&[(policy, &text(policy))]);
+        let moment = moment(&tables, self.calendar);
+        let applied = self.dataplane.apply(tables, &gateway(), &Setup::segments(), &moment);
         let applied = applied.unwrap_or_else(|error| panic!("{policy}: {error}"));
         for (device, id) in applied.tables.devices.iter().zip(&applied.ids.devices) {
             self.devices.insert(*id, device.name.clone());
@@ -138,6 +147,7 @@ pub fn run(row: &Row, kernel: &mut Kernel) -> Result<(), String> {
     kernel.dataplane.forget().unwrap_or_else(|error| panic!("{error}"));
     while kernel.events.next_record().is_some() {}
     kernel.set(&Setup::default());
+    kernel.turn(calendar());
     if kernel.policy.as_deref() != Some(row.policy) {
         kernel.apply(row.policy);
     }
@@ -147,6 +157,7 @@ pub fn run(row: &Row, kernel: &mut Kernel) -> Result<(), String> {
             Step::Wait(_) => unreachable!("a row that waits is for the host"),
             Step::Set(setup) => kernel.set(setup),
             Step::Policy(name) => kernel.apply(name),
+            Step::Clock(time) => kernel.turn(*time),
             Step::Frame { text, bytes, expected } => {
                 let before = kernel.counters();
                 let asked = kernel.asked(bytes);

@@ -17,7 +17,7 @@ use std::{collections::BTreeSet, net::IpAddr, path::Path};
 
 use bulkhead_agent::{
     compile::{Limits, Tables, compile},
-    dataplane::{Dataplane, EventReader, Sizes},
+    dataplane::{Dataplane, EventReader, Moment, Sizes, monotonic_ns},
     diagnostic::render_text,
     policy::{SourceFile, resolve_texts},
 };
@@ -26,6 +26,8 @@ use bulkhead_tests::{
     lab::{Namespace, Room, requirements},
     skip::{Tier, skip},
 };
+
+use jiff::Timestamp;
 
 pub use setup::Setup;
 
@@ -76,4 +78,14 @@ pub fn text(name: &str) -> String {
 pub fn gateway() -> BTreeSet<IpAddr> {
     let gateways = ["gw", "gw2"].map(|name| host(name).expect("it is in the list"));
     gateways.iter().flat_map(|gw| [gw.v4.into(), gw.v6.into(), gw.link_local().into()]).collect()
+}
+
+/// What the calendar shows in the tests, unless they turn it: a Monday.
+pub fn calendar() -> Timestamp {
+    "2026-12-28T09:00:00Z".parse().expect("a time")
+}
+
+/// What the clocks say of tables.
+pub fn moment(tables: &Tables, calendar: Timestamp) -> Moment {
+    Moment { deadlines: tables.deadlines(calendar, monotonic_ns()), ..Moment::default() }
 }

@@ -6,13 +6,15 @@
 //! hmi>plc tcp 49152>502 A | drop no-flow plc
 //! @policy cell-changed.toml
 //! @wait 31s
+//! @clock 2026-12-28T09:00:00Z
 //! ```
 //! `pass` is an allowed frame, `drop` a denied one that ends here, `report` a denied one that goes on. The word is
 //! the grant's or reason's name, then the device it is counted for (`-` is none), then the rule's file and line.
 //! `@set` replaces the setup (see [`super::setup`]), `@policy` applies another policy to live flows, `@wait` moves the host's clock, which
-//! makes a row one for the host only. A file that begins with `@policy` has that one for all its rows.
+//! makes a row one for the host only, `@clock` says what the calendar shows to the agent. A file that begins with `@policy` has that one for all its rows.
 
 use bulkhead_tests::frame::frame;
+use jiff::Timestamp;
 
 use super::Setup;
 
@@ -31,6 +33,7 @@ pub enum Step {
     Set(Setup),
     Policy(String),
     Wait(u64),
+    Clock(Timestamp),
     Frame { text: String, bytes: Vec<u8>, expected: Expected },
 }
 
@@ -72,6 +75,8 @@ const FILES: &[(&str, &str)] = &[
     ("modes.rows", include_str!("../../packet/modes.rows")),
     ("neighbor.rows", include_str!("../../packet/neighbor.rows")),
     ("rules.rows", include_str!("../../packet/rules.rows")),
+    ("schedules.rows", include_str!("../../packet/schedules.rows")),
+    ("sets.rows", include_str!("../../packet/sets.rows")),
     ("served.rows", include_str!("../../packet/served.rows")),
     ("segments.rows", include_str!("../../packet/segments.rows")),
     ("state.rows", include_str!("../../packet/state.rows")),
@@ -126,6 +131,9 @@ fn step(line: &str) -> Result<Step, String> {
     }
     if let Some(name) = line.strip_prefix("@policy ") {
         return Ok(Step::Policy(name.to_owned()));
+    }
+    if let Some(time) = line.strip_prefix("@clock ") {
+        return time.parse().map(Step::Clock).map_err(|error| format!("`{time}`: {error}"));
     }
     if let Some(time) = line.strip_prefix("@wait ") {
         let seconds = time.strip_suffix('s').and_then(|n| n.parse::<u64>().ok());

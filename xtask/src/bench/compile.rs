@@ -96,9 +96,10 @@ fn check(site: &Site, binary: &std::path::Path, rounds: u32, size: &mut Size) ->
         .context("failed to write the config")?;
     let [config, policy] = [config, policy].map(|path| path.display().to_string());
     for _ in 0..rounds {
-        let Cost { ms, peak_kib, exit, said } =
+        let Cost { ms, cpu_ms, peak_kib, exit, said } =
             cost::measure(binary, &["--config", &config, "check", &policy])?;
         size.add(What::Check, ms);
+        size.add(What::CheckCpu, cpu_ms);
         size.add(What::CheckPeak, peak_kib / 1024.0);
         if exit != Some(0) {
             let line = said.lines().find(|line| line.starts_with("error")).unwrap_or("no reason was given");

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum What {
     Check,
+    CheckCpu,
     CheckPeak,
     Start,
     Load,
@@ -20,8 +21,9 @@ pub(super) enum What {
 }
 
 /// Every measurement.
-pub(super) const ALL: [What; 9] = [
+pub(super) const ALL: [What; 10] = [
     What::Check,
+    What::CheckCpu,
     What::CheckPeak,
     What::Start,
     What::Load,
@@ -42,6 +44,7 @@ impl What {
     fn names(self) -> (&'static str, &'static str, &'static str) {
         match self {
             Self::Check => ("check", "`check`", "ms"),
+            Self::CheckCpu => ("check-cpu", "  its time on a processor", "ms"),
             Self::CheckPeak => ("check-memory", "  its memory, peak", "MiB"),
             Self::Start => ("start", "start of the agent to enforcing", "ms"),
             Self::Load => ("load", "  of which load into the kernel", "ms"),
@@ -64,6 +67,7 @@ impl What {
             (Self::Resident, SMALL) => Some(30.0),
             (
                 Self::Check
+                | Self::CheckCpu
                 | Self::CheckPeak
                 | Self::Start
                 | Self::Load

@@ -10,15 +10,17 @@ use anyhow::{Context, bail, ensure};
 
 use super::Args;
 use crate::{
+    cli::standing::Sets,
     diagnostic::quote,
     files::{ReadError, read_file, read_policy, text},
     policy::{MAX_FILE_BYTES, SourceFile, declared},
 };
 
 pub(super) const HELP: &str = "\
-With --context the file takes the place of the file of DIR that is called NAME.toml (--as). Without --as it takes the \
-place of the file of the same name, else of the one file that declares something it declares too (a device, a class, \
-a network, ...), else it is one more file. When several files declare what it declares, --as must say which one it is.\n\
+With --context the file takes the place of the file of DIR that is called NAME.toml (--as).\n\
+Without --as it takes the place of the file of its own name, else of the one file that declares\n\
+something it declares too (a device, a class, a network, ...), else it is one more file. When\n\
+several files declare what it declares, --as must say which one it is.\n\
 \n\
 Ansible: validate: bulkhead check --context /etc/bulkhead/policy.d --as 10-cell.toml %s\n\
 \n\
@@ -38,7 +40,7 @@ pub(in crate::cli) fn files_of(path: &Path) -> anyhow::Result<Vec<SourceFile>> {
     if path.is_dir() { Ok(read_policy(path)?) } else { Ok(vec![read_file(path)?]) }
 }
 
-pub(super) fn gather(args: &Args, configured: &Path) -> anyhow::Result<Gathered> {
+pub(super) fn gather(args: &Args, configured: &Path, sets: &mut Sets) -> anyhow::Result<Gathered> {
     if let Some(name) = &args.name {
         let plain = Path::new(name).file_name().is_some_and(|file| file.to_str() == Some(name));
         ensure!(
@@ -66,7 +68,7 @@ pub(super) fn gather(args: &Args, configured: &Path) -> anyhow::Result<Gathered>
         if path == Path::new("-") {
             list.push(standard_input()?);
         } else {
-            list.extend(read_policy(path)?);
+            list.extend(sets.read(path)?);
         }
     }
     let alone = match paths {

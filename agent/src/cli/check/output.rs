@@ -7,25 +7,31 @@ use serde_json::{Value, json};
 
 use super::{Checked, Format, unasked, words};
 use crate::{
-    cli::print_json,
+    cli::{print_json, standing::SignedSet},
     config::Config,
     diagnostic::{Diagnostic, render_json, render_sarif, render_text},
 };
 
 /// Findings that a name is declared nowhere: in another file, perhaps.
-const UNKNOWN: [&str; 5] = ["BH0301", "BH0302", "BH0303", "BH0304", "BH0320"];
+const UNKNOWN: [&str; 7] = ["BH0301", "BH0302", "BH0303", "BH0304", "BH0320", "BH0324", "BH0330"];
 
 pub(super) fn print(checked: &Checked, format: Format, config: &Config) -> anyhow::Result<()> {
-    let Checked { diagnostics, sources, files, tables } = checked;
+    let Checked { diagnostics, sources, files, tables, signed } = checked;
     match format {
         Format::Text => {
             eprint!("{}", render_text(diagnostics, sources, std::io::stderr().is_terminal()));
+            if let Some(first) = diagnostics.first() {
+                eprintln!("`bulkhead explain {}` tells more about it, with an example", first.code);
+            }
         }
         Format::Json => out!("{}", document(checked, config)?),
         Format::Sarif => {
             let base = std::env::current_dir().unwrap_or_else(|_| "/".into());
             print_json(&render_sarif(diagnostics, sources, &base.to_string_lossy()))?;
         }
+    }
+    for SignedSet { path, number, key, comment } in signed {
+        eprintln!("`{path}` is number {number}, signed with key {key}: {comment}");
     }
     if let Some(tables) = tables {
         eprintln!(
@@ -45,7 +51,7 @@ pub(super) fn print(checked: &Checked, format: Format, config: &Config) -> anyho
 
 /// The findings as JSON, and beside them what the policy comes to and what needs no rule on which segment.
 fn document(checked: &Checked, config: &Config) -> anyhow::Result<Value> {
-    let Checked { diagnostics, sources, files, tables } = checked;
+    let Checked { diagnostics, sources, files, tables, signed } = checked;
     let mut document: Value =
         serde_json::from_str(&render_json(diagnostics, sources)).context("findings are valid JSON")?;
     document["summary"]["files"] = json!(files);
@@ -57,6 +63,7 @@ fn document(checked: &Checked, config: &Config) -> anyhow::Result<Value> {
     }
     let segments = config.segments.iter();
     let allowed = segments.map(|segment| (segment.name.clone(), words(&segment.infrastructure).into()));
+    document["signed"] = json!(signed);
     document["infrastructure"] = Value::Object(allowed.collect());
     Ok(document)
 }

@@ -10,6 +10,7 @@ static HOST: Format = Format {
     name: "host",
     doc: "an IP address or a MAC address",
     pattern: "^[0-9A-Fa-f:.-]+$",
+    words: &[],
     number: None,
 };
 

@@ -132,7 +132,7 @@ fn pair(reader: &mut Reader<'_, '_>, this: &Raw<'_, '_>, all: &[Raw<'_, '_>]) ->
     let alone = (said.unwrap_or_default(), None);
     let Some(peer) = &this.peer else {
         let message = format!("{} is one side of a pair, and the other is not named", quote(name));
-        refuse(reader, this.name.at, message, "add `peer = \"eth2\"` with the name of the other side");
+        refuse(reader, this.name.at, message, "add `peer = \"...\"` with the name of the other side");
         return alone;
     };
     if peer.value == *name {

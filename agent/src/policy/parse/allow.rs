@@ -15,6 +15,9 @@ use crate::{
     },
 };
 
+/// What stands before the name of more than one peer.
+const PREFIXES: [&str; 4] = ["zone:", "class:", "group:", "multicast:"];
+
 impl Reader<'_, '_> {
     pub(super) fn allow(&mut self, table: &DeTable<'_>, header: &str, what: &str) -> Vec<RawAllow> {
         let entries = self.tables(table, "allow", header);
@@ -122,6 +125,9 @@ impl Reader<'_, '_> {
         let help = match cidr {
             Ok(net) => {
                 format!("rules use names: declare `[network.NAME]` with `cidr = [\"{}\"]`", net.trunc())
+            }
+            Err(_) if PREFIXES.iter().any(|prefix| name.to_lowercase().starts_with(prefix)) && name.to_lowercase() != *name => {
+                format!("did you mean `{}`?", name.to_lowercase())
             }
             Err(_) => "name a device, a network, `group:NAME`, `zone:NAME`, `class:NAME`, `multicast:NAME`, `gateway`, \
                        `broadcast` or `any`"

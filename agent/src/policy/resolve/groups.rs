@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{names::Names, peers};
 use crate::{
-    diagnostic::{Collector, Diagnostic, quote},
+    diagnostic::{At, Collector, Diagnostic, quote},
     model::{DeviceId, Group, GroupId, NetworkId, Peer},
     policy::{
         limits::MAX_RULE_PARTS,
@@ -51,6 +51,14 @@ pub(super) fn flatten<'r>(
         walk.total += held.devices.len() + held.networks.len();
         walk.held.push(held);
         walk.edges.push(edges);
+        if walk.total > MAX_RULE_PARTS {
+            too_many(group.name.at, out);
+            // Nobody reads on: what is left has nothing in it, and that is not its fault.
+            let unread = || Held { is_broken: true, ..Held::default() };
+            walk.held.resize_with(raw.len(), unread);
+            walk.edges = vec![Vec::new(); raw.len()];
+            break;
+        }
     }
     walk.run(out);
     let mut devices = Vec::new();
@@ -121,6 +129,13 @@ fn direct<'r>(
     (held, edges)
 }
 
+fn too_many(at: At, out: &mut Collector<'_>) {
+    let location = out.locate(at);
+    let message = format!("the groups have more than {MAX_RULE_PARTS} members together");
+    let found = Diagnostic::error("BH0416", message).at(location, "from here on no group is read");
+    out.push(found.help("name zones, classes and inner groups in the rules, rather than groups of them"));
+}
+
 /// A walk in depth over all groups. Its stack is its own, for a file may nest groups deeper than a thread's stack goes.
 struct Walk<'r> {
     names: Vec<&'r str>,
@@ -187,10 +202,7 @@ impl<'r> Walk<'r> {
         if self.total <= MAX_RULE_PARTS {
             return true;
         }
-        let location = out.locate(leaf.at);
-        let message = format!("the groups have more than {MAX_RULE_PARTS} members together");
-        let found = Diagnostic::error("BH0416", message).at(location, "from here on no group is read");
-        out.push(found.help("name the inner groups in the rules, rather than groups of groups"));
+        too_many(leaf.at, out);
         self.held.iter_mut().for_each(|held| held.is_broken = true);
         false
     }

@@ -4,7 +4,7 @@ use super::{names::Names, zones};
 use crate::{
     diagnostic::{Collector, Diagnostic, quote},
     model::{DeviceId, Peer},
-    policy::{raw::RawPeer, reader::Leaf},
+    policy::{raw::RawPeer, reader::Leaf, values::hints::several},
 };
 
 /// What a written peer stands for; empty when that was reported.
@@ -91,6 +91,9 @@ fn help_for(names: &Names<'_>, name: &str, out: &mut Collector<'_>) -> String {
     }
     if names.classes.contains_key(name) {
         return format!("to name the class write `class:{name}`");
+    }
+    if let Some(help) = several(name) {
+        return help;
     }
     if names.groups.contains_key(name) {
         return format!("to name the group write `group:{name}`");

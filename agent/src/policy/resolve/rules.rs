@@ -51,11 +51,39 @@ pub(super) fn build<'r>(names: &Names<'r>, files: &'r [RawFile], out: &mut Colle
     }
     let Builder { names: _, ids: _, mut rules, parts: _, full, used } = builder;
     let used = used.devices.into_iter().map(|used| used || full).collect();
-    rules.sort_by_key(|(at, rule)| (rule.holder, *at));
+    // A rule is large: its key is sorted, and the rule moved once.
+    rules.sort_by_cached_key(|(at, rule)| (rule.holder, *at));
     let selectors: Vec<&[Selector]> = services.values().map(|(selectors, _)| &**selectors).collect();
     reach::check_ends(names, &rules, &selectors, out);
     by_name::check_resolvers(names, &rules, &selectors, out);
-    Built { rules: rules.into_iter().map(|(_, rule)| rule).collect(), services, used }
+    let (rules, services) = in_use(rules.into_iter().map(|(_, rule)| rule).collect(), services);
+    Built { rules, services, used }
+}
+
+/// Leaves out the built-in services that no rule has: what stands in a class without devices is not one.
+fn in_use<'r>(
+    mut rules: Vec<Rule>,
+    services: BTreeMap<&'r str, Traffic<'r>>,
+) -> (Vec<Rule>, BTreeMap<&'r str, Traffic<'r>>) {
+    let mut kept = vec![false; services.len()];
+    for id in rules.iter().flat_map(|rule| &rule.services) {
+        if let Some(kept) = kept.get_mut(id.0 as usize) {
+            *kept = true;
+        }
+    }
+    for (kept, (_, built_in)) in kept.iter_mut().zip(services.values()) {
+        *kept |= !built_in;
+    }
+    let mut next = (0..).map(ServiceId);
+    let numbers: Vec<Option<ServiceId>> =
+        kept.iter().map(|kept| if *kept { next.next() } else { None }).collect();
+    for rule in &mut rules {
+        rule.services =
+            rule.services.iter().filter_map(|id| numbers.get(id.0 as usize).copied().flatten()).collect();
+    }
+    let services =
+        services.into_iter().zip(kept).filter(|(_, kept)| *kept).map(|(service, _)| service).collect();
+    (rules, services)
 }
 
 /// The services of the user's files and of all entries; an unknown one is reported at each place.
@@ -133,8 +161,16 @@ impl Builder<'_, '_> {
             let expanded = peers::expand(self.names, peer, out);
             let mut devices = expanded.iter().flat_map(|p| self.names.devices_of(*p));
             let only_itself = devices.next() == Some(&device) && devices.next().is_none();
-            // A group may hold networks beside the device.
-            if only_itself && expanded.len() == 1 {
+            if only_itself && expanded.len() > 1 {
+                // A group that holds networks beside the device.
+                all.extend(expanded.into_iter().filter(|peer| self.names.devices_of(*peer).is_empty()));
+                continue;
+            }
+            // What a group should have held beside the device was reported.
+            if only_itself && !self.is_whole(&peer.value) {
+                continue;
+            }
+            if only_itself {
                 let message = match &peer.value {
                     RawPeer::Zone(_) | RawPeer::Class(_) | RawPeer::Group(_) => {
                         format!("this holds only {} itself", quote(name))
@@ -155,6 +191,19 @@ impl Builder<'_, '_> {
             all.extend(expanded);
         }
         self.entry(Holder::Device(device), Peer::Device(device), allow, all.into_iter().collect(), out);
+    }
+
+    fn is_whole(&self, peer: &RawPeer) -> bool {
+        match peer {
+            RawPeer::Group(name) => self.names.groups.get(name.as_str()).is_none_or(|group| group.is_whole),
+            RawPeer::Zone(_)
+            | RawPeer::Class(_)
+            | RawPeer::Named(_)
+            | RawPeer::Multicast(_)
+            | RawPeer::Gateway
+            | RawPeer::Broadcast
+            | RawPeer::Any => true,
+        }
     }
 
     fn of_class(&mut self, class: ClassId, name: &str, allow: &RawAllow, out: &mut Collector<'_>) {

@@ -14,7 +14,7 @@ use crate::{
         library::built_in,
         raw::{RawFile, RawService},
         reader::Leaf,
-        values::fold,
+        values::{fold, hints::several},
     },
 };
 
@@ -146,7 +146,9 @@ pub(super) fn unknown<'n>(
 ) {
     let help = match out.suggest(&leaf.value, known) {
         Some(meant) => format!("did you mean `{meant}`?"),
-        None => "declare it: `[service.NAME]` with `tcp = [\"502\"]`, `udp` or `ethertype`".to_owned(),
+        None => several(&leaf.value).unwrap_or_else(|| {
+            "declare it: `[service.NAME]` with `tcp = [\"502\"]`, `udp` or `ethertype`".to_owned()
+        }),
     };
     let location = out.locate(leaf.at);
     let found = Diagnostic::error("BH0304", format!("unknown service {}", quote(&leaf.value)));

@@ -4,7 +4,7 @@ use super::{ICMP, Leaf, Reader};
 use crate::{diagnostic::quote, model::Selector};
 
 /// Types by name (IANA "ICMP Type Numbers"; RFC 792, 1256, 8335).
-const TYPES: [(&str, u8); 12] = [
+pub(in crate::policy) const ICMP_TYPES: [(&str, u8); 12] = [
     ("echo-reply", 0),
     ("destination-unreachable", 3),
     ("redirect", 5),
@@ -20,7 +20,7 @@ const TYPES: [(&str, u8); 12] = [
 ];
 
 /// Types by name (IANA "ICMPv6 type Numbers"; RFC 4443, 4861, 2710, 3810, 8335).
-const TYPES_V6: [(&str, u8); 17] = [
+pub(in crate::policy) const ICMPV6_TYPES: [(&str, u8); 17] = [
     ("destination-unreachable", 1),
     ("packet-too-big", 2),
     ("time-exceeded", 3),
@@ -46,7 +46,7 @@ const HELP: &str =
 impl Reader<'_, '_> {
     /// `8` or `echo-request` (any code), `0-255` (types) or `3/4` (type and code), RFC 792 and RFC 4443.
     pub(in crate::policy) fn icmp(&mut self, leaf: &Leaf<String>, protocol: u8) -> Option<Selector> {
-        let named: &[(&str, u8)] = if protocol == ICMP { &TYPES } else { &TYPES_V6 };
+        let named: &[(&str, u8)] = if protocol == ICMP { &ICMP_TYPES } else { &ICMPV6_TYPES };
         let of_name = |name: &str| named.iter().find(|(word, _)| *word == name).map(|(_, kind)| *kind);
         if let Some((kind, code)) = leaf.value.split_once('/') {
             let (kind, code) = (kind.trim(), code.trim());
@@ -63,7 +63,7 @@ impl Reader<'_, '_> {
         }
         if leaf.value.contains(|c: char| c.is_ascii_alphabetic()) {
             let message = format!("unknown ICMP type {}", quote(&leaf.value));
-            let other = if protocol == ICMP { &TYPES_V6[..] } else { &TYPES[..] };
+            let other = if protocol == ICMP { &ICMPV6_TYPES[..] } else { &ICMP_TYPES[..] };
             let help = match self.out.suggest(&leaf.value, named.iter().map(|(word, _)| *word)) {
                 Some(meant) => format!("did you mean `{meant}`?"),
                 None if other.iter().any(|(word, _)| *word == leaf.value) => {

@@ -2,14 +2,14 @@
 
 use bulkhead_common::wire::ethertype;
 
-use super::{ICMP, ICMPV6, Leaf, Reader, SCTP, TCP, UDP};
+use super::{ICMP, ICMPV6, Leaf, Reader, SCTP, TCP, UDP, hints};
 use crate::{
     diagnostic::quote,
     model::{Selector, pseudo},
 };
 
 /// Ethertypes by the words their users know (IEEE Registration Authority, "EtherType public listing").
-const ETHERTYPES: [(&str, u16); 11] = [
+pub(in crate::policy) const ETHERTYPES: [(&str, u16); 11] = [
     ("profinet", 0x8892),
     ("ethercat", 0x88a4),
     ("powerlink", 0x88ab),
@@ -43,7 +43,7 @@ const PROTOCOLS: [(&str, u16); 15] = [
 ];
 
 /// Service access points by the words their users know (IEEE 802.1Q clause 14, ISO/IEC 10589, ASHRAE 135 clause 7).
-const POINTS: [(&str, u16); 3] = [("stp", 0x42), ("bacnet", 0x82), ("isis", 0xfe)];
+pub(in crate::policy) const POINTS: [(&str, u16); 3] = [("stp", 0x42), ("bacnet", 0x82), ("isis", 0xfe)];
 
 impl Reader<'_, '_> {
     /// `502` or `1000-2000`.
@@ -137,7 +137,8 @@ impl Reader<'_, '_> {
         let (low, high) = leaf.value.split_once('-').unwrap_or((&leaf.value, &leaf.value));
         let (Some(low), Some(high)) = (decimal(low), decimal(high)) else {
             let message = format!("{} is not {what} or a range", quote(&leaf.value));
-            let help = format!("write a number up to {highest}, or a range such as `10-20`");
+            let help = hints::several(&leaf.value)
+                .unwrap_or_else(|| format!("write a number up to {highest}, or a range such as `10-20`"));
             return self.refuse("BH0207", leaf, message, &help);
         };
         if low > high {

@@ -50,14 +50,14 @@ impl Reader<'_, '_> {
     pub(in crate::policy) fn days(&mut self, leaf: &Leaf<String>) -> Option<u8> {
         let (first, last) = leaf.value.split_once('-').unwrap_or((&leaf.value, &leaf.value));
         let mut place = |word: &str| {
-            let word = word.trim();
             let found = DAYS.iter().position(|day| *day == word);
             if found.is_none() {
                 let help =
                     "write `mon`, `tue`, `wed`, `thu`, `fri`, `sat`, `sun`, or a range such as `mon-fri`";
                 let lowered = word.to_lowercase();
-                let help = match DAYS.iter().find(|day| lowered.starts_with(**day)) {
-                    Some(meant) => format!("did you mean `{meant}`? {help}"),
+                let whole = DAYS.iter().copied().find(|day| lowered.starts_with(day));
+                let help = match whole.or_else(|| self.out.suggest(word, DAYS)) {
+                    Some(meant) => format!("did you mean `{meant}`?"),
                     None => help.to_owned(),
                 };
                 self.refuse::<()>("BH0228", leaf, format!("{} is not a day of the week", quote(word)), &help);

@@ -1,0 +1,347 @@
+//! How a policy comes in force: written down, kept whole, flipped, pointed at, and only then acknowledged.
+//!
+//! Each step leaves the old policy whole: what fails before the flip changes nothing, and what fails after it is taken
+//! back. After a power cut at any moment the revision that was acknowledged last enforces.
+
+use std::time::{Duration, Instant};
+
+use super::{
+    agent::{Agent, InForce, refused, user, world},
+    clock::clocks,
+    policies::{self, Candidate, Gate, Origin, Passed, Refused},
+    summary,
+    trail::{Act, sayable},
+};
+use crate::{
+    config::duration::{show, spell},
+    control::{Applied, Failure, PendingStatus},
+    policy::SourceFile,
+    signing::{Accepted, Signed},
+    store::{Deadline, Pending, Pointer, Record, StoreError, TextLayer, Who, audit::Action, digest},
+};
+
+/// The times that a confirmation may take.
+const CONFIRM: std::ops::RangeInclusive<Duration> =
+    Duration::from_secs(10)..=Duration::from_secs(7 * 24 * 60 * 60);
+
+/// A policy that somebody wants in force.
+pub(super) struct Wanted {
+    /// The files that came along; the configured ones without.
+    pub(super) files: Option<Vec<SourceFile>>,
+    /// Where they were read.
+    pub(super) from: Option<String>,
+    /// For which devices alone; empty for all.
+    pub(super) only: Vec<String>,
+    pub(super) confirm_within: Option<Duration>,
+    /// Whether a signed set may be older than one that was in force.
+    pub(super) allow_older: bool,
+    pub(super) reason: Option<String>,
+}
+
+/// A candidate with what the list of revisions says about it.
+struct Change {
+    candidate: Candidate,
+    origin: Origin,
+    from: String,
+    confirm_within: Option<Duration>,
+    signed: Option<Signed>,
+    accepted: Option<Accepted>,
+    reason: Option<String>,
+}
+
+impl Agent {
+    /// Brings a policy in force.
+    pub(super) fn apply(&mut self, action: Action, wanted: Wanted, by: &Who) -> Result<Applied, Failure> {
+        let from = match (&wanted.files, &wanted.from) {
+            (None, _) => self.config.policy.display().to_string(),
+            (Some(_), Some(from)) => from.clone(),
+            (Some(_), None) => "-".to_owned(),
+        };
+        let target = match &wanted.only[..] {
+            [] => from.clone(),
+            only => format!("{from} (only {})", only.join(", ")),
+        };
+        let mut act = self.act(action, by, Some(target), wanted.reason.clone());
+        let ended = self.prepare_change(wanted, from).and_then(|change| self.take_over(&mut act, change, by));
+        self.conclude(act, ended)
+    }
+
+    /// Whether a change waits for its confirmation: then there is no other.
+    fn nothing_waits(&self) -> Result<(), Failure> {
+        let Some(pending) = &self.pointer.pending else { return Ok(()) };
+        let left = spell(pending.deadline.left(&clocks()).unwrap_or_default());
+        let Pending { number, back_to, .. } = pending;
+        Err(user(format!(
+            "revision {number} is not confirmed yet and is undone in {left}; until then no other is applied\n\
+             hint: `bulkhead confirm` keeps it, `bulkhead rollback` returns to revision {back_to} now"
+        )))
+    }
+
+    fn prepare_change(&mut self, wanted: Wanted, from: String) -> Result<Change, Failure> {
+        let Wanted { files, from: _, only, confirm_within, allow_older, reason } = wanted;
+        sayable(reason.as_deref())?;
+        self.nothing_waits()?;
+        if let Some(time) = confirm_within.filter(|time| !CONFIRM.contains(time)) {
+            return Err(user(format!(
+                "a confirmation cannot be awaited for {}\nhint: name a time from {} to {}",
+                spell(time),
+                show(*CONFIRM.start()),
+                show(*CONFIRM.end())
+            )));
+        }
+        let (read, origin) = match files {
+            Some(files) => (policies::from_pushed(files, &self.gate(allow_older)), Origin::Pushed),
+            None => (policies::from_path(&self.config.policy, &self.gate(allow_older)), Origin::Files),
+        };
+        let candidate = read.and_then(|Passed { files, signed, accepted, notes }| {
+            let layers = policies::whole(files);
+            let mut candidate = match &only[..] {
+                [] => policies::prepare(layers, &self.overrides, &self.limits)?,
+                [..] => self.for_some(layers, only)?,
+            };
+            candidate.warnings += &notes;
+            Ok((candidate, signed, accepted))
+        });
+        let candidate = candidate.inspect_err(|error| {
+            if origin == Origin::Files && error.is_of_the_files() {
+                let note = format!(
+                    "the policy files cannot be used, revision {} goes on enforcing: see `bulkhead check`",
+                    self.revision()
+                );
+                self.warnings.insert("policy", note);
+            }
+        });
+        let (candidate, signed, accepted) = candidate.map_err(|error| refused(&error, &self.revision()))?;
+        Ok(Change { candidate, origin, from, confirm_within, signed, accepted, reason })
+    }
+
+    /// What decides whether files may become a policy.
+    pub(super) fn gate(&self, allow_older: bool) -> Gate<'_> {
+        Gate { signing: &self.config.signing, accepted: self.pointer.accepted(), allow_older }
+    }
+
+    /// A policy for some devices, on top of what is in force for the others.
+    fn for_some(&self, layers: Vec<TextLayer>, only: Vec<String>) -> Result<Candidate, Refused> {
+        // What is wrong with the whole policy is told first.
+        let whole = policies::prepare(layers, &self.overrides, &self.limits)?;
+        let Some(new) = whole.layers.into_iter().next() else { return Err(Refused::NoFiles) };
+        let new = TextLayer { only, ..new };
+        let layers = policies::on_top(&self.in_force, &whole.policy, new)?;
+        policies::prepare(layers, &self.overrides, &self.limits)
+    }
+
+    fn take_over(&mut self, act: &mut Act, change: Change, by: &Who) -> Result<Applied, Failure> {
+        let Change { candidate, origin, from, confirm_within, signed, accepted, reason } = change;
+        let kept: Vec<_> = candidate.layers.iter().map(|layer| layer.kept()).collect();
+        let configured = match origin {
+            Origin::Files => kept.last().map(|layer| digest(&layer.files)),
+            Origin::Pushed => self.pointer.configured.clone(),
+        };
+        let revision = candidate.tables.revision.to_string();
+        self.begin(act, revision.clone())?;
+        // Applied again: no revision of its own, and nothing that could be confirmed.
+        let again = self.pointer.current != 0 && candidate.layers == self.in_force.layers;
+        let mut pointer = self.pointer.clone();
+        pointer.configured = configured;
+        if let Some(accepted) = accepted {
+            pointer.accept(accepted);
+        }
+        if !again {
+            let number = self.store.next_number(&self.pointer).map_err(kept_failed)?;
+            let old = Some((&self.in_force.layers[..], &self.in_force.policy));
+            let before = Some(self.pointer.current).filter(|number| *number != 0);
+            let record = Record {
+                number,
+                revision,
+                at: jiff::Timestamp::now().to_string(),
+                by: by.clone(),
+                origin: origin.name().to_owned(),
+                from: from.clone(),
+                reason,
+                signed: signed.as_ref().map(ToString::to_string),
+                changes: summary::changes(old, (&candidate.layers, &candidate.policy)),
+                before,
+                layers: kept,
+            };
+            self.store.keep(&record, &candidate.layers).map_err(|error| {
+                self.forget(number);
+                kept_failed(error)
+            })?;
+            let pending = confirm_within.zip(before).map(|(time, back_to)| Pending {
+                number,
+                back_to,
+                deadline: Deadline::after(time, &clocks()),
+                by: by.clone(),
+            });
+            pointer = pointer.forward(number);
+            pointer.pending = pending;
+            self.arm(&pointer).inspect_err(|_| self.forget(number))?;
+        }
+        let mut applied = self.flip_and_point(candidate, origin, from, pointer).inspect_err(|_| {
+            // What is left of the attempt.
+            self.tidy_up();
+        })?;
+        if origin == Origin::Files {
+            self.warnings.remove("policy");
+        }
+        applied.number = Some(self.pointer.current);
+        applied.pending = self.pending_status();
+        if confirm_within.is_some() && applied.pending.is_none() {
+            applied.notes.push("there is nothing to confirm: this policy was in force before".to_owned());
+        }
+        self.tidy_up();
+        Ok(applied)
+    }
+
+    /// Puts the unconfirmed change on the disk before it is in force: an agent that is killed right after the flip must
+    /// not forget it.
+    fn arm(&self, new: &Pointer) -> Result<(), Failure> {
+        let Some(pending) = &new.pending else { return Ok(()) };
+        let mut armed = self.pointer.clone();
+        armed.pending = Some(pending.clone());
+        self.store.point(&armed).map_err(kept_failed)
+    }
+
+    /// The flip, and the pointer that makes it last. When either fails the old policy is in force.
+    pub(super) fn flip_and_point(
+        &mut self,
+        candidate: Candidate,
+        origin: Origin,
+        from: String,
+        pointer: Pointer,
+    ) -> Result<Applied, Failure> {
+        // Everything that takes room on the disk is there before the flip; a rename is left for after it.
+        let prepared = self.store.prepare(&pointer).map_err(kept_failed)?;
+        let (applied, old) = self.flip(candidate, origin, from).inspect_err(|_| self.point_back())?;
+        if let Err(error) = self.store.commit(prepared) {
+            self.flip_back(old);
+            self.point_back();
+            return Err(kept_failed(error));
+        }
+        self.pointer = pointer;
+        self.warnings.remove("store");
+        Ok(applied)
+    }
+
+    /// The same for a change that nobody wants any more: it ends although the disk says no, and once more at the next
+    /// start.
+    pub(super) fn flip_anyway(
+        &mut self,
+        candidate: Candidate,
+        origin: Origin,
+        from: String,
+        pointer: Pointer,
+    ) -> Result<Applied, Failure> {
+        let (applied, _) = self.flip(candidate, origin, from)?;
+        self.pointer = pointer;
+        match self.store.point(&self.pointer) {
+            Ok(()) => drop(self.warnings.remove("store")),
+            Err(error) => {
+                let note = format!("which revision is in force could not be written down: {error}");
+                tracing::error!("{note}");
+                self.warnings.insert("store", note);
+            }
+        }
+        Ok(applied)
+    }
+
+    /// Enforces a candidate; on failure the old policy goes on. Returns what was in force before.
+    pub(super) fn flip(
+        &mut self,
+        candidate: Candidate,
+        origin: Origin,
+        from: String,
+    ) -> Result<(Applied, InForce), Failure> {
+        let Candidate { layers, policy, tables, warnings } = candidate;
+        let changed =
+            tables.revision != self.dataplane.applied().map(|a| a.tables.revision).unwrap_or_default();
+        let begun = Instant::now();
+        let moment = self.moment(&tables);
+        let applied = self
+            .dataplane
+            .apply(tables, &self.nics.addresses, &self.config.segment_ids(), &moment)
+            .map_err(world)?;
+        let (revision, generation) = (applied.tables.revision.to_string(), applied.generation);
+        let (load_ms, flip_ms) = (millis(begun.elapsed()), millis(applied.flip));
+        let released = policies::released(&self.in_force.policy, &policy);
+        let mut notes = Vec::new();
+        if policy.devices.is_empty() {
+            notes.push("the policy declares no device: nothing is enforced for any device".to_owned());
+        }
+        let old = std::mem::replace(&mut self.in_force, InForce { layers, policy, origin, from });
+        if let Some(note) = self.warnings.get_mut("policy") {
+            // The files were tried before, and are no better for that.
+            *note = format!(
+                "the policy files cannot be used, revision {revision} from elsewhere enforces: see `bulkhead check`"
+            );
+        }
+        self.reporter.learn(&self.dataplane, &self.nics, &self.in_force.policy);
+        tracing::info!(%revision, generation, changed, load_ms, flip_ms, "policy applied");
+        if !released.is_empty() {
+            tracing::warn!(devices = released.join(", "), "no longer enforced");
+        }
+        let applied =
+            Applied { revision, generation, changed, warnings, released, notes, ..Applied::default() };
+        Ok((applied, old))
+    }
+
+    /// What cannot be kept is not in force: an agent that starts again would not know of it.
+    fn flip_back(&mut self, old: InForce) {
+        let InForce { layers, policy: _, origin, from } = old;
+        let back = policies::prepare(layers, &self.overrides, &self.limits)
+            .map_err(|error| error.to_string())
+            .and_then(|candidate| self.flip(candidate, origin, from).map_err(|failure| failure.message));
+        if let Err(error) = back {
+            let note = format!(
+                "revision {} enforces and is not kept: a start of the agent returns to the one before: {error}",
+                self.revision()
+            );
+            tracing::error!("{note}");
+            self.warnings.insert("store", note);
+        }
+    }
+
+    /// Puts the pointer of what is in force on the disk again, after an attempt that may have left another.
+    fn point_back(&self) {
+        if let Err(error) = self.store.point(&self.pointer) {
+            tracing::error!("{error}");
+        }
+    }
+
+    fn forget(&self, number: u64) {
+        if let Err(error) = self.store.forget(number) {
+            tracing::warn!("what was written of revision {number} stays until the next change: {error}");
+        }
+    }
+
+    /// Removes revisions that are too old.
+    pub(super) fn tidy_up(&self) {
+        let most = usize::try_from(self.config.limits.revisions).unwrap_or(usize::MAX);
+        if let Err(error) = self.store.prune(most, &self.pointer) {
+            tracing::warn!("old revisions stay until the next change: {error}");
+        }
+    }
+
+    /// The change that waits, with the time it has.
+    pub(super) fn pending_status(&self) -> Option<PendingStatus> {
+        let Pending { number, back_to, deadline, by } = self.pointer.pending.as_ref()?;
+        Some(PendingStatus {
+            number: *number,
+            back_to: *back_to,
+            seconds_left: deadline.left(&clocks()).unwrap_or_default().as_secs(),
+            until: deadline.until.to_string(),
+            by: by.to_string(),
+        })
+    }
+}
+
+/// The disk said no.
+pub(super) fn kept_failed(error: StoreError) -> Failure {
+    let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}")).unwrap_or_default();
+    world(format!("nothing was changed, because it could not be kept for the next start: {error}{cause}"))
+}
+
+/// Milliseconds with three decimals, for the log.
+pub(super) fn millis(took: Duration) -> f64 {
+    (took.as_secs_f64() * 1e6).round() / 1e3
+}

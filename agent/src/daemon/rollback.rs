@@ -1,0 +1,169 @@
+//! The way back: confirmed and there is none, asked for, or taken by itself when nobody confirms in time.
+
+use std::time::{Duration, Instant};
+
+use super::{
+    agent::{Agent, refused, user, world},
+    changes::kept_failed,
+    clock::clocks,
+    policies::{self, Candidate, Origin},
+    trail::{Act, sayable},
+};
+use crate::{
+    control::{Applied, Failure},
+    store::{Pending, Pointer, Record, Who, audit::Action},
+};
+
+/// A return that failed is tried again after this.
+const AGAIN: Duration = Duration::from_secs(5);
+
+/// Hexadecimal digits that name a revision.
+const PREFIX: usize = 4;
+
+impl Agent {
+    /// Keeps the change that waits.
+    pub(super) fn confirm(&mut self, reason: Option<String>, by: &Who) -> Result<Applied, Failure> {
+        let target = self.pointer.pending.as_ref().map(|pending| pending.number.to_string());
+        let mut act = self.act(Action::Confirm, by, target, reason.clone());
+        let ended = sayable(reason.as_deref()).and_then(|()| self.keep_pending(&mut act));
+        self.conclude(act, ended)
+    }
+
+    fn keep_pending(&mut self, act: &mut Act) -> Result<Applied, Failure> {
+        if self.pointer.pending.is_none() {
+            return Err(user("no change waits for a confirmation"));
+        }
+        self.begin(act, self.revision())?;
+        let pointer = Pointer { pending: None, ..self.pointer.clone() };
+        self.store.point(&pointer).map_err(|error| {
+            let mut failure = kept_failed(error);
+            failure.message = failure.message.replacen("nothing was changed", "it is not confirmed", 1);
+            failure
+        })?;
+        self.pointer = pointer;
+        tracing::info!(number = self.pointer.current, "confirmed");
+        let generation = self.dataplane.active().map_err(world)?.generation;
+        Ok(Applied {
+            revision: self.revision(),
+            number: Some(self.pointer.current),
+            generation,
+            notes: vec![format!("revision {} is confirmed", self.pointer.current)],
+            ..Applied::default()
+        })
+    }
+
+    /// Brings a revision back: the one named, or the one before.
+    pub(super) fn rollback(
+        &mut self,
+        to: Option<&str>,
+        reason: Option<String>,
+        by: &Who,
+    ) -> Result<Applied, Failure> {
+        let mut act = self.act(Action::Rollback, by, to.map(str::to_owned), reason.clone());
+        let ended = sayable(reason.as_deref())
+            .and_then(|()| self.destination(to))
+            .and_then(|record| self.return_to(&mut act, &record));
+        self.conclude(act, ended)
+    }
+
+    /// Looks whether a change that nobody confirmed is to be undone.
+    pub(super) fn look_after_pending(&mut self) {
+        let Some(pending) = &self.pointer.pending else { return };
+        let not_yet = self.return_again.is_some_and(|at| Instant::now() < at);
+        if not_yet || pending.deadline.left(&clocks()).is_some() {
+            return;
+        }
+        let Pending { number, back_to, .. } = *pending;
+        let mut act = self.act(Action::AutoRollback, &Who::agent("timer"), Some(back_to.to_string()), None);
+        let ended = self.record_of(back_to).and_then(|record| self.return_to(&mut act, &record));
+        match self.conclude(act, ended) {
+            Ok(_) => {
+                self.return_again = None;
+                self.warnings.remove("return");
+                tracing::warn!("revision {number} was not confirmed in time: back to revision {back_to}");
+            }
+            Err(failure) => {
+                self.return_again = Some(Instant::now() + AGAIN);
+                let note = format!(
+                    "revision {number} was not confirmed in time, and revision {back_to} cannot be brought back: {}",
+                    failure.message
+                );
+                tracing::error!("{note}");
+                self.warnings.insert("return", note);
+            }
+        }
+    }
+
+    /// What `rollback` means.
+    fn destination(&self, to: Option<&str>) -> Result<Record, Failure> {
+        let current = self.pointer.current;
+        let Some(to) = to else {
+            let back_to = match &self.pointer.pending {
+                Some(pending) => Some(pending.back_to),
+                None => self.store.record(current).ok().flatten().and_then(|record| record.before),
+            };
+            return match back_to {
+                Some(number) => self.record_of(number),
+                None => Err(user(
+                    "there is no revision before this one to roll back to\nhint: `bulkhead revisions` lists what is kept",
+                )),
+            };
+        };
+        let mut kept = self.store.revisions().map_err(world)?.records;
+        // What was cut off before it came in force.
+        kept.retain(|number, _| *number <= self.pointer.last);
+        let number = to.parse::<u64>().ok().filter(|number| kept.contains_key(number));
+        let named = || {
+            let is_named = |record: &&Record| to.len() >= PREFIX && record.revision.starts_with(to);
+            let found: Vec<&Record> = kept.values().filter(is_named).collect();
+            let several = found.iter().any(|record| record.revision != found[0].revision);
+            if several { None } else { found.last().map(|record| record.number) }
+        };
+        let Some(number) = number.or_else(named) else {
+            return Err(user(format!(
+                "no revision `{to}` is kept, or several begin so\nhint: `bulkhead revisions` lists their numbers"
+            )));
+        };
+        if number == current {
+            return Err(user(format!("revision {number} is in force")));
+        }
+        self.record_of(number)
+    }
+
+    fn record_of(&self, number: u64) -> Result<Record, Failure> {
+        let gone = || world(format!("revision {number} is no longer kept"));
+        self.store.record(number).map_err(world)?.ok_or_else(gone)
+    }
+
+    fn return_to(&mut self, act: &mut Act, record: &Record) -> Result<Applied, Failure> {
+        act.aim(record.number.to_string());
+        let candidate = self.kept(record)?;
+        self.begin(act, candidate.tables.revision.to_string())?;
+        let pointer = self.pointer.back(record.number);
+        let origin = Origin::named(&record.origin);
+        let from = record.from.clone();
+        let mut applied = match act.action() {
+            Action::AutoRollback => self.flip_anyway(candidate, origin, from, pointer)?,
+            Action::Start
+            | Action::Apply
+            | Action::Reload
+            | Action::Confirm
+            | Action::Rollback
+            | Action::Repair
+            | Action::Mode
+            | Action::Quarantine
+            | Action::Release
+            | Action::Detach => self.flip_and_point(candidate, origin, from, pointer)?,
+        };
+        applied.number = Some(record.number);
+        applied.notes.push(format!("revision {} is back", record.number));
+        Ok(applied)
+    }
+
+    /// A kept revision as a candidate.
+    fn kept(&self, record: &Record) -> Result<Candidate, Failure> {
+        let layers = self.store.texts(record).map_err(world)?;
+        policies::prepare(layers, &self.overrides, &self.limits)
+            .map_err(|error| refused(&error, &self.revision()))
+    }
+}

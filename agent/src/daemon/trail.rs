@@ -1,0 +1,153 @@
+//! Writes the audit trail: before a change that it begins, after it how it ended.
+//!
+//! A trail that cannot be written stops a change before it happens. What must never be stopped goes on all the same: a
+//! quarantine, and the return from an unconfirmed change; then the next entry says how many are missing.
+
+use super::agent::{Agent, user, world};
+use crate::{
+    control::{Applied, Failure},
+    store::{
+        StoreError, Who,
+        audit::{Action, Entry, Event, Outcome},
+    },
+};
+
+/// Something on its way into the trail.
+pub(super) struct Act {
+    event: Event,
+}
+
+impl Act {
+    /// What it is.
+    pub(super) fn action(&self) -> Action {
+        self.event.action
+    }
+
+    /// It turned out to what it is done.
+    pub(super) fn aim(&mut self, target: String) {
+        self.event.target = Some(target);
+    }
+}
+
+impl Agent {
+    /// Somebody asks for something.
+    pub(super) fn act(
+        &self,
+        action: Action,
+        by: &Who,
+        target: Option<String>,
+        reason: Option<String>,
+    ) -> Act {
+        let event = Event { target, reason, before: self.revision(), ..Event::begun(action, by.clone()) };
+        Act { event }
+    }
+
+    /// It is about to happen, and would lead to the revision `after`.
+    pub(super) fn begin(&mut self, act: &mut Act, after: String) -> Result<(), Failure> {
+        act.event.after = after;
+        match self.write_down(act.event.clone()) {
+            Ok(entry) => act.event.began = Some(entry.seq),
+            Err(error) => match act.event.action {
+                Action::Quarantine | Action::AutoRollback => {}
+                Action::Start
+                | Action::Apply
+                | Action::Reload
+                | Action::Confirm
+                | Action::Rollback
+                | Action::Repair
+                | Action::Mode
+                | Action::Release
+                | Action::Detach => {
+                    return Err(world(format!(
+                        "nothing was changed, because the audit trail cannot be written: {error}"
+                    )));
+                }
+            },
+        }
+        Ok(())
+    }
+
+    /// It ended so.
+    pub(super) fn conclude(&mut self, act: Act, ended: Result<Applied, Failure>) -> Result<Applied, Failure> {
+        let mut event = act.event;
+        match &ended {
+            Ok(_) => {
+                event.result = Outcome::Ok;
+                event.after = self.revision();
+            }
+            Err(failure) => {
+                event.result = if failure.found { Outcome::Refused } else { Outcome::Failed };
+                event.message = Some(failure.message.clone());
+                event.after = self.revision();
+            }
+        }
+        let written = self.write_down(event);
+        ended.map(|mut applied| {
+            if let Err(error) = written {
+                applied.notes.push(format!("this is not in the audit trail: {error}"));
+            }
+            applied
+        })
+    }
+
+    /// The agent did something by itself, and there was nothing to begin.
+    pub(super) fn did(&mut self, action: Action, why: &str, target: Option<String>, message: Option<String>) {
+        let act = self.act(action, &Who::agent(why), target, None);
+        let event = Event { result: Outcome::Ok, after: self.revision(), message, ..act.event };
+        // What fails is a warning already.
+        let _ = self.write_down(event);
+    }
+
+    fn write_down(&mut self, event: Event) -> Result<Entry, StoreError> {
+        let event = Event { missed: self.missed, ..event };
+        match self.trail.append(event, jiff::Timestamp::now().to_string()) {
+            Ok(entry) => {
+                self.missed = 0;
+                self.warnings.remove("audit");
+                Ok(entry)
+            }
+            Err(error) => {
+                self.missed += 1;
+                let note = format!(
+                    "the audit trail cannot be written, and policy and modes cannot be changed: {error}"
+                );
+                tracing::error!("{note}");
+                self.warnings.insert("audit", note);
+                Err(error)
+            }
+        }
+    }
+}
+
+/// Longest reason for a change, bytes.
+const REASON_BYTES: usize = 512;
+
+/// Whether a person's reason fits a log line and a terminal.
+pub(super) fn sayable(reason: Option<&str>) -> Result<(), Failure> {
+    let Some(reason) = reason else { return Ok(()) };
+    if reason.len() > REASON_BYTES {
+        return Err(user(format!(
+            "the reason is {} bytes long, and {REASON_BYTES} are the most",
+            reason.len()
+        )));
+    }
+    match reason.chars().position(char::is_control) {
+        Some(at) => Err(user(format!("the reason has a control character (character {})", at + 1))),
+        None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::sayable;
+
+    #[test]
+    fn reason_is_one_bounded_line() {
+        let refused = |reason: &str| sayable(Some(reason)).err().map(|failure| failure.message);
+        assert!(sayable(None).is_ok());
+        assert_eq!(refused("beacons to 203.0.113.9"), None);
+        assert_eq!(refused(&"x".repeat(512)), None);
+        assert!(refused(&"x".repeat(513)).is_some_and(|said| said.contains("513 bytes")));
+        assert!(refused("a\nb").is_some_and(|said| said.contains("(character 2)")));
+    }
+}

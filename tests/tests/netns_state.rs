@@ -1,0 +1,189 @@
+//! The state folder: what is damaged is named and not used, what cannot be kept or recorded is not done, and the audit
+//! trail knows who did what.
+
+mod history;
+mod plant;
+
+use std::fs;
+
+use bulkhead_tests::lab::{
+    Agent, Topology,
+    modbus::{Plc, Write},
+    topology::MODBUS,
+};
+use history::{policy, revisions, run, state, state_folder, trail, wait_for_number, warned, wider, write};
+use plant::{SILENCE, SOON, require_lab, status};
+
+#[test]
+fn damage_in_the_state_folder_is_named_and_the_newest_whole_revision_enforces() {
+    let test = "damage_in_the_state_folder_is_named_and_the_newest_whole_revision_enforces";
+    let Some(lab) = require_lab(test, Topology::Routed) else { return };
+    let mut agent = Agent::new(&lab, &policy(&lab, "")).expect("an agent");
+    agent.start().expect("it starts");
+    let first = status(&agent)["revision"].clone();
+    for (name, back) in [("engineering", true), ("historian", false)] {
+        agent.write_policy(&wider(&lab, name)).expect("written");
+        run(&agent, &["apply"], 0);
+        if back {
+            run(&agent, &["rollback"], 0);
+        }
+    }
+    let third = status(&agent)["revision"].clone();
+    agent.stop().expect("it stops");
+    let damage = |number: u64| {
+        let path = state_folder(&lab).join(format!("revisions/{number}.json"));
+        let text = fs::read_to_string(&path).expect("it is there").replace("lab.toml", "lob.toml");
+        fs::write(&path, text).expect("writable");
+    };
+    // The files are as good as before, and mend it.
+    damage(3);
+    agent.start().expect("it starts");
+    let now = status(&agent);
+    assert_eq!((&now["number"], &now["revision"]), (&4.into(), &third));
+    assert!(agent.log().contains("revisions/3.json` is damaged"), "{}", agent.log());
+    let said = run(&agent, &["revisions"], 1);
+    assert!(said.contains("revisions/3.json` is damaged: it is not what was written"), "{said}");
+
+    // The files are no good either: not the one that was rolled back, which is newer.
+    agent.stop().expect("it stops");
+    damage(4);
+    agent.write_policy("version = 2\n").expect("written");
+    agent.start().expect("it starts");
+    let now = status(&agent);
+    assert_eq!((&now["number"], &now["revision"]), (&1.into(), &first));
+    assert!(warned(&now, "revision 4, which was in force, cannot be used"), "{now}");
+    assert!(warned(&now, "the policy files cannot be used"), "{now}");
+
+    // Not even the pointer is left.
+    agent.stop().expect("it stops");
+    fs::write(state_folder(&lab).join("current.json"), "{}\n").expect("writable");
+    agent.write_policy(&wider(&lab, "historian")).expect("written");
+    agent.start().expect("it starts");
+    let now = status(&agent);
+    assert_eq!(now["revision"], third, "{now}");
+    assert!(agent.log().contains("which revision was in force is not known any more"), "{}", agent.log());
+}
+
+#[test]
+fn what_cannot_be_kept_or_recorded_changes_nothing() {
+    let test = "what_cannot_be_kept_or_recorded_changes_nothing";
+    let Some(lab) = require_lab(test, Topology::Routed) else { return };
+    let _plc = Plc::start(lab.plc(), MODBUS).expect("a PLC");
+    let mut agent = Agent::new(&lab, &policy(&lab, "")).expect("an agent");
+    agent.start().expect("it starts");
+    let first = status(&agent)["revision"].clone();
+    agent.write_policy(&wider(&lab, "engineering")).expect("written");
+    // What is in the way stands for a full disk: at the record, and at the pointer.
+    for name in ["revisions/.2.json.new", ".current.json.new"] {
+        let obstacle = state_folder(&lab).join(name);
+        fs::create_dir(&obstacle).expect("room");
+        let said = run(&agent, &["apply"], 2);
+        assert!(
+            said.contains("nothing was changed, because it could not be kept for the next start"),
+            "{said}"
+        );
+        assert!(said.contains(name), "{said}");
+        assert_eq!(status(&agent)["revision"], first);
+        assert_eq!(write(&lab, "engineering", SILENCE), Write::Unanswered);
+        fs::remove_dir(&obstacle).expect("it is there");
+        agent.kill9().expect("killed");
+        agent.write_policy(&policy(&lab, "")).expect("written");
+        agent.start().expect("it starts");
+        assert_eq!(status(&agent)["revision"], first);
+        assert_eq!(revisions(&agent), state(&[(1, "current")]));
+        agent.write_policy(&wider(&lab, "engineering")).expect("written");
+    }
+
+    let lock = state_folder(&lab).join("audit.lock");
+    fs::remove_file(&lock).expect("it is there");
+    fs::create_dir(&lock).expect("room");
+    for args in [&["apply"][..], &["mode", "plc", "monitor"]] {
+        let said = run(&agent, args, 2);
+        assert!(said.contains("nothing was changed, because the audit trail cannot be written"), "{said}");
+    }
+    assert_eq!(status(&agent)["revision"], first);
+    assert!(warned(&status(&agent), "the audit trail cannot be written"));
+    // Whoever cuts a device off is not stopped.
+    let said = run(&agent, &["quarantine", "plc"], 0);
+    assert!(said.contains("this is not in the audit trail"), "{said}");
+    assert_eq!(write(&lab, "hmi", SILENCE), Write::Unanswered);
+    fs::remove_dir(&lock).expect("it is there");
+    run(&agent, &["release", "plc"], 0);
+    assert!(!warned(&status(&agent), "the audit trail"));
+    let entries = agent.cli_json(&["audit-log", "--json"]).expect("a trail");
+    let missed: u64 =
+        entries.as_array().expect("a list").iter().filter_map(|entry| entry["missed"].as_u64()).sum();
+    assert_eq!(missed, 6, "two for each of three acts: {entries:#}");
+    run(&agent, &["apply"], 0);
+    assert_eq!(write(&lab, "engineering", SOON), Write::Written);
+}
+
+#[test]
+fn every_change_is_in_the_trail_and_tampering_is_found() {
+    let test = "every_change_is_in_the_trail_and_tampering_is_found";
+    let Some(lab) = require_lab(test, Topology::Routed) else { return };
+    let mut agent = Agent::new(&lab, &policy(&lab, "")).expect("an agent");
+    agent.start().expect("it starts");
+    agent.write_policy(&wider(&lab, "engineering")).expect("written");
+    agent.hup().expect("heard");
+    wait_for_number(&agent, 2);
+    for args in [
+        &["rollback", "--reason", "r1"][..],
+        &["apply", "--confirm-within", "1h", "--reason", "r2"],
+        &["confirm", "--reason", "r3"],
+        &["mode", "plc", "monitor", "--why", "r4"],
+        &["quarantine", "plc", "--reason", "r5"],
+        &["release", "plc", "--reason", "r6"],
+    ] {
+        run(&agent, args, 0);
+    }
+    assert!(run(&agent, &["quarantine", "plk", "--reason", "r7"], 1).contains("did you mean `plc`?"));
+    agent.stop().expect("it stops");
+    run(&agent, &["detach", "--yes", "--reason", "r8"], 0);
+    let expected = [
+        ["start", "ok", "start", "1"],
+        ["reload", "ok", "SIGHUP", "/run/bulkhead/policy.d"],
+        ["rollback", "ok", "root", "1"],
+        ["apply", "ok", "root", "/run/bulkhead/policy.d"],
+        ["confirm", "ok", "root", "3"],
+        ["mode", "ok", "root", "plc monitor"],
+        ["quarantine", "ok", "root", "plc quarantine"],
+        ["release", "ok", "root", "plc"],
+        ["quarantine", "refused", "root", "plk quarantine"],
+        ["detach", "ok", "root", "cell0, plant0"],
+    ];
+    assert_eq!(trail(&agent), expected.map(|entry| entry.map(str::to_owned)));
+    let said = run(&agent, &["audit-log"], 0);
+    let reasons: Vec<&str> = said
+        .lines()
+        .filter_map(|line| line.rsplit(' ').next())
+        .filter(|word| word.starts_with('r'))
+        .collect();
+    assert_eq!(reasons, ["r1", "r2", "r3", "r4", "r5", "r6", "r7", "r8"], "{said}");
+    let whole = run(&agent, &["audit-log", "--verify"], 0);
+    assert!(whole.starts_with("whole: entries 1 to 18, the last with hash "), "{whole}");
+    assert_eq!(run(&agent, &["audit-log", "-n", "1"], 0).lines().count(), 2);
+
+    let path = state_folder(&lab).join("audit.log");
+    let text = fs::read_to_string(&path).expect("it is there");
+    fs::write(&path, text.replacen("r4", "r9", 1)).expect("writable");
+    let line = text.lines().position(|line| line.contains("r4")).expect("it is there") + 1;
+    let said = run(&agent, &["audit-log", "--verify"], 1);
+    assert_eq!(
+        said.trim_end(),
+        format!(
+            "broken at /run/bulkhead/state/audit.log:{line}: the line does not fit its own hash: it was changed"
+        )
+    );
+    let lines: Vec<&str> = text.lines().collect();
+    fs::write(&path, [&lines[..5], &lines[7..]].concat().join("\n") + "\n").expect("writable");
+    let said = run(&agent, &["audit-log", "--verify"], 1);
+    assert!(said.contains("audit.log:6: 2 entries are missing before entry 8"), "{said}");
+    // A cut in the middle of the last line is no tampering.
+    fs::write(&path, &text[..text.len() - 40]).expect("writable");
+    let said = run(&agent, &["audit-log", "--verify"], 0);
+    assert!(said.contains("a power cut left ") && said.contains("whole: entries 1 to 17"), "{said}");
+    agent.start().expect("it starts");
+    run(&agent, &["audit-log", "--verify"], 0);
+    assert!(run(&agent, &["audit-log", "-n", "1"], 0).contains("(a power cut tore the entry before it)"));
+}
