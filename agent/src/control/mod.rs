@@ -11,7 +11,7 @@ pub mod client;
 
 pub use changes::{Applied, FilesStatus, PendingStatus, RevisionList, RevisionState, RevisionStatus};
 
-use crate::report::why::Answer;
+use crate::report::{plan::Plan, why::Answer};
 
 /// Longest line either side accepts, bytes. A pushed policy travels in one.
 pub const MAX_LINE: usize = 16 << 20;
@@ -81,6 +81,15 @@ pub enum Request {
         #[serde(default)]
         reason: Option<String>,
     },
+    /// What would change if a policy were applied: the configured files read again, or the ones that came along.
+    Plan {
+        /// Paths and texts.
+        files: Option<Vec<File>>,
+        /// How many steps from host to host are followed.
+        hops: u32,
+        /// Conversations that ended longer ago than so many seconds are not looked at.
+        recent: u64,
+    },
     /// Keeps a change that waits for its confirmation.
     Confirm {
         /// Why, for the record.
@@ -149,6 +158,8 @@ pub enum Body {
     End,
     /// See [`Answer`].
     Why(Box<Answer>),
+    /// See [`Plan`].
+    Plan(Box<Plan>),
     /// See [`Applied`].
     Applied(Applied),
     /// See [`RevisionList`].

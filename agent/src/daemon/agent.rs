@@ -6,7 +6,7 @@ use std::{
 };
 
 use bulkhead_common::layout::Event;
-use tokio::sync::broadcast;
+use tokio::sync::{Semaphore, broadcast};
 
 use super::{
     calendar::Calendar,
@@ -17,6 +17,7 @@ use super::{
     leases::LeaseKeeper,
     names::NameKeeper,
     nics::Nics,
+    plan,
     policies::{Candidate, Origin, Refused},
     report::Reporter,
     start::{runtime, sizes},
@@ -102,6 +103,8 @@ pub struct Agent {
     behind: bool,
     pub(super) leases: LeaseKeeper,
     pub(super) names: NameKeeper,
+    /// One place: a plan takes memory and a processor.
+    pub(super) planning: std::sync::Arc<Semaphore>,
     pub(super) calendar: Calendar,
     pub(super) drift: Watch,
 }
@@ -199,6 +202,7 @@ impl Agent {
             behind: false,
             leases,
             names,
+            planning: std::sync::Arc::new(Semaphore::new(1)),
             calendar,
             drift: Watch::new(),
         };
@@ -330,6 +334,9 @@ impl Agent {
         let Asked { request, by, answer } = asked;
         match answer {
             Answering::Once(back) => {
+                if let Request::Plan { files, hops, recent } = request {
+                    return self.plan(plan::Wanted { files, hops, recent }, back);
+                }
                 let reply = match self.answer(request, &by, events) {
                     Ok(body) => Reply::Ok(Box::new(body)),
                     Err(failure) => Reply::Error(failure),
@@ -376,6 +383,7 @@ impl Agent {
                 let wanted = Wanted { files, from, only, confirm_within, allow_older, reason };
                 self.apply(Action::Apply, wanted, by).map(Body::Applied)
             }
+            Request::Plan { .. } => Err(user("`plan` is answered beside the others")),
             Request::Confirm { reason } => self.confirm(reason, by).map(Body::Applied),
             Request::Rollback { to, reason } => self.rollback(to.as_deref(), reason, by).map(Body::Applied),
             Request::Drift => self.drift_now().map(Body::Drift),

@@ -32,9 +32,10 @@ mod service;
 mod supposed;
 mod world;
 pub use answer::{Answer, Heard, Part, RuleRef};
+pub(super) use service::spelled;
+pub(super) use supposed::Supposed;
 
 use end::{End, Kind};
-use supposed::Supposed;
 use world::{Family, World};
 
 /// The question, in words that mean something to the policy.
