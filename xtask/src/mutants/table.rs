@@ -228,14 +228,26 @@ pub(super) const MUTANTS: &[Mutant] = &[
     mutant(
         "a changed policy is not asked about live flows",
         "decide/conversation.rs",
-        "flow.generation == generation && (flow",
-        "flow.generation <= generation && (flow",
+        "let current = flow.generation == generation",
+        "let current = flow.generation <= generation",
     ),
     mutant(
         "a leased address keeps the flows of who had it",
         "decide/conversation.rs",
-        "&& (flow.low, flow.high) == between;",
-        "&& (true || (flow.low, flow.high) == between);",
+        "&& (flow.low, flow.high) == between",
+        "&& (true || (flow.low, flow.high) == between)",
+    ),
+    mutant(
+        "what a rule allowed goes on when its time is over",
+        "decide/conversation.rs",
+        "&& (flow.schedule == 0 || rules.is_open(flow.schedule));",
+        "&& (true || rules.is_open(flow.schedule));",
+    ),
+    mutant(
+        "a learned name leads to what is protected",
+        "decide/conversation.rs",
+        "let protected = responder.device != 0 || responder.is_gateway();",
+        "let protected = false && responder.is_gateway();",
     ),
     mutant(
         "strict is not",
@@ -264,8 +276,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
     mutant(
         "a group answers with frames",
         "decide/conversation.rs",
-        "if packet.is_to_group() { None }",
-        "if false && packet.is_to_group() { None }",
+        "if packet.is_to_group() {\n        return Err(denied(unless_closed(Reason::Ethertype",
+        "if false && packet.is_to_group() {\n        return Err(denied(unless_closed(Reason::Ethertype",
     ),
     mutant(
         "silence keeps a flow alive",
@@ -307,7 +319,13 @@ pub(super) const MUTANTS: &[Mutant] = &[
     mutant(
         "a rule to anybody is one from anybody",
         "lookup.rs",
-        "rule = row(initiator, identity::ANY, class);",
-        "rule = row(identity::ANY, identity::ANY, class);",
+        "(initiator[kind as usize / 5], responder[kind as usize % 5])",
+        "(initiator[kind as usize / 5], initiator[kind as usize % 5])",
+    ),
+    mutant(
+        "a closed rule allows",
+        "lookup.rs",
+        "if is_open(one.schedule) {",
+        "if true || is_open(one.schedule) {",
     ),
 ];
