@@ -80,7 +80,9 @@ pub(super) fn check(policy: &Policy, traffic: &Traffic, out: &mut Findings) {
         if !is_hole && !is_exposed {
             continue;
         }
-        let ports = if ports == 1 { "1 port".to_owned() } else { format!("{} ports", grouped(ports)) };
+        // Of ICMP and of protocols without ports.
+        let unit = if ranges.has_ports { "port" } else { "type" };
+        let ports = format!("{} {unit}{}", grouped(ports), if ports == 1 { "" } else { "s" });
         let message = if initiators >= responders {
             let whom = sizes.named(&rule.responders);
             format!("the rule admits {} x {ports} to {whom}", addresses(&rule.initiators, initiators))

@@ -23,7 +23,7 @@ const HOURS_A_DAY: i64 = 24;
 enum Ahead {
     Opens,
     Expired(Timestamp),
-    NeverOpens,
+    NeverOpens(Timestamp),
 }
 
 pub(super) fn check(policy: &Policy, now: Timestamp, out: &mut Findings) {
@@ -44,8 +44,8 @@ pub(super) fn check(policy: &Policy, now: Timestamp, out: &mut Findings) {
                 let help = "remove it, or renew `expires` if it is still needed: it allows nothing any more";
                 out.push(found.at(rule.location.clone(), "").help(help));
             }
-            Ahead::NeverOpens => {
-                let message = "no window of the rule opens again before it expires";
+            Ahead::NeverOpens(expires) => {
+                let message = format!("no window of the rule opens again before it expires at {expires}");
                 let help =
                     "extend `expires`, change `windows`, or remove the rule: it allows nothing any more";
                 let found = Diagnostic::warning(NEVER_OPEN, message);
@@ -59,7 +59,7 @@ fn ahead(schedule: &Schedule, now: Timestamp) -> Ahead {
     match schedule.expires {
         Some(expires) if schedule.has_expired(now) => Ahead::Expired(expires),
         _ if schedule.open_until(now).is_some() || schedule.opens_next(now).is_some() => Ahead::Opens,
-        Some(_) => Ahead::NeverOpens,
+        Some(expires) => Ahead::NeverOpens(expires),
         // A window that a change of clocks skips this week comes in another.
         None => Ahead::Opens,
     }

@@ -28,6 +28,8 @@ pub(super) struct Ranges {
     pub(super) is_ip: bool,
     /// Whether some of it is.
     pub(super) has_ip: bool,
+    /// Whether some of it has ports.
+    pub(super) has_ports: bool,
 }
 
 impl Traffic {
@@ -88,9 +90,13 @@ fn ranges(policy: &Policy, rule: &Rule) -> Ranges {
         ports: selectors.iter().map(width).sum(),
         is_ip: selectors.iter().all(is_ip),
         has_ip: selectors.iter().any(is_ip),
+        has_ports: selectors.iter().any(|selector| PORTS.contains(&selector.protocol)),
         selectors,
     }
 }
+
+/// Protocols with ports.
+const PORTS: [u8; 3] = [protocol::TCP, protocol::UDP, protocol::SCTP];
 
 /// How many ports a range has; of ICMP how many types, and a protocol without ports counts as one.
 fn width(selector: &Selector) -> u64 {
