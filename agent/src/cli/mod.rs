@@ -36,6 +36,7 @@ mod check;
 mod detach;
 mod devices;
 mod doctor;
+mod drift;
 mod explain;
 mod manifest;
 mod mode;
@@ -108,6 +109,8 @@ enum Command {
     Rollback(apply::RollbackArgs),
     /// The revisions of the policy that can be brought back: who made them, when, why, what they changed
     Revisions(Output),
+    /// Does the kernel hold what the agent put there, or has somebody changed its tables
+    Drift(Output),
     /// How is it going: one page
     Status(Output),
     /// Every device with its mode and what was allowed and denied
@@ -153,6 +156,7 @@ impl Cli {
             Command::Confirm(args) => apply::confirm(&self, args),
             Command::Rollback(args) => apply::rollback(&self, args),
             Command::Revisions(output) => revisions::run(&self, *output),
+            Command::Drift(output) => drift::run(&self, *output),
             Command::Status(output) => status::run(&self, *output),
             Command::Devices(args) => devices::run(&self, args),
             Command::Violations(args) => violations::run(&self, args),

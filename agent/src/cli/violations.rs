@@ -36,7 +36,8 @@ pub(super) fn run(cli: &Cli, args: &Args) -> anyhow::Result<Exit> {
             | Body::Rules(_)
             | Body::Why(_)
             | Body::Applied(_)
-            | Body::Revisions(_) => {
+            | Body::Revisions(_)
+            | Body::Drift(_) => {
                 return Err(super::unexpected(&body));
             }
         }

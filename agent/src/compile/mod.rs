@@ -16,7 +16,7 @@ use ipnet::IpNet;
 
 use crate::{
     diagnostic::Location,
-    model::{Criticality, Device, DeviceId, Mode, Peer, Policy, Rule, Schedule},
+    model::{Criticality, Device, DeviceId, Mode, Peer, Policy, Rule, Schedule, Source},
 };
 
 mod host;
@@ -79,8 +79,16 @@ pub struct RuleEntry {
     pub text: String,
     /// In whose name it is written: `device NAME`, `class NAME` or `conduit`.
     pub holder: String,
+    /// When it holds; `None` always.
+    pub schedule: Option<Schedule>,
     /// Why it exists, in its author's words.
     pub comment: Option<String>,
+    /// Who answers for it.
+    pub owner: Option<String>,
+    /// The change it was made under.
+    pub ticket: Option<String>,
+    /// How it came to be.
+    pub source: Source,
     /// Where it stands.
     pub location: Location,
 }
@@ -218,7 +226,11 @@ fn rule_entry(policy: &Policy, rule: &Rule) -> RuleEntry {
     RuleEntry {
         text: format!("{} -> {} {}", peers(&rule.initiators), peers(&rule.responders), services.join(", ")),
         holder: policy.holder_name(rule.holder),
+        schedule: rule.schedule.clone(),
         comment: rule.comment.clone(),
+        owner: rule.owner.clone(),
+        ticket: rule.ticket.clone(),
+        source: rule.source,
         location: rule.location.clone(),
     }
 }

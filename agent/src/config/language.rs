@@ -107,6 +107,8 @@ role = "device-side"
     "violations": Key::of(Kind::Table(&VIOLATIONS));
     /// How much of the audit trail is kept.
     "audit": Key::of(Kind::Table(&AUDIT));
+    /// Whether the kernel still holds what the agent put there.
+    "drift": Key::of(Kind::Table(&DRIFT));
     /// Sizes of tables and buffers.
     "limits": Key::of(Kind::Table(&LIMITS));
     /// Who may sign policy sets, and whether somebody must; see `docs/signed-policy.md`.
@@ -192,6 +194,16 @@ table! {
     "file_bytes": integer(64 << 10, 1 << 30).default("1048576");
     /// Files, the one that is written included; the oldest goes when there is one more.
     "files": integer(1, 1000).default("8");
+}
+
+table! {
+    /// The agent compares maps, pins and programs in the kernel with what it put there, and tells what differs in `status` and
+    /// the log. `bulkhead drift` does so at once.
+    pub(super) static DRIFT = Table::of("[drift]");
+    /// How often; `0s` is never.
+    "every": one(&DURATION).default(r#""5m""#);
+    /// Whether what differs is written anew.
+    "repair": Key::of(Kind::Boolean).default("false");
 }
 
 table! {

@@ -54,6 +54,8 @@ pub struct Config {
     pub violations: Violations,
     /// How much of the audit trail is kept.
     pub audit: Audit,
+    /// Whether the kernel still holds what the agent put there.
+    pub drift: Drift,
     /// Sizes of tables and buffers.
     pub limits: Limits,
     /// Who may sign policy sets, and whether somebody must.
@@ -213,6 +215,15 @@ pub struct Audit {
     pub files: u32,
 }
 
+/// Whether the kernel still holds what the agent put there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Drift {
+    /// How often that is looked at; zero is never.
+    pub every: Duration,
+    /// Whether what differs is written anew.
+    pub repair: bool,
+}
+
 /// Sizes of tables and buffers, in entries unless said otherwise.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
@@ -287,6 +298,12 @@ impl Default for Limits {
             ring_bytes: 256 << 10,
             revisions: 32,
         }
+    }
+}
+
+impl Default for Drift {
+    fn default() -> Self {
+        Self { every: Duration::from_secs(5 * 60), repair: false }
     }
 }
 

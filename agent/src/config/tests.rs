@@ -105,6 +105,9 @@ revisions = 5
 [audit]
 file_bytes = 65536
 files = 3
+[drift]
+every = "1h"
+repair = true
 [signing]
 keys = "/srv/plant.pub"
 required = false
@@ -178,6 +181,7 @@ required = false
         },
         violations: Violations { file: ViolationFile::Stdout, summary: Duration::from_secs(60) },
         audit: Audit { file_bytes: 65_536, files: 3 },
+        drift: Drift { every: Duration::from_secs(3600), repair: true },
         limits: Limits {
             devices: 10,
             rules: 20,
@@ -379,7 +383,7 @@ fn keys_that_are_none_are_found() {
 #[test]
 fn every_key_that_is_described_is_read_and_no_other() {
     use crate::policy::reader::log;
-    let text = "[interface.a.infrastructure]\n[segment.b]\nvlan = 1\n[management]\n[infrastructure]\n[flows]\n[violations]\n[audit]\n[limits]\n[signing]\n";
+    let text = "[interface.a.infrastructure]\n[segment.b]\nvlan = 1\n[management]\n[infrastructure]\n[flows]\n[violations]\n[audit]\n[drift]\n[limits]\n[signing]\n";
     let asked = log::asked(|| {
         parse_config("c.toml", text);
     });

@@ -98,6 +98,8 @@ pub enum Request {
     },
     /// The revisions that can be returned to.
     Revisions,
+    /// Does the kernel hold what the agent put there.
+    Drift,
 }
 
 /// A policy file that travels.
@@ -151,6 +153,8 @@ pub enum Body {
     Applied(Applied),
     /// See [`RevisionList`].
     Revisions(RevisionList),
+    /// See [`DriftStatus`].
+    Drift(DriftStatus),
 }
 
 /// How is it going.
@@ -221,8 +225,24 @@ pub struct Status {
     pub leases_refused: u64,
     /// Answers of DHCP servers that the agent did not get to read.
     pub samples_lost: u64,
+    /// Whether the kernel holds what the agent put there.
+    #[serde(default)]
+    pub drift: DriftStatus,
     /// What became of denied packets.
     pub violations: ViolationStatus,
+}
+
+/// Whether the kernel holds what the agent put there, when it was last looked at.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct DriftStatus {
+    /// When that was, RFC 3339; empty before the first look.
+    pub checked: String,
+    /// How long it took, microseconds.
+    pub took_us: u64,
+    /// What differs, a sentence each.
+    pub found: Vec<String>,
+    /// How often the agent has written its tables anew for that since it started.
+    pub repaired: u64,
 }
 
 /// An interface.
@@ -394,10 +414,30 @@ pub struct RuleStatus {
     pub holder: String,
     /// `file:line`.
     pub place: String,
+    /// When it holds, in words; none for always.
+    #[serde(default)]
+    pub schedule: Option<String>,
+    /// Whether it holds now.
+    #[serde(default = "yes")]
+    pub open: bool,
     /// Packets it allowed.
     pub packets: u64,
     /// Bytes it allowed.
     pub bytes: u64,
     /// Why it exists.
     pub comment: Option<String>,
+    /// Who answers for it.
+    #[serde(default)]
+    pub owner: Option<String>,
+    /// The change it was made under.
+    #[serde(default)]
+    pub ticket: Option<String>,
+    /// How it came to be: `hand`, `learned` or `mud`.
+    #[serde(default)]
+    pub source: String,
+}
+
+/// Rules of agents that knew no schedules hold.
+fn yes() -> bool {
+    true
 }

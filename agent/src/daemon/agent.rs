@@ -9,7 +9,9 @@ use bulkhead_common::layout::Event;
 use tokio::sync::broadcast;
 
 use super::{
+    calendar::Calendar,
     changes::{Wanted, millis},
+    drift::Watch,
     first::{First, first_policy},
     input::{Answering, Asked, Input},
     leases::LeaseKeeper,
@@ -23,7 +25,7 @@ use crate::{
     config::Config,
     control::{Body, Failure, Reply, Request},
     dataplane::{
-        Dataplane, DataplaneError, EventReader, LinkNews, Moment, Pins, PinsLock, SampleReader, monotonic_ns,
+        Dataplane, DataplaneError, EventReader, LinkNews, Pins, PinsLock, SampleReader, monotonic_ns,
     },
     model::Policy,
     observe::Violation,
@@ -98,6 +100,8 @@ pub struct Agent {
     /// Whether the ring may hold events that nobody will wake the agent for.
     behind: bool,
     pub(super) leases: LeaseKeeper,
+    pub(super) calendar: Calendar,
+    pub(super) drift: Watch,
 }
 
 impl Agent {
@@ -150,7 +154,9 @@ impl Agent {
             tracing::warn!("{notes}");
         }
         let begun = Instant::now();
-        let applied = dataplane.apply(tables, &nics.addresses, &config.segment_ids(), &Moment::default())?;
+        let mut calendar = Calendar::new(&store, &pointer);
+        let moment = calendar.look(&tables);
+        let applied = dataplane.apply(tables, &nics.addresses, &config.segment_ids(), &moment)?;
         let revision = applied.tables.revision;
         let generation = applied.generation;
         let (load_ms, flip_ms) = (millis(begun.elapsed()), millis(applied.flip));
@@ -189,8 +195,13 @@ impl Agent {
             link_news: LinkNews::default(),
             behind: false,
             leases,
+            calendar,
+            drift: Watch::new(),
         };
         agent.reporter.learn(&agent.dataplane, &agent.nics, &agent.in_force.policy);
+        if let Some(tables) = agent.dataplane.applied().map(|applied| applied.tables.clone()) {
+            agent.warn_of_the_clock(&tables);
+        }
         agent.begin_with(then);
         Ok((agent, events, samples))
     }
@@ -275,6 +286,8 @@ impl Agent {
         self.reporter.tick(monotonic_ns());
         self.look_after_leases();
         self.look_after_pending();
+        self.look_at_the_calendar();
+        self.look_for_drift();
         if self.looked.elapsed() >= LOOK_EVERY {
             self.look();
         }
@@ -296,7 +309,8 @@ impl Agent {
             && let Some(applied) = self.dataplane.applied()
         {
             let tables = applied.tables.clone();
-            self.dataplane.apply(tables, &now, &self.config.segment_ids(), &Moment::default())?;
+            let moment = self.moment(&tables);
+            self.dataplane.apply(tables, &now, &self.config.segment_ids(), &moment)?;
             // Only now: a failed attempt is made again at the next look.
             self.nics.addresses = now;
             tracing::info!("the gateway's own addresses changed; policy applied again");
@@ -356,6 +370,7 @@ impl Agent {
             }
             Request::Confirm { reason } => self.confirm(reason, by).map(Body::Applied),
             Request::Rollback { to, reason } => self.rollback(to.as_deref(), reason, by).map(Body::Applied),
+            Request::Drift => self.drift_now().map(Body::Drift),
             Request::Revisions => self.revisions().map(Body::Revisions),
             Request::Violations { .. } => Err(user("`violations` is a stream")),
         }

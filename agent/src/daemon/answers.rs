@@ -8,6 +8,8 @@ use bulkhead_common::{
     wire::mac,
 };
 
+use jiff::Timestamp;
+
 use super::{agent::Agent, nic::Nic};
 use crate::{
     compile::{Host, Placed},
@@ -15,7 +17,7 @@ use crate::{
     control::{
         DeviceStatus, Failure, Identity, InterfaceStatus, RuleStatus, SegmentStatus, Status, ViolationStatus,
     },
-    dataplane::{AttachMode, DataplaneError, DeviceCounts, Entry},
+    dataplane::{AttachMode, DataplaneError, DeviceCounts, Entry, monotonic_ns},
     diagnostic::Location,
     model::{Criticality, Mode, Selector},
     report::why::{Answer, Heard, Question},
@@ -64,6 +66,7 @@ impl Agent {
             leases_refused: tally.leases_refused,
             samples_lost: tally.samples_lost,
             flows_limit: self.dataplane.sizes().flows,
+            drift: self.drift_status(),
             violations: ViolationStatus {
                 violations: tally.violations,
                 delivered: tally.delivered,
@@ -211,15 +214,21 @@ impl Agent {
 
     pub(super) fn rules(&self) -> Result<Vec<RuleStatus>, DataplaneError> {
         let Some(applied) = self.dataplane.applied() else { return Ok(Vec::new()) };
+        let now = Timestamp::now();
         let list = applied.tables.rules.iter().zip(&applied.ids.rules).map(|(rule, id)| {
             let traffic = self.dataplane.rule_counts(*id)?;
             Ok(RuleStatus {
                 rule: rule.text.clone(),
                 holder: rule.holder.clone(),
                 place: place(&rule.location),
+                schedule: rule.schedule.as_ref().map(ToString::to_string),
+                open: rule.schedule.as_ref().is_none_or(|schedule| schedule.open_until(now).is_some()),
                 packets: traffic.packets,
                 bytes: traffic.bytes,
                 comment: rule.comment.clone(),
+                owner: rule.owner.clone(),
+                ticket: rule.ticket.clone(),
+                source: rule.source.name().to_owned(),
             })
         });
         list.collect()
@@ -239,6 +248,7 @@ impl Agent {
             gateway: self.nics.addresses.clone(),
             segments: self.config.segment_ids(),
             trusted: self.config.trusted_hosts(),
+            deadlines: self.calendar.deadlines.clone(),
             ..Placed::default()
         });
         let parts = question.parts(&applied.tables, &base.management_services);
@@ -248,6 +258,7 @@ impl Agent {
             // The kernel is asked as an untagged frame would ask it: about the segment an interface is by itself.
             let alike = |nic: &&Nic| nic.segments.first().is_some_and(|(id, _)| *id == segment.segment);
             let host = Host::new(&applied.tables, Placed { segment, ..base.clone() });
+            host.set_now(monotonic_ns());
             let there = self.nics.list.iter().filter(alike).find_map(|nic| nic.index);
             let live = match there {
                 Some(index) => Some(self.dataplane.live(index).map_err(world)?.ok_or_else(no_policy)?),
@@ -271,6 +282,14 @@ impl Agent {
         }
         let mut answer = question.answer(&applied.tables, &heard);
         answer.kernel_agrees = agrees;
+        if answer.reason == Reason::OutsideSchedule.name() {
+            let deadlines = vec![u64::MAX; applied.tables.schedules.len()];
+            let segments = self.config.alike().into_iter().map(|(_, segment)| segment);
+            let hosts = segments.map(|segment| {
+                Host::new(&applied.tables, Placed { segment, deadlines: deadlines.clone(), ..base.clone() })
+            });
+            answer.help = question.opens(&applied.tables, hosts, &parts, Timestamp::now());
+        }
         Ok(answer)
     }
 }

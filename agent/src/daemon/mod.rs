@@ -5,8 +5,10 @@
 
 mod agent;
 mod answers;
+mod calendar;
 mod changes;
 mod clock;
+mod drift;
 mod first;
 mod input;
 mod leases;

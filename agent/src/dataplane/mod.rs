@@ -28,6 +28,7 @@ use slot::Slot;
 mod apply;
 mod attach;
 mod counters;
+mod drift;
 mod entry;
 mod error;
 mod events;
@@ -53,6 +54,7 @@ mod watch;
 
 pub use attach::{AttachMode, Attached};
 pub use counters::{DeviceCounts, Tally};
+pub use drift::Drift;
 pub use entry::{Entry, LINEAR_MTU};
 pub use error::DataplaneError;
 pub use events::{EventReader, SampleReader};
@@ -134,6 +136,10 @@ pub struct Dataplane {
     /// What was written of the deadlines of each slot's schedules.
     deadlines: [BTreeMap<u32, u64>; SLOTS as usize],
     applied: Option<Applied>,
+    /// What was put into the maps that outlive revisions.
+    placed: drift::Placed,
+    /// The kernel's id of each map, as it was when it was opened.
+    map_ids: BTreeMap<&'static str, u32>,
 }
 
 impl Dataplane {

@@ -289,4 +289,9 @@ impl<M: Table<K, V>, K: Ord + Copy, V: PartialEq + Copy> Inner<M, K, V> {
         self.rows.remove(at);
         Ok(())
     }
+
+    /// What the table was made to hold, sorted by key.
+    pub(super) fn rows(&self) -> &[(K, V)] {
+        &self.rows
+    }
 }

@@ -7,6 +7,7 @@ use bulkhead_common::{
     reason::Reason,
     wire::{icmp, mac},
 };
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -15,7 +16,7 @@ use super::{
     is_icmp, service,
 };
 use crate::{
-    compile::Tables,
+    compile::{Host, RuleEntry, Tables},
     model::{Layer, Mac, Mode, Selector},
 };
 
@@ -139,6 +140,29 @@ impl Question {
             to,
             service,
         }
+    }
+
+    /// Which rule would allow what is denied now, and when: `hosts` are where it can be asked, every schedule open.
+    pub fn opens<'t>(
+        &self,
+        tables: &Tables,
+        hosts: impl IntoIterator<Item = Host<'t>>,
+        parts: &[Selector],
+        now: Timestamp,
+    ) -> Option<String> {
+        let asked = hosts
+            .into_iter()
+            .flat_map(|host| parts.iter().map(|part| self.ask(*part, &host)).collect::<Vec<_>>());
+        let bound = asked.filter_map(|decision| tables.rule(decision.rule));
+        let (entry, schedule) = bound
+            .filter_map(|entry| Some((entry, entry.schedule.as_ref()?)))
+            .find(|(_, schedule)| schedule.open_until(now).is_none())?;
+        let when = match schedule.opens_next(now) {
+            Some(next) => format!("it holds again from {next:.0} on"),
+            None => "it never holds again".to_owned(),
+        };
+        let RuleEntry { text, location, .. } = entry;
+        Some(format!("{}:{} allows {text}, but only {schedule}; {when}", location.path, location.line))
     }
 
     fn describe(&self, selector: Selector) -> String {
