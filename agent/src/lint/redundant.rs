@@ -19,7 +19,7 @@ const SHADOWED: &str = "BH0507";
 const MOST_PAIRS: usize = 4096;
 /// Pairs of all rules that are looked for.
 const MOST_INDEXED: usize = 1 << 22;
-/// Peers compared in one run: bounds the time a hostile policy can take. Rules beyond are not compared.
+/// Look-ups and peers compared in one run: bounds the time a hostile policy can take. Rules beyond are not compared.
 const MOST_STEPS: usize = 20_000_000;
 
 /// Minutes of a day.
@@ -98,6 +98,7 @@ impl Search<'_> {
         let (from, to) = (rule.initiators.first()?, rule.responders.first()?);
         let (from, to) = (self.wider.of(*from), self.wider.of(*to));
         for pair in from.iter().flat_map(|from| to.iter().map(move |to| (*from, *to))) {
+            self.steps += 1;
             let Some(candidates) = self.pairs.get(&pair) else { continue };
             for other in candidates {
                 let other = *other as usize;

@@ -56,11 +56,11 @@ pub(super) fn check(policy: &Policy, now: Timestamp, out: &mut Findings) {
 }
 
 fn ahead(schedule: &Schedule, now: Timestamp) -> Ahead {
+    let opens = || schedule.open_until(now).is_some() || schedule.opens_next(now).is_some();
     match schedule.expires {
         Some(expires) if schedule.has_expired(now) => Ahead::Expired(expires),
-        _ if schedule.open_until(now).is_some() || schedule.opens_next(now).is_some() => Ahead::Opens,
-        Some(expires) => Ahead::NeverOpens(expires),
+        Some(expires) if !opens() => Ahead::NeverOpens(expires),
         // A window that a change of clocks skips this week comes in another.
-        None => Ahead::Opens,
+        Some(_) | None => Ahead::Opens,
     }
 }
