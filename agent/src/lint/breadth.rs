@@ -2,7 +2,7 @@
 //! and a warning for rules that admit more than anybody needs.
 //!
 //! A device counts as one. An IPv4 network counts its addresses; an IPv6 prefix counts as the IPv4 prefix of a place of
-//! that size does, or else every LAN would dwarf all else: `/64` as `/24`, `/48` as `/8`. `any` counts the IPv4
+//! that size does, or else every LAN would dwarf all else: `/64` as `/24`, `/48` as `/16`, `/32` as `/8`. `any` counts the IPv4
 //! addresses. What a list names twice counts twice.
 
 use std::cmp::Reverse;
@@ -223,7 +223,7 @@ fn addresses_of(prefix: &IpNet) -> u64 {
     let bits = match prefix {
         IpNet::V4(v4) => 32 - v4.prefix_len(),
         IpNet::V6(v6) if v6.prefix_len() > 64 => (128 - v6.prefix_len()).min(8),
-        IpNet::V6(v6) => (72 - v6.prefix_len()).min(32),
+        IpNet::V6(v6) => (8 + (64 - v6.prefix_len()) / 2).min(32),
     };
     1 << bits
 }

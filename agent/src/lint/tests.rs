@@ -154,8 +154,8 @@ fn what_a_rule_admits_is_counted() {
     ]);
     let counted = scores(&policy);
     let numbers: Vec<_> = counted.iter().map(|s| (s.initiators, s.responders, s.ports)).collect();
-    // An IPv6 /48 as a /8; a ping is one type of ICMP and one of ICMPv6.
-    assert_eq!(numbers, [(1 << 32, 1, 2), ((1 << 16) - (1 << 7) + (1 << 24), 1, 2), (2, 1, 3)]);
+    // An IPv6 /48 as a /16; a ping is one type of ICMP and one of ICMPv6.
+    assert_eq!(numbers, [(1 << 32, 1, 2), ((1 << 16) - (1 << 7) + (1 << 16), 1, 2), (2, 1, 3)]);
     assert_eq!(counted[0].combinations(), 1 << 33);
 }
 
