@@ -40,6 +40,7 @@ mod drift;
 mod explain;
 mod manifest;
 mod mode;
+mod plan;
 mod progress;
 mod revisions;
 mod rules;
@@ -101,6 +102,8 @@ enum Command {
     Explain(explain::Args),
     /// The languages of the policy and of the configuration, for editors and for people
     Schema(schema::Args),
+    /// What would change if the policy files were applied, and which conversations would stop
+    Plan(plan::Args),
     /// Enforce the policy files from the next packet on
     Apply(apply::Args),
     /// Keep a change that was applied with `--confirm-within`
@@ -152,6 +155,7 @@ impl Cli {
             Command::Manifest(args) => manifest::run(&self, args),
             Command::Explain(args) => explain::run(args),
             Command::Schema(args) => schema::run(args),
+            Command::Plan(args) => plan::run(&self, args),
             Command::Apply(args) => apply::run(&self, args),
             Command::Confirm(args) => apply::confirm(&self, args),
             Command::Rollback(args) => apply::rollback(&self, args),

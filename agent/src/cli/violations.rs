@@ -35,6 +35,7 @@ pub(super) fn run(cli: &Cli, args: &Args) -> anyhow::Result<Exit> {
             | Body::Devices(_)
             | Body::Rules(_)
             | Body::Why(_)
+            | Body::Plan(_)
             | Body::Applied(_)
             | Body::Revisions(_)
             | Body::Drift(_) => {

@@ -103,6 +103,8 @@ role = "device-side"
     "infrastructure": Key::of(Kind::Table(&INFRASTRUCTURE));
     /// How long conversations are remembered.
     "flows": Key::of(Kind::Table(&FLOWS));
+    /// How long addresses are known that devices learned by name.
+    "names": Key::of(Kind::Table(&NAMES));
     /// Where violations are written.
     "violations": Key::of(Kind::Table(&VIOLATIONS));
     /// How much of the audit trail is kept.
@@ -176,6 +178,17 @@ table! {
     "icmp_idle": one(&DURATION).default(r#""30s""#);
     /// Flows a device may begin in a second; 0 is any number.
     "new_per_second": integer(0, 1_000_000).default("1000");
+}
+
+table! {
+    /// Peers that rules name by DNS name: what becomes of the addresses that devices learn from their resolvers.
+    pub(super) static NAMES = Table::of("[names]");
+    /// An address is known at least for so long after its last answer, however short the resolver says it is valid, and for as
+    /// long as the device has a connection with it. Longer times suit devices that ask once and never again.
+    "keep": one(&DURATION).default(r#""5m""#);
+    /// Whether a name may lead to a private address (RFC 1918, RFC 6598, RFC 4193, the link). Devices and the gateway are
+    /// never reached by name; with `false` nobody else inside is.
+    "private": Key::of(Kind::Boolean).default("true");
 }
 
 table! {

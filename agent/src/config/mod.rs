@@ -50,6 +50,8 @@ pub struct Config {
     pub infrastructure: Infrastructure,
     /// How long conversations are remembered.
     pub flows: Flows,
+    /// How long addresses are known that devices learned by name.
+    pub names: Names,
     /// Where violations are written.
     pub violations: Violations,
     /// How much of the audit trail is kept.
@@ -178,6 +180,15 @@ pub struct Flows {
     pub icmp_idle: Duration,
 }
 
+/// What becomes of addresses that devices learn by the names that rules name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Names {
+    /// An address is known at least for so long, however short the resolver says it is valid.
+    pub keep: Duration,
+    /// Whether a name may lead to private addresses.
+    pub private: bool,
+}
+
 /// What a TCP packet without SYN and without a known flow meets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub enum Midstream {
@@ -275,6 +286,13 @@ impl Default for Flows {
             udp_idle: Duration::from_secs(3 * 60),
             icmp_idle: Duration::from_secs(30),
         }
+    }
+}
+
+impl Default for Names {
+    fn default() -> Self {
+        // Names of content networks are valid for seconds, and hosts use an answer for longer than it says.
+        Self { keep: Duration::from_secs(5 * 60), private: true }
     }
 }
 

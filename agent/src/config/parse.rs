@@ -6,9 +6,9 @@ use ipnet::IpNet;
 use toml::de::DeTable;
 
 use super::{
-    Audit, Config, Drift, Flows, Infrastructure, Limits, Management, Midstream, ViolationFile, Violations,
-    duration,
-    language::{AUDIT, DRIFT, FLOWS, LIMITS, MANAGEMENT, ROOT, VIOLATIONS},
+    Audit, Config, Drift, Flows, Infrastructure, Limits, Management, Midstream, Names, ViolationFile,
+    Violations, duration,
+    language::{AUDIT, DRIFT, FLOWS, LIMITS, MANAGEMENT, NAMES, ROOT, VIOLATIONS},
 };
 use crate::{
     diagnostic::{At, Collector, Diagnostic, FileId, Sources, has_errors, quote},
@@ -88,6 +88,7 @@ fn config(reader: &mut Reader<'_, '_>, root: &DeTable<'_>) -> Config {
         management: reader.table(root, "management").map(|(_, t)| management(reader, t)).unwrap_or_default(),
         infrastructure,
         flows: reader.table(root, "flows").map(|(_, t)| flows(reader, t)).unwrap_or_default(),
+        names: reader.table(root, "names").map(|(_, t)| names(reader, t)).unwrap_or_default(),
         violations: reader.table(root, "violations").map(|(_, t)| violations(reader, t)).unwrap_or_default(),
         audit: reader.table(root, "audit").map(|(_, t)| audit(reader, t)).unwrap_or_default(),
         drift: reader.table(root, "drift").map(|(_, t)| drift(reader, t)).unwrap_or_default(),
@@ -144,6 +145,15 @@ fn flows(reader: &mut Reader<'_, '_>, table: &DeTable<'_>) -> Flows {
         new_per_second: size(reader, table, "new_per_second", 0..=1_000_000, default.new_per_second),
         udp_idle: time(reader, table, "udp_idle", 1..=DAY, default.udp_idle),
         icmp_idle: time(reader, table, "icmp_idle", 1..=60 * MINUTE, default.icmp_idle),
+    }
+}
+
+fn names(reader: &mut Reader<'_, '_>, table: &DeTable<'_>) -> Names {
+    reader.keys(table, &NAMES, "`[names]`");
+    let default = Names::default();
+    Names {
+        keep: time(reader, table, "keep", 2..=30 * DAY, default.keep),
+        private: reader.boolean(table, "private").map_or(default.private, |flag| flag.value),
     }
 }
 

@@ -64,6 +64,7 @@ impl Agent {
             fragments_refused: tally.fragments_refused,
             leases: self.dataplane.leases()?.len(),
             leases_refused: tally.leases_refused,
+            names: self.dataplane.applied().map(|a| self.names.status(&a.tables)).unwrap_or_default(),
             samples_lost: tally.samples_lost,
             flows_limit: self.dataplane.sizes().flows,
             drift: self.drift_status(),
@@ -198,6 +199,7 @@ impl Agent {
                 leases: (device.macs.iter().filter(|_| device.dynamic))
                     .flat_map(|own| leased.get(&mac::from_octets(own.0)).cloned().unwrap_or_default())
                     .collect(),
+                names: self.names.of_device(&applied.tables, &device.name),
                 identity: Some(if device.macs.is_empty() { Identity::Address } else { Identity::Mac }),
                 segment: device.segment.clone(),
                 vlan: device.vlan,
@@ -241,13 +243,21 @@ impl Agent {
         let world = |e: DataplaneError| could_not(e.to_string());
         let no_policy = || could_not("no policy is applied yet".to_owned());
         let applied = self.dataplane.applied().ok_or_else(no_policy)?;
-        let question = Question::new(&self.in_force.policy, from, to, service, &self.nics.addresses)
+        let policy = &self.in_force.policy;
+        // An address of a device means the device.
+        let starts = from.parse().ok().and_then(|address| policy.device_of(address));
+        let starts = starts.map_or(from, |device| device.name.as_str());
+        let learned = self.names.for_question(&applied.tables, starts);
+        let question = Question::knowing(policy, from, to, service, &self.nics.addresses, &learned)
             .map_err(|e| could_not(e.to_string()))?;
+        let supposed = question.supposed(&applied.tables);
+        let is_supposed = !supposed.is_empty();
         let base = self.config.management.pin(Placed {
             settings: self.dataplane.settings().map_err(world)?,
             gateway: self.nics.addresses.clone(),
             segments: self.config.segment_ids(),
             trusted: self.config.trusted_hosts(),
+            named: self.names.rows(&applied.tables).into_iter().chain(supposed).collect(),
             deadlines: self.calendar.deadlines.clone(),
             ..Placed::default()
         });
@@ -268,7 +278,7 @@ impl Agent {
             let mut decisions = Vec::new();
             for part in &parts {
                 let decision = question.ask(*part, &host);
-                if let Some(live) = &live {
+                if let Some(live) = live.as_ref().filter(|_| !is_supposed) {
                     let kernel = question.ask(*part, live);
                     let same = kernel.verdict == decision.verdict
                         && kernel.action == decision.action
@@ -326,6 +336,7 @@ fn counted(counts: &DeviceCounts) -> DeviceStatus {
         ip: Vec::new(),
         dhcp: false,
         leases: Vec::new(),
+        names: Vec::new(),
         identity: None,
         segment: None,
         vlan: None,

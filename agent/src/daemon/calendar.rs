@@ -71,7 +71,7 @@ impl Calendar {
 impl Agent {
     /// What tables depend on besides themselves, now.
     pub(super) fn moment(&mut self, tables: &Tables) -> Moment {
-        self.calendar.look(tables)
+        Moment { named: self.names.rows(tables), ..self.calendar.look(tables) }
     }
 
     /// Opens what is due, and tells of what has opened and closed.

@@ -25,7 +25,7 @@ const NO_PREALLOC: u32 = 1;
 /// Rows that a table has room for besides those it is made for, and a quarter more of these: the next changes fit.
 const SPARE: usize = 64;
 /// The same for what is learned between two changes.
-const SPARE_NAMED: usize = 4096;
+const SPARE_NAMED: usize = 16_384;
 
 /// What changes while the revision stays.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

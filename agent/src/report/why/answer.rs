@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Question,
+    Learned, Question,
     end::{End, Kind},
     is_icmp, service,
 };
@@ -199,7 +199,18 @@ impl Question {
                 }
             }
         });
-        sampled.chain(other).collect()
+        let learned = self.learned.as_ref().map(|Learned { name, address, seconds_left }| {
+            let from = &self.from.word;
+            format!("`{from}` knows {address} as `{name}` for {} more", left(*seconds_left))
+        });
+        let supposed = self.to.supposed.as_ref().zip(self.to.address).map(|(names, address)| {
+            let (from, to) = (&self.from.word, &self.to.word);
+            format!(
+                "`{to}` is known by name: it was asked with {address}, as if `{from}` had learned that from an answer for `{}`",
+                names.join("` or `")
+            )
+        });
+        sampled.chain(learned).chain(supposed).chain(other).collect()
     }
 
     /// Whether some rule would allow what was denied.
@@ -235,6 +246,11 @@ impl Question {
             "[[device.{device}.allow]]\n{side} = [\"{peer}\"]\nservice = [\"{service}\"]\n{network}{declared}"
         ))
     }
+}
+
+/// In seconds below two minutes, else in minutes.
+fn left(seconds: u64) -> String {
+    if seconds < 120 { format!("{seconds} s") } else { format!("{} min", seconds / 60) }
 }
 
 /// A peer by name, with its declaration when it was asked for by address.
