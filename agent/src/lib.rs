@@ -12,6 +12,7 @@ pub mod diagnostic;
 pub mod files;
 pub mod language;
 pub mod lease;
+pub mod lint;
 pub mod model;
 pub mod observe;
 pub mod policy;

@@ -13,8 +13,9 @@ use std::{
 
 use bulkhead_agent::{
     config::parse_config,
-    diagnostic::{Severity, render_json, render_text},
+    diagnostic::{Severity, render_json, render_text, sort},
     language::{as_json, schema},
+    lint::lint,
     model::Policy,
     policy::{MAX_FILE_BYTES, MAX_FILES, Outcome, SourceFile, built_in, language, resolve_texts},
 };
@@ -50,6 +51,15 @@ fn case(path: &Path) -> Vec<SourceFile> {
 
 fn shown(outcome: &Outcome) -> String {
     render_text(&outcome.diagnostics, &outcome.sources, false)
+}
+
+/// What a reader is told about a policy that resolves, at a moment that does not pass.
+fn checked(files: &[SourceFile]) -> Outcome {
+    let mut outcome = resolve_texts(files);
+    let now = "2026-06-01T12:00:00Z".parse().expect("a moment");
+    outcome.diagnostics.extend(outcome.policy.iter().flat_map(|policy| lint(policy, now)));
+    sort(&mut outcome.diagnostics);
+    outcome
 }
 
 fn snapshots() -> insta::internals::SettingsBindDropGuard {
@@ -185,7 +195,7 @@ fn every_well_formed_policy_resolves_without_a_finding() {
     let cases = entries(&root().join("policy/well-formed"));
     assert!(!cases.is_empty());
     for path in cases {
-        let outcome = resolve_texts(&case(&path));
+        let outcome = checked(&case(&path));
         assert!(outcome.diagnostics.is_empty(), "{}\n{}", name(&path), shown(&outcome));
         assert!(outcome.policy.is_some());
     }
@@ -195,7 +205,7 @@ fn every_well_formed_policy_resolves_without_a_finding() {
 fn a_doubtful_policy_resolves_with_its_warnings() {
     let _bound = snapshots();
     for path in entries(&root().join("policy/doubtful")) {
-        let outcome = resolve_texts(&case(&path));
+        let outcome = checked(&case(&path));
         assert!(outcome.policy.is_some(), "{}\n{}", name(&path), shown(&outcome));
         let stem = path.file_stem().expect("a name").to_string_lossy().into_owned();
         insta::assert_snapshot!(format!("doubtful-{stem}"), shown(&outcome));
@@ -208,7 +218,7 @@ fn every_example_resolves_without_a_finding() {
     let examples: Vec<_> = examples.into_iter().filter(|path| path.is_dir()).collect();
     assert!(examples.len() >= 3);
     for path in examples {
-        let outcome = resolve_texts(&case(&path));
+        let outcome = checked(&case(&path));
         assert!(outcome.diagnostics.is_empty(), "{}\n{}", name(&path), shown(&outcome));
         let policy = outcome.policy.expect("no finding, so a policy");
         assert!(!policy.rules.is_empty());
@@ -348,6 +358,10 @@ proptest! {
         let sends = |c: char| c != '\n' && c.is_control();
         prop_assert!(!shown(&outcome).contains(sends));
         render_text(&outcome.diagnostics, &outcome.sources, true);
+        for found in outcome.policy.iter().flat_map(|policy| lint(policy, jiff::Timestamp::UNIX_EPOCH)) {
+            prop_assert!(found.location().is_some() && found.help.is_some(), "{:?}", found);
+            prop_assert_eq!(found.severity, Severity::Warning);
+        }
         // What the agent takes an editor must not mark.
         if outcome.policy.is_some() {
             for file in &files {
@@ -378,6 +392,10 @@ proptest! {
         files.rotate_left(turn);
         files.swap(0, 1);
         let after = resolve_texts(&files);
+        let lints = |outcome: &Outcome| {
+            outcome.policy.as_ref().map(|policy| lint(policy, jiff::Timestamp::UNIX_EPOCH))
+        };
+        prop_assert_eq!(lints(&before), lints(&after));
         prop_assert_eq!(before.policy, after.policy);
         prop_assert_eq!(before.diagnostics, after.diagnostics);
     }

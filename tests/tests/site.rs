@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use bulkhead_agent::{
     diagnostic::render_text,
+    lint::lint,
     policy::{SourceFile, resolve_texts},
 };
 use bulkhead_tests::site::Site;
@@ -25,6 +26,11 @@ fn site_of_any_size_has_no_error_and_as_many_entries_as_it_says() {
         let entries: usize = files.iter().map(|file| file.text.matches(".allow]]\n").count()).sum();
         assert_eq!(entries, site.entries() as usize);
         assert_eq!(site.effective(), devices * 100);
+        // Nothing is doubtful but what every plant has: some devices without a MAC address.
+        let doubts = lint(&policy, "2026-06-01T12:00:00Z".parse().expect("a moment"));
+        let shown = render_text(&doubts, &outcome.sources, false);
+        assert!(doubts.iter().all(|found| found.code == "BH0511"), "{devices} devices: {shown}");
+        assert!(doubts.len() <= 1, "{devices} devices: {shown}");
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use super::{Cli, Exit, Output, print_json, unexpected};
+use super::{Cli, Exit, Output, print_json, session, unexpected};
 use crate::{
     config::duration::{parse, spell},
     control::{Applied, Body, File, PendingStatus, Request},
@@ -70,6 +70,7 @@ pub(super) fn run(cli: &Cli, args: &Args) -> anyhow::Result<Exit> {
         }
         None => (None, None),
     };
+    session::warn_before(cli, args.path.as_deref());
     let request = Request::Apply {
         files,
         from,

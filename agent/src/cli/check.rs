@@ -2,23 +2,26 @@
 
 use std::{collections::BTreeMap, path::PathBuf};
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use clap::ValueEnum;
+use jiff::Timestamp;
 
 use super::{
-    Cli, Exit, progress,
+    Cli, Exit, progress, session,
     standing::{Sets, SignedSet},
 };
 use crate::{
-    compile::{Limits, Tables, TooLarge, compile},
+    compile::{Limits, Tables, compile},
     config::{Config, Infrastructure, parse_config},
-    diagnostic::{Diagnostic, Sources, closest, has_errors},
+    diagnostic::{Diagnostic, Severity, Sources, closest, codes, has_errors, sort},
+    lint::{Fill, fill, lint, nearly_full, too_large},
     model::Policy,
     policy::resolve_texts,
 };
 
 mod files;
 mod output;
+mod scores;
 
 pub(super) use files::files_of;
 
@@ -40,6 +43,30 @@ pub(super) struct Args {
     /// The same as `--format json`
     #[arg(long, conflicts_with = "format")]
     json: bool,
+    /// Exit with 1 also when there are only warnings
+    #[arg(long)]
+    deny_warnings: bool,
+    /// Leave warnings of this code out. May be said several times, or with several codes and commas
+    #[arg(long, value_name = "CODE", value_delimiter = ',', value_parser = warning)]
+    allow: Vec<&'static str>,
+    /// Judge what expires as at this moment, as in `2027-01-31T18:00:00Z`; default: now
+    #[arg(long, value_name = "TIME", value_parser = moment)]
+    at: Option<Timestamp>,
+    /// Print every rule with how much it admits (initiators x responders x ports), widest first
+    #[arg(long)]
+    scores: bool,
+}
+
+fn warning(text: &str) -> Result<&'static str, String> {
+    let found = codes().get(text.to_uppercase().as_str());
+    let found = found.filter(|found| found.severity == Severity::Warning);
+    found
+        .map(|found| found.code)
+        .ok_or_else(|| "no warning has this code: `bulkhead explain` lists every code".to_owned())
+}
+
+fn moment(text: &str) -> Result<Timestamp, String> {
+    text.parse().map_err(|_| "write date, time and offset, as in `2027-01-31T18:00:00Z`".to_owned())
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -59,18 +86,26 @@ struct Checked {
     files: usize,
     /// What would be enforced, if nothing forbids it.
     tables: Option<Tables>,
+    /// How much of the agent's tables that takes.
+    fills: Vec<Fill>,
+    /// Every rule with what it admits, if somebody asked.
+    scores: Option<Vec<scores::Scored>>,
     /// Who signed it.
     signed: Vec<SignedSet>,
 }
 
 pub(super) fn run(cli: &Cli, args: &Args) -> anyhow::Result<Exit> {
+    ensure!(
+        !args.scores || args.format != Format::Sarif,
+        "SARIF has no place for scores\nhint: `--scores` prints text, or JSON with `--json`"
+    );
     let configured = configuration(cli)?;
     let mut sets = Sets::new(&configured)?;
     let files = files::gather(args, &configured.policy, &mut sets)?;
     let count = files.list.len();
     let checked = progress::shown(&format!("checking {}", output::many(count, "file")), || {
         // On a build host nothing is configured, and any segment may exist.
-        check(&files, sets, &configured, cli.config.exists())
+        check(args, &files, sets, &configured, cli.config.exists())
     });
     for note in &files.notes {
         eprintln!("{note}");
@@ -81,32 +116,47 @@ pub(super) fn run(cli: &Cli, args: &Args) -> anyhow::Result<Exit> {
         eprintln!("{note}");
     }
     let usable = checked.tables.is_some() && !has_errors(&checked.diagnostics);
-    Ok(if usable { Exit::Fine } else { Exit::Found })
+    let denied = args.deny_warnings && !checked.diagnostics.is_empty();
+    Ok(if usable && !denied { Exit::Fine } else { Exit::Found })
 }
 
-fn check(files: &files::Gathered, sets: Sets, configured: &Config, on_gateway: bool) -> Checked {
+fn check(args: &Args, files: &files::Gathered, sets: Sets, configured: &Config, on_gateway: bool) -> Checked {
     let outcome = resolve_texts(&files.list);
     let mut diagnostics = outcome.diagnostics;
     let (of_sets, signed) = sets.told();
     diagnostics.extend(of_sets);
-    let mut tables = None;
+    let (mut tables, mut fills, mut scores) = (None, Vec::new(), None);
     if let Some(policy) = &outcome.policy {
+        let now = args.at.unwrap_or_else(Timestamp::now);
+        diagnostics.extend(lint(policy, now));
         if on_gateway {
             diagnostics.extend(strange_segments(policy, configured));
+            diagnostics.extend(session::locked_out(policy, configured, now));
         }
         let limits = &configured.limits;
         let limits = Limits { devices: limits.devices, rules: limits.rules, rows: limits.rows };
         match compile(policy, &limits) {
-            Ok(compiled) => tables = Some(compiled),
-            Err(error) => diagnostics.push(too_large(&error)),
+            Ok(compiled) => {
+                fills = fill(&compiled, &limits);
+                diagnostics.extend(nearly_full(&fills));
+                tables = Some(compiled);
+            }
+            Err(error) => diagnostics.push(too_large(policy, &limits, &error)),
         }
+        scores = args.scores.then(|| scores::of(policy));
     }
-    Checked { diagnostics, sources: outcome.sources, files: files.list.len(), tables, signed }
+    diagnostics.retain(|found| found.severity == Severity::Error || !args.allow.contains(&found.code));
+    let diagnostics = in_order(diagnostics);
+    Checked { diagnostics, sources: outcome.sources, files: files.list.len(), tables, fills, scores, signed }
 }
 
-fn too_large(error: &TooLarge) -> Diagnostic {
-    let help = format!("raise `limits.{}` in the agent's configuration", error.what);
-    Diagnostic::error("BH0420", error.to_string()).help(help)
+/// By place; what says how many more there are comes last.
+fn in_order(diagnostics: Vec<Diagnostic>) -> Vec<Diagnostic> {
+    let (more, mut found): (Vec<_>, Vec<_>) =
+        diagnostics.into_iter().partition(|found| found.code == "BH0008");
+    sort(&mut found);
+    found.extend(more);
+    found
 }
 
 /// Devices that must be seen on a segment which this gateway does not have.

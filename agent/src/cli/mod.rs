@@ -46,6 +46,7 @@ mod revisions;
 mod rules;
 mod run;
 mod schema;
+mod session;
 mod standing;
 mod status;
 mod table;

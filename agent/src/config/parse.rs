@@ -110,10 +110,12 @@ fn management(reader: &mut Reader<'_, '_>, table: &DeTable<'_>) -> Management {
     nets.dedup();
     let mut services = Vec::new();
     let mut given = false;
+    let mut nothing = None;
     for (key, protocol) in [("tcp", TCP), ("udp", UDP)] {
         let ports = reader.numbers(table, key);
         // Leaving `tcp` out means its default, whatever `udp` says.
         given |= key == "tcp" && table.contains_key(key);
+        nothing = nothing.or(ports.as_ref().filter(|list| list.value.is_empty()).map(|list| list.at));
         services.extend(
             ports.iter().flat_map(|list| &list.value).filter_map(|leaf| reader.ports(leaf, protocol)),
         );
@@ -121,10 +123,12 @@ fn management(reader: &mut Reader<'_, '_>, table: &DeTable<'_>) -> Management {
     if !given {
         services.extend(default.services);
     }
-    if let Some(list) = from.filter(|_| empty) {
-        let location = reader.out.locate(list.at);
+    let nobody = from.filter(|_| empty).map(|list| list.at);
+    if let Some(at) = nobody.or(nothing.filter(|_| services.is_empty())) {
+        let location = reader.out.locate(at);
         let found = Diagnostic::warning("BH0610", "the management pin admits nobody");
-        let help = "a policy can now close the way to this gateway: name the administrators' prefixes";
+        let help =
+            "a policy can now close the way to this gateway: name the administrators' prefixes and ports";
         reader.out.push(found.at(location, "").help(help));
     }
     Management { from: nets, services: fold(services) }

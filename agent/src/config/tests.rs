@@ -214,8 +214,10 @@ fn an_agent_without_interfaces_is_refused_with_help() {
 fn management_ports_keep_ssh_unless_tcp_says_otherwise() {
     let udp_only = read(&format!("{UPLINK}[management]\nudp = 161\n"));
     assert_eq!(udp_only.management.services.len(), 2);
-    let closed = read(&format!("{UPLINK}[management]\ntcp = []\n"));
-    assert!(closed.management.services.is_empty());
+    let closed = format!("{UPLINK}[management]\ntcp = []\n");
+    assert_eq!(codes(&closed), ["BH0610"]);
+    let other = read(&format!("{closed}udp = 161\n"));
+    assert_eq!(other.management.services.len(), 1);
 }
 
 #[test]

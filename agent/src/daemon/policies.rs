@@ -2,11 +2,14 @@
 
 use std::{collections::BTreeSet, path::Path};
 
+use jiff::Timestamp;
+
 use super::agent::InForce;
 use crate::{
     compile::{Limits, Tables, compile},
-    diagnostic::{Severity, has_errors, render_text},
+    diagnostic::{has_errors, render_text, sort},
     files::{Access, PolicySet, ReadError, pushed_set, read_set, read_trust},
+    lint::lint,
     model::{Mode, Policy},
     policy::{SourceFile, resolve_texts},
     rollout::{NotApart, only},
@@ -178,8 +181,9 @@ fn resolve_layer(layer: &TextLayer) -> Result<(Policy, String), Refused> {
         return Err(Refused::Invalid(render_text(&outcome.diagnostics, &outcome.sources, false)));
     };
     debug_assert!(!has_errors(&outcome.diagnostics));
-    let warnings: Vec<_> =
-        outcome.diagnostics.into_iter().filter(|d| matches!(d.severity, Severity::Warning)).collect();
+    let doubts = lint(&policy, Timestamp::now());
+    let mut warnings: Vec<_> = outcome.diagnostics.into_iter().chain(doubts).collect();
+    sort(&mut warnings);
     let warnings =
         if warnings.is_empty() { String::new() } else { render_text(&warnings, &outcome.sources, false) };
     Ok((policy, warnings))

@@ -46,11 +46,20 @@ pub(crate) fn file(folder: &Path, name: &str, text: impl AsRef<[u8]>) -> PathBuf
 
 /// Runs `bulkhead` with its own words on standard input, far from any configuration of this machine.
 pub(crate) fn bulkhead_with(input: &str, args: &[&OsStr]) -> Ran {
+    bulkhead_from(None, input, args)
+}
+
+/// The same, as if typed in an SSH session: `CLIENT PORT SERVER PORT`.
+pub(crate) fn bulkhead_from(session: Option<&str>, input: &str, args: &[&OsStr]) -> Ran {
     let mut command = Command::new(agent_binary().expect("a binary"));
     if !args.iter().any(|arg| *arg == "--config") {
         command.args(["--config", "/nonexistent/bulkhead.toml"]);
     }
     command.args(args).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    match session {
+        Some(session) => command.env("SSH_CONNECTION", session),
+        None => command.env_remove("SSH_CONNECTION"),
+    };
     let mut child = command.spawn().expect("it starts");
     let pid = child.id();
     let (mut stdin, input) = (child.stdin.take().expect("piped"), input.to_owned());

@@ -24,7 +24,8 @@ several files declare what it declares, --as must say which one it is.\n\
 \n\
 Ansible: validate: bulkhead check --context /etc/bulkhead/policy.d --as 10-cell.toml %s\n\
 \n\
-Exit codes: 0 no error; 1 an error was found; 2 the files could not be read.";
+Exit codes: 0 no error; 1 an error was found (or a warning, with --deny-warnings); 2 the files\n\
+could not be read.";
 
 /// The texts of a check.
 pub(super) struct Gathered {

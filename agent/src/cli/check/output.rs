@@ -5,23 +5,27 @@ use std::io::IsTerminal;
 use anyhow::Context;
 use serde_json::{Value, json};
 
-use super::{Checked, Format, unasked, words};
+use super::{Checked, Format, scores, unasked, words};
 use crate::{
     cli::{print_json, standing::SignedSet},
     config::Config,
     diagnostic::{Diagnostic, render_json, render_sarif, render_text},
+    lint::Fill,
 };
 
 /// Findings that a name is declared nowhere: in another file, perhaps.
 const UNKNOWN: [&str; 7] = ["BH0301", "BH0302", "BH0303", "BH0304", "BH0320", "BH0324", "BH0330"];
 
 pub(super) fn print(checked: &Checked, format: Format, config: &Config) -> anyhow::Result<()> {
-    let Checked { diagnostics, sources, files, tables, signed } = checked;
+    let Checked { diagnostics, sources, files, tables, fills: _, scores, signed } = checked;
     match format {
         Format::Text => {
             eprint!("{}", render_text(diagnostics, sources, std::io::stderr().is_terminal()));
             if let Some(first) = diagnostics.first() {
                 eprintln!("`bulkhead explain {}` tells more about it, with an example", first.code);
+            }
+            if let Some(list) = scores {
+                scores::print(list);
             }
         }
         Format::Json => out!("{}", document(checked, config)?),
@@ -51,7 +55,7 @@ pub(super) fn print(checked: &Checked, format: Format, config: &Config) -> anyho
 
 /// The findings as JSON, and beside them what the policy comes to and what needs no rule on which segment.
 fn document(checked: &Checked, config: &Config) -> anyhow::Result<Value> {
-    let Checked { diagnostics, sources, files, tables, signed } = checked;
+    let Checked { diagnostics, sources, files, tables, fills, scores, signed } = checked;
     let mut document: Value =
         serde_json::from_str(&render_json(diagnostics, sources)).context("findings are valid JSON")?;
     document["summary"]["files"] = json!(files);
@@ -60,6 +64,13 @@ fn document(checked: &Checked, config: &Config) -> anyhow::Result<Value> {
         document["summary"]["rules"] = json!(tables.rules.len());
         document["summary"]["rows"] = json!(tables.rows.len());
         document["summary"]["revision"] = json!(tables.revision.to_string());
+    }
+    if !fills.is_empty() {
+        let one = |fill: &Fill| json!({ "what": fill.what, "needed": fill.needed, "limit": fill.limit });
+        document["summary"]["room"] = fills.iter().map(one).collect();
+    }
+    if let Some(list) = scores {
+        document["scores"] = scores::document(list);
     }
     let segments = config.segments.iter();
     let allowed = segments.map(|segment| (segment.name.clone(), words(&segment.infrastructure).into()));
