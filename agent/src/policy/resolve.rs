@@ -17,6 +17,7 @@ use crate::{
 mod by_name;
 mod groups;
 mod identity;
+mod index;
 mod members;
 mod names;
 mod peers;

@@ -122,7 +122,7 @@ pub(super) fn check_ends(
     let layers: Vec<Option<Layer>> = services.iter().map(|selectors| only(selectors)).collect();
     let devices: Vec<_> = names.devices.values().map(|entry| entry.raw).collect();
     let groups: Vec<_> = names.multicasts.values().collect();
-    let mut asked = BTreeSet::new();
+    let mut asked = HashSet::new();
     let mut reported = BTreeSet::new();
     for (at, rule) in rules {
         let mut needed: Vec<Layer> =

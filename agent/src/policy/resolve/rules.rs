@@ -1,7 +1,7 @@
 //! `allow` entries and conduits -> rules. In: entries of devices and classes, conduits, and the names. Out: one rule
 //! for each of them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use super::{
     by_name,
@@ -32,7 +32,7 @@ pub(super) struct Built<'r> {
 pub(super) fn build<'r>(names: &Names<'r>, files: &'r [RawFile], out: &mut Collector<'_>) -> Built<'r> {
     let services = mentioned(names, files, out);
     let ids = (0..).map(ServiceId).zip(services.keys()).map(|(id, name)| (*name, id)).collect();
-    let used = Used { devices: vec![false; names.devices.len()], peers: BTreeSet::new() };
+    let used = Used { devices: vec![false; names.devices.len()], peers: HashSet::new() };
     let mut builder = Builder { names, ids, rules: Vec::new(), parts: 0, full: false, used };
     for device in files.iter().flat_map(|file| &file.devices) {
         let Some(entry) = names.devices.get(device.name.value.as_str()) else { continue };
@@ -77,9 +77,12 @@ fn in_use<'r>(
     let mut next = (0..).map(ServiceId);
     let numbers: Vec<Option<ServiceId>> =
         kept.iter().map(|kept| if *kept { next.next() } else { None }).collect();
-    for rule in &mut rules {
-        rule.services =
-            rule.services.iter().filter_map(|id| numbers.get(id.0 as usize).copied().flatten()).collect();
+    if kept.iter().all(|kept| *kept) {
+        return (rules, services);
+    }
+    for id in rules.iter_mut().flat_map(|rule| &mut rule.services) {
+        // What a rule has is kept.
+        *id = numbers.get(id.0 as usize).copied().flatten().unwrap_or(*id);
     }
     let services =
         services.into_iter().zip(kept).filter(|(_, kept)| *kept).map(|(service, _)| service).collect();
@@ -94,16 +97,18 @@ fn mentioned<'r>(
 ) -> BTreeMap<&'r str, Traffic<'r>> {
     let own = names.services.iter().filter(|(_, (_, built_in))| !built_in);
     let mut found: BTreeMap<_, _> = own.map(|(name, service)| (*name, service.clone())).collect();
+    let mut seen: HashSet<&str> = found.keys().copied().collect();
     let of_devices = files.iter().flat_map(|file| &file.devices).flat_map(|device| &device.allow);
     let of_classes = files.iter().flat_map(|file| &file.classes).flat_map(|class| &class.allow);
     let of_entries = of_devices.chain(of_classes).flat_map(|allow| &allow.services);
     let of_conduits = files.iter().flat_map(|file| &file.conduits).flat_map(|conduit| &conduit.services);
     for leaf in of_entries.chain(of_conduits) {
-        if found.contains_key(leaf.value.as_str()) {
+        if seen.contains(leaf.value.as_str()) {
             continue;
         }
         match names.services.get_key_value(leaf.value.as_str()) {
             Some((name, service)) => {
+                seen.insert(name);
                 found.insert(name, service.clone());
             }
             None => services::unknown(leaf, names.services.keys().copied(), out),
@@ -116,14 +121,14 @@ fn mentioned<'r>(
 struct Used {
     devices: Vec<bool>,
     /// What was looked at: a zone of a thousand devices is named by many rules.
-    peers: BTreeSet<Peer>,
+    peers: HashSet<Peer>,
 }
 
 impl Used {
     fn mark(&mut self, names: &Names<'_>, peers: &[Peer]) {
         for peer in peers {
             let devices = names.devices_of(*peer);
-            if !devices.is_empty() && self.peers.insert(*peer) {
+            if devices.len() == 1 || !devices.is_empty() && self.peers.insert(*peer) {
                 peers::mark(devices, &mut self.devices);
             }
         }
@@ -132,7 +137,7 @@ impl Used {
 
 struct Builder<'n, 'r> {
     names: &'n Names<'r>,
-    ids: BTreeMap<&'r str, ServiceId>,
+    ids: HashMap<&'r str, ServiceId>,
     rules: Vec<(At, Rule)>,
     /// Peers, services and words of all rules so far.
     parts: usize,
@@ -337,6 +342,9 @@ impl Builder<'_, '_> {
 
 /// Each written peer once: a zone named a thousand times is expanded once.
 fn distinct(peers: &[Leaf<RawPeer>]) -> Vec<&Leaf<RawPeer>> {
+    if let [only] = peers {
+        return vec![only];
+    }
     let mut seen = BTreeSet::new();
     peers.iter().filter(|peer| seen.insert(&peer.value)).collect()
 }
