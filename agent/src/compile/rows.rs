@@ -178,6 +178,9 @@ impl Rows {
 
     /// Gives the schedules that rows still have numbers in the order of what they say.
     fn number_schedules(&mut self, interned: &Interned) {
+        if interned.sets.is_empty() {
+            return;
+        }
         let named = self.named.iter().flat_map(|peer| &peer.permissions).map(|permission| permission.row);
         let used: BTreeSet<u32> =
             self.rows.values().copied().chain(named).map(|row| row.schedule).filter(|s| *s != 0).collect();
