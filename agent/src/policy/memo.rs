@@ -16,9 +16,16 @@ pub struct Memo {
     files: Vec<Option<RawFile>>,
     /// What their entries became, unless something was wrong.
     known: Option<resolve::Known>,
+    /// Whether there is no next time.
+    once: bool,
 }
 
 impl Memo {
+    /// Remembers nothing.
+    pub(super) fn once() -> Self {
+        Self { once: true, ..Self::default() }
+    }
+
     /// Reads all files of a gateway as one policy, as [`super::resolve_texts`] does.
     pub fn resolve_texts(&mut self, files: &[SourceFile]) -> Outcome {
         let (sources, refused) = limits::admit(files, &self.sources);
@@ -27,7 +34,7 @@ impl Memo {
         }
         let mut out = Collector::new(&sources);
         let mut cascade = cascade::Cascade::default();
-        let Self { sources: old, files: mut contents, known } = std::mem::take(self);
+        let Self { sources: old, files: mut contents, known, once } = std::mem::take(self);
         let mut raw = Vec::with_capacity(sources.len());
         let mut unchanged = Vec::with_capacity(sources.len());
         let mut spotless = Vec::with_capacity(sources.len());
@@ -51,18 +58,21 @@ impl Memo {
         let found = out.clone();
         let has_last = known.is_some();
         let last = known.map(|known| (known, &unchanged[..]));
-        let (mut policy, mut learned) = resolve::resolve(&raw, last, &mut out);
+        let (mut policy, mut learned) = resolve::resolve(&raw, last, !once, &mut out);
         if out.has_errors() && has_last {
             // What is told of an error depends on everything.
             out = found;
-            (policy, learned) = resolve::resolve(&raw, None, &mut out);
+            (policy, learned) = resolve::resolve(&raw, None, !once, &mut out);
         }
         out.retain(|found| cascade.keeps(found));
         cascade::drop_consequences(&mut out);
         let policy = (!out.has_errors()).then_some(policy);
         let diagnostics = out.finish();
+        if once {
+            return Outcome { policy, diagnostics, sources };
+        }
         let files = raw.into_iter().zip(spotless).map(|(contents, spotless)| spotless.then_some(contents));
-        *self = Self { sources: sources.clone(), files: files.collect(), known: learned };
+        *self = Self { sources: sources.clone(), files: files.collect(), known: learned, once };
         Outcome { policy, diagnostics, sources }
     }
 }

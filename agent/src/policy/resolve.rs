@@ -35,8 +35,13 @@ use names::{Entry, NamedMulticast, Names};
 /// The last reading, and which files are the same as they were then.
 pub(super) type Last<'k> = Option<(Known, &'k [bool])>;
 
-/// The policy, and what to remember of a reading without an error.
-pub(super) fn resolve(files: &[RawFile], last: Last<'_>, out: &mut Collector<'_>) -> (Policy, Option<Known>) {
+/// The policy, and what to `remember` of a reading without an error.
+pub(super) fn resolve(
+    files: &[RawFile],
+    last: Last<'_>,
+    remember: bool,
+    out: &mut Collector<'_>,
+) -> (Policy, Option<Known>) {
     let names = Names::collect(files, out);
     if let Some(device) = names.devices.values().nth(MAX_DEVICES) {
         let location = out.locate(device.raw.name.at);
@@ -55,7 +60,7 @@ pub(super) fn resolve(files: &[RawFile], last: Last<'_>, out: &mut Collector<'_>
         files.iter().enumerate().filter(|(file, _)| again.of(*file).is_none()).map(|(_, raw)| raw).collect();
     reach::check_entries(&names, &changed, out);
     by_name::check_entries(&names, &changed, out);
-    let built = rules::build(&names, files, again, fingerprint, out);
+    let built = rules::build(&names, files, again, remember.then_some(fingerprint), out);
     let remediation = remediation(&names, files, out);
     let mut used = built.used;
     for peer in &remediation {

@@ -28,7 +28,7 @@ pub(super) struct Built<'r> {
     pub(super) services: BTreeMap<&'r str, Traffic<'r>>,
     /// For each device, whether a rule names it at either end; all of them when not every rule was read.
     pub(super) used: Vec<bool>,
-    /// What the next reading need not do again; `None` after an error.
+    /// What the next reading need not do again; `None` without a fingerprint of the names, and after an error.
     pub(super) known: Option<Known>,
 }
 
@@ -36,7 +36,7 @@ pub(super) fn build<'r>(
     names: &Names<'r>,
     files: &'r [RawFile],
     again: Again,
-    fingerprint: [u8; 32],
+    fingerprint: Option<[u8; 32]>,
     out: &mut Collector<'_>,
 ) -> Built<'r> {
     let (services, mentioned) = mentioned(names, files, &again, out);
@@ -75,8 +75,9 @@ pub(super) fn build<'r>(
     let selectors: Vec<&[Selector]> = services.values().map(|(selectors, _)| &**selectors).collect();
     reach::check_ends(names, &rules, |at| again.of(at.file.0 as usize).is_none(), &selectors, out);
     by_name::check_resolvers(names, &rules, &selectors, out);
-    let known = (!out.has_errors())
-        .then(|| again.known(fingerprint, services.keys().copied(), mentioned, parts, &rules));
+    let known = fingerprint
+        .filter(|_| !out.has_errors())
+        .map(|names| again.known(names, services.keys().copied(), mentioned, parts, &rules));
     let (rules, services) = in_use(rules.into_iter().map(|(_, rule)| rule).collect(), services);
     Built { rules, services, used, known }
 }
