@@ -247,7 +247,7 @@ fn a_policy_beyond_the_limits_is_refused_whole() {
     for (limits, message) in [
         (Limits { devices: 2, ..room }, "the policy needs 3 devices, and `limits.devices` is 2"),
         (Limits { rules: 5, ..room }, "the policy needs 6 rules, and `limits.rules` is 5"),
-        (Limits { rows: 5, ..room }, "the policy needs 6 rows, and `limits.rows` is 5"),
+        (Limits { rows: 5, ..room }, "the policy needs 9 rows, and `limits.rows` is 5"),
     ] {
         let error = compile(&policy, &limits).expect_err("it does not fit");
         assert_eq!(error.to_string(), message);

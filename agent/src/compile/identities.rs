@@ -6,7 +6,7 @@
 //! list: a change of policy leaves those alone that mean the same.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, HashMap},
     net::IpAddr,
 };
 
@@ -54,6 +54,22 @@ pub(super) struct Names {
     pub(super) identity: u32,
 }
 
+/// What rows call a peer, ascending.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Called<'a> {
+    One(u32),
+    Each(&'a [u32]),
+}
+
+impl Called<'_> {
+    pub(super) fn as_slice(&self) -> &[u32] {
+        match self {
+            Self::One(name) => std::slice::from_ref(name),
+            Self::Each(names) => names,
+        }
+    }
+}
+
 /// The networks and multicast groups of both families of addresses.
 struct Around {
     v4: PrefixMap<Ipv4Net, Part>,
@@ -93,6 +109,14 @@ impl Around {
         &all.holds - &all.except
     }
 
+    /// The longest prefix around an address: whatever holds the one holds the other.
+    fn prefix_of(&self, address: IpAddr) -> Option<IpNet> {
+        match IpNet::from(address) {
+            IpNet::V4(v4) => self.v4.get_lpm(&v4).map(|(prefix, _)| IpNet::V4(prefix)),
+            IpNet::V6(v6) => self.v6.get_lpm(&v6).map(|(prefix, _)| IpNet::V6(prefix)),
+        }
+    }
+
     /// Whether IPv4 addresses, as the kernel writes them, lie in some IPv6 prefix.
     fn swallows_v4(&self) -> bool {
         self.v6.iter().any(|(prefix, _)| prefix.contains(&MAPPED))
@@ -106,7 +130,10 @@ impl Identities {
     pub(super) fn of(policy: &Policy) -> Self {
         // Only what a rule names: the library may grow, and no revision must change with it.
         let ends = policy.rules.iter().flat_map(|rule| rule.initiators.iter().chain(&rule.responders));
-        let named: BTreeSet<Peer> = ends.chain(&policy.remediation).copied().collect();
+        let mut named: Vec<Peer> = ends.chain(&policy.remediation).copied().collect();
+        named.sort_unstable();
+        named.dedup();
+        let named: BTreeSet<Peer> = named.into_iter().collect();
         let parts = parts(policy, &named);
         let around = Around::of(&parts);
         let mut prefixes: BTreeMap<IpNet, Sets> =
@@ -116,13 +143,19 @@ impl Identities {
             prefixes.entry(IpNet::V4(Ipv4Net::default())).or_default();
         }
         let groups: Vec<Sets> = policy.devices.iter().map(|device| groups_of(device, &named)).collect();
-        let addresses: BTreeMap<IpAddr, Sets> = policy
-            .devices
-            .iter()
-            .zip(&groups)
+        // Devices side by side are in the same networks: what they are in is joined once.
+        let owned = policy.devices.iter().zip(&groups);
+        let addresses: Vec<(IpAddr, (Option<IpNet>, &Sets))> = owned
             .flat_map(|(device, groups)| device.addresses.iter().map(move |address| (*address, groups)))
-            .map(|(address, groups)| (address, &around.sets(IpNet::from(address)) | groups))
+            .map(|(address, groups)| (address, (around.prefix_of(address), groups)))
             .collect();
+        let join = |(place, groups): (Option<IpNet>, &Sets)| {
+            &place.map_or_else(Sets::new, |prefix| around.sets(prefix)) | groups
+        };
+        let mut joined: HashMap<(Option<IpNet>, &Sets), Sets> = HashMap::new();
+        for (_, both) in &addresses {
+            joined.entry(*both).or_insert_with(|| join(*both));
+        }
         let mut receivers: BTreeMap<Mac, Sets> = BTreeMap::new();
         for id in multicasts(&named) {
             for mac in &policy.multicasts[id.0 as usize].macs {
@@ -132,7 +165,7 @@ impl Identities {
         let leases = leases(policy, &groups, &prefixes);
         let all: BTreeSet<&Sets> = prefixes
             .values()
-            .chain(addresses.values())
+            .chain(joined.values())
             .chain(receivers.values())
             .chain(&groups)
             .chain(leases.values())
@@ -146,6 +179,7 @@ impl Identities {
         let numbers =
             numbered(all.into_iter().map(|sets| (text(sets), sets.clone())), identity::FIRST..identity::ZONE);
         let number = |sets: &Sets| numbers.get(sets).copied().unwrap_or(identity::UNKNOWN);
+        let joined: HashMap<_, u32> = joined.iter().map(|(both, sets)| (*both, number(sets))).collect();
         let mut holders: BTreeMap<Peer, Vec<u32>> = BTreeMap::new();
         for (sets, number) in &numbers {
             for peer in sets {
@@ -175,7 +209,7 @@ impl Identities {
             })
             .collect();
         Self {
-            addresses: addresses.iter().map(|(address, sets)| (*address, number(sets))).collect(),
+            addresses: addresses.iter().map(|(address, both)| (*address, joined[both])).collect(),
             receivers: receivers.iter().map(|(mac, sets)| (*mac, number(sets))).collect(),
             leased: leases
                 .iter()
@@ -218,17 +252,17 @@ impl Identities {
     }
 
     /// The kind of names by which rows mean a peer, and every such name in ascending order.
-    pub(super) fn of_peer(&self, peer: Peer) -> (u32, Vec<u32>) {
+    pub(super) fn of_peer(&self, peer: Peer) -> (u32, Called<'_>) {
         match peer {
-            Peer::Device(id) => (shape::OWN, vec![identity::DEVICE | dense(id.0 as usize)]),
-            Peer::Class(id) => (shape::CLASS, vec![self.classes[id.0 as usize]]),
-            Peer::Zone(id) => (shape::ZONE, vec![self.zones[id.0 as usize]]),
+            Peer::Device(id) => (shape::OWN, Called::One(identity::DEVICE | dense(id.0 as usize))),
+            Peer::Class(id) => (shape::CLASS, Called::One(self.classes[id.0 as usize])),
+            Peer::Zone(id) => (shape::ZONE, Called::One(self.zones[id.0 as usize])),
             Peer::Group(_) | Peer::Network(_) | Peer::Multicast(_) => {
-                (shape::IDENTITY, self.holders.get(&peer).cloned().unwrap_or_default())
+                (shape::IDENTITY, Called::Each(self.holders.get(&peer).map_or(&[], Vec::as_slice)))
             }
-            Peer::Gateway => (shape::IDENTITY, vec![identity::GATEWAY]),
-            Peer::Broadcast => (shape::IDENTITY, vec![identity::BROADCAST]),
-            Peer::Any => (shape::ANYONE, vec![identity::ANY]),
+            Peer::Gateway => (shape::IDENTITY, Called::One(identity::GATEWAY)),
+            Peer::Broadcast => (shape::IDENTITY, Called::One(identity::BROADCAST)),
+            Peer::Any => (shape::ANYONE, Called::One(identity::ANY)),
         }
     }
 }

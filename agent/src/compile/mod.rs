@@ -4,7 +4,10 @@
 //! dense (a device's or rule's place in the policy, plus one); the data path translates them into ids
 //! that stay the same for as long as its counters live.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    borrow::Cow,
+    collections::{BTreeMap, BTreeSet},
+};
 
 use bulkhead_common::{
     address::Address,
@@ -16,7 +19,7 @@ use ipnet::IpNet;
 
 use crate::{
     diagnostic::Location,
-    model::{Criticality, Device, DeviceId, Mode, Peer, Policy, Rule, Schedule, Source},
+    model::{Criticality, Device, DeviceId, Mode, Policy, Rule, Schedule, Source},
 };
 
 mod host;
@@ -155,19 +158,13 @@ pub fn compile(policy: &Policy, limits: &Limits) -> Result<Tables, TooLarge> {
     fits("rules", policy.rules.len(), limits.rules)?;
     let identities = Identities::of(policy);
     let services = Services::of(policy);
-    let rules = ordered(policy);
+    let (entries, rules) = ordered(policy);
     let segments = segments(policy);
-    let rows = rows::of(
-        policy,
-        &rules.iter().map(|(_, rule)| *rule).collect::<Vec<_>>(),
-        &identities,
-        &services,
-        limits,
-    )?;
+    let rows = rows::of(policy, &rules, &identities, &services, limits)?;
     let mut tables = Tables {
         revision: Revision::default(),
         devices: policy.devices.iter().map(device_entry).collect(),
-        rules: rules.iter().map(|(entry, _)| entry.clone()).collect(),
+        rules: entries,
         macs: macs(policy, &segments, &identities),
         addresses: addresses(policy, &segments, &identities),
         segments,
@@ -211,20 +208,20 @@ fn device_entry(device: &Device) -> DeviceEntry {
 
 /// The rules by holder and text. Where an entry stands decides only between equal texts: moving it within the
 /// files must change neither the revision nor which of two overlapping rules is counted.
-fn ordered(policy: &Policy) -> Vec<(RuleEntry, &Rule)> {
-    let mut rules: Vec<(RuleEntry, &Rule)> =
-        policy.rules.iter().map(|rule| (rule_entry(policy, rule), rule)).collect();
-    let place = |location: &Location| (location.path.clone(), location.line, location.column);
-    rules.sort_by_cached_key(|(entry, rule)| (rule.holder, entry.text.clone(), place(&entry.location)));
-    rules
-}
-
-fn rule_entry(policy: &Policy, rule: &Rule) -> RuleEntry {
-    let peers = |list: &[Peer]| list.iter().map(|p| policy.peer_name(*p)).collect::<Vec<_>>().join(", ");
-    let services: Vec<&str> =
-        rule.services.iter().map(|s| policy.services[s.0 as usize].name.as_str()).collect();
-    RuleEntry {
-        text: format!("{} -> {} {}", peers(&rule.initiators), peers(&rule.responders), services.join(", ")),
+fn ordered(policy: &Policy) -> (Vec<RuleEntry>, Vec<&Rule>) {
+    let mut rules: Vec<(String, &Rule)> =
+        policy.rules.iter().map(|rule| (text_of(policy, rule), rule)).collect();
+    let place = |rule: &Rule| (rule.location.line, rule.location.column);
+    // A policy has its rules by holder already, which leaves a few texts of each to be compared.
+    rules.sort_by_key(|(_, rule)| rule.holder);
+    for of_one in rules.chunk_by_mut(|(_, a), (_, b)| a.holder == b.holder) {
+        of_one.sort_by(|(a, one), (b, other)| {
+            let by_file = || one.location.path.cmp(&other.location.path);
+            a.cmp(b).then_with(by_file).then_with(|| place(one).cmp(&place(other)))
+        });
+    }
+    let entry = |(text, rule): (String, &Rule)| RuleEntry {
+        text,
         holder: policy.holder_name(rule.holder),
         schedule: rule.schedule.clone(),
         comment: rule.comment.clone(),
@@ -232,7 +229,27 @@ fn rule_entry(policy: &Policy, rule: &Rule) -> RuleEntry {
         ticket: rule.ticket.clone(),
         source: rule.source,
         location: rule.location.clone(),
-    }
+    };
+    let by_place = rules.iter().map(|(_, rule)| *rule).collect();
+    (rules.into_iter().map(entry).collect(), by_place)
+}
+
+fn text_of(policy: &Policy, rule: &Rule) -> String {
+    let mut text = String::with_capacity(64);
+    let mut list = |before: &str, names: &mut dyn Iterator<Item = Cow<'_, str>>| {
+        text.push_str(before);
+        for (index, name) in names.enumerate() {
+            text.push_str(if index == 0 { "" } else { ", " });
+            text.push_str(&name);
+        }
+    };
+    let services = rule.services.iter().map(|s| policy.services[s.0 as usize].name.as_str());
+    list("", &mut rule.initiators.iter().map(|peer| policy.peer_name(*peer)));
+    list(" -> ", &mut rule.responders.iter().map(|peer| policy.peer_name(*peer)));
+    list(" ", &mut services.map(Cow::Borrowed));
+    // There are as many as rules.
+    text.shrink_to_fit();
+    text
 }
 
 /// The bits of the shapes that say something of the devices.

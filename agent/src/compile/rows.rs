@@ -59,35 +59,48 @@ pub(super) fn of(
 ) -> Result<Rows, TooLarge> {
     let mut out = Rows::default();
     let mut interned = Interned::default();
+    let mut permitted = Permitted::default();
+    let by_name: Vec<NetworkId> = (0..)
+        .map(NetworkId)
+        .zip(&policy.networks)
+        .filter(|(_, network)| !network.names.is_empty())
+        .map(|(id, _)| id)
+        .collect();
     for (index, rule) in rules.iter().enumerate() {
         let schedule =
             rule.schedule.clone().map_or(0, |schedule| interned.number(BTreeSet::from([schedule])));
         let row = RuleRow { rule: dense(index), schedule };
-        let classes: BTreeSet<u32> =
+        let mut classes: Vec<u32> =
             rule.services.iter().flat_map(|service| services.classes_of(*service)).copied().collect();
-        let responders: Vec<(u32, Vec<u32>)> =
-            rule.responders.iter().map(|peer| identities.of_peer(*peer)).collect();
+        classes.sort_unstable();
+        classes.dedup();
         for (from, initiators) in rule.initiators.iter().map(|peer| identities.of_peer(*peer)) {
-            for (to, responders) in &responders {
+            for (to, responders) in rule.responders.iter().map(|peer| identities.of_peer(*peer)) {
+                let (initiators, responders) = (initiators.as_slice(), responders.as_slice());
                 if initiators.is_empty() || responders.is_empty() {
                     continue;
                 }
-                out.shapes |= shape::of(from, *to);
+                out.shapes |= shape::of(from, to);
                 let pairs = initiators.iter().flat_map(|from| responders.iter().map(move |to| (*from, *to)));
                 for (initiator, responder) in pairs {
                     for class in classes.iter().copied().chain([class::PAIR]) {
-                        out.permit(RuleKey { initiator, responder, class }, row, &mut interned);
+                        permitted.rows.push((RuleKey { initiator, responder, class }, row));
                     }
-                    fits("rows", out.rows.len(), limits.rows)?;
+                    if permitted.rows.len() >= permitted.bound {
+                        permitted.join(&mut interned);
+                        fits("rows", permitted.rows.len(), limits.rows)?;
+                    }
                 }
             }
         }
-        out.name(policy, rule, row, &classes);
+        out.name(policy, &by_name, rule, row, &classes);
     }
+    permitted.join(&mut interned);
+    out.rows = permitted.rows.into_iter().collect();
     for peer in &policy.remediation {
         let (kind, names) = identities.of_peer(*peer);
         out.shapes |= shape::of(shape::ANYONE, kind) | shape::of(kind, shape::ANYONE);
-        for peer in names {
+        for peer in names.as_slice().iter().copied() {
             let row = RuleRow { rule: NO_RULE, schedule: 0 };
             let class = class::REMEDIATION;
             out.rows.insert(RuleKey { initiator: identity::ANY, responder: peer, class }, row);
@@ -103,22 +116,48 @@ pub(super) fn of(
     Ok(out)
 }
 
-impl Rows {
-    fn permit(&mut self, key: RuleKey, row: RuleRow, interned: &mut Interned) {
-        let there = self.rows.entry(key).or_insert(row);
-        match (there.schedule, row.schedule) {
-            (0, _) => {}
-            (_, 0) => *there = row,
-            (a, b) if a == b => {}
-            (a, b) => there.schedule = interned.either(a, b),
-        }
-    }
+/// Rows as rules come, sorted when there are many: a tree would be searched for each of them.
+struct Permitted {
+    rows: Vec<(RuleKey, RuleRow)>,
+    /// How many there may be before they are joined: rules that overlap must not take more room than their rows.
+    bound: usize,
+}
 
+impl Default for Permitted {
+    fn default() -> Self {
+        Self { rows: Vec::new(), bound: JOIN }
+    }
+}
+
+/// Rows before they are joined for the first time.
+const JOIN: usize = 1 << 16;
+
+impl Permitted {
+    /// Leaves one row for each key, in the order of the keys.
+    fn join(&mut self, interned: &mut Interned) {
+        // Stable: of equal keys the first is that of the first rule.
+        self.rows.sort_by(|(a, _), (b, _)| a.cmp(b));
+        self.rows.dedup_by(|(key, row), (there_key, there)| {
+            if key != there_key {
+                return false;
+            }
+            match (there.schedule, row.schedule) {
+                (0, _) => {}
+                (_, 0) => *there = *row,
+                (a, b) if a == b => {}
+                (a, b) => there.schedule = interned.either(a, b),
+            }
+            true
+        });
+        self.bound = JOIN.max(self.rows.len() * 2);
+    }
+}
+
+impl Rows {
     /// What a rule permits at addresses that its devices learn by name.
-    fn name(&mut self, policy: &Policy, rule: &Rule, row: RuleRow, classes: &BTreeSet<u32>) {
-        let networks =
-            (0..).map(NetworkId).zip(&policy.networks).filter(|(_, network)| !network.names.is_empty());
-        for (_, network) in networks.filter(|(id, _)| rule.responders.contains(&Peer::Network(*id))) {
+    fn name(&mut self, policy: &Policy, by_name: &[NetworkId], rule: &Rule, row: RuleRow, classes: &[u32]) {
+        let named = by_name.iter().filter(|id| rule.responders.contains(&Peer::Network(**id)));
+        for network in named.filter_map(|id| policy.networks.get(id.0 as usize)) {
             let devices: Vec<u32> = (0..)
                 .map(DeviceId)
                 .zip(&policy.devices)
@@ -139,6 +178,9 @@ impl Rows {
 
     /// Gives the schedules that rows still have numbers in the order of what they say.
     fn number_schedules(&mut self, interned: &Interned) {
+        if interned.sets.is_empty() {
+            return;
+        }
         let named = self.named.iter().flat_map(|peer| &peer.permissions).map(|permission| permission.row);
         let used: BTreeSet<u32> =
             self.rows.values().copied().chain(named).map(|row| row.schedule).filter(|s| *s != 0).collect();

@@ -288,6 +288,24 @@ mod properties {
             prop_assert_eq!(one.rows, other.rows);
         }
 
+        #[test]
+        fn the_order_of_files_changes_neither_revision_nor_rows(
+            (rules, shuffled) in proptest::collection::vec(rule(), 0..8)
+                .prop_flat_map(|rules| (Just(rules.clone()), Just(rules).prop_shuffle())),
+            names in Just(["1.toml", "2.toml", "3.toml", "4.toml"]).prop_shuffle(),
+        ) {
+            let one = compiled(&[("p.toml", &policy(&rules))]);
+            let mut texts = ["a", "b", "c", "rest"].map(|_| "version = 1\n".to_owned());
+            for table in policy(&shuffled).trim_start_matches("version = 1\n[").split("\n[") {
+                let of = ["device.a", "device.b", "device.c"].iter().position(|device| table.contains(device));
+                texts[of.unwrap_or(3)] += &format!("[{table}\n");
+            }
+            let files: Vec<(&str, &str)> = names.iter().copied().zip(texts.iter().map(String::as_str)).collect();
+            let other = compiled(&files);
+            prop_assert_eq!(one.revision, other.revision);
+            prop_assert_eq!(one.rows, other.rows);
+        }
+
         /// The tables say what the rules say, taken literally.
         #[test]
         fn a_connection_is_allowed_exactly_when_a_rule_says_so(rules in proptest::collection::vec(rule(), 0..6)) {

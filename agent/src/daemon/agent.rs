@@ -18,7 +18,7 @@ use super::{
     names::NameKeeper,
     nics::Nics,
     plan,
-    policies::{Candidate, Origin, Refused},
+    policies::{Candidate, Maker, Origin, Refused},
     report::Reporter,
     start::{runtime, sizes},
 };
@@ -96,6 +96,9 @@ pub struct Agent {
     /// Held for as long as the agent lives.
     _pins: Option<PinsLock>,
     pub(super) limits: Limits,
+    pub(super) maker: Maker,
+    /// Whether the first change after the start was made as quick as the others.
+    rehearsed: bool,
     looked: Instant,
     /// What was heard of interfaces since the start.
     pub(super) link_news: LinkNews,
@@ -147,8 +150,9 @@ impl Agent {
             let note = "table sizes differ from the configuration: they change when the maps are made anew, that is after `bulkhead detach`";
             warnings.insert("sizes", note.to_owned());
         }
+        let mut maker = Maker::default();
         let First { candidate, origin, from, pointer, then } =
-            first_policy(&config, &store, &overrides, &limits, &mut warnings)?;
+            first_policy(&config, &store, &overrides, &limits, &mut maker, &mut warnings)?;
         let bounds = Bounds { file_bytes: config.audit.file_bytes.into(), files: config.audit.files };
         let trail = Trail::new(&config.state, bounds);
         let mut nics = Nics::new(&config, &mut dataplane)?;
@@ -197,6 +201,8 @@ impl Agent {
             return_again: None,
             _pins: lock,
             limits,
+            maker,
+            rehearsed: false,
             looked: Instant::now(),
             link_news: LinkNews::default(),
             behind: false,
@@ -298,6 +304,11 @@ impl Agent {
         self.look_after_pending();
         self.look_at_the_calendar();
         self.look_for_drift();
+        if !std::mem::replace(&mut self.rehearsed, true)
+            && let Err(error) = self.dataplane.rehearse()
+        {
+            tracing::warn!("the next change takes longer: {error}");
+        }
         if self.looked.elapsed() >= LOOK_EVERY {
             self.look();
         }

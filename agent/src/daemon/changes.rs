@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use super::{
     agent::{Agent, InForce, refused, user, world},
     clock::clocks,
-    policies::{self, Candidate, Gate, Origin, Passed, Refused},
+    policies::{self, Candidate, Gate, Origin, Passed, Refused, Took, leave},
     summary,
     trail::{Act, sayable},
 };
@@ -89,14 +89,16 @@ impl Agent {
                 show(*CONFIRM.end())
             )));
         }
+        let begun = Instant::now();
         let (read, origin) = match files {
             Some(files) => (policies::from_pushed(files, &self.gate(allow_older)), Origin::Pushed),
             None => (policies::from_path(&self.config.policy, &self.gate(allow_older)), Origin::Files),
         };
+        let read_ms = millis(begun.elapsed());
         let candidate = read.and_then(|Passed { files, signed, accepted, notes }| {
             let layers = policies::whole(files);
             let mut candidate = match &only[..] {
-                [] => policies::prepare(layers, &self.overrides, &self.limits)?,
+                [] => self.maker.prepare(layers, &self.overrides, &self.limits)?,
                 [..] => self.for_some(layers, only)?,
             };
             candidate.warnings += &notes;
@@ -112,6 +114,13 @@ impl Agent {
             }
         });
         let (candidate, signed, accepted) = candidate.map_err(|error| refused(&error, &self.revision()))?;
+        let Took { resolve, compile } = self.maker.took;
+        tracing::info!(
+            read_ms,
+            resolve_ms = millis(resolve),
+            compile_ms = millis(compile),
+            "policy compiled"
+        );
         Ok(Change { candidate, origin, from, confirm_within, signed, accepted, reason })
     }
 
@@ -121,17 +130,18 @@ impl Agent {
     }
 
     /// A policy for some devices, on top of what is in force for the others.
-    fn for_some(&self, layers: Vec<TextLayer>, only: Vec<String>) -> Result<Candidate, Refused> {
+    fn for_some(&mut self, layers: Vec<TextLayer>, only: Vec<String>) -> Result<Candidate, Refused> {
         // What is wrong with the whole policy is told first.
-        let whole = policies::prepare(layers, &self.overrides, &self.limits)?;
+        let whole = self.maker.prepare(layers, &self.overrides, &self.limits)?;
         let Some(new) = whole.layers.into_iter().next() else { return Err(Refused::NoFiles) };
         let new = TextLayer { only, ..new };
         let layers = policies::on_top(&self.in_force, &whole.policy, new)?;
-        policies::prepare(layers, &self.overrides, &self.limits)
+        self.maker.prepare(layers, &self.overrides, &self.limits)
     }
 
     fn take_over(&mut self, act: &mut Act, change: Change, by: &Who) -> Result<Applied, Failure> {
         let Change { candidate, origin, from, confirm_within, signed, accepted, reason } = change;
+        let begun = Instant::now();
         let kept: Vec<_> = candidate.layers.iter().map(|layer| layer.kept()).collect();
         let configured = match origin {
             Origin::Files => kept.last().map(|layer| digest(&layer.files)),
@@ -177,6 +187,7 @@ impl Agent {
             pointer.pending = pending;
             self.arm(&pointer).inspect_err(|_| self.forget(number))?;
         }
+        let keep_ms = millis(begun.elapsed());
         let mut applied = self.flip_and_point(candidate, origin, from, pointer).inspect_err(|_| {
             // What is left of the attempt.
             self.tidy_up();
@@ -190,6 +201,7 @@ impl Agent {
             applied.notes.push("there is nothing to confirm: this policy was in force before".to_owned());
         }
         self.tidy_up();
+        tracing::info!(keep_ms, change_ms = millis(begun.elapsed()), "policy kept");
         Ok(applied)
     }
 
@@ -220,6 +232,7 @@ impl Agent {
         }
         self.pointer = pointer;
         self.warnings.remove("store");
+        leave(old);
         Ok(applied)
     }
 
@@ -253,8 +266,8 @@ impl Agent {
         from: String,
     ) -> Result<(Applied, InForce), Failure> {
         let Candidate { layers, policy, tables, warnings } = candidate;
-        let changed =
-            tables.revision != self.dataplane.applied().map(|a| a.tables.revision).unwrap_or_default();
+        let before = self.dataplane.applied().map(|applied| applied.tables.clone());
+        let changed = tables.revision != before.as_ref().map(|tables| tables.revision).unwrap_or_default();
         let begun = Instant::now();
         let moment = self.moment(&tables);
         let applied = self
@@ -280,6 +293,7 @@ impl Agent {
         if !released.is_empty() {
             tracing::warn!(devices = released.join(", "), "no longer enforced");
         }
+        leave(before);
         let applied =
             Applied { revision, generation, changed, warnings, released, notes, ..Applied::default() };
         Ok((applied, old))
@@ -288,7 +302,9 @@ impl Agent {
     /// What cannot be kept is not in force: an agent that starts again would not know of it.
     fn flip_back(&mut self, old: InForce) {
         let InForce { layers, policy: _, origin, from } = old;
-        let back = policies::prepare(layers, &self.overrides, &self.limits)
+        let back = self
+            .maker
+            .prepare(layers, &self.overrides, &self.limits)
             .map_err(|error| error.to_string())
             .and_then(|candidate| self.flip(candidate, origin, from).map_err(|failure| failure.message));
         if let Err(error) = back {

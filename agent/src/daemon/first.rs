@@ -10,7 +10,7 @@ use super::{
     agent::{Agent, StartError},
     changes::Wanted,
     clock::clocks,
-    policies::{self, Candidate, Gate, Origin, Passed, Refused, whole},
+    policies::{self, Candidate, Gate, Maker, Origin, Passed, Refused, whole},
     summary,
 };
 use crate::{
@@ -52,6 +52,7 @@ pub(super) fn first_policy(
     store: &Store,
     overrides: &Overrides,
     limits: &Limits,
+    maker: &mut Maker,
     warnings: &mut Warnings,
 ) -> Result<First, StartError> {
     let kept = store.revisions()?;
@@ -68,10 +69,10 @@ pub(super) fn first_policy(
         if let Some(first) = left_by_an_older_agent(store, overrides, limits) {
             return Ok(first);
         }
-        return from_files(config, overrides, limits, Pointer::default());
+        return from_files(config, overrides, limits, maker, Pointer::default());
     };
     let (pointer, undone) = settle(pointer);
-    match newest_usable(store, &kept, &pointer, overrides, limits, warnings) {
+    match newest_usable(store, &kept, &pointer, (overrides, limits), maker, warnings) {
         Some((record, candidate)) => {
             let damaged = record.number != pointer.current;
             let pointer = if damaged {
@@ -94,6 +95,7 @@ pub(super) fn first_policy(
             config,
             overrides,
             limits,
+            maker,
             Pointer { last: pointer.last, accepted: pointer.accepted, ..Pointer::default() },
         ),
     }
@@ -117,8 +119,8 @@ fn newest_usable<'a>(
     store: &Store,
     kept: &'a Revisions,
     pointer: &Pointer,
-    overrides: &Overrides,
-    limits: &Limits,
+    (overrides, limits): (&Overrides, &Limits),
+    maker: &mut Maker,
     warnings: &mut Warnings,
 ) -> Option<(&'a Record, Candidate)> {
     let others = kept.records.keys().rev().filter(|number| {
@@ -129,7 +131,7 @@ fn newest_usable<'a>(
         let usable = match kept.records.get(number) {
             None => Err(format!("its record is damaged or gone{}", named(&kept.broken))),
             Some(record) => store.texts(record).map_err(|error| error.to_string()).and_then(|layers| {
-                let candidate = policies::prepare(layers, overrides, limits);
+                let candidate = maker.prepare(layers, overrides, limits);
                 candidate.map(|candidate| (record, candidate)).map_err(|error| error.to_string())
             }),
         };
@@ -161,13 +163,14 @@ fn from_files(
     config: &Config,
     overrides: &Overrides,
     limits: &Limits,
+    maker: &mut Maker,
     pointer: Pointer,
 ) -> Result<First, StartError> {
     let gate = Gate { signing: &config.signing, accepted: pointer.accepted(), allow_older: false };
     let refused = |error: Refused| StartError::Policy(error.to_string());
     let Passed { files, signed: _, accepted, notes } =
         policies::from_path(&config.policy, &gate).map_err(refused)?;
-    let mut candidate = policies::prepare(whole(files), overrides, limits).map_err(refused)?;
+    let mut candidate = maker.prepare(whole(files), overrides, limits).map_err(refused)?;
     candidate.warnings += &notes;
     let mut pointer = pointer;
     if let Some(accepted) = accepted {

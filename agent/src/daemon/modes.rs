@@ -103,7 +103,9 @@ impl Agent {
     /// a full disk: when they cannot be kept, they hold all the same and the answer says for how long.
     fn with_overrides(&mut self, act: &mut Act, overrides: Overrides) -> Result<Applied, Failure> {
         let layers = self.in_force.layers.clone();
-        let candidate = policies::prepare(layers, &overrides, &self.limits)
+        let candidate = self
+            .maker
+            .prepare(layers, &overrides, &self.limits)
             .map_err(|error| refused(&error, &self.revision()))?;
         self.begin(act, candidate.tables.revision.to_string())?;
         let (mut applied, _) = self.flip(candidate, self.in_force.origin, self.in_force.from.clone())?;

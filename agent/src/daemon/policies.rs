@@ -1,6 +1,10 @@
 //! Which policy is in force, and how the next one is made: texts, plus the modes changed beside them.
 
-use std::{collections::BTreeSet, path::Path};
+use std::{
+    collections::BTreeSet,
+    path::Path,
+    time::{Duration, Instant},
+};
 
 use jiff::Timestamp;
 
@@ -11,7 +15,7 @@ use crate::{
     files::{Access, PolicySet, ReadError, pushed_set, read_set, read_trust},
     lint::lint,
     model::{Mode, Policy},
-    policy::{SourceFile, resolve_texts},
+    policy::{Memo, SourceFile},
     rollout::{NotApart, only},
     signing::{Accepted, Requirement, Signed, Trust},
     store::{Overrides, TextLayer},
@@ -143,40 +147,72 @@ pub(super) fn whole(mut files: Vec<SourceFile>) -> Vec<TextLayer> {
     vec![TextLayer { only: Vec::new(), files }]
 }
 
-/// Text to tables.
+/// Text to tables, for whoever does it once.
 pub(super) fn prepare(
     layers: Vec<TextLayer>,
     overrides: &Overrides,
     limits: &Limits,
 ) -> Result<Candidate, Refused> {
-    let (mut policy, warnings) = resolve(&layers)?;
-    for device in &mut policy.devices {
-        if let Some(change) = overrides.devices.get(&device.name) {
-            device.mode = change.mode;
+    Maker::default().prepare(layers, overrides, limits)
+}
+
+/// Makes candidates, and remembers what it read: the next change has most of it again.
+#[derive(Default)]
+pub(super) struct Maker {
+    /// Of the files that are for all devices.
+    memo: Memo,
+    /// How long the last candidate took.
+    pub(super) took: Took,
+}
+
+/// How long text takes to become tables.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Took {
+    pub(super) resolve: Duration,
+    pub(super) compile: Duration,
+}
+
+impl Maker {
+    /// Text to tables.
+    pub(super) fn prepare(
+        &mut self,
+        layers: Vec<TextLayer>,
+        overrides: &Overrides,
+        limits: &Limits,
+    ) -> Result<Candidate, Refused> {
+        let begun = Instant::now();
+        let (mut policy, warnings) = self.resolve(&layers)?;
+        for device in &mut policy.devices {
+            if let Some(change) = overrides.devices.get(&device.name) {
+                device.mode = change.mode;
+            }
         }
+        let resolve = begun.elapsed();
+        let tables = compile(&policy, limits)?;
+        self.took = Took { resolve, compile: begun.elapsed() - resolve };
+        Ok(Candidate { layers, policy, tables, warnings })
     }
-    let tables = compile(&policy, limits)?;
-    Ok(Candidate { layers, policy, tables, warnings })
+
+    /// The policy of all layers together, and the rendered warnings of the newest.
+    fn resolve(&mut self, layers: &[TextLayer]) -> Result<(Policy, String), Refused> {
+        let [base, later @ ..] = layers else { return Err(Refused::NoFiles) };
+        let mut resolved = resolve_layer(base, &mut self.memo)?;
+        for layer in later {
+            // What is in force together does not stay for long.
+            let (new, warnings) = resolve_layer(layer, &mut Memo::default())?;
+            let named = layer.only.iter().cloned().collect();
+            resolved = (only(&resolved.0, &new, &named)?, warnings);
+        }
+        Ok(resolved)
+    }
 }
 
-/// The policy of all layers together, and the rendered warnings of the newest.
-fn resolve(layers: &[TextLayer]) -> Result<(Policy, String), Refused> {
-    let [base, later @ ..] = layers else { return Err(Refused::NoFiles) };
-    let mut resolved = resolve_layer(base)?;
-    for layer in later {
-        let (new, warnings) = resolve_layer(layer)?;
-        let named = layer.only.iter().cloned().collect();
-        resolved = (only(&resolved.0, &new, &named)?, warnings);
-    }
-    Ok(resolved)
-}
-
-fn resolve_layer(layer: &TextLayer) -> Result<(Policy, String), Refused> {
+fn resolve_layer(layer: &TextLayer, memo: &mut Memo) -> Result<(Policy, String), Refused> {
     // Nothing is not a policy: it would let everything through.
     if layer.files.is_empty() {
         return Err(Refused::NoFiles);
     }
-    let outcome = resolve_texts(&layer.files);
+    let outcome = memo.resolve_texts(&layer.files);
     let Some(policy) = outcome.policy else {
         return Err(Refused::Invalid(render_text(&outcome.diagnostics, &outcome.sources, false)));
     };
@@ -215,6 +251,12 @@ pub(super) fn on_top(in_force: &InForce, whole: &Policy, new: TextLayer) -> Resu
         return Err(Refused::TooMany);
     }
     Ok(layers)
+}
+
+/// Frees what is large while others go on: nobody should wait for it.
+pub(super) fn leave<T: Send + 'static>(large: T) {
+    // Without a thread it ends here, a moment later.
+    let _ = std::thread::Builder::new().name("free".to_owned()).spawn(move || drop(large));
 }
 
 /// Devices whose denied traffic was dropped under `old` and is not under `new`, sorted.

@@ -6,7 +6,7 @@ use super::{
     agent::{Agent, refused, user, world},
     changes::kept_failed,
     clock::clocks,
-    policies::{self, Candidate, Origin},
+    policies::{Candidate, Origin},
     trail::{Act, sayable},
 };
 use crate::{
@@ -161,9 +161,10 @@ impl Agent {
     }
 
     /// A kept revision as a candidate.
-    fn kept(&self, record: &Record) -> Result<Candidate, Failure> {
+    fn kept(&mut self, record: &Record) -> Result<Candidate, Failure> {
         let layers = self.store.texts(record).map_err(world)?;
-        policies::prepare(layers, &self.overrides, &self.limits)
+        self.maker
+            .prepare(layers, &self.overrides, &self.limits)
             .map_err(|error| refused(&error, &self.revision()))
     }
 }

@@ -32,10 +32,6 @@ pub(super) fn changes(
 
 /// Names of files that came, changed or went.
 fn files(old: &[TextLayer], new: &[TextLayer]) -> String {
-    let texts = |layers: &[TextLayer]| -> BTreeMap<String, String> {
-        let files = layers.iter().flat_map(|layer| &layer.files);
-        files.map(|file| (file.path.clone(), file.text.clone())).collect()
-    };
     let (old, new) = (texts(old), texts(new));
     let name = |path: &str| path.rsplit('/').next().unwrap_or(path).to_owned();
     let mut words: Vec<String> = (new.iter())
@@ -49,6 +45,11 @@ fn files(old: &[TextLayer], new: &[TextLayer]) -> String {
         old.keys().filter(|path| !new.contains_key(*path)).map(|path| format!("{} removed", name(path))),
     );
     some(words)
+}
+
+fn texts(layers: &[TextLayer]) -> BTreeMap<&str, &str> {
+    let files = layers.iter().flat_map(|layer| &layer.files);
+    files.map(|file| (file.path.as_str(), file.text.as_str())).collect()
 }
 
 fn modes(old: &Policy, new: &Policy) -> String {

@@ -39,7 +39,7 @@ impl Dataplane {
     ) -> Result<&Applied, DataplaneError> {
         let tables = tables.into();
         let segments = segment_ids(&tables, segments)?;
-        let plan = self.ids.plan(&tables)?;
+        let plan = self.ids.plan(&tables, self.applied.as_ref())?;
         let image = Image::of(&tables, &plan.ids, gateway, &segments, moment);
         let old = self.active()?;
         let next = Active {
@@ -68,6 +68,24 @@ impl Dataplane {
         self.slots[next.slot as usize] = Some(slot);
         self.in_force = Some(next.slot as usize);
         Ok(self.applied.insert(Applied { tables, ids, generation: next.generation, written, flip }))
+    }
+
+    /// Fills the slot of the next change with what is in force, so that the change writes no more than it changes.
+    /// Packets notice nothing.
+    ///
+    /// # Errors
+    /// When a table cannot be made; the next change makes it.
+    pub fn rehearse(&mut self) -> Result<(), DataplaneError> {
+        let Some(slot) = self.in_force.and_then(|slot| self.slots[slot].as_ref()) else { return Ok(()) };
+        let next = (self.active()?.slot + 1) % SLOTS;
+        if self.slots[next as usize].is_none() {
+            let copy = slot.copy()?;
+            // Packets that chose the slot when an earlier agent filled it have left before its tables are others.
+            kernel::rcu_grace()?;
+            self.put(next, &copy)?;
+            self.slots[next as usize] = Some(copy);
+        }
+        Ok(())
     }
 
     /// Says anew until when the schedules in force are open, monotonic ns. Only what changed is written.

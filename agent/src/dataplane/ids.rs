@@ -4,14 +4,17 @@
 //! outlive revisions and agents, so their numbers must too. The registry is a pinned map from a name's
 //! hash to its number: it exists exactly as long as the counters do.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{self, BTreeMap, HashSet},
+    fmt,
+};
 
 use aya::maps::{HashMap, Map, MapData, MapError};
 use bulkhead_common::layout::MAX_INTERFACES;
 use sha2::{Digest, Sha256};
 
-use super::{error::DataplaneError, pins::Pins};
-use crate::compile::{NO_RULE, Tables};
+use super::{Applied, error::DataplaneError, pins::Pins};
+use crate::compile::{NO_RULE, RuleEntry, Tables};
 
 const MAP: &str = "IDS";
 
@@ -28,7 +31,9 @@ pub(super) struct Plan {
 pub(super) struct Ids {
     map: HashMap<MapData, Name, u32>,
     /// What the map holds: nobody else writes it, and reading it takes two calls for each name.
-    known: BTreeMap<Name, u32>,
+    known: collections::HashMap<Name, u32>,
+    /// Whether the last change of it was written whole.
+    is_whole: bool,
     limits: [u32; 2],
 }
 
@@ -83,26 +88,39 @@ impl Ids {
         let map = HashMap::try_from(Map::from_map_data(data).map_err(fail("open the pinned"))?)
             .map_err(fail("open the pinned"))?;
         let known: Result<_, MapError> = map.iter().collect();
-        Ok(Self { known: known.map_err(fail("read"))?, map, limits: [devices, rules] })
+        Ok(Self { known: known.map_err(fail("read"))?, is_whole: true, map, limits: [devices, rules] })
     }
 
     /// Finds every device and rule of `tables` its stable id, new ones where there was none. Nothing is written: a
-    /// policy that is refused must not take numbers from the one that goes on enforcing.
-    pub(super) fn plan(&self, tables: &Tables) -> Result<Plan, DataplaneError> {
-        let known = &self.known;
-        let devices: Vec<String> = tables.devices.iter().map(|d| d.name.clone()).collect();
-        let rules: Vec<String> = tables.rules.iter().map(|r| format!("{}\n{}", r.holder, r.text)).collect();
+    /// policy that is refused must not take numbers from the one that goes on enforcing. `before` is what was applied
+    /// last: what it has too keeps its number without a question.
+    pub(super) fn plan(&self, tables: &Tables, before: Option<&Applied>) -> Result<Plan, DataplaneError> {
+        // After half a change the numbers of what was applied may be others' by now.
+        let before = before.filter(|_| self.is_whole);
         let mut plan = Plan { ids: StableIds::default(), forgotten: Vec::new(), named: Vec::new() };
-        (plan.ids.devices, plan.ids.reused_devices) =
-            self.assign(Kind::Device, &devices, known, &mut plan.forgotten, &mut plan.named)?;
-        (plan.ids.rules, plan.ids.reused_rules) =
-            self.assign(Kind::Rule, &rules, known, &mut plan.forgotten, &mut plan.named)?;
+        let mut kept =
+            Kept::new(before.map(|applied| (&applied.tables.devices[..], &applied.ids.devices[..])));
+        let devices: Vec<Wanted<'_>> = (tables.devices.iter())
+            .map(|device| Wanted {
+                id: kept.id(device, |a, b| a.name == b.name),
+                holder: "",
+                text: &device.name,
+            })
+            .collect();
+        (plan.ids.devices, plan.ids.reused_devices) = self.assign(Kind::Device, &devices, &mut plan)?;
+        let mut kept = Kept::new(before.map(|applied| (&applied.tables.rules[..], &applied.ids.rules[..])));
+        let same = |a: &RuleEntry, b: &RuleEntry| a.text == b.text && a.holder == b.holder;
+        let rules: Vec<Wanted<'_>> = (tables.rules.iter())
+            .map(|rule| Wanted { id: kept.id(rule, same), holder: &rule.holder, text: &rule.text })
+            .collect();
+        (plan.ids.rules, plan.ids.reused_rules) = self.assign(Kind::Rule, &rules, &mut plan)?;
         Ok(plan)
     }
 
     /// Writes what was planned.
     pub(super) fn commit(&mut self, plan: &Plan) -> Result<(), DataplaneError> {
         let Plan { ids: _, forgotten, named } = plan;
+        self.is_whole = false;
         for name in forgotten {
             let fail = |source| DataplaneError::Map { act: "clear", map: MAP, source };
             self.map.remove(name).map_err(fail)?;
@@ -113,14 +131,16 @@ impl Ids {
             self.map.insert(name, id, 0).map_err(fail)?;
             self.known.insert(*name, *id);
         }
+        self.is_whole = true;
         Ok(())
     }
 
     /// The stable id of each interface of a configuration.
     pub(super) fn interfaces(&mut self, names: &[String]) -> Result<(Vec<u32>, Vec<u32>), DataplaneError> {
-        let known = &self.known;
         let mut plan = Plan { ids: StableIds::default(), forgotten: Vec::new(), named: Vec::new() };
-        let assigned = self.assign(Kind::Interface, names, known, &mut plan.forgotten, &mut plan.named)?;
+        let names: Vec<Wanted<'_>> =
+            names.iter().map(|name| Wanted { id: None, holder: "", text: name }).collect();
+        let assigned = self.assign(Kind::Interface, &names, &mut plan)?;
         self.commit(&plan)?;
         Ok(assigned)
     }
@@ -128,57 +148,116 @@ impl Ids {
     fn assign(
         &self,
         kind: Kind,
-        names: &[String],
-        known: &BTreeMap<Name, u32>,
-        forgotten: &mut Vec<Name>,
-        named: &mut Vec<(Name, u32)>,
+        names: &[Wanted<'_>],
+        plan: &mut Plan,
     ) -> Result<(Vec<u32>, Vec<u32>), DataplaneError> {
         let (what, limit) = match kind {
             Kind::Device => ("devices", self.limits[0]),
             Kind::Rule => ("rules", self.limits[1]),
             Kind::Interface => ("interfaces", MAX_INTERFACES),
         };
-        let hashes: Vec<Name> = names.iter().map(|name| hash(kind, name)).collect();
-        let wanted: BTreeSet<Name> = hashes.iter().copied().collect();
-        let ours: BTreeMap<u32, Name> =
-            known.iter().filter(|(name, _)| name[0] == kind as u8).map(|(name, id)| (*id, *name)).collect();
+        let mut ids = Vec::with_capacity(names.len());
+        let mut new: Vec<(usize, Name)> = Vec::new();
+        for (place, wanted) in names.iter().enumerate() {
+            let id = wanted.id.or_else(|| {
+                let name = wanted.hash(kind);
+                let known = self.known.get(&name).copied();
+                if known.is_none() {
+                    new.push((place, name));
+                }
+                known
+            });
+            ids.push(id.unwrap_or(0));
+        }
+        if new.is_empty() {
+            return Ok((ids, Vec::new()));
+        }
+        let of_kind = |(name, id): (&Name, &u32)| (name[0] == kind as u8).then_some((*id, *name));
+        let ours: BTreeMap<u32, Name> = self.known.iter().filter_map(of_kind).collect();
+        let wanted: HashSet<u32> = ids.iter().copied().collect();
         // First the numbers nobody ever had, then those of names that are gone.
         let mut free = (1..limit).filter(|id| !ours.contains_key(id));
-        let mut gone = ours.iter().filter(|(_, name)| !wanted.contains(*name));
+        let mut gone = ours.iter().filter(|(id, _)| !wanted.contains(*id));
         let mut reused = Vec::new();
-        let mut given: BTreeMap<Name, u32> = BTreeMap::new();
-        let mut ids = Vec::with_capacity(names.len());
-        for (name, text) in hashes.iter().zip(names) {
-            let id = match known.get(name).or_else(|| given.get(name)) {
-                Some(id) => *id,
+        let mut given: collections::HashMap<Name, u32> = collections::HashMap::new();
+        for (place, name) in new {
+            let id = match given.get(&name).copied().or_else(|| free.next()) {
+                Some(id) => id,
                 None => {
-                    let id = match free.next() {
-                        Some(id) => id,
-                        None => {
-                            let (id, old) = gone.next().ok_or_else(|| DataplaneError::NoId {
-                                what,
-                                name: text.replace('\n', ": "),
-                                limit,
-                            })?;
-                            reused.push(*id);
-                            forgotten.push(*old);
-                            *id
-                        }
-                    };
-                    named.push((*name, id));
-                    given.insert(*name, id);
-                    id
+                    let (id, old) = gone.next().ok_or_else(|| DataplaneError::NoId {
+                        what,
+                        name: names[place].to_string(),
+                        limit,
+                    })?;
+                    reused.push(*id);
+                    plan.forgotten.push(*old);
+                    *id
                 }
             };
-            ids.push(id);
+            if given.insert(name, id).is_none() {
+                plan.named.push((name, id));
+            }
+            ids[place] = id;
         }
         Ok((ids, reused))
     }
 }
 
+/// A thing that needs a number.
+struct Wanted<'a> {
+    /// The number it is known to have.
+    id: Option<u32>,
+    /// Of a rule.
+    holder: &'a str,
+    text: &'a str,
+}
+
+impl Wanted<'_> {
+    fn hash(&self, kind: Kind) -> Name {
+        match kind {
+            Kind::Device | Kind::Interface => hash(kind, self.text.as_bytes()),
+            Kind::Rule => hash(kind, format!("{}\n{}", self.holder, self.text).as_bytes()),
+        }
+    }
+}
+
+impl fmt::Display for Wanted<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.holder {
+            "" => write!(f, "{}", self.text),
+            holder => write!(f, "{holder}: {}", self.text),
+        }
+    }
+}
+
+/// The numbers of what was applied last. Both lists have one order, so what is in both is met in passing.
+struct Kept<'a, T> {
+    all: &'a [T],
+    ids: &'a [u32],
+    next: usize,
+}
+
+/// How far a list is searched for what it may not have.
+const AHEAD: usize = 64;
+
+impl<'a, T> Kept<'a, T> {
+    fn new(before: Option<(&'a [T], &'a [u32])>) -> Self {
+        let (all, ids) = before.unwrap_or_default();
+        Self { all, ids, next: 0 }
+    }
+
+    /// The number of the same thing, if it is near.
+    fn id(&mut self, wanted: &T, same: impl Fn(&T, &T) -> bool) -> Option<u32> {
+        let near = self.all.iter().skip(self.next).take(AHEAD).position(|one| same(one, wanted))?;
+        let place = self.next + near;
+        self.next = place + 1;
+        self.ids.get(place).copied()
+    }
+}
+
 /// 120 bits of SHA-256 behind one byte for the kind.
-fn hash(kind: Kind, name: &str) -> Name {
-    let digest = Sha256::digest(name.as_bytes());
+fn hash(kind: Kind, name: &[u8]) -> Name {
+    let digest = Sha256::digest(name);
     let mut out = [0; 16];
     out.copy_from_slice(&digest[..16]);
     out[0] = kind as u8;

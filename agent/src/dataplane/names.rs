@@ -45,6 +45,6 @@ impl Dataplane {
     /// # Errors
     /// When there is no room for so many.
     pub fn ids_for(&self, tables: &Tables) -> Result<StableIds, DataplaneError> {
-        Ok(self.ids.plan(tables)?.ids)
+        Ok(self.ids.plan(tables, self.applied.as_ref())?.ids)
     }
 }

@@ -164,6 +164,49 @@ impl Slot {
         };
         Ok((slot, written))
     }
+
+    /// A slot of its own that holds the same.
+    pub(super) fn copy(&self) -> Result<Self, DataplaneError> {
+        let written = &mut Written::default();
+        let spare = if self.named.room > SPARE_NAMED { SPARE_NAMED } else { SPARE };
+        Ok(Self {
+            macs: self.macs.copy(SPARE, "MACS", written)?,
+            addresses: self.addresses.copy(SPARE, "ADDRESSES", written)?,
+            networks: self.networks.copy(SPARE, "NETWORKS", written)?,
+            services: self.services.copy(SPARE, "SERVICES", written)?,
+            rules: self.rules.copy(SPARE, "RULES", written)?,
+            named: self.named.copy(spare, "NAMED", written)?,
+        })
+    }
+}
+
+/// What makes a table another one.
+#[derive(Debug, PartialEq, Eq)]
+struct Steps<K, V> {
+    gone: Vec<K>,
+    put: Vec<(K, V)>,
+}
+
+/// The fewest steps from one table to another; both are sorted by key.
+fn steps<K: Ord + Copy, V: PartialEq + Copy>(old: &[(K, V)], new: &[(K, V)]) -> Steps<K, V> {
+    let mut steps = Steps { gone: Vec::new(), put: Vec::new() };
+    let (mut at, mut to) = (0, 0);
+    while at < old.len() || to < new.len() {
+        let order = match (old.get(at), new.get(to)) {
+            (Some((a, _)), Some((b, _))) => a.cmp(b),
+            (Some(_), None) => Ordering::Less,
+            (None, _) => Ordering::Greater,
+        };
+        match order {
+            Ordering::Less => steps.gone.push(old[at].0),
+            Ordering::Greater => steps.put.push(new[to]),
+            Ordering::Equal if old[at].1 != new[to].1 => steps.put.push(new[to]),
+            Ordering::Equal => {}
+        }
+        at += usize::from(order.is_le());
+        to += usize::from(order.is_ge());
+    }
+    steps
 }
 
 /// A kind of map that can be an inner table.
@@ -238,24 +281,7 @@ impl<M: Table<K, V>, K: Ord + Copy, V: PartialEq + Copy> Inner<M, K, V> {
         if rows.len() + spare / 2 > self.room || self.room > 4 * (rows.len() + spare) {
             return Self::new((rows, spare), name, written);
         }
-        let (old, new) = (&self.rows, &rows);
-        let (mut gone, mut put) = (Vec::new(), Vec::new());
-        let (mut at, mut to) = (0, 0);
-        while at < old.len() || to < new.len() {
-            let order = match (old.get(at), new.get(to)) {
-                (Some((a, _)), Some((b, _))) => a.cmp(b),
-                (Some(_), None) => Ordering::Less,
-                (None, _) => Ordering::Greater,
-            };
-            match order {
-                Ordering::Less => gone.push(old[at].0),
-                Ordering::Greater => put.push(new[to]),
-                Ordering::Equal if old[at].1 != new[to].1 => put.push(new[to]),
-                Ordering::Equal => {}
-            }
-            at += usize::from(order.is_le());
-            to += usize::from(order.is_ge());
-        }
+        let Steps { gone, put } = steps(&self.rows, &rows);
         // First what makes room.
         for key in &gone {
             self.map.take(key).map_err(super::write(name))?;
@@ -266,6 +292,11 @@ impl<M: Table<K, V>, K: Ord + Copy, V: PartialEq + Copy> Inner<M, K, V> {
         written.put += put.len();
         written.removed += gone.len();
         Ok(Self { rows, is_new: false, ..self })
+    }
+
+    /// A table of its own that holds the same.
+    fn copy(&self, spare: usize, name: &'static str, written: &mut Written) -> Result<Self, DataplaneError> {
+        Self::new((self.rows.clone(), spare), name, written)
     }
 
     /// Puts one row into the table while packets look at it. `false` when it has no room.
@@ -295,3 +326,6 @@ impl<M: Table<K, V>, K: Ord + Copy, V: PartialEq + Copy> Inner<M, K, V> {
         &self.rows
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -11,7 +11,7 @@ pub const MAX_DIAGNOSTICS: usize = 1000;
 const MAX_COMPARISONS: usize = 1_000_000;
 
 /// The findings of one run over one set of texts.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Collector<'s> {
     sources: &'s Sources,
     list: Vec<Diagnostic>,

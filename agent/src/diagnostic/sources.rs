@@ -35,19 +35,38 @@ struct File {
     path: Arc<str>,
     text: Arc<str>,
     /// Byte at which each line starts.
-    lines: Vec<usize>,
+    lines: Arc<[usize]>,
     /// Characters before byte `i * STRIDE`.
-    characters: Vec<usize>,
+    characters: Arc<[usize]>,
 }
 
 impl Sources {
     /// Sorts the texts by path. Of two texts with one path the first is kept.
     pub fn new<P: Into<Arc<str>>, T: Into<Arc<str>>>(files: impl IntoIterator<Item = (P, T)>) -> Self {
-        let mut files: Vec<File> =
-            files.into_iter().map(|(path, text)| File::new(path.into(), text.into())).collect();
+        Self::sorted(files.into_iter().map(|(path, text)| File::new(path.into(), text.into())).collect())
+    }
+
+    fn sorted(mut files: Vec<File>) -> Self {
         files.sort_by(|a, b| a.path.cmp(&b.path));
         files.dedup_by(|later, first| later.path == first.path);
         Self { files }
+    }
+
+    /// The same as [`Sources::new`], with what is known already of files that have not changed.
+    pub fn again<'t>(files: impl IntoIterator<Item = (&'t str, &'t str)>, known: &Self) -> Self {
+        let one = |(path, text): (&'t str, &'t str)| {
+            let same = known.find(path).map(|file| &known.files[file.0 as usize]);
+            same.filter(|same| *same.text == *text)
+                .cloned()
+                .unwrap_or_else(|| File::new(path.into(), text.into()))
+        };
+        Self::sorted(files.into_iter().map(one).collect())
+    }
+
+    /// Whether both have the same text under this number and path.
+    pub fn is_same(&self, other: &Self, file: FileId) -> bool {
+        let [a, b] = [self, other].map(|sources| sources.files.get(file.0 as usize));
+        a.zip(b).is_some_and(|(a, b)| a.path == b.path && (Arc::ptr_eq(&a.text, &b.text) || a.text == b.text))
     }
 
     /// Every file, in order of path.
@@ -120,7 +139,7 @@ impl File {
             let before = characters.last().copied().unwrap_or(0);
             characters.push(before + block.iter().filter(|byte| starts_character(**byte)).count());
         }
-        Self { path, text, lines, characters }
+        Self { path, text, lines, characters: characters.into() }
     }
 
     /// The nearest character boundary at or before `byte`.

@@ -18,8 +18,8 @@ pub const MAX_RULES: usize = 262_144;
 /// Peers and services over all rules; eight bytes of comment count as one.
 pub const MAX_RULE_PARTS: usize = 4 << 20;
 
-/// The texts to read, and reasons not to read any of them.
-pub(super) fn admit(files: &[SourceFile]) -> (Sources, Vec<Diagnostic>) {
+/// The texts to read, and reasons not to read any of them. What is `known` of a text is not found out again.
+pub(super) fn admit(files: &[SourceFile], known: &Sources) -> (Sources, Vec<Diagnostic>) {
     let total = files.iter().map(|file| file.text.len()).sum::<usize>();
     let mut refused: Vec<(&str, Diagnostic)> = Vec::new();
     let mut paths: Vec<&str> = files.iter().map(|file| file.path.as_str()).collect();
@@ -44,7 +44,8 @@ pub(super) fn admit(files: &[SourceFile]) -> (Sources, Vec<Diagnostic>) {
         ));
     }
     if refused.is_empty() {
-        let sources = Sources::new(files.iter().map(|file| (file.path.as_str(), file.text.as_str())));
+        let texts = files.iter().map(|file| (file.path.as_str(), file.text.as_str()));
+        let sources = Sources::again(texts, known);
         return (sources, Vec::new());
     }
     refused.truncate(crate::diagnostic::MAX_DIAGNOSTICS);

@@ -51,7 +51,7 @@ pub struct Outcome {
 
 /// Reads all files of a gateway as one policy. Their order does not matter.
 pub fn resolve_texts(files: &[SourceFile]) -> Outcome {
-    Memo::default().resolve_texts(files)
+    Memo::once().resolve_texts(files)
 }
 
 #[cfg(test)]

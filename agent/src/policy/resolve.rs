@@ -14,9 +14,11 @@ use crate::{
     model::{Class, ClassId, Device, GroupId, Mode, Multicast, Network, Peer, Policy, Service},
 };
 
+mod again;
 mod by_name;
 mod groups;
 mod identity;
+mod index;
 mod members;
 mod names;
 mod peers;
@@ -25,31 +27,47 @@ mod rules;
 mod services;
 mod zones;
 
+pub(super) use again::Known;
+
+use again::Again;
 use names::{Entry, NamedMulticast, Names};
 
-pub(super) fn resolve(files: &[RawFile], out: &mut Collector<'_>) -> Policy {
+/// The last reading, and which files are the same as they were then.
+pub(super) type Last<'k> = Option<(Known, &'k [bool])>;
+
+/// The policy, and what to `remember` of a reading without an error.
+pub(super) fn resolve(
+    files: &[RawFile],
+    last: Last<'_>,
+    remember: bool,
+    out: &mut Collector<'_>,
+) -> (Policy, Option<Known>) {
     let names = Names::collect(files, out);
     if let Some(device) = names.devices.values().nth(MAX_DEVICES) {
         let location = out.locate(device.raw.name.at);
         let found = Diagnostic::error("BH0406", format!("{} devices are too many", names.devices.len()));
         let help = format!("one gateway manages at most {MAX_DEVICES}: split the policy over gateways");
         out.push(found.at(location, "").help(help));
-        return Policy::default();
+        return (Policy::default(), None);
     }
     identity::check(&names, out);
     classes(&names, files, out);
     zones::check(&names, files, out);
     groups::check(&names, out);
-    reach::check_entries(&names, files, out);
-    by_name::check_entries(&names, files, out);
-    let built = rules::build(&names, files, out);
+    let fingerprint = again::fingerprint(&names);
+    let again = Again::new(last, &fingerprint);
+    let changed: Vec<&RawFile> =
+        files.iter().enumerate().filter(|(file, _)| again.of(*file).is_none()).map(|(_, raw)| raw).collect();
+    reach::check_entries(&names, &changed, out);
+    by_name::check_entries(&names, &changed, out);
+    let built = rules::build(&names, files, again, remember.then_some(fingerprint), out);
     let remediation = remediation(&names, files, out);
     let mut used = built.used;
     for peer in &remediation {
         peers::mark(names.devices_of(*peer), &mut used);
     }
     unused_devices(&names, &used, out);
-    Policy {
+    let policy = Policy {
         devices: devices(&names, out),
         networks: names.networks.values().map(|entry| network(entry.raw, out)).collect(),
         classes: names.classes.values().map(|entry| class(entry.raw, out)).collect(),
@@ -67,7 +85,8 @@ pub(super) fn resolve(files: &[RawFile], out: &mut Collector<'_>) -> Policy {
             .collect(),
         rules: built.rules,
         remediation,
-    }
+    };
+    (policy, built.known.filter(|_| !out.has_errors()))
 }
 
 fn devices(names: &Names<'_>, out: &Collector<'_>) -> Vec<Device> {

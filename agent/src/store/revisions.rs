@@ -261,7 +261,7 @@ impl Store {
         Ok(layers)
     }
 
-    /// Keeps a revision whole: its files first, then its record. Nothing refers to it yet.
+    /// Keeps a revision whole: its files first, those that the record has, then its record. Nothing refers to it yet.
     ///
     /// # Errors
     /// When the disk says no; what was in force is not touched.
@@ -272,14 +272,13 @@ impl Store {
         self.disk.sync_folder(&self.folder)?;
         let mut fresh = false;
         let mut seen = BTreeSet::new();
-        for file in layers.iter().flat_map(|layer| &layer.files) {
-            let name = sha256(file.text.as_bytes());
+        for (file, name) in layers.iter().flat_map(|layer| &layer.files).zip(record.objects()) {
             // One that was damaged is written again.
-            if !seen.insert(name.clone()) || matches!(self.object(&name), Ok(Some(_))) {
+            if !seen.insert(name) || matches!(self.object(name), Ok(Some(_))) {
                 continue;
             }
-            let new = self.write_new(OBJECTS, &name, file.text.as_bytes())?;
-            self.disk.rename(&new, &self.object_path(&name))?;
+            let new = self.write_new(OBJECTS, name, file.text.as_bytes())?;
+            self.disk.rename(&new, &self.object_path(name))?;
             fresh = true;
         }
         if fresh {

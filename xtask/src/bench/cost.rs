@@ -5,13 +5,17 @@ use std::{
     env, fs,
     path::Path,
     process::{Command, Stdio},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result, ensure};
-use nix::sys::{
-    resource::{UsageWho, getrusage},
-    time::TimeValLike,
+use nix::{
+    sys::{
+        resource::{UsageWho, getrusage},
+        time::TimeValLike,
+    },
+    time::{clock_getcpuclockid, clock_gettime},
+    unistd::Pid,
 };
 use serde_json::{Value, json};
 
@@ -64,6 +68,14 @@ pub(super) fn run(args: &MeasureArgs) -> Result<Outcome> {
     let (peak, exit) = (usage.max_rss(), status.code());
     println!("{}", json!({ "ms": ms, "cpu_ms": cpu_ms, "peak_kib": peak, "exit": exit }));
     Ok(Outcome::Fine)
+}
+
+/// Time that a running process has had on a processor, threads that ended included.
+pub(super) fn cpu_ms(pid: u32) -> Result<f64> {
+    let pid = Pid::from_raw(i32::try_from(pid).context("no process has such an id")?);
+    let clock = clock_getcpuclockid(pid).context("failed to find the agent's clock")?;
+    let spent = Duration::from(clock_gettime(clock).context("failed to read the agent's clock")?);
+    Ok(spent.as_secs_f64() * 1e3)
 }
 
 /// Memory of a running process in KiB: now, and at its peak (`VmRSS` and `VmHWM` of proc(5)).

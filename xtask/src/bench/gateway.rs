@@ -33,6 +33,16 @@ const DENIED: Duration = Duration::from_millis(300);
 /// How often the one device is changed in one life of the agent.
 const CHANGES: u32 = 4;
 
+/// What the agent's log says of a change.
+const PHASES: [(What, &str); 6] = [
+    (What::Read, "read_ms="),
+    (What::Resolve, "resolve_ms="),
+    (What::Compile, "compile_ms="),
+    (What::Keep, "keep_ms="),
+    (What::Patch, "load_ms="),
+    (What::Flip, "flip_ms="),
+];
+
 /// Starts an agent with empty tables, changes one device a few times, and ends everything.
 pub(super) fn round(site: &Site, binary: &Path, size: &mut Size) -> Result<()> {
     let lab = Lab::build(Topology::Routed, 1500)?;
@@ -60,16 +70,19 @@ pub(super) fn round(site: &Site, binary: &Path, size: &mut Size) -> Result<()> {
     let pid = agent.pid().context("the agent ended")?;
     let (resident, _) = cost::memory(pid)?;
     size.add(What::Resident, resident / 1024.0);
-    size.add(What::Maps, cost::maps(pid)? / 1024.0);
 
     for (change, text) in (0..CHANGES).zip([&allowed, &denied].into_iter().cycle()) {
         check_interrupt()?;
+        let before = cost::cpu_ms(pid)?;
         let saved = Instant::now();
         write(&changed.name, text)?;
         let output = agent.cli(&["apply"])?;
         size.add(What::Change, millis(saved.elapsed()));
         ensure!(output.status.success(), "`apply` failed: {}", String::from_utf8_lossy(&output.stderr));
-        took(&agent, size, What::Flip, "flip_ms=")?;
+        size.add(What::ChangeCpu, cost::cpu_ms(pid)? - before);
+        for (what, key) in PHASES {
+            took(&agent, size, what, key)?;
+        }
         let reaches = reaches(&lab);
         if reaches != (change % 2 == 0) {
             bail!("the change came back as done and is not in force");
@@ -77,6 +90,7 @@ pub(super) fn round(site: &Site, binary: &Path, size: &mut Size) -> Result<()> {
     }
     let (_, peak) = cost::memory(pid)?;
     size.add(What::Peak, peak / 1024.0);
+    size.add(What::Maps, cost::maps(pid)? / 1024.0);
     agent.stop()?;
     Ok(())
 }

@@ -14,6 +14,12 @@ pub(super) enum What {
     Start,
     Load,
     Change,
+    ChangeCpu,
+    Read,
+    Resolve,
+    Compile,
+    Keep,
+    Patch,
     Flip,
     Resident,
     Peak,
@@ -21,13 +27,19 @@ pub(super) enum What {
 }
 
 /// Every measurement.
-pub(super) const ALL: [What; 10] = [
+pub(super) const ALL: [What; 16] = [
     What::Check,
     What::CheckCpu,
     What::CheckPeak,
     What::Start,
     What::Load,
     What::Change,
+    What::ChangeCpu,
+    What::Read,
+    What::Resolve,
+    What::Compile,
+    What::Keep,
+    What::Patch,
     What::Flip,
     What::Resident,
     What::Peak,
@@ -49,7 +61,13 @@ impl What {
             Self::Start => ("start", "start of the agent to enforcing", "ms"),
             Self::Load => ("load", "  of which load into the kernel", "ms"),
             Self::Change => ("change", "one device changed, saved to enforced", "ms"),
-            Self::Flip => ("flip", "  of which the flip", "ms"),
+            Self::ChangeCpu => ("change-cpu", "  the agent's time on a processor", "ms"),
+            Self::Read => ("read", "  of which reading the files", "ms"),
+            Self::Resolve => ("resolve", "  of which text to policy", "ms"),
+            Self::Compile => ("compile", "  of which policy to tables", "ms"),
+            Self::Keep => ("keep", "  of which keeping the revision", "ms"),
+            Self::Patch => ("patch", "  of which tables into the kernel", "ms"),
+            Self::Flip => ("flip", "    of which the flip", "ms"),
             Self::Resident => ("agent-memory", "memory of the agent", "MiB"),
             Self::Peak => ("agent-memory-peak", "  at its peak", "MiB"),
             Self::Maps => ("kernel-memory", "kernel memory of its tables", "MiB"),
@@ -72,6 +90,12 @@ impl What {
                 | Self::Start
                 | Self::Load
                 | Self::Change
+                | Self::ChangeCpu
+                | Self::Read
+                | Self::Resolve
+                | Self::Compile
+                | Self::Keep
+                | Self::Patch
                 | Self::Flip
                 | Self::Resident
                 | Self::Peak

@@ -21,7 +21,7 @@ use crate::{
 const DNS: u16 = 53;
 
 /// A network without prefixes only answers.
-pub(super) fn check_entries(names: &Names<'_>, files: &[RawFile], out: &mut Collector<'_>) {
+pub(super) fn check_entries(names: &Names<'_>, files: &[&RawFile], out: &mut Collector<'_>) {
     let networks: Vec<&RawNetwork> = names.networks.values().map(|entry| entry.raw).collect();
     let nameless = |peer: &Leaf<RawPeer>| nameless(names, &networks, peer);
     let of_devices = files.iter().flat_map(|file| &file.devices).flat_map(|device| &device.allow);

@@ -25,6 +25,11 @@ fn shared<'r, T: Ord + Display + Copy + 'r>(
         .values()
         .flat_map(|device| identities(device.raw).iter().map(|leaf| (leaf, device.raw.name.value.as_str())))
         .collect();
+    let mut values: Vec<T> = all.iter().map(|(leaf, _)| leaf.value).collect();
+    values.sort_unstable();
+    if values.windows(2).all(|pair| pair[0] != pair[1]) {
+        return;
+    }
     // In the order of a reader, so that the first claim is the one met first.
     all.sort_by_key(|(leaf, _)| leaf.at);
     let mut owners: BTreeMap<T, (&Leaf<T>, &str)> = BTreeMap::new();

@@ -6,6 +6,7 @@ use ipnet::IpNet;
 
 use super::{
     groups::{self, NamedGroup},
+    index::Index,
     members::Members,
     services::{self, Traffic},
 };
@@ -44,18 +45,18 @@ pub(super) struct NamedZone<'r> {
 
 /// Every name, over all files.
 pub(super) struct Names<'r> {
-    pub(super) devices: BTreeMap<&'r str, Entry<'r, DeviceId, RawDevice>>,
-    pub(super) networks: BTreeMap<&'r str, Entry<'r, NetworkId, RawNetwork>>,
-    pub(super) classes: BTreeMap<&'r str, Entry<'r, ClassId, RawClass>>,
+    pub(super) devices: Index<'r, Entry<'r, DeviceId, RawDevice>>,
+    pub(super) networks: Index<'r, Entry<'r, NetworkId, RawNetwork>>,
+    pub(super) classes: Index<'r, Entry<'r, ClassId, RawClass>>,
     /// Classes that devices name and nobody declares.
     pub(super) lost_classes: BTreeSet<&'r str>,
-    pub(super) zones: BTreeMap<&'r str, NamedZone<'r>>,
-    pub(super) groups: BTreeMap<&'r str, NamedGroup<'r>>,
+    pub(super) zones: Index<'r, NamedZone<'r>>,
+    pub(super) groups: Index<'r, NamedGroup<'r>>,
     /// The devices of each class, zone and group.
     pub(super) members: Members,
     /// Multicast groups by their names without the prefix.
-    pub(super) multicasts: BTreeMap<&'r str, NamedMulticast<'r>>,
-    pub(super) services: BTreeMap<&'r str, Traffic<'r>>,
+    pub(super) multicasts: Index<'r, NamedMulticast<'r>>,
+    pub(super) services: Index<'r, Traffic<'r>>,
 }
 
 impl<'r> Names<'r> {
@@ -84,9 +85,9 @@ impl<'r> Names<'r> {
         let services = services::collect(files, out);
         let mut names = Self::index(devices, networks, classes, zones);
         names.multicasts = multicasts;
-        names.services = services;
+        names.services = services.into_iter().collect();
         let (groups, devices) = groups::flatten(&names, &groups, out);
-        names.groups = groups;
+        names.groups = groups.into_iter().collect();
         names.members.set_groups(devices);
         names
     }
@@ -107,21 +108,21 @@ impl<'r> Names<'r> {
         classes: BTreeMap<&'r str, &'r RawClass>,
         declared: BTreeMap<&'r str, &'r RawZone>,
     ) -> Self {
-        let mut named: BTreeMap<&str, Option<&Leaf<String>>> =
+        let mut named: BTreeMap<&'r str, Option<&'r Leaf<String>>> =
             declared.keys().map(|name| (*name, None)).collect();
         for zone in devices.values().filter_map(|raw| raw.zone.as_ref()) {
             named.entry(&zone.value).or_default().get_or_insert(zone);
         }
-        let zones: BTreeMap<&str, NamedZone<'r>> = (0..)
+        let zones: Index<'r, NamedZone<'r>> = (0..)
             .map(ZoneId)
             .zip(named)
             .map(|(id, (name, named))| (name, NamedZone { id, declared: declared.get(name).copied(), named }))
             .collect();
-        let classes: BTreeMap<&str, Entry<'r, ClassId, RawClass>> =
+        let classes: Index<'r, Entry<'r, ClassId, RawClass>> =
             (0..).map(ClassId).zip(classes).map(|(id, (name, raw))| (name, Entry { id, raw })).collect();
         let mut members = Members::new(devices.len(), classes.len(), zones.len());
         let mut lost_classes = BTreeSet::new();
-        let devices: BTreeMap<_, _> = (0..)
+        let devices: Index<'r, _> = (0..)
             .map(DeviceId)
             .zip(devices)
             .map(|(id, (name, raw))| {
@@ -140,13 +141,13 @@ impl<'r> Names<'r> {
             .collect();
         let networks =
             (0..).map(NetworkId).zip(networks).map(|(id, (name, raw))| (name, Entry { id, raw })).collect();
-        let (groups, multicasts, services) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+        let (groups, multicasts, services) = (Index::default(), Index::default(), Index::default());
         Self { devices, networks, classes, lost_classes, zones, groups, members, multicasts, services }
     }
 }
 
 /// The built-in multicast groups and those of the user's files, numbered in the order of their names.
-fn multicasts<'r>(files: &'r [RawFile], out: &mut Collector<'_>) -> BTreeMap<&'r str, NamedMulticast<'r>> {
+fn multicasts<'r>(files: &'r [RawFile], out: &mut Collector<'_>) -> Index<'r, NamedMulticast<'r>> {
     let own = files.iter().flat_map(|file| &file.multicasts);
     let own = unique(own, |g| &g.name, ("BH0321", "multicast group"), out);
     for (name, group) in &own {

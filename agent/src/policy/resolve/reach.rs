@@ -18,7 +18,7 @@ use crate::{
 
 /// Only who answers can be many at once, and frames that are not IP have hardware addresses at their ends: what is
 /// wrong with an entry by itself, whichever devices it stands for.
-pub(super) fn check_entries(names: &Names<'_>, files: &[RawFile], out: &mut Collector<'_>) {
+pub(super) fn check_entries(names: &Names<'_>, files: &[&RawFile], out: &mut Collector<'_>) {
     let frames: HashSet<&str> = names
         .services
         .iter()
@@ -112,19 +112,20 @@ fn only(selectors: &[Selector]) -> Option<Layer> {
 }
 
 /// Each device or group that lacks what a service needs is reported once for either layer, at the first rule that
-/// names it.
+/// names it. Of rules that are not new nothing was reported last time, so nothing is now.
 pub(super) fn check_ends(
     names: &Names<'_>,
     rules: &[(At, Rule)],
+    is_new: impl Fn(&At) -> bool,
     services: &[&[Selector]],
     out: &mut Collector<'_>,
 ) {
     let layers: Vec<Option<Layer>> = services.iter().map(|selectors| only(selectors)).collect();
     let devices: Vec<_> = names.devices.values().map(|entry| entry.raw).collect();
     let groups: Vec<_> = names.multicasts.values().collect();
-    let mut asked = BTreeSet::new();
+    let mut asked = HashSet::new();
     let mut reported = BTreeSet::new();
-    for (at, rule) in rules {
+    for (at, rule) in rules.iter().filter(|(at, _)| is_new(at)) {
         let mut needed: Vec<Layer> =
             rule.services.iter().filter_map(|id| layers.get(id.0 as usize).copied().flatten()).collect();
         needed.sort();

@@ -1,9 +1,10 @@
 //! `allow` entries and conduits -> rules. In: entries of devices and classes, conduits, and the names. Out: one rule
 //! for each of them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use super::{
+    again::{Again, Known, OfFile},
     by_name,
     names::Names,
     peers, reach,
@@ -27,37 +28,58 @@ pub(super) struct Built<'r> {
     pub(super) services: BTreeMap<&'r str, Traffic<'r>>,
     /// For each device, whether a rule names it at either end; all of them when not every rule was read.
     pub(super) used: Vec<bool>,
+    /// What the next reading need not do again; `None` without a fingerprint of the names, and after an error.
+    pub(super) known: Option<Known>,
 }
 
-pub(super) fn build<'r>(names: &Names<'r>, files: &'r [RawFile], out: &mut Collector<'_>) -> Built<'r> {
-    let services = mentioned(names, files, out);
+pub(super) fn build<'r>(
+    names: &Names<'r>,
+    files: &'r [RawFile],
+    again: Again,
+    fingerprint: Option<[u8; 32]>,
+    out: &mut Collector<'_>,
+) -> Built<'r> {
+    let (services, mentioned) = mentioned(names, files, &again, out);
+    let again = again.with_services(services.keys().copied());
     let ids = (0..).map(ServiceId).zip(services.keys()).map(|(id, name)| (*name, id)).collect();
-    let used = Used { devices: vec![false; names.devices.len()], peers: BTreeSet::new() };
-    let mut builder = Builder { names, ids, rules: Vec::new(), parts: 0, full: false, used };
-    for device in files.iter().flat_map(|file| &file.devices) {
+    let used = Used { devices: vec![false; names.devices.len()], peers: HashSet::new() };
+    let parts: Vec<usize> =
+        (0..files.len()).map(|file| again.of(file).map_or(0, |known| known.parts)).collect();
+    let total = parts.iter().sum();
+    let mut builder =
+        Builder { names, ids, rules: Vec::with_capacity(again.rules()), parts, total, full: false, used };
+    for known in (0..files.len()).filter_map(|file| again.of(file)) {
+        builder.repeat(known);
+    }
+    let changed =
+        || files.iter().enumerate().filter(|(file, _)| again.of(*file).is_none()).map(|(_, raw)| raw);
+    for device in changed().flat_map(|file| &file.devices) {
         let Some(entry) = names.devices.get(device.name.value.as_str()) else { continue };
         for allow in &device.allow {
             builder.of_device(entry.id, &device.name.value, allow, out);
         }
     }
-    for class in files.iter().flat_map(|file| &file.classes) {
+    for class in changed().flat_map(|file| &file.classes) {
         let Some(entry) = names.classes.get(class.name.value.as_str()) else { continue };
         for allow in &class.allow {
             builder.of_class(entry.id, &class.name.value, allow, out);
         }
     }
-    for conduit in files.iter().flat_map(|file| &file.conduits) {
+    for conduit in changed().flat_map(|file| &file.conduits) {
         builder.of_conduit(conduit, out);
     }
-    let Builder { names: _, ids: _, mut rules, parts: _, full, used } = builder;
+    let Builder { names: _, ids: _, mut rules, parts, total: _, full, used } = builder;
     let used = used.devices.into_iter().map(|used| used || full).collect();
     // A rule is large: its key is sorted, and the rule moved once.
     rules.sort_by_cached_key(|(at, rule)| (rule.holder, *at));
     let selectors: Vec<&[Selector]> = services.values().map(|(selectors, _)| &**selectors).collect();
-    reach::check_ends(names, &rules, &selectors, out);
+    reach::check_ends(names, &rules, |at| again.of(at.file.0 as usize).is_none(), &selectors, out);
     by_name::check_resolvers(names, &rules, &selectors, out);
+    let known = fingerprint
+        .filter(|_| !out.has_errors())
+        .map(|names| again.known(names, services.keys().copied(), mentioned, parts, &rules));
     let (rules, services) = in_use(rules.into_iter().map(|(_, rule)| rule).collect(), services);
-    Built { rules, services, used }
+    Built { rules, services, used, known }
 }
 
 /// Leaves out the built-in services that no rule has: what stands in a class without devices is not one.
@@ -77,53 +99,67 @@ fn in_use<'r>(
     let mut next = (0..).map(ServiceId);
     let numbers: Vec<Option<ServiceId>> =
         kept.iter().map(|kept| if *kept { next.next() } else { None }).collect();
-    for rule in &mut rules {
-        rule.services =
-            rule.services.iter().filter_map(|id| numbers.get(id.0 as usize).copied().flatten()).collect();
+    if kept.iter().all(|kept| *kept) {
+        return (rules, services);
+    }
+    for id in rules.iter_mut().flat_map(|rule| &mut rule.services) {
+        // What a rule has is kept.
+        *id = numbers.get(id.0 as usize).copied().flatten().unwrap_or(*id);
     }
     let services =
         services.into_iter().zip(kept).filter(|(_, kept)| *kept).map(|(service, _)| service).collect();
     (rules, services)
 }
 
-/// The services of the user's files and of all entries; an unknown one is reported at each place.
+/// The services of the user's files and of all entries, and those that each file mentions; an unknown one is reported
+/// at each place.
 fn mentioned<'r>(
     names: &Names<'r>,
     files: &'r [RawFile],
+    again: &Again,
     out: &mut Collector<'_>,
-) -> BTreeMap<&'r str, Traffic<'r>> {
+) -> (BTreeMap<&'r str, Traffic<'r>>, Vec<Vec<String>>) {
     let own = names.services.iter().filter(|(_, (_, built_in))| !built_in);
     let mut found: BTreeMap<_, _> = own.map(|(name, service)| (*name, service.clone())).collect();
-    let of_devices = files.iter().flat_map(|file| &file.devices).flat_map(|device| &device.allow);
-    let of_classes = files.iter().flat_map(|file| &file.classes).flat_map(|class| &class.allow);
-    let of_entries = of_devices.chain(of_classes).flat_map(|allow| &allow.services);
-    let of_conduits = files.iter().flat_map(|file| &file.conduits).flat_map(|conduit| &conduit.services);
-    for leaf in of_entries.chain(of_conduits) {
-        if found.contains_key(leaf.value.as_str()) {
-            continue;
-        }
-        match names.services.get_key_value(leaf.value.as_str()) {
-            Some((name, service)) => {
-                found.insert(name, service.clone());
+    let mut by_file = Vec::with_capacity(files.len());
+    for (number, file) in files.iter().enumerate() {
+        let mut seen: HashSet<&str> = HashSet::new();
+        if let Some(known) = again.of(number) {
+            seen.extend(known.mentioned.iter().map(String::as_str));
+        } else {
+            for leaf in services_of(file).filter(|leaf| !names.services.contains_key(&leaf.value)) {
+                services::unknown(leaf, names.services.keys().copied(), out);
             }
-            None => services::unknown(leaf, names.services.keys().copied(), out),
+            seen.extend(services_of(file).map(|leaf| leaf.value.as_str()));
         }
+        for (name, service) in seen.iter().filter_map(|name| names.services.get_key_value(name)) {
+            found.entry(name).or_insert_with(|| service.clone());
+        }
+        by_file.push(seen.into_iter().map(str::to_owned).collect());
     }
-    found
+    (found, by_file)
+}
+
+/// Every word for a service in the entries of a file.
+fn services_of(file: &RawFile) -> impl Iterator<Item = &Leaf<String>> {
+    let of_devices = file.devices.iter().flat_map(|device| &device.allow);
+    let of_classes = file.classes.iter().flat_map(|class| &class.allow);
+    let of_entries = of_devices.chain(of_classes).flat_map(|allow| &allow.services);
+    of_entries.chain(file.conduits.iter().flat_map(|conduit| &conduit.services))
 }
 
 /// The devices that some rule names at either end.
 struct Used {
     devices: Vec<bool>,
     /// What was looked at: a zone of a thousand devices is named by many rules.
-    peers: BTreeSet<Peer>,
+    peers: HashSet<Peer>,
 }
 
 impl Used {
     fn mark(&mut self, names: &Names<'_>, peers: &[Peer]) {
         for peer in peers {
             let devices = names.devices_of(*peer);
-            if !devices.is_empty() && self.peers.insert(*peer) {
+            if devices.len() == 1 || !devices.is_empty() && self.peers.insert(*peer) {
                 peers::mark(devices, &mut self.devices);
             }
         }
@@ -132,10 +168,12 @@ impl Used {
 
 struct Builder<'n, 'r> {
     names: &'n Names<'r>,
-    ids: BTreeMap<&'r str, ServiceId>,
+    ids: HashMap<&'r str, ServiceId>,
     rules: Vec<(At, Rule)>,
-    /// Peers, services and words of all rules so far.
-    parts: usize,
+    /// Peers, services and words of the rules so far, by the number of the file.
+    parts: Vec<usize>,
+    /// Of all files.
+    total: usize,
     /// Whether a bound was reached and reported.
     full: bool,
     used: Used,
@@ -152,6 +190,15 @@ struct Ends<'r> {
 }
 
 impl Builder<'_, '_> {
+    /// Takes over what the entries of a file are known to be.
+    fn repeat(&mut self, known: &OfFile) {
+        for (_, rule) in &known.rules {
+            self.used.mark(self.names, &rule.initiators);
+            self.used.mark(self.names, &rule.responders);
+        }
+        self.rules.extend(known.rules.iter().cloned());
+    }
+
     fn of_device(&mut self, device: DeviceId, name: &str, allow: &RawAllow, out: &mut Collector<'_>) {
         if self.full {
             return;
@@ -318,11 +365,15 @@ impl Builder<'_, '_> {
         let words: usize = words.into_iter().flatten().map(String::len).sum();
         let windows = terms.schedule.as_ref().map_or(0, |schedule| schedule.windows.len());
         // A peer takes eight bytes of a rule, and so do eight bytes of its comment; a window takes six times that.
-        self.parts += parts + words / 8 + windows * 6;
+        let parts = parts + words / 8 + windows * 6;
+        self.total += parts;
+        if let Some(of_file) = self.parts.get_mut(at.file.0 as usize) {
+            *of_file += parts;
+        }
         let found = if self.rules.len() >= MAX_RULES {
             Diagnostic::error("BH0407", format!("the policy has more than {MAX_RULES} rules"))
                 .help("let devices share a `[class.NAME]`, or split the policy over gateways")
-        } else if self.parts > MAX_RULE_PARTS {
+        } else if self.total > MAX_RULE_PARTS {
             Diagnostic::error("BH0408", format!("the rules have more than {MAX_RULE_PARTS} parts"))
                 .help("give many peers of one rule a `zone`, a `class` or a `[network.NAME]` in common")
         } else {
@@ -337,6 +388,9 @@ impl Builder<'_, '_> {
 
 /// Each written peer once: a zone named a thousand times is expanded once.
 fn distinct(peers: &[Leaf<RawPeer>]) -> Vec<&Leaf<RawPeer>> {
+    if let [only] = peers {
+        return vec![only];
+    }
     let mut seen = BTreeSet::new();
     peers.iter().filter(|peer| seen.insert(&peer.value)).collect()
 }
