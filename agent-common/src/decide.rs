@@ -5,12 +5,13 @@
 
 use crate::{
     address::Address,
-    layout::{Lease, MacRow, SegmentRow},
+    flow,
+    layout::{Lease, MacRow, SegmentRow, reading},
     lookup::{Endpoint, Rules, Unmanaged, device_flag, identity, segment_flag, shape},
     mode::Mode,
     parse::{Kind, Packet},
     reason::{Grant, Reason},
-    wire::mac,
+    wire::{dns, mac, protocol},
 };
 
 mod binding;
@@ -96,8 +97,8 @@ pub struct Judgement {
     pub rule: u32,
     /// Whose identity or place was misused.
     pub victim: Victim,
-    /// Whether it is a server's answer from which a lease was learnt: user space reads for how long.
-    pub names_lease: bool,
+    /// What user space reads in the frame, see [`reading`].
+    pub reading: u32,
 }
 
 /// An allowed packet: why, and by which rule.
@@ -182,11 +183,14 @@ fn whose<R: Rules>(address: &Address, row: &MacRow, rules: &R) -> Endpoint {
 #[inline(always)]
 pub fn judge<R: Rules>(packet: &Packet, ends: &Ends, rules: &R) -> Judgement {
     match verdict(packet, ends, rules) {
-        Ok((grant, rule)) => {
-            Judgement { verdict: Verdict::Allow(grant), rule, victim: Victim::NEAREST, names_lease: false }
-        }
+        Ok((grant, rule)) => Judgement {
+            verdict: Verdict::Allow(grant),
+            rule,
+            victim: Victim::NEAREST,
+            reading: reading::NOTHING,
+        },
         Err((reason, victim)) => {
-            Judgement { verdict: Verdict::Deny(reason), rule: 0, victim, names_lease: false }
+            Judgement { verdict: Verdict::Deny(reason), rule: 0, victim, reading: reading::NOTHING }
         }
     }
 }
@@ -284,8 +288,8 @@ fn strictest(ends: &Ends) -> Option<Mode> {
     mode
 }
 
-/// What an allowed packet leaves behind: the place of a fragment, the lease that a server's answer names. A fragment
-/// that contradicts the others turns out to be denied here.
+/// What an allowed packet leaves behind: the place of a fragment, the lease that a server's answer names, the addresses
+/// that a resolver's does. A fragment that contradicts the others turns out to be denied here.
 #[inline(always)]
 pub fn settle<R: Rules>(packet: &Packet, ends: &Ends, rules: &R, judgement: &mut Judgement) {
     if !matches!(judgement.verdict, Verdict::Allow(_)) {
@@ -298,15 +302,36 @@ pub fn settle<R: Rules>(packet: &Packet, ends: &Ends, rules: &R, judgement: &mut
         judgement.rule = 0;
         return;
     }
-    if rules.head().shapes & shape::LEASED != 0 {
-        judgement.names_lease = binding::learn(packet, ends, judgement.verdict, rules);
+    let shapes = rules.head().shapes;
+    if shapes & shape::LEASED != 0 && binding::learn(packet, ends, judgement.verdict, rules) {
+        judgement.reading = reading::LEASES;
+    } else if shapes & shape::NAMED != 0 && resolves(packet, ends, judgement.verdict, rules) {
+        judgement.reading = reading::NAMES;
     }
+}
+
+/// Whether a resolver answers a device's question in it: a datagram of a flow that the device began. What somebody else
+/// began, or is older than the agent, may be anybody's word.
+#[inline(always)]
+fn resolves<R: Rules>(packet: &Packet, ends: &Ends, verdict: Verdict, rules: &R) -> bool {
+    if packet.kind != Kind::Ip
+        || packet.protocol != protocol::UDP
+        || packet.source_port != dns::SERVER
+        || packet.fragment.is_some()
+        || verdict != Verdict::Allow(Grant::Flow)
+        || ends.destination.device == 0
+    {
+        return false;
+    }
+    let ports = (packet.source_port, packet.destination_port);
+    let (key, side) = flow::key(packet.source, packet.destination, ports.0, ports.1, protocol::UDP, 0);
+    rules.with_flow(&key, |flow| flow.initiator != side) == Some(true)
 }
 
 /// What happens to it: a denied packet is dropped if any managed end enforces.
 #[inline(always)]
 pub fn account(packet: &Packet, ends: &Ends, shapes: u32, judgement: &Judgement) -> Decision {
-    let Judgement { verdict, rule, victim, names_lease: _ } = *judgement;
+    let Judgement { verdict, rule, victim, reading: _ } = *judgement;
     let by_mac = ends.source_mac.device;
     let source = if by_mac != 0 { by_mac } else { ends.source.device };
     let by_mac = ends.destination_mac.device;

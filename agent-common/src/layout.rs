@@ -5,7 +5,7 @@
 use crate::address::Address;
 
 mod told;
-pub use told::{Event, Repeats, SAMPLE_BYTES, Sample, ViolationKey};
+pub use told::{Event, Repeats, SAMPLE_BYTES, Sample, ViolationKey, reading};
 
 /// Version of everything in this file. Agents of different ABIs never share maps.
 pub const ABI: u32 = 3;
@@ -28,8 +28,8 @@ pub const MAX_SCHEDULES: u32 = 1024;
 /// Packets whose fragments may be under way at the same time.
 pub const MAX_FRAGMENTED: u32 = 4096;
 
-/// Bytes of the ring of samples.
-pub const SAMPLE_RING_BYTES: u32 = 65_536;
+/// Bytes of the ring of samples: room for some two hundred while the agent is busy with something else.
+pub const SAMPLE_RING_BYTES: u32 = 262_144;
 
 /// The value each packet reads once: which slot decides, and under which generation.
 #[repr(C)]
@@ -426,5 +426,5 @@ layout! {
     ViolationKey: 80,
     Repeats: 32,
     Event: 104,
-    Sample: 664,
+    Sample: 1336,
 }

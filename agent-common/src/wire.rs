@@ -159,6 +159,12 @@ pub mod ptp {
     pub const GENERAL: u16 = 320;
 }
 
+/// Ports of DNS (RFC 1035 4.2). Multicast DNS has others: nobody's resolver answers there.
+pub mod dns {
+    /// Server.
+    pub const SERVER: u16 = 53;
+}
+
 /// UDP ports of the DHCP client and server (RFC 2131 4.1).
 pub mod dhcp {
     /// Server and relay.

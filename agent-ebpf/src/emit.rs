@@ -14,7 +14,6 @@ use bulkhead_common::{
 use crate::{
     maps::{EPOCH, EVENTS, HEADS, REPEATS_0, REPEATS_1, SAMPLES, Scratch, add_to_tally},
     packet::Linear,
-    tables::Context,
 };
 
 /// Reports the denied packet in the scratch.
@@ -79,7 +78,8 @@ pub fn violation(scratch: &mut Scratch) {
 
 /// Hands the start of a frame to user space. Never waits: without room the sample is counted as lost.
 #[inline(always)]
-pub fn sample(packet: &Linear, context: &Context) {
+pub fn sample(packet: &Linear, scratch: &Scratch) {
+    let Scratch { context, packet: _, ends: _, judgement, decision, key: _ } = scratch;
     let Some(mut entry) = SAMPLES.reserve(0) else { return add_to_tally(tally::SAMPLES_LOST) };
     let sample = entry.as_mut_ptr();
     // SAFETY: the reserved record is ours until it is submitted; each field is written once.
@@ -88,10 +88,12 @@ pub fn sample(packet: &Linear, context: &Context) {
         (&raw mut (*sample).len).write(packet.len(SAMPLE_BYTES as u32));
         (&raw mut (*sample).time).write(context.now);
         (&raw mut (*sample).ifindex).write(context.ifindex);
+        (&raw mut (*sample).device).write(decision.destination);
+        (&raw mut (*sample).reading).write(judgement.reading);
         (&raw mut (*sample).pad).write(0);
     }
     // SAFETY: the helper copies from the packet into the record, no more than either holds. What is behind the linear
-    // start stays unread: no DHCP message is that long.
+    // start stays unread: no message that is sampled is that long.
     let _ = unsafe {
         bpf_probe_read_kernel(
             (&raw mut (*sample).bytes).cast(),

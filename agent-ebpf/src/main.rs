@@ -18,7 +18,7 @@ use aya_ebpf::{
 use bulkhead_common::decide::Decision;
 use bulkhead_common::{
     decide::{self, Action, Ends, Judgement, Verdict},
-    layout::tally,
+    layout::{reading, tally},
     lookup::{NOWHERE, Rules},
     parse::{Packet, parse_into},
     reason::Reason,
@@ -52,48 +52,37 @@ fn run(ctx: &XdpContext, len: u32) -> u32 {
     recognise();
     judge();
     settle();
-    let Some(Outcome { action, denied, names_lease }) = maps::with_scratch(account).flatten() else {
+    let outcome = account(len);
+    if outcome & outcome::COUNTED == 0 {
         return closed(interface.counter, len);
-    };
-    maps::with_scratch(|scratch| count::count(&scratch.decision, interface.counter, len));
-    if denied {
+    }
+    if outcome & outcome::DENIED != 0 {
         emit();
         #[cfg(feature = "trace")]
         maps::with_scratch(|scratch| trace(ctx, &scratch.decision));
-    } else if names_lease {
+    } else if outcome & outcome::SAMPLED != 0 {
         sample(ctx.ctx);
     }
-    match action {
-        Action::Pass if interface.redirect != 0 => {
-            // SAFETY: the helper notes where the frame goes; what cannot be sent there is dropped by the kernel.
-            unsafe { bpf_redirect(interface.redirect, 0) as u32 }
-        }
-        Action::Pass => xdp_action::XDP_PASS,
-        Action::Drop => xdp_action::XDP_DROP,
+    if outcome & outcome::DROPPED != 0 {
+        return xdp_action::XDP_DROP;
     }
+    if interface.redirect != 0 {
+        // SAFETY: the helper notes where the frame goes; what cannot be sent there is dropped by the kernel.
+        return unsafe { bpf_redirect(interface.redirect, 0) as u32 };
+    }
+    xdp_action::XDP_PASS
 }
 
-/// What is left to do with a packet.
-struct Outcome {
-    action: Action,
-    denied: bool,
-    names_lease: bool,
-}
-
-/// The last step of `decide`, and the one that depends on where the packet would go.
-#[inline(always)]
-fn account(scratch: &mut Scratch) -> Option<Outcome> {
-    let Scratch { context, packet, ends, judgement, decision, key: _ } = scratch;
-    let shapes = Tables::of(context)?.head().shapes;
-    *decision = decide::account(packet, ends, shapes, judgement);
-    if context.interface.redirect == NOWHERE {
-        decision.action = Action::Drop;
-    }
-    Some(Outcome {
-        action: decision.action,
-        denied: matches!(decision.verdict, Verdict::Deny(_)),
-        names_lease: judgement.names_lease,
-    })
+/// Bits of what is left to do with a packet.
+mod outcome {
+    /// It was decided and counted.
+    pub const COUNTED: u32 = 1;
+    /// It ends here.
+    pub const DROPPED: u32 = 2;
+    /// Somebody is told of it.
+    pub const DENIED: u32 = 4;
+    /// User space must read it.
+    pub const SAMPLED: u32 = 8;
 }
 
 #[cfg(feature = "trace")]
@@ -140,6 +129,24 @@ extern "C" fn settle() -> u32 {
     1
 }
 
+/// The last step of `decide`, and the one that depends on where the packet would go; and the counters.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn account(len: u32) -> u32 {
+    let Some(Scratch { context, packet, ends, judgement, decision, key: _ }) = maps::scratch() else { return 0 };
+    let Some(tables) = Tables::of(context) else { return 0 };
+    *decision = decide::account(packet, ends, tables.head().shapes, judgement);
+    if context.interface.redirect == NOWHERE {
+        decision.action = Action::Drop;
+    }
+    count::count(decision, context.interface.counter, len);
+    let bit = |holds: bool, bit: u32| if holds { bit } else { 0 };
+    outcome::COUNTED
+        | bit(decision.action == Action::Drop, outcome::DROPPED)
+        | bit(matches!(decision.verdict, Verdict::Deny(_)), outcome::DENIED)
+        | bit(judgement.reading != reading::NOTHING, outcome::SAMPLED)
+}
+
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn emit() -> u32 {
@@ -150,7 +157,7 @@ extern "C" fn emit() -> u32 {
 #[inline(never)]
 extern "C" fn sample(ctx: *mut xdp_md) -> u32 {
     done(maps::with_scratch(|scratch| {
-        emit::sample(&packet::linear(&XdpContext::new(ctx)), &scratch.context);
+        emit::sample(&packet::linear(&XdpContext::new(ctx)), scratch);
     }))
 }
 

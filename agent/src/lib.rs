@@ -16,6 +16,7 @@ pub mod model;
 pub mod observe;
 pub mod policy;
 pub mod report;
+pub mod resolver;
 pub mod rollout;
 pub mod signing;
 pub mod sink;

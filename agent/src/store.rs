@@ -25,7 +25,8 @@ use disk::{Disk, Real, private};
 pub use pending::{Clocks, Deadline, Pending};
 pub use revisions::{KeptFile, KeptLayer, Pointer, Prepared, Record, Revisions, TextLayer, digest};
 pub use values::{
-    KeptLease, LAST_GOOD, LEASES, LastGood, Leases, OVERRIDES, Override, Overrides, PolicyFile,
+    KeptLease, KeptName, LAST_GOOD, LEASES, LastGood, Leases, NAMES, Names, OVERRIDES, Override, Overrides,
+    PolicyFile,
 };
 pub use who::Who;
 

@@ -6,6 +6,7 @@
 mod packet;
 
 use bulkhead_agent::dataplane::{Dataplane, Moment};
+use bulkhead_common::layout::reading;
 use bulkhead_tests::frame::frame;
 use packet::{SIZES, Setup, gateway, lab, tables, text};
 
@@ -45,6 +46,53 @@ fn only_answers_that_a_guard_let_through_are_read_by_user_space() {
             dataplane.test_run(&frame).unwrap_or_else(|error| panic!("{error}"));
             assert_eq!(samples.next_record().is_some(), read, "`{line}` with `{words}`");
             assert!(samples.next_record().is_none(), "`{line}` is read twice");
+        }
+        assert_eq!(dataplane.tally().expect("readable").samples_lost, 0);
+    });
+}
+
+/// Names are learned from what a resolver answers to a device that asked it, and from nothing else.
+#[test]
+fn only_answers_to_a_devices_question_are_read_for_names() {
+    let Some((namespace, room)) = lab("only_answers_to_a_devices_question_are_read_for_names") else {
+        return;
+    };
+    namespace.run(|| {
+        let root = room.pin_outside("names");
+        let (mut dataplane, _, mut samples) =
+            Dataplane::open(&root, SIZES).unwrap_or_else(|error| panic!("{error}"));
+        for (policy, named) in [("named.toml", true), ("served.toml", false)] {
+            dataplane.forget().unwrap_or_else(|error| panic!("{error}"));
+            Setup::of("adopt").expect("the words are known").configure(&mut dataplane);
+            let tables = tables(&[(policy, &text(policy))]);
+            let (plc, ids) = (tables.device_id("plc").expect("it is there").0 + 1, Setup::segments());
+            if let Err(error) = dataplane.apply(tables, &gateway(), &ids, &Moment::default()) {
+                panic!("{error}");
+            }
+            let plc = dataplane.applied().expect("applied").ids.device(plc);
+            for (line, read) in [
+                // Older than the agent, or nobody's answer: taken for allowed, and not at its word.
+                ("ntp>plc udp 53>49153", false),
+                ("plc>ntp udp 49152>53", false),
+                ("ntp>plc udp 53>49152", true),
+                ("ntp>plc udp 53>49152", true),
+                ("ntp>plc udp 54>49152", false),
+                ("internet>plc udp 53>49152", false),
+                ("plc>ntp udp6 49152>53", false),
+                ("ntp>plc udp6 53>49152", true),
+                // Somebody else began: what comes from the port of a resolver is none's answer.
+                ("ntp>plc udp 53>40000", false),
+                ("ntp>plc udp 53>40000", false),
+                ("plc>ntp tcp 49152>53 S", false),
+                ("ntp>plc tcp 53>49152 SA", false),
+            ] {
+                dataplane
+                    .test_run(&frame(line).expect("it is well formed"))
+                    .unwrap_or_else(|e| panic!("{e}"));
+                let found = samples.next_record().map(|sample| (sample.reading, sample.device));
+                let wanted = (read && named).then_some((reading::NAMES, plc));
+                assert_eq!(found, wanted, "`{line}` under {policy}");
+            }
         }
         assert_eq!(dataplane.tally().expect("readable").samples_lost, 0);
     });

@@ -62,7 +62,7 @@ fn every_grant_and_every_reason_has_a_row() {
         .flat_map(|row| &row.steps)
         .filter_map(|step| match step {
             Step::Frame { text: _, bytes: _, expected } => Some(expected.word.as_str()),
-            Step::Set(_) | Step::Policy(_) | Step::Wait(_) | Step::Clock(_) => None,
+            Step::Set(_) | Step::Policy(_) | Step::Wait(_) | Step::Clock(_) | Step::Learn(_) => None,
         })
         .collect();
     let words = Grant::ALL.iter().map(|g| g.name()).chain(Reason::ALL.iter().map(|r| r.name()));

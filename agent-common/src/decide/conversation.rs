@@ -147,7 +147,7 @@ pub(super) fn converse<R: Rules>(packet: &Packet, ends: &Ends, rules: &R) -> Res
         return Err(denied(Reason::NoFlow));
     }
     let named = matches!(protocol, protocol::TCP | protocol::UDP | protocol::SCTP) || is_icmp;
-    let reason = if named { nearest(ends, rules) } else { Reason::IpProtocol };
+    let reason = if named { nearest(packet, ends, rules) } else { Reason::IpProtocol };
     Err(denied(unless_closed(unless_closed(reason, forward), backward)))
 }
 
@@ -244,7 +244,9 @@ fn permitted<R: Rules>(
     if row.rule != 0 || rules.head().shapes & shape::NAMED == 0 {
         return row;
     }
-    if initiator.device == 0 || responder.device != 0 || class == class::NONE {
+    // Whoever owns a name says where it points: to nothing that is protected here (DNS rebinding).
+    let protected = responder.device != 0 || responder.is_gateway();
+    if initiator.device == 0 || protected || class == class::NONE {
         return row;
     }
     let named = rules.named(initiator.device, address, class);
@@ -319,11 +321,12 @@ pub(super) fn is_about_a_device<R: Rules>(packet: &Packet, rules: &R) -> bool {
 
 /// Why no rule allows it, as near as the tables can tell.
 #[inline(always)]
-fn nearest<R: Rules>(ends: &Ends, rules: &R) -> Reason {
-    if rules.permitted(&ends.source, &ends.destination, class::PAIR).rule != 0 {
+fn nearest<R: Rules>(packet: &Packet, ends: &Ends, rules: &R) -> Reason {
+    let (source, destination) = ((&ends.source, &packet.source), (&ends.destination, &packet.destination));
+    if permitted(rules, source.0, destination, class::PAIR).rule != 0 {
         return Reason::ServiceNotAllowed;
     }
-    if rules.permitted(&ends.destination, &ends.source, class::PAIR).rule != 0 {
+    if permitted(rules, destination.0, source, class::PAIR).rule != 0 {
         return Reason::WrongDirection;
     }
     let unknown = |end: &Endpoint| end.device == 0 && end.identity == identity::UNKNOWN;

@@ -79,10 +79,22 @@ pub struct Event {
     pub pad: [u8; 5],
 }
 
-/// Bytes of a frame that a sample holds: a DHCP message with its usual options fits (RFC 2131 2: 576 at least).
-pub const SAMPLE_BYTES: usize = 640;
+/// Bytes of a frame that a sample holds: a DHCP message with its usual options fits (RFC 2131 2: 576 at least), and so
+/// does the largest answer that resolvers send in one datagram, 1232 bytes behind two VLAN tags and an IPv6 header
+/// (RFC 9715 appendix A). Of a longer one what fits is read.
+pub const SAMPLE_BYTES: usize = 1304;
 
-/// The start of a frame that user space must read in full: an allowed answer of a DHCP server.
+/// What user space reads in a sampled frame: [`Sample::reading`], and what a judgement asks for.
+pub mod reading {
+    /// The frame is not sampled.
+    pub const NOTHING: u32 = 0;
+    /// The leases that a DHCP server's answer grants.
+    pub const LEASES: u32 = 1;
+    /// The addresses that a resolver's answer names.
+    pub const NAMES: u32 = 2;
+}
+
+/// The start of an allowed frame that user space must read in full.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sample {
@@ -94,6 +106,10 @@ pub struct Sample {
     pub time: u64,
     /// Interface index on which the frame arrived.
     pub ifindex: u32,
+    /// Stable id of the receiving device; 0 when it is nobody's.
+    pub device: u32,
+    /// One of [`reading`].
+    pub reading: u32,
     /// Always zero.
     pub pad: u32,
     /// The frame from its first byte on.

@@ -139,7 +139,7 @@ fn words(infrastructure: &Infrastructure) -> Vec<&'static str> {
 }
 
 /// Paths and limits of this gateway; the defaults where nothing is configured, as on a build host.
-fn configuration(cli: &Cli) -> anyhow::Result<Config> {
+pub(super) fn configuration(cli: &Cli) -> anyhow::Result<Config> {
     if cli.config.exists() {
         return cli.config();
     }

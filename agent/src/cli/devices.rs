@@ -1,7 +1,7 @@
 //! `bulkhead devices`.
 
 use super::{Cli, Exit, Output, print_json, table, unexpected};
-use crate::control::{Body, DeviceStatus, Identity, LeaseStatus, Request};
+use crate::control::{Body, DeviceStatus, Identity, LeaseStatus, NameStatus, Request};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -30,6 +30,13 @@ pub(super) fn run(cli: &Cli, args: &Args) -> anyhow::Result<Exit> {
         out!("mac {}\nip  {}\nsegment {}", hardware(device), addresses(device), place(device));
         if let Some(changed) = &device.changed {
             out!("mode changed {changed}");
+        }
+        if !device.names.is_empty() {
+            let mut rows = table::table(&["NAME", "ADDRESS", "KNOWN FOR"]);
+            for NameStatus { name, address, seconds_left } in &device.names {
+                rows.add_row([name.clone(), address.clone(), left(*seconds_left)]);
+            }
+            table::print(&rows);
         }
         let mut rows = table::table(&["REASON", "PACKETS"]);
         for (word, count) in &device.counts {

@@ -36,9 +36,11 @@ mod check;
 mod detach;
 mod devices;
 mod doctor;
+mod drift;
 mod explain;
 mod manifest;
 mod mode;
+mod plan;
 mod progress;
 mod revisions;
 mod rules;
@@ -99,6 +101,8 @@ enum Command {
     Explain(explain::Args),
     /// The languages of the policy and of the configuration, for editors and for people
     Schema(schema::Args),
+    /// What would change if the policy files were applied, and which conversations would stop
+    Plan(plan::Args),
     /// Enforce the policy files from the next packet on
     Apply(apply::Args),
     /// Keep a change that was applied with `--confirm-within`
@@ -107,6 +111,8 @@ enum Command {
     Rollback(apply::RollbackArgs),
     /// The revisions of the policy that can be brought back: who made them, when, why, what they changed
     Revisions(Output),
+    /// Does the kernel hold what the agent put there, or has somebody changed its tables
+    Drift(Output),
     /// How is it going: one page
     Status(Output),
     /// Every device with its mode and what was allowed and denied
@@ -148,10 +154,12 @@ impl Cli {
             Command::Manifest(args) => manifest::run(&self, args),
             Command::Explain(args) => explain::run(args),
             Command::Schema(args) => schema::run(args),
+            Command::Plan(args) => plan::run(&self, args),
             Command::Apply(args) => apply::run(&self, args),
             Command::Confirm(args) => apply::confirm(&self, args),
             Command::Rollback(args) => apply::rollback(&self, args),
             Command::Revisions(output) => revisions::run(&self, *output),
+            Command::Drift(output) => drift::run(&self, *output),
             Command::Status(output) => status::run(&self, *output),
             Command::Devices(args) => devices::run(&self, args),
             Command::Violations(args) => violations::run(&self, args),

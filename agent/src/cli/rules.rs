@@ -22,11 +22,16 @@ pub(super) fn run(cli: &Cli, args: &Args) -> anyhow::Result<Exit> {
         print_json(&rules)?;
         return Ok(Exit::Fine);
     }
-    let mut rows = table::table(&["HOLDER", "RULE", "PACKETS", "BYTES", "PLACE", "COMMENT"]);
+    let mut rows = table::table(&["HOLDER", "RULE", "HOLDS", "PACKETS", "BYTES", "PLACE", "COMMENT"]);
     for rule in rules {
         rows.add_row([
             rule.holder,
             rule.rule,
+            match (rule.schedule, rule.open) {
+                (None, _) => "always".to_owned(),
+                (Some(schedule), true) => schedule,
+                (Some(schedule), false) => format!("{schedule} (closed now)"),
+            },
             rule.packets.to_string(),
             rule.bytes.to_string(),
             rule.place,

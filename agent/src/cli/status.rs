@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use super::{Cli, Exit, Output, print_json, table, unexpected};
-use crate::control::{Body, FilesStatus, InterfaceStatus, Request, SegmentStatus, Status};
+use crate::control::{Body, FilesStatus, InterfaceStatus, NamesStatus, Request, SegmentStatus, Status};
 
 /// Devices named on the page.
 const NAMED: usize = 10;
@@ -70,10 +70,20 @@ fn print(status: &Status) {
     );
     if status.leases > 0 || status.leases_refused > 0 || status.samples_lost > 0 {
         out!(
-            "leases      {}, {} refused, {} answers of servers lost",
+            "leases      {}, {} refused, {} answers of DHCP servers and resolvers lost",
             status.leases,
             status.leases_refused,
             status.samples_lost
+        );
+    }
+    let names = status.names;
+    if names != NamesStatus::default() {
+        out!(
+            "names       {} addresses known by name; {} refused for want of room, {} protected, {} unusable",
+            names.known,
+            names.full,
+            names.protected,
+            names.unusable
         );
     }
     let v = status.violations;

@@ -35,8 +35,10 @@ pub(super) fn run(cli: &Cli, args: &Args) -> anyhow::Result<Exit> {
             | Body::Devices(_)
             | Body::Rules(_)
             | Body::Why(_)
+            | Body::Plan(_)
             | Body::Applied(_)
-            | Body::Revisions(_) => {
+            | Body::Revisions(_)
+            | Body::Drift(_) => {
                 return Err(super::unexpected(&body));
             }
         }

@@ -43,7 +43,7 @@ pub(super) fn run(cli: &Cli, args: &Args) -> anyhow::Result<Exit> {
             let request = Request::Why { from: from.clone(), to: to.clone(), service: service.clone() };
             let body = cli.ask(&request)?;
             let Body::Why(answer) = body else { return Err(unexpected(&body)) };
-            answer
+            *answer
         }
     };
     if args.output.json {
@@ -69,7 +69,8 @@ fn offline(cli: &Cli, args: &Args, path: &Path) -> anyhow::Result<Option<Answer>
     let everything = Limits { devices: u32::MAX, rules: u32::MAX, rows: u32::MAX };
     let tables = compile(&policy, &everything).context("failed to compile the policy")?;
     let question = Question::new(&policy, &args.from, &args.to, &args.service, &BTreeSet::new())?;
-    let placed = Placed { gateway: question.gateway().into_iter().collect(), ..Placed::default() };
+    let gateway = question.gateway().into_iter().collect();
+    let placed = Placed { gateway, named: question.supposed(&tables), ..Placed::default() };
     let heard = if cli.config.exists() {
         let config = cli.config()?;
         let placed = config.management.pin(Placed {

@@ -19,7 +19,7 @@ use ipnet::IpNet;
 
 use crate::{
     diagnostic::Location,
-    model::{Criticality, Device, DeviceId, Mode, Policy, Rule, Schedule},
+    model::{Criticality, Device, DeviceId, Mode, Policy, Rule, Schedule, Source},
 };
 
 mod host;
@@ -82,8 +82,16 @@ pub struct RuleEntry {
     pub text: String,
     /// In whose name it is written: `device NAME`, `class NAME` or `conduit`.
     pub holder: String,
+    /// When it holds; `None` always.
+    pub schedule: Option<Schedule>,
     /// Why it exists, in its author's words.
     pub comment: Option<String>,
+    /// Who answers for it.
+    pub owner: Option<String>,
+    /// The change it was made under.
+    pub ticket: Option<String>,
+    /// How it came to be.
+    pub source: Source,
     /// Where it stands.
     pub location: Location,
 }
@@ -215,7 +223,11 @@ fn ordered(policy: &Policy) -> (Vec<RuleEntry>, Vec<&Rule>) {
     let entry = |(text, rule): (String, &Rule)| RuleEntry {
         text,
         holder: policy.holder_name(rule.holder),
+        schedule: rule.schedule.clone(),
         comment: rule.comment.clone(),
+        owner: rule.owner.clone(),
+        ticket: rule.ticket.clone(),
+        source: rule.source,
         location: rule.location.clone(),
     };
     let by_place = rules.iter().map(|(_, rule)| *rule).collect();

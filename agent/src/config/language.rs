@@ -103,10 +103,14 @@ role = "device-side"
     "infrastructure": Key::of(Kind::Table(&INFRASTRUCTURE));
     /// How long conversations are remembered.
     "flows": Key::of(Kind::Table(&FLOWS));
+    /// How long addresses are known that devices learned by name.
+    "names": Key::of(Kind::Table(&NAMES));
     /// Where violations are written.
     "violations": Key::of(Kind::Table(&VIOLATIONS));
     /// How much of the audit trail is kept.
     "audit": Key::of(Kind::Table(&AUDIT));
+    /// Whether the kernel still holds what the agent put there.
+    "drift": Key::of(Kind::Table(&DRIFT));
     /// Sizes of tables and buffers.
     "limits": Key::of(Kind::Table(&LIMITS));
     /// Who may sign policy sets, and whether somebody must; see `docs/signed-policy.md`.
@@ -177,6 +181,17 @@ table! {
 }
 
 table! {
+    /// Peers that rules name by DNS name: what becomes of the addresses that devices learn from their resolvers.
+    pub(super) static NAMES = Table::of("[names]");
+    /// An address is known at least for so long after its last answer, however short the resolver says it is valid, and for as
+    /// long as the device has a connection with it. Longer times suit devices that ask once and never again.
+    "keep": one(&DURATION).default(r#""5m""#);
+    /// Whether a name may lead to a private address (RFC 1918, RFC 6598, RFC 4193, the link). Devices and the gateway are
+    /// never reached by name; with `false` nobody else inside is.
+    "private": Key::of(Kind::Boolean).default("true");
+}
+
+table! {
     /// Where violations are written.
     pub(super) static VIOLATIONS = Table::of("[violations]");
     /// The log, one JSON object a line.
@@ -192,6 +207,16 @@ table! {
     "file_bytes": integer(64 << 10, 1 << 30).default("1048576");
     /// Files, the one that is written included; the oldest goes when there is one more.
     "files": integer(1, 1000).default("8");
+}
+
+table! {
+    /// The agent compares maps, pins and programs in the kernel with what it put there, and tells what differs in `status` and
+    /// the log. `bulkhead drift` does so at once.
+    pub(super) static DRIFT = Table::of("[drift]");
+    /// How often; `0s` is never.
+    "every": one(&DURATION).default(r#""5m""#);
+    /// Whether what differs is written anew.
+    "repair": Key::of(Kind::Boolean).default("false");
 }
 
 table! {

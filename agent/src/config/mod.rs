@@ -50,10 +50,14 @@ pub struct Config {
     pub infrastructure: Infrastructure,
     /// How long conversations are remembered.
     pub flows: Flows,
+    /// How long addresses are known that devices learned by name.
+    pub names: Names,
     /// Where violations are written.
     pub violations: Violations,
     /// How much of the audit trail is kept.
     pub audit: Audit,
+    /// Whether the kernel still holds what the agent put there.
+    pub drift: Drift,
     /// Sizes of tables and buffers.
     pub limits: Limits,
     /// Who may sign policy sets, and whether somebody must.
@@ -176,6 +180,15 @@ pub struct Flows {
     pub icmp_idle: Duration,
 }
 
+/// What becomes of addresses that devices learn by the names that rules name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Names {
+    /// An address is known at least for so long, however short the resolver says it is valid.
+    pub keep: Duration,
+    /// Whether a name may lead to private addresses.
+    pub private: bool,
+}
+
 /// What a TCP packet without SYN and without a known flow meets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub enum Midstream {
@@ -211,6 +224,15 @@ pub struct Audit {
     pub file_bytes: u32,
     /// Files, the one that is written included.
     pub files: u32,
+}
+
+/// Whether the kernel still holds what the agent put there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Drift {
+    /// How often that is looked at; zero is never.
+    pub every: Duration,
+    /// Whether what differs is written anew.
+    pub repair: bool,
 }
 
 /// Sizes of tables and buffers, in entries unless said otherwise.
@@ -267,6 +289,13 @@ impl Default for Flows {
     }
 }
 
+impl Default for Names {
+    fn default() -> Self {
+        // Names of content networks are valid for seconds, and hosts use an answer for longer than it says.
+        Self { keep: Duration::from_secs(5 * 60), private: true }
+    }
+}
+
 impl Default for Violations {
     fn default() -> Self {
         Self {
@@ -287,6 +316,12 @@ impl Default for Limits {
             ring_bytes: 256 << 10,
             revisions: 32,
         }
+    }
+}
+
+impl Default for Drift {
+    fn default() -> Self {
+        Self { every: Duration::from_secs(5 * 60), repair: false }
     }
 }
 

@@ -6,8 +6,9 @@ use ipnet::IpNet;
 use toml::de::DeTable;
 
 use super::{
-    Audit, Config, Flows, Infrastructure, Limits, Management, Midstream, ViolationFile, Violations, duration,
-    language::{AUDIT, FLOWS, LIMITS, MANAGEMENT, ROOT, VIOLATIONS},
+    Audit, Config, Drift, Flows, Infrastructure, Limits, Management, Midstream, Names, ViolationFile,
+    Violations, duration,
+    language::{AUDIT, DRIFT, FLOWS, LIMITS, MANAGEMENT, NAMES, ROOT, VIOLATIONS},
 };
 use crate::{
     diagnostic::{At, Collector, Diagnostic, FileId, Sources, has_errors, quote},
@@ -87,8 +88,10 @@ fn config(reader: &mut Reader<'_, '_>, root: &DeTable<'_>) -> Config {
         management: reader.table(root, "management").map(|(_, t)| management(reader, t)).unwrap_or_default(),
         infrastructure,
         flows: reader.table(root, "flows").map(|(_, t)| flows(reader, t)).unwrap_or_default(),
+        names: reader.table(root, "names").map(|(_, t)| names(reader, t)).unwrap_or_default(),
         violations: reader.table(root, "violations").map(|(_, t)| violations(reader, t)).unwrap_or_default(),
         audit: reader.table(root, "audit").map(|(_, t)| audit(reader, t)).unwrap_or_default(),
+        drift: reader.table(root, "drift").map(|(_, t)| drift(reader, t)).unwrap_or_default(),
         limits: reader.table(root, "limits").map(|(_, t)| limits(reader, t)).unwrap_or_default(),
         signing: reader.table(root, "signing").map(|(_, t)| signing::signing(reader, t)).unwrap_or_default(),
     }
@@ -141,6 +144,15 @@ fn flows(reader: &mut Reader<'_, '_>, table: &DeTable<'_>) -> Flows {
     }
 }
 
+fn names(reader: &mut Reader<'_, '_>, table: &DeTable<'_>) -> Names {
+    reader.keys(table, &NAMES, "`[names]`");
+    let default = Names::default();
+    Names {
+        keep: time(reader, table, "keep", 2..=30 * DAY, default.keep),
+        private: reader.boolean(table, "private").map_or(default.private, |flag| flag.value),
+    }
+}
+
 fn violations(reader: &mut Reader<'_, '_>, table: &DeTable<'_>) -> Violations {
     reader.keys(table, &VIOLATIONS, "`[violations]`");
     let default = Violations::default();
@@ -158,6 +170,15 @@ fn audit(reader: &mut Reader<'_, '_>, table: &DeTable<'_>) -> Audit {
     Audit {
         file_bytes: size(reader, table, "file_bytes", 64 << 10..=1 << 30, default.file_bytes),
         files: size(reader, table, "files", 1..=1000, default.files),
+    }
+}
+
+fn drift(reader: &mut Reader<'_, '_>, table: &DeTable<'_>) -> Drift {
+    reader.keys(table, &DRIFT, "`[drift]`");
+    let default = Drift::default();
+    Drift {
+        every: time(reader, table, "every", 0..=DAY, default.every),
+        repair: reader.boolean(table, "repair").map_or(default.repair, |leaf| leaf.value),
     }
 }
 

@@ -91,6 +91,9 @@ tcp_opening = "20s"
 new_per_second = 0
 udp_idle = "10s"
 icmp_idle = "5s"
+[names]
+keep = "1h"
+private = false
 [violations]
 file = "-"
 summary = "1m"
@@ -105,6 +108,9 @@ revisions = 5
 [audit]
 file_bytes = 65536
 files = 3
+[drift]
+every = "1h"
+repair = true
 [signing]
 keys = "/srv/plant.pub"
 required = false
@@ -176,8 +182,10 @@ required = false
             udp_idle: Duration::from_secs(10),
             icmp_idle: Duration::from_secs(5),
         },
+        names: Names { keep: Duration::from_secs(3600), private: false },
         violations: Violations { file: ViolationFile::Stdout, summary: Duration::from_secs(60) },
         audit: Audit { file_bytes: 65_536, files: 3 },
+        drift: Drift { every: Duration::from_secs(3600), repair: true },
         limits: Limits {
             devices: 10,
             rules: 20,
@@ -227,6 +235,8 @@ arp = "yes"
 adopt_for = "10"
 udp_idle = "0s"
 tcp_idle = 5
+[names]
+keep = "1s"
 [limits]
 devices = 70000
 flows = -1
@@ -234,7 +244,7 @@ ring_bytes = 5000
 "#;
     let mut expected = vec![
         "BH0101", "BH0608", "BH0609", "BH0602", "BH0603", "BH0206", "BH0209", "BH0102", "BH0604", "BH0605",
-        "BH0102", "BH0606", "BH0606", "BH0607",
+        "BH0605", "BH0102", "BH0606", "BH0606", "BH0607",
     ];
     let mut found = codes(text);
     expected.sort_unstable();
@@ -379,7 +389,7 @@ fn keys_that_are_none_are_found() {
 #[test]
 fn every_key_that_is_described_is_read_and_no_other() {
     use crate::policy::reader::log;
-    let text = "[interface.a.infrastructure]\n[segment.b]\nvlan = 1\n[management]\n[infrastructure]\n[flows]\n[violations]\n[audit]\n[limits]\n[signing]\n";
+    let text = "[interface.a.infrastructure]\n[segment.b]\nvlan = 1\n[management]\n[infrastructure]\n[flows]\n[names]\n[violations]\n[audit]\n[drift]\n[limits]\n[signing]\n";
     let asked = log::asked(|| {
         parse_config("c.toml", text);
     });

@@ -11,7 +11,7 @@ pub mod client;
 
 pub use changes::{Applied, FilesStatus, PendingStatus, RevisionList, RevisionState, RevisionStatus};
 
-use crate::report::why::Answer;
+use crate::report::{plan::Plan, why::Answer};
 
 /// Longest line either side accepts, bytes. A pushed policy travels in one.
 pub const MAX_LINE: usize = 16 << 20;
@@ -81,6 +81,15 @@ pub enum Request {
         #[serde(default)]
         reason: Option<String>,
     },
+    /// What would change if a policy were applied: the configured files read again, or the ones that came along.
+    Plan {
+        /// Paths and texts.
+        files: Option<Vec<File>>,
+        /// How many steps from host to host are followed.
+        hops: u32,
+        /// Conversations that ended longer ago than so many seconds are not looked at.
+        recent: u64,
+    },
     /// Keeps a change that waits for its confirmation.
     Confirm {
         /// Why, for the record.
@@ -98,6 +107,8 @@ pub enum Request {
     },
     /// The revisions that can be returned to.
     Revisions,
+    /// Does the kernel hold what the agent put there.
+    Drift,
 }
 
 /// A policy file that travels.
@@ -134,7 +145,7 @@ pub struct Failure {
 #[serde(rename_all = "kebab-case")]
 pub enum Body {
     /// See [`Status`].
-    Status(Status),
+    Status(Box<Status>),
     /// See [`DeviceStatus`].
     Devices(Vec<DeviceStatus>),
     /// See [`RuleStatus`].
@@ -146,11 +157,15 @@ pub enum Body {
     /// The end of the past violations.
     End,
     /// See [`Answer`].
-    Why(Answer),
+    Why(Box<Answer>),
+    /// See [`Plan`].
+    Plan(Box<Plan>),
     /// See [`Applied`].
     Applied(Applied),
     /// See [`RevisionList`].
     Revisions(RevisionList),
+    /// See [`DriftStatus`].
+    Drift(DriftStatus),
 }
 
 /// How is it going.
@@ -219,10 +234,44 @@ pub struct Status {
     pub leases: usize,
     /// Leases that could not be remembered.
     pub leases_refused: u64,
-    /// Answers of DHCP servers that the agent did not get to read.
+    /// Addresses that devices learned by name.
+    #[serde(default)]
+    pub names: NamesStatus,
+    /// Answers of DHCP servers and resolvers that the agent did not get to read.
     pub samples_lost: u64,
+    /// Whether the kernel holds what the agent put there.
+    #[serde(default)]
+    pub drift: DriftStatus,
     /// What became of denied packets.
     pub violations: ViolationStatus,
+}
+
+/// Whether the kernel holds what the agent put there, when it was last looked at.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct DriftStatus {
+    /// When that was, RFC 3339; empty before the first look.
+    pub checked: String,
+    /// How long it took, microseconds.
+    pub took_us: u64,
+    /// What differs, a sentence each.
+    pub found: Vec<String>,
+    /// How often the agent has written its tables anew for that since it started.
+    pub repaired: u64,
+}
+
+/// Addresses that devices learned by the names that rules name.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NamesStatus {
+    /// Known now.
+    pub known: usize,
+    /// Answers of resolvers that this agent has read.
+    pub read: u64,
+    /// Addresses refused for want of room.
+    pub full: u64,
+    /// Addresses refused because a device, the gateway or, if so configured, somebody inside has them.
+    pub protected: u64,
+    /// Addresses refused because no host may have them.
+    pub unusable: u64,
 }
 
 /// An interface.
@@ -347,6 +396,9 @@ pub struct DeviceStatus {
     /// What a DHCP server has leased to it, as far as the gateway has seen it.
     #[serde(default)]
     pub leases: Vec<LeaseStatus>,
+    /// What it has learned by the names that its rules name.
+    #[serde(default)]
+    pub names: Vec<NameStatus>,
     /// What its packets are recognised by; none for `(unmanaged)`.
     #[serde(default)]
     pub identity: Option<Identity>,
@@ -385,6 +437,17 @@ pub struct LeaseStatus {
     pub seconds_left: Option<u64>,
 }
 
+/// An address behind a name, as the device's resolver told it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NameStatus {
+    /// The name.
+    pub name: String,
+    /// The address.
+    pub address: String,
+    /// For how many seconds more it is known, if nothing renews it.
+    pub seconds_left: u64,
+}
+
 /// A rule.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct RuleStatus {
@@ -394,10 +457,30 @@ pub struct RuleStatus {
     pub holder: String,
     /// `file:line`.
     pub place: String,
+    /// When it holds, in words; none for always.
+    #[serde(default)]
+    pub schedule: Option<String>,
+    /// Whether it holds now.
+    #[serde(default = "yes")]
+    pub open: bool,
     /// Packets it allowed.
     pub packets: u64,
     /// Bytes it allowed.
     pub bytes: u64,
     /// Why it exists.
     pub comment: Option<String>,
+    /// Who answers for it.
+    #[serde(default)]
+    pub owner: Option<String>,
+    /// The change it was made under.
+    #[serde(default)]
+    pub ticket: Option<String>,
+    /// How it came to be: `hand`, `learned` or `mud`.
+    #[serde(default)]
+    pub source: String,
+}
+
+/// Rules of agents that knew no schedules hold.
+fn yes() -> bool {
+    true
 }

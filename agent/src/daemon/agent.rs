@@ -6,14 +6,18 @@ use std::{
 };
 
 use bulkhead_common::layout::Event;
-use tokio::sync::broadcast;
+use tokio::sync::{Semaphore, broadcast};
 
 use super::{
+    calendar::Calendar,
     changes::{Wanted, millis},
+    drift::Watch,
     first::{First, first_policy},
     input::{Answering, Asked, Input},
     leases::LeaseKeeper,
+    names::NameKeeper,
     nics::Nics,
+    plan,
     policies::{Candidate, Maker, Origin, Refused},
     report::Reporter,
     start::{runtime, sizes},
@@ -101,6 +105,11 @@ pub struct Agent {
     /// Whether the ring may hold events that nobody will wake the agent for.
     behind: bool,
     pub(super) leases: LeaseKeeper,
+    pub(super) names: NameKeeper,
+    /// One place: a plan takes memory and a processor.
+    pub(super) planning: std::sync::Arc<Semaphore>,
+    pub(super) calendar: Calendar,
+    pub(super) drift: Watch,
 }
 
 impl Agent {
@@ -154,7 +163,10 @@ impl Agent {
             tracing::warn!("{notes}");
         }
         let begun = Instant::now();
-        let applied = dataplane.apply(tables, &nics.addresses, &config.segment_ids(), &Moment::default())?;
+        let names = NameKeeper::restore(&store, config.names, &dataplane, &tables)?;
+        let mut calendar = Calendar::new(&store, &pointer);
+        let moment = Moment { named: names.rows(&tables), ..calendar.look(&tables) };
+        let applied = dataplane.apply(tables, &nics.addresses, &config.segment_ids(), &moment)?;
         let revision = applied.tables.revision;
         let generation = applied.generation;
         let (load_ms, flip_ms) = (millis(begun.elapsed()), millis(applied.flip));
@@ -195,8 +207,15 @@ impl Agent {
             link_news: LinkNews::default(),
             behind: false,
             leases,
+            names,
+            planning: std::sync::Arc::new(Semaphore::new(1)),
+            calendar,
+            drift: Watch::new(),
         };
         agent.reporter.learn(&agent.dataplane, &agent.nics, &agent.in_force.policy);
+        if let Some(tables) = agent.dataplane.applied().map(|applied| applied.tables.clone()) {
+            agent.warn_of_the_clock(&tables);
+        }
         agent.begin_with(then);
         Ok((agent, events, samples))
     }
@@ -241,6 +260,7 @@ impl Agent {
                 if let Err(error) = self.keep_leases() {
                     tracing::error!("{error}");
                 }
+                self.keep_names();
                 match self.nics.leave() {
                     Ok(news) => news.iter().for_each(|news| tracing::warn!("{news}")),
                     Err(error) => tracing::error!("{error}"),
@@ -280,7 +300,10 @@ impl Agent {
         self.collect(events);
         self.reporter.tick(monotonic_ns());
         self.look_after_leases();
+        self.look_after_names();
         self.look_after_pending();
+        self.look_at_the_calendar();
+        self.look_for_drift();
         if !std::mem::replace(&mut self.rehearsed, true)
             && let Err(error) = self.dataplane.rehearse()
         {
@@ -307,7 +330,8 @@ impl Agent {
             && let Some(applied) = self.dataplane.applied()
         {
             let tables = applied.tables.clone();
-            self.dataplane.apply(tables, &now, &self.config.segment_ids(), &Moment::default())?;
+            let moment = self.moment(&tables);
+            self.dataplane.apply(tables, &now, &self.config.segment_ids(), &moment)?;
             // Only now: a failed attempt is made again at the next look.
             self.nics.addresses = now;
             tracing::info!("the gateway's own addresses changed; policy applied again");
@@ -321,6 +345,9 @@ impl Agent {
         let Asked { request, by, answer } = asked;
         match answer {
             Answering::Once(back) => {
+                if let Request::Plan { files, hops, recent } = request {
+                    return self.plan(plan::Wanted { files, hops, recent }, back);
+                }
                 let reply = match self.answer(request, &by, events) {
                     Ok(body) => Reply::Ok(Box::new(body)),
                     Err(failure) => Reply::Error(failure),
@@ -348,11 +375,13 @@ impl Agent {
         match request {
             Request::Status => {
                 self.collect(events);
-                self.status(events.foreign()).map(Body::Status).map_err(world)
+                self.status(events.foreign()).map(|status| Body::Status(Box::new(status))).map_err(world)
             }
             Request::Devices => self.devices().map(Body::Devices).map_err(world),
             Request::Rules => self.rules().map(Body::Rules).map_err(world),
-            Request::Why { from, to, service } => self.why(&from, &to, &service).map(Body::Why),
+            Request::Why { from, to, service } => {
+                self.why(&from, &to, &service).map(|answer| Body::Why(Box::new(answer)))
+            }
             Request::Mode { device, mode, reason } => {
                 self.change_mode(&device, &mode, reason, by).map(Body::Applied)
             }
@@ -365,8 +394,10 @@ impl Agent {
                 let wanted = Wanted { files, from, only, confirm_within, allow_older, reason };
                 self.apply(Action::Apply, wanted, by).map(Body::Applied)
             }
+            Request::Plan { .. } => Err(user("`plan` is answered beside the others")),
             Request::Confirm { reason } => self.confirm(reason, by).map(Body::Applied),
             Request::Rollback { to, reason } => self.rollback(to.as_deref(), reason, by).map(Body::Applied),
+            Request::Drift => self.drift_now().map(Body::Drift),
             Request::Revisions => self.revisions().map(Body::Revisions),
             Request::Violations { .. } => Err(user("`violations` is a stream")),
         }

@@ -8,6 +8,8 @@ use bulkhead_common::{
     wire::mac,
 };
 
+use jiff::Timestamp;
+
 use super::{agent::Agent, nic::Nic};
 use crate::{
     compile::{Host, Placed},
@@ -15,7 +17,7 @@ use crate::{
     control::{
         DeviceStatus, Failure, Identity, InterfaceStatus, RuleStatus, SegmentStatus, Status, ViolationStatus,
     },
-    dataplane::{AttachMode, DataplaneError, DeviceCounts, Entry},
+    dataplane::{AttachMode, DataplaneError, DeviceCounts, Entry, monotonic_ns},
     diagnostic::Location,
     model::{Criticality, Mode, Selector},
     report::why::{Answer, Heard, Question},
@@ -62,8 +64,10 @@ impl Agent {
             fragments_refused: tally.fragments_refused,
             leases: self.dataplane.leases()?.len(),
             leases_refused: tally.leases_refused,
+            names: self.dataplane.applied().map(|a| self.names.status(&a.tables)).unwrap_or_default(),
             samples_lost: tally.samples_lost,
             flows_limit: self.dataplane.sizes().flows,
+            drift: self.drift_status(),
             violations: ViolationStatus {
                 violations: tally.violations,
                 delivered: tally.delivered,
@@ -195,6 +199,7 @@ impl Agent {
                 leases: (device.macs.iter().filter(|_| device.dynamic))
                     .flat_map(|own| leased.get(&mac::from_octets(own.0)).cloned().unwrap_or_default())
                     .collect(),
+                names: self.names.of_device(&applied.tables, &device.name),
                 identity: Some(if device.macs.is_empty() { Identity::Address } else { Identity::Mac }),
                 segment: device.segment.clone(),
                 vlan: device.vlan,
@@ -211,15 +216,21 @@ impl Agent {
 
     pub(super) fn rules(&self) -> Result<Vec<RuleStatus>, DataplaneError> {
         let Some(applied) = self.dataplane.applied() else { return Ok(Vec::new()) };
+        let now = Timestamp::now();
         let list = applied.tables.rules.iter().zip(&applied.ids.rules).map(|(rule, id)| {
             let traffic = self.dataplane.rule_counts(*id)?;
             Ok(RuleStatus {
                 rule: rule.text.clone(),
                 holder: rule.holder.clone(),
                 place: place(&rule.location),
+                schedule: rule.schedule.as_ref().map(ToString::to_string),
+                open: rule.schedule.as_ref().is_none_or(|schedule| schedule.open_until(now).is_some()),
                 packets: traffic.packets,
                 bytes: traffic.bytes,
                 comment: rule.comment.clone(),
+                owner: rule.owner.clone(),
+                ticket: rule.ticket.clone(),
+                source: rule.source.name().to_owned(),
             })
         });
         list.collect()
@@ -232,13 +243,22 @@ impl Agent {
         let world = |e: DataplaneError| could_not(e.to_string());
         let no_policy = || could_not("no policy is applied yet".to_owned());
         let applied = self.dataplane.applied().ok_or_else(no_policy)?;
-        let question = Question::new(&self.in_force.policy, from, to, service, &self.nics.addresses)
+        let policy = &self.in_force.policy;
+        // An address of a device means the device.
+        let starts = from.parse().ok().and_then(|address| policy.device_of(address));
+        let starts = starts.map_or(from, |device| device.name.as_str());
+        let learned = self.names.for_question(&applied.tables, starts);
+        let question = Question::knowing(policy, from, to, service, &self.nics.addresses, &learned)
             .map_err(|e| could_not(e.to_string()))?;
+        let supposed = question.supposed(&applied.tables);
+        let is_supposed = !supposed.is_empty();
         let base = self.config.management.pin(Placed {
             settings: self.dataplane.settings().map_err(world)?,
             gateway: self.nics.addresses.clone(),
             segments: self.config.segment_ids(),
             trusted: self.config.trusted_hosts(),
+            named: self.names.rows(&applied.tables).into_iter().chain(supposed).collect(),
+            deadlines: self.calendar.deadlines.clone(),
             ..Placed::default()
         });
         let parts = question.parts(&applied.tables, &base.management_services);
@@ -248,6 +268,7 @@ impl Agent {
             // The kernel is asked as an untagged frame would ask it: about the segment an interface is by itself.
             let alike = |nic: &&Nic| nic.segments.first().is_some_and(|(id, _)| *id == segment.segment);
             let host = Host::new(&applied.tables, Placed { segment, ..base.clone() });
+            host.set_now(monotonic_ns());
             let there = self.nics.list.iter().filter(alike).find_map(|nic| nic.index);
             let live = match there {
                 Some(index) => Some(self.dataplane.live(index).map_err(world)?.ok_or_else(no_policy)?),
@@ -257,7 +278,7 @@ impl Agent {
             let mut decisions = Vec::new();
             for part in &parts {
                 let decision = question.ask(*part, &host);
-                if let Some(live) = &live {
+                if let Some(live) = live.as_ref().filter(|_| !is_supposed) {
                     let kernel = question.ask(*part, live);
                     let same = kernel.verdict == decision.verdict
                         && kernel.action == decision.action
@@ -271,6 +292,14 @@ impl Agent {
         }
         let mut answer = question.answer(&applied.tables, &heard);
         answer.kernel_agrees = agrees;
+        if answer.reason == Reason::OutsideSchedule.name() {
+            let deadlines = vec![u64::MAX; applied.tables.schedules.len()];
+            let segments = self.config.alike().into_iter().map(|(_, segment)| segment);
+            let hosts = segments.map(|segment| {
+                Host::new(&applied.tables, Placed { segment, deadlines: deadlines.clone(), ..base.clone() })
+            });
+            answer.help = question.opens(&applied.tables, hosts, &parts, Timestamp::now());
+        }
         Ok(answer)
     }
 }
@@ -307,6 +336,7 @@ fn counted(counts: &DeviceCounts) -> DeviceStatus {
         ip: Vec::new(),
         dhcp: false,
         leases: Vec::new(),
+        names: Vec::new(),
         identity: None,
         segment: None,
         vlan: None,

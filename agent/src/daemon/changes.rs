@@ -15,7 +15,6 @@ use super::{
 use crate::{
     config::duration::{show, spell},
     control::{Applied, Failure, PendingStatus},
-    dataplane::Moment,
     policy::SourceFile,
     signing::{Accepted, Signed},
     store::{Deadline, Pending, Pointer, Record, StoreError, TextLayer, Who, audit::Action, digest},
@@ -270,9 +269,10 @@ impl Agent {
         let before = self.dataplane.applied().map(|applied| applied.tables.clone());
         let changed = tables.revision != before.as_ref().map(|tables| tables.revision).unwrap_or_default();
         let begun = Instant::now();
+        let moment = self.moment(&tables);
         let applied = self
             .dataplane
-            .apply(tables, &self.nics.addresses, &self.config.segment_ids(), &Moment::default())
+            .apply(tables, &self.nics.addresses, &self.config.segment_ids(), &moment)
             .map_err(world)?;
         let (revision, generation) = (applied.tables.revision.to_string(), applied.generation);
         let (load_ms, flip_ms) = (millis(begun.elapsed()), millis(applied.flip));

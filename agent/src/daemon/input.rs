@@ -14,7 +14,7 @@ use crate::{
 pub enum Input {
     /// The event ring has something.
     Events,
-    /// Servers answered devices that ask for addresses.
+    /// Servers answered devices that ask for addresses: DHCP servers and resolvers.
     Samples(Vec<Sample>),
     /// Interfaces or addresses changed, or news of that were lost.
     Links(LinkNews),

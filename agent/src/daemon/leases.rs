@@ -10,12 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bulkhead_common::{
-    address::Address,
-    layout::{Lease, Sample},
-    lookup::device_flag,
-    wire::mac,
-};
+use bulkhead_common::{address::Address, layout::Lease, lookup::device_flag, wire::mac};
 use jiff::{SignedDuration, Timestamp};
 
 use super::Agent;
@@ -68,31 +63,28 @@ impl LeaseKeeper {
 }
 
 impl Agent {
-    /// Reads the answers of servers that the data path allowed.
-    pub(super) fn take_samples(&mut self, samples: &[Sample]) {
-        for sample in samples {
-            let len = usize::try_from(sample.len).unwrap_or(usize::MAX).min(sample.bytes.len());
-            self.leases.read += 1;
-            for granted in granted(&sample.bytes[..len]) {
-                let tables = self.dataplane.applied().map(|applied| &applied.tables);
-                let row = tables.and_then(|tables| tables.macs.get(&granted.mac));
-                let is_clients = row.is_some_and(|row| row.flags & device_flag::LEASED != 0);
-                if !is_clients || granted.address.is_martian_source() {
-                    continue;
+    /// Reads the answer of a server, which the data path allowed at a time.
+    pub(super) fn take_leases(&mut self, frame: &[u8], time: u64) {
+        self.leases.read += 1;
+        for granted in granted(frame) {
+            let tables = self.dataplane.applied().map(|applied| &applied.tables);
+            let row = tables.and_then(|tables| tables.macs.get(&granted.mac));
+            let is_clients = row.is_some_and(|row| row.flags & device_flag::LEASED != 0);
+            if !is_clients || granted.address.is_martian_source() {
+                continue;
+            }
+            let length = match granted.seconds {
+                u32::MAX => u64::MAX,
+                seconds => u64::from(seconds) * SECOND,
+            };
+            let lease = Lease { mac: granted.mac, expires: time.saturating_add(length), length };
+            match self.dataplane.set_lease(granted.address, lease) {
+                Ok(()) => {
+                    let mac = Mac(mac::octets(granted.mac)).to_string();
+                    let address = std::net::IpAddr::from(granted.address);
+                    tracing::info!(%address, mac, seconds = granted.seconds, "lease");
                 }
-                let length = match granted.seconds {
-                    u32::MAX => u64::MAX,
-                    seconds => u64::from(seconds) * SECOND,
-                };
-                let lease = Lease { mac: granted.mac, expires: sample.time.saturating_add(length), length };
-                match self.dataplane.set_lease(granted.address, lease) {
-                    Ok(()) => {
-                        let mac = Mac(mac::octets(granted.mac)).to_string();
-                        let address = std::net::IpAddr::from(granted.address);
-                        tracing::info!(%address, mac, seconds = granted.seconds, "lease");
-                    }
-                    Err(error) => tracing::error!("{error}"),
-                }
+                Err(error) => tracing::error!("{error}"),
             }
         }
     }

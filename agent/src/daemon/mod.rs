@@ -5,16 +5,20 @@
 
 mod agent;
 mod answers;
+mod calendar;
 mod changes;
 mod clock;
+mod drift;
 mod first;
 mod input;
 mod leases;
 mod mirror;
 mod modes;
+mod names;
 mod nic;
 mod nics;
 mod pairs;
+mod plan;
 mod policies;
 mod report;
 mod revisions;

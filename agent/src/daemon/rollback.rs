@@ -149,6 +149,7 @@ impl Agent {
             | Action::Reload
             | Action::Confirm
             | Action::Rollback
+            | Action::Repair
             | Action::Mode
             | Action::Quarantine
             | Action::Release

@@ -54,6 +54,7 @@ impl Agent {
                 | Action::Reload
                 | Action::Confirm
                 | Action::Rollback
+                | Action::Repair
                 | Action::Mode
                 | Action::Release
                 | Action::Detach => {

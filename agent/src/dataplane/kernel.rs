@@ -48,6 +48,18 @@ pub(super) fn require_rcu_grace() -> Result<(), DataplaneError> {
     Ok(())
 }
 
+/// Lets this thread run soon after it is woken, at the cost of others: a nice value of -5, with which it gets three times
+/// the share of an ordinary thread at most (sched(7)). Devices wait for what this thread reads.
+///
+/// # Errors
+/// Without CAP_SYS_NICE.
+pub fn hurry() -> io::Result<()> {
+    // SAFETY: the call takes three integers and touches no memory of ours; 0 is the calling thread.
+    // JUSTIFICATION: nix does not wrap setpriority(2).
+    let done = unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, -5) };
+    if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
 /// What a link is, as far as it matters here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct LinkInfo {

@@ -6,7 +6,7 @@ use aya::{Ebpf, EbpfLoader};
 
 use super::{
     Array, ArrayOfMaps, Dataplane, DataplaneError, Entry, EventReader, HashMap, LpmTrie, Map, MapData,
-    MapError, OBJECT, PerCpuArray, PerCpuHashMap, Pins, RingBuf, SampleReader, Sizes, entry,
+    MapError, OBJECT, PerCpuArray, PerCpuHashMap, Pins, RingBuf, SampleReader, Sizes, drift, entry,
     ids::Ids,
     kernel,
     pins::{Entries, maps},
@@ -38,6 +38,7 @@ impl Dataplane {
         let ids = Ids::open(&pins, sizes.devices, sizes.rules)?;
         let events = ring(&ebpf, "EVENTS")?;
         let samples = ring(&ebpf, "SAMPLES")?;
+        let map_ids = drift::identities(&pins);
         let mut map = |name| take(&mut ebpf, name);
         let dataplane = Self {
             active: Array::try_from(map("ACTIVE")).map_err(open("ACTIVE"))?,
@@ -74,6 +75,8 @@ impl Dataplane {
             in_force: None,
             deadlines: [BTreeMap::new(), BTreeMap::new()],
             applied: None,
+            placed: drift::Placed::default(),
+            map_ids,
             ebpf,
         };
         Ok((dataplane, EventReader::new(events), SampleReader::new(samples)))

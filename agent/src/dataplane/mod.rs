@@ -28,9 +28,11 @@ use slot::Slot;
 mod apply;
 mod attach;
 mod counters;
+mod drift;
 mod entry;
 mod error;
 mod events;
+mod flows;
 mod ids;
 mod kernel;
 mod leases;
@@ -38,6 +40,7 @@ mod links;
 mod live;
 mod load;
 mod lock;
+mod names;
 mod offloads;
 mod pins;
 mod port;
@@ -53,11 +56,13 @@ mod watch;
 
 pub use attach::{AttachMode, Attached};
 pub use counters::{DeviceCounts, Tally};
+pub use drift::Drift;
 pub use entry::{Entry, LINEAR_MTU};
 pub use error::DataplaneError;
 pub use events::{EventReader, SampleReader};
+pub use flows::FlowReader;
 pub use ids::StableIds;
-pub use kernel::{monotonic_ns, rcu_grace};
+pub use kernel::{hurry, monotonic_ns, rcu_grace};
 pub use live::Live;
 pub use lock::PinsLock;
 pub use offloads::{Offloads, Queues, offloads, queues, switch_off};
@@ -134,6 +139,10 @@ pub struct Dataplane {
     /// What was written of the deadlines of each slot's schedules.
     deadlines: [BTreeMap<u32, u64>; SLOTS as usize],
     applied: Option<Applied>,
+    /// What was put into the maps that outlive revisions.
+    placed: drift::Placed,
+    /// The kernel's id of each map, as it was when it was opened.
+    map_ids: BTreeMap<&'static str, u32>,
 }
 
 impl Dataplane {

@@ -34,12 +34,7 @@ impl Dataplane {
     pub fn configure(&mut self, runtime: &Runtime) -> Result<(), DataplaneError> {
         let Runtime { settings, management_peers, management_services, trusted } = runtime;
         self.settings.set(0, settings, 0).map_err(write("SETTINGS"))?;
-        // An IPv6 prefix around the mapped addresses pins no IPv4 host: a row says so, unless IPv4 is pinned whole.
-        let everybody_v4 = wide(&IpNet::V4(Ipv4Net::default()));
-        let mut peers = BTreeMap::from([((96, everybody_v4.network().octets()), 0)]);
-        for net in management_peers.iter().map(wide) {
-            peers.insert((u32::from(net.prefix_len()), net.network().octets()), 1);
-        }
+        let peers = peers(management_peers);
         for ((bits, address), pinned) in &peers {
             self.management_peers
                 .insert(&Key::new(*bits, *address), pinned, 0)
@@ -50,8 +45,7 @@ impl Dataplane {
                 self.management_peers.remove(&key).map_err(write("MGMT_PEERS"))?;
             }
         }
-        let ports: BTreeSet<ServicePrefix> =
-            management_services.iter().flat_map(|s| prefixes_of(*s)).collect();
+        let ports = ports(management_services);
         for prefix in &ports {
             let key = Key::new(prefix.bits, prefix.key());
             self.management_ports.insert(&key, 1, 0).map_err(write("MGMT_PORTS"))?;
@@ -71,6 +65,7 @@ impl Dataplane {
                 self.trusted.remove(&key).map_err(write("TRUSTED"))?;
             }
         }
+        self.placed.runtime = Some(runtime.clone());
         Ok(())
     }
 
@@ -87,7 +82,9 @@ impl Dataplane {
     /// # Errors
     /// When the map is full (1024 segments) or cannot be written.
     pub fn set_segment(&mut self, key: SegmentKey, row: SegmentRow) -> Result<(), DataplaneError> {
-        self.segments.insert(key, row, 0).map_err(write("SEGMENTS"))
+        self.segments.insert(key, row, 0).map_err(write("SEGMENTS"))?;
+        self.placed.segments.insert(key, row);
+        Ok(())
     }
 
     /// Forgets the segments that are not in `keep`, for example those whose NIC is gone.
@@ -100,6 +97,23 @@ impl Dataplane {
                 self.segments.remove(&key).map_err(write("SEGMENTS"))?;
             }
         }
+        self.placed.segments.retain(|key, _| keep.contains(key));
         Ok(())
     }
+}
+
+/// Rows of the management peers: prefix length and address, and whether it is pinned.
+pub(super) fn peers(pinned: &[IpNet]) -> BTreeMap<(u32, [u8; 16]), u32> {
+    // An IPv6 prefix around the mapped addresses pins no IPv4 host: a row says so, unless IPv4 is pinned whole.
+    let everybody_v4 = wide(&IpNet::V4(Ipv4Net::default()));
+    let mut peers = BTreeMap::from([((96, everybody_v4.network().octets()), 0)]);
+    for net in pinned.iter().map(wide) {
+        peers.insert((u32::from(net.prefix_len()), net.network().octets()), 1);
+    }
+    peers
+}
+
+/// Rows of the management services.
+pub(super) fn ports(services: &[Selector]) -> BTreeSet<ServicePrefix> {
+    services.iter().flat_map(|service| prefixes_of(*service)).collect()
 }

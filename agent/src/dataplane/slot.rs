@@ -25,7 +25,7 @@ const NO_PREALLOC: u32 = 1;
 /// Rows that a table has room for besides those it is made for, and a quarter more of these: the next changes fit.
 const SPARE: usize = 64;
 /// The same for what is learned between two changes.
-const SPARE_NAMED: usize = 4096;
+const SPARE_NAMED: usize = 16_384;
 
 /// What changes while the revision stays.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -319,6 +319,11 @@ impl<M: Table<K, V>, K: Ord + Copy, V: PartialEq + Copy> Inner<M, K, V> {
         self.map.take(key).map_err(super::write(name))?;
         self.rows.remove(at);
         Ok(())
+    }
+
+    /// What the table was made to hold, sorted by key.
+    pub(super) fn rows(&self) -> &[(K, V)] {
+        &self.rows
     }
 }
 

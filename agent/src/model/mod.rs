@@ -11,8 +11,10 @@ pub use bulkhead_common::{mode::Mode, wire::pseudo};
 
 use crate::diagnostic::Location;
 
+mod domain;
 mod mac;
 mod schedule;
+pub use domain::covers;
 pub use mac::{Mac, ParseMacError};
 pub use schedule::{DAYS, Schedule, Window, clock, time_zone, time_zones};
 

@@ -7,11 +7,15 @@
 //! IPv4 is asked about; an address in the question says otherwise. What is not IP is asked as a frame between
 //! hardware addresses.
 
-use std::{collections::BTreeSet, net::IpAddr};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
 
 use bulkhead_common::{
     address::Address,
     decide::{Decision, decide},
+    layout::{NamedKey, NamedRow},
     lookup::Rules,
     parse::{self, Packet},
     wire::{ethertype, icmp, protocol, pseudo, tcp},
@@ -28,9 +32,10 @@ mod service;
 mod supposed;
 mod world;
 pub use answer::{Answer, Heard, Part, RuleRef};
+pub(super) use service::spelled;
+pub(super) use supposed::Supposed;
 
 use end::{End, Kind};
-use supposed::Supposed;
 use world::{Family, World};
 
 /// The question, in words that mean something to the policy.
@@ -42,6 +47,19 @@ pub struct Question {
     words: [String; 3],
     /// Whether it could be asked over IPv6 as well.
     other_family: bool,
+    /// Under which name who starts has learned the address it is asked with, and for how long.
+    learned: Option<Learned>,
+}
+
+/// An address behind a name, as the one who starts has learned it from its resolver.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Learned {
+    /// The name.
+    pub name: String,
+    /// The address.
+    pub address: IpAddr,
+    /// For how many seconds more it is known.
+    pub seconds_left: u64,
 }
 
 /// The question cannot be asked.
@@ -120,7 +138,22 @@ impl Question {
         service: &str,
         own: &BTreeSet<IpAddr>,
     ) -> Result<Self, AskError> {
-        let world = World::new(policy, own);
+        Self::knowing(policy, from, to, service, own, &[])
+    }
+
+    /// The same about a device of which it is known what it has `learned` by name.
+    ///
+    /// # Errors
+    /// As [`Question::new`].
+    pub fn knowing(
+        policy: &Policy,
+        from: &str,
+        to: &str,
+        service: &str,
+        own: &BTreeSet<IpAddr>,
+        learned: &[Learned],
+    ) -> Result<Self, AskError> {
+        let world = World::new(policy, own, learned);
         let words = [from, to, service].map(str::to_owned);
         let selectors = service::selectors(policy, service)?;
         let mut first_error = None;
@@ -132,8 +165,10 @@ impl Question {
             });
             match ends {
                 Ok((from, to)) => {
-                    let question =
-                        Self { from, to, services: Vec::new(), words: words.clone(), other_family: false };
+                    let learned = learned.iter().find(|learned| Some(learned.address) == to.address).cloned();
+                    let services = Vec::new();
+                    let words = words.clone();
+                    let question = Self { from, to, services, words, other_family: false, learned };
                     question.check()?;
                     let services: Vec<Selector> =
                         selectors.iter().copied().filter(|s| question.carries(s)).collect();
@@ -195,6 +230,30 @@ impl Question {
     /// The gateway's address in the question, if it is in it.
     pub fn gateway(&self) -> Option<IpAddr> {
         [&self.from, &self.to].into_iter().find(|end| end.kind == Kind::Gateway).and_then(|end| end.address)
+    }
+
+    /// The rows of `tables` for an address that is made up for one behind a name: none when there is no such. The kernel
+    /// has none of them, and need not be asked.
+    pub fn supposed(&self, tables: &Tables) -> BTreeMap<NamedKey, NamedRow> {
+        let (Some(names), Some(address), Some(device)) =
+            (&self.to.supposed, self.to.address, tables.device_id(&self.from.word))
+        else {
+            return BTreeMap::new();
+        };
+        let device = device.0 + 1;
+        let peers = tables.named.iter().filter(|peer| peer.names == *names);
+        let permissions = peers.flat_map(|peer| &peer.permissions);
+        let mut rows = BTreeMap::new();
+        for permission in permissions.filter(|one| one.devices.binary_search(&device).is_ok()) {
+            let key = NamedKey { address: address.into(), device, class: permission.class };
+            let row = NamedRow { row: permission.row, expires: u64::MAX };
+            let there = rows.entry(key).or_insert(row);
+            // A rule that always holds counts before one that holds at times.
+            if there.row.schedule != 0 && row.row.schedule == 0 {
+                *there = row;
+            }
+        }
+        rows
     }
 
     /// The ranges of ports within which no answer can change: cut where a class of `tables` or a service of the

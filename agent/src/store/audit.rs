@@ -96,6 +96,8 @@ pub enum Action {
     Apply,
     /// SIGHUP: the configured policy was brought in force.
     Reload,
+    /// Tables that somebody had changed by hand were written anew.
+    Repair,
     /// A change was confirmed.
     Confirm,
     /// An older revision was brought back.
@@ -167,6 +169,7 @@ impl Action {
             Self::Confirm => "confirm",
             Self::Rollback => "rollback",
             Self::AutoRollback => "auto-rollback",
+            Self::Repair => "repair",
             Self::Mode => "mode",
             Self::Quarantine => "quarantine",
             Self::Release => "release",

@@ -38,6 +38,31 @@ pub struct KeptLease {
     pub seconds: Option<u64>,
 }
 
+/// Name of [`Names`] in the store.
+pub const NAMES: &str = "names.json";
+
+/// Which device learned which address by name.
+#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Names {
+    /// When this was written, by the wall clock.
+    pub at: Option<jiff::Timestamp>,
+    /// In the order of the devices, names and addresses.
+    pub names: Vec<KeptName>,
+}
+
+/// One address behind a name, as a device's resolver told it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeptName {
+    /// The device's name in the policy.
+    pub device: String,
+    /// The name it asked for.
+    pub name: String,
+    /// The address behind it.
+    pub address: std::net::IpAddr,
+    /// When it is forgotten, by the wall clock.
+    pub until: jiff::Timestamp,
+}
+
 /// Modes that an operator set, and that hold until released, whatever the policy says.
 #[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Overrides {

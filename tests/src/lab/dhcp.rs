@@ -26,13 +26,13 @@ pub const PROGRAMS: [&str; 3] = ["busybox", "dnsmasq", "udhcpc"];
 const LEASED_WITHIN: Duration = Duration::from_secs(15);
 
 /// A program that talks, until it is dropped.
-struct Talker {
+pub(super) struct Talker {
     child: Child,
     said: Arc<Mutex<String>>,
 }
 
 impl Talker {
-    fn start(host: &Host, mut command: Command) -> Result<Self> {
+    pub(super) fn start(host: &Host, mut command: Command) -> Result<Self> {
         let (reader, writer) = std::io::pipe()?;
         command.stdin(Stdio::null()).stdout(writer.try_clone()?).stderr(writer);
         let name = command.get_program().to_string_lossy().into_owned();
@@ -50,7 +50,7 @@ impl Talker {
         lock(&self.said).clone()
     }
 
-    fn wait_for(&mut self, what: &str, enough: impl Fn(&str) -> bool) -> Result<()> {
+    pub(super) fn wait_for(&mut self, what: &str, enough: impl Fn(&str) -> bool) -> Result<()> {
         let waited = wait_for(what, LEASED_WITHIN, || {
             if let Some(status) = self.child.try_wait()? {
                 bail!("it ended: {status}");

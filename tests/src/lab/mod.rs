@@ -8,6 +8,7 @@ pub mod agent;
 pub mod attack;
 pub mod barrage;
 pub mod dhcp;
+pub mod dns;
 pub mod dual;
 pub mod echo;
 pub mod frames;

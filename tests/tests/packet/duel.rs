@@ -6,8 +6,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bulkhead_agent::{
-    compile::{Host, Memory, Revision, Tables},
-    dataplane::{Dataplane, Sizes, XdpAction, detach},
+    compile::{Host, Memory, Placed, Revision, Tables},
+    dataplane::{Dataplane, Moment, Sizes, XdpAction, detach},
 };
 use bulkhead_common::{
     decide::{Action, Decision, Verdict, decide},
@@ -20,7 +20,7 @@ use bulkhead_tests::lab::Room;
 use super::{
     COUNTER, Setup, calendar,
     expect::word,
-    gateway, invariants, invent, moment, mutate, open,
+    gateway, invariants, invent, moment, mutate, named, open,
     random::{self, Random},
     setup::ENDLESS,
     tables, text,
@@ -30,7 +30,7 @@ const SIZES: Sizes =
     Sizes { devices: 256, rules: 4096, flows: 1 << 17, violations: 1024, ring_bytes: 1 << 16 };
 /// Policies of the packet table, under which one stretch in four is fought; the others have one of their own.
 const TEXTS: &[&str] =
-    &["cell.toml", "cell-held.toml", "plant.toml", "plant.toml", "served.toml", "sets.toml", "sets.toml"];
+    &["cell.toml", "cell-held.toml", "plant.toml", "plant.toml", "served.toml", "sets.toml", "named.toml"];
 /// What the message of a broken invariant begins with: both sides may well agree on it.
 pub const BROKEN: &str = "a broken promise: ";
 /// Frames under one policy and one setup.
@@ -211,13 +211,14 @@ pub fn round(room: &Room, pins: &str, fight: &Fight<'_>) -> Result<Met, String> 
 impl Duel<'_> {
     fn stretch(&mut self, random: &mut Random, tables: &Tables, setup: &Setup) -> Result<(), String> {
         setup.configure(&mut self.dataplane);
-        let moment = moment(tables, calendar());
+        let learned = named::invented(random, tables);
+        let moment = Moment { named: learned.clone(), ..moment(tables, calendar()) };
         let applied = self.dataplane.apply(tables.clone(), &gateway(), &Setup::segments(), &moment);
         let applied = applied.unwrap_or_else(|error| panic!("{error}"));
         let ids = applied.ids.clone();
         let highest = |ids: &[u32], so_far: u32| ids.iter().copied().fold(so_far, u32::max);
         self.highest = (highest(&ids.devices, self.highest.0), highest(&ids.rules, self.highest.1));
-        let mut host = Host::new(tables, setup.placed(&ENDLESS));
+        let mut host = Host::new(tables, Placed { named: learned, ..setup.placed(&ENDLESS) });
         host.reschedule(tables.deadlines(calendar(), 0));
         let mut memory = std::mem::take(&mut self.memory);
         // Budgets are remembered by the ids that last.

@@ -1,12 +1,13 @@
 //! A row on the host: the compiled tables, asked by the same `decide`.
 
-use bulkhead_agent::compile::{Host, Tables};
+use bulkhead_agent::compile::{Host, Placed, Tables};
 use bulkhead_common::{decide::decide, parse::parse};
 
 use super::{
     Setup, calendar,
     expect::told,
-    rows::{Row, Step},
+    named,
+    rows::{Learned, Row, Step},
     setup::TIMES,
     tables, text,
 };
@@ -17,7 +18,7 @@ pub fn run(row: &Row) -> Result<(), String> {
     let names: Vec<&str> = std::iter::once(row.policy)
         .chain(row.steps.iter().filter_map(|step| match step {
             Step::Policy(name) => Some(name.as_str()),
-            Step::Set(_) | Step::Wait(_) | Step::Clock(_) | Step::Frame { .. } => None,
+            Step::Set(_) | Step::Wait(_) | Step::Clock(_) | Step::Learn(_) | Step::Frame { .. } => None,
         }))
         .collect();
     let compiled: Vec<Tables> = names.iter().map(|name| tables(&[(name, &text(name))])).collect();
@@ -26,6 +27,8 @@ pub fn run(row: &Row) -> Result<(), String> {
     let mut now = 1_000_000_000;
     let mut generation = 1;
     let mut clock = calendar();
+    // What was learned, and when.
+    let mut learned: Vec<(&Learned, u64)> = Vec::new();
     let mut host = Host::new(&compiled[at], setup.placed(&TIMES));
     host.set_now(now);
     host.reschedule(compiled[at].deadlines(clock, now));
@@ -39,15 +42,20 @@ pub fn run(row: &Row) -> Result<(), String> {
                 clock = *time;
                 host.reschedule(compiled[at].deadlines(clock, now));
             }
-            Step::Set(_) | Step::Policy(_) => {
-                if let Step::Set(other) = step {
-                    setup = other.clone();
-                } else {
-                    at += 1;
-                    generation += 1;
+            Step::Set(_) | Step::Policy(_) | Step::Learn(_) => {
+                match step {
+                    Step::Set(other) => setup = other.clone(),
+                    Step::Learn(new) => learned.push((new, now)),
+                    Step::Policy(_) | Step::Wait(_) | Step::Clock(_) | Step::Frame { .. } => {
+                        at += 1;
+                        generation += 1;
+                    }
                 }
                 let memory = host.memory();
-                host = Host::new(&compiled[at], setup.placed(&TIMES));
+                let rows =
+                    learned.iter().flat_map(|(one, at_time)| named::rows(&compiled[at], [*one], *at_time));
+                let placed = Placed { named: rows.collect(), ..setup.placed(&TIMES) };
+                host = Host::new(&compiled[at], placed);
                 host.adopt(memory, generation);
                 host.set_now(now);
                 host.reschedule(compiled[at].deadlines(clock, now));

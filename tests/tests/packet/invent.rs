@@ -56,6 +56,8 @@ const SERVICES: &[&str] = &[
     "modbus", "ping", "ntp", "snmp", "dhcp", "dhcpv6", "any-icmp", "any-udp", "any-tcp", "any", "low",
     "high", "errors", "bacnet", "mdns", "ssdp", "gre", "sigtran",
 ];
+/// A network that is known by name.
+const VENDOR: &str = "vendor";
 const FRAMES: &[&str] = &["profinet-rt", "goose", "sampled-values", "ethercat", "lldp", "stp", "token"];
 const GROUPS: &[&str] = &["multicast:mdns", "multicast:ssdp", "multicast:ptp", "multicast:cip", "broadcast"];
 const FRAME_GROUPS: &[&str] =
@@ -165,6 +167,7 @@ pub fn policy(random: &mut Random, shape: Shape) -> String {
             if !below_ip {
                 peers.extend(NETWORKS.iter().map(|(name, _, _)| (*name).to_owned()));
                 peers.push("gateway".to_owned());
+                peers.extend([VENDOR, VENDOR].map(str::to_owned));
                 let others = |members: &BTreeSet<&str>| members.iter().any(|member| member != name);
                 peers.extend(sets.iter().filter(|(_, members)| others(members)).map(|(set, _)| set.clone()));
                 peers.push("group:mixed".to_owned());
@@ -172,7 +175,11 @@ pub fn policy(random: &mut Random, shape: Shape) -> String {
             let (end, peer) = match (to_group, below_ip) {
                 (true, true) => ("to", (*random.pick(FRAME_GROUPS)).to_owned()),
                 (true, false) => ("to", (*random.pick(GROUPS)).to_owned()),
-                (false, _) => (if from { "from" } else { "to" }, random.pick(&peers).clone()),
+                (false, _) => {
+                    let peer = random.pick(&peers).clone();
+                    // A network of names only answers.
+                    (if from && peer != VENDOR { "from" } else { "to" }, peer)
+                }
             };
             let service = *random.pick(if below_ip { FRAMES } else { SERVICES });
             let when = when(random);
@@ -220,6 +227,7 @@ pub fn policy(random: &mut Random, shape: Shape) -> String {
     line("[service.high]\ntcp = \"1024-65535\"".to_owned());
     line("[service.errors]\nicmp = [\"3/3\", 11, 13]\nicmpv6 = [1, 2]".to_owned());
     line("[service.sigtran]\nsctp = 2905\n[service.token]\nllc = \"0xfe\"".to_owned());
+    line("[network.vendor]\ndns = [\"update.vendor.example\", \"*.cdn.vendor.example\"]".to_owned());
     line("[quarantine]\npeers = [\"time-servers\", \"one\"]".to_owned());
     text
 }

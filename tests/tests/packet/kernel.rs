@@ -16,8 +16,8 @@ use jiff::Timestamp;
 use super::{
     COUNTER, LO, SIZES, Setup, calendar,
     expect::{Moved, told, word},
-    gateway, moment, open,
-    rows::{Expected, Fate, Row, Step},
+    gateway, moment, named, open,
+    rows::{Expected, Fate, Learned, Row, Step},
     tables, text,
 };
 
@@ -30,6 +30,8 @@ pub struct Kernel {
     /// The policy in force: rows come sorted by file, so most find theirs there already.
     policy: Option<String>,
     calendar: Timestamp,
+    /// What devices have learned in this row.
+    learned: Vec<Learned>,
 }
 
 impl Kernel {
@@ -42,6 +44,7 @@ impl Kernel {
             rules: BTreeMap::new(),
             policy: None,
             calendar: calendar(),
+            learned: Vec::new(),
         }
     }
 
@@ -58,10 +61,21 @@ impl Kernel {
         }
     }
 
+    /// A device learns an address between two policies.
+    fn learn(&mut self, learned: &Learned) {
+        let applied = self.dataplane.applied().expect("a policy was applied");
+        for (key, row) in named::rows(&applied.tables.clone(), [learned], 0) {
+            let fits = self.dataplane.learn_name(key, row).unwrap_or_else(|error| panic!("{error}"));
+            assert!(fits, "{learned:?}");
+        }
+        self.learned.push(learned.clone());
+    }
+
     pub fn apply(&mut self, policy: &str) {
         self.policy = Some(policy.to_owned());
         let tables = tables(&[(policy, &text(policy))]);
-        let moment = moment(&tables, self.calendar);
+        let named = named::rows(&tables, &self.learned, 0);
+        let moment = Moment { named, ..moment(&tables, self.calendar) };
         let applied = self.dataplane.apply(tables, &gateway(), &Setup::segments(), &moment);
         let applied = applied.unwrap_or_else(|error| panic!("{policy}: {error}"));
         for (device, id) in applied.tables.devices.iter().zip(&applied.ids.devices) {
@@ -148,7 +162,8 @@ pub fn run(row: &Row, kernel: &mut Kernel) -> Result<(), String> {
     while kernel.events.next_record().is_some() {}
     kernel.set(&Setup::default());
     kernel.turn(calendar());
-    if kernel.policy.as_deref() != Some(row.policy) {
+    let forgets = !std::mem::take(&mut kernel.learned).is_empty();
+    if forgets || kernel.policy.as_deref() != Some(row.policy) {
         kernel.apply(row.policy);
     }
     let mut result = Ok(());
@@ -158,6 +173,7 @@ pub fn run(row: &Row, kernel: &mut Kernel) -> Result<(), String> {
             Step::Set(setup) => kernel.set(setup),
             Step::Policy(name) => kernel.apply(name),
             Step::Clock(time) => kernel.turn(*time),
+            Step::Learn(learned) => kernel.learn(learned),
             Step::Frame { text, bytes, expected } => {
                 let before = kernel.counters();
                 let asked = kernel.asked(bytes);

@@ -9,6 +9,7 @@ pub mod invariants;
 pub mod invent;
 pub mod kernel;
 pub mod mutate;
+pub mod named;
 pub mod random;
 pub mod rows;
 pub mod setup;

@@ -98,7 +98,7 @@ pub fn corpus() -> Vec<Vec<u8>> {
     steps
         .filter_map(|step| match step {
             Step::Frame { text: _, bytes, expected: _ } => Some(bytes),
-            Step::Set(_) | Step::Policy(_) | Step::Wait(_) | Step::Clock(_) => None,
+            Step::Set(_) | Step::Policy(_) | Step::Wait(_) | Step::Clock(_) | Step::Learn(_) => None,
         })
         .collect()
 }

@@ -11,7 +11,8 @@
 //! `pass` is an allowed frame, `drop` a denied one that ends here, `report` a denied one that goes on. The word is
 //! the grant's or reason's name, then the device it is counted for (`-` is none), then the rule's file and line.
 //! `@set` replaces the setup (see [`super::setup`]), `@policy` applies another policy to live flows, `@wait` moves the host's clock, which
-//! makes a row one for the host only, `@clock` says what the calendar shows to the agent. A file that begins with `@policy` has that one for all its rows.
+//! makes a row one for the host only, `@clock` says what the calendar shows to the agent. `@learn DEVICE HOST NAME [TIME]` says that the device's resolver has told it so.
+//! A file that begins with `@policy` has that one for all its rows.
 
 use bulkhead_tests::frame::frame;
 use jiff::Timestamp;
@@ -34,7 +35,17 @@ pub enum Step {
     Policy(String),
     Wait(u64),
     Clock(Timestamp),
+    Learn(Learned),
     Frame { text: String, bytes: Vec<u8>, expected: Expected },
+}
+
+/// A device learns a host's addresses under a name: for so long, ns, or for ever.
+#[derive(Clone, Debug)]
+pub struct Learned {
+    pub device: String,
+    pub host: String,
+    pub name: String,
+    pub time: Option<u64>,
 }
 
 /// What becomes of a frame, in names.
@@ -73,6 +84,7 @@ const FILES: &[(&str, &str)] = &[
     ("leases.rows", include_str!("../../packet/leases.rows")),
     ("malformed.rows", include_str!("../../packet/malformed.rows")),
     ("modes.rows", include_str!("../../packet/modes.rows")),
+    ("names.rows", include_str!("../../packet/names.rows")),
     ("neighbor.rows", include_str!("../../packet/neighbor.rows")),
     ("rules.rows", include_str!("../../packet/rules.rows")),
     ("schedules.rows", include_str!("../../packet/schedules.rows")),
@@ -136,12 +148,30 @@ fn step(line: &str) -> Result<Step, String> {
         return time.parse().map(Step::Clock).map_err(|error| format!("`{time}`: {error}"));
     }
     if let Some(time) = line.strip_prefix("@wait ") {
-        let seconds = time.strip_suffix('s').and_then(|n| n.parse::<u64>().ok());
-        return seconds.map(|s| Step::Wait(s * 1_000_000_000)).ok_or(format!("`{time}` is no time"));
+        return nanoseconds(time).map(Step::Wait);
+    }
+    if let Some(words) = line.strip_prefix("@learn ") {
+        return learned(words).map(Step::Learn);
     }
     let (text, expected) = line.split_once('|').ok_or("no `|` between a frame and what becomes of it")?;
     let text = text.trim().to_owned();
     Ok(Step::Frame { bytes: frame(&text)?, expected: expectation(expected)?, text })
+}
+
+fn nanoseconds(time: &str) -> Result<u64, String> {
+    let seconds = time.strip_suffix('s').and_then(|n| n.parse::<u64>().ok());
+    seconds.map(|s| s * 1_000_000_000).ok_or(format!("`{time}` is no time"))
+}
+
+fn learned(words: &str) -> Result<Learned, String> {
+    let words: Vec<&str> = words.split_whitespace().collect();
+    let (device, host, name, time) = match words[..] {
+        [device, host, name] => (device, host, name, None),
+        [device, host, name, time] => (device, host, name, Some(nanoseconds(time)?)),
+        _ => return Err("not DEVICE HOST NAME [TIME]".to_owned()),
+    };
+    bulkhead_tests::frame::host(host).ok_or(format!("`{host}` is nobody"))?;
+    Ok(Learned { device: device.to_owned(), host: host.to_owned(), name: name.to_owned(), time })
 }
 
 fn expectation(text: &str) -> Result<Expected, String> {

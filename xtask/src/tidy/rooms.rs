@@ -14,7 +14,7 @@ const RANKS: &[(u8, &[&str])] = &[
     (1, &["diagnostic", "language", "model"]),
     (2, &["policy"]),
     (3, &["compile"]),
-    (4, &["replay", "learn", "lease", "rollout", "export", "report", "signing"]),
+    (4, &["replay", "learn", "lease", "rollout", "export", "report", "resolver", "signing"]),
     (5, &["dataplane", "observe", "sink", "config", "files", "history", "control", "store", "telemetry"]),
     (6, &["daemon"]),
     (7, &["cli"]),

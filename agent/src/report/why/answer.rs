@@ -7,15 +7,16 @@ use bulkhead_common::{
     reason::Reason,
     wire::{icmp, mac},
 };
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Question,
+    Learned, Question,
     end::{End, Kind},
     is_icmp, service,
 };
 use crate::{
-    compile::Tables,
+    compile::{Host, RuleEntry, Tables},
     model::{Layer, Mac, Mode, Selector},
 };
 
@@ -141,6 +142,29 @@ impl Question {
         }
     }
 
+    /// Which rule would allow what is denied now, and when: `hosts` are where it can be asked, every schedule open.
+    pub fn opens<'t>(
+        &self,
+        tables: &Tables,
+        hosts: impl IntoIterator<Item = Host<'t>>,
+        parts: &[Selector],
+        now: Timestamp,
+    ) -> Option<String> {
+        let asked = hosts
+            .into_iter()
+            .flat_map(|host| parts.iter().map(|part| self.ask(*part, &host)).collect::<Vec<_>>());
+        let bound = asked.filter_map(|decision| tables.rule(decision.rule));
+        let (entry, schedule) = bound
+            .filter_map(|entry| Some((entry, entry.schedule.as_ref()?)))
+            .find(|(_, schedule)| schedule.open_until(now).is_none())?;
+        let when = match schedule.opens_next(now) {
+            Some(next) => format!("it holds again from {next:.0} on"),
+            None => "it never holds again".to_owned(),
+        };
+        let RuleEntry { text, location, .. } = entry;
+        Some(format!("{}:{} allows {text}, but only {schedule}; {when}", location.path, location.line))
+    }
+
     fn describe(&self, selector: Selector) -> String {
         let how = if self.is_answered() { " (judged by its answer)" } else { "" };
         let named = |end: &End| match (selector.layer(), end.address) {
@@ -175,7 +199,18 @@ impl Question {
                 }
             }
         });
-        sampled.chain(other).collect()
+        let learned = self.learned.as_ref().map(|Learned { name, address, seconds_left }| {
+            let from = &self.from.word;
+            format!("`{from}` knows {address} as `{name}` for {} more", left(*seconds_left))
+        });
+        let supposed = self.to.supposed.as_ref().zip(self.to.address).map(|(names, address)| {
+            let (from, to) = (&self.from.word, &self.to.word);
+            format!(
+                "`{to}` is known by name: it was asked with {address}, as if `{from}` had learned that from an answer for `{}`",
+                names.join("` or `")
+            )
+        });
+        sampled.chain(learned).chain(supposed).chain(other).collect()
     }
 
     /// Whether some rule would allow what was denied.
@@ -211,6 +246,11 @@ impl Question {
             "[[device.{device}.allow]]\n{side} = [\"{peer}\"]\nservice = [\"{service}\"]\n{network}{declared}"
         ))
     }
+}
+
+/// In seconds below two minutes, else in minutes.
+fn left(seconds: u64) -> String {
+    if seconds < 120 { format!("{seconds} s") } else { format!("{} min", seconds / 60) }
 }
 
 /// A peer by name, with its declaration when it was asked for by address.

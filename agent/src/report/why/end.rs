@@ -6,12 +6,12 @@ use bulkhead_common::wire::mac;
 use ipnet::IpNet;
 
 use super::{
-    AskError,
+    AskError, Learned,
     world::{Family, World},
 };
 use crate::{
     diagnostic::closest,
-    model::{Device, Multicast, Policy},
+    model::{Device, Multicast, Network, Policy, covers},
 };
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,6 +29,8 @@ pub(super) struct End {
     pub(super) sample: bool,
     /// Whether the address is made up for one that a lease gives.
     pub(super) leased: bool,
+    /// The names of a network that is known by nothing else, when the address is made up for one behind them.
+    pub(super) supposed: Option<Vec<String>>,
 }
 
 /// What decides how a packet goes to it and comes from it.
@@ -53,6 +55,7 @@ impl End {
             word: word.to_owned(),
             sample: false,
             leased: false,
+            supposed: None,
         }
     }
 
@@ -95,6 +98,9 @@ impl End {
         if let Some(network) = policy.networks.iter().find(|n| n.name == name) {
             let cidrs: Vec<IpNet> =
                 network.cidrs.iter().copied().filter(|cidr| of_family(&cidr.network())).collect();
+            if cidrs.is_empty() && !network.names.is_empty() {
+                return Ok(Self::by_name(world, network, nobody, family, other));
+            }
             let no_host = || AskError::NoHost { name: name.to_owned() };
             let address =
                 if cidrs.is_empty() { None } else { Some(world.host(&cidrs, other).ok_or_else(no_host)?) };
@@ -102,6 +108,24 @@ impl End {
         }
         let hint = closest(name, names(policy)).map(str::to_owned);
         Err(AskError::Unknown { name: name.to_owned(), kind: "device, network, group or address", hint })
+    }
+
+    /// A network at an address that was learned by one of its names, or as if one were.
+    fn by_name(
+        world: &World<'_>,
+        network: &Network,
+        nobody: u64,
+        family: Family,
+        other: Option<IpAddr>,
+    ) -> Self {
+        let is_its = |learned: &&Learned| {
+            Family::of(&learned.address) == family
+                && network.names.iter().any(|pattern| covers(pattern, &learned.name))
+        };
+        let learned = world.learned.iter().find(is_its).map(|learned| learned.address);
+        let supposed = if learned.is_none() { Some(network.names.clone()) } else { None };
+        let address = learned.or_else(|| world.stranger(family, other));
+        Self { sample: learned.is_some(), supposed, ..Self::new(&network.name, address, nobody) }
     }
 
     fn broadcast(family: Family) -> Self {

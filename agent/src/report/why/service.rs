@@ -61,7 +61,7 @@ pub(super) fn named(word: &str) -> (String, String) {
 }
 
 /// A range as it can be asked for; whole ICMP types without their codes.
-pub(super) fn spelled(selector: Selector) -> String {
+pub(in crate::report) fn spelled(selector: Selector) -> String {
     let Selector { protocol, low, high } = selector;
     let range = |word: &str, low: u16, high: u16| {
         if low == high { format!("{word}/{low}") } else { format!("{word}/{low}-{high}") }

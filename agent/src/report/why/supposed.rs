@@ -8,12 +8,12 @@ use bulkhead_common::{
 };
 
 /// Tables as a question supposes them.
-pub(super) struct Supposed<'r, R> {
-    pub(super) rules: &'r R,
+pub(in crate::report) struct Supposed<'r, R> {
+    pub(in crate::report) rules: &'r R,
     /// The segment on which the sender must be seen; 0 when it may be anywhere.
-    pub(super) segment: u16,
+    pub(in crate::report) segment: u16,
     /// Made-up addresses, and the hardware addresses that are said to have leased them.
-    pub(super) leases: [Option<(Address, u64)>; 2],
+    pub(in crate::report) leases: [Option<(Address, u64)>; 2],
 }
 
 impl<R: Rules> Rules for Supposed<'_, R> {

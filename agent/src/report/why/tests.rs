@@ -19,7 +19,8 @@ fn ask(text: &str, words: [&str; 3]) -> Answer {
     let [from, to, service] = words;
     let question =
         Question::new(&policy, from, to, service, &BTreeSet::new()).expect("a question that can be asked");
-    let placed = Placed { gateway: question.gateway().into_iter().collect(), ..Placed::default() };
+    let gateway = question.gateway().into_iter().collect();
+    let placed = Placed { gateway, named: question.supposed(&tables), ..Placed::default() };
     let host = Host::new(&tables, placed);
     let parts = question.parts(&tables, &[]).into_iter();
     let decisions = parts.map(|part| (part, question.ask(part, &host))).collect();
@@ -259,5 +260,43 @@ fn a_question_about_ends_that_cannot_meet_says_so() {
         let [from, to, service] = words;
         let error = Question::new(&policy, from, to, service, &own).expect_err("it cannot be asked");
         assert!(error.to_string().contains(part), "{words:?}: {error}");
+    }
+}
+
+const BY_NAME: &str = "version = 1\n[device.plc]\nip = \"10.20.1.11\"\n[[device.plc.allow]]\nto = \"vendor\"\nservice = \"https\"\n[device.hmi]\nip = \"10.20.2.20\"\n[network.vendor]\ndns = [\"update.vendor.example\", \"*.cdn.example\"]\n";
+
+#[test]
+fn a_network_of_names_is_asked_about_as_if_it_had_been_learned() {
+    let answer = ask(BY_NAME, ["plc", "vendor", "https"]);
+    assert_eq!((answer.verdict.as_str(), answer.reason.as_str()), ("allow", "rule"));
+    let note = "`vendor` is known by name: it was asked with 192.0.2.99, as if `plc` had learned that from an answer for `*.cdn.example` or `update.vendor.example`";
+    assert_eq!(answer.notes[0], note);
+    let answer = ask(BY_NAME, ["plc", "vendor", "ssh"]);
+    assert_eq!((answer.verdict.as_str(), answer.reason.as_str()), ("deny", "service-not-allowed"));
+    let answer = ask(BY_NAME, ["hmi", "vendor", "https"]);
+    assert_eq!((answer.verdict.as_str(), answer.reason.as_str()), ("deny", "unknown-peer"));
+}
+
+#[test]
+fn what_a_device_has_learned_is_asked_with() {
+    let files = [SourceFile { path: "p.toml".to_owned(), text: BY_NAME.to_owned() }];
+    let policy = resolve_texts(&files).policy.expect("a valid policy");
+    let own = BTreeSet::new();
+    let address: IpAddr = "203.0.113.9".parse().expect("an address");
+    let learned = [Learned { name: "a.cdn.example".to_owned(), address, seconds_left: 250 }];
+    for to in ["vendor", "203.0.113.9"] {
+        let question =
+            Question::knowing(&policy, "plc", to, "https", &own, &learned).expect("it can be asked");
+        assert_eq!(question.to.address, Some(address));
+        let known = "`plc` knows 203.0.113.9 as `a.cdn.example` for 4 min more".to_owned();
+        let most = Limits { devices: u32::MAX, rules: u32::MAX, rows: u32::MAX };
+        let tables = compile(&policy, &most).expect("a few rows fit");
+        assert!(question.supposed(&tables).is_empty());
+        let host = Host::new(&tables, Placed::default());
+        let decisions =
+            question.parts(&tables, &[]).into_iter().map(|part| (part, question.ask(part, &host)));
+        let heard = Heard { on: None, decisions: decisions.collect() };
+        let answer = question.answer(&tables, &[heard]);
+        assert!(answer.notes.contains(&known), "{:?}", answer.notes);
     }
 }

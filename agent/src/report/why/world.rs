@@ -9,6 +9,7 @@ use std::{
 
 use ipnet::IpNet;
 
+use super::Learned;
 use crate::model::Policy;
 
 /// The two kinds of addresses a packet can have.
@@ -43,6 +44,8 @@ pub(super) struct World<'p> {
     pub(super) policy: &'p Policy,
     /// The gateway's own addresses.
     pub(super) own: &'p BTreeSet<IpAddr>,
+    /// What the end that starts has learned by name.
+    pub(super) learned: &'p [Learned],
     /// Addresses of all devices.
     devices: BTreeSet<IpAddr>,
     /// Prefixes of all networks.
@@ -50,10 +53,11 @@ pub(super) struct World<'p> {
 }
 
 impl<'p> World<'p> {
-    pub(super) fn new(policy: &'p Policy, own: &'p BTreeSet<IpAddr>) -> Self {
+    pub(super) fn new(policy: &'p Policy, own: &'p BTreeSet<IpAddr>, learned: &'p [Learned]) -> Self {
         Self {
             policy,
             own,
+            learned,
             devices: policy.devices.iter().flat_map(|device| device.addresses.iter().copied()).collect(),
             networks: policy.networks.iter().flat_map(|network| network.cidrs.iter().copied()).collect(),
         }

@@ -1,0 +1,201 @@
+//! What another policy would change: everything that only the agent knows is gathered at once, and the comparison is made
+//! beside it, so that no event waits for it.
+
+use std::{collections::BTreeMap, net::IpAddr, sync::Arc, thread, time::Duration};
+
+use bulkhead_common::{
+    address::Address,
+    flow,
+    layout::{Flow, FlowKey},
+    lookup::identity,
+};
+use tokio::sync::oneshot;
+
+use super::{
+    agent::{Agent, refused},
+    policies::{self, Gate},
+};
+use crate::{
+    compile::{Limits, Placed, Tables},
+    control::{Body, Failure, File, Reply},
+    dataplane::{FlowReader, StableIds, monotonic_ns},
+    model::{Mode, Policy},
+    policy::SourceFile,
+    report::plan::{Asked, KnownFlow, Side, World, plan},
+    signing::Requirement,
+    store::Overrides,
+};
+
+/// Flows that are looked at: each takes a few microseconds.
+const MOST_FLOWS: usize = 1 << 20;
+
+/// What was asked for.
+pub(super) struct Wanted {
+    pub(super) files: Option<Vec<File>>,
+    pub(super) hops: u32,
+    /// Seconds.
+    pub(super) recent: u64,
+}
+
+/// Everything the comparison needs.
+struct Known {
+    policy: Policy,
+    tables: Arc<Tables>,
+    overrides: Overrides,
+    limits: Limits,
+    flows: FlowReader,
+    translation: Translation,
+    world: World,
+    segments: Vec<String>,
+    signing: Requirement,
+}
+
+impl Agent {
+    /// Answers in its own time. One at a time: a second one is told to wait.
+    pub(super) fn plan(&self, wanted: Wanted, back: oneshot::Sender<Reply>) {
+        let busy = || Failure {
+            message: "another plan is being made\nhint: try again in a moment".to_owned(),
+            found: false,
+        };
+        let place = Arc::clone(&self.planning).try_acquire_owned().map_err(|_| busy());
+        let begun = place.and_then(|place| Ok((place, self.gather()?)));
+        let (place, known) = match begun {
+            Ok(begun) => begun,
+            Err(failure) => return drop(back.send(Reply::Error(failure))),
+        };
+        let configured = self.config.policy.clone();
+        thread::spawn(move || {
+            let reply = match known.compare(wanted, &configured) {
+                Ok(body) => Reply::Ok(Box::new(body)),
+                Err(failure) => Reply::Error(failure),
+            };
+            drop(place);
+            // Whoever asked may have left.
+            drop(back.send(reply));
+        });
+    }
+
+    fn gather(&self) -> Result<Known, Failure> {
+        let world =
+            |error: crate::dataplane::DataplaneError| Failure { message: error.to_string(), found: false };
+        let no_policy = || Failure { message: "no policy is applied yet".to_owned(), found: false };
+        let applied = self.dataplane.applied().ok_or_else(no_policy)?;
+        let settings = self.dataplane.settings().map_err(world)?;
+        let placed = self.config.management.pin(Placed {
+            settings,
+            gateway: self.nics.addresses.clone(),
+            segments: self.config.segment_ids(),
+            trusted: self.config.trusted_hosts(),
+            ..Placed::default()
+        });
+        Ok(Known {
+            policy: self.in_force.policy.clone(),
+            tables: Arc::clone(&applied.tables),
+            overrides: self.overrides.clone(),
+            limits: self.limits,
+            flows: self.dataplane.flow_reader().map_err(world)?,
+            translation: Translation::of(&applied.ids),
+            world: World {
+                segments: self.config.alike().into_iter().map(|(_, row)| row).collect(),
+                placed,
+                leases: self.dataplane.leases().map_err(world)?.into_iter().collect(),
+                now: monotonic_ns(),
+            },
+            segments: self.config.segment_ids().into_keys().collect(),
+            signing: self.config.signing.clone(),
+        })
+    }
+}
+
+impl Known {
+    fn compare(self, wanted: Wanted, configured: &std::path::Path) -> Result<Body, Failure> {
+        let Self { policy, tables, overrides, limits, flows, translation, world, segments, signing } = self;
+        let in_force = tables.revision.to_string();
+        let refuse = |error: policies::Refused| refused(&error, &in_force);
+        // Judged as `apply` would, but for the age of a signed set: to look back is no harm.
+        let gate = Gate { signing: &signing, accepted: None, allow_older: true };
+        let read = match wanted.files {
+            Some(files) => {
+                let files = files.into_iter().map(|f| SourceFile { path: f.path, text: f.text }).collect();
+                policies::from_pushed(files, &gate)
+            }
+            None => policies::from_path(configured, &gate),
+        };
+        let passed = read.map_err(&refuse)?;
+        let layers = policies::whole(passed.files);
+        let candidate = policies::prepare(layers, &overrides, &limits).map_err(&refuse)?;
+        let strange = candidate.tables.segments.iter().find(|name| !segments.contains(name));
+        if let Some(strange) = strange {
+            let message = format!(
+                "the policy cannot be applied: a device must be seen on segment `{strange}`, which is not configured\n\
+                 help: the segments are {}",
+                segments.join(", ")
+            );
+            return Err(Failure { message, found: true });
+        }
+        let (flows, all_flows) =
+            flows.read(MOST_FLOWS).map_err(|error| Failure { message: error.to_string(), found: false })?;
+        let recent = Duration::from_secs(wanted.recent);
+        let flows = flows.iter().map(|(key, flow)| translation.flow(key, flow, &world));
+        let flows: Vec<KnownFlow> = flows.filter(|flow| flow.live || flow.idle <= recent).collect();
+        let asked =
+            Asked { hops: wanted.hops, now: jiff::Timestamp::now(), limits, flows: Some((&flows, &world)) };
+        let old = Side { policy: &policy, tables: &tables };
+        let new = Side { policy: &candidate.policy, tables: &candidate.tables };
+        let mut plan = plan(old, new, &asked);
+        plan.warnings = candidate.warnings + &passed.notes;
+        for (name, change) in &overrides.devices {
+            let mode = change.mode.name();
+            plan.notes.extend(match candidate.policy.device(name) {
+                Some(_) => Some(format!("`{name}` stays in {mode}: set by hand, whatever the policy says")),
+                None if change.mode == Mode::Quarantine && policy.device(name).is_some() => Some(format!(
+                    "`{name}` is in quarantine by hand, and the policy has no such device any more"
+                )),
+                None => None,
+            });
+        }
+        if !all_flows {
+            plan.notes.push(format!("only the first {MOST_FLOWS} flows were looked at"));
+        }
+        Ok(Body::Plan(Box::new(plan)))
+    }
+}
+
+/// Ids of the kernel and those of the tables.
+struct Translation {
+    devices: BTreeMap<u32, u32>,
+    rules: BTreeMap<u32, u32>,
+}
+
+impl Translation {
+    fn of(ids: &StableIds) -> Self {
+        let back = |ids: &[u32]| ids.iter().copied().zip(1..).collect();
+        Self { devices: back(&ids.devices), rules: back(&ids.rules) }
+    }
+
+    fn flow(&self, key: &FlowKey, known: &Flow, world: &World) -> KnownFlow {
+        let FlowKey { low, high, low_port, high_port, protocol, request, pad: _ } = *key;
+        let device = |who: u32| {
+            let stable = Some(who).filter(|who| who & identity::DEVICE != 0);
+            stable.and_then(|who| self.devices.get(&(who & !identity::DEVICE))).copied().unwrap_or(0)
+        };
+        let ends = [(low, low_port, device(known.low)), (high, high_port, device(known.high))];
+        let [from, to] = if known.initiator == 0 { ends } else { [ends[1], ends[0]] };
+        let unspecified = |address: Address, other: Address| match IpAddr::from(address) {
+            // The other end of a question to a group: of the family of who asks.
+            IpAddr::V6(v6) if v6.is_unspecified() && other.is_v4() => IpAddr::from([0, 0, 0, 0]),
+            IpAddr::V4(_) | IpAddr::V6(_) => IpAddr::from(address),
+        };
+        KnownFlow {
+            from: IpAddr::from(from.0),
+            to: unspecified(to.0, from.0),
+            protocol,
+            service: if request == 0 { to.1 } else { u16::from(request) << 8 },
+            client_port: from.1,
+            devices: [from.2, to.2],
+            rule: self.rules.get(&known.rule).copied().unwrap_or(0),
+            idle: Duration::from_nanos(world.now.saturating_sub(known.seen)),
+            live: !flow::is_expired(known, protocol, world.now, &world.placed.settings),
+        }
+    }
+}

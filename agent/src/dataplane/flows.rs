@@ -1,0 +1,39 @@
+//! The flows that the kernel remembers, for those who want to know what a change would do to them. Reading keeps none
+//! alive.
+//!
+//! There may be a million, of which each takes two calls: so they are read through a handle of its own, beside the agent's
+//! other work.
+
+use aya::maps::{HashMap, Map, MapData};
+use bulkhead_common::layout::{Flow, FlowKey};
+
+use super::{Dataplane, DataplaneError, read};
+
+/// Reads the kernel's flows.
+pub struct FlowReader(HashMap<MapData, FlowKey, Flow>);
+
+impl Dataplane {
+    /// A handle to the flows that does not need the data path.
+    ///
+    /// # Errors
+    /// When the pinned map cannot be opened.
+    pub fn flow_reader(&self) -> Result<FlowReader, DataplaneError> {
+        let open = |source| DataplaneError::Map { act: "open the pinned", map: "FLOWS", source };
+        let data = MapData::from_pin(self.pins.map("FLOWS")).map_err(open)?;
+        let map = Map::from_map_data(data).map_err(open)?;
+        Ok(FlowReader(HashMap::try_from(map).map_err(open)?))
+    }
+}
+
+impl FlowReader {
+    /// At most `most` flows, and whether that is all of them. A flow that comes or goes meanwhile may be missed.
+    ///
+    /// # Errors
+    /// When the map cannot be read.
+    pub fn read(&self, most: usize) -> Result<(Vec<(FlowKey, Flow)>, bool), DataplaneError> {
+        // After its end, the iterator would begin anew.
+        let mut all = self.0.iter().fuse();
+        let flows: Vec<_> = all.by_ref().take(most).collect::<Result<_, _>>().map_err(read("FLOWS"))?;
+        Ok((flows, all.next().is_none()))
+    }
+}

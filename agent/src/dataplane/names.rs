@@ -1,0 +1,50 @@
+//! Who uses what they learned by name: devices that have a live flow with an address, so that it is not forgotten under it.
+
+use std::collections::BTreeSet;
+
+use bulkhead_common::{address::Address, flow, layout::Flow, lookup::identity};
+
+use super::{Dataplane, DataplaneError, StableIds, read};
+use crate::compile::Tables;
+
+impl Dataplane {
+    /// The devices, by their stable ids, that have a live flow with one of these addresses and began it. Walks over all
+    /// flows there are.
+    ///
+    /// # Errors
+    /// When a map cannot be read.
+    pub fn began_flows(
+        &self,
+        to: &BTreeSet<Address>,
+        now: u64,
+    ) -> Result<BTreeSet<(u32, Address)>, DataplaneError> {
+        let settings = self.settings()?;
+        let mut found = BTreeSet::new();
+        // A walk begins anew where a flow makes room for another: it ends nevertheless.
+        let most = 2 * self.sizes.flows as usize;
+        for key in self.flows.keys().take(most) {
+            let key = key.map_err(read("FLOWS"))?;
+            if !to.contains(&key.low) && !to.contains(&key.high) {
+                continue;
+            }
+            let Ok(flow) = self.flows.get(&key, 0) else { continue };
+            if flow::is_expired(&flow, key.protocol, now, &settings) {
+                continue;
+            }
+            let Flow { low, high, initiator, .. } = flow;
+            let (who, address) = if initiator == 0 { (low, key.high) } else { (high, key.low) };
+            if who & identity::DEVICE != 0 && to.contains(&address) {
+                found.insert((who & !identity::DEVICE, address));
+            }
+        }
+        Ok(found)
+    }
+
+    /// The ids that devices and rules of tables would have, were they applied now.
+    ///
+    /// # Errors
+    /// When there is no room for so many.
+    pub fn ids_for(&self, tables: &Tables) -> Result<StableIds, DataplaneError> {
+        Ok(self.ids.plan(tables, self.applied.as_ref())?.ids)
+    }
+}

@@ -1,0 +1,100 @@
+//! Somebody edits the kernel's tables by hand: the agent names what differs, and puts it right where it is told to.
+
+mod gateway;
+
+use std::fs;
+
+use aya::maps::{Array, ArrayOfMaps, HashMap, Map, MapData};
+use bulkhead_agent::dataplane::Pins;
+use bulkhead_common::layout::{MacRow, RuleKey, RuleRow, SegmentKey, SegmentRow};
+use bulkhead_tests::lab::{Agent, Lab, Topology, modbus::Plc, topology::MODBUS};
+use gateway::{bulkhead, enforces, policy, require_topology};
+
+fn pinned(lab: &Lab, name: &str) -> Map {
+    let pins = Pins::below(&lab.gateway.room.pin_outside("bulkhead"));
+    Map::from_map_data(MapData::from_pin(pins.map(name)).expect("it is pinned")).expect("aya knows its kind")
+}
+
+/// The slot that packets look at.
+fn active(lab: &Lab) -> u32 {
+    let word: Array<_, u64> = pinned(lab, "ACTIVE").try_into().expect("an array");
+    u32::try_from(word.get(&0, 0).expect("it is readable") & 1).expect("a bit")
+}
+
+/// Lets everybody through as far as the rules go, and makes a device's MAC nobody's.
+fn edit(lab: &Lab) {
+    let rules: ArrayOfMaps<_, HashMap<MapData, RuleKey, RuleRow>> =
+        pinned(lab, "RULES").try_into().expect("tables of rules");
+    let mut rules = rules.get(&active(lab), 0).expect("the slot in force");
+    let key = rules.keys().next().expect("there is a rule").expect("it is readable");
+    rules.remove(&key).expect("it is removed");
+    let everybody = RuleKey { initiator: 1, responder: 1, class: 7 };
+    rules.insert(everybody, RuleRow { rule: 1, schedule: 0 }, 0).expect("there is room");
+    let macs: ArrayOfMaps<_, HashMap<MapData, u64, MacRow>> =
+        pinned(lab, "MACS").try_into().expect("tables of devices");
+    let mut macs = macs.get(&active(lab), 0).expect("the slot in force");
+    let plc = macs.keys().next().expect("there is one").expect("it is readable");
+    macs.insert(plc, MacRow::default(), 0).expect("it is changed");
+    let mut segments: HashMap<_, SegmentKey, SegmentRow> =
+        pinned(lab, "SEGMENTS").try_into().expect("segments");
+    let key = segments.keys().next().expect("there is one").expect("it is readable");
+    let row = segments.get(&key, 0).expect("it is there");
+    segments.insert(key, SegmentRow { unmanaged: 1, ..row }, 0).expect("it is changed");
+}
+
+fn started<'a>(lab: &'a Lab, more: &str) -> Agent<'a> {
+    let mut agent = Agent::new(lab, &policy(lab)).expect("an agent");
+    agent.write_config(more).expect("written");
+    agent.start().expect("it starts");
+    let (code, said) = bulkhead(lab, &["drift"]);
+    assert_eq!(code, 0, "{said}");
+    assert!(said.contains("holds what the agent put there"), "{said}");
+    agent
+}
+
+#[test]
+fn what_somebody_changed_by_hand_is_named_and_left_alone() {
+    let test = "what_somebody_changed_by_hand_is_named_and_left_alone";
+    let Some(lab) = require_topology(test, Topology::Routed, 1500) else { return };
+    let mut agent = started(&lab, "");
+    edit(&lab);
+    let (code, said) = bulkhead(&lab, &["drift"]);
+    assert_eq!(code, 1, "{said}");
+    for words in [
+        "RULES: 1 row is missing; 1 row is not the agent's, the first RuleKey { initiator: 1",
+        "MACS: 1 row is changed",
+        "SEGMENTS: 1 row is changed",
+    ] {
+        assert!(said.contains(words), "`{words}` is not in:\n{said}");
+    }
+    let (code, status) = bulkhead(&lab, &["status"]);
+    assert_eq!(code, 1, "{status}");
+    assert!(
+        status.contains("does not hold what the agent put there") && status.contains("repair = true"),
+        "{status}"
+    );
+    let pins = Pins::below(&lab.gateway.room.pin_outside("bulkhead"));
+    fs::remove_file(pins.map("FLOWS")).expect("removed");
+    let (code, said) = bulkhead(&lab, &["drift", "--json"]);
+    assert!(code == 1 && said.contains("FLOWS: its pin is gone"), "{said}");
+    agent.stop().expect("it stops");
+}
+
+#[test]
+fn what_somebody_changed_by_hand_is_put_right_where_the_configuration_says_so() {
+    let test = "what_somebody_changed_by_hand_is_put_right_where_the_configuration_says_so";
+    let Some(lab) = require_topology(test, Topology::Routed, 1500) else { return };
+    let _plc = Plc::start(lab.plc(), MODBUS).expect("a PLC");
+    let mut agent = started(&lab, "\n[drift]\nrepair = true\n");
+    assert!(enforces(&lab));
+    edit(&lab);
+    let (code, said) = bulkhead(&lab, &["drift"]);
+    assert!(code == 1 && said.contains("written anew once"), "{said}");
+    let (code, said) = bulkhead(&lab, &["drift"]);
+    assert_eq!(code, 0, "{said}");
+    assert!(enforces(&lab));
+    let (_, trail) = bulkhead(&lab, &["audit-log", "--verify"]);
+    let (_, entries) = bulkhead(&lab, &["audit-log"]);
+    assert!(entries.contains("repair") && entries.contains("RULES: 1 row is missing"), "{entries}\n{trail}");
+    agent.stop().expect("it stops");
+}
