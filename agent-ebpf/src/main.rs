@@ -43,10 +43,8 @@ pub fn bulkhead(ctx: XdpContext) -> u32 {
 #[inline(always)]
 fn run(ctx: &XdpContext, len: u32) -> u32 {
     let ifindex = ctx.ingress_ifindex() as u32;
-    let interface = tables::interface(ifindex);
-    let Some(context) = Context::active(ifindex, interface) else { return closed(interface.counter, len) };
-    if maps::with_scratch(|scratch| scratch.context = context).is_none() {
-        return closed(interface.counter, len);
+    if begin(ifindex) == 0 {
+        return closed(tables::interface(ifindex).counter, len);
     }
     read(ctx.ctx, len);
     recognise();
@@ -54,7 +52,7 @@ fn run(ctx: &XdpContext, len: u32) -> u32 {
     settle();
     let outcome = account(len);
     if outcome & outcome::COUNTED == 0 {
-        return closed(interface.counter, len);
+        return closed(tables::interface(ifindex).counter, len);
     }
     if outcome & outcome::DENIED != 0 {
         emit();
@@ -66,9 +64,10 @@ fn run(ctx: &XdpContext, len: u32) -> u32 {
     if outcome & outcome::DROPPED != 0 {
         return xdp_action::XDP_DROP;
     }
-    if interface.redirect != 0 {
+    let redirect = maps::scratch().map_or(0, |scratch| scratch.context.interface.redirect);
+    if redirect != 0 {
         // SAFETY: the helper notes where the frame goes; what cannot be sent there is dropped by the kernel.
-        return unsafe { bpf_redirect(interface.redirect, 0) as u32 };
+        return unsafe { bpf_redirect(redirect, 0) as u32 };
     }
     xdp_action::XDP_PASS
 }
@@ -96,6 +95,15 @@ fn trace(ctx: &XdpContext, decision: &Decision) {
 // The steps of `decide`, each a global function that takes what the step before left in the scratch: the verifier
 // judges each of them once and alone, instead of following every path of one step through all the next. Old kernels
 // let such a function have numbers and the context as arguments, nothing else.
+
+/// Chooses what the packet is judged by: 0 while there is no policy. A step of its own, because what the main function
+/// keeps takes room below every other.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn begin(ifindex: u32) -> u32 {
+    let Some(context) = Context::active(ifindex, tables::interface(ifindex)) else { return 0 };
+    done(maps::with_scratch(|scratch| scratch.context = context))
+}
 
 #[unsafe(no_mangle)]
 #[inline(never)]

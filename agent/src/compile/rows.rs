@@ -136,7 +136,7 @@ impl Permitted {
     /// Leaves one row for each key, in the order of the keys.
     fn join(&mut self, interned: &mut Interned) {
         // Stable: of equal keys the first is that of the first rule.
-        self.rows.sort_by(|(a, _), (b, _)| a.cmp(b));
+        self.rows.sort_by_key(|(key, _)| *key);
         self.rows.dedup_by(|(key, row), (there_key, there)| {
             if key != there_key {
                 return false;

@@ -62,7 +62,7 @@ impl<T> Default for Index<'_, T> {
 impl<'r, T> FromIterator<(&'r str, T)> for Index<'r, T> {
     fn from_iter<I: IntoIterator<Item = (&'r str, T)>>(all: I) -> Self {
         let mut all: Vec<(&'r str, T)> = all.into_iter().collect();
-        all.sort_by(|(a, _), (b, _)| a.cmp(b));
+        all.sort_by_key(|(name, _)| *name);
         all.dedup_by(|(later, _), (first, _)| later == first);
         let places = all.iter().enumerate().map(|(place, (name, _))| (*name, place)).collect();
         Self { all, places }
