@@ -5,12 +5,11 @@
 //! that 100 rules are in effect for every device. Nothing here knows the agent: it is text that comes out.
 
 mod allow;
-mod dice;
 
 use std::fmt::Write;
 
+use crate::dice::Dice;
 use allow::Peers;
-use dice::Dice;
 
 /// `allow` entries of a class.
 pub const OF_CLASS: u32 = 95;

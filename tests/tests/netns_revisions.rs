@@ -81,10 +81,13 @@ fn unconfirmed_change_is_undone_in_time_and_a_live_session_goes_on() {
 fn unconfirmed_change_is_undone_after_kills_of_the_agent() {
     let test = "unconfirmed_change_is_undone_after_kills_of_the_agent";
     let Some(lab) = require_lab(test, Topology::Bridged) else { return };
-    let _plc = Plc::start(lab.plc(), MODBUS).expect("a PLC");
+    let plc = Plc::start(lab.plc(), MODBUS).expect("a PLC");
     let mut agent = Agent::new(&lab, &policy(&lab, "")).expect("an agent");
     agent.start().expect("it starts");
     let first = status(&agent)["revision"].clone();
+    // A session that both policies allow goes on through changes, kills and returns.
+    let poller =
+        Poller::start(lab.host("hmi"), lab.modbus(), Duration::from_millis(2)).expect("a first poll");
 
     // The next agent is there in time.
     agent.write_policy(&wider(&lab, "engineering")).expect("written");
@@ -98,6 +101,7 @@ fn unconfirmed_change_is_undone_after_kills_of_the_agent() {
     assert_eq!(write(&lab, "engineering", SOON), Write::Written);
     wait_for_number(&agent, 1);
     assert_eq!(status(&agent)["revision"], first);
+    poller.wait_for_more(10, SOON).expect("polls go on");
 
     // The next agent comes too late, and enforces the old policy before anything else.
     let began = Instant::now();
@@ -109,6 +113,7 @@ fn unconfirmed_change_is_undone_after_kills_of_the_agent() {
     agent.start().expect("it starts");
     let now = status(&agent);
     assert_eq!((&now["number"], &now["revision"], &now["pending"]), (&1.into(), &first, &Value::Null));
+    poller.wait_for_more(10, SOON).expect("polls go on");
     assert_eq!(write(&lab, "engineering", SILENCE), Write::Unanswered);
     assert_eq!(revisions(&agent), state(&[(3, "rolled-back"), (2, "rolled-back"), (1, "current")]));
     has_trail(&agent, "auto-rollback", "start", "1");
@@ -124,6 +129,9 @@ fn unconfirmed_change_is_undone_after_kills_of_the_agent() {
     agent.start().expect("it starts");
     assert_eq!((&status(&agent)["number"], &status(&agent)["pending"]), (&4.into(), &Value::Null));
     has_trail(&agent, "confirm", "root", "4");
+    let polls = poller.stop();
+    assert_eq!((polls.failed, polls.reconnects), (0, 0), "{polls:?}");
+    assert_eq!(plc.asked_by(lab.host("hmi").ip).connections, 1, "one session through it all");
 }
 
 /// Makes the change that waits one of an earlier boot, in which it was made at this moment.

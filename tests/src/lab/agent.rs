@@ -92,10 +92,15 @@ impl<'a> Agent<'a> {
 
     /// As [`Agent::new`], of a binary that is built already.
     pub fn of(lab: &'a Lab, binary: PathBuf, policy: &str) -> Result<Self> {
-        let agent = Self { gateway: &lab.gateway, binary, child: None };
+        let agent = Self::on(&lab.gateway, binary);
         agent.write_config("")?;
         agent.write_policy(policy)?;
         Ok(agent)
+    }
+
+    /// An agent whose files somebody else writes.
+    pub fn on(gateway: &'a Gateway, binary: PathBuf) -> Self {
+        Self { gateway, binary, child: None }
     }
 
     /// Writes the config again with more text behind it (tables, not keys of the top level).

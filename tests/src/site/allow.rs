@@ -3,7 +3,8 @@
 
 use std::{collections::BTreeSet, fmt::Write};
 
-use super::{Dice, SERVICES, Site, outside_name, own_service};
+use super::{SERVICES, Site, outside_name, own_service};
+use crate::dice::Dice;
 
 /// Services by whom they are allowed with: kinds of peers that may overlap (a server is in a zone) share none.
 const OF_NETWORKS: [&str; 26] = [

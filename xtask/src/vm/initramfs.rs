@@ -16,75 +16,75 @@ use anyhow::{Context, Result, bail, ensure};
 use object::{Object, ObjectSection};
 
 use super::{
-    AGENT, Binaries, Test,
     cpio::{Archive, Kind},
     kernels::{Installed, run},
+    tool_path,
 };
 
-/// What the tests make interfaces of; everything else they need is in the kernels themselves.
-const MODULES: &[&str] = &["veth", "8021q", "bonding", "bridge"];
-/// What tests read at run time, relative to the checkout.
-const FILES: &str = "tests/packet";
+/// Where programs are in the machine.
+pub(super) const PROGRAMS: &str = "tests";
 
 /// Marks lines of the machine itself on its console.
 pub(super) const MARK: &str = "@@";
 
+/// What is in a machine besides busybox.
+pub(super) struct Contents<'a> {
+    /// Names below [`PROGRAMS`] and where they come from; their libraries come along.
+    pub(super) programs: Vec<(&'a str, &'a Path)>,
+    /// Folders of files that are read at run time, each at the path that it has here.
+    pub(super) folders: Vec<PathBuf>,
+    /// The modules that are loaded, with those that they need.
+    pub(super) modules: &'a [&'a str],
+    /// What is run once everything is mounted and loaded: lines for a shell.
+    pub(super) script: String,
+}
+
 /// Writes the archive.
-pub(super) fn write(
-    to: &Path,
-    root: &Path,
-    kernel: &Installed,
-    tests: &[Test],
-    binaries: &Binaries,
-) -> Result<()> {
+pub(super) fn write(to: &Path, kernel: &Installed, contents: &Contents<'_>) -> Result<()> {
+    let Contents { programs, folders, modules: wanted, script } = contents;
     let mut tree = Tree { archive: Archive::new(BufWriter::new(File::create(to)?)), made: BTreeSet::new() };
-    for dir in ["proc", "sys", "dev", "run", "tmp"] {
+    for dir in ["proc", "sys", "dev", "run", "tmp", "state"] {
         tree.directory(Path::new(dir))?;
     }
-    let busybox = find_program("busybox")?;
+    let busybox = tool_path("busybox").context("`busybox` is not installed")?;
     tree.file(Path::new("bin/busybox"), Kind::Program, &read(&busybox)?)?;
     let mut libraries = BTreeSet::new();
-    let Binaries { tests: test_binaries, agent } = binaries;
-    let programs = tests.iter().map(|test| test.name).zip(test_binaries).chain([(AGENT, agent)]);
     for (name, binary) in programs {
-        tree.file(&Path::new("tests").join(name), Kind::Program, &read(binary)?)?;
+        tree.file(&Path::new(PROGRAMS).join(name), Kind::Program, &read(binary)?)?;
         libraries.extend(needed(binary)?);
     }
     for library in &libraries {
         tree.file(relative(library), Kind::Program, &read(library)?)?;
     }
-    for entry in fs::read_dir(root.join(FILES))? {
-        let path = entry?.path();
-        tree.file(relative(&path), Kind::File, &read(&path)?)?;
+    for folder in folders {
+        for entry in fs::read_dir(folder)? {
+            let path = entry?.path();
+            tree.file(relative(&path), Kind::File, &read(&path)?)?;
+        }
     }
-    let modules = modules(&kernel.modules)?;
+    let modules = modules(&kernel.modules, wanted)?;
     for (name, content) in &modules {
         tree.file(&Path::new("modules").join(name), Kind::File, content)?;
     }
     let names: Vec<&str> = modules.iter().map(|(name, _)| name.as_str()).collect();
-    tree.file(Path::new("init"), Kind::Program, init(&names, tests).as_bytes())?;
+    tree.file(Path::new("init"), Kind::Program, init(&names, script).as_bytes())?;
     Ok(tree.archive.finish()?)
 }
 
 /// The first process. A line of it that fails shows itself in what the tests say.
-fn init(modules: &[&str], tests: &[Test]) -> String {
-    let mut script = "#!/bin/busybox sh\n\
+fn init(modules: &[&str], run: &str) -> String {
+    let mut script = format!(
+        "#!/bin/busybox sh\n\
         /bin/busybox --install -s /bin\nexport PATH=/bin RUST_BACKTRACE=0\n\
-        export BULKHEAD_VM=1 BULKHEAD_REQUIRE=packet,netns,vm BULKHEAD_BIN=/tests/bulkhead\n\
+        export BULKHEAD_VM=1 BULKHEAD_REQUIRE=packet,netns,vm BULKHEAD_BIN=/{PROGRAMS}/bulkhead\n\
         mount -t proc proc /proc\nmount -t sysfs sys /sys\nmount -t devtmpfs dev /dev\n\
         mount -t bpf bpf /sys/fs/bpf\nmount -t tmpfs run /run\nmount -t tmpfs tmp /tmp\nip link set lo up\n"
-        .to_owned();
+    );
     for module in modules {
         script += &format!("insmod /modules/{module}\n");
     }
-    for Test { name, args } in tests {
-        let args = args.join(" ");
-        script += &format!("echo '{MARK} start {name}'\n");
-        script += &format!("/tests/{name} --test-threads=1 --nocapture {args} 2>&1\n");
-        script += &format!("echo \"{MARK} exit {name} $?\"\n");
-    }
     // The first process may not end: the machine is switched off below it.
-    script + "echo o > /proc/sysrq-trigger\nwhile :; do sleep 1; done\n"
+    script + run + "echo o > /proc/sysrq-trigger\nwhile :; do sleep 1; done\n"
 }
 
 struct Tree<W: Write> {
@@ -119,11 +119,15 @@ fn needed(binary: &Path) -> Result<BTreeSet<PathBuf>> {
 }
 
 /// The modules and all they depend on, each behind what it needs, unpacked.
-fn modules(dir: &Path) -> Result<Vec<(String, Vec<u8>)>> {
+fn modules(dir: &Path, wanted: &[&str]) -> Result<Vec<(String, Vec<u8>)>> {
     let mut found = Vec::new();
     collect(dir, &mut found)?;
     let mut loaded: Vec<(String, Vec<u8>)> = Vec::new();
-    for name in MODULES {
+    // What one kernel has as a module, another has in itself.
+    let inside = fs::read_to_string(dir.join("modules.builtin")).unwrap_or_default();
+    let inside: BTreeSet<String> =
+        inside.lines().filter_map(|line| Some(stem(Path::new(line))?.replace('-', "_"))).collect();
+    for name in wanted.iter().filter(|name| !inside.contains(**name)) {
         load(name, &found, &mut loaded)?;
     }
     Ok(loaded)
@@ -184,14 +188,6 @@ fn dependencies(module: &[u8]) -> Result<Vec<String>> {
     Ok(depends.split(',').filter(|name| !name.is_empty()).map(|name| name.replace('-', "_")).collect())
 }
 
-fn find_program(name: &str) -> Result<PathBuf> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    std::env::split_paths(&path)
-        .map(|dir| dir.join(name))
-        .find(|file| file.is_file())
-        .with_context(|| format!("`{name}` is not installed"))
-}
-
 fn relative(path: &Path) -> &Path {
     path.strip_prefix("/").unwrap_or(path)
 }
@@ -212,13 +208,11 @@ mod tests {
     }
 
     #[test]
-    fn tests_run_one_after_the_other_and_say_how_they_ended() {
-        let script = init(&["stp", "bridge"], &[Test { name: "packet_table", args: &["--skip", "host"] }]);
+    fn everything_is_mounted_and_loaded_before_anything_runs() {
+        let script = init(&["stp", "bridge"], "/tests/some\n");
         let at = |text: &str| script.find(text).unwrap_or_else(|| panic!("no `{text}` in\n{script}"));
         assert!(at("insmod /modules/stp\n") < at("insmod /modules/bridge\n"));
-        assert!(
-            at("mount -t bpf") < at("/tests/packet_table --test-threads=1 --nocapture --skip host 2>&1\n")
-        );
-        assert!(at("echo \"@@ exit packet_table $?\"") < at("sysrq-trigger"));
+        assert!(at("mount -t bpf") < at("/tests/some\n"));
+        assert!(at("/modules/bridge") < at("/tests/some\n") && at("/tests/some\n") < at("sysrq-trigger"));
     }
 }

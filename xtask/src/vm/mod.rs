@@ -1,22 +1,21 @@
-//! `cargo xtask test --vm`: the normal test binaries, run as root on the kernels of several Debian releases.
+//! `cargo xtask test --vm`: what needs a kernel or a machine of its own, run as root in qemu without hardware help.
 //!
-//! In: test binaries compiled once on this machine, and kernels that apt downloads ([`kernels`]). Each kernel boots in
-//! qemu, without hardware help, from an initramfs made for the run ([`initramfs`], [`boot`]). Out: what the tests
-//! printed as it comes, and one table with a line for each kernel ([`verdict`]).
+//! In: binaries compiled once on this machine, and kernels that apt downloads ([`kernels`]). Each boots from an
+//! initramfs made for the run ([`initramfs`], [`boot`]). Out: [`matrix`] runs the normal test binaries on the kernels of
+//! several Debian releases and prints one table ([`verdict`]); [`cut`] takes the power from a gateway again and again.
 
 mod boot;
 mod cpio;
+mod cut;
 mod initramfs;
 mod kernels;
+mod matrix;
 mod verdict;
 
 use std::{
     env,
     path::{Path, PathBuf},
     process::Command,
-    sync::Mutex,
-    thread,
-    time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result, bail, ensure};
@@ -25,28 +24,12 @@ use serde_json::Value;
 
 use crate::{Outcome, repo};
 use kernels::{KERNELS, Kernel};
-use verdict::Verdict;
-
-/// One test binary and how it is called.
-struct Test {
-    name: &'static str,
-    args: &'static [&'static str],
-}
-
-/// What runs on each kernel. The host's half of the packet table does not depend on the kernel.
-const TESTS: &[Test] = &[
-    Test { name: "vm_links", args: &[] },
-    Test { name: "vm_segments", args: &[] },
-    Test { name: "netns_segments", args: &[] },
-    Test { name: "packet_pins", args: &[] },
-    Test { name: "packet_table", args: &["--skip", "every_row_holds_on_the_host"] },
-];
 
 /// The binary of the agent.
 const AGENT: &str = "bulkhead";
 
-/// Longer than the slowest kernel takes on an emulated processor that shares its core.
-const DEADLINE: Duration = Duration::from_secs(1800);
+/// What `--vm` consists of, for `--only`.
+const PARTS: [&str; 2] = ["kernels", "cut"];
 
 /// What must be installed: a program and the package it comes from.
 const TOOLS: &[(&str, &str)] = &[
@@ -56,38 +39,39 @@ const TOOLS: &[(&str, &str)] = &[
     ("xz", "xz-utils"),
     ("busybox", "busybox-static"),
     ("qemu-system-x86_64", "qemu-system-x86"),
+    ("mkfs.ext4", "e2fsprogs"),
+    ("e2fsck", "e2fsprogs"),
+    ("strip", "binutils"),
 ];
 
-/// Runs the tests on every kernel, or on those named.
-pub(crate) fn run(wanted: &[String]) -> Result<Outcome> {
+/// Runs the tests on every kernel, or on those named, and then the power cuts on one; or one of both.
+pub(crate) fn run(wanted: &[String], only: Option<&str>) -> Result<Outcome> {
+    if let Some(unknown) = only.filter(|part| !PARTS.contains(part)) {
+        bail!("unknown part `{unknown}` of `--vm`\n\nhint: the parts are `{}`", PARTS.join("`, `"));
+    }
     let chosen = choose(wanted)?;
     ensure!(env::consts::ARCH == "x86_64", "the kernels of the matrix are for x86-64, this machine is not");
     require_tools()?;
-    let root = repo::root();
-    let binaries = compile(&root)?;
-    let cache = root.join("target/vm");
-    let installed =
-        chosen.iter().map(|kernel| kernels::install(kernel, &cache)).collect::<Result<Vec<_>>>()?;
-    // Each machine mostly uses one processor: the tests run one after the other.
-    let workers = thread::available_parallelism().map_or(1, usize::from).min(installed.len());
     // Ctrl-c ends the machines before this process.
     on_interrupt()?;
-    let queue = Mutex::new(installed.iter());
-    let done = Mutex::new(Vec::new());
-    thread::scope(|scope| {
-        for _ in 0..workers {
-            scope.spawn(|| {
-                while let Some(kernel) = queue.lock().ok().and_then(|mut queue| queue.next()) {
-                    let result = test_on(&root, kernel, &binaries);
-                    done.lock().expect("no holder of it panics").push((kernel.name, result));
-                }
-            });
+    let root = repo::root();
+    let cache = root.join("target/vm");
+    let install = |kernels: &[&'static Kernel]| {
+        kernels.iter().map(|kernel| kernels::install(kernel, &cache)).collect::<Result<Vec<_>>>()
+    };
+    let mut outcome = Outcome::Fine;
+    if only != Some("cut") {
+        outcome = matrix::run(&root, &install(&chosen)?)?;
+    }
+    if only == Some("cut") || only.is_none() && wanted.is_empty() {
+        let kernel = if wanted.is_empty() { choose(&[cut::KERNEL.to_owned()])? } else { chosen };
+        for kernel in install(&kernel)? {
+            if cut::run(&root, &kernel)? == Outcome::Found {
+                outcome = Outcome::Found;
+            }
         }
-    });
-    let mut done = done.into_inner().expect("no holder of it panics");
-    done.sort_by_key(|(name, _)| KERNELS.iter().position(|kernel| kernel.name == *name));
-    let verdicts = done.into_iter().map(|(_, result)| result).collect::<Result<Vec<Verdict>>>()?;
-    Ok(verdict::print(&verdicts))
+    }
+    Ok(outcome)
 }
 
 fn choose(wanted: &[String]) -> Result<Vec<&'static Kernel>> {
@@ -102,11 +86,12 @@ fn choose(wanted: &[String]) -> Result<Vec<&'static Kernel>> {
 }
 
 fn require_tools() -> Result<()> {
-    let path = env::var_os("PATH").unwrap_or_default();
-    let there = |tool: &str| env::split_paths(&path).any(|dir| dir.join(tool).is_file());
-    let missing: Vec<_> = TOOLS.iter().filter(|(tool, _)| !there(tool)).collect();
+    let missing: Vec<_> = TOOLS.iter().filter(|(tool, _)| tool_path(tool).is_none()).collect();
     let list = |part: fn(&(&str, &str)) -> String| {
-        missing.iter().map(|&&missing| part(&missing)).collect::<Vec<_>>()
+        let mut list: Vec<_> = missing.iter().map(|&&missing| part(&missing)).collect();
+        // Two tools of one package.
+        list.dedup();
+        list
     };
     ensure!(
         missing.is_empty(),
@@ -117,21 +102,11 @@ fn require_tools() -> Result<()> {
     Ok(())
 }
 
-/// What runs in the machines.
-struct Binaries {
-    /// In the order of [`TESTS`].
-    tests: Vec<PathBuf>,
-    /// The agent, which some of them start.
-    agent: PathBuf,
-}
-
-fn compile(root: &Path) -> Result<Binaries> {
-    let mut tests = vec!["test", "-p", "bulkhead-tests", "--no-run"];
-    tests.extend(TESTS.iter().flat_map(|test| ["--test", test.name]));
-    let names: Vec<&str> = TESTS.iter().map(|test| test.name).collect();
-    let tests = executables(root, &tests, &names)?;
-    let agent = executables(root, &["build", "-p", "bulkhead-agent", "--bin", AGENT], &[AGENT])?;
-    Ok(Binaries { tests, agent: agent.into_iter().next().context("cargo built no agent")? })
+/// Where a program is. Those for disks are where a user's own path may not lead.
+fn tool_path(name: &str) -> Option<PathBuf> {
+    let path = env::var_os("PATH").unwrap_or_default();
+    let more = ["/usr/sbin", "/sbin"].map(PathBuf::from);
+    env::split_paths(&path).chain(more).map(|dir| dir.join(name)).find(|file| file.is_file())
 }
 
 /// Runs cargo and returns where it put the executables of these names.
@@ -151,19 +126,6 @@ fn executables(root: &Path, args: &[&str], names: &[&str]) -> Result<Vec<PathBuf
         .iter()
         .map(|name| executable(name).with_context(|| format!("cargo named no binary of `{name}`")))
         .collect()
-}
-
-/// Boots one kernel and judges what came out.
-fn test_on(root: &Path, kernel: &kernels::Installed, binaries: &Binaries) -> Result<Verdict> {
-    let started = Instant::now();
-    let dir = tempfile::tempdir().context("failed to make a temporary directory")?;
-    let image = dir.path().join("initramfs");
-    initramfs::write(&image, root, kernel, TESTS, binaries)
-        .with_context(|| format!("failed to make the initramfs for Linux {}", kernel.release))?;
-    let name = kernel.name;
-    let show = |line: &str| println!("{name:>7} | {line}");
-    let said = boot::run(&kernel.image, &image, DEADLINE, show)?;
-    Ok(verdict::judge(kernel, TESTS, &said, started.elapsed()))
 }
 
 #[cfg(test)]

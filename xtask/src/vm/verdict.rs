@@ -6,7 +6,7 @@ use comfy_table::{CellAlignment, Table, presets};
 
 use crate::Outcome;
 
-use super::{Test, initramfs::MARK, kernels::Installed};
+use super::{initramfs::MARK, kernels::Installed, matrix::Test};
 
 /// One kernel after its run.
 pub(super) struct Verdict {

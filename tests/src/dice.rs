@@ -1,16 +1,17 @@
 //! Numbers that look like chance and are the same each time. In: seed and subject. Out: numbers below a bound.
 
 /// `SplitMix64` (Steele, Lea, Flood: Fast Splittable Pseudorandom Number Generators, 2014).
-pub(super) struct Dice(u64);
+#[derive(Debug)]
+pub struct Dice(u64);
 
 impl Dice {
     /// Another subject (a device, a class) gets other numbers, whatever is generated before it.
-    pub(super) fn new(seed: u64, subject: u64) -> Self {
+    pub fn new(seed: u64, subject: u64) -> Self {
         Self(seed ^ subject.wrapping_mul(0x9e37_79b9_7f4a_7c15))
     }
 
     /// A number below `bound`; 0 when the bound is 0.
-    pub(super) fn below(&mut self, bound: u32) -> u32 {
+    pub fn below(&mut self, bound: u32) -> u32 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.0;
         mixed = (mixed ^ mixed >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
