@@ -1,6 +1,9 @@
 //! What `bulkhead check` says of policies that are allowed and yet doubtful, and what makes it say less or more.
 
-use std::{ffi::OsStr, path::PathBuf};
+use std::{
+    ffi::OsStr,
+    path::{Path, PathBuf},
+};
 
 use serde_json::Value;
 
@@ -32,7 +35,7 @@ fn plant(test: &str) -> PathBuf {
     file(&folder(test), "plant.toml", PLANT)
 }
 
-fn check(args: &[&str], path: &PathBuf) -> Ran {
+fn check(args: &[&str], path: &Path) -> Ran {
     let words: Vec<&OsStr> = ["check"].iter().chain(args).map(OsStr::new).chain([path.as_os_str()]).collect();
     bulkhead(&words)
 }
