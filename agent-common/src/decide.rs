@@ -6,7 +6,7 @@
 use crate::{
     address::Address,
     flow,
-    layout::{Lease, MacRow, SegmentRow, reading},
+    layout::{EndRow, Lease, SegmentRow, reading},
     lookup::{Endpoint, Rules, Unmanaged, device_flag, identity, segment_flag, shape},
     mode::Mode,
     parse::{Kind, Packet},
@@ -71,21 +71,13 @@ pub struct Ends {
     /// The segment on which it arrived.
     segment: SegmentRow,
     /// Device behind the source MAC, all zero when it is nobody's.
-    source_mac: MacRow,
+    source_mac: EndRow,
     /// Device behind the destination MAC, likewise.
-    destination_mac: MacRow,
+    destination_mac: EndRow,
     /// Who is behind the source address.
     source: Endpoint,
     /// Who is behind the destination address.
     destination: Endpoint,
-}
-
-impl Ends {
-    /// The segment on which the packet arrived.
-    #[inline(always)]
-    pub const fn segment(&self) -> &SegmentRow {
-        &self.segment
-    }
 }
 
 /// A verdict before it is known what happens to the packet.
@@ -121,14 +113,14 @@ pub fn recognise<R: Rules>(packet: &mut Packet, rules: &R) -> Ends {
     let segment = rules.segment(packet.vlan);
     let source_mac = rules.mac(packet.source_mac);
     let is_group = packet.destination_mac & mac::GROUP != 0;
-    let nobody = MacRow::default();
+    let nobody = EndRow::default();
     let behind =
         if is_group && packet.kind != Kind::Other { nobody } else { rules.mac(packet.destination_mac) };
     let (source, mut destination) = match packet.kind {
         Kind::Ip | Kind::Arp | Kind::Neighbor => {
             (whose(&packet.source, &source_mac, rules), whose(&packet.destination, &behind, rules))
         }
-        Kind::Other => (Endpoint::from_mac(&source_mac), Endpoint::from_mac(&behind)),
+        Kind::Other => (Endpoint::from_row(&source_mac), Endpoint::from_row(&behind)),
     };
     let everybody = packet.destination_mac == mac::BROADCAST || packet.destination == Address::BROADCAST;
     let is_somebody = destination.device != 0 || destination.is_gateway();
@@ -145,7 +137,7 @@ pub fn recognise<R: Rules>(packet: &mut Packet, rules: &R) -> Ends {
 
 /// Who is behind an address on a packet that names `row`'s hardware address for that end.
 #[inline(always)]
-fn whose<R: Rules>(address: &Address, row: &MacRow, rules: &R) -> Endpoint {
+fn whose<R: Rules>(address: &Address, row: &EndRow, rules: &R) -> Endpoint {
     let found = rules.endpoint(address);
     if found.device != 0 || found.is_gateway() || address.is_unspecified() {
         return found;
@@ -155,12 +147,12 @@ fn whose<R: Rules>(address: &Address, row: &MacRow, rules: &R) -> Endpoint {
     if maker != 0 {
         let maker = rules.mac(maker);
         if maker.device != 0 {
-            return Endpoint::from_mac(&maker);
+            return Endpoint::from_row(&maker);
         }
     }
     // And every one has an address for the link, however it is made.
     if address.is_link_local() {
-        return if row.device != 0 { Endpoint::from_mac(row) } else { found };
+        return if row.device != 0 { Endpoint::from_row(row) } else { found };
     }
     if rules.head().shapes & shape::LEASED == 0 {
         return found;
@@ -175,7 +167,7 @@ fn whose<R: Rules>(address: &Address, row: &MacRow, rules: &R) -> Endpoint {
     }
     // The address carries its networks' names besides the device's own.
     let identity = rules.leased(client.identity, found.identity);
-    let end = Endpoint::from_mac(&client);
+    let end = Endpoint::from_row(&client);
     if identity == 0 { end } else { Endpoint { identity, ..end } }
 }
 

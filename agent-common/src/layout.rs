@@ -53,42 +53,18 @@ pub struct Head {
     pub revision: [u8; 8],
 }
 
-/// Value of the table `MACS`, keyed by the hardware address as a number. A group that a rule names has an identity
-/// and no device.
+/// Value of the tables `MACS`, keyed by the hardware address as a number, and `ADDRESSES`, keyed by [`Address`]: who is
+/// there. A group that a rule names has an identity and no device, and so have the gateway's own addresses.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct MacRow {
-    /// Stable device id, from 1; 0 for a group.
+pub struct EndRow {
+    /// Stable device id, from 1; 0 where it is none.
     pub device: u32,
-    /// Which peer rules see behind the hardware address, where there is no IP address to ask.
+    /// Which peer rules see: behind a hardware address, where there is no IP address to ask.
     pub identity: u32,
     /// Its class as rule rows name it; 0 when no rule does.
     pub class: u32,
     /// Its zone, likewise.
-    pub zone: u32,
-    /// Segment the device must be seen on; 0 accepts any.
-    pub segment: u16,
-    /// VLAN the device must be seen on; 0 accepts any.
-    pub vlan: u16,
-    /// [`crate::mode::Mode`] as a byte.
-    pub mode: u8,
-    /// [`crate::lookup::device_flag`] bits.
-    pub flags: u8,
-    /// Always zero.
-    pub pad: [u8; 2],
-}
-
-/// Value of the table `ADDRESSES`, keyed by [`Address`].
-#[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct AddressRow {
-    /// Stable device id; 0 for the gateway's own addresses.
-    pub device: u32,
-    /// Which peer rules see behind the address.
-    pub identity: u32,
-    /// The device's class as rule rows name it; 0 when no rule does.
-    pub class: u32,
-    /// The device's zone, likewise.
     pub zone: u32,
     /// Segment the device must be seen on; 0 accepts any.
     pub segment: u16,
@@ -404,8 +380,7 @@ layout! {
     Address: 16,
     Active: 8,
     Head: 16,
-    MacRow: 24,
-    AddressRow: 24,
+    EndRow: 24,
     Lease: 24,
     TrustedKey: 24,
     RuleKey: 12,

@@ -3,10 +3,7 @@
 
 use crate::{
     address::Address,
-    layout::{
-        AddressRow, Flow, FlowKey, FragmentKey, FragmentRow, Head, Lease, MacRow, RuleRow, SegmentRow,
-        Settings,
-    },
+    layout::{EndRow, Flow, FlowKey, FragmentKey, FragmentRow, Head, Lease, RuleRow, SegmentRow, Settings},
     mode::Mode,
 };
 
@@ -76,7 +73,7 @@ pub mod shape {
     pub const SCHEDULED: u32 = 1 << 31;
 }
 
-/// Bits of [`AddressRow::flags`] and [`MacRow::flags`].
+/// Bits of [`EndRow::flags`].
 pub mod device_flag {
     /// The device has a hardware address, so another one using the address is a spoof.
     pub const HAS_MAC: u8 = 1;
@@ -215,17 +212,10 @@ impl Endpoint {
         Self { device: 0, identity, class: 0, zone: 0, mode: Mode::Monitor, flags: 0, segment: 0, vlan: 0 }
     }
 
-    /// The endpoint behind a row of the address table.
+    /// The endpoint behind a row of the tables of hardware and of IP addresses.
     #[inline(always)]
-    pub const fn from_row(row: &AddressRow) -> Self {
-        let AddressRow { device, identity, class, zone, segment, vlan, mode, flags, pad: _ } = *row;
-        Self { device, identity, class, zone, mode: Mode::from_code(mode), flags, segment, vlan }
-    }
-
-    /// The endpoint behind a hardware address, where no IP address says more.
-    #[inline(always)]
-    pub const fn from_mac(row: &MacRow) -> Self {
-        let MacRow { device, identity, class, zone, segment, vlan, mode, flags, pad: _ } = *row;
+    pub const fn from_row(row: &EndRow) -> Self {
+        let EndRow { device, identity, class, zone, segment, vlan, mode, flags, pad: _ } = *row;
         Self { device, identity, class, zone, mode: Mode::from_code(mode), flags, segment, vlan }
     }
 
@@ -267,7 +257,7 @@ pub trait Rules {
     fn now(&self) -> u64;
     /// The device that owns a hardware address, or the group behind it; all zero when it is nobody's. Not an `Option`:
     /// what `None` leaves undefined, the compiler may compute with, and the verifier may refuse that.
-    fn mac(&self, mac: u64) -> MacRow;
+    fn mac(&self, mac: u64) -> EndRow;
     /// Who is behind an address by the policy: a device, the gateway, a network, or nobody known.
     fn endpoint(&self, address: &Address) -> Endpoint;
     /// Who has leased an address; all zero when nobody has.

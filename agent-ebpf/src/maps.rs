@@ -11,8 +11,8 @@ use bulkhead_common::{
     address::Address,
     decide::{Decision, Ends, Judgement},
     layout::{
-        AddressRow, Budget, Event, Flow, FlowKey, FragmentKey, FragmentRow, Head, InterfaceCounters, Lease,
-        MAX_FRAGMENTED, MAX_INTERFACES, MAX_SCHEDULES, MAX_SEGMENTS, MAX_TRUSTED, MacRow, NamedKey,
+        EndRow, Budget, Event, Flow, FlowKey, FragmentKey, FragmentRow, Head, InterfaceCounters, Lease,
+        MAX_FRAGMENTED, MAX_INTERFACES, MAX_SCHEDULES, MAX_SEGMENTS, MAX_TRUSTED, NamedKey,
         NamedRow, Repeats, RuleKey, RuleRow, SAMPLE_RING_BYTES, SLOTS, Sample, SegmentKey, SegmentRow, ServiceKey, Settings, Traffic, TrustedKey,
         ViolationKey, tally,
     },
@@ -24,8 +24,8 @@ use crate::tables::Context;
 
 // The value of an inner map is no bare struct: Linux 5.15 to 6.1 take a map made from a type for another kind than one
 // made without, as user space makes them, where the type is a struct (bpf_map_meta_equal).
-pub type Macs = HashMap<u64, [MacRow; 1], 1>;
-pub type Addresses = HashMap<Address, [AddressRow; 1], 1>;
+pub type Macs = HashMap<u64, [EndRow; 1], 1>;
+pub type Addresses = HashMap<Address, [EndRow; 1], 1>;
 pub type Networks = LpmTrie<[u8; 16], u32, 1>;
 pub type Services = LpmTrie<ServiceKey, u32, 1>;
 pub type RuleRows = HashMap<RuleKey, [RuleRow; 1], 1>;

@@ -5,7 +5,7 @@ use bulkhead_common::{
     address::Address,
     flow,
     layout::{
-        Active, Flow, FlowKey, FragmentKey, FragmentRow, Head, Lease, MAX_SCHEDULES, MacRow, NamedKey,
+        Active, Flow, FlowKey, FragmentKey, FragmentRow, Head, Lease, MAX_SCHEDULES, EndRow, NamedKey,
         NamedRow, RuleKey, RuleRow, SegmentKey, SegmentRow, ServiceKey, Settings, TrustedKey, tally,
     },
     lookup::{ANY_VLAN, Endpoint, Rules, class, identity, probe, segment_flag},
@@ -161,10 +161,10 @@ impl Rules for Tables<'_> {
     }
 
     #[inline(always)]
-    fn mac(&self, mac: u64) -> MacRow {
+    fn mac(&self, mac: u64) -> EndRow {
         // SAFETY: copied at once; a slot's tables do not change while it is active.
         let row = MACS.get(self.context.slot).and_then(|macs| unsafe { macs.get(mac) });
-        row.map_or_else(MacRow::default, |[row]| *row)
+        row.map_or_else(EndRow::default, |[row]| *row)
     }
 
     #[inline(always)]

@@ -6,7 +6,7 @@ use std::fs;
 
 use aya::maps::{Array, ArrayOfMaps, HashMap, Map, MapData};
 use bulkhead_agent::dataplane::Pins;
-use bulkhead_common::layout::{MacRow, RuleKey, RuleRow, SegmentKey, SegmentRow};
+use bulkhead_common::layout::{EndRow, RuleKey, RuleRow, SegmentKey, SegmentRow};
 use bulkhead_tests::lab::{Agent, Lab, Topology, modbus::Plc, topology::MODBUS};
 use gateway::{bulkhead, enforces, policy, require_topology};
 
@@ -30,11 +30,11 @@ fn edit(lab: &Lab) {
     rules.remove(&key).expect("it is removed");
     let everybody = RuleKey { initiator: 1, responder: 1, class: 7 };
     rules.insert(everybody, RuleRow { rule: 1, schedule: 0 }, 0).expect("there is room");
-    let macs: ArrayOfMaps<_, HashMap<MapData, u64, MacRow>> =
+    let macs: ArrayOfMaps<_, HashMap<MapData, u64, EndRow>> =
         pinned(lab, "MACS").try_into().expect("tables of devices");
     let mut macs = macs.get(&active(lab), 0).expect("the slot in force");
     let plc = macs.keys().next().expect("there is one").expect("it is readable");
-    macs.insert(plc, MacRow::default(), 0).expect("it is changed");
+    macs.insert(plc, EndRow::default(), 0).expect("it is changed");
     let mut segments: HashMap<_, SegmentKey, SegmentRow> =
         pinned(lab, "SEGMENTS").try_into().expect("segments");
     let key = segments.keys().next().expect("there is one").expect("it is readable");

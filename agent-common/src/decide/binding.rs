@@ -3,9 +3,8 @@
 
 use super::{Denied, Ends, Verdict, Victim};
 use crate::{
-    address::Address,
     layout::Lease,
-    lookup::{Endpoint, Rules, device_flag},
+    lookup::{Rules, device_flag},
     parse::{Claim, Kind, Packet},
     reason::{Grant, Reason},
     wire::{ethertype, neighbor},
@@ -131,7 +130,9 @@ fn discovery<R: Rules>(packet: &Packet, ends: &Ends, rules: &R) -> Result<(), De
     let claims = packet.icmp_type == neighbor::ADVERTISEMENT;
     let probes = packet.icmp_type == neighbor::SOLICITATION && packet.source.is_unspecified();
     let is_about = claims || probes;
-    let target = if is_about { owner(&packet.claim.address, ends, rules) } else { ends.source };
+    // On the link every host has an address of its own making.
+    let target =
+        if is_about { super::whose(&packet.claim.address, &ends.source_mac, rules) } else { ends.source };
     if is_about && target.device != device {
         if target.device != 0 && target.has_mac() {
             return Err((Reason::AddressConflict, Victim::end(&target)));
@@ -157,12 +158,6 @@ fn discovery<R: Rules>(packet: &Packet, ends: &Ends, rules: &R) -> Result<(), De
         }
     }
     Ok(())
-}
-
-/// Whose address an advertisement claims: on the link every host has one of its own making.
-#[inline(always)]
-fn owner<R: Rules>(address: &Address, ends: &Ends, rules: &R) -> Endpoint {
-    super::whose(address, &ends.source_mac, rules)
 }
 
 /// Notes that a device has an address: because a server that may serve says so to it, or because it goes on using one.

@@ -4,7 +4,7 @@ use super::{Denied, Ends, Granted, Victim, nearest as denied};
 use crate::{
     address::Address,
     flow,
-    layout::{Flow, FlowKey, MacRow, RuleRow},
+    layout::{EndRow, Flow, FlowKey, RuleRow},
     lookup::{Endpoint, Rules, class, identity, setting, shape},
     parse::{Kind, Packet},
     reason::{Grant, Reason},
@@ -282,7 +282,7 @@ fn related<R: Rules>(packet: &Packet, ends: &Ends, rules: &R) -> Result<Granted,
         let open = flow.schedule == 0 || rules.is_open(flow.schedule);
         (if open { flow.generation } else { 0 }, flow.rule, flow.initiator, live)
     });
-    let far = super::whose(&quoted.destination, &MacRow::default(), rules);
+    let far = super::whose(&quoted.destination, &EndRow::default(), rules);
     match known {
         Some((generation, rule, _, true)) if generation == rules.head().generation => {
             Ok((Grant::Related, rule))

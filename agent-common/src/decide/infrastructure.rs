@@ -94,9 +94,9 @@ fn dynamic_address<R: Rules>(packet: &Packet, ends: &Ends, rules: &R) -> Option<
     let class = rules.class(protocol::UDP, port);
     // An answer to everybody names its client in the message; any other goes to its client's MAC, whoever had the address
     // before.
-    let named = Endpoint::from_mac(&rules.mac(packet.claim.mac));
+    let named = Endpoint::from_row(&rules.mac(packet.claim.mac));
     let behind = if ends.destination_mac.device != 0 {
-        Endpoint::from_mac(&ends.destination_mac)
+        Endpoint::from_row(&ends.destination_mac)
     } else {
         ends.destination
     };
@@ -116,21 +116,26 @@ fn dynamic_address<R: Rules>(packet: &Packet, ends: &Ends, rules: &R) -> Option<
 /// Whether a DHCP server is named for the segment, by its address or its MAC.
 #[inline(always)]
 fn is_listed_server<R: Rules>(address: &Address, mac: u64, ends: &Ends, rules: &R) -> bool {
+    is_named([trust::DHCP_SERVER, trust::DHCP_SERVER_MAC], (address, mac), ends, rules)
+}
+
+/// Whether a host may be what others must not be on the segment: by its address or its MAC.
+#[inline(always)]
+fn is_named<R: Rules>(roles: [u32; 2], (address, mac): (&Address, u64), ends: &Ends, rules: &R) -> bool {
+    let [by_address, by_mac] = roles;
     let segment = ends.segment.segment;
-    rules.is_trusted(address, segment, trust::DHCP_SERVER)
-        || rules.is_trusted(&Address { high: 0, low: mac }, segment, trust::DHCP_SERVER_MAC)
+    rules.is_trusted(address, segment, by_address)
+        || rules.is_trusted(&Address { high: 0, low: mac }, segment, by_mac)
 }
 
 /// Whether a router advertisement comes from where a router may be.
 #[inline(always)]
 fn is_router<R: Rules>(packet: &Packet, ends: &Ends, rules: &R) -> bool {
-    let segment = ends.segment.segment;
     // A device is no router, wherever it is, unless it is named as one.
     let is_device = ends.source_mac.device != 0 || ends.source.device != 0;
-    let by_mac = Address { high: 0, low: packet.source_mac };
+    let who = (&packet.source, packet.source_mac);
     (ends.segment.flags & segment_flag::TRUSTED != 0 && !is_device)
-        || rules.is_trusted(&packet.source, segment, trust::ROUTER)
-        || rules.is_trusted(&by_mac, segment, trust::ROUTER_MAC)
+        || is_named([trust::ROUTER, trust::ROUTER_MAC], who, ends, rules)
 }
 
 /// Precision time over UDP to its groups: 224.0.1.129-132, 224.0.0.107, ff0x::181-184 and ff02::6b

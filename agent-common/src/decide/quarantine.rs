@@ -2,7 +2,7 @@
 
 use super::{Denied, Ends, Granted, nearest, strictest};
 use crate::{
-    layout::MacRow,
+    layout::EndRow,
     lookup::{Endpoint, Rules, class, identity},
     mode::Mode,
     parse::{Kind, Packet},
@@ -45,7 +45,7 @@ pub(super) fn quarantine<R: Rules>(
 
 /// Whether the device at this end is quarantined.
 #[inline(always)]
-fn is_held(by_mac: &MacRow, by_address: &Endpoint) -> bool {
+fn is_held(by_mac: &EndRow, by_address: &Endpoint) -> bool {
     (by_mac.device != 0 && Mode::from_code(by_mac.mode) == Mode::Quarantine)
         || (by_address.device != 0 && by_address.mode == Mode::Quarantine)
 }

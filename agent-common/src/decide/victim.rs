@@ -1,7 +1,7 @@
 //! Whom a denied packet harms: usually whoever it goes to, but a lie about an address harms the one it belongs to,
 //! wherever it was sent.
 
-use crate::{layout::MacRow, lookup::Endpoint, mode::Mode, parse::Packet, reason::Reason};
+use crate::{layout::EndRow, lookup::Endpoint, mode::Mode, parse::Packet, reason::Reason};
 
 /// Whose identity or place a denied packet misuses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,7 +27,7 @@ impl Victim {
 
     /// The device behind a hardware address, or the nearest end when there is none.
     #[inline(always)]
-    pub(super) const fn row(row: &MacRow) -> Self {
+    pub(super) const fn row(row: &EndRow) -> Self {
         Self { device: row.device, mode: Mode::from_code(row.mode), everybody: false }
     }
 

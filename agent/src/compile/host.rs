@@ -11,7 +11,7 @@ use bulkhead_common::{
     address::Address,
     flow,
     layout::{
-        Budget, Flow, FlowKey, FragmentKey, FragmentRow, Head, Lease, MacRow, NamedKey, NamedRow, RuleKey,
+        Budget, EndRow, Flow, FlowKey, FragmentKey, FragmentRow, Head, Lease, NamedKey, NamedRow, RuleKey,
         RuleRow, SegmentRow, Settings, TrustedKey,
     },
     lookup::{Endpoint, Rules, class, device_flag, identity, probe},
@@ -147,9 +147,9 @@ impl Rules for Host<'_> {
         self.now.get()
     }
 
-    fn mac(&self, mac: u64) -> MacRow {
+    fn mac(&self, mac: u64) -> EndRow {
         let row = self.tables.macs.get(&mac).copied().unwrap_or_default();
-        MacRow { segment: self.segment_id(row.segment), ..row }
+        EndRow { segment: self.segment_id(row.segment), ..row }
     }
 
     fn endpoint(&self, address: &Address) -> Endpoint {

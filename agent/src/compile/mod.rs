@@ -11,7 +11,7 @@ use std::{
 
 use bulkhead_common::{
     address::Address,
-    layout::{AddressRow, MacRow, RuleKey, RuleRow},
+    layout::{EndRow, RuleKey, RuleRow},
     lookup::{device_flag, shape},
     wire::mac,
 };
@@ -132,9 +132,9 @@ pub struct Tables {
     /// Names of the segments that devices must be seen on, sorted. Segment `i` is `i + 1` in the rows below.
     pub segments: Vec<String>,
     /// Devices and groups by hardware address as a number; a group has no device.
-    pub macs: BTreeMap<u64, MacRow>,
+    pub macs: BTreeMap<u64, EndRow>,
     /// Devices by address, of both families.
-    pub addresses: BTreeMap<Address, AddressRow>,
+    pub addresses: BTreeMap<Address, EndRow>,
     /// Identity of every prefix that a network or a group has. The families are apart: no IPv6 prefix holds an IPv4
     /// address, and where the data path's one trie would have it so, `0.0.0.0/0` is a row that says nobody.
     pub networks: BTreeMap<IpNet, u32>,
@@ -278,44 +278,38 @@ fn flags(device: &Device, names: Names) -> u8 {
         | flag(names.own, device_flag::NAMED)
 }
 
-fn macs(policy: &Policy, segments: &[String], identities: &Identities) -> BTreeMap<u64, MacRow> {
+/// What is known of a device, whichever of its addresses is met.
+fn end(id: DeviceId, device: &Device, segments: &[String], names: Names) -> EndRow {
+    EndRow {
+        device: dense(id.0 as usize),
+        identity: names.identity,
+        class: names.class,
+        zone: names.zone,
+        segment: place(device, segments),
+        vlan: device.vlan.unwrap_or(0),
+        mode: device.mode.code(),
+        flags: flags(device, names),
+        pad: [0; 2],
+    }
+}
+
+fn macs(policy: &Policy, segments: &[String], identities: &Identities) -> BTreeMap<u64, EndRow> {
     let groups = identities.receivers().iter();
     let groups = groups
-        .map(|(m, identity)| (mac::from_octets(m.0), MacRow { identity: *identity, ..MacRow::default() }));
+        .map(|(m, identity)| (mac::from_octets(m.0), EndRow { identity: *identity, ..EndRow::default() }));
     let devices = (0..).map(DeviceId).zip(&policy.devices).flat_map(|(id, device)| {
-        let names = identities.of_device(id);
-        let row = MacRow {
-            device: dense(id.0 as usize),
-            identity: names.identity,
-            class: names.class,
-            zone: names.zone,
-            segment: place(device, segments),
-            vlan: device.vlan.unwrap_or(0),
-            mode: device.mode.code(),
-            flags: flags(device, names),
-            pad: [0; 2],
-        };
+        let row = end(id, device, segments, identities.of_device(id));
         device.macs.iter().map(move |m| (mac::from_octets(m.0), row))
     });
     groups.chain(devices).collect()
 }
 
-fn addresses(policy: &Policy, segments: &[String], identities: &Identities) -> BTreeMap<Address, AddressRow> {
+fn addresses(policy: &Policy, segments: &[String], identities: &Identities) -> BTreeMap<Address, EndRow> {
     let rows = (0..).map(DeviceId).zip(&policy.devices).flat_map(|(id, device)| {
+        let row = end(id, device, segments, identities.of_device(id));
         device.addresses.iter().map(move |address| {
-            let names = identities.of_device(id);
-            let row = AddressRow {
-                device: dense(id.0 as usize),
-                identity: identities.of_address(*address),
-                class: names.class,
-                zone: names.zone,
-                segment: place(device, segments),
-                vlan: device.vlan.unwrap_or(0),
-                mode: device.mode.code(),
-                flags: flags(device, names),
-                pad: [0; 2],
-            };
-            (Address::from(*address), row)
+            let identity = identities.of_address(*address);
+            (Address::from(*address), EndRow { identity, ..row })
         })
     });
     rows.collect()

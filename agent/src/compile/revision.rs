@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use bulkhead_common::layout::{AddressRow, MacRow, RuleKey, RuleRow};
+use bulkhead_common::layout::{EndRow, RuleKey, RuleRow};
 use sha2::{Digest as _, Sha256};
 
 use super::{NamedPeer, NamedPermission, Tables};
@@ -69,33 +69,13 @@ pub(super) fn of(tables: &Tables) -> Revision {
     });
     hash.each(segments, |hash, name| hash.text(name));
     hash.each(macs, |hash, (mac, row)| {
-        let MacRow { device, identity, class, zone, segment, vlan, mode, flags, pad: _ } = *row;
         hash.long(*mac);
-        hash.numbers(&[
-            device,
-            identity,
-            class,
-            zone,
-            segment.into(),
-            vlan.into(),
-            mode.into(),
-            flags.into(),
-        ]);
+        hash.end(row);
     });
     hash.each(addresses, |hash, (address, row)| {
-        let AddressRow { device, identity, class, zone, segment, vlan, mode, flags, pad: _ } = *row;
         hash.long(address.high);
         hash.long(address.low);
-        hash.numbers(&[
-            device,
-            identity,
-            class,
-            zone,
-            segment.into(),
-            vlan.into(),
-            mode.into(),
-            flags.into(),
-        ]);
+        hash.end(row);
     });
     hash.each(networks, |hash, (prefix, identity)| {
         hash.text(&prefix.to_string());
@@ -142,6 +122,20 @@ impl Digest {
     fn numbers(&mut self, numbers: &[u32]) {
         self.long(numbers.len() as u64);
         numbers.iter().for_each(|number| self.bytes(&number.to_le_bytes()));
+    }
+
+    fn end(&mut self, row: &EndRow) {
+        let EndRow { device, identity, class, zone, segment, vlan, mode, flags, pad: _ } = *row;
+        self.numbers(&[
+            device,
+            identity,
+            class,
+            zone,
+            segment.into(),
+            vlan.into(),
+            mode.into(),
+            flags.into(),
+        ]);
     }
 
     fn bytes(&mut self, bytes: &[u8]) {

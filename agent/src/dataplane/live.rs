@@ -6,7 +6,7 @@ use bulkhead_common::{
     address::Address,
     flow,
     layout::{
-        Flow, FlowKey, FragmentKey, FragmentRow, Head, Lease, MAX_SCHEDULES, MacRow, NamedKey, NamedRow,
+        EndRow, Flow, FlowKey, FragmentKey, FragmentRow, Head, Lease, MAX_SCHEDULES, NamedKey, NamedRow,
         RuleKey, RuleRow, SegmentKey, SegmentRow, ServiceKey, Settings, TrustedKey,
     },
     lookup::{ANY_VLAN, Endpoint, Rules, class, identity, probe, segment_flag},
@@ -70,7 +70,7 @@ impl Rules for Live<'_> {
         kernel::monotonic_ns()
     }
 
-    fn mac(&self, mac: u64) -> MacRow {
+    fn mac(&self, mac: u64) -> EndRow {
         self.slot.macs.map.get(&mac, 0).unwrap_or_default()
     }
 

@@ -15,9 +15,9 @@ use aya::{
 use bulkhead_common::{
     address::Address,
     layout::{
-        AddressRow, Budget, Flow, FlowKey, FragmentKey, FragmentRow, Head, InterfaceCounters, Lease, MacRow,
-        NamedKey, NamedRow, Repeats, RuleKey, RuleRow, SLOTS, SegmentKey, SegmentRow, ServiceKey, Settings,
-        Traffic, TrustedKey, ViolationKey,
+        Budget, EndRow, Flow, FlowKey, FragmentKey, FragmentRow, Head, InterfaceCounters, Lease, NamedKey,
+        NamedRow, Repeats, RuleKey, RuleRow, SLOTS, SegmentKey, SegmentRow, ServiceKey, Settings, Traffic,
+        TrustedKey, ViolationKey,
     },
     reason::CODES,
 };
@@ -81,8 +81,8 @@ pub static OBJECT: &[u8] = aya::include_bytes_aligned!("../../bpf/bulkhead.bpf.o
 #[cfg(feature = "trace")]
 pub static OBJECT: &[u8] = aya::include_bytes_aligned!("../../bpf/bulkhead-trace.bpf.o");
 
-type Macs = HashMap<MapData, u64, MacRow>;
-type Addresses = HashMap<MapData, Address, AddressRow>;
+type Macs = HashMap<MapData, u64, EndRow>;
+type Addresses = HashMap<MapData, Address, EndRow>;
 type Networks = LpmTrie<MapData, [u8; 16], u32>;
 type Services = LpmTrie<MapData, ServiceKey, u32>;
 type RuleRows = HashMap<MapData, RuleKey, RuleRow>;

@@ -9,7 +9,7 @@ use std::{cmp::Ordering, collections::BTreeMap, collections::BTreeSet, net::IpAd
 use aya::{Pod, maps::lpm_trie::Key};
 use bulkhead_common::{
     address::Address,
-    layout::{AddressRow, MacRow, NamedKey, NamedRow, RuleKey, RuleRow, ServiceKey},
+    layout::{EndRow, NamedKey, NamedRow, RuleKey, RuleRow, ServiceKey},
     lookup::{class, device_flag, identity},
 };
 
@@ -38,8 +38,8 @@ pub struct Moment {
 
 /// The rows of every inner table, sorted by key.
 pub(super) struct Image {
-    macs: Vec<(u64, MacRow)>,
-    addresses: Vec<(Address, AddressRow)>,
+    macs: Vec<(u64, EndRow)>,
+    addresses: Vec<(Address, EndRow)>,
     networks: Vec<((u32, [u8; 16]), u32)>,
     services: Vec<((u32, ServiceKey), u32)>,
     rules: Vec<(RuleKey, RuleRow)>,
@@ -61,22 +61,16 @@ impl Image {
         // Row 0 names no segment; what the tables name was looked up before.
         let segment = |dense: u16| segments.get(usize::from(dense)).copied().unwrap_or(0);
         let device = |dense| ids.device(dense);
-        let macs = tables.macs.iter().map(|(mac, row)| {
-            (*mac, MacRow { device: device(row.device), segment: segment(row.segment), ..*row })
-        });
-        let devices = tables.addresses.iter().map(|(address, row)| {
-            (*address, AddressRow { device: device(row.device), segment: segment(row.segment), ..*row })
-        });
+        let end = |row: &EndRow| EndRow { device: device(row.device), segment: segment(row.segment), ..*row };
+        let macs = tables.macs.iter().map(|(mac, row)| (*mac, end(row)));
+        let devices = tables.addresses.iter().map(|(address, row)| (*address, end(row)));
         let own = gateway.iter().map(|address| {
-            let row = AddressRow {
-                identity: identity::GATEWAY,
-                flags: device_flag::GATEWAY,
-                ..AddressRow::default()
-            };
+            let row =
+                EndRow { identity: identity::GATEWAY, flags: device_flag::GATEWAY, ..EndRow::default() };
             (Address::from(*address), row)
         });
         // Where a device claims one of the gateway's addresses, the gateway's claim holds.
-        let addresses: BTreeMap<Address, AddressRow> = devices.chain(own).collect();
+        let addresses: BTreeMap<Address, EndRow> = devices.chain(own).collect();
         let networks = tables.networks.iter().map(|(prefix, identity)| {
             let prefix = wide(prefix);
             ((u32::from(prefix.prefix_len()), prefix.network().octets()), *identity)
@@ -118,8 +112,8 @@ fn sorted<K: Ord, V>(mut rows: Vec<(K, V)>) -> Vec<(K, V)> {
 /// The inner tables of one slot. Kept, because finding them again through the outer maps takes CAP_SYS_ADMIN (aya's
 /// map-of-maps `get` goes from id to descriptor).
 pub(super) struct Slot {
-    pub(super) macs: Inner<Macs, u64, MacRow>,
-    pub(super) addresses: Inner<Addresses, Address, AddressRow>,
+    pub(super) macs: Inner<Macs, u64, EndRow>,
+    pub(super) addresses: Inner<Addresses, Address, EndRow>,
     pub(super) networks: Inner<Networks, (u32, [u8; 16]), u32>,
     pub(super) services: Inner<Services, (u32, ServiceKey), u32>,
     pub(super) rules: Inner<RuleRows, RuleKey, RuleRow>,

@@ -7,7 +7,7 @@ use bulkhead_agent::compile::Tables;
 use bulkhead_common::{
     address::Address,
     decide::{Action, Decision, Verdict},
-    layout::MacRow,
+    layout::EndRow,
     lookup::device_flag,
     mode::Mode,
     reason::Grant,
@@ -34,7 +34,7 @@ fn ends(frame: &[u8]) -> Option<[IpAddr; 2]> {
 }
 
 /// The row of the device behind the sender's hardware address.
-fn sender(frame: &[u8], tables: &Tables) -> Option<MacRow> {
+fn sender(frame: &[u8], tables: &Tables) -> Option<EndRow> {
     let [a, b, c, d, e, f] = frame.get(6..12)?.try_into().ok()?;
     tables.macs.get(&u64::from_be_bytes([0, 0, a, b, c, d, e, f])).copied()
 }

@@ -104,7 +104,7 @@ fn a_hardware_address_has_the_names_of_its_device_and_no_networks() {
     let link_local = tables.networks.keys().find(|net| net.contains(&ip("fe80::1")));
     assert_eq!(link_local, None);
     let office = Endpoint::network(prefix(&tables, "10.9.0.0/24"));
-    for initiator in [Endpoint::from_mac(&one), Endpoint::from_row(&plc)] {
+    for initiator in [Endpoint::from_row(&one), Endpoint::from_row(&plc)] {
         assert_ne!(pair(&tables, &initiator, &office), 0, "a rule means the device wherever it is");
     }
 }
@@ -199,7 +199,7 @@ fn a_leased_address_carries_its_device_and_its_networks() {
     let leased = |network| tables.leased[&(camera.identity, network)];
     let fixed = tables.addresses[&Address::from(ip("10.1.0.9"))];
     assert_eq!(leased(plant), fixed.identity, "as if it were written");
-    let there = Endpoint { identity: leased(office), ..Endpoint::from_mac(&camera) };
+    let there = Endpoint { identity: leased(office), ..Endpoint::from_row(&camera) };
     assert_ne!(pair(&tables, &there, &Endpoint::network(office)), 0);
     let still = CELL.replace("\"dhcp\", ", "");
     let still = compiled(&[("cell.toml", &still)]);

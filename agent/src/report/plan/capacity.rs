@@ -1,11 +1,13 @@
 //! How full the kernel's tables become, and how much of them a change touches. In: the tables before and after. Out:
 //! numbers.
 
-use std::{cmp::Ordering, collections::HashMap};
+use std::{
+    cmp::Ordering,
+    collections::{BTreeMap, HashMap},
+};
 
 use bulkhead_common::{
-    address::Address,
-    layout::{AddressRow, MAX_SCHEDULES, MacRow, RuleKey, RuleRow},
+    layout::{EndRow, MAX_SCHEDULES, RuleKey, RuleRow},
     lookup::identity,
 };
 use serde::{Deserialize, Serialize};
@@ -127,18 +129,10 @@ impl<'t> Lasting<'t> {
         sorted(rows.collect())
     }
 
-    fn macs(&self, tables: &Tables) -> Vec<(u64, MacRow)> {
-        let rows = tables.macs.iter().map(|(mac, row)| {
+    fn ends<K: Copy>(&self, tables: &Tables, ends: &BTreeMap<K, EndRow>) -> Vec<(K, EndRow)> {
+        let rows = ends.iter().map(|(key, row)| {
             let (device, segment) = (self.device(tables, row.device), self.segment(tables, row.segment));
-            (*mac, MacRow { device, segment, ..*row })
-        });
-        rows.collect()
-    }
-
-    fn addresses(&self, tables: &Tables) -> Vec<(Address, AddressRow)> {
-        let rows = tables.addresses.iter().map(|(address, row)| {
-            let (device, segment) = (self.device(tables, row.device), self.segment(tables, row.segment));
-            (*address, AddressRow { device, segment, ..*row })
+            (*key, EndRow { device, segment, ..*row })
         });
         rows.collect()
     }
@@ -161,8 +155,8 @@ pub(super) fn rows_changed(old: &Tables, new: &Tables) -> usize {
     };
     let (before, after) = (plain(old), plain(new));
     differing(&lasting.rules(old), &lasting.rules(new))
-        + differing(&lasting.macs(old), &lasting.macs(new))
-        + differing(&lasting.addresses(old), &lasting.addresses(new))
+        + differing(&lasting.ends(old, &old.macs), &lasting.ends(new, &new.macs))
+        + differing(&lasting.ends(old, &old.addresses), &lasting.ends(new, &new.addresses))
         + differing(&before.0, &after.0)
         + differing(&before.1, &after.1)
         + differing(&before.2, &after.2)

@@ -3,7 +3,7 @@
 
 use bulkhead_common::{
     address::Address,
-    layout::{Flow, FlowKey, FragmentKey, FragmentRow, Head, Lease, MacRow, RuleRow, SegmentRow, Settings},
+    layout::{EndRow, Flow, FlowKey, FragmentKey, FragmentRow, Head, Lease, RuleRow, SegmentRow, Settings},
     lookup::{Endpoint, Rules},
 };
 
@@ -42,7 +42,7 @@ impl<R: Rules> Rules for Supposed<'_, R> {
         self.rules.now()
     }
 
-    fn mac(&self, mac: u64) -> MacRow {
+    fn mac(&self, mac: u64) -> EndRow {
         self.rules.mac(mac)
     }
 
