@@ -13,7 +13,7 @@ use super::{
 use crate::{
     compile::{Limits, Tables, compile},
     config::{Config, Infrastructure, parse_config},
-    diagnostic::{Diagnostic, Severity, Sources, closest, codes, has_errors, sort},
+    diagnostic::{Diagnostic, Severity, Sources, closest, codes, counted, has_errors, sort},
     lint::{Fill, fill, lint, nearly_full, too_large},
     model::Policy,
     policy::resolve_texts,
@@ -103,7 +103,7 @@ pub(super) fn run(cli: &Cli, args: &Args) -> anyhow::Result<Exit> {
     let mut sets = Sets::new(&configured)?;
     let files = files::gather(args, &configured.policy, &mut sets)?;
     let count = files.list.len();
-    let checked = progress::shown(&format!("checking {}", output::many(count, "file")), || {
+    let checked = progress::shown(&format!("checking {}", counted(count, "file")), || {
         // On a build host nothing is configured, and any segment may exist.
         check(args, &files, sets, &configured, cli.config.exists())
     });

@@ -14,6 +14,7 @@ mod sarif;
 mod sources;
 mod suggest;
 mod text;
+mod words;
 
 pub use codes::{Example, Explanation, codes, codes_markdown};
 pub use collect::{Collector, MAX_DIAGNOSTICS};
@@ -22,6 +23,7 @@ pub use sarif::render_sarif;
 pub use sources::{At, FileId, Sources};
 pub use suggest::closest;
 pub use text::{escape, quote, render_text};
+pub use words::counted;
 
 /// A place in a file the user wrote.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

@@ -1,6 +1,6 @@
 //! Hardware addresses as people write them.
 
-use std::{fmt, str::FromStr};
+use std::{fmt, net::IpAddr, str::FromStr};
 
 /// A 48-bit hardware address, in the order of the wire.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -15,6 +15,20 @@ impl Mac {
     /// Whether the group bit is set (IEEE 802-2014 8.2.2): such an address can never be a device's own.
     pub fn is_group(self) -> bool {
         self.0[0] & 1 == 1
+    }
+
+    /// Where frames to a multicast group go (RFC 1112 6.4, RFC 2464 7).
+    pub fn of_group(group: IpAddr) -> Self {
+        match group {
+            IpAddr::V4(v4) => {
+                let [_, b, c, d] = v4.octets();
+                Self([0x01, 0x00, 0x5e, b & 0x7f, c, d])
+            }
+            IpAddr::V6(v6) => {
+                let [.., a, b, c, d] = v6.octets();
+                Self([0x33, 0x33, a, b, c, d])
+            }
+        }
     }
 }
 
@@ -72,6 +86,16 @@ mod tests {
     fn the_four_usual_spellings_are_one_address() {
         for text in ["00:1d:9c:c7:b0:70", "00-1D-9C-C7-B0-70", "001d.9cc7.b070", "001D9CC7B070"] {
             assert_eq!(text.parse::<Mac>().expect(text).to_string(), "00:1d:9c:c7:b0:70");
+        }
+    }
+
+    #[test]
+    fn group_is_reached_at_its_own_hardware_address() {
+        for (group, mac) in [("239.129.2.3", "01:00:5e:01:02:03"), ("ff02::1:ff28:9c5a", "33:33:ff:28:9c:5a")]
+        {
+            let mac: Mac = mac.parse().expect(mac);
+            assert_eq!(Mac::of_group(group.parse().expect(group)), mac);
+            assert!(mac.is_group());
         }
     }
 

@@ -9,7 +9,7 @@ use super::{Checked, Format, scores, unasked, words};
 use crate::{
     cli::{print_json, standing::SignedSet},
     config::Config,
-    diagnostic::{Diagnostic, render_json, render_sarif, render_text},
+    diagnostic::{Diagnostic, counted, render_json, render_sarif, render_text},
     lint::Fill,
 };
 
@@ -40,10 +40,10 @@ pub(super) fn print(checked: &Checked, format: Format, config: &Config) -> anyho
     if let Some(tables) = tables {
         eprintln!(
             "{}, {}, {}, {}: revision {}",
-            many(*files, "file"),
-            many(tables.devices.len(), "device"),
-            many(tables.rules.len(), "rule"),
-            many(tables.rows.len(), "compiled row"),
+            counted(*files, "file"),
+            counted(tables.devices.len(), "device"),
+            counted(tables.rules.len(), "rule"),
+            counted(tables.rows.len(), "compiled row"),
             tables.revision
         );
         for line in free(config) {
@@ -82,11 +82,6 @@ fn document(checked: &Checked, config: &Config) -> anyhow::Result<Value> {
 /// Whether a finding says that a name is declared nowhere.
 pub(super) fn misses_names(diagnostics: &[Diagnostic]) -> bool {
     diagnostics.iter().any(|found| UNKNOWN.contains(&found.code))
-}
-
-/// `1 file`, `2 files`.
-pub(super) fn many(count: usize, what: &str) -> String {
-    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }
 
 /// What every device may do without a rule: one line, or one for each set when the segments differ.

@@ -6,6 +6,7 @@ use super::{
     Became, Capacity, Conversations, DefinitionChange, DeviceChange, Listed, ModeChange, Plan, Reach,
     RuleChanges, RuleSaid, Stopped,
 };
+use crate::diagnostic::counted;
 
 /// Entries shown of each list; JSON has more.
 const SHOWN: usize = 25;
@@ -67,11 +68,11 @@ impl Plan {
             return;
         };
         if stop.total() > 0 {
-            page.title(format!("WOULD STOP: {}", many(stop.total(), "conversation that is allowed now")));
+            page.title(format!("WOULD STOP: {}", counted(stop.total(), "conversation that is allowed now")));
             page.list(stop, stopped);
         }
         if report.total() > 0 {
-            let what = many(report.total(), "conversation that is allowed now");
+            let what = counted(report.total(), "conversation that is allowed now");
             page.title(format!("WOULD BE REPORTED, NOT DROPPED (monitor mode): {what}"));
             page.list(report, stopped);
         }
@@ -80,14 +81,14 @@ impl Plan {
         } else {
             ""
         };
-        page.title(format!("looked at: {}, {recent} recent{none}", many(*live, "live flow")));
+        page.title(format!("looked at: {}, {recent} recent{none}", counted(*live, "live flow")));
     }
 
     fn modes(&self, page: &mut Page) {
         if self.modes.total() == 0 {
             return;
         }
-        page.title(format!("MODES: {}", many(self.modes.total(), "device")));
+        page.title(format!("MODES: {}", counted(self.modes.total(), "device")));
         page.list(&self.modes, |page, change| {
             let ModeChange { device, criticality, before, after, leaves_enforcement } = change;
             let word = |mode: &Option<String>| mode.clone().unwrap_or_else(|| "removed".to_owned());
@@ -105,7 +106,7 @@ impl Plan {
         let (title, listed) =
             if gained { ("CAN NOW REACH", &reach.gained) } else { ("CAN NO LONGER REACH", &reach.lost) };
         if listed.total() > 0 {
-            let hops = many(reach.hops as usize, "hop");
+            let hops = counted(reach.hops as usize, "hop");
             page.title(format!("{title} (within {hops}, by the rules): {}", listed.total()));
             page.list(listed, |page, one| page.line(format!("  {}", reached(one))));
         }
@@ -120,7 +121,7 @@ impl Plan {
         if self.devices.total() == 0 {
             return;
         }
-        page.title(format!("DEVICES: {}", many(self.devices.total(), "device")));
+        page.title(format!("DEVICES: {}", counted(self.devices.total(), "device")));
         page.list(&self.devices, |page, one| {
             let DeviceChange { device, change, properties } = one;
             let side = match change.as_str() {
@@ -177,7 +178,7 @@ impl Plan {
         }
         page.title(format!(
             "CAPACITY: {} of the kernel's tables would be written",
-            many(self.rows_changed, "row")
+            counted(self.rows_changed, "row")
         ));
         for Capacity { what, before, after, limit, percent_before: _, percent_after } in told {
             let full = if *percent_after >= NEARLY_FULL { "   NEARLY FULL" } else { "" };
@@ -196,14 +197,14 @@ impl Plan {
         if let Some(Conversations { report, .. }) = &self.conversations {
             said.push(match breaks {
                 0 => "nothing would stop".to_owned(),
-                _ => format!("{} WOULD STOP", many(*breaks, "conversation")),
+                _ => format!("{} WOULD STOP", counted(*breaks, "conversation")),
             });
             if report.total() > 0 {
                 said.push(format!("{} would be reported", report.total()));
             }
         }
         if *released > 0 {
-            said.push(format!("{} NO LONGER ENFORCED", many(*released, "device")));
+            said.push(format!("{} NO LONGER ENFORCED", counted(*released, "device")));
         }
         let counts = [
             (added.total(), "added"),
@@ -226,7 +227,7 @@ impl Plan {
         });
         let counts: Vec<String> = counts.into_iter().flatten().collect();
         if devices.more > 0 {
-            said.push(many(devices.total(), "device"));
+            said.push(counted(devices.total(), "device"));
         } else if !counts.is_empty() {
             said.push(format!("devices: {}", counts.join(", ")));
         }
@@ -301,7 +302,7 @@ fn rules(page: &mut Page, rules: &RuleChanges) {
     if total == 0 {
         return;
     }
-    page.title(format!("RULES: {}", many(total, "rule")));
+    page.title(format!("RULES: {}", counted(total, "rule")));
     page.list(removed, |page, rule| page.line(format!("- {}", said(rule))));
     page.list(changed, |page, rule| {
         page.line(format!("~ {}", said(&rule.after)));
@@ -316,7 +317,7 @@ fn rules(page: &mut Page, rules: &RuleChanges) {
 
 fn said(rule: &RuleSaid) -> String {
     let devices = match (rule.holder.starts_with("class "), rule.devices) {
-        (true, devices) => format!(" ({})", many(devices, "device")),
+        (true, devices) => format!(" ({})", counted(devices, "device")),
         (false, _) => String::new(),
     };
     let schedule = rule.schedule.as_ref().map(|schedule| format!(", {schedule}")).unwrap_or_default();
@@ -350,17 +351,6 @@ fn differences(page: &mut Page, rule: &Became, wording: bool) {
             let [before, after] = [before, after].map(|said| said.unwrap_or_else(none));
             page.line(format!("    {word} {before} -> {after}"));
         }
-    }
-}
-
-/// `1 device`, `2 devices`; of several words the first is counted.
-fn many(count: usize, what: &str) -> String {
-    if count == 1 {
-        return format!("1 {what}");
-    }
-    match what.split_once(" that is ") {
-        Some((what, rest)) => format!("{count} {what}s that are {rest}"),
-        None => format!("{count} {what}s"),
     }
 }
 

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     diagnostic::closest,
-    model::{Device, Multicast, Network, Policy, covers},
+    model::{Device, Mac, Multicast, Network, Policy, covers},
 };
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -145,7 +145,10 @@ impl End {
             let holds = |group: &&Multicast| group.cidrs.iter().any(|cidr| cidr.contains(&address));
             return match world.policy.multicasts.iter().find(holds) {
                 Some(group) => Self::group(group, of_family, family),
-                None => Self { kind: Kind::Many, ..Self::new(name, of_family, receivers(address)) },
+                None => Self {
+                    kind: Kind::Many,
+                    ..Self::new(name, of_family, mac::from_octets(Mac::of_group(address).0))
+                },
             };
         }
         if world.own.contains(&address) {
@@ -193,7 +196,9 @@ impl End {
     /// The hardware address to which its packets of `address` go.
     pub(super) fn receiver(&self) -> u64 {
         match (self.kind, self.address) {
-            (Kind::Many, Some(address)) if address.is_multicast() => receivers(address),
+            (Kind::Many, Some(address)) if address.is_multicast() => {
+                mac::from_octets(Mac::of_group(address).0)
+            }
             (Kind::Many | Kind::One | Kind::Gateway, _) => self.mac,
         }
     }
@@ -205,15 +210,4 @@ fn names(policy: &Policy) -> impl Iterator<Item = &str> {
     let networks = policy.networks.iter().map(|n| n.name.as_str());
     let groups = policy.multicasts.iter().map(|g| g.name.as_str());
     devices.chain(networks).chain(groups).chain(["gateway", "broadcast", "any"])
-}
-
-/// The hardware address of a multicast group (RFC 1112 6.4, RFC 2464 7).
-fn receivers(address: IpAddr) -> u64 {
-    match address {
-        IpAddr::V4(v4) => 0x0100_5e00_0000 | u64::from(u32::from(v4) & 0x7f_ffff),
-        IpAddr::V6(v6) => {
-            let [.., a, b, c, d] = v6.octets();
-            0x3333_0000_0000 | u64::from(u32::from_be_bytes([a, b, c, d]))
-        }
-    }
 }

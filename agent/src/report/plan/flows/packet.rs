@@ -12,7 +12,7 @@ use bulkhead_common::{
 use super::{KnownFlow, Side, World};
 use crate::{
     diagnostic::Location,
-    model::{Device, Peer, Rule},
+    model::{Device, Mac, Peer, Rule},
 };
 
 /// The first packets of a conversation, each with the segment on which its sender must be seen. Of a question to a
@@ -84,10 +84,10 @@ fn groups(flow: &KnownFlow, old: &Side<'_>) -> Vec<(Address, u64)> {
         Peer::Multicast(id) => {
             let mut cidrs = old.policy.multicasts[id.0 as usize].cidrs.iter().map(ipnet::IpNet::addr);
             let address = cidrs.find(of_family)?;
-            Some((Address::from(address), receivers(address)))
+            Some((Address::from(address), mac::from_octets(Mac::of_group(address).0)))
         }
         Peer::Broadcast | Peer::Any if flow.from.is_ipv4() => Some((Address::BROADCAST, mac::BROADCAST)),
-        Peer::Any => Some((Address::from(ALL_NODES), receivers(ALL_NODES))),
+        Peer::Any => Some((Address::from(ALL_NODES), mac::from_octets(Mac::of_group(ALL_NODES).0))),
         Peer::Broadcast => None,
         Peer::Device(_)
         | Peer::Class(_)
@@ -97,17 +97,6 @@ fn groups(flow: &KnownFlow, old: &Side<'_>) -> Vec<(Address, u64)> {
         | Peer::Gateway => None,
     });
     groups.collect()
-}
-
-/// The hardware address of a multicast group (RFC 1112 6.4, RFC 2464 7).
-fn receivers(address: IpAddr) -> u64 {
-    match address {
-        IpAddr::V4(v4) => 0x0100_5e00_0000 | u64::from(u32::from(v4) & 0x7f_ffff),
-        IpAddr::V6(v6) => {
-            let [.., a, b, c, d] = v6.octets();
-            0x3333_0000_0000 | u64::from(u32::from_be_bytes([a, b, c, d]))
-        }
-    }
 }
 
 fn rule_of<'p>(flow: &KnownFlow, old: &Side<'p>) -> Option<&'p Rule> {
