@@ -239,15 +239,7 @@ impl Agent {
             Input::Asked(asked) => self.asked(asked, events),
             Input::Reload => {
                 self.reporter.reopen();
-                let wanted = Wanted {
-                    files: None,
-                    from: None,
-                    only: Vec::new(),
-                    confirm_within: None,
-                    allow_older: false,
-                    reason: None,
-                };
-                match self.apply(Action::Reload, wanted, &Who::agent("SIGHUP")) {
+                match self.apply(Action::Reload, Wanted::default(), &Who::agent("SIGHUP")) {
                     Ok(applied) => {
                         tracing::info!(revision = applied.revision, changed = applied.changed, "reloaded")
                     }

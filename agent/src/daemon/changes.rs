@@ -24,7 +24,8 @@ use crate::{
 const CONFIRM: std::ops::RangeInclusive<Duration> =
     Duration::from_secs(10)..=Duration::from_secs(7 * 24 * 60 * 60);
 
-/// A policy that somebody wants in force.
+/// A policy that somebody wants in force: by default the configured files, for all devices.
+#[derive(Default)]
 pub(super) struct Wanted {
     /// The files that came along; the configured ones without.
     pub(super) files: Option<Vec<SourceFile>>,

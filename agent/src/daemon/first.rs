@@ -266,15 +266,7 @@ impl Agent {
             );
             return;
         }
-        let wanted = Wanted {
-            files: None,
-            from: None,
-            only: Vec::new(),
-            confirm_within: None,
-            allow_older: false,
-            reason: None,
-        };
-        match self.apply(Action::Apply, wanted, by) {
+        match self.apply(Action::Apply, Wanted::default(), by) {
             Ok(applied) => {
                 if !applied.warnings.is_empty() {
                     tracing::warn!("{}", applied.warnings);

@@ -90,7 +90,6 @@ impl Refused {
     }
 }
 
-/// Reads and prepares the policy at a path.
 /// What decides whether files may become a policy, whatever they say.
 pub(super) struct Gate<'a> {
     pub(super) signing: &'a Requirement,

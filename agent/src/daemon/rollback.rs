@@ -142,18 +142,10 @@ impl Agent {
         let pointer = self.pointer.back(record.number);
         let origin = Origin::named(&record.origin);
         let from = record.from.clone();
-        let mut applied = match act.action() {
-            Action::AutoRollback => self.flip_anyway(candidate, origin, from, pointer)?,
-            Action::Start
-            | Action::Apply
-            | Action::Reload
-            | Action::Confirm
-            | Action::Rollback
-            | Action::Repair
-            | Action::Mode
-            | Action::Quarantine
-            | Action::Release
-            | Action::Detach => self.flip_and_point(candidate, origin, from, pointer)?,
+        let mut applied = if act.action() == Action::AutoRollback {
+            self.flip_anyway(candidate, origin, from, pointer)?
+        } else {
+            self.flip_and_point(candidate, origin, from, pointer)?
         };
         applied.number = Some(record.number);
         applied.notes.push(format!("revision {} is back", record.number));

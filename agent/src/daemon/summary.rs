@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::{
+    diagnostic::counted,
     model::{Mode, Policy},
     store::TextLayer,
 };
@@ -17,13 +18,13 @@ pub(super) fn changes(
 ) -> String {
     let (devices, rules) = (policy.devices.len(), policy.rules.len());
     let Some((old_layers, old)) = old else {
-        return format!("{}, {}", many(devices, "device"), many(rules, "rule"));
+        return format!("{}, {}", counted(devices, "device"), counted(rules, "rule"));
     };
     let counts = format!(
         "{}{}, {}{}",
-        many(devices, "device"),
+        counted(devices, "device"),
         moved(old.devices.len(), devices),
-        many(rules, "rule"),
+        counted(rules, "rule"),
         moved(old.rules.len(), rules)
     );
     let parts = [files(old_layers, layers), counts, modes(old, policy)];
@@ -69,10 +70,6 @@ fn some(mut words: Vec<String>) -> String {
         text += &format!(" and {more} more");
     }
     text
-}
-
-fn many(number: usize, what: &str) -> String {
-    if number == 1 { format!("1 {what}") } else { format!("{number} {what}s") }
 }
 
 fn moved(old: usize, new: usize) -> String {

@@ -47,22 +47,12 @@ impl Agent {
         act.event.after = after;
         match self.write_down(act.event.clone()) {
             Ok(entry) => act.event.began = Some(entry.seq),
-            Err(error) => match act.event.action {
-                Action::Quarantine | Action::AutoRollback => {}
-                Action::Start
-                | Action::Apply
-                | Action::Reload
-                | Action::Confirm
-                | Action::Rollback
-                | Action::Repair
-                | Action::Mode
-                | Action::Release
-                | Action::Detach => {
-                    return Err(world(format!(
-                        "nothing was changed, because the audit trail cannot be written: {error}"
-                    )));
-                }
-            },
+            Err(_) if matches!(act.event.action, Action::Quarantine | Action::AutoRollback) => {}
+            Err(error) => {
+                return Err(world(format!(
+                    "nothing was changed, because the audit trail cannot be written: {error}"
+                )));
+            }
         }
         Ok(())
     }

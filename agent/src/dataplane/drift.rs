@@ -15,6 +15,7 @@ use super::{
     read,
     settings::{peers, ports},
 };
+use crate::diagnostic::counted;
 
 /// Something in the kernel that is not as the agent left it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -81,10 +82,14 @@ impl Dataplane {
         Ok(found)
     }
 
-    /// Has the next [`Dataplane::apply`] write every row anew, whatever is thought to be there.
+    /// Has the next [`Dataplane::apply`] write every row anew, whatever is thought to be in its slot. What is known of the
+    /// slot in force stays, to be compared with.
     pub fn distrust(&mut self) {
-        self.slots = [None, None];
-        self.deadlines = [BTreeMap::new(), BTreeMap::new()];
+        let others = (0..self.slots.len()).filter(|slot| Some(*slot) != self.in_force);
+        for slot in others {
+            self.slots[slot] = None;
+            self.deadlines[slot].clear();
+        }
     }
 
     /// Writes again what packets read besides the policy.
@@ -187,16 +192,12 @@ fn rows<K: Ord + Copy + fmt::Debug, V: PartialEq + Copy + fmt::Debug>(
     let missing = wanted.len().saturating_sub(same + changed.len());
     let mut said = Vec::new();
     if missing > 0 {
-        said.push(format!("{} missing", rows_are(missing)));
+        said.push(format!("{} missing", counted(missing, "row")));
     }
     for (keys, word) in [(changed, "changed"), (foreign, "not the agent's")] {
         if let Some(first) = keys.iter().min() {
-            said.push(format!("{} {word}, the first {first:?}", rows_are(keys.len())));
+            said.push(format!("{} {word}, the first {first:?}", counted(keys.len(), "row")));
         }
     }
     Ok((!said.is_empty()).then(|| drift(map, said.join("; "))))
-}
-
-fn rows_are(count: usize) -> String {
-    if count == 1 { "1 row is".to_owned() } else { format!("{count} rows are") }
 }
