@@ -61,9 +61,9 @@ fn what_somebody_changed_by_hand_is_named_and_left_alone() {
     let (code, said) = bulkhead(&lab, &["drift"]);
     assert_eq!(code, 1, "{said}");
     for words in [
-        "RULES: 1 row is missing; 1 row is not the agent's, the first RuleKey { initiator: 1",
-        "MACS: 1 row is changed",
-        "SEGMENTS: 1 row is changed",
+        "RULES: 1 row missing; 1 row not the agent's, the first RuleKey { initiator: 1",
+        "MACS: 1 row changed",
+        "SEGMENTS: 1 row changed",
     ] {
         assert!(said.contains(words), "`{words}` is not in:\n{said}");
     }
@@ -95,6 +95,6 @@ fn what_somebody_changed_by_hand_is_put_right_where_the_configuration_says_so() 
     assert!(enforces(&lab));
     let (_, trail) = bulkhead(&lab, &["audit-log", "--verify"]);
     let (_, entries) = bulkhead(&lab, &["audit-log"]);
-    assert!(entries.contains("repair") && entries.contains("RULES: 1 row is missing"), "{entries}\n{trail}");
+    assert!(entries.contains("repair") && entries.contains("RULES: 1 row missing"), "{entries}\n{trail}");
     agent.stop().expect("it stops");
 }
