@@ -98,5 +98,12 @@ fn a_clock_before_the_policys_own_time_opens_nothing() {
     assert!(reaches(&lab, "hmi", SOON), "and closes nothing that is not bound to a time");
     let (_, said) = bulkhead(&lab, &["status"]);
     assert!(said.contains("stay closed until the clock is right"), "{said}");
+    // It is right, and was wrong when the policy was made: whoever applies it again says so.
+    let (code, said) = bulkhead(&lab, &["apply"]);
+    assert!(code == 0 && said.contains("number 2"), "{said}");
+    wait_for("the vendor's rule to hold", SOON, || Ok(reaches(&lab, "attacker", SILENCE).then_some(())))
+        .expect("it opens");
+    let (_, said) = bulkhead(&lab, &["status"]);
+    assert!(!said.contains("the clock shows"), "{said}");
     agent.stop().expect("it stops");
 }

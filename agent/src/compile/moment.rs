@@ -1,18 +1,18 @@
 //! What time does to tables: until when each of their schedules is open. The revision stays.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use jiff::Timestamp;
 
 use super::Tables;
-use crate::model::Schedule;
+use crate::model::{Schedule, Window};
 
 impl Tables {
     /// Until when each schedule is open, on the monotonic clock in ns, at a moment that both clocks show. 0 is closed,
     /// [`u64::MAX`] is open for good.
     pub fn deadlines(&self, now: Timestamp, monotonic: u64) -> Vec<u64> {
         let until = |any: &Vec<Schedule>| {
-            let Some(end) = any.iter().filter_map(|schedule| schedule.open_until(now)).max() else {
-                return 0;
-            };
+            let Some(end) = open_until(&merged(any), now) else { return 0 };
             if end == Timestamp::MAX {
                 return u64::MAX;
             }
@@ -21,6 +21,41 @@ impl Tables {
         };
         self.schedules.iter().map(until).collect()
     }
+}
+
+/// How many schedules that end at different dates are followed one after the other: whoever takes turns more often is told
+/// at the next one.
+const JOINTS: usize = 16;
+
+/// When none of several schedules is open any more, if one is.
+fn open_until(any: &[Schedule], now: Timestamp) -> Option<Timestamp> {
+    let mut end = now;
+    for _ in 0..JOINTS {
+        match any.iter().filter_map(|schedule| schedule.open_until(end)).max() {
+            Some(later) if later > end => end = later,
+            Some(_) | None => break,
+        }
+    }
+    (end > now).then_some(end)
+}
+
+/// The same schedules with the windows of those that end alike together: they join as those of one schedule do.
+fn merged(any: &[Schedule]) -> Vec<Schedule> {
+    let mut by_end: BTreeMap<Option<Timestamp>, Vec<Window>> = BTreeMap::new();
+    let always: BTreeSet<_> =
+        any.iter().filter(|one| one.windows.is_empty()).map(|one| one.expires).collect();
+    for schedule in any {
+        let windows = by_end.entry(schedule.expires).or_default();
+        if !always.contains(&schedule.expires) {
+            windows.extend(schedule.windows.iter().cloned());
+        }
+    }
+    let schedule = |(expires, mut windows): (_, Vec<Window>)| {
+        windows.sort();
+        windows.dedup();
+        Schedule { expires, windows }
+    };
+    by_end.into_iter().map(schedule).collect()
 }
 
 #[cfg(test)]
@@ -64,5 +99,32 @@ service = "ntp"
         assert_eq!(at("2026-12-28T09:00:00Z")[0], 1_000 + hour);
         assert_eq!(at("2027-01-04T10:00:00Z"), [0, 0]);
         assert_eq!(at("2027-01-04T09:30:00Z"), [1_000 + hour / 2; 2]);
+    }
+
+    #[test]
+    fn rules_that_take_turns_leave_no_gap() {
+        let shift = |from: &str, to: &str, more: &str| {
+            format!(
+                "[[device.plc.allow]]\nfrom = \"any\"\nservice = \"ssh\"\n{more}\
+                 windows = [{{ days = \"mon-sun\", from = \"{from}\", to = \"{to}\", zone = \"UTC\" }}]\n"
+            )
+        };
+        let ends = |rules: &[String], time: &str| {
+            let text = format!("version = 1\n[device.plc]\nip = \"10.1.0.1\"\n{}", rules.concat());
+            let files = [SourceFile { path: "p.toml".into(), text }];
+            let outcome = resolve_texts(&files);
+            let tables = compile(&outcome.policy.expect("it is valid"), &ROOM).expect("it is small");
+            tables.deadlines(time.parse().expect("a time"), 0)
+        };
+        let minute = 60_000_000_000;
+        let early = shift("06:00", "14:00", "");
+        let late = shift("14:00", "22:00", "");
+        let night = shift("22:00", "06:00", "");
+        let by_day = [early.clone(), late.clone()];
+        assert_eq!(ends(&by_day, "2026-12-28T13:00:00Z"), [9 * 60 * minute], "early and late shift");
+        assert_eq!(ends(&[early.clone(), late, night.clone()], "2026-12-28T13:00:00Z"), [u64::MAX]);
+        let until = "expires = 2026-12-28T23:00:00Z\n";
+        let ending = [early, shift("13:30", "22:30", until), night];
+        assert_eq!(ends(&ending, "2026-12-28T13:00:00Z"), [25 * 60 * minute], "after another night");
     }
 }

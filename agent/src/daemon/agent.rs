@@ -158,19 +158,23 @@ impl Agent {
         let mut nics = Nics::new(&config, &mut dataplane)?;
         dataplane.configure(&runtime(&config, &dataplane)?)?;
         let reporter = Reporter::new(&config, gateway.clone());
-        let Candidate { layers, policy, tables, warnings: notes } = candidate;
-        if !notes.is_empty() {
-            tracing::warn!("{notes}");
-        }
+        let Candidate { layers, policy, tables, doubts } = candidate;
         let begun = Instant::now();
         let names = NameKeeper::restore(&store, config.names, &dataplane, &tables)?;
         let mut calendar = Calendar::new(&store, &pointer);
-        let moment = Moment { named: names.rows(&tables), ..calendar.look(&tables) };
+        let look = calendar.look(&tables);
+        let moment =
+            Moment { named: names.rows(&tables, &look.deadlines), deadlines: look.deadlines.clone() };
         let applied = dataplane.apply(tables, &nics.addresses, &config.segment_ids(), &moment)?;
+        calendar.keep(look);
         let revision = applied.tables.revision;
         let generation = applied.generation;
         let (load_ms, flip_ms) = (millis(begun.elapsed()), millis(applied.flip));
         tracing::info!(%revision, generation, policy = origin.name(), load_ms, flip_ms, "policy applied");
+        let doubts = doubts.told(&policy);
+        if !doubts.is_empty() {
+            tracing::warn!("{doubts}");
+        }
         let leases = LeaseKeeper::restore(&store, &mut dataplane)?;
         for news in nics.look_after(&mut dataplane, Instant::now())? {
             // What is wrong from the start is as wrong as what goes wrong later.
@@ -322,8 +326,9 @@ impl Agent {
             && let Some(applied) = self.dataplane.applied()
         {
             let tables = applied.tables.clone();
-            let moment = self.moment(&tables);
+            let (moment, look) = self.moment(&tables);
             self.dataplane.apply(tables, &now, &self.config.segment_ids(), &moment)?;
+            self.calendar.keep(look);
             // Only now: a failed attempt is made again at the next look.
             self.nics.addresses = now;
             tracing::info!("the gateway's own addresses changed; policy applied again");

@@ -257,8 +257,8 @@ impl Agent {
             gateway: self.nics.addresses.clone(),
             segments: self.config.segment_ids(),
             trusted: self.config.trusted_hosts(),
-            named: self.names.rows(&applied.tables).into_iter().chain(supposed).collect(),
-            deadlines: self.calendar.deadlines.clone(),
+            named: self.names.rows(&applied.tables, self.calendar.deadlines()).into_iter().chain(supposed).collect(),
+            deadlines: self.calendar.deadlines().to_vec(),
             ..Placed::default()
         });
         let parts = question.parts(&applied.tables, &base.management_services);

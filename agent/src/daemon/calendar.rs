@@ -10,9 +10,9 @@ use jiff::{SignedDuration, Timestamp};
 use super::agent::Agent;
 use crate::{
     compile::Tables,
-    dataplane::{Moment, monotonic_ns},
+    dataplane::{DataplaneError, Moment, monotonic_ns},
     model::Schedule,
-    store::{Pointer, Store},
+    store::{Pointer, Record, Store},
 };
 
 /// How far a clock may be set back before it is taken for wrong.
@@ -20,58 +20,84 @@ const TOLERANCE: SignedDuration = SignedDuration::from_mins(5);
 /// How far the two clocks may part before deadlines are written anew: less than anybody notices.
 const DRIFT: Duration = Duration::from_millis(100);
 
-/// What is remembered of the last look at the clocks.
+/// What is remembered of the clocks.
 #[derive(Debug)]
 pub(super) struct Calendar {
-    /// The clock was right when it showed this.
-    floor: Timestamp,
+    /// When the policy in force was made: that time has passed.
+    made: Timestamp,
+    /// The look by which the schedules in force were written.
+    last: Look,
+}
+
+/// A look at the clocks, and what schedules are by it.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Look {
     /// What the monotonic clock showed when the other began to count, ns; 0 before the first look.
     began: i128,
     /// When a schedule next opens or closes.
     turns: Option<Timestamp>,
-    /// What was written last.
+    /// Until when each is open, monotonic ns.
     pub(super) deadlines: Vec<u64>,
 }
 
 impl Calendar {
-    /// Before the first look. The revision in force was made at a time that has passed.
+    /// Before the first look.
     pub(super) fn new(store: &Store, pointer: &Pointer) -> Self {
-        let made = store.record(pointer.current).ok().flatten().and_then(|record| record.at.parse().ok());
-        let floor = made.unwrap_or(Timestamp::UNIX_EPOCH);
-        Self { floor, began: 0, turns: None, deadlines: Vec::new() }
+        let record = store.record(pointer.current).ok().flatten();
+        let mut calendar = Self { made: Timestamp::UNIX_EPOCH, last: Look::default() };
+        if let Some(record) = record {
+            calendar.made(&record);
+        }
+        calendar
     }
 
-    /// Whether the clock shows a time that has passed.
-    fn is_wrong(&self, now: Timestamp) -> bool {
-        self.floor.duration_since(now) > TOLERANCE
+    /// Another revision is in force: what holds is looked at again.
+    pub(super) fn made(&mut self, record: &Record) {
+        self.made = record.at.parse().unwrap_or(Timestamp::UNIX_EPOCH);
+        self.last.began = 0;
+    }
+
+    /// Whether the clock shows a time before the policy in force was made.
+    pub(super) fn is_wrong(&self, now: Timestamp) -> bool {
+        self.made.duration_since(now) > TOLERANCE
+    }
+
+    /// Until when the schedules in force are open, as far as the kernel was told.
+    pub(super) fn deadlines(&self) -> &[u64] {
+        &self.last.deadlines
+    }
+
+    /// The kernel has what a look found.
+    pub(super) fn keep(&mut self, look: Look) {
+        self.last = look;
     }
 
     /// Until when the schedules of tables are open.
-    pub(super) fn look(&mut self, tables: &Tables) -> Moment {
+    pub(super) fn look(&self, tables: &Tables) -> Look {
         let (now, up) = (Timestamp::now(), monotonic_ns());
-        self.began = now.as_nanosecond() - i128::from(up);
-        let wrong = self.is_wrong(now);
-        self.deadlines = if wrong { vec![0; tables.schedules.len()] } else { tables.deadlines(now, up) };
+        let closed = || vec![0; tables.schedules.len()];
         let turn = |schedule: &Schedule| schedule.open_until(now).or_else(|| schedule.opens_next(now));
-        self.turns = tables.schedules.iter().flatten().filter_map(turn).min();
-        if !wrong {
-            self.floor = self.floor.max(now);
+        Look {
+            began: now.as_nanosecond() - i128::from(up),
+            turns: tables.schedules.iter().flatten().filter_map(turn).min(),
+            deadlines: if self.is_wrong(now) { closed() } else { tables.deadlines(now, up) },
         }
-        Moment { deadlines: self.deadlines.clone(), ..Moment::default() }
     }
 
     /// Whether anything may have changed since the last look.
     fn is_due(&self) -> bool {
         let now = Timestamp::now();
-        let parted = (now.as_nanosecond() - i128::from(monotonic_ns()) - self.began).unsigned_abs();
-        parted > DRIFT.as_nanos() || self.turns.is_some_and(|turn| turn <= now)
+        let parted = (now.as_nanosecond() - i128::from(monotonic_ns()) - self.last.began).unsigned_abs();
+        parted > DRIFT.as_nanos() || self.last.turns.is_some_and(|turn| turn <= now)
     }
 }
 
 impl Agent {
     /// What tables depend on besides themselves, now.
-    pub(super) fn moment(&mut self, tables: &Tables) -> Moment {
-        Moment { named: self.names.rows(tables), ..self.calendar.look(tables) }
+    pub(super) fn moment(&self, tables: &Tables) -> (Moment, Look) {
+        let look = self.calendar.look(tables);
+        let named = self.names.rows(tables, &look.deadlines);
+        (Moment { named, deadlines: look.deadlines.clone() }, look)
     }
 
     /// Opens what is due, and tells of what has opened and closed.
@@ -80,15 +106,13 @@ impl Agent {
         if tables.schedules.is_empty() || !self.calendar.is_due() {
             return;
         }
-        let before = std::mem::take(&mut self.calendar.deadlines);
-        let Moment { deadlines, .. } = self.calendar.look(&tables);
-        if let Err(error) = self.dataplane.reschedule(&deadlines) {
-            tracing::error!("what is bound to a time stays as it is: {error}");
+        let (moment, look) = self.moment(&tables);
+        if let Err(error) = self.turn(moment) {
             // Tried again at the next tick.
-            self.calendar.began = 0;
+            tracing::error!("what is bound to a time stays as it is: {error}");
             return;
         }
-        for ((any, old), new) in tables.schedules.iter().zip(&before).zip(&deadlines) {
+        for ((any, old), new) in tables.schedules.iter().zip(self.calendar.deadlines()).zip(&look.deadlines) {
             let words: Vec<String> = any.iter().map(ToString::to_string).collect();
             match (*old != 0, *new != 0) {
                 (false, true) => tracing::info!(schedule = words.join(" or "), "rules hold from now on"),
@@ -96,7 +120,16 @@ impl Agent {
                 (true, true) | (false, false) => {}
             }
         }
+        self.calendar.keep(look);
         self.warn_of_the_clock(&tables);
+    }
+
+    /// Writes until when schedules are open, and which of several rules counts for what is permitted by name.
+    fn turn(&mut self, moment: Moment) -> Result<(), DataplaneError> {
+        let Moment { deadlines, named } = moment;
+        self.dataplane.reschedule(&deadlines)?;
+        // They are there already; only what changed is written.
+        self.permit(named).map(drop)
     }
 
     /// Says that the clock is wrong, where it matters.
@@ -108,8 +141,8 @@ impl Agent {
         }
         let note = format!(
             "the clock shows {now:.0}, and the policy in force was made at {:.0}: rules that are bound to a time stay \
-             closed until the clock is right",
-            self.calendar.floor
+             closed until the clock is right; if it is, `bulkhead apply` makes the policy anew",
+            self.calendar.made
         );
         if self.warnings.insert("clock", note.clone()).is_none() {
             tracing::error!("{note}");

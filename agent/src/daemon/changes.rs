@@ -102,7 +102,7 @@ impl Agent {
                 [] => self.maker.prepare(layers, &self.overrides, &self.limits)?,
                 [..] => self.for_some(layers, only)?,
             };
-            candidate.warnings += &notes;
+            candidate.doubts.note(&notes);
             Ok((candidate, signed, accepted))
         });
         let candidate = candidate.inspect_err(|error| {
@@ -141,7 +141,8 @@ impl Agent {
     }
 
     fn take_over(&mut self, act: &mut Act, change: Change, by: &Who) -> Result<Applied, Failure> {
-        let Change { candidate, origin, from, confirm_within, signed, accepted, reason } = change;
+        let Change { mut candidate, origin, from, confirm_within, signed, accepted, reason } = change;
+        let doubts = std::mem::take(&mut candidate.doubts);
         let begun = Instant::now();
         let kept: Vec<_> = candidate.layers.iter().map(|layer| layer.kept()).collect();
         let configured = match origin {
@@ -150,8 +151,12 @@ impl Agent {
         };
         let revision = candidate.tables.revision.to_string();
         self.begin(act, revision.clone())?;
-        // Applied again: no revision of its own, and nothing that could be confirmed.
-        let again = self.pointer.current != 0 && candidate.layers == self.in_force.layers;
+        // Applied again: no revision of its own, and nothing that could be confirmed. One that was made at a time that has not
+        // come is made anew.
+        let again = self.pointer.current != 0
+            && candidate.layers == self.in_force.layers
+            && !self.calendar.is_wrong(jiff::Timestamp::now());
+        let mut made = None;
         let mut pointer = self.pointer.clone();
         pointer.configured = configured;
         if let Some(accepted) = accepted {
@@ -187,16 +192,21 @@ impl Agent {
             pointer = pointer.forward(number);
             pointer.pending = pending;
             self.arm(&pointer).inspect_err(|_| self.forget(number))?;
+            made = Some(record);
         }
         let keep_ms = millis(begun.elapsed());
         let mut applied = self.flip_and_point(candidate, origin, from, pointer).inspect_err(|_| {
             // What is left of the attempt.
             self.tidy_up();
         })?;
+        if let Some(record) = made {
+            self.calendar.made(&record);
+        }
         if origin == Origin::Files {
             self.warnings.remove("policy");
         }
         applied.number = Some(self.pointer.current);
+        applied.warnings = doubts.told(&self.in_force.policy);
         applied.pending = self.pending_status();
         if confirm_within.is_some() && applied.pending.is_none() {
             applied.notes.push("there is nothing to confirm: this policy was in force before".to_owned());
@@ -266,17 +276,18 @@ impl Agent {
         origin: Origin,
         from: String,
     ) -> Result<(Applied, InForce), Failure> {
-        let Candidate { layers, policy, tables, warnings } = candidate;
+        let Candidate { layers, policy, tables, doubts: _ } = candidate;
         let before = self.dataplane.applied().map(|applied| applied.tables.clone());
         let changed = tables.revision != before.as_ref().map(|tables| tables.revision).unwrap_or_default();
         let begun = Instant::now();
-        let moment = self.moment(&tables);
+        let (moment, look) = self.moment(&tables);
         let applied = self
             .dataplane
             .apply(tables, &self.nics.addresses, &self.config.segment_ids(), &moment)
             .map_err(world)?;
         let (revision, generation) = (applied.tables.revision.to_string(), applied.generation);
         let (load_ms, flip_ms) = (millis(begun.elapsed()), millis(applied.flip));
+        self.calendar.keep(look);
         let released = policies::released(&self.in_force.policy, &policy);
         let mut notes = Vec::new();
         if policy.devices.is_empty() {
@@ -295,8 +306,7 @@ impl Agent {
             tracing::warn!(devices = released.join(", "), "no longer enforced");
         }
         leave(before);
-        let applied =
-            Applied { revision, generation, changed, warnings, released, notes, ..Applied::default() };
+        let applied = Applied { revision, generation, changed, released, notes, ..Applied::default() };
         Ok((applied, old))
     }
 

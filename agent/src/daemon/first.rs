@@ -171,7 +171,7 @@ fn from_files(
     let Passed { files, signed: _, accepted, notes } =
         policies::from_path(&config.policy, &gate).map_err(refused)?;
     let mut candidate = maker.prepare(whole(files), overrides, limits).map_err(refused)?;
-    candidate.warnings += &notes;
+    candidate.doubts.note(&notes);
     let mut pointer = pointer;
     if let Some(accepted) = accepted {
         pointer.accept(accepted);

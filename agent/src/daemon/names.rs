@@ -99,8 +99,8 @@ impl NameKeeper {
     }
 
     /// What the rules permit at all that is known.
-    pub(super) fn rows(&self, tables: &Tables) -> Rows {
-        self.book.rows(tables)
+    pub(super) fn rows(&self, tables: &Tables, deadlines: &[u64]) -> Rows {
+        self.book.rows(tables, deadlines)
     }
 
     /// Keeps what would soon be over and is in use. The devices and addresses of which the time changed.
@@ -247,7 +247,7 @@ impl Agent {
                 News::Longer => self.names.unwritten = self.names.unwritten.max(Unwritten::Times),
                 News::New => self.names.unwritten = Unwritten::News,
             }
-            let rows = self.names.book.rows_at(&tables, device, *address);
+            let rows = self.names.book.rows_at(&tables, self.calendar.deadlines(), device, *address);
             if self.permit(rows)? {
                 if learned == News::New {
                     // From the data path's look at the answer to the rows in the kernel.
@@ -263,7 +263,7 @@ impl Agent {
     }
 
     /// Puts rows into the kernel's table. `false` when they do not fit.
-    fn permit(&mut self, rows: Rows) -> Result<bool, DataplaneError> {
+    pub(super) fn permit(&mut self, rows: Rows) -> Result<bool, DataplaneError> {
         for (key, row) in rows {
             if !self.dataplane.learn_name(key, row)? {
                 return Ok(false);
@@ -306,17 +306,19 @@ impl Agent {
         let ids = applied.ids.devices.clone();
         let now = monotonic_ns();
         for (device, address) in self.names.hold(&self.dataplane, &tables, &ids, now)? {
-            let rows = self.names.book.rows_at(&tables, &device, address);
+            let rows = self.names.book.rows_at(&tables, self.calendar.deadlines(), &device, address);
             self.permit(rows)?;
         }
         let over = self.names.book.over(now);
-        let rows = |names: &NameKeeper| {
-            let rows = over.iter().map(|(device, address)| names.book.rows_at(&tables, device, *address));
+        let deadlines = self.calendar.deadlines();
+        let rows = |book: &Book| {
+            let rows =
+                over.iter().map(|(device, address)| book.rows_at(&tables, deadlines, device, *address));
             rows.flatten().collect::<Rows>()
         };
-        let before = rows(&self.names);
+        let before = rows(&self.names.book);
         self.names.book.forget_over(now);
-        let left = rows(&self.names);
+        let left = rows(&self.names.book);
         for key in before.keys().filter(|key| !left.contains_key(key)) {
             self.dataplane.forget_name(*key)?;
         }

@@ -143,7 +143,7 @@ impl Known {
         let old = Side { policy: &policy, tables: &tables };
         let new = Side { policy: &candidate.policy, tables: &candidate.tables };
         let mut plan = plan(old, new, &asked);
-        plan.warnings = candidate.warnings + &passed.notes;
+        plan.warnings = candidate.doubts.told(&candidate.policy) + &passed.notes;
         for (name, change) in &overrides.devices {
             let mode = change.mode.name();
             plan.notes.extend(match candidate.policy.device(name) {

@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use super::agent::InForce;
 use crate::{
     compile::{Limits, Tables, compile},
-    diagnostic::{has_errors, render_text, sort},
+    diagnostic::{Diagnostic, Sources, has_errors, render_text, sort},
     files::{Access, PolicySet, ReadError, pushed_set, read_set, read_trust},
     lint::lint,
     model::{Mode, Policy},
@@ -49,8 +49,37 @@ pub(super) struct Candidate {
     pub(super) layers: Vec<TextLayer>,
     pub(super) policy: Policy,
     pub(super) tables: Tables,
-    /// Rendered warnings.
-    pub(super) warnings: String,
+    pub(super) doubts: Doubts,
+}
+
+/// What to tell about a policy that can be enforced. It takes as long to find out as to compile, and enforcement does not
+/// wait for it.
+#[derive(Default)]
+pub(super) struct Doubts {
+    /// What passing the gate left to say: a line each.
+    notes: String,
+    /// What resolving it found.
+    found: Vec<Diagnostic>,
+    sources: Sources,
+    /// The policy that the texts mean, where it is not the one in force: that of the newest of several layers.
+    newest: Option<Policy>,
+}
+
+impl Doubts {
+    pub(super) fn note(&mut self, notes: &str) {
+        self.notes += notes;
+    }
+
+    /// Rendered warnings about the texts; `policy` is what is enforced.
+    pub(super) fn told(self, policy: &Policy) -> String {
+        let Self { notes, found, sources, newest } = self;
+        let doubts = lint(newest.as_ref().unwrap_or(policy), Timestamp::now());
+        let mut warnings: Vec<_> = found.into_iter().chain(doubts).collect();
+        sort(&mut warnings);
+        let warnings =
+            if warnings.is_empty() { String::new() } else { render_text(&warnings, &sources, false) };
+        warnings + &notes
+    }
 }
 
 /// Why there is no candidate.
@@ -180,7 +209,7 @@ impl Maker {
         limits: &Limits,
     ) -> Result<Candidate, Refused> {
         let begun = Instant::now();
-        let (mut policy, warnings) = self.resolve(&layers)?;
+        let (mut policy, doubts) = self.resolve(&layers)?;
         for device in &mut policy.devices {
             if let Some(change) = overrides.devices.get(&device.name) {
                 device.mode = change.mode;
@@ -189,24 +218,24 @@ impl Maker {
         let resolve = begun.elapsed();
         let tables = compile(&policy, limits)?;
         self.took = Took { resolve, compile: begun.elapsed() - resolve };
-        Ok(Candidate { layers, policy, tables, warnings })
+        Ok(Candidate { layers, policy, tables, doubts })
     }
 
-    /// The policy of all layers together, and the rendered warnings of the newest.
-    fn resolve(&mut self, layers: &[TextLayer]) -> Result<(Policy, String), Refused> {
+    /// The policy of all layers together, and what to tell about the newest.
+    fn resolve(&mut self, layers: &[TextLayer]) -> Result<(Policy, Doubts), Refused> {
         let [base, later @ ..] = layers else { return Err(Refused::NoFiles) };
         let mut resolved = resolve_layer(base, &mut self.memo)?;
         for layer in later {
             // What is in force together does not stay for long.
-            let (new, warnings) = resolve_layer(layer, &mut Memo::default())?;
+            let (new, doubts) = resolve_layer(layer, &mut Memo::default())?;
             let named = layer.only.iter().cloned().collect();
-            resolved = (only(&resolved.0, &new, &named)?, warnings);
+            resolved = (only(&resolved.0, &new, &named)?, Doubts { newest: Some(new), ..doubts });
         }
         Ok(resolved)
     }
 }
 
-fn resolve_layer(layer: &TextLayer, memo: &mut Memo) -> Result<(Policy, String), Refused> {
+fn resolve_layer(layer: &TextLayer, memo: &mut Memo) -> Result<(Policy, Doubts), Refused> {
     // Nothing is not a policy: it would let everything through.
     if layer.files.is_empty() {
         return Err(Refused::NoFiles);
@@ -216,12 +245,7 @@ fn resolve_layer(layer: &TextLayer, memo: &mut Memo) -> Result<(Policy, String),
         return Err(Refused::Invalid(render_text(&outcome.diagnostics, &outcome.sources, false)));
     };
     debug_assert!(!has_errors(&outcome.diagnostics));
-    let doubts = lint(&policy, Timestamp::now());
-    let mut warnings: Vec<_> = outcome.diagnostics.into_iter().chain(doubts).collect();
-    sort(&mut warnings);
-    let warnings =
-        if warnings.is_empty() { String::new() } else { render_text(&warnings, &outcome.sources, false) };
-    Ok((policy, warnings))
+    Ok((policy, Doubts { found: outcome.diagnostics, sources: outcome.sources, ..Doubts::default() }))
 }
 
 /// Most policies that are in force together, each for some devices.

@@ -147,6 +147,7 @@ impl Agent {
         } else {
             self.flip_and_point(candidate, origin, from, pointer)?
         };
+        self.calendar.made(record);
         applied.number = Some(record.number);
         applied.notes.push(format!("revision {} is back", record.number));
         Ok(applied)

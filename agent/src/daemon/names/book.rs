@@ -8,7 +8,7 @@ use std::{
     net::IpAddr,
 };
 
-use bulkhead_common::layout::{NamedKey, NamedRow};
+use bulkhead_common::layout::{NamedKey, NamedRow, RuleRow};
 use jiff::{SignedDuration, Timestamp};
 
 use crate::{
@@ -137,23 +137,23 @@ impl Book {
         self.devices.keys().map(|device| self.of_device(tables, device).len()).sum()
     }
 
-    /// What the rules permit at all that is known.
-    pub(super) fn rows(&self, tables: &Tables) -> Rows {
+    /// What the rules permit at all that is known; `deadlines` says until when each schedule is open, monotonic ns.
+    pub(super) fn rows(&self, tables: &Tables, deadlines: &[u64]) -> Rows {
         let mut rows = Rows::new();
         for (device, names) in &self.devices {
             for ((name, address), until) in names {
-                permit(tables, device, (name, *address), *until, &mut rows);
+                permit((tables, deadlines), device, (name, *address), *until, &mut rows);
             }
         }
         rows
     }
 
     /// What the rules permit a device at one address.
-    pub(super) fn rows_at(&self, tables: &Tables, device: &str, address: IpAddr) -> Rows {
+    pub(super) fn rows_at(&self, tables: &Tables, deadlines: &[u64], device: &str, address: IpAddr) -> Rows {
         let mut rows = Rows::new();
         let names = self.devices.get(device).into_iter().flatten();
         for ((name, _), until) in names.filter(|((_, known), _)| *known == address) {
-            permit(tables, device, (name, address), *until, &mut rows);
+            permit((tables, deadlines), device, (name, address), *until, &mut rows);
         }
         rows
     }
@@ -209,10 +209,20 @@ fn dense(tables: &Tables, device: &str) -> Option<u32> {
     tables.device_id(device).map(|id| id.0 + 1)
 }
 
-/// Adds what a device may do at an address under one name. Where several names or rules permit the same, the row that always
-/// holds counts, and the longest time.
-fn permit(tables: &Tables, device: &str, (name, address): (&str, IpAddr), until: u64, rows: &mut Rows) {
+/// Adds what a device may do at an address under one name. Where several names or rules permit the same, the row counts that
+/// holds longest from now on, and the longest time: whoever holds the book asks again when a schedule opens or closes.
+fn permit(
+    (tables, deadlines): (&Tables, &[u64]),
+    device: &str,
+    (name, address): (&str, IpAddr),
+    until: u64,
+    rows: &mut Rows,
+) {
     let Some(device) = dense(tables, device) else { return };
+    let holds_until = |row: RuleRow| match row.schedule {
+        0 => u64::MAX,
+        schedule => deadlines.get(schedule as usize - 1).copied().unwrap_or(0),
+    };
     for permission in peers(tables, name).flat_map(|peer| &peer.permissions) {
         if permission.devices.binary_search(&device).is_err() {
             continue;
@@ -220,7 +230,7 @@ fn permit(tables: &Tables, device: &str, (name, address): (&str, IpAddr), until:
         let key = NamedKey { address: address.into(), device, class: permission.class };
         let row = rows.entry(key).or_insert(NamedRow { row: permission.row, expires: until });
         row.expires = row.expires.max(until);
-        if row.row.schedule != 0 && permission.row.schedule == 0 {
+        if holds_until(permission.row) > holds_until(row.row) {
             row.row = permission.row;
         }
     }

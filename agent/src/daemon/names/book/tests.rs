@@ -66,9 +66,9 @@ fn a_name_permits_its_own_devices_what_their_rules_say() {
         assert_eq!(book.learn(&tables, device, known(name, last), 9 * SECOND), News::New);
     }
     // The HMI's rule names the CDN alone, over two services; it is device 1 in the order of the names.
-    assert_eq!(told(&book.rows(&tables)), [(2, 1, 9), (1, 3, 9), (1, 3, 9)]);
-    assert!(book.rows_at(&tables, "hmi", at(2)).is_empty());
-    assert_eq!(book.rows_at(&tables, "plc", at(1)).len(), 2, "the service, and that there is one");
+    assert_eq!(told(&book.rows(&tables, &[])), [(2, 1, 9), (1, 3, 9), (1, 3, 9)]);
+    assert!(book.rows_at(&tables, &[], "hmi", at(2)).is_empty());
+    assert_eq!(book.rows_at(&tables, &[], "plc", at(1)).len(), 2, "the service, and that there is one");
     assert_eq!(book.len(), 3);
     assert_eq!(book.in_use(&tables), 2);
     assert_eq!(book.of_device(&tables, "hmi"), [(&known("a.cdn.example", 3), 9 * SECOND)]);
@@ -80,10 +80,10 @@ fn an_address_under_two_names_is_known_for_the_longer_time() {
     let mut book = Book::default();
     book.learn(&tables, "plc", known("update.vendor.example", 1), 9 * SECOND);
     book.learn(&tables, "plc", known("a.cdn.example", 1), 20 * SECOND);
-    assert_eq!(told(&book.rows_at(&tables, "plc", at(1))), [(2, 1, 20)]);
+    assert_eq!(told(&book.rows_at(&tables, &[], "plc", at(1))), [(2, 1, 20)]);
     assert_eq!(book.over(9 * SECOND), BTreeSet::from([("plc".to_owned(), at(1))]));
     book.forget_over(9 * SECOND);
-    assert_eq!(told(&book.rows_at(&tables, "plc", at(1))), [(2, 1, 20)]);
+    assert_eq!(told(&book.rows_at(&tables, &[], "plc", at(1))), [(2, 1, 20)]);
     book.forget_over(20 * SECOND);
     assert_eq!(book, Book::default());
 }
@@ -131,10 +131,10 @@ fn a_policy_that_no_longer_names_a_name_permits_nothing_under_it() {
     let without = tables(&POLICY.replace("\"update.vendor.example\", ", ""));
     let mut book = Book::default();
     book.learn(&both, "plc", known("update.vendor.example", 1), 9 * SECOND);
-    assert!(book.rows(&without).is_empty());
+    assert!(book.rows(&without, &[]).is_empty());
     assert_eq!((book.in_use(&without), book.of_device(&without, "plc").len()), (0, 0));
     // It comes back before its time is over: nothing has to be asked again.
-    assert_eq!(told(&book.rows(&both)), [(2, 1, 9)]);
+    assert_eq!(told(&book.rows(&both, &[])), [(2, 1, 9)]);
 }
 
 #[test]
@@ -152,4 +152,31 @@ fn names_survive_a_boot_by_the_wall_clock() {
     assert_eq!(left("2026-11-22T10:01:00Z", 20), 260);
     assert_eq!(left("2026-11-22T11:00:00Z", 20), 20, "over, and known to be");
     assert_eq!(left("2020-01-01T00:00:00Z", 20), 320, "a clock that went back lengthens nothing");
+}
+
+#[test]
+fn of_two_rules_with_schedules_the_one_counts_that_is_open() {
+    let rule = |day: &str| {
+        format!(
+            "[[device.plc.allow]]\nto = \"vendor\"\nservice = \"https\"\n\
+             windows = [{{ days = \"{day}\", from = \"08:00\", to = \"10:00\", zone = \"UTC\" }}]\n"
+        )
+    };
+    let text = format!(
+        "version = 1\n[network.vendor]\ndns = [\"update.vendor.example\"]\n\
+         [device.plc]\nip = \"10.20.1.11\"\n{}{}",
+        rule("mon"),
+        rule("tue")
+    );
+    let tables = tables(&text);
+    let mut book = Book::default();
+    book.learn(&tables, "plc", known("update.vendor.example", 1), 9 * SECOND);
+    // A Monday, a Tuesday.
+    for time in ["2026-11-23T09:00:00Z", "2026-11-24T09:00:00Z"] {
+        let deadlines = tables.deadlines(time.parse().expect("a time"), 1);
+        assert_eq!(deadlines.iter().filter(|deadline| **deadline != 0).count(), 1);
+        for row in book.rows_at(&tables, &deadlines, "plc", at(1)).values() {
+            assert_ne!(deadlines[row.row.schedule as usize - 1], 0, "{time}: a closed schedule counts");
+        }
+    }
 }
