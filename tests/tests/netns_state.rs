@@ -187,3 +187,32 @@ fn every_change_is_in_the_trail_and_tampering_is_found() {
     run(&agent, &["audit-log", "--verify"], 0);
     assert!(run(&agent, &["audit-log", "-n", "1"], 0).contains("(a power cut tore the entry before it)"));
 }
+
+#[test]
+fn a_change_that_waits_is_refused_when_nothing_could_come_back() {
+    let test = "a_change_that_waits_is_refused_when_nothing_could_come_back";
+    let Some(lab) = require_lab(test, Topology::Routed) else { return };
+    let mut agent = Agent::new(&lab, &policy(&lab, "")).expect("an agent");
+    fs::create_dir_all(state_folder(&lab)).expect("room");
+    // Stands for a disk that is full at the start.
+    let obstacle = state_folder(&lab).join("objects");
+    fs::write(&obstacle, "in the way").expect("room");
+    agent.start().expect("it starts");
+    let first = status(&agent)["revision"].clone();
+    assert!(warned(&status(&agent), "the policy in force is not kept for the next start"));
+    agent.write_policy(&wider(&lab, "engineering")).expect("written");
+    let said = run(&agent, &["apply", "--confirm-within", "10s"], 2);
+    assert!(said.contains("nothing was changed, because the policy in force, which would come back"), "{said}");
+    assert!(said.contains("/objects`"), "{said}");
+    let now = status(&agent);
+    assert_eq!((&now["revision"], &now["number"]), (&first, &0.into()));
+
+    // There is room again: what comes back is kept before anything changes.
+    fs::remove_file(&obstacle).expect("it is there");
+    let said = run(&agent, &["apply", "--confirm-within", "10s"], 0);
+    assert!(said.contains("unconfirmed: revision 1 comes back in "), "{said}");
+    assert!(!said.contains("there is nothing to confirm"), "{said}");
+    assert_eq!(status(&agent)["warnings"].as_array().map(Vec::len), Some(1), "{}", status(&agent));
+    wait_for_number(&agent, 1);
+    assert_eq!(status(&agent)["revision"], first);
+}

@@ -151,6 +151,7 @@ impl Agent {
         };
         let revision = candidate.tables.revision.to_string();
         self.begin(act, revision.clone())?;
+        self.keep_what_comes_back(confirm_within)?;
         // Applied again: no revision of its own, and nothing that could be confirmed. One that was made at a time that has not
         // come is made anew.
         let again = self.pointer.current != 0
@@ -208,12 +209,30 @@ impl Agent {
         applied.number = Some(self.pointer.current);
         applied.warnings = doubts.told(&self.in_force.policy);
         applied.pending = self.pending_status();
-        if confirm_within.is_some() && applied.pending.is_none() {
+        if confirm_within.is_some() && again {
             applied.notes.push("there is nothing to confirm: this policy was in force before".to_owned());
         }
         self.tidy_up();
         tracing::info!(keep_ms, change_ms = millis(begun.elapsed()), "policy kept");
         Ok(applied)
+    }
+
+    /// A change can only be undone if what was before it is kept: the first policy of all may not be, when there was no
+    /// room for it at the start.
+    fn keep_what_comes_back(&mut self, confirm_within: Option<Duration>) -> Result<(), Failure> {
+        if self.pointer.current != 0 {
+            return Ok(());
+        }
+        match self.keep_first(&Who::agent("start")) {
+            Err(error) if confirm_within.is_some() => {
+                let mut failure = kept_failed(error);
+                let why = "because the policy in force, which would come back without a confirmation,";
+                failure.message = failure.message.replacen("because it", why, 1);
+                Err(failure)
+            }
+            // Whoever asks for no way back gets the change if that can be kept.
+            Ok(()) | Err(_) => Ok(()),
+        }
     }
 
     /// Puts the unconfirmed change on the disk before it is in force: an agent that is killed right after the flip must

@@ -200,7 +200,8 @@ impl Agent {
     pub(super) fn begin_with(&mut self, then: Then) {
         let by = Who::agent("start");
         match then {
-            Then::Keep => self.keep_first(&by),
+            // What fails is a warning already.
+            Then::Keep => drop(self.keep_first(&by)),
             Then::Go => {}
             Then::Undone(Pending { number, back_to, .. }) => {
                 let message = format!("revision {number} was not confirmed in time");
@@ -212,8 +213,8 @@ impl Agent {
         self.take_over_files(&by);
     }
 
-    /// Keeps the first policy of all. Enforcement does not depend on it.
-    fn keep_first(&mut self, by: &Who) {
+    /// Keeps the first policy of all. Enforcement does not depend on it, and it is tried again before the next change.
+    pub(super) fn keep_first(&mut self, by: &Who) -> Result<(), StoreError> {
         let kept: Vec<_> = self.in_force.layers.iter().map(|layer| layer.kept()).collect();
         let configured = match self.in_force.origin {
             Origin::Files => kept.first().map(|layer| digest(&layer.files)),
@@ -240,11 +241,16 @@ impl Agent {
             Ok(pointer)
         });
         match ended {
-            Ok(pointer) => self.pointer = pointer,
+            Ok(pointer) => {
+                self.pointer = pointer;
+                self.warnings.remove("store");
+                Ok(())
+            }
             Err(error) => {
                 let note = format!("the policy in force is not kept for the next start: {error}");
                 tracing::error!("{note}");
                 self.warnings.insert("store", note);
+                Err(error)
             }
         }
     }
