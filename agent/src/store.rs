@@ -16,14 +16,18 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 pub mod audit;
 mod disk;
 mod pending;
+mod pointer;
 mod revisions;
+mod salvage;
 pub mod seal;
 mod values;
 mod who;
 
 use disk::{Disk, Real, private};
 pub use pending::{Clocks, Deadline, Pending};
-pub use revisions::{KeptFile, KeptLayer, Pointer, Prepared, Record, Revisions, TextLayer, digest};
+pub use pointer::{AcceptedSet, FoundPointer, Pointer, Prepared};
+pub use revisions::{KeptFile, KeptLayer, Record, Revisions, TextLayer, digest};
+pub use salvage::salvage;
 pub use values::{
     KeptLease, KeptName, LAST_GOOD, LEASES, LastGood, Leases, NAMES, Names, OVERRIDES, Override, Overrides,
     PolicyFile,

@@ -12,7 +12,7 @@ use super::{
     calendar::Calendar,
     changes::{Wanted, millis},
     drift::Watch,
-    first::{First, first_policy},
+    first::{Beginning, First},
     input::{Answering, Asked, Input},
     leases::LeaseKeeper,
     names::NameKeeper,
@@ -151,10 +151,18 @@ impl Agent {
             warnings.insert("sizes", note.to_owned());
         }
         let mut maker = Maker::default();
-        let First { candidate, origin, from, pointer, then } =
-            first_policy(&config, &store, &overrides, &limits, &mut maker, &mut warnings)?;
         let bounds = Bounds { file_bytes: config.audit.file_bytes.into(), files: config.audit.files };
         let trail = Trail::new(&config.state, bounds);
+        let beginning = Beginning {
+            config: &config,
+            store: &store,
+            trail: &trail,
+            overrides: &overrides,
+            limits: &limits,
+            maker: &mut maker,
+            warnings: &mut warnings,
+        };
+        let First { candidate, origin, from, pointer, then, missed } = beginning.first_policy()?;
         let mut nics = Nics::new(&config, &mut dataplane)?;
         dataplane.configure(&runtime(&config, &dataplane)?)?;
         let reporter = Reporter::new(&config, gateway.clone());
@@ -201,7 +209,7 @@ impl Agent {
             store,
             pointer,
             trail,
-            missed: 0,
+            missed,
             return_again: None,
             _pins: lock,
             limits,

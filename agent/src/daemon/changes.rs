@@ -158,6 +158,7 @@ impl Agent {
             && candidate.layers == self.in_force.layers
             && !self.calendar.is_wrong(jiff::Timestamp::now());
         let mut made = None;
+        let mut taken_over = self.pointer.current;
         let mut pointer = self.pointer.clone();
         pointer.configured = configured;
         if let Some(accepted) = accepted {
@@ -178,6 +179,8 @@ impl Agent {
                 signed: signed.as_ref().map(ToString::to_string),
                 changes: summary::changes(old, (&candidate.layers, &candidate.policy)),
                 before,
+                waits: confirm_within.is_some(),
+                accepted: pointer.accepted.clone(),
                 layers: kept,
             };
             self.store.keep(&record, &candidate.layers).map_err(|error| {
@@ -191,9 +194,13 @@ impl Agent {
                 by: by.clone(),
             });
             pointer = pointer.forward(number);
+            taken_over = number;
             pointer.pending = pending;
             self.arm(&pointer).inspect_err(|_| self.forget(number))?;
             made = Some(record);
+        }
+        if origin == Origin::Files {
+            pointer.taken_over = Some(taken_over);
         }
         let keep_ms = millis(begun.elapsed());
         let mut applied = self.flip_and_point(candidate, origin, from, pointer).inspect_err(|_| {

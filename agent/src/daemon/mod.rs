@@ -5,6 +5,7 @@
 
 mod agent;
 mod answers;
+mod begin;
 mod calendar;
 mod changes;
 mod clock;

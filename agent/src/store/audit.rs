@@ -104,6 +104,8 @@ pub enum Action {
     Rollback,
     /// The same, by the agent: nobody had confirmed the change.
     AutoRollback,
+    /// At the start another revision took the place of one that is damaged.
+    Fallback,
     /// A device's mode was changed beside its policy.
     Mode,
     /// A device was cut off.
@@ -169,6 +171,7 @@ impl Action {
             Self::Confirm => "confirm",
             Self::Rollback => "rollback",
             Self::AutoRollback => "auto-rollback",
+            Self::Fallback => "fallback",
             Self::Repair => "repair",
             Self::Mode => "mode",
             Self::Quarantine => "quarantine",
