@@ -58,7 +58,7 @@ pub enum StoreError {
     InUse {
         /// The folder.
         folder: PathBuf,
-        /// The other process, as it wrote itself into the lock; `unknown` when it did not yet.
+        /// The other process, as it wrote itself into the lock; `unknown` when it did not.
         pid: String,
     },
     /// The file system said no.
@@ -136,9 +136,8 @@ impl Store {
             }
             Err(TryLockError::Error(source)) => return Err(io_error("lock", &path)(source)),
         }
-        lock.set_len(0)
-            .and_then(|()| writeln!(lock, "{}", process::id()))
-            .map_err(io_error("write", &path))?;
+        // The lock is what counts; who has it is a courtesy that a full disk may refuse.
+        let _ = lock.set_len(0).and_then(|()| writeln!(lock, "{}", process::id()));
         Ok(Self { folder: folder.to_owned(), disk: Box::new(Real), _lock: Some(lock) })
     }
 

@@ -4,8 +4,9 @@
 mod history;
 mod plant;
 
-use std::{fs, path::Path, thread, time::Duration};
+use std::{fs, path::Path, process::Command, thread, time::Duration};
 
+use bulkhead_agent::store::Store;
 use bulkhead_tests::lab::{
     Agent, Topology,
     modbus::{Plc, Write},
@@ -124,6 +125,29 @@ fn revisions_that_cannot_be_listed_keep_no_agent_from_enforcing() {
     assert!(warned(&now, "the kept revisions cannot be listed"), "{now}");
     assert!(warned(&now, "revision 1, which was in force, could not be used"), "{now}");
     assert!(warned(&now, "the agent began with the configured files"), "{now}");
+}
+
+#[test]
+fn a_full_disk_keeps_no_agent_from_enforcing() {
+    let test = "a_full_disk_keeps_no_agent_from_enforcing";
+    let Some(lab) = require_lab(test, Topology::Routed) else { return };
+    let _plc = Plc::start(lab.plc(), MODBUS).expect("a PLC");
+    let folder = state_folder(&lab);
+    fs::create_dir(&folder).expect("room");
+    let mut mount = Command::new("mount");
+    mount.args(["-t", "tmpfs", "-o", "mode=0700,size=16k", "none"]).arg(lab.gateway.room.inside("state"));
+    let mounted = lab.gateway.namespace.spawn_child(mount).and_then(|mut child| child.wait());
+    assert!(mounted.expect("it runs").success());
+    fs::write(folder.join("fill"), vec![0; 1 << 20]).expect_err("there is less room");
+    let mut agent = Agent::new(&lab, &policy(&lab, "")).expect("an agent");
+    agent.start().expect("it starts");
+    assert_eq!(write(&lab, "engineering", SILENCE), Write::Unanswered);
+    let now = status(&agent);
+    assert!(warned(&now, "the policy in force is not kept for the next start"), "{now}");
+    // The lock holds although nothing could be written into it.
+    let error = Store::open(&folder).err().expect("the agent has it").to_string();
+    assert!(error.ends_with("is in use by process unknown"), "{error}");
+    agent.stop().expect("it stops");
 }
 
 #[test]
