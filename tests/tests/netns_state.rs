@@ -10,8 +10,11 @@ use bulkhead_tests::lab::{
     Agent, Topology,
     modbus::{Plc, Write},
     topology::MODBUS,
+    wait::wait_for,
 };
-use history::{policy, revisions, run, state, state_folder, trail, wait_for_number, warned, wider, write};
+use history::{
+    LATE, policy, revisions, run, state, state_folder, trail, wait_for_number, warned, wider, write,
+};
 use plant::{SILENCE, SOON, require_lab, status};
 
 #[test]
@@ -209,4 +212,51 @@ fn a_change_that_waits_is_refused_when_nothing_could_come_back() {
     assert_eq!(status(&agent)["warnings"].as_array().map(Vec::len), Some(1), "{}", status(&agent));
     wait_for_number(&agent, 1);
     assert_eq!(status(&agent)["revision"], first);
+}
+
+#[test]
+fn refused_requests_without_end_leave_the_trail_as_it_was() {
+    let test = "refused_requests_without_end_leave_the_trail_as_it_was";
+    let Some(lab) = require_lab(test, Topology::Routed) else { return };
+    let mut agent = Agent::new(&lab, &policy(&lab, "")).expect("an agent");
+    agent.write_config("[audit]\nfile_bytes = 65536\nfiles = 2\n").expect("written");
+    agent.start().expect("it starts");
+    run(&agent, &["mode", "plc", "monitor", "--reason", "EVIDENCE"], 0);
+    for _ in 0..500 {
+        let answer = agent.ask(&serde_json::json!({ "verb": "confirm" })).expect("an answer");
+        assert!(answer["error"].is_object(), "{answer}");
+    }
+    run(&agent, &["release", "plc"], 0);
+    agent.stop().expect("it stops");
+    let refused = trail(&agent).into_iter().filter(|[_, result, _, _]| result == "refused").count();
+    assert_eq!(refused, 21, "so many at once, and the last at the end");
+    let said = run(&agent, &["audit-log"], 0);
+    assert!(said.contains("EVIDENCE"), "{said}");
+    assert!(said.contains("(479 more refused requests before it are not listed)"), "{said}");
+    assert!(run(&agent, &["audit-log", "--verify"], 0).starts_with("whole: entries 1 to "));
+}
+
+#[test]
+fn a_return_that_fails_is_in_the_trail_once_until_it_succeeds() {
+    let test = "a_return_that_fails_is_in_the_trail_once_until_it_succeeds";
+    let Some(lab) = require_lab(test, Topology::Routed) else { return };
+    let mut agent = Agent::new(&lab, &policy(&lab, "")).expect("an agent");
+    agent.start().expect("it starts");
+    agent.write_policy(&wider(&lab, "engineering")).expect("written");
+    run(&agent, &["apply", "--confirm-within", "10s"], 0);
+    let record = state_folder(&lab).join("revisions/1.json");
+    let whole = fs::read_to_string(&record).expect("it is there");
+    fs::write(&record, whole.replace("lab.toml", "lob.toml")).expect("writable");
+    wait_for("three tries", 2 * LATE, || Ok(warned(&status(&agent), "(3 times tried)").then_some(())))
+        .unwrap_or_else(|error| panic!("{error:#}: {}", agent.log()));
+    let returns = |agent: &Agent<'_>| {
+        let all = trail(agent).into_iter().filter(|[action, ..]| action == "auto-rollback");
+        all.map(|[_, result, by, target]| [result, by, target].join(" ")).collect::<Vec<_>>()
+    };
+    assert_eq!(returns(&agent), ["failed timer 1"]);
+    fs::write(&record, whole).expect("writable");
+    wait_for_number(&agent, 1);
+    assert_eq!(returns(&agent), ["failed timer 1", "ok timer 1"]);
+    assert!(run(&agent, &["audit-log"], 0).contains(" times before"), "{}", run(&agent, &["audit-log"], 0));
+    assert!(!warned(&status(&agent), "cannot be brought back"));
 }

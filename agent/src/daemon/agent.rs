@@ -19,7 +19,9 @@ use super::{
     nics::Nics,
     plan,
     policies::{Candidate, Maker, Origin, Refused},
+    refusals::Refusals,
     report::Reporter,
+    rollback::FailedReturn,
     start::{runtime, sizes},
 };
 use crate::{
@@ -91,8 +93,9 @@ pub struct Agent {
     pub(super) trail: Trail,
     /// Entries of the trail that could not be written.
     pub(super) missed: u64,
-    /// When a return that failed is tried again.
-    pub(super) return_again: Option<Instant>,
+    pub(super) refusals: Refusals,
+    /// The return that failed last.
+    pub(super) return_failed: Option<FailedReturn>,
     /// Held for as long as the agent lives.
     _pins: Option<PinsLock>,
     pub(super) limits: Limits,
@@ -210,7 +213,8 @@ impl Agent {
             pointer,
             trail,
             missed,
-            return_again: None,
+            refusals: Refusals::default(),
+            return_failed: None,
             _pins: lock,
             limits,
             maker,
@@ -261,6 +265,7 @@ impl Agent {
             Input::Stop => {
                 self.collect(events);
                 self.reporter.flush();
+                self.tell_the_rest_of_refusals();
                 if let Err(error) = self.keep_leases() {
                     tracing::error!("{error}");
                 }
@@ -306,6 +311,7 @@ impl Agent {
         self.look_after_leases();
         self.look_after_names();
         self.look_after_pending();
+        self.tell_of_refusals();
         self.look_at_the_calendar();
         self.look_for_drift();
         if !std::mem::replace(&mut self.rehearsed, true)

@@ -21,6 +21,7 @@ mod nics;
 mod pairs;
 mod plan;
 mod policies;
+mod refusals;
 mod report;
 mod revisions;
 mod rollback;

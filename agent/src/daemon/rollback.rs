@@ -20,6 +20,15 @@ const AGAIN: Duration = Duration::from_secs(5);
 /// Hexadecimal digits that name a revision.
 const PREFIX: usize = 4;
 
+/// A return that failed.
+pub(super) struct FailedReturn {
+    /// When it is tried again.
+    again: Instant,
+    /// How often it was tried.
+    times: u64,
+    why: String,
+}
+
 impl Agent {
     /// Keeps the change that waits.
     pub(super) fn confirm(&mut self, reason: Option<String>, by: &Who) -> Result<Applied, Failure> {
@@ -68,28 +77,42 @@ impl Agent {
 
     /// Looks whether a change that nobody confirmed is to be undone.
     pub(super) fn look_after_pending(&mut self) {
-        let Some(pending) = &self.pointer.pending else { return };
-        let not_yet = self.return_again.is_some_and(|at| Instant::now() < at);
+        let Some(pending) = &self.pointer.pending else {
+            if self.return_failed.take().is_some() {
+                self.warnings.remove("return");
+            }
+            return;
+        };
+        let not_yet = self.return_failed.as_ref().is_some_and(|failed| Instant::now() < failed.again);
         if not_yet || pending.deadline.left(&clocks()).is_some() {
             return;
         }
         let Pending { number, back_to, .. } = *pending;
         let mut act = self.act(Action::AutoRollback, &Who::agent("timer"), Some(back_to.to_string()), None);
+        let before = self.return_failed.take();
+        let times = before.as_ref().map_or(0, |failed| failed.times);
+        act.again(times);
         let ended = self.record_of(back_to).and_then(|record| self.return_to(&mut act, &record));
-        match self.conclude(act, ended) {
+        let ended = match ended {
+            // Once in the trail is enough, however long it goes on.
+            Err(failure) if before.is_some_and(|before| before.why == failure.message) => Err(failure),
+            ended => self.conclude(act, ended),
+        };
+        match ended {
             Ok(_) => {
-                self.return_again = None;
                 self.warnings.remove("return");
                 tracing::warn!("revision {number} was not confirmed in time: back to revision {back_to}");
             }
             Err(failure) => {
-                self.return_again = Some(Instant::now() + AGAIN);
+                let times = times + 1;
                 let note = format!(
-                    "revision {number} was not confirmed in time, and revision {back_to} cannot be brought back: {}",
+                    "revision {number} was not confirmed in time, and revision {back_to} cannot be brought back ({times} times tried): {}",
                     failure.message
                 );
                 tracing::error!("{note}");
                 self.warnings.insert("return", note);
+                let again = Instant::now() + AGAIN;
+                self.return_failed = Some(FailedReturn { again, times, why: failure.message });
             }
         }
     }

@@ -84,6 +84,9 @@ pub struct Event {
     /// Entries before this one that could not be written.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub missed: u64,
+    /// Refused requests of the same user since his entry before, which were too many to be written down one by one.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub left_out: u64,
 }
 
 /// What was done.
@@ -300,6 +303,7 @@ impl Event {
             after: String::new(),
             began: None,
             missed: 0,
+            left_out: 0,
         }
     }
 
