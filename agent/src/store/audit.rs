@@ -147,7 +147,7 @@ pub struct Torn {
 pub struct Bounds {
     /// A file is not added to beyond this, bytes.
     pub file_bytes: u64,
-    /// Files, the one that is written included.
+    /// Files, the one that is written included; never less than two.
     pub files: u32,
 }
 
@@ -199,7 +199,8 @@ impl Outcome {
 impl Trail {
     /// The trail of a state folder, which exists.
     pub fn new(folder: &Path, bounds: Bounds) -> Self {
-        Self { folder: folder.to_owned(), bounds }
+        // The next entry follows the last of the file before.
+        Self { folder: folder.to_owned(), bounds: Bounds { files: bounds.files.max(2), ..bounds } }
     }
 
     /// Writes an entry: after this returns, it survives a power cut. Waits for another process that writes.
@@ -256,9 +257,6 @@ impl Trail {
             if from.exists() {
                 Real.rename(&from, &numbered(&self.folder, number))?;
             }
-        }
-        if self.bounds.files < 2 {
-            Real.remove(&self.folder.join(FILE))?;
         }
         // A smaller number than before is configured.
         for (number, path) in files(&self.folder)? {

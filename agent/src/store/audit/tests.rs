@@ -175,6 +175,18 @@ fn files_are_turned_over_and_the_chain_goes_on() {
 }
 
 #[test]
+fn one_file_is_too_few_for_a_chain() {
+    let folder = folder();
+    let trail = Trail::new(folder.path(), Bounds { file_bytes: 1, files: 1 });
+    for number in 1..=5 {
+        assert_eq!(add(&trail, "device").seq, number);
+    }
+    let chain = verify(folder.path()).expect("it can be read");
+    assert_eq!(chain.broken, None);
+    assert_eq!(chain.entries.iter().map(|(_, entry)| entry.seq).collect::<Vec<_>>(), [4, 5]);
+}
+
+#[test]
 fn two_processes_write_one_chain() {
     let folder = folder();
     let bounds = Bounds { file_bytes: 4000, files: 100 };
