@@ -260,3 +260,48 @@ fn a_return_that_fails_is_in_the_trail_once_until_it_succeeds() {
     assert!(run(&agent, &["audit-log"], 0).contains(" times before"), "{}", run(&agent, &["audit-log"], 0));
     assert!(!warned(&status(&agent), "cannot be brought back"));
 }
+
+#[test]
+fn texts_of_a_request_cannot_write_lines_of_their_own() {
+    let test = "texts_of_a_request_cannot_write_lines_of_their_own";
+    let Some(lab) = require_lab(test, Topology::Routed) else { return };
+    let mut agent = Agent::new(&lab, &policy(&lab, "")).expect("an agent");
+    agent.start().expect("it starts");
+    let files = serde_json::json!([{ "path": "a.toml", "text": policy(&lab, "# x\n") }]);
+    let evil = "/srv/\u{1b}[2Jx\nroot (uid 0 pid 1)  confirm";
+    let long = "x".repeat(5000);
+    for (request, why) in [
+        (
+            serde_json::json!({ "verb": "apply", "from": evil, "files": files }),
+            "the path the policy comes from has a control character (character 6)",
+        ),
+        (
+            serde_json::json!({ "verb": "apply", "from": long, "files": files }),
+            "the path the policy comes from is 5000 bytes long, and 4096 are the most",
+        ),
+        (
+            serde_json::json!({ "verb": "apply", "only": ["plc\u{7}"], "files": files }),
+            "the name of a device has a control character (character 4)",
+        ),
+        (
+            serde_json::json!({ "verb": "apply", "files": [{ "path": "\u{9b}1m.toml", "text": "" }] }),
+            "the path of a file has a control character (character 1)",
+        ),
+    ] {
+        let answer = agent.ask(&request).expect("an answer");
+        let said = answer["error"]["message"].as_str().unwrap_or_default();
+        assert!(said.contains(why), "{answer}");
+    }
+    for request in [
+        serde_json::json!({ "verb": "rollback", "to": evil }),
+        serde_json::json!({ "verb": "confirm", "reason": evil }),
+        serde_json::json!({ "verb": "mode", "device": evil, "mode": "monitor" }),
+    ] {
+        assert!(agent.ask(&request).expect("an answer")["error"].is_object());
+    }
+    assert_eq!(revisions(&agent), state(&[(1, "current")]));
+    let said = run(&agent, &["audit-log"], 0);
+    assert!(!said.contains(|c: char| c.is_control() && c != '\n'), "{said:?}");
+    assert!(!said.lines().any(|line| line.starts_with("root (uid 0 pid 1)")), "{said}");
+    assert_eq!(trail(&agent).len(), 8, "each is written down: {said}");
+}

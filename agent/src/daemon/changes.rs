@@ -10,7 +10,7 @@ use super::{
     clock::clocks,
     policies::{self, Candidate, Gate, Origin, Passed, Refused, Took, leave},
     summary,
-    trail::{Act, sayable},
+    trail::{Act, plain, sayable},
 };
 use crate::{
     config::duration::{show, spell},
@@ -23,6 +23,11 @@ use crate::{
 /// The times that a confirmation may take.
 const CONFIRM: std::ops::RangeInclusive<Duration> =
     Duration::from_secs(10)..=Duration::from_secs(7 * 24 * 60 * 60);
+
+/// Longest path that is written down, bytes: `PATH_MAX`.
+const PATH_BYTES: usize = 4096;
+/// Longest name of a device that is looked for, bytes.
+const NAME_BYTES: usize = 256;
 
 /// A policy that somebody wants in force: by default the configured files, for all devices.
 #[derive(Default)]
@@ -79,8 +84,15 @@ impl Agent {
     }
 
     fn prepare_change(&mut self, wanted: Wanted, from: String) -> Result<Change, Failure> {
-        let Wanted { files, from: _, only, confirm_within, allow_older, reason } = wanted;
+        let Wanted { files, from: asked_from, only, confirm_within, allow_older, reason } = wanted;
         sayable(reason.as_deref())?;
+        plain("the path the policy comes from", asked_from.as_deref().unwrap_or_default(), PATH_BYTES)?;
+        for device in &only {
+            plain("the name of a device", device, NAME_BYTES)?;
+        }
+        for file in files.iter().flatten() {
+            plain("the path of a file", &file.path, PATH_BYTES)?;
+        }
         self.nothing_waits()?;
         if let Some(time) = confirm_within.filter(|time| !CONFIRM.contains(time)) {
             return Err(user(format!(

@@ -145,15 +145,16 @@ const REASON_BYTES: usize = 512;
 
 /// Whether a person's reason fits a log line and a terminal.
 pub(super) fn sayable(reason: Option<&str>) -> Result<(), Failure> {
-    let Some(reason) = reason else { return Ok(()) };
-    if reason.len() > REASON_BYTES {
-        return Err(user(format!(
-            "the reason is {} bytes long, and {REASON_BYTES} are the most",
-            reason.len()
-        )));
+    plain("the reason", reason.unwrap_or_default(), REASON_BYTES)
+}
+
+/// Whether a text from outside is one bounded line that records and terminals bear.
+pub(super) fn plain(what: &str, text: &str, most: usize) -> Result<(), Failure> {
+    if text.len() > most {
+        return Err(user(format!("{what} is {} bytes long, and {most} are the most", text.len())));
     }
-    match reason.chars().position(char::is_control) {
-        Some(at) => Err(user(format!("the reason has a control character (character {})", at + 1))),
+    match text.chars().position(char::is_control) {
+        Some(at) => Err(user(format!("{what} has a control character (character {})", at + 1))),
         None => Ok(()),
     }
 }

@@ -305,9 +305,16 @@ impl Event {
         }
     }
 
-    /// With every text at most as long as an entry bears.
+    /// With every text at most as long as an entry bears, and nothing in it that a terminal obeys: what was refused for
+    /// that is written down as well.
     fn bounded(mut self) -> Self {
-        for text in [&mut self.target, &mut self.reason, &mut self.message].into_iter().flatten() {
+        for (text, lines) in [(&mut self.target, false), (&mut self.reason, false), (&mut self.message, true)]
+        {
+            let Some(text) = text else { continue };
+            let obeyed = |c: char| c.is_control() && !(lines && c == '\n');
+            if text.contains(obeyed) {
+                *text = text.replace(obeyed, "\u{fffd}");
+            }
             if text.len() > MAX_TEXT {
                 let end = text.floor_char_boundary(MAX_TEXT);
                 text.truncate(end);

@@ -218,6 +218,18 @@ fn texts_are_bounded() {
 }
 
 #[test]
+fn no_text_commands_a_terminal() {
+    let folder = folder();
+    let trail = Trail::new(folder.path(), BOUNDS);
+    let mut evil = event("a\u{1b}[2J\nb");
+    evil.reason = Some("c\rd".into());
+    evil.message = Some("first\n\u{9b}second".into());
+    let Event { target, reason, message, .. } = trail.append(evil, String::new()).expect("room").event;
+    let expected = ["a\u{fffd}[2J\u{fffd}b", "c\u{fffd}d", "first\n\u{fffd}second"];
+    assert_eq!([target, reason, message].map(Option::unwrap_or_default), expected);
+}
+
+#[test]
 fn a_trail_that_cannot_be_written_is_an_error_and_as_it_was() {
     let folder = folder();
     let trail = filled(&folder, 1);
