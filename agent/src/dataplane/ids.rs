@@ -32,7 +32,7 @@ pub(super) struct Ids {
     map: HashMap<MapData, Name, u32>,
     /// What the map holds: nobody else writes it, and reading it takes two calls for each name.
     known: collections::HashMap<Name, u32>,
-    /// Whether the last change of it was written whole.
+    /// Whether the last change of it was written whole, and its policy came in force.
     is_whole: bool,
     limits: [u32; 2],
 }
@@ -117,7 +117,8 @@ impl Ids {
         Ok(plan)
     }
 
-    /// Writes what was planned.
+    /// Writes what was planned. Numbers that change hands are only then as before for [`Ids::plan`] when
+    /// [`Ids::settle`] was told that the policy they are for is in force.
     pub(super) fn commit(&mut self, plan: &Plan) -> Result<(), DataplaneError> {
         let Plan { ids: _, forgotten, named } = plan;
         self.is_whole = false;
@@ -131,8 +132,12 @@ impl Ids {
             self.map.insert(name, id, 0).map_err(fail)?;
             self.known.insert(*name, *id);
         }
-        self.is_whole = true;
         Ok(())
+    }
+
+    /// What was committed is in force.
+    pub(super) fn settle(&mut self) {
+        self.is_whole = true;
     }
 
     /// The stable id of each interface of a configuration.
@@ -142,6 +147,7 @@ impl Ids {
             names.iter().map(|name| Wanted { id: None, holder: "", text: name }).collect();
         let assigned = self.assign(Kind::Interface, &names, &mut plan)?;
         self.commit(&plan)?;
+        self.settle();
         Ok(assigned)
     }
 
