@@ -105,13 +105,21 @@ impl Ids {
                 id: kept.id(device, |a, b| a.name == b.name),
                 holder: "",
                 text: &device.name,
+                nth: 0,
             })
             .collect();
         (plan.ids.devices, plan.ids.reused_devices) = self.assign(Kind::Device, &devices, &mut plan)?;
         let mut kept = Kept::new(before.map(|applied| (&applied.tables.rules[..], &applied.ids.rules[..])));
         let same = |a: &RuleEntry, b: &RuleEntry| a.text == b.text && a.holder == b.holder;
+        let mut nth = 0;
+        let mut last: Option<&RuleEntry> = None;
         let rules: Vec<Wanted<'_>> = (tables.rules.iter())
-            .map(|rule| Wanted { id: kept.id(rule, same), holder: &rule.holder, text: &rule.text })
+            .map(|rule| {
+                // Rules that differ in when they hold alone are next to each other.
+                nth = if last.is_some_and(|last| same(last, rule)) { nth + 1 } else { 0 };
+                last = Some(rule);
+                Wanted { id: kept.id(rule, same), holder: &rule.holder, text: &rule.text, nth }
+            })
             .collect();
         (plan.ids.rules, plan.ids.reused_rules) = self.assign(Kind::Rule, &rules, &mut plan)?;
         Ok(plan)
@@ -144,7 +152,7 @@ impl Ids {
     pub(super) fn interfaces(&mut self, names: &[String]) -> Result<(Vec<u32>, Vec<u32>), DataplaneError> {
         let mut plan = Plan { ids: StableIds::default(), forgotten: Vec::new(), named: Vec::new() };
         let names: Vec<Wanted<'_>> =
-            names.iter().map(|name| Wanted { id: None, holder: "", text: name }).collect();
+            names.iter().map(|name| Wanted { id: None, holder: "", text: name, nth: 0 }).collect();
         let assigned = self.assign(Kind::Interface, &names, &mut plan)?;
         self.commit(&plan)?;
         self.settle();
@@ -216,13 +224,16 @@ struct Wanted<'a> {
     /// Of a rule.
     holder: &'a str,
     text: &'a str,
+    /// Of several alike, which one.
+    nth: u32,
 }
 
 impl Wanted<'_> {
     fn hash(&self, kind: Kind) -> Name {
         match kind {
             Kind::Device | Kind::Interface => hash(kind, self.text.as_bytes()),
-            Kind::Rule => hash(kind, format!("{}\n{}", self.holder, self.text).as_bytes()),
+            Kind::Rule if self.nth == 0 => hash(kind, format!("{}\n{}", self.holder, self.text).as_bytes()),
+            Kind::Rule => hash(kind, format!("{}\n{}\n{}", self.holder, self.text, self.nth).as_bytes()),
         }
     }
 }
