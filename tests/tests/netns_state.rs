@@ -13,7 +13,8 @@ use bulkhead_tests::lab::{
     wait::wait_for,
 };
 use history::{
-    LATE, policy, revisions, run, state, state_folder, trail, wait_for_number, warned, wider, write,
+    LATE, has_trail, policy, revisions, run, state, state_folder, trail, wait_for_number, warned, wider,
+    write,
 };
 use plant::{SILENCE, SOON, require_lab, status};
 
@@ -243,20 +244,35 @@ fn a_return_that_fails_is_in_the_trail_once_until_it_succeeds() {
     let mut agent = Agent::new(&lab, &policy(&lab, "")).expect("an agent");
     agent.start().expect("it starts");
     agent.write_policy(&wider(&lab, "engineering")).expect("written");
-    run(&agent, &["apply", "--confirm-within", "10s"], 0);
     let record = state_folder(&lab).join("revisions/1.json");
     let whole = fs::read_to_string(&record).expect("it is there");
+    // The agent that made the change remembers what was before, and mends it.
+    run(&agent, &["apply", "--confirm-within", "10s"], 0);
     fs::write(&record, whole.replace("lab.toml", "lob.toml")).expect("writable");
+    wait_for_number(&agent, 1);
+    assert_eq!(fs::read_to_string(&record).expect("it is there"), whole);
+    has_trail(&agent, "auto-rollback", "timer", "1");
+
+    // The next one does not.
+    run(&agent, &["apply", "--confirm-within", "30s"], 0);
+    agent.kill9().expect("killed");
+    fs::write(&record, whole.replace("lab.toml", "lob.toml")).expect("writable");
+    agent.start().expect("it starts");
     wait_for("three tries", 2 * LATE, || Ok(warned(&status(&agent), "(3 times tried)").then_some(())))
         .unwrap_or_else(|error| panic!("{error:#}: {}", agent.log()));
     let returns = |agent: &Agent<'_>| {
         let all = trail(agent).into_iter().filter(|[action, ..]| action == "auto-rollback");
         all.map(|[_, result, by, target]| [result, by, target].join(" ")).collect::<Vec<_>>()
     };
-    assert_eq!(returns(&agent), ["failed timer 1"]);
+    assert_eq!(returns(&agent), ["ok timer 1", "failed timer 1"]);
+    let said = run(&agent, &["apply"], 1);
+    assert!(
+        said.contains("cannot be brought back") && said.contains("`bulkhead confirm` keeps it"),
+        "{said}"
+    );
     fs::write(&record, whole).expect("writable");
     wait_for_number(&agent, 1);
-    assert_eq!(returns(&agent), ["failed timer 1", "ok timer 1"]);
+    assert_eq!(returns(&agent), ["ok timer 1", "failed timer 1", "ok timer 1"]);
     assert!(run(&agent, &["audit-log"], 0).contains(" times before"), "{}", run(&agent, &["audit-log"], 0));
     assert!(!warned(&status(&agent), "cannot be brought back"));
 }

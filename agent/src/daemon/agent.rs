@@ -21,7 +21,7 @@ use super::{
     policies::{Candidate, Maker, Origin, Refused},
     refusals::Refusals,
     report::Reporter,
-    rollback::FailedReturn,
+    rollback::{FailedReturn, Former},
     start::{runtime, sizes},
 };
 use crate::{
@@ -94,6 +94,8 @@ pub struct Agent {
     /// Entries of the trail that could not be written.
     pub(super) missed: u64,
     pub(super) refusals: Refusals,
+    /// What comes back without a confirmation, while one is awaited: the disk may not have it any more then.
+    pub(super) former: Option<Former>,
     /// The return that failed last.
     pub(super) return_failed: Option<FailedReturn>,
     /// Held for as long as the agent lives.
@@ -214,6 +216,7 @@ impl Agent {
             trail,
             missed,
             refusals: Refusals::default(),
+            former: None,
             return_failed: None,
             _pins: lock,
             limits,

@@ -75,8 +75,14 @@ impl Agent {
     /// Whether a change waits for its confirmation: then there is no other.
     fn nothing_waits(&self) -> Result<(), Failure> {
         let Some(pending) = &self.pointer.pending else { return Ok(()) };
-        let left = spell(pending.deadline.left(&clocks()).unwrap_or_default());
         let Pending { number, back_to, .. } = pending;
+        if self.return_failed.is_some() {
+            return Err(user(format!(
+                "revision {number} was not confirmed in time, and revision {back_to} cannot be brought back; until one of them is no other is applied\n\
+                 hint: `bulkhead confirm` keeps it, `bulkhead rollback REV` returns to one that `bulkhead revisions` lists"
+            )));
+        }
+        let left = spell(pending.deadline.left(&clocks()).unwrap_or_default());
         Err(user(format!(
             "revision {number} is not confirmed yet and is undone in {left}; until then no other is applied\n\
              hint: `bulkhead confirm` keeps it, `bulkhead rollback` returns to revision {back_to} now"
@@ -197,6 +203,8 @@ impl Agent {
             };
             self.store.keep(&record, &candidate.layers).map_err(|error| {
                 self.forget(number);
+                // What was written of it takes room that is missing already.
+                self.tidy_up();
                 kept_failed(error)
             })?;
             let pending = confirm_within.zip(before).map(|(time, back_to)| Pending {
@@ -275,13 +283,14 @@ impl Agent {
         let prepared = self.store.prepare(&pointer).map_err(kept_failed)?;
         let (applied, old) = self.flip(candidate, origin, from).inspect_err(|_| self.point_back())?;
         if let Err(error) = self.store.commit(prepared) {
-            self.flip_back(old);
+            let back = self.flip_back(old);
             self.point_back();
+            back?;
             return Err(kept_failed(error));
         }
         self.pointer = pointer;
         self.warnings.remove("store");
-        leave(old);
+        self.remember(old);
         Ok(applied)
     }
 
@@ -294,8 +303,9 @@ impl Agent {
         from: String,
         pointer: Pointer,
     ) -> Result<Applied, Failure> {
-        let (applied, _) = self.flip(candidate, origin, from)?;
+        let (applied, old) = self.flip(candidate, origin, from)?;
         self.pointer = pointer;
+        self.remember(old);
         match self.store.point(&self.pointer) {
             Ok(()) => drop(self.warnings.remove("store")),
             Err(error) => {
@@ -349,21 +359,21 @@ impl Agent {
     }
 
     /// What cannot be kept is not in force: an agent that starts again would not know of it.
-    fn flip_back(&mut self, old: InForce) {
+    fn flip_back(&mut self, old: InForce) -> Result<(), Failure> {
         let InForce { layers, policy: _, origin, from } = old;
         let back = self
             .maker
             .prepare(layers, &self.overrides, &self.limits)
             .map_err(|error| error.to_string())
             .and_then(|candidate| self.flip(candidate, origin, from).map_err(|failure| failure.message));
-        if let Err(error) = back {
-            let note = format!(
-                "revision {} enforces and is not kept: a start of the agent returns to the one before: {error}",
-                self.revision()
-            );
-            tracing::error!("{note}");
-            self.warnings.insert("store", note);
-        }
+        let Err(error) = back else { return Ok(()) };
+        let note = format!(
+            "revision {} enforces and is not kept: a start of the agent returns to the one before: {error}",
+            self.revision()
+        );
+        tracing::error!("{note}");
+        self.warnings.insert("store", note.clone());
+        Err(world(note))
     }
 
     /// Puts the pointer of what is in force on the disk again, after an attempt that may have left another.
