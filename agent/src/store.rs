@@ -41,6 +41,8 @@ const VERSION: u32 = 1;
 const MAX_VALUE: u64 = 256 << 20;
 
 const LOCK: &str = "lock";
+/// The folder of the records.
+const REVISIONS: &str = "revisions";
 
 /// The state folder, ours alone until dropped.
 pub struct Store {

@@ -12,11 +12,10 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::{AcceptedSet, MAX_VALUE, Pointer, Store, StoreError, Who, seal, seal::sha256};
+use super::{AcceptedSet, MAX_VALUE, Pointer, REVISIONS, Store, StoreError, Who, seal, seal::sha256};
 use crate::policy::SourceFile;
 
 const OBJECTS: &str = "objects";
-const REVISIONS: &str = "revisions";
 /// Version of records and of the pointer.
 const VERSION: u32 = 1;
 /// Largest record or pointer, bytes: the names of all files of the largest policy.

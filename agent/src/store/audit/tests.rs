@@ -187,6 +187,19 @@ fn one_file_is_too_few_for_a_chain() {
 }
 
 #[test]
+fn a_trail_that_is_gone_is_missed_where_revisions_are_kept() {
+    let folder = folder();
+    assert_eq!(broken(&folder), None);
+    fs::create_dir(folder.path().join("revisions")).expect("room");
+    assert_eq!(broken(&folder), None);
+    fs::write(folder.path().join("revisions/1.json"), "").expect("room");
+    let (line, what) = broken(&folder).expect("it is missed");
+    assert_eq!((line, what.starts_with("no entry is left")), (1, true), "{what}");
+    filled(&folder, 1);
+    assert_eq!(broken(&folder), None);
+}
+
+#[test]
 fn two_processes_write_one_chain() {
     let folder = folder();
     let bounds = Bounds { file_bytes: 4000, files: 100 };
