@@ -18,6 +18,7 @@ mod names;
 mod nic;
 mod nics;
 mod pairs;
+mod past;
 mod plan;
 mod policies;
 mod report;

@@ -141,16 +141,10 @@ pub(super) fn judge(
     let memory = Memory { leases: world.leases.clone(), ..Memory::default() };
     let mut hosts: Vec<[Host<'_>; 2]> = Vec::new();
     for segment in &world.segments {
-        let host = |side: &Side<'_>, names: &BTreeMap<NamedKey, NamedRow>| {
-            let tables: &Tables = side.tables;
-            Placed {
-                segment: *segment,
-                deadlines: deadlines(tables, now),
-                named: names.clone(),
-                // Nothing is taken on trust, and no flow is one too many.
-                settings: Settings { adopt_until: 0, flow_cap: 0, ..world.placed.settings },
-                ..world.placed.clone()
-            }
+        let host = |side: &Side<'_>, names: &BTreeMap<NamedKey, NamedRow>| Placed {
+            deadlines: deadlines(side.tables, now),
+            named: names.clone(),
+            ..placed(world, *segment)
         };
         let pair = [Host::new(old.tables, host(old, &names[0])), Host::new(new.tables, host(new, &names[1]))];
         pair.iter().for_each(|host| host.set_now(world.now));
@@ -191,8 +185,15 @@ pub(super) fn judge(
     Conversations { live, recent: known.len() - live, stop: told(Action::Drop), report: told(Action::Pass) }
 }
 
+/// Where and how packets are judged anew.
+pub(super) fn placed(world: &World, segment: SegmentRow) -> Placed {
+    // Nothing is taken on trust, and no flow is one too many.
+    let settings = Settings { adopt_until: 0, flow_cap: 0, ..world.placed.settings };
+    Placed { segment, settings, ..world.placed.clone() }
+}
+
 /// Until when schedules are open, for an answer about this moment.
-fn deadlines(tables: &Tables, now: Timestamp) -> Vec<u64> {
+pub(super) fn deadlines(tables: &Tables, now: Timestamp) -> Vec<u64> {
     let is_open = |set: &Vec<_>| set.iter().any(|one: &crate::model::Schedule| one.open_until(now).is_some());
     tables.schedules.iter().map(|set| if is_open(set) { u64::MAX } else { 0 }).collect()
 }
