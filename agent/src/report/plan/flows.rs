@@ -17,8 +17,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{Listed, Side};
 use crate::{
-    compile::{Host, Memory, Placed, Tables},
-    model::{Criticality, Policy, Selector},
+    compile::{Host, Memory, NamedPeer, Placed, Tables},
+    model::{Criticality, Policy, Selector, covers},
     report::why::{Supposed, spelled},
 };
 
@@ -219,7 +219,8 @@ fn names<'f>(
         let ids = [old.policy, new.policy]
             .map(|policy| name.and_then(|name| policy.device(name)).map_or(0, |(id, _)| id.0 + 1));
         for (side, tables) in [old.tables, new.tables].into_iter().enumerate() {
-            let peers = tables.named.iter().filter(|peer| names.iter().all(|name| peer.names.contains(name)));
+            let known = |name: &String, peer: &NamedPeer| peer.names.iter().any(|wider| covers(wider, name));
+            let peers = tables.named.iter().filter(|peer| names.iter().all(|name| known(name, peer)));
             for one in peers.flat_map(|peer| &peer.permissions) {
                 if one.devices.binary_search(&ids[side]).is_ok() {
                     let address = Address::from(flow.to);

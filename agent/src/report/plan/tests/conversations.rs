@@ -147,6 +147,10 @@ fn names_and_groups_are_judged_by_what_was_asked() {
         text.replace("\"update.vendor.example\"", "[\"update.vendor.example\", \"other.example\"]")
     };
     assert_eq!(stopped_by(more), [""; 0]);
+    for wider in ["*.vendor.example", "*.example"] {
+        assert_eq!(stopped_by(|text| text.replace("update.vendor.example", wider)), [""; 0], "{wider}");
+    }
+    assert_eq!(stopped_by(|text| text.replace("update.vendor.example", "*.update.vendor.example")).len(), 1);
     let silent = |text: &str| text.replace("to = \"multicast:mdns\"", "to = \"multicast:ssdp\"");
     assert_eq!(stopped_by(silent), ["10.20.1.20 -> a group udp/5353 reported unknown-peer"]);
 }
