@@ -21,6 +21,7 @@ use bulkhead_common::{
     reason::Reason,
     wire::{ethertype, mac, protocol, tcp},
 };
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{Listed, Side, World, flows};
@@ -135,16 +136,22 @@ struct Places<'a> {
 }
 
 impl<'a> Places<'a> {
-    fn new(row: SegmentRow, (old, new): (&Side<'a>, &Side<'a>), world: &World, now: jiff::Timestamp) -> Self {
+    fn new(row: SegmentRow, (old, new): (&Side<'a>, &Side<'a>), world: &World, now: Timestamp) -> Self {
         let hosts = [old, new].map(|side| {
             let placed =
-                Placed { deadlines: flows::deadlines(side.tables, now), ..flows::placed(world, row) };
+                Placed { deadlines: flows::deadlines(side.tables, now, now), ..flows::placed(world, row) };
             let mut host = Host::new(side.tables, placed);
             host.set_now(world.now);
             host.adopt(Memory { leases: world.leases.clone(), ..Memory::default() }, 1);
             host
         });
         Self { row, hosts }
+    }
+
+    fn reschedule(&mut self, (old, new): (&Side<'a>, &Side<'a>), then: Timestamp, now: Timestamp) {
+        let [before, after] = &mut self.hosts;
+        before.reschedule(flows::deadlines(old.tables, then, now));
+        after.reschedule(flows::deadlines(new.tables, then, now));
     }
 
     fn holds(&self, row: SegmentRow) -> bool {
@@ -156,14 +163,25 @@ pub(super) fn judge(
     (old, new): (&Side<'_>, &Side<'_>),
     past: &Past,
     world: &World,
-    now: jiff::Timestamp,
+    now: Timestamp,
     most: usize,
 ) -> Denials {
     let enforcing = newly_enforcing(old, new);
-    let hosts: Vec<Places<'_>> =
-        world.segments.iter().map(|row| Places::new(*row, (old, new), world, now)).collect();
+    let place = |row: &SegmentRow| Places::new(*row, (old, new), world, now);
+    let mut hosts: Vec<Places<'_>> = world.segments.iter().map(place).collect();
+    let mut passed: Vec<&KnownDenial> = past.passed.iter().collect();
+    let timed = !old.tables.schedules.is_empty() || !new.tables.schedules.is_empty();
+    if timed {
+        passed.sort_by_key(|one| flows::minute(now, one.idle));
+    }
+    let mut then = now;
     let mut found: Vec<(Option<Criticality>, &KnownDenial, Reason)> = Vec::new();
-    for one in &past.passed {
+    for one in passed {
+        let seen = flows::minute(now, one.idle);
+        if timed && seen != then {
+            then = seen;
+            hosts.iter_mut().for_each(|place| place.reschedule((old, new), then, now));
+        }
         let place = hosts.iter().find(|place| place.holds(one.segment)).or(hosts.first());
         let Some(reason) = place.and_then(|place| would_be_dropped(one, (old, new), place)) else { continue };
         let ends = one.ends.iter().flatten().filter_map(|name| new.policy.device(name));

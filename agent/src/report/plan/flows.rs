@@ -2,7 +2,8 @@
 //! under the new, and [`decide`] says of both what becomes of its first packet.
 //!
 //! In: tables, how the agent runs, and what is remembered. Out: conversations that are allowed now and would not be. A
-//! flow does not say on which segment it began, so every one is asked. What the old policy leaves open about a host, such as its
+//! flow does not say on which segment it began, so every one is asked; a rule's window counts as it was when the flow was last
+//! seen. What the old policy leaves open about a host, such as its
 //! hardware address, is taken to be as the new one says.
 
 use std::{collections::BTreeMap, net::IpAddr, time::Duration};
@@ -12,13 +13,13 @@ use bulkhead_common::{
     decide::{Action, Decision, Verdict, decide},
     layout::{Lease, NamedKey, NamedRow, SegmentRow, Settings},
 };
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use super::{Listed, Side};
 use crate::{
     compile::{Host, Memory, NamedPeer, Placed, Tables},
-    model::{Criticality, Policy, Selector, covers},
+    model::{Criticality, Policy, Schedule, Selector, covers},
     report::why::{Supposed, spelled},
 };
 
@@ -136,13 +137,18 @@ pub(super) fn judge(
             *first = flow;
         }
     }
-    let flows: Vec<(&KnownFlow, usize)> = alike.into_values().collect();
+    let mut flows: Vec<(&KnownFlow, usize)> = alike.into_values().collect();
+    let timed = !old.tables.schedules.is_empty() || !new.tables.schedules.is_empty();
+    if timed {
+        // Schedules are looked at once for each minute in which something was seen last.
+        flows.sort_by_key(|(flow, _)| minute(now, flow.idle));
+    }
     let names = names(old, new, flows.iter().map(|(flow, _)| *flow));
     let memory = Memory { leases: world.leases.clone(), ..Memory::default() };
     let mut hosts: Vec<[Host<'_>; 2]> = Vec::new();
     for segment in &world.segments {
         let host = |side: &Side<'_>, names: &BTreeMap<NamedKey, NamedRow>| Placed {
-            deadlines: deadlines(side.tables, now),
+            deadlines: deadlines(side.tables, now, now),
             named: names.clone(),
             ..placed(world, *segment)
         };
@@ -151,9 +157,19 @@ pub(super) fn judge(
         hosts.push(pair);
     }
     let mut judged: Vec<Judged<'_>> = Vec::new();
+    let mut then = now;
     for chunk in flows.chunks(CHUNK) {
         hosts.iter_mut().flatten().for_each(|host| host.adopt(memory.clone(), 1));
         for (flow, count) in chunk {
+            let seen = minute(now, flow.idle);
+            if timed && seen != then {
+                then = seen;
+                let both = [old, new].map(|side| deadlines(side.tables, then, now));
+                for [before, after] in &mut hosts {
+                    before.reschedule(both[0].clone());
+                    after.reschedule(both[1].clone());
+                }
+            }
             let packets = packets(flow, old, new, world);
             let decisions = packets.iter().flat_map(|(packet, segment)| {
                 hosts.iter().filter_map(|[before, after]| {
@@ -192,10 +208,18 @@ pub(super) fn placed(world: &World, segment: SegmentRow) -> Placed {
     Placed { segment, settings, ..world.placed.clone() }
 }
 
-/// Until when schedules are open, for an answer about this moment.
-pub(super) fn deadlines(tables: &Tables, now: Timestamp) -> Vec<u64> {
-    let is_open = |set: &Vec<_>| set.iter().any(|one: &crate::model::Schedule| one.open_until(now).is_some());
-    tables.schedules.iter().map(|set| if is_open(set) { u64::MAX } else { 0 }).collect()
+/// The minute in which something was seen last: windows open and close with the minutes.
+pub(super) fn minute(now: Timestamp, idle: Duration) -> Timestamp {
+    let idle = SignedDuration::try_from(idle).unwrap_or(SignedDuration::MAX);
+    let seen = now.saturating_sub(idle).unwrap_or(Timestamp::MIN);
+    Timestamp::from_second(seen.as_second().div_euclid(60) * 60).unwrap_or(seen)
+}
+
+/// Until when schedules are open, for an answer about something that was seen `then`: what a window allowed last night it
+/// allows again, and what has expired it does not.
+pub(super) fn deadlines(tables: &Tables, then: Timestamp, now: Timestamp) -> Vec<u64> {
+    let holds = |one: &Schedule| !one.has_expired(now) && one.open_until(then).is_some();
+    tables.schedules.iter().map(|set| if set.iter().any(holds) { u64::MAX } else { 0 }).collect()
 }
 
 /// What both tables permit at addresses that were learned by name: where the old rule names names, the address is behind

@@ -171,6 +171,37 @@ fn the_same_packet_meets_the_same_fate_as_in_the_data_path() {
     assert_eq!((stop.reason.as_str(), decision.action), (reason.name(), Action::Drop));
 }
 
+#[test]
+fn what_a_window_allowed_last_night_is_missed_when_its_rule_goes() {
+    // It is noon; the conversation ended at four in the morning.
+    let rule = |windows: &str| {
+        format!(
+            "version = 1\n[device.plc]\nip = \"10.20.1.11\"\nmode = \"enforce\"\n[device.historian]\nip = \"10.20.1.20\"\n\
+             [[device.plc.allow]]\nfrom = \"historian\"\nservice = \"modbus\"\n{windows}\n"
+        )
+    };
+    let night = |more: &str| {
+        rule(&format!(
+            "windows = [{{ days = [\"mon-sun\"], from = \"22:00\", to = \"06:00\", zone = \"UTC\" }}]{more}"
+        ))
+    };
+    let broken = |before: &str, after: &str| {
+        let (old, new) = (Compiled::of(before), Compiled::of(after));
+        let mut flow =
+            flow(&old, ["10.20.1.20", "10.20.1.11"], (6, 502), "historian -> plc modbus", 8 * 3600);
+        flow.devices = ["historian", "plc"].map(|name| old.policy.device(name).map_or(0, |(id, _)| id.0 + 1));
+        planned(&old, &new, Some((&[flow], &world()))).breaks
+    };
+    let without = rule("").replace("modbus", "ssh");
+    assert_eq!(broken(&night(""), &night("")), 0, "it is open again tonight");
+    assert_eq!(broken(&night(""), &without), 1);
+    assert_eq!(broken(&night(""), &night("").replace("22:00", "05:00")), 1, "the new window opens after it");
+    assert_eq!(broken(&night(""), &rule("")), 0);
+    let expired = night("\nexpires = 2026-07-01T11:00:00Z");
+    assert_eq!(broken(&expired, &without), 0, "what has expired is missed by nobody");
+    assert_eq!(broken(&night(""), &expired), 1);
+}
+
 /// One conversation of two hosts, of which the policy says `before`, and then `after`; why it would be denied.
 fn one(before: &str, after: &str, world: &World) -> Option<String> {
     let plant = |panel: &str| {
