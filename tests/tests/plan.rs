@@ -13,7 +13,7 @@ use bulkhead_agent::{
     compile::{Limits, Placed, Tables, compile},
     model::Policy,
     policy::{SourceFile, resolve_texts},
-    report::plan::{Asked, HOPS, KnownFlow, Plan, Side, World, plan},
+    report::plan::{Asked, HOPS, KnownFlow, Past, Plan, Side, World, plan},
 };
 use bulkhead_common::layout::{SegmentRow, Settings};
 use bulkhead_tests::site::Site;
@@ -280,7 +280,7 @@ fn gateway(new: &str) -> Plan {
     let [old, new] = [&old, &new].map(|(policy, tables)| Side { policy, tables });
     let now = "2026-07-01T12:00:00Z".parse().expect("a time");
     let limits = Limits { devices: 6, rules: 4096, rows: 65_536 };
-    plan(old, new, &Asked { hops: HOPS, now, limits, flows: Some((&flows, &world)) })
+    plan(old, new, &Asked { hops: HOPS, now, limits, flows: Some((&flows, &world)), past: &Past::default() })
 }
 
 #[test]

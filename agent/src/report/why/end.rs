@@ -110,7 +110,11 @@ impl End {
             return Ok(Self { sample: true, ..Self::new(name, address, nobody) });
         }
         let hint = closest(name, names(policy)).map(str::to_owned);
-        Err(AskError::Unknown { name: name.to_owned(), kind: "device, network, multicast group or address", hint })
+        Err(AskError::Unknown {
+            name: name.to_owned(),
+            kind: "device, network, multicast group or address",
+            hint,
+        })
     }
 
     /// A network at an address that was learned by one of its names, or as if one were.
