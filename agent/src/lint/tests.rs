@@ -270,3 +270,27 @@ fn the_advice_about_zones_ends_without_a_warning() {
         "a conduit, and the rule is gone"
     );
 }
+
+#[test]
+fn whoever_may_answer_for_names_is_named_one_by_one() {
+    let told = |to: &str, names: &str| {
+        let text = format!(
+            "version = 1\n[device.plc]\nip = \"10.20.1.11\"\nmac = \"00:1d:9c:c7:b0:70\"\nclass = \"c\"\n[class.c]\n{names}\
+             [device.hmi]\nip = \"10.20.1.12\"\nmac = \"00:1d:9c:c7:b0:71\"\n\
+             [[device.hmi.allow]]\nto = [\"resolvers\", \"lan\"]\nservice = \"dns\"\n\
+             [[device.plc.allow]]\nto = \"{to}\"\nservice = [\"dns\", \"ntp\"]\n[network.vendor]\ndns = \"*.vendor.example\"\n\
+             [network.resolvers]\ncidr = [\"10.20.0.53/32\", \"10.20.0.54/32\"]\n[network.lan]\ncidr = \"10.20.0.0/24\"\n"
+        );
+        let found = lint(&policy(&text), now());
+        codes(&found).into_iter().filter(|code| *code == "BH0516").count()
+    };
+    for holder in ["device.plc", "class.c"] {
+        let names = format!("[[{holder}.allow]]\nto = \"vendor\"\nservice = \"https\"\n");
+        for (to, warned) in [("any", 1), ("lan", 1), ("resolvers", 0), ("hmi", 0), ("gateway", 0)] {
+            assert_eq!(told(to, &names), warned, "{holder} {to}");
+        }
+    }
+    let of_another = "[[device.hmi.allow]]\nto = \"vendor\"\nservice = \"https\"\n";
+    assert_eq!(told("any", of_another), 1, "only the panel relies on names, and asks in the whole network");
+    assert_eq!(told("any", ""), 0, "nobody relies on names");
+}
