@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::{
     Cli, Exit, Output,
-    check::{configuration, files_of},
+    check::{configuration, files_of, in_order},
     print_json, progress, unexpected,
 };
 use crate::{
@@ -12,6 +12,7 @@ use crate::{
     control::{Body, File, Request},
     diagnostic::{Severity, render_text},
     files::{Access, read},
+    lint::lint,
     model::Policy,
     policy::resolve_texts,
     report::plan::{Asked, HOPS, MOST_HOPS, Past, Plan, Side, plan},
@@ -79,23 +80,24 @@ fn offline(cli: &Cli, old: &Path, new: &Path, hops: u32) -> anyhow::Result<Optio
     let limits = Limits { devices: limits.devices, rules: limits.rules, rows: limits.rows };
     // What was in force somewhere may be too large for this machine's configuration.
     let most = Limits { devices: u32::MAX, rules: u32::MAX, rows: u32::MAX };
-    let Some((old, old_tables, _)) = prepared(old, &most)? else { return Ok(None) };
-    let Some((new, new_tables, warnings)) = prepared(new, &limits)? else { return Ok(None) };
+    let Some((old, old_tables, _)) = prepared(old, &most, false)? else { return Ok(None) };
+    let Some((new, new_tables, warnings)) = prepared(new, &limits, true)? else { return Ok(None) };
     let asked = Asked { hops, now: jiff::Timestamp::now(), limits, flows: None, past: &Past::default() };
     let old = Side { policy: &old, tables: &old_tables };
     let new = Side { policy: &new, tables: &new_tables };
     Ok(Some(Plan { warnings, ..plan(old, new, &asked) }))
 }
 
-/// A policy with its tables and warnings; `None` when it is invalid, which was printed.
-fn prepared(path: &Path, limits: &Limits) -> anyhow::Result<Option<(Policy, Tables, String)>> {
+/// A policy with its tables and, of one `to_come`, what is doubtful about it; `None` when it is invalid, which was printed.
+fn prepared(path: &Path, limits: &Limits, to_come: bool) -> anyhow::Result<Option<(Policy, Tables, String)>> {
     let outcome = resolve_texts(&files_of(path)?);
     let Some(policy) = outcome.policy else {
         eprint!("{}", render_text(&outcome.diagnostics, &outcome.sources, false));
         return Ok(None);
     };
-    let warnings: Vec<_> =
-        outcome.diagnostics.into_iter().filter(|d| matches!(d.severity, Severity::Warning)).collect();
+    let found = outcome.diagnostics.into_iter().filter(|d| matches!(d.severity, Severity::Warning));
+    let doubts = if to_come { lint(&policy, jiff::Timestamp::now()) } else { Vec::new() };
+    let warnings = in_order(found.chain(doubts).collect());
     let warnings =
         if warnings.is_empty() { String::new() } else { render_text(&warnings, &outcome.sources, false) };
     match compile(&policy, limits) {
