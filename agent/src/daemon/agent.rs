@@ -230,6 +230,7 @@ impl Agent {
         match input {
             Input::Events => self.behind = self.reporter.take_events(events, EVENTS_PER_STEP),
             Input::Samples(samples) => self.take_samples(&samples),
+            Input::Overheard(frames) => self.take_overheard(&frames),
             Input::Links(news) => {
                 self.link_news = self.link_news.and(news);
                 if news.lost > 0 {
@@ -258,6 +259,13 @@ impl Agent {
                     tracing::error!("{error}");
                 }
                 self.keep_names();
+                // What goes on without an agent must be there when it goes.
+                if let Err(error) = self.look_after_nics(Instant::now()) {
+                    tracing::error!("{error}");
+                }
+                for nic in self.nics.list.iter().filter(|nic| nic.attached.is_none()) {
+                    tracing::error!("nothing is enforced on `{}`", nic.config.name);
+                }
                 match self.nics.leave() {
                     Ok(news) => news.iter().for_each(|news| tracing::warn!("{news}")),
                     Err(error) => tracing::error!("{error}"),

@@ -42,6 +42,7 @@ mod load;
 mod lock;
 mod names;
 mod offloads;
+mod overhear;
 mod pins;
 mod port;
 mod preflight;
@@ -66,6 +67,7 @@ pub use kernel::{hurry, monotonic_ns, rcu_grace};
 pub use live::Live;
 pub use lock::PinsLock;
 pub use offloads::{Offloads, Queues, offloads, queues, switch_off};
+pub use overhear::Overheard;
 pub use pins::{Pins, Sizes};
 pub use port::{set_promiscuous, set_up};
 pub use preflight::{Obstacle, obstacles};
@@ -143,6 +145,8 @@ pub struct Dataplane {
     placed: drift::Placed,
     /// The kernel's id of each map, as it was when it was opened.
     map_ids: BTreeMap<&'static str, u32>,
+    /// That of each table of a slot, in the order of [`drift::TABLES`], as this process has put them there.
+    inner_maps: [Option<[u32; drift::TABLES.len()]>; SLOTS as usize],
 }
 
 impl Dataplane {
