@@ -209,7 +209,9 @@ fn examples_can_be_planned_against_nothing_but_a_device() {
 fn what_is_doubtful_about_the_policy_to_come_is_told_without_an_agent_too() {
     let folder = folder("plan-doubts");
     let old = "version = 1\n[device.plc]\nip = \"192.0.2.1\"\nmac = \"00:1d:9c:c7:b0:70\"\n";
-    let new = format!("{old}[[device.plc.allow]]\nto = \"any\"\nservice = \"ntp\"\nexpires = 2020-01-01T00:00:00Z\n");
+    let new = format!(
+        "{old}[[device.plc.allow]]\nto = \"any\"\nservice = \"ntp\"\nexpires = 2020-01-01T00:00:00Z\n"
+    );
     let (old, new) = (file(&folder, "old.toml", old), file(&folder, "new.toml", &new));
     let Ran { code, out: _, err } =
         bulkhead(&["plan".as_ref(), "--from".as_ref(), old.as_os_str(), new.as_os_str()]);
