@@ -232,6 +232,7 @@ impl Agent {
             drift: Watch::new(),
         };
         agent.reporter.learn(&agent.dataplane, &agent.nics, &agent.in_force.policy);
+        agent.reporter.begin(&agent.dataplane);
         if let Some(tables) = agent.dataplane.applied().map(|applied| applied.tables.clone()) {
             agent.warn_of_the_clock(&tables);
         }
@@ -368,6 +369,7 @@ impl Agent {
         match answer {
             Answering::Once(back) => {
                 if let Request::Plan { files, hops, recent } = request {
+                    self.collect(events);
                     return self.plan(plan::Wanted { files, hops, recent }, back);
                 }
                 let reply = match self.answer(request, &by, events) {
