@@ -127,6 +127,9 @@ pub fn recognise<R: Rules>(packet: &mut Packet, rules: &R) -> Ends {
     if everybody && !is_somebody && packet.kind != Kind::Arp && !packet.destination.is_multicast() {
         destination = Endpoint::network(identity::BROADCAST);
     }
+    if packet.is_to_group() {
+        destination.flags |= device_flag::GROUP;
+    }
     let destination_mac = if is_group { nobody } else { behind };
     let ends = Ends { segment, source_mac, destination_mac, source, destination };
     if packet.fault.is_none() && fragments::concern(packet, &ends) {

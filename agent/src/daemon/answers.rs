@@ -257,7 +257,12 @@ impl Agent {
             gateway: self.nics.addresses.clone(),
             segments: self.config.segment_ids(),
             trusted: self.config.trusted_hosts(),
-            named: self.names.rows(&applied.tables, self.calendar.deadlines()).into_iter().chain(supposed).collect(),
+            named: self
+                .names
+                .rows(&applied.tables, self.calendar.deadlines())
+                .into_iter()
+                .chain(supposed)
+                .collect(),
             deadlines: self.calendar.deadlines().to_vec(),
             ..Placed::default()
         });
