@@ -25,11 +25,13 @@ use crate::{
 mod host;
 mod identities;
 mod moment;
+mod named;
 mod numbers;
 mod revision;
 mod rows;
 mod services;
 pub use host::{Host, Memory, Placed, wide};
+pub use named::{NamedPeer, NamedPermission};
 pub use revision::Revision;
 pub use services::{ServicePrefix, prefixes_of};
 
@@ -96,32 +98,12 @@ pub struct RuleEntry {
     pub location: Location,
 }
 
-/// DNS names that rules name, and what they permit at the addresses behind them.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct NamedPeer {
-    /// In lower case, a leading `*.` for every name below.
-    pub names: Vec<String>,
-    /// To whom, over what.
-    pub permissions: Vec<NamedPermission>,
-}
-
-/// A permission at addresses that a device learned by name.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct NamedPermission {
-    /// Dense ids of the devices, ascending.
-    pub devices: Vec<u32>,
-    /// Service class, or the marker for some service.
-    pub class: u32,
-    /// Dense rule id and schedule.
-    pub row: RuleRow,
-}
-
 /// Everything the kernel needs of a policy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tables {
     /// Content hash of what follows, places in files excepted.
     pub revision: Revision,
-    /// Device `i` has the dense id `i + 1`.
+    /// Sorted by name. Device `i` has the dense id `i + 1`.
     pub devices: Vec<DeviceEntry>,
     /// Rule `i` has the dense id `i + 1`.
     pub rules: Vec<RuleEntry>,
@@ -328,7 +310,7 @@ impl Tables {
 
     /// The dense id of the device called `name`.
     pub fn device_id(&self, name: &str) -> Option<DeviceId> {
-        let at = self.devices.iter().position(|d| d.name == name)?;
+        let at = self.devices.binary_search_by(|device| device.name.as_str().cmp(name)).ok()?;
         u32::try_from(at).ok().map(DeviceId)
     }
 }

@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Listed, Side};
 use crate::{
-    compile::{Host, Memory, Placed, Tables},
+    compile::{Host, Memory, NamedPeer, NamedPermission, Placed, Tables},
     model::{Criticality, Policy, Selector},
     report::why::{Supposed, spelled},
 };
@@ -218,12 +218,14 @@ fn names<'f>(
         let ids = [old.policy, new.policy]
             .map(|policy| name.and_then(|name| policy.device(name)).map_or(0, |(id, _)| id.0 + 1));
         for (side, tables) in [old.tables, new.tables].into_iter().enumerate() {
-            let peers = tables.named.iter().filter(|peer| names.iter().all(|name| peer.names.contains(name)));
-            for one in peers.flat_map(|peer| &peer.permissions) {
-                if one.devices.binary_search(&ids[side]).is_ok() {
-                    let address = Address::from(flow.to);
-                    let key = NamedKey { address, device: ids[side], class: one.class };
-                    found[side].insert(key, NamedRow { row: one.row, expires: u64::MAX });
+            let means = |peer: &&NamedPeer| names.iter().all(|name| peer.holds(name, flow.to));
+            let permissions = tables.named.iter().filter(means).flat_map(|peer| peer.of_device(ids[side]));
+            for NamedPermission { device, class, row } in permissions.copied() {
+                let key = NamedKey { address: Address::from(flow.to), device, class };
+                let there = found[side].entry(key).or_insert(NamedRow { row, expires: u64::MAX });
+                // A rule that always holds counts before one that holds at times.
+                if there.row.schedule != 0 && row.schedule == 0 {
+                    there.row = row;
                 }
             }
         }
