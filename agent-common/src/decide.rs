@@ -305,8 +305,8 @@ pub fn settle<R: Rules>(packet: &Packet, ends: &Ends, rules: &R, judgement: &mut
     }
 }
 
-/// Whether a resolver answers a device's question in it: a datagram of a flow that the device began. What somebody else
-/// began, or is older than the agent, may be anybody's word.
+/// Whether a resolver answers a question in it of a device that some rule lets use names: a datagram of a flow that the
+/// device began. What somebody else began, or is older than the agent, may be anybody's word.
 #[inline(always)]
 fn resolves<R: Rules>(packet: &Packet, ends: &Ends, verdict: Verdict, rules: &R) -> bool {
     if packet.kind != Kind::Ip
@@ -314,7 +314,7 @@ fn resolves<R: Rules>(packet: &Packet, ends: &Ends, verdict: Verdict, rules: &R)
         || packet.source_port != dns::SERVER
         || packet.fragment.is_some()
         || verdict != Verdict::Allow(Grant::Flow)
-        || ends.destination.device == 0
+        || ends.destination.flags & device_flag::BY_NAME == 0
     {
         return false;
     }

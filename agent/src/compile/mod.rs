@@ -163,8 +163,17 @@ pub fn compile(policy: &Policy, limits: &Limits) -> Result<Tables, TooLarge> {
     fits("rows", tables.leased.len(), limits.rows)?;
     fits("rows", tables.networks.len(), limits.rows)?;
     fits("rows", tables.services.len(), limits.rows)?;
+    mark_by_name(&mut tables);
     tables.revision = revision::of(&tables);
     Ok(tables)
+}
+
+/// Says of each device that some rule lets it use names: of nobody else are answers read.
+fn mark_by_name(tables: &mut Tables) {
+    let permissions = tables.named.iter().flat_map(|peer| &peer.permissions);
+    let devices: BTreeSet<u32> = permissions.map(|one| one.device).collect();
+    let rows = tables.macs.values_mut().chain(tables.addresses.values_mut());
+    rows.filter(|row| devices.contains(&row.device)).for_each(|row| row.flags |= device_flag::BY_NAME);
 }
 
 fn fits(what: &'static str, needed: usize, limit: u32) -> Result<(), TooLarge> {
