@@ -7,8 +7,13 @@ use std::fs;
 use aya::maps::{Array, ArrayOfMaps, HashMap, Map, MapData};
 use bulkhead_agent::dataplane::Pins;
 use bulkhead_common::layout::{EndRow, RuleKey, RuleRow, SegmentKey, SegmentRow};
-use bulkhead_tests::lab::{Agent, Lab, Topology, modbus::Plc, topology::MODBUS};
-use gateway::{bulkhead, enforces, policy, require_topology};
+use bulkhead_tests::lab::{
+    Agent, Lab, Topology, link,
+    modbus::Plc,
+    topology::{DEVICE_SIDE, MODBUS, UPLINK},
+    wait::wait_for,
+};
+use gateway::{SOON, bulkhead, enforces, policy, program_on, require_topology};
 
 fn pinned(lab: &Lab, name: &str) -> Map {
     let pins = Pins::below(&lab.gateway.room.pin_outside("bulkhead"));
@@ -97,4 +102,92 @@ fn what_somebody_changed_by_hand_is_put_right_where_the_configuration_says_so() 
     let (_, entries) = bulkhead(&lab, &["audit-log"]);
     assert!(entries.contains("repair") && entries.contains("RULES: 1 row missing"), "{entries}\n{trail}");
     agent.stop().expect("it stops");
+}
+
+/// Puts a table of rules of its own, with nothing in it, where packets look.
+fn swap(lab: &Lab) {
+    let mut rules: ArrayOfMaps<_, HashMap<MapData, RuleKey, RuleRow>> =
+        pinned(lab, "RULES").try_into().expect("tables of rules");
+    let other = HashMap::create(1024, 0).expect("a table");
+    rules.set(active(lab), &other, 0).expect("it is put there");
+}
+
+#[test]
+fn a_table_that_was_exchanged_whole_is_found() {
+    let Some(lab) = require_topology("a_table_that_was_exchanged_whole_is_found", Topology::Routed, 1500)
+    else {
+        return;
+    };
+    let _plc = Plc::start(lab.plc(), MODBUS).expect("a PLC");
+    let mut agent = started(&lab, "\n[drift]\nrepair = true\n");
+    swap(&lab);
+    let (code, said) = bulkhead(&lab, &["drift"]);
+    assert!(code == 1 && said.contains("RULES: another table was put in its place"), "{said}");
+    let (code, said) = bulkhead(&lab, &["drift"]);
+    assert_eq!(code, 0, "{said}");
+    assert!(enforces(&lab));
+    agent.stop().expect("it stops");
+}
+
+#[test]
+fn what_was_changed_by_hand_does_not_come_back_with_a_later_policy() {
+    let test = "what_was_changed_by_hand_does_not_come_back_with_a_later_policy";
+    let Some(lab) = require_topology(test, Topology::Routed, 1500) else { return };
+    let mut agent = started(&lab, "");
+    edit(&lab);
+    let text = policy(&lab);
+    for number in 0..2 {
+        agent
+            .write_policy(&format!("{text}\n[network.n{number}]\ncidr = \"10.99.{number}.0/24\"\n"))
+            .expect("written");
+        let (code, said) = bulkhead(&lab, &["apply"]);
+        assert_eq!(code, 0, "{said}");
+        if number == 0 {
+            // The slot in force is another now, and what was edited is found where it waits.
+            let (code, said) = bulkhead(&lab, &["drift"]);
+            assert!(code == 1 && said.contains("that the next policy would have changed"), "{said}");
+        }
+    }
+    let (code, said) = bulkhead(&lab, &["drift"]);
+    assert!(code == 1 && said.contains("SEGMENTS") && !said.contains("RULES"), "{said}");
+    agent.stop().expect("it stops");
+}
+
+#[test]
+fn missing_interface_is_named_and_not_called_repaired() {
+    let test = "missing_interface_is_named_and_not_called_repaired";
+    let Some(lab) = require_topology(test, Topology::Routed, 1500) else { return };
+    let mut agent = started(&lab, "\n[drift]\nrepair = true\n");
+    link::delete(&lab.gateway.namespace, DEVICE_SIDE).expect("deleted");
+    let found = || bulkhead(&lab, &["drift", "--json"]);
+    let said = wait_for("the interface to be missed", SOON, || {
+        let (code, said) = found();
+        Ok((code == 1).then_some(said))
+    });
+    let said = said.expect("it is");
+    assert!(said.contains("nothing is enforced on it") && said.contains("\"repaired\": 0"), "{said}");
+    let (_, entries) = bulkhead(&lab, &["audit-log"]);
+    assert!(!entries.contains("repair"), "{entries}");
+    agent.stop().expect("it stops");
+}
+
+#[test]
+fn link_whose_pin_was_removed_is_pinned_again() {
+    let test = "link_whose_pin_was_removed_is_pinned_again";
+    let Some(lab) = require_topology(test, Topology::Routed, 1500) else { return };
+    let _plc = Plc::start(lab.plc(), MODBUS).expect("a PLC");
+    let mut agent = started(&lab, "");
+    let pins = Pins::below(&lab.gateway.room.pin_outside("bulkhead"));
+    let names = [DEVICE_SIDE, UPLINK];
+    let remove = || names.into_iter().try_for_each(|name| fs::remove_file(pins.link(name))).expect("removed");
+    remove();
+    let again = wait_for("the links to be made again", SOON, || {
+        let there = names.iter().all(|name| program_on(&lab, name).is_some());
+        Ok((there && pins.links().is_ok_and(|links| links.len() == 2)).then_some(()))
+    });
+    again.unwrap_or_else(|error| panic!("{error}: {:?}\n{}", pins.links(), agent.log()));
+    // With the last of its names the link is gone: an agent that stops right then makes it before it goes.
+    remove();
+    agent.stop().expect("it stops");
+    assert!(enforces(&lab), "{}", agent.log());
 }

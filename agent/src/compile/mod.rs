@@ -197,8 +197,8 @@ fn device_entry(device: &Device) -> DeviceEntry {
     }
 }
 
-/// The rules by holder and text. Where an entry stands decides only between equal texts: moving it within the
-/// files must change neither the revision nor which of two overlapping rules is counted.
+/// The rules by holder, text and when they hold. Where an entry stands decides only between equals: moving it within
+/// the files must change neither the revision nor which of two overlapping rules is counted.
 fn ordered(policy: &Policy) -> (Vec<RuleEntry>, Vec<&Rule>) {
     let mut rules: Vec<(String, &Rule)> =
         policy.rules.iter().map(|rule| (text_of(policy, rule), rule)).collect();
@@ -208,7 +208,8 @@ fn ordered(policy: &Policy) -> (Vec<RuleEntry>, Vec<&Rule>) {
     for of_one in rules.chunk_by_mut(|(_, a), (_, b)| a.holder == b.holder) {
         of_one.sort_by(|(a, one), (b, other)| {
             let by_file = || one.location.path.cmp(&other.location.path);
-            a.cmp(b).then_with(by_file).then_with(|| place(one).cmp(&place(other)))
+            let by_time = || one.schedule.cmp(&other.schedule);
+            a.cmp(b).then_with(by_time).then_with(by_file).then_with(|| place(one).cmp(&place(other)))
         });
     }
     let entry = |(text, rule): (String, &Rule)| RuleEntry {

@@ -31,6 +31,8 @@ pub(super) struct Rows {
 pub(super) struct Interned {
     numbers: BTreeMap<BTreeSet<Schedule>, u32>,
     sets: Vec<BTreeSet<Schedule>>,
+    /// Which numbers were made one.
+    unions: BTreeMap<Vec<u32>, u32>,
 }
 
 impl Interned {
@@ -44,9 +46,16 @@ impl Interned {
         number
     }
 
-    fn either(&mut self, a: u32, b: u32) -> u32 {
-        let union = &self.sets[a as usize - 1] | &self.sets[b as usize - 1];
-        self.number(union)
+    /// One number for whatever is open when one of these is; several, sorted.
+    fn any(&mut self, numbers: &[u32]) -> u32 {
+        if let Some(number) = self.unions.get(numbers) {
+            return *number;
+        }
+        let all = numbers.iter().flat_map(|number| &self.sets[*number as usize - 1]);
+        let union = all.cloned().collect();
+        let number = self.number(union);
+        self.unions.insert(numbers.to_vec(), number);
+        number
     }
 }
 
@@ -78,9 +87,10 @@ pub(super) fn of(
                 out.shapes |= shape::of(from, to);
                 let pairs = initiators.iter().flat_map(|from| responders.iter().map(move |to| (*from, *to)));
                 for (initiator, responder) in pairs {
-                    for class in classes.iter().copied().chain([class::PAIR]) {
-                        permitted.rows.push((RuleKey { initiator, responder, class }, row));
-                    }
+                    let key = |class| RuleKey { initiator, responder, class };
+                    permitted.rows.extend(classes.iter().map(|class| (key(*class), row)));
+                    // That there is some rule between two is so at any time.
+                    permitted.rows.push((key(class::PAIR), RuleRow { schedule: 0, ..row }));
                     if permitted.rows.len() >= permitted.bound {
                         permitted.join(&mut interned);
                         fits("rows", permitted.rows.len(), limits.rows)?;
@@ -134,18 +144,21 @@ impl Permitted {
     pub(super) fn join(&mut self, interned: &mut Interned) {
         // Stable: of equal keys the first is that of the first rule.
         self.rows.sort_by_key(|(key, _)| *key);
-        self.rows.dedup_by(|(key, row), (there_key, there)| {
-            if key != there_key {
-                return false;
+        for of_one in self.rows.chunk_by_mut(|(a, _), (b, _)| a == b) {
+            if of_one.len() == 1 {
+                continue;
             }
-            match (there.schedule, row.schedule) {
-                (0, _) => {}
-                (_, 0) => *there = *row,
-                (a, b) if a == b => {}
-                (a, b) => there.schedule = interned.either(a, b),
+            let always = of_one.iter().find(|(_, row)| row.schedule == 0).copied();
+            let mut schedules: Vec<u32> = of_one.iter().map(|(_, row)| row.schedule).collect();
+            schedules.sort_unstable();
+            schedules.dedup();
+            match (always, &schedules[..]) {
+                (Some(always), _) => of_one[0] = always,
+                (None, [_]) => {}
+                (None, several) => of_one[0].1.schedule = interned.any(several),
             }
-            true
-        });
+        }
+        self.rows.dedup_by_key(|(key, _)| *key);
         self.bound = JOIN.max(self.rows.len() * 2);
     }
 }

@@ -82,6 +82,41 @@ fn comments_and_blanks_do_not_change_the_revision() {
 }
 
 #[test]
+fn rules_that_differ_in_when_they_hold_may_stand_in_any_order() {
+    let rule = |when: &str| format!("[[device.plc.allow]]\nfrom = \"any\"\nservice = \"ssh\"\n{when}");
+    let rules = [
+        rule(""),
+        rule("expires = 2030-01-01T00:00:00Z\n"),
+        rule("windows = [{ days = \"mon\", from = \"08:00\", to = \"10:00\", zone = \"UTC\" }]\n"),
+    ];
+    let revision = |order: [usize; 3]| {
+        let rules = order.map(|place| rules[place].clone()).concat();
+        compiled(&[("a.toml", &format!("version = 1\n[device.plc]\nip = \"10.1.0.1\"\n{rules}"))]).revision
+    };
+    let first = revision([0, 1, 2]);
+    for order in [[0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]] {
+        assert_eq!(revision(order), first, "{order:?}");
+    }
+}
+
+#[test]
+fn many_dates_for_the_same_make_one_schedule() {
+    let rules: String = (0..2000)
+        .map(|n| {
+            let (day, hour, minute) = (1 + n / 1440, n / 60 % 24, n % 60);
+            format!(
+                "[[device.plc.allow]]\nfrom = \"any\"\nservice = \"ssh\"\n\
+                 expires = 2030-01-{day:02}T{hour:02}:{minute:02}:00Z\n"
+            )
+        })
+        .collect();
+    let text = format!("version = 1\n[device.plc]\nip = \"10.1.0.1\"\n{rules}");
+    let tables = compiled(&[("a.toml", &text)]);
+    let [schedule] = &tables.schedules[..] else { panic!("{} schedules", tables.schedules.len()) };
+    assert_eq!((tables.rules.len(), schedule.len()), (2000, 2000));
+}
+
+#[test]
 fn what_a_packet_can_notice_changes_the_revision() {
     let one = compiled(&[("a.toml", DEVICES), ("b.toml", NAMES)]).revision;
     for (from, to) in [

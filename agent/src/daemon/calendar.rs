@@ -36,6 +36,8 @@ pub(super) struct Look {
     began: i128,
     /// When a schedule next opens or closes.
     turns: Option<Timestamp>,
+    /// Whether the clock showed a time before the policy was made.
+    wrong: bool,
     /// Until when each is open, monotonic ns.
     pub(super) deadlines: Vec<u64>,
 }
@@ -75,12 +77,14 @@ impl Calendar {
     /// Until when the schedules of tables are open.
     pub(super) fn look(&self, tables: &Tables) -> Look {
         let (now, up) = (Timestamp::now(), monotonic_ns());
+        let wrong = self.is_wrong(now);
         let closed = || vec![0; tables.schedules.len()];
         let turn = |schedule: &Schedule| schedule.open_until(now).or_else(|| schedule.opens_next(now));
         Look {
             began: now.as_nanosecond() - i128::from(up),
             turns: tables.schedules.iter().flatten().filter_map(turn).min(),
-            deadlines: if self.is_wrong(now) { closed() } else { tables.deadlines(now, up) },
+            wrong,
+            deadlines: if wrong { closed() } else { tables.deadlines(now, up) },
         }
     }
 
@@ -88,7 +92,7 @@ impl Calendar {
     fn is_due(&self) -> bool {
         let now = Timestamp::now();
         let parted = (now.as_nanosecond() - i128::from(monotonic_ns()) - self.last.began).unsigned_abs();
-        parted > DRIFT.as_nanos() || self.last.turns.is_some_and(|turn| turn <= now)
+        self.last.wrong || parted > DRIFT.as_nanos() || self.last.turns.is_some_and(|turn| turn <= now)
     }
 }
 

@@ -15,12 +15,14 @@ use crate::{
 pub(super) struct Watch {
     looked: Instant,
     status: DriftStatus,
+    /// What was still different after the tables were written anew.
+    stays: Option<String>,
 }
 
 impl Watch {
     /// Right after the start everything was written.
     pub(super) fn new() -> Self {
-        Self { looked: Instant::now(), status: DriftStatus::default() }
+        Self { looked: Instant::now(), status: DriftStatus::default(), stays: None }
     }
 }
 
@@ -47,40 +49,42 @@ impl Agent {
 
     fn compare(&mut self) -> Result<DriftStatus, DataplaneError> {
         let begun = Instant::now();
-        // What the look at the interfaces mends by itself is none.
-        let mut found = self.dataplane.drift()?;
+        let found = self.differs()?;
         let missing = self.nics.list.iter().filter(|nic| nic.attached.is_none());
-        found.extend(missing.map(|nic| Drift {
-            what: nic.config.name.clone(),
-            how: format!("nothing is enforced on it ({})", nic.state().name()),
-        }));
+        let missing = missing
+            .map(|nic| format!("{}: nothing is enforced on it ({})", nic.config.name, nic.state().name()));
         self.drift.looked = Instant::now();
         let status = &mut self.drift.status;
         status.checked = jiff::Timestamp::now().to_string();
         status.took_us = u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX);
-        status.found = found.iter().map(ToString::to_string).collect();
-        if found.is_empty() {
+        status.found = found.iter().map(ToString::to_string).chain(missing).collect();
+        let Some(words) = words(&found, |_| true) else {
+            self.drift.stays = None;
             self.warnings.remove("drift");
             return Ok(self.drift_status());
-        }
-        let words = self.drift.status.found.join("; ");
+        };
         if self.warnings.get("drift").is_none_or(|said| !said.contains(&words)) {
             tracing::error!("the kernel does not hold what the agent put there: {words}");
         }
-        if self.config.drift.repair {
-            self.repair(&words)?;
-        } else {
-            let note = format!(
-                "the kernel does not hold what the agent put there: {words}\n\
-                 a restart of the agent writes its tables anew; `repair = true` in `[drift]` does so at once"
-            );
-            self.warnings.insert("drift", note);
-        }
+        // What writing did not mend it mends no better the next time.
+        let written = words_of_tables(&found).filter(|words| self.drift.stays.as_ref() != Some(words));
+        let left = match written {
+            Some(written) if self.config.drift.repair => self.repair(&written)?,
+            Some(_) | None => found,
+        };
+        self.warn(&left);
         Ok(self.drift_status())
     }
 
-    /// Writes everything anew, and looks again.
-    fn repair(&mut self, words: &str) -> Result<(), DataplaneError> {
+    /// What is not as the agent left it. A NIC on which nothing is enforced is looked after elsewhere.
+    fn differs(&mut self) -> Result<Vec<Drift>, DataplaneError> {
+        let attached = self.nics.list.iter().filter(|nic| nic.attached.is_some());
+        let links: Vec<String> = attached.map(|nic| nic.config.name.clone()).collect();
+        self.dataplane.drift(&links)
+    }
+
+    /// Writes everything anew, and looks again: what still differs.
+    fn repair(&mut self, written: &str) -> Result<Vec<Drift>, DataplaneError> {
         self.dataplane.restore()?;
         if let Some(tables) = self.dataplane.applied().map(|applied| applied.tables.clone()) {
             // Both slots: what was left in the other one is as little to be trusted.
@@ -93,25 +97,41 @@ impl Agent {
             }
             self.reporter.learn(&self.dataplane, &self.nics, &self.in_force.policy);
         }
-        let left: Vec<String> = self.dataplane.drift()?.iter().map(ToString::to_string).collect();
+        let left = self.differs()?;
         self.drift.status.repaired += 1;
-        let message = match &left[..] {
-            [] => {
-                self.warnings.remove("drift");
-                format!("repaired: {words}")
-            }
-            left => {
-                let note = format!(
-                    "the kernel does not hold what the agent put there, and that cannot be repaired: {}\n\
-                     `bulkhead detach`, and a new start, make everything anew; nothing is enforced between the two",
-                    left.join("; ")
-                );
-                self.warnings.insert("drift", note.clone());
-                note
-            }
+        self.drift.stays = words_of_tables(&left);
+        let message = match &self.drift.stays {
+            None => format!("repaired: {written}"),
+            Some(stays) => format!("written anew: {written}; still different: {stays}"),
         };
         tracing::warn!("{message}");
         self.did(Action::Repair, "drift", None, Some(message));
-        Ok(())
+        Ok(left)
     }
+
+    /// Keeps a warning of what differs, with what to do about it.
+    fn warn(&mut self, left: &[Drift]) {
+        let Some(words) = words(left, |_| true) else {
+            self.warnings.remove("drift");
+            return;
+        };
+        let how = if left.iter().all(|drift| drift.is_written) && !self.config.drift.repair {
+            "a restart of the agent writes its tables anew; `repair = true` in `[drift]` does so at once"
+        } else {
+            "`bulkhead detach`, and a new start, make everything anew; nothing is enforced between the two"
+        };
+        let note = format!("the kernel does not hold what the agent put there: {words}\n{how}");
+        self.warnings.insert("drift", note);
+    }
+}
+
+/// The findings of a kind in one line.
+fn words(found: &[Drift], kind: impl Fn(&&Drift) -> bool) -> Option<String> {
+    let words: Vec<String> = found.iter().filter(kind).map(ToString::to_string).collect();
+    (!words.is_empty()).then(|| words.join("; "))
+}
+
+/// Those that writing the tables anew can mend.
+fn words_of_tables(found: &[Drift]) -> Option<String> {
+    words(found, |drift| drift.is_written)
 }

@@ -53,6 +53,7 @@ impl Dataplane {
         let kept = self.slots[next.slot as usize].take();
         let (slot, written) = Slot::become_(kept, image)?;
         self.put(next.slot, &slot)?;
+        self.inner_maps[next.slot as usize] = self.inner_maps(next.slot);
         self.write_deadlines(next.slot, &moment.deadlines)?;
         let head =
             Head { generation: next.generation, shapes: tables.shapes, revision: tables.revision.short() };
@@ -63,6 +64,8 @@ impl Dataplane {
         self.clear_reused(&ids)?;
         let word = u64::from(next.slot) | u64::from(next.generation) << 32;
         self.active.set(0, word, 0).map_err(write("ACTIVE"))?;
+
+        self.ids.settle();
 
         let flip = begun.elapsed();
         self.slots[next.slot as usize] = Some(slot);
@@ -83,6 +86,7 @@ impl Dataplane {
             // Packets that chose the slot when an earlier agent filled it have left before its tables are others.
             kernel::rcu_grace()?;
             self.put(next, &copy)?;
+            self.inner_maps[next as usize] = self.inner_maps(next);
             self.slots[next as usize] = Some(copy);
         }
         Ok(())

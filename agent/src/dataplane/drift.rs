@@ -24,6 +24,8 @@ pub struct Drift {
     pub what: String,
     /// How it differs.
     pub how: String,
+    /// Whether writing the tables anew mends it.
+    pub is_written: bool,
 }
 
 impl fmt::Display for Drift {
@@ -31,6 +33,9 @@ impl fmt::Display for Drift {
         write!(f, "{}: {}", self.what, self.how)
     }
 }
+
+/// The maps of which each slot has a table.
+pub(super) const TABLES: [&str; 6] = ["MACS", "ADDRESSES", "NETWORKS", "SERVICES", "RULES", "NAMED"];
 
 /// What the agent put into maps that outlive revisions.
 #[derive(Debug, Default)]
@@ -40,18 +45,19 @@ pub(super) struct Placed {
 }
 
 impl Dataplane {
-    /// Compares the kernel with what this process has put there. Empty before the first policy.
+    /// Compares the kernel with what this process has put there; `links` are those that should lead to its program. Empty
+    /// before the first policy. Both slots are compared: the one that is not in force is the next policy's.
     ///
     /// # Errors
     /// When a map cannot be read.
-    pub fn drift(&mut self) -> Result<Vec<Drift>, DataplaneError> {
+    pub fn drift(&mut self, links: &[String]) -> Result<Vec<Drift>, DataplaneError> {
         let mut found = Vec::new();
         let (Some(at), Some(applied)) = (self.in_force, &self.applied) else { return Ok(found) };
-        let Some(slot) = &self.slots[at] else { return Ok(found) };
         let index = u32::try_from(at).unwrap_or_default();
         let wanted = Active { slot: index, generation: applied.generation };
-        if self.active()? != wanted {
-            found.push(drift("ACTIVE", format!("names {:?}, not {wanted:?}", self.active()?)));
+        let active = self.active()?;
+        if active != wanted {
+            found.push(drift("ACTIVE", format!("names {active:?}, not {wanted:?}")));
         }
         let head = Head {
             generation: applied.generation,
@@ -60,6 +66,36 @@ impl Dataplane {
         };
         if self.heads.get(&index, 0).map_err(read("HEADS"))? != head {
             found.push(drift("HEADS", "says something else of the slot in force".to_owned()));
+        }
+        found.extend(self.in_slot(at)?);
+        for spare in (0..self.slots.len()).filter(|slot| *slot != at) {
+            let there = self.in_slot(spare)?;
+            if !there.is_empty() {
+                // Nothing is built on it: the next policy makes its tables anew.
+                self.distrust();
+            }
+            found.extend(there.into_iter().map(|drift| Drift {
+                how: format!("{} (in the tables that the next policy would have changed)", drift.how),
+                ..drift
+            }));
+        }
+        self.besides(&mut found)?;
+        let ours = self.programs()?;
+        self.outside(&ours, links, &mut found);
+        Ok(found)
+    }
+
+    /// What differs in one slot.
+    fn in_slot(&self, at: usize) -> Result<Vec<Drift>, DataplaneError> {
+        let mut found = Vec::new();
+        let index = u32::try_from(at).unwrap_or_default();
+        let Some(slot) = &self.slots[at] else { return Ok(found) };
+        if let (Some(ours), Some(there)) = (self.inner_maps[at], self.inner_maps(index)) {
+            for (name, (ours, there)) in TABLES.into_iter().zip(ours.into_iter().zip(there)) {
+                if ours != there {
+                    found.push(drift(name, "another table was put in its place".to_owned()));
+                }
+            }
         }
         found.extend(rows("MACS", slot.macs.rows(), slot.macs.map.iter())?);
         found.extend(rows("ADDRESSES", slot.addresses.rows(), slot.addresses.map.iter())?);
@@ -76,10 +112,16 @@ impl Dataplane {
                 found.push(drift("SCHEDULES", format!("schedule {schedule} ends at another time")));
             }
         }
-        self.besides(&mut found)?;
-        let ours = self.programs()?;
-        self.outside(&ours, &mut found)?;
         Ok(found)
+    }
+
+    /// The kernel's id of each table of a slot; `None` when the kernel does not tell.
+    pub(super) fn inner_maps(&self, slot: u32) -> Option<[u32; TABLES.len()]> {
+        let mut ids = [0; TABLES.len()];
+        for (id, name) in ids.iter_mut().zip(TABLES) {
+            *id = kernel::inner_map(&self.pins.map(name), slot).ok()?;
+        }
+        Some(ids)
     }
 
     /// Has the next [`Dataplane::apply`] write every row anew, whatever is thought to be in its slot. What is known of the
@@ -130,29 +172,29 @@ impl Dataplane {
         Ok(())
     }
 
-    /// What is pinned, and what runs behind the pinned links.
-    fn outside(&self, ours: &[(u32, Entry)], found: &mut Vec<Drift>) -> Result<(), DataplaneError> {
+    /// What is pinned, and what runs behind the links that should lead to a program of this agent.
+    fn outside(&self, ours: &[(u32, Entry)], links: &[String], found: &mut Vec<Drift>) {
+        let mut say = |what: &str, how: String| {
+            found.push(Drift { what: what.to_owned(), how, is_written: false });
+        };
         for spec in maps() {
             let pinned = identity(&self.pins.map(spec.name));
             match (pinned, self.map_ids.get(spec.name)) {
                 (Some(there), Some(ours)) if there == *ours => {}
-                (Some(_), _) => found.push(drift(spec.name, "another map is pinned in its place".to_owned())),
-                (None, _) => found
-                    .push(drift(spec.name, "its pin is gone: the next agent would not find it".to_owned())),
+                (Some(_), _) => say(spec.name, "another map is pinned in its place".to_owned()),
+                (None, _) => say(spec.name, "its pin is gone: the next agent would not find it".to_owned()),
             }
         }
-        for name in self.pins.links()? {
-            match kernel::link_info(&self.pins.link(&name)) {
+        for name in links {
+            match kernel::link_info(&self.pins.link(name)) {
                 Ok(link) if ours.iter().any(|(id, _)| *id == link.program) => {}
-                Ok(link) => {
-                    let how =
-                        format!("program {} is behind its link, which is none of this agent", link.program);
-                    found.push(drift(&name, how));
-                }
-                Err(error) => found.push(drift(&name, format!("its link cannot be looked at: {error}"))),
+                Ok(link) => say(
+                    name,
+                    format!("program {} is behind its link, which is none of this agent", link.program),
+                ),
+                Err(error) => say(name, format!("its link cannot be looked at: {error}")),
             }
         }
-        Ok(())
     }
 }
 
@@ -166,7 +208,7 @@ fn identity(path: &Path) -> Option<u32> {
 }
 
 fn drift(what: &str, how: String) -> Drift {
-    Drift { what: what.to_owned(), how }
+    Drift { what: what.to_owned(), how, is_written: true }
 }
 
 /// Compares what is wanted, sorted by key, with what is there in any order.

@@ -32,7 +32,7 @@ pub(super) struct Ids {
     map: HashMap<MapData, Name, u32>,
     /// What the map holds: nobody else writes it, and reading it takes two calls for each name.
     known: collections::HashMap<Name, u32>,
-    /// Whether the last change of it was written whole.
+    /// Whether the last change of it was written whole, and its policy came in force.
     is_whole: bool,
     limits: [u32; 2],
 }
@@ -105,19 +105,28 @@ impl Ids {
                 id: kept.id(device, |a, b| a.name == b.name),
                 holder: "",
                 text: &device.name,
+                nth: 0,
             })
             .collect();
         (plan.ids.devices, plan.ids.reused_devices) = self.assign(Kind::Device, &devices, &mut plan)?;
         let mut kept = Kept::new(before.map(|applied| (&applied.tables.rules[..], &applied.ids.rules[..])));
         let same = |a: &RuleEntry, b: &RuleEntry| a.text == b.text && a.holder == b.holder;
+        let mut nth = 0;
+        let mut last: Option<&RuleEntry> = None;
         let rules: Vec<Wanted<'_>> = (tables.rules.iter())
-            .map(|rule| Wanted { id: kept.id(rule, same), holder: &rule.holder, text: &rule.text })
+            .map(|rule| {
+                // Rules that differ in when they hold alone are next to each other.
+                nth = if last.is_some_and(|last| same(last, rule)) { nth + 1 } else { 0 };
+                last = Some(rule);
+                Wanted { id: kept.id(rule, same), holder: &rule.holder, text: &rule.text, nth }
+            })
             .collect();
         (plan.ids.rules, plan.ids.reused_rules) = self.assign(Kind::Rule, &rules, &mut plan)?;
         Ok(plan)
     }
 
-    /// Writes what was planned.
+    /// Writes what was planned. Numbers that change hands are only then as before for [`Ids::plan`] when
+    /// [`Ids::settle`] was told that the policy they are for is in force.
     pub(super) fn commit(&mut self, plan: &Plan) -> Result<(), DataplaneError> {
         let Plan { ids: _, forgotten, named } = plan;
         self.is_whole = false;
@@ -131,17 +140,22 @@ impl Ids {
             self.map.insert(name, id, 0).map_err(fail)?;
             self.known.insert(*name, *id);
         }
-        self.is_whole = true;
         Ok(())
+    }
+
+    /// What was committed is in force.
+    pub(super) fn settle(&mut self) {
+        self.is_whole = true;
     }
 
     /// The stable id of each interface of a configuration.
     pub(super) fn interfaces(&mut self, names: &[String]) -> Result<(Vec<u32>, Vec<u32>), DataplaneError> {
         let mut plan = Plan { ids: StableIds::default(), forgotten: Vec::new(), named: Vec::new() };
         let names: Vec<Wanted<'_>> =
-            names.iter().map(|name| Wanted { id: None, holder: "", text: name }).collect();
+            names.iter().map(|name| Wanted { id: None, holder: "", text: name, nth: 0 }).collect();
         let assigned = self.assign(Kind::Interface, &names, &mut plan)?;
         self.commit(&plan)?;
+        self.settle();
         Ok(assigned)
     }
 
@@ -210,13 +224,16 @@ struct Wanted<'a> {
     /// Of a rule.
     holder: &'a str,
     text: &'a str,
+    /// Of several alike, which one.
+    nth: u32,
 }
 
 impl Wanted<'_> {
     fn hash(&self, kind: Kind) -> Name {
         match kind {
             Kind::Device | Kind::Interface => hash(kind, self.text.as_bytes()),
-            Kind::Rule => hash(kind, format!("{}\n{}", self.holder, self.text).as_bytes()),
+            Kind::Rule if self.nth == 0 => hash(kind, format!("{}\n{}", self.holder, self.text).as_bytes()),
+            Kind::Rule => hash(kind, format!("{}\n{}\n{}", self.holder, self.text, self.nth).as_bytes()),
         }
     }
 }

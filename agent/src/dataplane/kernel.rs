@@ -161,6 +161,40 @@ pub(super) fn link_info(path: &Path) -> io::Result<LinkInfo> {
     Ok(LinkInfo { program: info.program, interface: info.interface })
 }
 
+/// `union bpf_attr` of BPF_MAP_LOOKUP_ELEM.
+#[repr(C, align(8))]
+struct LookUp {
+    map: u32,
+    pad: u32,
+    key: u64,
+    value: u64,
+    flags: u64,
+}
+
+const BPF_MAP_LOOKUP_ELEM: libc::c_long = 1;
+
+/// The kernel's id of the inner map at an index of a pinned map of maps; 0 where there is none.
+pub(super) fn inner_map(path: &Path, index: u32) -> io::Result<u32> {
+    let map = open(path)?;
+    let mut id = 0_u32;
+    let ask = LookUp {
+        map: u32::try_from(map.as_raw_fd()).map_err(io::Error::other)?,
+        pad: 0,
+        key: (&raw const index) as u64,
+        value: (&raw mut id) as u64,
+        flags: 0,
+    };
+    // SAFETY: key and value are as long as those of every map of maps and outlive the call.
+    // JUSTIFICATION: aya's look-up goes on from the id to a descriptor, which takes CAP_SYS_ADMIN.
+    let done =
+        unsafe { libc::syscall(libc::SYS_bpf, BPF_MAP_LOOKUP_ELEM, &raw const ask, size_of::<LookUp>()) };
+    if done < 0 {
+        let error = io::Error::last_os_error();
+        return if error.raw_os_error() == Some(libc::ENOENT) { Ok(0) } else { Err(error) };
+    }
+    Ok(id)
+}
+
 /// The clock that packets are stamped with, ns: CLOCK_MONOTONIC, as `bpf_ktime_get_ns`.
 pub fn monotonic_ns() -> u64 {
     let time =

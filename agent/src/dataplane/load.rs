@@ -78,6 +78,7 @@ impl Dataplane {
             applied: None,
             placed: drift::Placed::default(),
             map_ids,
+            inner_maps: [None, None],
             ebpf,
         };
         Ok((dataplane, EventReader::new(events), SampleReader::new(samples)))

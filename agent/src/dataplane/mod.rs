@@ -145,6 +145,8 @@ pub struct Dataplane {
     placed: drift::Placed,
     /// The kernel's id of each map, as it was when it was opened.
     map_ids: BTreeMap<&'static str, u32>,
+    /// That of each table of a slot, in the order of [`drift::TABLES`], as this process has put them there.
+    inner_maps: [Option<[u32; drift::TABLES.len()]>; SLOTS as usize],
 }
 
 impl Dataplane {

@@ -219,7 +219,7 @@ impl<K: Pod, V: Pod> Table<K, V> for HashMap<MapData, K, V> {
     }
 
     fn take(&mut self, key: &K) -> Result<(), MapError> {
-        self.remove(key)
+        gone(self.remove(key))
     }
 }
 
@@ -233,7 +233,15 @@ impl<K: Pod, V: Pod> Table<(u32, K), V> for LpmTrie<MapData, K, V> {
     }
 
     fn take(&mut self, (bits, data): &(u32, K)) -> Result<(), MapError> {
-        self.remove(&Key::new(*bits, *data))
+        gone(self.remove(&Key::new(*bits, *data)))
+    }
+}
+
+/// A row that somebody else has taken out is as gone as it should be.
+fn gone(removed: Result<(), MapError>) -> Result<(), MapError> {
+    match removed {
+        Err(MapError::SyscallError(error)) if error.io_error.raw_os_error() == Some(libc::ENOENT) => Ok(()),
+        Ok(()) | Err(_) => removed,
     }
 }
 
