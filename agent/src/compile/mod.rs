@@ -111,6 +111,8 @@ pub struct Tables {
     pub schedules: Vec<Vec<Schedule>>,
     /// What devices may do at addresses that they learn by name.
     pub named: Vec<NamedPeer>,
+    /// Who is in which of them: dense id of the device and place, ascending.
+    pub by_name: Vec<(u32, u32)>,
     /// Names of the segments that devices must be seen on, sorted. Segment `i` is `i + 1` in the rows below.
     pub segments: Vec<String>,
     /// Devices and groups by hardware address as a number; a group has no device.
@@ -155,6 +157,7 @@ pub fn compile(policy: &Policy, limits: &Limits) -> Result<Tables, TooLarge> {
         services: services.prefixes(),
         rows: rows.rows,
         schedules: rows.schedules,
+        by_name: named::by_device(&rows.named),
         named: rows.named,
         shapes: rows.shapes | states(policy),
     };
@@ -170,10 +173,10 @@ pub fn compile(policy: &Policy, limits: &Limits) -> Result<Tables, TooLarge> {
 
 /// Says of each device that some rule lets it use names: of nobody else are answers read.
 fn mark_by_name(tables: &mut Tables) {
-    let permissions = tables.named.iter().flat_map(|peer| &peer.permissions);
-    let devices: BTreeSet<u32> = permissions.map(|one| one.device).collect();
-    let rows = tables.macs.values_mut().chain(tables.addresses.values_mut());
-    rows.filter(|row| devices.contains(&row.device)).for_each(|row| row.flags |= device_flag::BY_NAME);
+    let Tables { macs, addresses, by_name, .. } = tables;
+    let is_in = |device| by_name.binary_search_by_key(&device, |(one, _)| *one).is_ok();
+    let rows = macs.values_mut().chain(addresses.values_mut());
+    rows.filter(|row| is_in(row.device)).for_each(|row| row.flags |= device_flag::BY_NAME);
 }
 
 fn fits(what: &'static str, needed: usize, limit: u32) -> Result<(), TooLarge> {

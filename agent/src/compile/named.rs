@@ -12,7 +12,7 @@ use bulkhead_common::{
 use ipnet::IpNet;
 
 use super::{
-    Limits, TooLarge, dense, fits,
+    Limits, Tables, TooLarge, dense, fits,
     rows::{Interned, Permitted},
 };
 use crate::model::{DeviceId, Network, NetworkId, Peer, Policy, Rule, covers};
@@ -56,6 +56,26 @@ impl NamedPeer {
         let rest = &self.permissions[from..];
         &rest[..rest.partition_point(|one| one.device == device)]
     }
+}
+
+impl Tables {
+    /// What a device may do by name.
+    pub fn named_for(&self, device: u32) -> impl Iterator<Item = (&NamedPeer, &[NamedPermission])> {
+        let from = self.by_name.partition_point(|(one, _)| *one < device);
+        let own = self.by_name[from..].iter().take_while(move |(one, _)| *one == device);
+        own.filter_map(|(_, at)| self.named.get(*at as usize)).map(move |peer| (peer, peer.of_device(device)))
+    }
+}
+
+/// Who is in which peer.
+pub(super) fn by_device(named: &[NamedPeer]) -> Vec<(u32, u32)> {
+    let all = (0..).zip(named).flat_map(|(at, peer)| {
+        let devices = peer.permissions.chunk_by(|a, b| a.device == b.device);
+        devices.map(move |of_one| (of_one[0].device, at))
+    });
+    let mut all: Vec<(u32, u32)> = all.collect();
+    all.sort_unstable();
+    all
 }
 
 /// What the rules read so far permit by name.

@@ -40,6 +40,7 @@ pub(super) fn of(tables: &Tables) -> Revision {
         rules,
         schedules,
         named,
+        by_name: _,
         segments,
         macs,
         addresses,

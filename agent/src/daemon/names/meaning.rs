@@ -16,12 +16,12 @@ pub(super) fn dense(tables: &Tables, device: &str) -> Option<u32> {
 
 /// Whether a rule lets a device use something behind a name.
 pub(super) fn is_named(tables: &Tables, device: u32, name: &str) -> bool {
-    tables.named.iter().any(|peer| peer.has_name(name) && !peer.of_device(device).is_empty())
+    tables.named_for(device).any(|(peer, _)| peer.has_name(name))
 }
 
 /// Whether a rule lets a device use something at an address that it learned under a name.
 pub(super) fn is_meant(tables: &Tables, device: u32, (name, address): &(String, IpAddr)) -> bool {
-    tables.named.iter().any(|peer| peer.holds(name, *address) && !peer.of_device(device).is_empty())
+    tables.named_for(device).any(|(peer, _)| peer.holds(name, *address))
 }
 
 /// Adds what a device may do at an address under one name, as long as that is known. Where several names or rules permit
@@ -42,8 +42,8 @@ pub(super) fn permit(
         let open = open_until(row);
         (open.min(expires), open, expires)
     };
-    let peers = tables.named.iter().filter(|peer| peer.holds(name, *address));
-    for NamedPermission { device, class, row } in peers.flat_map(|peer| peer.of_device(device)).copied() {
+    let own = tables.named_for(device).filter(|(peer, _)| peer.holds(name, *address));
+    for NamedPermission { device, class, row } in own.flat_map(|(_, permissions)| permissions).copied() {
         let key = NamedKey { address: (*address).into(), device, class };
         let one = NamedRow { row, expires: until };
         let there = rows.entry(key).or_insert(one);
