@@ -231,6 +231,7 @@ impl Agent {
         match input {
             Input::Events => self.behind = self.reporter.take_events(events, EVENTS_PER_STEP),
             Input::Samples(samples) => self.take_samples(&samples),
+            Input::Overheard(frames) => self.take_overheard(&frames),
             Input::Links(news) => {
                 self.link_news = self.link_news.and(news);
                 if news.lost > 0 {

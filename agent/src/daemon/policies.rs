@@ -379,7 +379,8 @@ mod tests {
     #[test]
     fn whoever_applies_a_policy_that_nearly_fills_the_tables_is_told() {
         let of = |devices: u32| {
-            let text: String = (0..devices).map(|n| format!("[device.d{n}]\nip = \"10.20.1.{n}\"\n")).collect();
+            let text: String =
+                (0..devices).map(|n| format!("[device.d{n}]\nip = \"10.20.1.{n}\"\n")).collect();
             let files = vec![SourceFile { path: "a.toml".into(), text: format!("version = 1\n{text}") }];
             let made = prepare(whole(files), &Overrides::default(), &LIMITS).expect("it fits");
             made.doubts.told(&made.policy).contains("BH0514")
