@@ -108,12 +108,12 @@ pub(super) fn run(cli: &Cli, args: &Args) -> anyhow::Result<Exit> {
         check(args, &files, sets, &configured, cli.config.exists())
     });
     for note in &files.notes {
-        eprintln!("{note}");
+        say!("{note}");
     }
     let format = if args.json { Format::Json } else { args.format };
     output::print(&checked, format, &configured)?;
     if let Some(note) = files.alone.filter(|_| output::misses_names(&checked.diagnostics)) {
-        eprintln!("{note}");
+        say!("{note}");
     }
     let usable = checked.tables.is_some() && !has_errors(&checked.diagnostics);
     let denied = args.deny_warnings && !checked.diagnostics.is_empty();

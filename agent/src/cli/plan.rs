@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use super::{
     Cli, Exit, Output,
     check::{configuration, files_of},
-    print_json, progress, unexpected,
+    print, print_json, progress, unexpected,
 };
 use crate::{
     compile::{Limits, Tables, compile},
@@ -51,7 +51,7 @@ pub(super) fn run(cli: &Cli, args: &Args) -> anyhow::Result<Exit> {
     if args.output.json {
         print_json(&plan)?;
     } else {
-        eprint!("{}", plan.warnings);
+        print::rendered(&plan.warnings);
         out!("{}", plan.text().trim_end());
     }
     Ok(if plan.breaks == 0 { Exit::Fine } else { Exit::Found })
@@ -91,7 +91,7 @@ fn offline(cli: &Cli, old: &Path, new: &Path, hops: u32) -> anyhow::Result<Optio
 fn prepared(path: &Path, limits: &Limits) -> anyhow::Result<Option<(Policy, Tables, String)>> {
     let outcome = resolve_texts(&files_of(path)?);
     let Some(policy) = outcome.policy else {
-        eprint!("{}", render_text(&outcome.diagnostics, &outcome.sources, false));
+        print::rendered(&render_text(&outcome.diagnostics, &outcome.sources, false));
         return Ok(None);
     };
     let warnings: Vec<_> =
@@ -101,7 +101,7 @@ fn prepared(path: &Path, limits: &Limits) -> anyhow::Result<Option<(Policy, Tabl
     match compile(&policy, limits) {
         Ok(tables) => Ok(Some((policy, tables, warnings))),
         Err(error) => {
-            eprintln!("error: {error}\nhint: raise the limit in the agent's configuration");
+            say!("error: {error}\nhint: raise the limit in the agent's configuration");
             Ok(None)
         }
     }

@@ -5,7 +5,7 @@ use std::{env, io::IsTerminal, path::Path};
 
 use jiff::Timestamp;
 
-use super::{Cli, check::files_of};
+use super::{Cli, check::files_of, print};
 use crate::{
     config::{Config, Unmanaged, parse_config},
     diagnostic::{Diagnostic, render_text},
@@ -54,6 +54,6 @@ pub(super) fn warn_before(cli: &Cli, path: Option<&Path>) {
     let outcome = resolve_texts(&files);
     let Some(policy) = outcome.policy else { return };
     if let Some(found) = lint::locked_out(&policy, &session, &pin(&config), Timestamp::now()) {
-        eprint!("{}", render_text(&[found], &outcome.sources, std::io::stderr().is_terminal()));
+        print::rendered(&render_text(&[found], &outcome.sources, std::io::stderr().is_terminal()));
     }
 }

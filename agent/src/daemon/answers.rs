@@ -10,7 +10,7 @@ use bulkhead_common::{
 
 use jiff::Timestamp;
 
-use super::{agent::Agent, nic::Nic};
+use super::{agent::Agent, log, nic::Nic};
 use crate::{
     compile::{Host, Placed},
     config::{Infrastructure, Segment},
@@ -76,6 +76,7 @@ impl Agent {
                 foreign,
                 ..self.reporter.counts()
             },
+            log_refused: log::refused(),
         })
     }
 

@@ -12,6 +12,7 @@ mod drift;
 mod first;
 mod input;
 mod leases;
+mod log;
 mod mirror;
 mod modes;
 mod names;
@@ -31,4 +32,5 @@ mod trail;
 
 pub use agent::{Agent, StartError};
 pub use input::Input;
+pub use log::Log;
 pub use run::run;

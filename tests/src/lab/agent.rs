@@ -136,13 +136,23 @@ impl<'a> Agent<'a> {
             .with_context(|| format!("the agent did not come up; its log:\n{}", self.log()))
     }
 
+    /// As [`Agent::start`], with another place for what it logs.
+    pub fn start_logging_to(&mut self, log: Stdio) -> Result<()> {
+        self.spawn_with(Stdio::null(), log)?;
+        self.wait_until_up(UP_WITHIN).context("the agent did not come up")
+    }
+
     /// Starts the agent and does not wait for anything: for tests of what happens meanwhile.
     pub fn spawn(&mut self) -> Result<()> {
-        ensure!(self.child.is_none(), "the agent is already running");
         let log = fs::OpenOptions::new().create(true).append(true).open(self.path(LOG))?;
+        self.spawn_with(log.try_clone()?.into(), log.into())
+    }
+
+    fn spawn_with(&mut self, out: Stdio, log: Stdio) -> Result<()> {
+        ensure!(self.child.is_none(), "the agent is already running");
         let mut command = self.command(&["run"]);
         // A group of its own: ctrl-c is for the lab, which ends its children in order.
-        command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).process_group(0);
+        command.stdin(Stdio::null()).stdout(out).stderr(log).process_group(0);
         let child = self.gateway.namespace.spawn_child(command);
         self.child = Some(child.with_context(|| format!("failed to start `{}`", self.binary.display()))?);
         Ok(())
