@@ -10,10 +10,10 @@ use bulkhead_common::layout::{EndRow, RuleKey, RuleRow, SegmentKey, SegmentRow};
 use bulkhead_tests::lab::{
     Agent, Lab, Topology, link,
     modbus::Plc,
-    topology::{DEVICE_SIDE, MODBUS},
+    topology::{DEVICE_SIDE, MODBUS, UPLINK},
     wait::wait_for,
 };
-use gateway::{SOON, bulkhead, enforces, policy, require_topology};
+use gateway::{SOON, bulkhead, enforces, policy, program_on, require_topology};
 
 fn pinned(lab: &Lab, name: &str) -> Map {
     let pins = Pins::below(&lab.gateway.room.pin_outside("bulkhead"));
@@ -169,4 +169,25 @@ fn missing_interface_is_named_and_not_called_repaired() {
     let (_, entries) = bulkhead(&lab, &["audit-log"]);
     assert!(!entries.contains("repair"), "{entries}");
     agent.stop().expect("it stops");
+}
+
+#[test]
+fn link_whose_pin_was_removed_is_pinned_again() {
+    let test = "link_whose_pin_was_removed_is_pinned_again";
+    let Some(lab) = require_topology(test, Topology::Routed, 1500) else { return };
+    let _plc = Plc::start(lab.plc(), MODBUS).expect("a PLC");
+    let mut agent = started(&lab, "");
+    let pins = Pins::below(&lab.gateway.room.pin_outside("bulkhead"));
+    let names = [DEVICE_SIDE, UPLINK];
+    let remove = || names.into_iter().try_for_each(|name| fs::remove_file(pins.link(name))).expect("removed");
+    remove();
+    let again = wait_for("the links to be made again", SOON, || {
+        let there = names.iter().all(|name| program_on(&lab, name).is_some());
+        Ok((there && pins.links().is_ok_and(|links| links.len() == 2)).then_some(()))
+    });
+    again.unwrap_or_else(|error| panic!("{error}: {:?}\n{}", pins.links(), agent.log()));
+    // With the last of its names the link is gone: an agent that stops right then makes it before it goes.
+    remove();
+    agent.stop().expect("it stops");
+    assert!(enforces(&lab), "{}", agent.log());
 }

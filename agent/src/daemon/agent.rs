@@ -257,6 +257,13 @@ impl Agent {
                     tracing::error!("{error}");
                 }
                 self.keep_names();
+                // What goes on without an agent must be there when it goes.
+                if let Err(error) = self.look_after_nics(Instant::now()) {
+                    tracing::error!("{error}");
+                }
+                for nic in self.nics.list.iter().filter(|nic| nic.attached.is_none()) {
+                    tracing::error!("nothing is enforced on `{}`", nic.config.name);
+                }
                 match self.nics.leave() {
                     Ok(news) => news.iter().for_each(|news| tracing::warn!("{news}")),
                     Err(error) => tracing::error!("{error}"),

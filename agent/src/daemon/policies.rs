@@ -13,7 +13,7 @@ use crate::{
     compile::{Limits, Tables, compile},
     diagnostic::{Diagnostic, Sources, has_errors, render_text, sort},
     files::{Access, PolicySet, ReadError, pushed_set, read_set, read_trust},
-    lint::lint,
+    lint::{fill, lint, nearly_full},
     model::{Mode, Policy},
     policy::{Memo, SourceFile},
     rollout::{NotApart, only},
@@ -58,7 +58,7 @@ pub(super) struct Candidate {
 pub(super) struct Doubts {
     /// What passing the gate left to say: a line each.
     notes: String,
-    /// What resolving it found.
+    /// What resolving and compiling it found.
     found: Vec<Diagnostic>,
     sources: Sources,
     /// The policy that the texts mean, where it is not the one in force: that of the newest of several layers.
@@ -209,7 +209,7 @@ impl Maker {
         limits: &Limits,
     ) -> Result<Candidate, Refused> {
         let begun = Instant::now();
-        let (mut policy, doubts) = self.resolve(&layers)?;
+        let (mut policy, mut doubts) = self.resolve(&layers)?;
         for device in &mut policy.devices {
             if let Some(change) = overrides.devices.get(&device.name) {
                 device.mode = change.mode;
@@ -217,6 +217,7 @@ impl Maker {
         }
         let resolve = begun.elapsed();
         let tables = compile(&policy, limits)?;
+        doubts.found.extend(nearly_full(&fill(&tables, limits)));
         self.took = Took { resolve, compile: begun.elapsed() - resolve };
         Ok(Candidate { layers, policy, tables, doubts })
     }
@@ -373,6 +374,17 @@ mod tests {
         }
         assert_eq!(in_force.layers.len(), MAX_LAYERS);
         assert!(matches!(on_top(&in_force, &whole, layer(0)), Err(Refused::TooMany)));
+    }
+
+    #[test]
+    fn whoever_applies_a_policy_that_nearly_fills_the_tables_is_told() {
+        let of = |devices: u32| {
+            let text: String = (0..devices).map(|n| format!("[device.d{n}]\nip = \"10.20.1.{n}\"\n")).collect();
+            let files = vec![SourceFile { path: "a.toml".into(), text: format!("version = 1\n{text}") }];
+            let made = prepare(whole(files), &Overrides::default(), &LIMITS).expect("it fits");
+            made.doubts.told(&made.policy).contains("BH0514")
+        };
+        assert_eq!([of(8), of(16)], [false, true]);
     }
 
     #[test]
