@@ -2,9 +2,13 @@
 
 mod plant;
 
-use std::{fs::File, process::Stdio};
+use std::{fs::File, net::Ipv4Addr, process::Stdio};
 
-use bulkhead_tests::lab::{Agent, Lab, Topology, wait::wait_for};
+use bulkhead_tests::lab::{
+    Agent, Lab, Topology, link,
+    topology::{Gateway, UPLINK},
+    wait::wait_for,
+};
 use plant::{SOON, require_lab, status};
 
 fn policy(lab: &Lab) -> String {
@@ -38,4 +42,46 @@ fn agent_goes_on_when_its_log_cannot_be_written() {
         assert!(String::from_utf8_lossy(&page).contains("messages refused"));
         assert!(agent.stop().expect("it ends as it is told").success());
     }
+}
+
+#[test]
+fn policy_that_makes_a_device_of_the_gateway_is_refused() {
+    let test = "policy_that_makes_a_device_of_the_gateway_is_refused";
+    let Some(lab) = require_lab(test, Topology::Routed) else { return };
+    let mut agent = Agent::new(&lab, &policy(&lab)).expect("an agent");
+    agent.start().expect("it starts");
+    let ran = |words: &[&str]| {
+        let ran = agent.cli(words).expect("it runs");
+        (ran.status.code(), String::from_utf8_lossy(&ran.stderr).into_owned())
+    };
+    let before = status(&agent)["revision"].clone();
+    let claimed = format!(
+        "{}[device.gwmac]\nmac = \"{}\"\nip = \"10.20.9.9\"\nmode = \"enforce\"\n",
+        policy(&lab),
+        lab.gateway.plant_mac
+    );
+    agent.write_policy(&claimed).expect("written");
+    for words in [&["check"][..], &["plan"], &["apply"]] {
+        let (code, said) = ran(words);
+        assert!(code == Some(1) && said.contains("error[BH0336]"), "{words:?}: {code:?} {said}");
+        assert!(said.contains("`gwmac`") && said.contains("`plant0`"), "{said}");
+    }
+    assert_eq!(status(&agent)["revision"], before);
+    // An address of the gateway stops nothing but the device that has it.
+    let named = format!("{}[device.gwip]\nip = \"{}\"\n", policy(&lab), lab.gateway.cell_ip);
+    agent.write_policy(&named).expect("written");
+    for words in [&["check"][..], &["plan"], &["apply"]] {
+        let (code, said) = ran(words);
+        assert!(code == Some(0) && said.contains("warning[BH0517]"), "{words:?}: {code:?} {said}");
+    }
+    let warned = |agent: &Agent<'_>, code: &str| {
+        let all = status(agent)["warnings"].to_string();
+        assert!(all.contains(code), "{all}");
+    };
+    warned(&agent, "BH0517");
+    // What enforces already goes on: the NIC may be the newer one.
+    agent.stop().expect("it stops");
+    link::set_mac(&lab.gateway.namespace, UPLINK, lab.plc().mac).expect("a new address");
+    agent.start().expect("it starts all the same");
+    warned(&agent, "BH0336");
 }

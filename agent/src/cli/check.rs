@@ -14,7 +14,7 @@ use crate::{
     compile::{Limits, Tables, compile},
     config::{Config, Infrastructure, parse_config},
     diagnostic::{Diagnostic, Severity, Sources, closest, codes, counted, has_errors, sort},
-    lint::{Fill, fill, lint, nearly_full, too_large},
+    lint::{Fill, fill, lint, nearly_full, own_devices, too_large},
     model::Policy,
     policy::resolve_texts,
 };
@@ -131,6 +131,7 @@ fn check(args: &Args, files: &files::Gathered, sets: Sets, configured: &Config, 
         diagnostics.extend(lint(policy, now));
         if on_gateway {
             diagnostics.extend(strange_segments(policy, configured));
+            diagnostics.extend(own_devices(policy, &session::own(configured)));
             diagnostics.extend(session::locked_out(policy, configured, now));
         }
         let limits = &configured.limits;

@@ -8,9 +8,11 @@ use jiff::Timestamp;
 use super::{Cli, check::files_of, print};
 use crate::{
     config::{Config, Unmanaged, parse_config},
+    daemon,
+    dataplane::probe,
     diagnostic::{Diagnostic, render_text},
     files::read_file,
-    lint::{self, Pin, Session},
+    lint::{self, Own, Pin, Session},
     model::Policy,
     policy::resolve_texts,
 };
@@ -56,4 +58,12 @@ pub(super) fn warn_before(cli: &Cli, path: Option<&Path>) {
     if let Some(found) = lint::locked_out(&policy, &session, &pin(&config), Timestamp::now()) {
         print::rendered(&render_text(&[found], &outcome.sources, std::io::stderr().is_terminal()));
     }
+}
+
+/// What this machine is known by, if it is the gateway: on the desk of whoever writes the policy the configuration may be
+/// there, and its interfaces are not.
+pub(super) fn own(config: &Config) -> Own {
+    let here = probe::interfaces().unwrap_or_default();
+    let is_gateway = config.interfaces.iter().any(|wanted| here.iter().any(|i| i.name == wanted.name));
+    if is_gateway { daemon::own().unwrap_or_default() } else { Own::default() }
 }

@@ -89,6 +89,7 @@ impl Agent {
             format!("`{name}` is no longer configured and still enforced: `bulkhead detach --interface {name}` ends that")
         }));
         warnings.extend(self.reporter.failure().map(|f| format!("the violation log refuses records: {f}")));
+        warnings.extend(self.ourselves());
         if self.in_force.policy.devices.is_empty() {
             warnings.push("the policy declares no device: nothing is enforced for any device".to_owned());
         }
