@@ -85,3 +85,25 @@ fn policy_that_makes_a_device_of_the_gateway_is_refused() {
     agent.start().expect("it starts all the same");
     warned(&agent, "BH0336");
 }
+
+#[test]
+fn whoever_works_on_the_gateway_hears_what_closes_the_segment_he_comes_by() {
+    let test = "whoever_works_on_the_gateway_hears_what_closes_the_segment_he_comes_by";
+    let Some(lab) = require_lab(test, Topology::Routed) else { return };
+    let closed = policy(&lab).replace("[device.hmi]\n", "[device.hmi]\nmode = \"enforce\"\n");
+    let agent = Agent::new(&lab, &closed).expect("an agent");
+    let said = |from: Ipv4Addr, to: Ipv4Addr| {
+        let ran = agent.cli_over_ssh(from, to, &["check"]).expect("it runs");
+        String::from_utf8_lossy(&ran.stderr).into_owned()
+    };
+    let Gateway { cell_ip, plant_ip, .. } = lab.gateway;
+    // The pin of the default configuration is for the uplink, whichever address somebody asks for.
+    for to in [cell_ip, plant_ip] {
+        let said = said(lab.plc().ip, to);
+        assert!(said.contains("BH0515") && said.contains("`management = true`"), "{said}");
+    }
+    for to in [cell_ip, plant_ip] {
+        let said = said(lab.host("hmi").ip, to);
+        assert!(!said.contains("BH0515"), "{said}");
+    }
+}

@@ -8,6 +8,7 @@ use std::{
     ffi::OsString,
     fs,
     io::{BufRead, BufReader, Write},
+    net::Ipv4Addr,
     os::unix::{net::UnixStream, process::CommandExt},
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Output, Stdio},
@@ -233,6 +234,14 @@ impl<'a> Agent<'a> {
             .with_context(|| format!("failed to run `bulkhead {}`", args.join(" ")))
     }
 
+    /// As [`Agent::cli`], typed by somebody who is connected from `from` to `to` over SSH.
+    pub fn cli_over_ssh(&self, from: Ipv4Addr, to: Ipv4Addr, args: &[&str]) -> Result<Output> {
+        let mut command = self.command(args);
+        command.env("SSH_CONNECTION", format!("{from} 50022 {to} 22"));
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        Ok(self.gateway.namespace.spawn_child(command).and_then(Child::wait_with_output)?)
+    }
+
     /// As [`Agent::cli`], but a non-zero exit is an error and the output is JSON.
     pub fn cli_json(&self, args: &[&str]) -> Result<Value> {
         let Output { status, stdout, stderr } = self.cli(args)?;
@@ -245,6 +254,8 @@ impl<'a> Agent<'a> {
     fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(&self.binary);
         command.arg("--config").arg(self.gateway.room.inside(CONFIG)).args(args);
+        // Whoever runs the lab may do so over SSH, and none of its commands is typed there.
+        command.env("SSH_CONNECTION", "");
         command
     }
 
