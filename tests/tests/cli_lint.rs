@@ -141,7 +141,8 @@ fn lint_warns_whoever_would_lock_himself_out() {
         assert_eq!(ran.code, 0, "{}", ran.err);
         ran.err
     };
-    let desk = Some("10.1.2.3 50022 10.1.0.1 22");
+    let session = "10.1.2.3 50022 10.1.0.1 22";
+    let desk = Some(session);
     let said = told(&other, desk);
     for says in
         ["warning[BH0515]: you are connected from 10.1.2.3", "cell.toml:2:9", "tcp/22", "`[management]`"]
@@ -163,7 +164,7 @@ fn lint_warns_whoever_would_lock_himself_out() {
     let through = Command::new("sh")
         .args(["-c".as_ref(), script.as_ref(), "sh".as_ref(), agent_binary().expect("a binary").as_os_str()])
         .args(["--config".as_ref(), other.as_os_str(), "check".as_ref(), policy.as_os_str()])
-        .env("SSH_CONNECTION", desk.expect("it is one"))
+        .env("SSH_CONNECTION", session)
         .output()
         .expect("every system has a shell");
     let said = String::from_utf8_lossy(&through.stderr);
