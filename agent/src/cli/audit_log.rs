@@ -49,7 +49,7 @@ pub(super) fn run(cli: &Cli, args: &Args) -> anyhow::Result<Exit> {
         print(&chain, args.last.unwrap_or(usize::MAX));
     }
     if let Some(broken) = &chain.broken {
-        eprintln!("the audit trail is broken at {}: {}", place(&broken.place), broken.what);
+        say!("the audit trail is broken at {}: {}", place(&broken.place), broken.what);
         return Ok(Exit::Found);
     }
     Ok(Exit::Fine)
@@ -72,13 +72,13 @@ fn report(chain: &Chain, output: Output) -> anyhow::Result<Exit> {
         return Ok(exit);
     }
     if chain.torn > 0 {
-        eprintln!("a power cut left {} bytes of an unfinished entry; the next one will say so", chain.torn);
+        say!("a power cut left {} bytes of an unfinished entry; the next one will say so", chain.torn);
     }
     match (&chain.broken, first, last) {
         (Some(broken), _, _) => out!("broken at {}: {}", place(&broken.place), broken.what),
         (None, Some(first), Some(last)) => {
             if first > 1 {
-                eprintln!("entries before {first} were removed with their files, as configured");
+                say!("entries before {first} were removed with their files, as configured");
             }
             out!("whole: entries {first} to {last}, the last with hash {}", chain.head);
         }

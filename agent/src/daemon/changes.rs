@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use super::{
     agent::{Agent, InForce, refused, user, world},
     clock::clocks,
+    ourselves::not_ourselves,
     policies::{self, Candidate, Gate, Origin, Passed, Refused, Took, leave},
     summary,
     trail::{Act, plain, sayable},
@@ -121,7 +122,7 @@ impl Agent {
                 [..] => self.for_some(layers, only)?,
             };
             candidate.doubts.note(&notes);
-            Ok((candidate, signed, accepted))
+            Ok((not_ourselves(candidate)?, signed, accepted))
         });
         let candidate = candidate.inspect_err(|error| {
             if origin == Origin::Files && error.is_of_the_files() {

@@ -70,10 +70,24 @@ impl Doubts {
         self.notes += notes;
     }
 
+    pub(super) fn add(&mut self, warnings: Vec<Diagnostic>) {
+        self.found.extend(warnings);
+    }
+
+    /// The policy that the texts mean; `policy` is what would be enforced.
+    pub(super) fn of<'p>(&'p self, policy: &'p Policy) -> &'p Policy {
+        self.newest.as_ref().unwrap_or(policy)
+    }
+
+    /// Refuses the texts for what only the gateway knows of them.
+    pub(super) fn refuse(&self, errors: &[Diagnostic]) -> Refused {
+        Refused::Invalid(render_text(errors, &self.sources, false))
+    }
+
     /// Rendered warnings about the texts; `policy` is what is enforced.
     pub(super) fn told(self, policy: &Policy) -> String {
-        let Self { notes, found, sources, newest } = self;
-        let doubts = lint(newest.as_ref().unwrap_or(policy), Timestamp::now());
+        let doubts = lint(self.of(policy), Timestamp::now());
+        let Self { notes, found, sources, newest: _ } = self;
         let mut warnings: Vec<_> = found.into_iter().chain(doubts).collect();
         sort(&mut warnings);
         let warnings =
