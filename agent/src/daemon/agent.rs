@@ -173,7 +173,9 @@ impl Agent {
         let reporter = Reporter::new(&config, gateway.clone());
         let Candidate { layers, policy, tables, doubts } = candidate;
         let begun = Instant::now();
-        let names = NameKeeper::restore(&store, config.names, &dataplane, &tables)?;
+        dataplane.make_room_for_names(config.limits.names);
+        let known = (&tables, &nics.addresses);
+        let names = NameKeeper::restore(&store, config.names, config.limits.names, &dataplane, known)?;
         let mut calendar = Calendar::new(&store, &pointer);
         let look = calendar.look(&tables);
         let moment =
@@ -232,6 +234,7 @@ impl Agent {
             drift: Watch::new(),
         };
         agent.reporter.learn(&agent.dataplane, &agent.nics, &agent.in_force.policy);
+        agent.reporter.begin(&agent.dataplane);
         if let Some(tables) = agent.dataplane.applied().map(|applied| applied.tables.clone()) {
             agent.warn_of_the_clock(&tables);
         }
@@ -368,6 +371,7 @@ impl Agent {
         match answer {
             Answering::Once(back) => {
                 if let Request::Plan { files, hops, recent } = request {
+                    self.collect(events);
                     return self.plan(plan::Wanted { files, hops, recent }, back);
                 }
                 let reply = match self.answer(request, &by, events) {

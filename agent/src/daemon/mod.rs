@@ -19,6 +19,7 @@ mod names;
 mod nic;
 mod nics;
 mod pairs;
+mod past;
 mod plan;
 mod policies;
 mod refusals;

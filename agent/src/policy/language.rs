@@ -16,8 +16,9 @@ use formats::{
 pub const TITLE: &str = "Bulkhead policy file";
 
 table! {
-    /// Any number of files are one policy; their order and how it is split over them do not matter. Everything that no
-    /// rule allows is denied, and there are no deny rules. An unknown key is an error, never ignored.
+    /// Any number of files are one policy; their order and which of them holds what do not matter, but whatever has a name
+    /// stands whole in one file: a device with all its rules. Everything that no rule allows is denied, and there are no
+    /// deny rules. An unknown key is an error, never ignored.
     pub static ROOT = Table::of("A policy file")
         .later(&["include"]);
     /// The version of the language, in every file.
@@ -249,7 +250,7 @@ cidr = ["10.9.0.5/32", "fd00:9::5/128"]
         .later(&["interface", "vlan", "zone", "source"]);
     /// Prefixes without host bits.
     "cidr": many(&CIDR).example(r#"["10.9.0.0/24"]"#);
-    /// What is not part of it, although it lies within `cidr`.
+    /// What is not part of it, although it lies within `cidr` or behind one of its names.
     "except": many(&CIDR).example(r#"["10.9.0.128/25"]"#);
     /// DNS names: the addresses behind them, as each device learns them from its resolver, are part of it for that device.
     /// `*.` in front means every name below. A network without `cidr` only answers.

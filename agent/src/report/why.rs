@@ -22,7 +22,7 @@ use bulkhead_common::{
 };
 
 use crate::{
-    compile::Tables,
+    compile::{NamedPermission, Tables},
     model::{Layer, Policy, Selector},
 };
 
@@ -74,6 +74,14 @@ pub enum AskError {
         kind: &'static str,
         /// The nearest name there is.
         hint: Option<String>,
+    },
+    /// A name for several ends.
+    #[error("`{name}` may stand for several ends, and a question is about one\nhelp: ask about {}", member.as_ref().map_or_else(|| "one of its members by name".to_owned(), |m| format!("one of them by name, such as `{m}`")))]
+    Several {
+        /// As it was asked.
+        name: String,
+        /// One of them, where there is any.
+        member: Option<String>,
     },
     /// Ends between which no packet of the service can go.
     #[error(
@@ -180,7 +188,7 @@ impl Question {
                         None => {}
                     }
                 }
-                Err(error @ AskError::Unknown { .. }) => return Err(error),
+                Err(error @ (AskError::Unknown { .. } | AskError::Several { .. })) => return Err(error),
                 Err(error) => first_error = first_error.or(Some(error)),
             }
         }
@@ -242,15 +250,14 @@ impl Question {
         };
         let device = device.0 + 1;
         let peers = tables.named.iter().filter(|peer| peer.names == *names);
-        let permissions = peers.flat_map(|peer| &peer.permissions);
+        let permissions = peers.flat_map(|peer| peer.of_device(device));
         let mut rows = BTreeMap::new();
-        for permission in permissions.filter(|one| one.devices.binary_search(&device).is_ok()) {
-            let key = NamedKey { address: address.into(), device, class: permission.class };
-            let row = NamedRow { row: permission.row, expires: u64::MAX };
-            let there = rows.entry(key).or_insert(row);
+        for NamedPermission { device, class, row } in permissions.copied() {
+            let key = NamedKey { address: address.into(), device, class };
+            let there = rows.entry(key).or_insert(NamedRow { row, expires: u64::MAX });
             // A rule that always holds counts before one that holds at times.
-            if there.row.schedule != 0 && row.row.schedule == 0 {
-                *there = row;
+            if there.row.schedule != 0 && row.schedule == 0 {
+                there.row = row;
             }
         }
         rows
