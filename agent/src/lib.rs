@@ -2,6 +2,9 @@
 //!
 //! Modules by rank; a module imports only from lower ranks (see `docs/architecture.md`).
 
+// They panic when nobody reads; the commands print with words that do not, and the daemon logs.
+#![warn(clippy::print_stdout, clippy::print_stderr)]
+
 pub mod cli;
 pub mod compile;
 pub mod config;

@@ -3,8 +3,10 @@
 use std::{
     ffi::OsStr,
     path::{Path, PathBuf},
+    process::Command,
 };
 
+use bulkhead_tests::lab::agent_binary;
 use serde_json::Value;
 
 mod command;
@@ -139,7 +141,8 @@ fn lint_warns_whoever_would_lock_himself_out() {
         assert_eq!(ran.code, 0, "{}", ran.err);
         ran.err
     };
-    let desk = Some("10.1.2.3 50022 10.1.0.1 22");
+    let session = "10.1.2.3 50022 10.1.0.1 22";
+    let desk = Some(session);
     let said = told(&other, desk);
     for says in
         ["warning[BH0515]: you are connected from 10.1.2.3", "cell.toml:2:9", "tcp/22", "`[management]`"]
@@ -156,6 +159,16 @@ fn lint_warns_whoever_would_lock_himself_out() {
         let said = told(config, session);
         assert!(!said.contains("BH0515"), "{session:?}: {said}");
     }
+    // `sudo` does not pass the session on; the shell above it has it.
+    let script = r#"env -u SSH_CONNECTION "$@"; exit $?"#;
+    let through = Command::new("sh")
+        .args(["-c".as_ref(), script.as_ref(), "sh".as_ref(), agent_binary().expect("a binary").as_os_str()])
+        .args(["--config".as_ref(), other.as_os_str(), "check".as_ref(), policy.as_os_str()])
+        .env("SSH_CONNECTION", session)
+        .output()
+        .expect("every system has a shell");
+    let said = String::from_utf8_lossy(&through.stderr);
+    assert!(said.contains("BH0515"), "{said}");
     // Before a policy is sent it is said as well, and then it is sent: nobody listens here.
     for path in [None, Some(policy.as_os_str())] {
         let words: Vec<&OsStr> =

@@ -17,9 +17,10 @@ use bulkhead_agent::{
 use jiff::Timestamp;
 
 /// Codes that one policy text on a page cannot give: sizes, numbers of files, and what only a gateway or a folder knows.
-const NOT_SHOWN: [&str; 19] = [
-    "BH0003", "BH0004", "BH0005", "BH0008", "BH0232", "BH0323", "BH0334", "BH0335", "BH0406", "BH0407",
-    "BH0408", "BH0416", "BH0420", "BH0510", "BH0514", "BH0515", "BH0701", "BH0702", "BH0703",
+const NOT_SHOWN: [&str; 21] = [
+    "BH0003", "BH0004", "BH0005", "BH0008", "BH0232", "BH0323", "BH0334", "BH0335", "BH0336", "BH0406",
+    "BH0407", "BH0408", "BH0416", "BH0420", "BH0510", "BH0514", "BH0515", "BH0517", "BH0701", "BH0702",
+    "BH0703",
 ];
 
 fn root() -> &'static Path {

@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use super::{Cli, Exit, Output, print_json, session, unexpected};
+use super::{Cli, Exit, Output, print, print_json, session, unexpected};
 use crate::{
     config::duration::{parse, spell},
     control::{Applied, Body, File, PendingStatus, Request},
@@ -104,14 +104,14 @@ pub(super) fn print_applied(body: Body, output: Output) -> anyhow::Result<Exit> 
         return Ok(Exit::Fine);
     }
     let Applied { revision, number, generation, changed, warnings, released, pending, notes } = applied;
-    eprint!("{warnings}");
+    print::rendered(&warnings);
     match &released[..] {
         [] => {}
-        [device] => eprintln!("1 device is no longer enforced: {device}"),
-        devices => eprintln!("{} devices are no longer enforced: {}", devices.len(), devices.join(", ")),
+        [device] => say!("1 device is no longer enforced: {device}"),
+        devices => say!("{} devices are no longer enforced: {}", devices.len(), devices.join(", ")),
     }
     for note in notes {
-        eprintln!("{note}");
+        say!("{note}");
     }
     let changed = if changed { "in force" } else { "in force, unchanged" };
     let number = number.map(|number| format!("number {number}, ")).unwrap_or_default();
@@ -119,7 +119,7 @@ pub(super) fn print_applied(body: Body, output: Output) -> anyhow::Result<Exit> 
     if let Some(PendingStatus { number: _, back_to, seconds_left, until: _, by: _ }) = pending {
         // What is left has begun to run.
         let left = spell(Duration::from_secs(seconds_left + 1));
-        eprintln!(
+        say!(
             "unconfirmed: revision {back_to} comes back in {left}\nhint: `bulkhead confirm` keeps this one, `bulkhead rollback` returns now"
         );
     }

@@ -49,7 +49,7 @@ pub(super) fn run(cli: &Cli, args: &Args) -> anyhow::Result<Exit> {
         print(&chain, args.last.unwrap_or(usize::MAX));
     }
     if let Some(broken) = &chain.broken {
-        eprintln!("the audit trail is broken at {}: {}", place(&broken.place), broken.what);
+        say!("the audit trail is broken at {}: {}", place(&broken.place), broken.what);
         return Ok(Exit::Found);
     }
     Ok(Exit::Fine)
@@ -72,13 +72,13 @@ fn report(chain: &Chain, output: Output) -> anyhow::Result<Exit> {
         return Ok(exit);
     }
     if chain.torn > 0 {
-        eprintln!("a power cut left {} bytes of an unfinished entry; the next one will say so", chain.torn);
+        say!("a power cut left {} bytes of an unfinished entry; the next one will say so", chain.torn);
     }
     match (&chain.broken, first, last) {
         (Some(broken), _, _) => out!("broken at {}: {}", place(&broken.place), broken.what),
         (None, Some(first), Some(last)) => {
             if first > 1 {
-                eprintln!("entries before {first} were removed with their files, as configured");
+                say!("entries before {first} were removed with their files, as configured");
             }
             out!("whole: entries {first} to {last}, the last with hash {}", chain.head);
         }
@@ -97,7 +97,7 @@ fn print(chain: &Chain, last: usize) {
     let skip = shown.len().saturating_sub(last);
     let mut rows = table::table(&["SEQ", "WHEN", "WHO", "ACTION", "TARGET", "RESULT", "REVISION", "REASON"]);
     for entry in shown.into_iter().skip(skip) {
-        let Event { action, result, by, target, reason, message, before, after, began: _, missed } =
+        let Event { action, result, by, target, reason, message, before, after, began: _, missed, left_out } =
             &entry.event;
         let revision =
             if before == after || before.is_empty() { after.clone() } else { format!("{before} -> {after}") };
@@ -108,6 +108,11 @@ fn print(chain: &Chain, last: usize) {
         };
         let lost =
             if *missed > 0 { format!(" ({missed} entries before it were lost)") } else { String::new() };
+        let more = if *left_out > 0 {
+            format!(" ({left_out} more refused requests before it are not listed)")
+        } else {
+            String::new()
+        };
         let torn = if entry.torn.is_some() { " (a power cut tore the entry before it)" } else { "" };
         rows.add_row([
             entry.seq.to_string(),
@@ -115,7 +120,7 @@ fn print(chain: &Chain, last: usize) {
             by.to_string(),
             action.name().to_owned(),
             target.clone().unwrap_or_default(),
-            result + &lost + torn,
+            result + &lost + &more + torn,
             revision,
             reason.clone().unwrap_or_default(),
         ]);

@@ -14,7 +14,7 @@ use crate::{
     compile::{Limits, Tables, compile},
     config::{Config, Infrastructure, parse_config},
     diagnostic::{Diagnostic, Severity, Sources, closest, codes, counted, has_errors, sort},
-    lint::{Fill, fill, lint, nearly_full, too_large},
+    lint::{Fill, fill, lint, nearly_full, own_devices, too_large},
     model::Policy,
     policy::resolve_texts,
 };
@@ -108,12 +108,12 @@ pub(super) fn run(cli: &Cli, args: &Args) -> anyhow::Result<Exit> {
         check(args, &files, sets, &configured, cli.config.exists())
     });
     for note in &files.notes {
-        eprintln!("{note}");
+        say!("{note}");
     }
     let format = if args.json { Format::Json } else { args.format };
     output::print(&checked, format, &configured)?;
     if let Some(note) = files.alone.filter(|_| output::misses_names(&checked.diagnostics)) {
-        eprintln!("{note}");
+        say!("{note}");
     }
     let usable = checked.tables.is_some() && !has_errors(&checked.diagnostics);
     let denied = args.deny_warnings && !checked.diagnostics.is_empty();
@@ -131,6 +131,7 @@ fn check(args: &Args, files: &files::Gathered, sets: Sets, configured: &Config, 
         diagnostics.extend(lint(policy, now));
         if on_gateway {
             diagnostics.extend(strange_segments(policy, configured));
+            diagnostics.extend(own_devices(policy, &session::own(configured)));
             diagnostics.extend(session::locked_out(policy, configured, now));
         }
         let limits = &configured.limits;

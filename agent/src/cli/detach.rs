@@ -47,14 +47,14 @@ pub(super) fn run(cli: &Cli, args: &Args) -> anyhow::Result<Exit> {
         if args.interface.is_none() && pins.directory().exists() {
             return remove_maps(&config, args);
         }
-        eprintln!(
+        say!(
             "nothing is enforced{}",
             args.interface.as_ref().map(|n| format!(" on `{n}`")).unwrap_or_default()
         );
         return Ok(Exit::Fine);
     }
     if !args.yes {
-        eprintln!("this would end enforcement on {}; say `--yes` to do it", links.join(", "));
+        say!("this would end enforcement on {}; say `--yes` to do it", links.join(", "));
         return Ok(Exit::Found);
     }
     let Some(_lock) = alone(&config, &pins)? else { return Ok(Exit::Found) };
@@ -91,7 +91,7 @@ fn alone(config: &Config, pins: &Pins) -> anyhow::Result<Option<Option<PinsLock>
         Err(DataplaneError::PinsInUse { pid, .. }) => pid,
         Err(error) => return Err(error.into()),
     };
-    eprintln!(
+    say!(
         "the agent runs (pid {pid}) and would attach again: stop it first (systemctl stop bulkhead, or kill {pid}), then detach; enforcement goes on meanwhile"
     );
     Ok(None)
@@ -124,9 +124,7 @@ impl Recorded {
 
     fn write(trail: &Trail, event: Event) -> Option<Entry> {
         let written: Result<Entry, StoreError> = trail.append(event, jiff::Timestamp::now().to_string());
-        written
-            .map_err(|error| eprintln!("this is not in the audit trail: {:#}", anyhow::Error::new(error)))
-            .ok()
+        written.map_err(|error| say!("this is not in the audit trail: {:#}", anyhow::Error::new(error))).ok()
     }
 }
 
@@ -134,9 +132,7 @@ fn remove_maps(config: &Config, args: &Args) -> anyhow::Result<Exit> {
     let pins = Pins::below(&config.pins);
     let maps = pins.directory().display();
     if !args.yes {
-        eprintln!(
-            "nothing is enforced; this would remove flows and counters in `{maps}`; say `--yes` to do it"
-        );
+        say!("nothing is enforced; this would remove flows and counters in `{maps}`; say `--yes` to do it");
         return Ok(Exit::Found);
     }
     let Some(_lock) = alone(config, &pins)? else { return Ok(Exit::Found) };

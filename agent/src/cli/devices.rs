@@ -17,7 +17,7 @@ pub(super) fn run(cli: &Cli, args: &Args) -> anyhow::Result<Exit> {
     if let Some(name) = &args.device {
         devices.retain(|d| d.name == *name);
         if devices.is_empty() {
-            eprintln!("error: unknown device `{name}`");
+            say!("error: unknown device `{name}`");
             return Ok(Exit::Found);
         }
     }

@@ -20,7 +20,7 @@ pub(super) fn run(cli: &Cli, output: Output) -> anyhow::Result<Exit> {
     }
     if repaired > 0 {
         let times = if repaired == 1 { "once".to_owned() } else { format!("{repaired} times") };
-        eprintln!("written anew {times} since the agent started; `bulkhead audit-log` says when and why");
+        say!("written anew {times} since the agent started; `bulkhead audit-log` says when and why");
     }
     Ok(exit)
 }

@@ -48,7 +48,7 @@ pub(super) fn run(cli: &Cli, args: &Args) -> anyhow::Result<Exit> {
     replace(&folder, &manifest.to_string())
         .with_context(|| format!("failed to write `{}`", path.display()))?;
     let count = manifest.files().count();
-    eprintln!(
+    say!(
         "`{}` lists {count} file{} as number {}\nhint: `minisign -S -m '{}'` signs it as `{SIGNATURE}`",
         path.display(),
         if count == 1 { "" } else { "s" },

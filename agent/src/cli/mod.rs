@@ -4,7 +4,7 @@
 //! that print.
 
 use std::{
-    io::{IsTerminal, Write},
+    io::IsTerminal,
     path::{Path, PathBuf},
     process::ExitCode,
 };
@@ -23,12 +23,8 @@ use crate::{
     files::{ReadError, read_file},
 };
 
-/// `println!` for a reader that may leave: `bulkhead status | head -1` is no error.
-macro_rules! out {
-    ($($word:tt)*) => {
-        $crate::cli::write_line(format_args!($($word)*))
-    };
-}
+#[macro_use]
+mod print;
 
 mod apply;
 mod audit_log;
@@ -179,7 +175,7 @@ impl Cli {
                 let text = told(&error);
                 // Rendered findings say `error[CODE]` themselves.
                 let prefix = if text.starts_with("error[") { "" } else { "error: " };
-                eprintln!("{prefix}{}", text.trim_end());
+                say!("{prefix}{}", text.trim_end());
                 if error.downcast_ref::<ReadError>().is_some_and(ReadError::found) {
                     return Exit::Found;
                 }
@@ -196,7 +192,7 @@ impl Cli {
         let file = read_file(&self.config)?;
         let (config, diagnostics, sources) = parse_config(&file.path, &file.text);
         if !diagnostics.is_empty() {
-            eprint!("{}", render_text(&diagnostics, &sources, std::io::stderr().is_terminal()));
+            print::rendered(&render_text(&diagnostics, &sources, std::io::stderr().is_terminal()));
         }
         config.with_context(|| format!("the configuration `{}` cannot be used", self.config.display()))
     }
@@ -226,7 +222,7 @@ impl Cli {
         let Ok(config) = self.config() else { return };
         let links = Pins::below(&config.pins).links().unwrap_or_default();
         if !links.is_empty() {
-            eprintln!(
+            say!(
                 "the agent is not running; its last policy goes on being enforced on {}\nhint: `bulkhead run` starts it",
                 links.join(", ")
             );
@@ -255,21 +251,6 @@ fn told(error: &anyhow::Error) -> String {
 /// An answer to another question: the two sides are of different versions.
 fn unexpected(body: &Body) -> anyhow::Error {
     anyhow::anyhow!("the agent answered something else: {body:?}")
-}
-
-/// Writes one line to standard output. When nobody reads it any more the command has done its work.
-fn write_line(line: std::fmt::Arguments<'_>) {
-    let mut out = std::io::stdout().lock();
-    match out.write_fmt(line).and_then(|()| out.write_all(b"\n")) {
-        Ok(()) => {}
-        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => {
-            std::process::exit(Exit::Fine as i32);
-        }
-        Err(error) => {
-            eprintln!("error: failed to write to standard output: {error}");
-            std::process::exit(Exit::CouldNotRun as i32);
-        }
-    }
 }
 
 /// Prints a value as JSON.

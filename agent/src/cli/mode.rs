@@ -82,7 +82,7 @@ fn print_mode(body: Body, output: Output) -> anyhow::Result<Exit> {
     let change = notes.next().map_or("unchanged", String::as_str);
     out!("{change} (revision {})", applied.revision);
     for note in notes {
-        eprintln!("{note}");
+        say!("{note}");
     }
     Ok(Exit::Fine)
 }

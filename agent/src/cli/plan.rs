@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use super::{
     Cli, Exit, Output,
     check::{configuration, files_of, in_order},
-    print_json, progress, unexpected,
+    print, print_json, progress, unexpected,
 };
 use crate::{
     compile::{Limits, Tables, compile},
@@ -52,7 +52,7 @@ pub(super) fn run(cli: &Cli, args: &Args) -> anyhow::Result<Exit> {
     if args.output.json {
         print_json(&plan)?;
     } else {
-        eprint!("{}", plan.warnings);
+        print::rendered(&plan.warnings);
         out!("{}", plan.text().trim_end());
     }
     Ok(if plan.hurts() { Exit::Found } else { Exit::Fine })
@@ -92,7 +92,7 @@ fn offline(cli: &Cli, old: &Path, new: &Path, hops: u32) -> anyhow::Result<Optio
 fn prepared(path: &Path, limits: &Limits, to_come: bool) -> anyhow::Result<Option<(Policy, Tables, String)>> {
     let outcome = resolve_texts(&files_of(path)?);
     let Some(policy) = outcome.policy else {
-        eprint!("{}", render_text(&outcome.diagnostics, &outcome.sources, false));
+        print::rendered(&render_text(&outcome.diagnostics, &outcome.sources, false));
         return Ok(None);
     };
     let found = outcome.diagnostics.into_iter().filter(|d| matches!(d.severity, Severity::Warning));
@@ -103,7 +103,7 @@ fn prepared(path: &Path, limits: &Limits, to_come: bool) -> anyhow::Result<Optio
     match compile(&policy, limits) {
         Ok(tables) => Ok(Some((policy, tables, warnings))),
         Err(error) => {
-            eprintln!("error: {error}\nhint: raise the limit in the agent's configuration");
+            say!("error: {error}\nhint: raise the limit in the agent's configuration");
             Ok(None)
         }
     }

@@ -31,7 +31,7 @@ pub(super) fn run(cli: &Cli, output: Output) -> anyhow::Result<Exit> {
     }
     table::print(&rows);
     for broken in broken {
-        eprintln!("{broken}");
+        say!("{broken}");
     }
     Ok(exit)
 }

@@ -98,6 +98,12 @@ fn print(status: &Status) {
         v.pending,
         v.evicted
     );
+    if status.log_refused > 0 {
+        out!(
+            "log         {} messages refused: nobody reads standard error, or its disk is full",
+            status.log_refused
+        );
+    }
     out!("agent       {} pid {} since {}\n", status.version, status.pid, status.since);
     let mut rows = table::table(&[
         "INTERFACE",

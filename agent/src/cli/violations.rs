@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{Cli, Exit, Output};
+use super::{Cli, Exit, Output, print};
 use crate::control::{Body, Request, client};
 
 #[derive(Debug, clap::Args)]
@@ -23,11 +23,14 @@ pub(super) fn run(cli: &Cli, args: &Args) -> anyhow::Result<Exit> {
     cli.note_enforcement(sent.as_ref().err());
     let mut answers = sent?;
     while let Some(body) = answers.next_body()? {
+        if print::reader_has_left() {
+            return Ok(Exit::Fine);
+        }
         match body {
             Body::Violation(record) if args.output.json => out!("{record}"),
             Body::Violation(record) => out!("{}", line(&record)),
             Body::Missed(count) => {
-                eprintln!("{count} records were missed: this reader was too slow; the log has them")
+                say!("{count} records were missed: this reader was too slow; the log has them")
             }
             Body::End if !args.follow => break,
             Body::End => answers.patiently()?,
@@ -44,7 +47,7 @@ pub(super) fn run(cli: &Cli, args: &Args) -> anyhow::Result<Exit> {
         }
     }
     if args.follow {
-        eprintln!("the agent ended the stream: it stopped, or this reader was too slow");
+        say!("the agent ended the stream: it stopped, or this reader was too slow");
         return Ok(Exit::CouldNotRun);
     }
     Ok(Exit::Fine)

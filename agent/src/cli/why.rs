@@ -8,7 +8,7 @@ use std::{
 use anyhow::Context;
 use bulkhead_common::layout::SegmentRow;
 
-use super::{Cli, Exit, Output, check::files_of, print_json, unexpected};
+use super::{Cli, Exit, Output, check::files_of, print, print_json, unexpected};
 use crate::{
     compile::{Host, Limits, Placed, Tables, compile},
     control::{Body, Request},
@@ -63,7 +63,7 @@ pub(super) fn run(cli: &Cli, args: &Args) -> anyhow::Result<Exit> {
 fn offline(cli: &Cli, args: &Args, path: &Path) -> anyhow::Result<Option<Answer>> {
     let outcome = resolve_texts(&files_of(path)?);
     let Some(policy) = outcome.policy else {
-        eprint!("{}", render_text(&outcome.diagnostics, &outcome.sources, false));
+        print::rendered(&render_text(&outcome.diagnostics, &outcome.sources, false));
         return Ok(None);
     };
     let everything = Limits { devices: u32::MAX, rules: u32::MAX, rows: u32::MAX };

@@ -205,8 +205,9 @@ table! {
     pub(super) static AUDIT = Table::of("[audit]");
     /// A file is not added to beyond this, bytes.
     "file_bytes": integer(64 << 10, 1 << 30).default("1048576");
-    /// Files, the one that is written included; the oldest goes when there is one more.
-    "files": integer(1, 1000).default("8");
+    /// Files, the one that is written included; the oldest goes when there is one more. Two at least: the next entry follows
+    /// the last of the file before.
+    "files": integer(2, 1000).default("8");
 }
 
 table! {
@@ -235,6 +236,9 @@ table! {
     "violations": integer(64, 1 << 20).default("8192");
     /// Bytes of the event ring: a power of two, at least a page.
     "ring_bytes": integer(4096, 64 << 20).default("262144");
+    /// Addresses that all devices together may have learned by DNS name; 256 of them at most are one device's. It may change
+    /// at any time.
+    "names": integer(16, 1 << 16).default("4096");
     /// Revisions of the policy that can be brought back. It may change at any time.
     "revisions": integer(2, 1000).default("32");
 }

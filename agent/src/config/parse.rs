@@ -173,7 +173,7 @@ fn audit(reader: &mut Reader<'_, '_>, table: &DeTable<'_>) -> Audit {
     let default = Audit::default();
     Audit {
         file_bytes: size(reader, table, "file_bytes", 64 << 10..=1 << 30, default.file_bytes),
-        files: size(reader, table, "files", 1..=1000, default.files),
+        files: size(reader, table, "files", 2..=1000, default.files),
     }
 }
 
@@ -204,6 +204,7 @@ fn limits(reader: &mut Reader<'_, '_>, table: &DeTable<'_>) -> Limits {
         flows: size(reader, table, "flows", 1024..=1 << 24, default.flows),
         violations: size(reader, table, "violations", 64..=1 << 20, default.violations),
         ring_bytes: ring,
+        names: size(reader, table, "names", 16..=1 << 16, default.names),
         revisions: size(reader, table, "revisions", 2..=1000, default.revisions),
     }
 }

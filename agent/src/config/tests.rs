@@ -104,6 +104,7 @@ rows = 2048
 flows = 4096
 violations = 64
 ring_bytes = 4096
+names = 65536
 revisions = 5
 [audit]
 file_bytes = 65536
@@ -193,6 +194,7 @@ required = false
             flows: 4096,
             violations: 64,
             ring_bytes: 4096,
+            names: 65_536,
             revisions: 5,
         },
         signing: Requirement { keys: vec![KeySource::File("/srv/plant.pub".into())], required: false },
@@ -243,10 +245,12 @@ keep = "1s"
 devices = 70000
 flows = -1
 ring_bytes = 5000
+[audit]
+files = 1
 "#;
     let mut expected = vec![
         "BH0101", "BH0608", "BH0609", "BH0602", "BH0603", "BH0206", "BH0209", "BH0102", "BH0604", "BH0605",
-        "BH0605", "BH0102", "BH0606", "BH0606", "BH0607",
+        "BH0605", "BH0102", "BH0606", "BH0606", "BH0606", "BH0607",
     ];
     let mut found = codes(text);
     expected.sort_unstable();

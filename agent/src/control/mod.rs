@@ -244,6 +244,9 @@ pub struct Status {
     pub drift: DriftStatus,
     /// What became of denied packets.
     pub violations: ViolationStatus,
+    /// Messages that the agent's log, its standard error, refused.
+    #[serde(default)]
+    pub log_refused: u64,
 }
 
 /// Whether the kernel holds what the agent put there, when it was last looked at.

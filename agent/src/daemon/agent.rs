@@ -12,14 +12,16 @@ use super::{
     calendar::Calendar,
     changes::{Wanted, millis},
     drift::Watch,
-    first::{First, first_policy},
+    first::{Beginning, First},
     input::{Answering, Asked, Input},
     leases::LeaseKeeper,
     names::NameKeeper,
     nics::Nics,
     plan,
     policies::{Candidate, Maker, Origin, Refused},
+    refusals::Refusals,
     report::Reporter,
+    rollback::{FailedReturn, Former},
     start::{runtime, sizes},
 };
 use crate::{
@@ -91,8 +93,11 @@ pub struct Agent {
     pub(super) trail: Trail,
     /// Entries of the trail that could not be written.
     pub(super) missed: u64,
-    /// When a return that failed is tried again.
-    pub(super) return_again: Option<Instant>,
+    pub(super) refusals: Refusals,
+    /// What comes back without a confirmation, while one is awaited: the disk may not have it any more then.
+    pub(super) former: Option<Former>,
+    /// The return that failed last.
+    pub(super) return_failed: Option<FailedReturn>,
     /// Held for as long as the agent lives.
     _pins: Option<PinsLock>,
     pub(super) limits: Limits,
@@ -151,16 +156,26 @@ impl Agent {
             warnings.insert("sizes", note.to_owned());
         }
         let mut maker = Maker::default();
-        let First { candidate, origin, from, pointer, then } =
-            first_policy(&config, &store, &overrides, &limits, &mut maker, &mut warnings)?;
         let bounds = Bounds { file_bytes: config.audit.file_bytes.into(), files: config.audit.files };
         let trail = Trail::new(&config.state, bounds);
+        let beginning = Beginning {
+            config: &config,
+            store: &store,
+            trail: &trail,
+            overrides: &overrides,
+            limits: &limits,
+            maker: &mut maker,
+            warnings: &mut warnings,
+        };
+        let First { candidate, origin, from, pointer, then, missed } = beginning.first_policy()?;
         let mut nics = Nics::new(&config, &mut dataplane)?;
         dataplane.configure(&runtime(&config, &dataplane)?)?;
         let reporter = Reporter::new(&config, gateway.clone());
         let Candidate { layers, policy, tables, doubts } = candidate;
         let begun = Instant::now();
-        let names = NameKeeper::restore(&store, config.names, &dataplane, &tables)?;
+        dataplane.make_room_for_names(config.limits.names);
+        let known = (&tables, &nics.addresses);
+        let names = NameKeeper::restore(&store, config.names, config.limits.names, &dataplane, known)?;
         let mut calendar = Calendar::new(&store, &pointer);
         let look = calendar.look(&tables);
         let moment =
@@ -201,8 +216,10 @@ impl Agent {
             store,
             pointer,
             trail,
-            missed: 0,
-            return_again: None,
+            missed,
+            refusals: Refusals::default(),
+            former: None,
+            return_failed: None,
             _pins: lock,
             limits,
             maker,
@@ -255,6 +272,7 @@ impl Agent {
             Input::Stop => {
                 self.collect(events);
                 self.reporter.flush();
+                self.tell_the_rest_of_refusals();
                 if let Err(error) = self.keep_leases() {
                     tracing::error!("{error}");
                 }
@@ -307,6 +325,7 @@ impl Agent {
         self.look_after_leases();
         self.look_after_names();
         self.look_after_pending();
+        self.tell_of_refusals();
         self.look_at_the_calendar();
         self.look_for_drift();
         if !std::mem::replace(&mut self.rehearsed, true)

@@ -10,7 +10,7 @@ use bulkhead_common::{
 
 use jiff::Timestamp;
 
-use super::{agent::Agent, nic::Nic};
+use super::{agent::Agent, log, nic::Nic};
 use crate::{
     compile::{Host, Placed},
     config::{Infrastructure, Segment},
@@ -76,6 +76,7 @@ impl Agent {
                 foreign,
                 ..self.reporter.counts()
             },
+            log_refused: log::refused(),
         })
     }
 
@@ -88,6 +89,7 @@ impl Agent {
             format!("`{name}` is no longer configured and still enforced: `bulkhead detach --interface {name}` ends that")
         }));
         warnings.extend(self.reporter.failure().map(|f| format!("the violation log refuses records: {f}")));
+        warnings.extend(self.ourselves());
         if self.in_force.policy.devices.is_empty() {
             warnings.push("the policy declares no device: nothing is enforced for any device".to_owned());
         }

@@ -5,6 +5,7 @@
 
 mod agent;
 mod answers;
+mod begin;
 mod calendar;
 mod changes;
 mod clock;
@@ -12,15 +13,18 @@ mod drift;
 mod first;
 mod input;
 mod leases;
+mod log;
 mod mirror;
 mod modes;
 mod names;
 mod nic;
 mod nics;
+mod ourselves;
 mod pairs;
 mod past;
 mod plan;
 mod policies;
+mod refusals;
 mod report;
 mod revisions;
 mod rollback;
@@ -32,4 +36,6 @@ mod trail;
 
 pub use agent::{Agent, StartError};
 pub use input::Input;
+pub use log::Log;
+pub use ourselves::own;
 pub use run::run;

@@ -13,6 +13,7 @@ use tokio::sync::oneshot;
 
 use super::{
     agent::{Agent, refused},
+    ourselves::not_ourselves,
     policies::{self, Gate},
 };
 use crate::{
@@ -145,7 +146,8 @@ impl Known {
         };
         let passed = read.map_err(&refuse)?;
         let layers = policies::whole(passed.files);
-        let candidate = policies::prepare(layers, &overrides, &limits).map_err(&refuse)?;
+        let candidate = policies::prepare(layers, &overrides, &limits).and_then(not_ourselves);
+        let candidate = candidate.map_err(&refuse)?;
         let strange = candidate.tables.segments.iter().find(|name| !segments.contains(name));
         if let Some(strange) = strange {
             let message = format!(

@@ -16,7 +16,7 @@ use crate::{
     lint::{fill, lint, nearly_full},
     model::{Mode, Policy},
     policy::{Memo, SourceFile},
-    rollout::{NotApart, only},
+    rollout::{NotApart, known, only},
     signing::{Accepted, Requirement, Signed, Trust},
     store::{Overrides, TextLayer},
 };
@@ -70,10 +70,24 @@ impl Doubts {
         self.notes += notes;
     }
 
+    pub(super) fn add(&mut self, warnings: Vec<Diagnostic>) {
+        self.found.extend(warnings);
+    }
+
+    /// The policy that the texts mean; `policy` is what would be enforced.
+    pub(super) fn of<'p>(&'p self, policy: &'p Policy) -> &'p Policy {
+        self.newest.as_ref().unwrap_or(policy)
+    }
+
+    /// Refuses the texts for what only the gateway knows of them.
+    pub(super) fn refuse(&self, errors: &[Diagnostic]) -> Refused {
+        Refused::Invalid(render_text(errors, &self.sources, false))
+    }
+
     /// Rendered warnings about the texts; `policy` is what is enforced.
     pub(super) fn told(self, policy: &Policy) -> String {
-        let Self { notes, found, sources, newest } = self;
-        let doubts = lint(newest.as_ref().unwrap_or(policy), Timestamp::now());
+        let doubts = lint(self.of(policy), Timestamp::now());
+        let Self { notes, found, sources, newest: _ } = self;
         let mut warnings: Vec<_> = found.into_iter().chain(doubts).collect();
         sort(&mut warnings);
         let warnings =
@@ -257,6 +271,8 @@ const MAX_LAYERS: usize = 8;
 pub(super) fn on_top(in_force: &InForce, whole: &Policy, new: TextLayer) -> Result<Vec<TextLayer>, Refused> {
     let TextLayer { only, files } = new;
     let mut only: BTreeSet<String> = only.into_iter().collect();
+    // A name that nobody has is a slip, whatever is in force.
+    known(&in_force.policy, whole, &only)?;
     let mut layers = in_force.layers.clone();
     if let [base] = &layers[..]
         && base.files == files
@@ -357,6 +373,10 @@ mod tests {
         assert_eq!(step(&["nas"], &[(hmi, "monitor"), (nas, "enforce"), (plc, "enforce")]).len(), 2);
         assert_eq!(step(&["hmi"], &[(hmi, "enforce"), (nas, "enforce"), (plc, "enforce")]), new_layers);
         assert_eq!(step(&["hmi"], &[(hmi, "enforce"), (nas, "enforce"), (plc, "enforce")]), new_layers);
+        // A slip is one although the files are in force already.
+        let slip = TextLayer { only: vec!["hni".into()], files: new_layers[0].files.clone() };
+        let refused = on_top(&in_force, &new.policy, slip).err().map(|error| error.to_string());
+        assert_eq!(refused.as_deref(), Some("unknown device `hni`\nhelp: did you mean `hmi`?"));
     }
 
     #[test]

@@ -1,11 +1,17 @@
 //! What this network namespace looks like: interfaces, the XDP programs on them, our own addresses.
 
-use std::{collections::BTreeSet, net::IpAddr};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
 
 use netlink_packet_core::{NLM_F_DUMP, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload};
 use netlink_packet_route::{
     RouteNetlinkMessage,
-    link::{InfoPortKind, LinkAttribute, LinkFlags, LinkInfo, LinkMessage, LinkXdp, XdpAttached},
+    link::{
+        InfoData, InfoPortKind, InfoVlan, LinkAttribute, LinkFlags, LinkInfo, LinkMessage, LinkXdp,
+        XdpAttached,
+    },
 };
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
 
@@ -30,6 +36,10 @@ pub struct Interface {
     pub promiscuous: bool,
     /// The index of the bond it is a port of.
     pub bond: Option<u32>,
+    /// The index of the bridge, bond or other interface it is a port of.
+    pub controller: Option<u32>,
+    /// The VLAN it is, and the index of the interface whose VLAN that is.
+    pub vlan: Option<(u32, u16)>,
     /// The XDP program that runs on it.
     pub xdp: Option<Xdp>,
 }
@@ -92,7 +102,7 @@ fn interface(link: &LinkMessage) -> Interface {
         promiscuous: flags.contains(LinkFlags::Promisc),
         ..Interface::default()
     };
-    let (mut controller, mut in_bond) = (None, false);
+    let (mut in_bond, mut below, mut vlan) = (false, None, None);
     for attribute in &link.attributes {
         if let LinkAttribute::IfName(name) = attribute {
             interface.name.clone_from(name);
@@ -103,13 +113,22 @@ fn interface(link: &LinkMessage) -> Interface {
         } else if let LinkAttribute::Xdp(parts) = attribute {
             interface.xdp = xdp(parts);
         } else if let LinkAttribute::Controller(index) = attribute {
-            controller = Some(*index);
+            interface.controller = Some(*index);
+        } else if let LinkAttribute::Link(index) = attribute {
+            below = Some(*index);
         } else if let LinkAttribute::LinkInfo(parts) = attribute {
             in_bond = parts.iter().any(|part| matches!(part, LinkInfo::PortKind(InfoPortKind::Bond)));
+            vlan = parts.iter().find_map(vlan_id);
         }
     }
-    interface.bond = controller.filter(|_| in_bond);
+    interface.bond = interface.controller.filter(|_| in_bond);
+    interface.vlan = below.zip(vlan);
     interface
+}
+
+fn vlan_id(part: &LinkInfo) -> Option<u16> {
+    let LinkInfo::Data(InfoData::Vlan(said)) = part else { return None };
+    said.iter().find_map(|word| if let InfoVlan::Id(id) = word { Some(*id) } else { None })
 }
 
 fn xdp(parts: &[LinkXdp]) -> Option<Xdp> {
@@ -149,18 +168,44 @@ pub fn is_ours(program: &str) -> bool {
     super::Entry::ALL.iter().any(|entry| entry.symbol() == program)
 }
 
-/// The gateway's own IPv4 addresses, loopback included.
+/// The gateway's own addresses, loopback included.
 ///
 /// # Errors
 /// When the kernel does not list them.
 pub fn own_addresses() -> Result<BTreeSet<IpAddr>, DataplaneError> {
+    Ok(addressed()?.into_keys().collect())
+}
+
+/// The gateway's own addresses, loopback included, each with the interface it belongs to.
+///
+/// # Errors
+/// When the kernel does not list them.
+pub fn addressed() -> Result<BTreeMap<IpAddr, String>, DataplaneError> {
     let list = nix::ifaddrs::getifaddrs()
         .map_err(|e| DataplaneError::System { act: "list the gateway's addresses", source: e.into() })?;
     Ok(list
         .filter_map(|entry| {
             let address = entry.address?;
             let v4 = address.as_sockaddr_in().map(|v4| IpAddr::V4(v4.ip()));
-            v4.or_else(|| address.as_sockaddr_in6().map(|v6| IpAddr::V6(v6.ip())))
+            let ip = v4.or_else(|| address.as_sockaddr_in6().map(|v6| IpAddr::V6(v6.ip())))?;
+            Some((ip, entry.interface_name))
         })
         .collect())
+}
+
+/// Under which addresses the gateway's networks have all their hosts at once: the last of each, and the first, which older
+/// kernels take for the same (RFC 919, RFC 1122 3.2.1.3).
+///
+/// # Errors
+/// When the kernel does not list them.
+pub fn own_broadcasts() -> Result<BTreeSet<IpAddr>, DataplaneError> {
+    let list = nix::ifaddrs::getifaddrs()
+        .map_err(|e| DataplaneError::System { act: "list the gateway's networks", source: e.into() })?;
+    let networks = list.filter_map(|entry| {
+        let address = entry.address?.as_sockaddr_in()?.ip();
+        ipnet::Ipv4Net::with_netmask(address, entry.netmask?.as_sockaddr_in()?.ip()).ok()
+    });
+    // A link between two has no such addresses (RFC 3021).
+    let shared = networks.filter(|network| network.prefix_len() < 31);
+    Ok(shared.flat_map(|network| [network.network(), network.broadcast()]).map(IpAddr::V4).collect())
 }

@@ -3,13 +3,13 @@
 
 use std::net::IpAddr;
 
-use bulkhead_common::wire::protocol;
+use bulkhead_common::{address::Address, wire::protocol};
 use ipnet::IpNet;
 use jiff::Timestamp;
 
 use crate::{
     diagnostic::{Diagnostic, quote},
-    model::{DeviceId, Mode, Peer, Policy, Rule, Selector},
+    model::{Device, DeviceId, Mac, Mode, Peer, Policy, Rule, Selector},
 };
 
 /// The next session may not come.
@@ -24,6 +24,8 @@ pub struct Session {
     pub to: IpAddr,
     /// And its port.
     pub port: u16,
+    /// His hardware address, if he is a neighbour of the gateway.
+    pub mac: Option<Mac>,
 }
 
 /// What of the configuration keeps the gateway reachable.
@@ -33,13 +35,25 @@ pub struct Pin<'c> {
     pub from: &'c [IpNet],
     /// Over what.
     pub services: &'c [Selector],
-    /// Whether any segment honours it.
+    /// Whether a segment that the session can come by honours it.
     pub honoured: bool,
-    /// A segment that drops what is between no devices, if there is one.
+    /// A segment that the session can come by and that drops what is between no devices, if there is one.
     pub closed: Option<&'c str>,
 }
 
 impl Session {
+    /// By an address of its own or, where it has none or a DHCP server gives it one, by its hardware address.
+    fn is_from(&self, device: &Device) -> bool {
+        let maker = Address::from(self.from).eui64_maker();
+        let made = |mac: &Mac| {
+            let [a, b, c, d, e, f] = mac.0;
+            u64::from_be_bytes([0, 0, a, b, c, d, e, f]) == maker
+        };
+        device.addresses.contains(&self.from)
+            || self.mac.is_some_and(|mac| device.macs.contains(&mac))
+            || device.macs.iter().any(made)
+    }
+
     /// Over the port of the gateway?
     fn is_of(&self, selector: &Selector) -> bool {
         selector.protocol == protocol::TCP && (selector.low..=selector.high).contains(&self.port)
@@ -49,8 +63,12 @@ impl Session {
 impl Pin<'_> {
     /// Whether no policy can close a session.
     pub fn keeps(&self, session: &Session) -> bool {
-        self.honoured
-            && self.from.iter().any(|net| net.contains(&session.from))
+        self.honoured && self.names(session)
+    }
+
+    /// Whether it would keep the session open on a segment that honours it.
+    fn names(&self, session: &Session) -> bool {
+        self.from.iter().any(|net| net.contains(&session.from))
             && self.services.iter().any(|selector| session.is_of(selector))
     }
 }
@@ -61,8 +79,8 @@ pub fn locked_out(policy: &Policy, session: &Session, pin: &Pin<'_>, now: Timest
         return None;
     }
     let own = (0..).map(DeviceId).zip(&policy.devices);
-    let own = own.into_iter().find(|(_, device)| device.addresses.contains(&session.from));
-    let Session { from, to: _, port } = *session;
+    let own = own.into_iter().find(|(_, device)| session.is_from(device));
+    let Session { from, to: _, port, mac: _ } = *session;
     let (why, location) = match own {
         None => {
             let segment = pin.closed?;
@@ -89,9 +107,13 @@ pub fn locked_out(policy: &Policy, session: &Session, pin: &Pin<'_>, now: Timest
     };
     let message =
         format!("you are connected from {from}, which the management pin does not cover, and {why}");
-    let help = format!(
-        "add the address to `from` of `[management]` in the agent's configuration, and {port} to its `tcp`, or your next session may be denied"
-    );
+    let help = if pin.names(session) {
+        "set `management = true` in the agent's configuration for the interface or segment you come by, or your next session may be denied".to_owned()
+    } else {
+        format!(
+            "add the address to `from` of `[management]` in the agent's configuration, and {port} to its `tcp`, or your next session may be denied"
+        )
+    };
     let found = Diagnostic::warning(LOCKED_OUT, message).help(help);
     Some(match location {
         Some(location) => found.at(location, "you are here"),

@@ -16,6 +16,7 @@ use crate::{
 
 mod breadth;
 mod crossing;
+mod gateway;
 mod identity;
 mod lockout;
 mod redundant;
@@ -26,6 +27,7 @@ mod traffic;
 mod wider;
 
 pub use breadth::{Score, scores};
+pub use gateway::{Own, own_devices};
 pub use lockout::{Pin, Session, locked_out};
 pub use room::{Fill, fill, nearly_full, too_large};
 

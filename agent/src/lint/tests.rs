@@ -201,6 +201,7 @@ fn who_is_not_pinned_hears_what_would_close_his_way() {
         from: from.parse().expect("an address"),
         to: "10.20.0.1".parse().expect("an address"),
         port: 22,
+        mac: None,
     };
     let hmi = |keys: &str| {
         policy(&PLANT.replace("class = \"panel\"\n", &format!("class = \"panel\"\nmode = \"{keys}\"\n")))
@@ -232,6 +233,21 @@ fn who_is_not_pinned_hears_what_would_close_his_way() {
     {
         assert!(is_told(&hmi("enforce"), "10.20.2.20", &pin).is_some());
     }
+    // Known by its hardware address, as a neighbour or by the address that it made of it.
+    let leased = hmi("enforce");
+    let near = Session { mac: "00:0e:8c:11:20:01".parse().ok(), ..session("10.20.2.77") };
+    assert!(locked_out(&leased, &near, &pin, now()).is_some());
+    assert!(locked_out(&leased, &Session { mac: None, ..near }, &pin, now()).is_none());
+    assert!(is_told(&leased, "fe80::20e:8cff:fe11:2001", &pin).is_some());
+    assert!(is_told(&leased, "fe80::20e:8cff:fe11:2003", &pin).is_none());
+    // The mending is where the fault is.
+    let nowhere = Pin { from: &from_all, honoured: false, ..pin };
+    let help = |pin: &Pin<'_>| {
+        let found = locked_out(&hmi("enforce"), &session("10.20.2.20"), pin, now());
+        found.and_then(|found| found.help).expect("help")
+    };
+    assert!(help(&nowhere).contains("`management = true`"));
+    assert!(help(&pin).contains("`from` of `[management]`"));
     // A segment that drops strangers.
     let closed = Pin { closed: Some("line-3"), ..pin };
     assert!(

@@ -8,6 +8,7 @@ use std::{
     ffi::OsString,
     fs,
     io::{BufRead, BufReader, Write},
+    net::Ipv4Addr,
     os::unix::{net::UnixStream, process::CommandExt},
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Output, Stdio},
@@ -136,13 +137,23 @@ impl<'a> Agent<'a> {
             .with_context(|| format!("the agent did not come up; its log:\n{}", self.log()))
     }
 
+    /// As [`Agent::start`], with another place for what it logs.
+    pub fn start_logging_to(&mut self, log: Stdio) -> Result<()> {
+        self.spawn_with(Stdio::null(), log)?;
+        self.wait_until_up(UP_WITHIN).context("the agent did not come up")
+    }
+
     /// Starts the agent and does not wait for anything: for tests of what happens meanwhile.
     pub fn spawn(&mut self) -> Result<()> {
-        ensure!(self.child.is_none(), "the agent is already running");
         let log = fs::OpenOptions::new().create(true).append(true).open(self.path(LOG))?;
+        self.spawn_with(log.try_clone()?.into(), log.into())
+    }
+
+    fn spawn_with(&mut self, out: Stdio, log: Stdio) -> Result<()> {
+        ensure!(self.child.is_none(), "the agent is already running");
         let mut command = self.command(&["run"]);
         // A group of its own: ctrl-c is for the lab, which ends its children in order.
-        command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).process_group(0);
+        command.stdin(Stdio::null()).stdout(out).stderr(log).process_group(0);
         let child = self.gateway.namespace.spawn_child(command);
         self.child = Some(child.with_context(|| format!("failed to start `{}`", self.binary.display()))?);
         Ok(())
@@ -223,6 +234,14 @@ impl<'a> Agent<'a> {
             .with_context(|| format!("failed to run `bulkhead {}`", args.join(" ")))
     }
 
+    /// As [`Agent::cli`], typed by somebody who is connected from `from` to `to` over SSH.
+    pub fn cli_over_ssh(&self, from: Ipv4Addr, to: Ipv4Addr, args: &[&str]) -> Result<Output> {
+        let mut command = self.command(args);
+        command.env("SSH_CONNECTION", format!("{from} 50022 {to} 22"));
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        Ok(self.gateway.namespace.spawn_child(command).and_then(Child::wait_with_output)?)
+    }
+
     /// As [`Agent::cli`], but a non-zero exit is an error and the output is JSON.
     pub fn cli_json(&self, args: &[&str]) -> Result<Value> {
         let Output { status, stdout, stderr } = self.cli(args)?;
@@ -235,6 +254,8 @@ impl<'a> Agent<'a> {
     fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(&self.binary);
         command.arg("--config").arg(self.gateway.room.inside(CONFIG)).args(args);
+        // Whoever runs the lab may do so over SSH, and none of its commands is typed there.
+        command.env("SSH_CONNECTION", "");
         command
     }
 

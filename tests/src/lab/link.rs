@@ -224,6 +224,14 @@ pub fn mtu(namespace: &Namespace, interface: &str, mtu: u32) -> Result<()> {
     netlink(namespace, async move |handle| handle.link().set(message).execute().await).with_context(what)
 }
 
+/// Gives an interface another hardware address.
+pub fn set_mac(namespace: &Namespace, interface: &str, mac: Mac) -> Result<()> {
+    let what = || format!("failed to give `{interface}` the address {mac}");
+    let index = index(namespace, interface).with_context(what)?;
+    let message = LinkUnspec::new_with_index(index).address(mac.0.to_vec()).build();
+    netlink(namespace, async move |handle| handle.link().set(message).execute().await).with_context(what)
+}
+
 /// Deletes an interface (and with a veth its peer).
 pub fn delete(namespace: &Namespace, interface: &str) -> Result<()> {
     let what = || format!("failed to delete `{interface}`");

@@ -58,7 +58,8 @@ pub(crate) fn bulkhead_from(session: Option<&str>, input: &str, args: &[&OsStr])
     command.args(args).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     match session {
         Some(session) => command.env("SSH_CONNECTION", session),
-        None => command.env_remove("SSH_CONNECTION"),
+        // None, whatever the processes above this one were told.
+        None => command.env("SSH_CONNECTION", ""),
     };
     let mut child = command.spawn().expect("it starts");
     let pid = child.id();

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::{Checked, Format, scores, unasked, words};
 use crate::{
-    cli::{print_json, standing::SignedSet},
+    cli::{print, print_json, standing::SignedSet},
     config::Config,
     diagnostic::{Diagnostic, counted, render_json, render_sarif, render_text},
     lint::Fill,
@@ -20,9 +20,9 @@ pub(super) fn print(checked: &Checked, format: Format, config: &Config) -> anyho
     let Checked { diagnostics, sources, files, tables, fills: _, scores, signed } = checked;
     match format {
         Format::Text => {
-            eprint!("{}", render_text(diagnostics, sources, std::io::stderr().is_terminal()));
+            print::rendered(&render_text(diagnostics, sources, std::io::stderr().is_terminal()));
             if let Some(first) = diagnostics.first() {
-                eprintln!("`bulkhead explain {}` tells more about it, with an example", first.code);
+                say!("`bulkhead explain {}` tells more about it, with an example", first.code);
             }
             if let Some(list) = scores {
                 scores::print(list);
@@ -35,10 +35,10 @@ pub(super) fn print(checked: &Checked, format: Format, config: &Config) -> anyho
         }
     }
     for SignedSet { path, number, key, comment } in signed {
-        eprintln!("`{path}` is number {number}, signed with key {key}: {comment}");
+        say!("`{path}` is number {number}, signed with key {key}: {comment}");
     }
     if let Some(tables) = tables {
-        eprintln!(
+        say!(
             "{}, {}, {}, {}: revision {}",
             counted(*files, "file"),
             counted(tables.devices.len(), "device"),
@@ -47,7 +47,7 @@ pub(super) fn print(checked: &Checked, format: Format, config: &Config) -> anyho
             tables.revision
         );
         for line in free(config) {
-            eprintln!("{line}");
+            say!("{line}");
         }
     }
     Ok(())
