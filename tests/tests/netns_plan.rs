@@ -102,6 +102,16 @@ fn plan_names_the_sessions_that_the_change_then_stops() {
     assert!(note.contains("`hmi` stays in quarantine: set by hand"), "{held:#}");
     agent.cli(&["release", "hmi"]).expect("it runs");
 
+    // Another hardware address: the answers would not come through, and nobody promises that they do.
+    let own = plc.mac.to_string();
+    let other = both.replace(&own, "02:00:00:00:be:ef");
+    assert_ne!(other, both, "the policy states it");
+    let (code, plan) = json(&lab, &agent, &other);
+    let stop = plan["conversations"]["stop"]["list"].as_array().cloned().unwrap_or_default();
+    assert_eq!((code, stop.len()), (1, 2), "{plan:#}");
+    assert!(stop.iter().all(|one| one["reason"] == "source-mac-mismatch"), "{plan:#}");
+    assert_eq!(plan["identities"]["list"][0]["device"], PLC, "{plan:#}");
+
     // A broken policy, and one for a place that is not here.
     let (code, said) = planned(&lab, &agent, &less.replace("from = \"hmi\"", "from = \"hmy\""), &[]);
     assert!(code == 1 && said.contains("did you mean `hmi`?"), "{said}");

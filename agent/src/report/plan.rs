@@ -18,6 +18,7 @@ mod capacity;
 mod denials;
 mod diff;
 mod flows;
+mod identity;
 mod reach;
 mod said;
 mod text;
@@ -25,6 +26,7 @@ pub use capacity::Capacity;
 pub use denials::{Denials, Drops, KnownCount, KnownDenial, Past, Uncounted};
 pub use diff::{Became, Changes, Diff};
 pub use flows::{Conversations, KnownFlow, Stopped, World};
+pub use identity::IdentityChange;
 pub use reach::{Reach, Reachability};
 pub use said::{Definition, DeviceSaid, RuleSaid, Said};
 
@@ -161,6 +163,8 @@ pub struct Plan {
     pub breaks: usize,
     /// What becomes of the conversations of today; absent when no agent was asked.
     pub conversations: Option<Conversations>,
+    /// Devices that are cut off if what is new about who they are is not true.
+    pub identities: Listed<IdentityChange>,
     /// Kinds of denied packets that pass today and would be dropped, and devices of which some may be.
     pub drops: usize,
     /// What becomes of denied packets that pass today; absent when no agent was asked.
@@ -211,6 +215,7 @@ pub fn plan(old: Side<'_>, new: Side<'_>, asked: &Asked<'_>) -> Plan {
         changes,
         breaks: conversations.as_ref().map_or(0, |found| found.stop.total()),
         conversations,
+        identities: identity::changes((&old, &new), asked.flows, LISTED),
         drops: denials.as_ref().map_or(0, |found| found.drop.total() + found.unknown.total()),
         denials,
         released: modes.iter().filter(|change| change.leaves_enforcement).count(),

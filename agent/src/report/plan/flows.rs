@@ -1,10 +1,10 @@
 //! Which conversations would stop: each one that the kernel remembers begins again, once under the old tables and once
-//! under the new, and [`decide`] says of both what becomes of its first packet.
+//! under the new, and [`decide`] says of both what becomes of its first packet and of the answer.
 //!
 //! In: tables, how the agent runs, and what is remembered. Out: conversations that are allowed now and would not be. A
 //! flow does not say on which segment it began, so every one is asked; a rule's window counts as it was when the flow was last
-//! seen. What the old policy leaves open about a host, such as its
-//! hardware address, is taken to be as the new one says.
+//! seen. A host is who the old policy says, for so it was seen. What that leaves open, such as its hardware address, is
+//! taken to be as the new one says, and [`super::identity`] tells of it.
 
 use std::{collections::BTreeMap, net::IpAddr, time::Duration};
 
@@ -12,11 +12,12 @@ use bulkhead_common::{
     address::Address,
     decide::{Action, Decision, Verdict, decide},
     layout::{Lease, NamedKey, NamedRow, SegmentRow, Settings},
+    parse::Packet,
 };
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use super::{Listed, Side};
+use super::{Listed, Side, identity};
 use crate::{
     compile::{Host, Memory, NamedPeer, NamedPermission, Placed, Tables},
     model::{Criticality, Policy, Schedule, Selector},
@@ -24,7 +25,7 @@ use crate::{
 };
 
 mod packet;
-use packet::packets;
+use packet::{Opening, openings};
 
 /// A conversation that the kernel allowed and still remembers.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -144,6 +145,7 @@ pub(super) fn judge(
         flows.sort_by_key(|(flow, _)| minute(now, flow.idle));
     }
     let names = names(old, new, flows.iter().map(|(flow, _)| *flow));
+    let owners = identity::owners(new.policy);
     let memory = Memory { leases: world.leases.clone(), ..Memory::default() };
     let mut hosts: Vec<[Host<'_>; 2]> = Vec::new();
     for segment in &world.segments {
@@ -170,16 +172,11 @@ pub(super) fn judge(
                     after.reschedule(both[1].clone());
                 }
             }
-            let packets = packets(flow, old, new, world);
-            let decisions = packets.iter().flat_map(|(packet, segment)| {
-                hosts.iter().filter_map(|[before, after]| {
-                    let ask = |host| {
-                        decide(packet, &Supposed { rules: host, segment: *segment, leases: [None; 2] })
-                    };
-                    let allowed = matches!(ask(before).verdict, Verdict::Allow(_));
-                    allowed.then(|| ask(after))
-                })
-            });
+            let ends = [(flow.devices[0], flow.from), (flow.devices[1], flow.to)];
+            let ends = ends.map(|(id, address)| identity::of_end(id, address, (old, new), &owners));
+            let openings = openings(flow, ends, old, world);
+            let decisions =
+                openings.iter().flat_map(|opening| hosts.iter().filter_map(|pair| becomes(opening, pair)));
             let denied = decisions.filter(|decision| matches!(decision.verdict, Verdict::Deny(_)));
             if let Some(decision) = denied.max_by_key(|decision| decision.action == Action::Drop) {
                 let ends = flow.devices.iter().filter_map(|id| old.tables.device(*id));
@@ -199,6 +196,19 @@ pub(super) fn judge(
         Listed { more: total - list.len(), list }
     };
     Conversations { live, recent: known.len() - live, stop: told(Action::Drop), report: told(Action::Pass) }
+}
+
+/// What the new tables say of a conversation that the old ones let begin: of its first packet, or if that passes of the
+/// answer.
+fn becomes(opening: &Opening, [before, after]: &[Host<'_>; 2]) -> Option<Decision> {
+    let judged = |(packet, segment): &(Packet, u16)| {
+        let ask = |rules| decide(packet, &Supposed { rules, segment: *segment, leases: [None; 2] });
+        let allowed = |decision: &Decision| matches!(decision.verdict, Verdict::Allow(_));
+        allowed(&ask(before)).then(|| ask(after)).map(|decision| (allowed(&decision), decision))
+    };
+    let (goes_on, first) = judged(&opening.question)?;
+    let answer = opening.answer.as_ref().filter(|_| goes_on).and_then(judged);
+    Some(answer.map_or(first, |(_, decision)| decision))
 }
 
 /// Where and how packets are judged anew.

@@ -141,7 +141,7 @@ impl Said {
     }
 }
 
-fn properties(policy: &Policy, device: &Device) -> DeviceSaid {
+pub(super) fn properties(policy: &Policy, device: &Device) -> DeviceSaid {
     let Device {
         name: _,
         macs,

@@ -14,6 +14,7 @@ use crate::{
 
 mod conversations;
 mod denials;
+mod identity;
 
 const ROOM: Limits = Limits { devices: 4096, rules: 65_536, rows: 1 << 20 };
 

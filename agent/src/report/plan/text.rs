@@ -1,10 +1,10 @@
 //! A plan for a person: what hurts comes first, and the last line says it all.
 
-use std::fmt::Write as _;
+use std::{collections::BTreeMap, fmt::Write as _};
 
 use super::{
-    Became, Capacity, Conversations, DefinitionChange, Denials, DeviceChange, Drops, Listed, ModeChange,
-    Plan, Reach, RuleChanges, RuleSaid, Stopped, Uncounted,
+    Became, Capacity, Conversations, DefinitionChange, Denials, DeviceChange, Drops, IdentityChange, Listed,
+    ModeChange, Plan, Reach, RuleChanges, RuleSaid, Stopped, Uncounted,
 };
 use crate::diagnostic::counted;
 
@@ -49,6 +49,7 @@ impl Plan {
         }
         if self.changes {
             self.conversations(&mut page);
+            self.identities(&mut page);
             self.denials(&mut page);
             self.modes(&mut page);
             self.reached(&mut page, true);
@@ -77,12 +78,28 @@ impl Plan {
             page.title(format!("WOULD BE REPORTED, NOT DROPPED (monitor mode): {what}"));
             page.list(report, stopped);
         }
-        let none = if stop.total() + report.total() == 0 {
-            "; none that is allowed now would be denied"
-        } else {
-            ""
+        let none = match (stop.total() + report.total(), self.identities.total()) {
+            (0, 0) => "; none that is allowed now would be denied",
+            (0, _) => "; none that is allowed now would be denied, if the new identities below are true",
+            _ => "",
         };
         page.title(format!("looked at: {}, {recent} recent{none}", counted(*live, "live flow")));
+    }
+
+    fn identities(&self, page: &mut Page) {
+        if self.identities.total() == 0 {
+            return;
+        }
+        let devices = counted(self.identities.total(), "device");
+        page.title(format!(
+            "IDENTITY CHANGES: {devices}, of which everything could stop if what is new is wrong"
+        ));
+        page.list(&self.identities, |page, one| {
+            let IdentityChange { device, criticality, properties, flows } = one;
+            let flows =
+                if *flows > 0 { format!("; {}", counted(*flows, "known flow")) } else { String::new() };
+            page.line(format!("  {criticality}  {device}: {}{flows}", became(properties)));
+        });
     }
 
     fn denials(&self, page: &mut Page) {
@@ -177,14 +194,7 @@ impl Plan {
                         .filter_map(|(word, both)| both[side].as_ref().map(|said| format!("{word} {said}")));
                     page.line(format!("{mark} {device}: {}", said.collect::<Vec<_>>().join("; ")));
                 }
-                None => {
-                    let none = || "none".to_owned();
-                    let said = properties.iter().map(|(word, [before, after])| {
-                        let [before, after] = [before, after].map(|said| said.clone().unwrap_or_else(none));
-                        format!("{word} {before} -> {after}")
-                    });
-                    page.line(format!("~ {device}: {}", said.collect::<Vec<_>>().join("; ")));
-                }
+                None => page.line(format!("~ {device}: {}", became(properties))),
             }
         });
     }
@@ -229,7 +239,7 @@ impl Plan {
     }
 
     fn summary(&self) -> String {
-        let Self { before, after, breaks, drops, released, devices, rules, .. } = self;
+        let Self { before, after, breaks, identities, drops, released, devices, rules, .. } = self;
         if !self.changes {
             return format!("nothing changes: revision {before}");
         }
@@ -238,10 +248,14 @@ impl Plan {
         if let Some(Conversations { report, .. }) = &self.conversations {
             let enforcing = self.denials.as_ref().is_some_and(|denials| denials.enforcing.total() > 0);
             match breaks {
-                0 if *drops > 0 => {}
+                0 if *drops > 0 || identities.total() > 0 => {}
                 0 if enforcing => said.push("nothing that is remembered would stop".to_owned()),
                 0 => said.push("nothing would stop".to_owned()),
                 _ => said.push(format!("{} WOULD STOP", counted(*breaks, "conversation"))),
+            }
+            if identities.total() > 0 {
+                let devices = counted(identities.total(), "device");
+                said.push(format!("{devices} CUT OFF IF THE NEW IDENTITY IS WRONG"));
             }
             if let Some(Denials { drop, unknown, .. }) = &self.denials {
                 if drop.total() > 0 {
@@ -293,6 +307,15 @@ impl Plan {
         said.push(revisions);
         said.join("; ")
     }
+}
+
+/// What becomes different about a device.
+fn became(properties: &BTreeMap<String, [Option<String>; 2]>) -> String {
+    let said = properties.iter().map(|(word, both)| {
+        let [before, after] = both.each_ref().map(|said| said.as_deref().unwrap_or("none"));
+        format!("{word} {before} -> {after}")
+    });
+    said.collect::<Vec<_>>().join("; ")
 }
 
 fn end(name: &Option<String>, address: &str) -> String {

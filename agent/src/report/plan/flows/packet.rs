@@ -1,12 +1,12 @@
-//! A conversation begins again: what is known of it becomes its first packet. In: a conversation and both policies. Out:
-//! the packet, and the segment on which its sender must be seen.
+//! A conversation begins again: what is known of it becomes its first packet and the answer. In: a conversation and who
+//! its ends are under both policies. Out: the packets, and the segments on which their senders must be seen.
 
 use std::net::{IpAddr, Ipv6Addr};
 
 use bulkhead_common::{
     address::Address,
     parse::{self, Packet},
-    wire::{ethertype, mac, protocol, tcp},
+    wire::{ethertype, icmp, mac, protocol, tcp},
 };
 
 use super::{KnownFlow, Side, World};
@@ -15,15 +15,21 @@ use crate::{
     model::{Device, Mac, Peer, Rule},
 };
 
-/// The first packets of a conversation, each with the segment on which its sender must be seen. Of a question to a
-/// group, one for every group that the rule names.
-pub(super) fn packets(flow: &KnownFlow, old: &Side<'_>, new: &Side<'_>, world: &World) -> Vec<(Packet, u16)> {
-    let [from, to] = flow.devices.map(|id| {
-        let name = old.tables.device(id).map(|device| device.name.as_str());
-        [old.policy, new.policy].map(|policy| name.and_then(|name| policy.device(name)).map(|found| found.1))
-    });
-    let segment = from.iter().flatten().find_map(|device| device.segment.as_ref());
-    let segment = segment.and_then(|name| world.placed.segments.get(name)).copied().unwrap_or(0);
+/// How a conversation begins, each packet with the segment on which its sender must be seen.
+pub(super) struct Opening {
+    pub(super) question: (Packet, u16),
+    /// None when nobody in particular answers.
+    pub(super) answer: Option<(Packet, u16)>,
+}
+
+/// How a conversation begins, between the devices at its ends under both policies. A question to a group begins once
+/// for every group that the rule names.
+pub(super) fn openings(
+    flow: &KnownFlow,
+    [from, to]: [[Option<&Device>; 2]; 2],
+    old: &Side<'_>,
+    world: &World,
+) -> Vec<Opening> {
     let address = Address::from(flow.to);
     let asked: Vec<(Address, u64)> = if address.is_unspecified() {
         groups(flow, old)
@@ -31,11 +37,12 @@ pub(super) fn packets(flow: &KnownFlow, old: &Side<'_>, new: &Side<'_>, world: &
         vec![(address, hardware(to, address, world, NEXT_HOP))]
     };
     let source = Address::from(flow.from);
-    let packet = |(destination, destination_mac)| Packet {
+    let icmp = is_icmp(flow.protocol);
+    let question = |(destination, destination_mac)| Packet {
         len: 60,
         kind: parse::Kind::Ip,
         ethertype: if flow.from.is_ipv4() { ethertype::IPV4 } else { ethertype::IPV6 },
-        vlan: from.iter().flatten().find_map(|device| device.vlan).unwrap_or(0),
+        vlan: vlan(from),
         source_mac: hardware(from, source, world, STRANGER),
         destination_mac,
         source,
@@ -43,13 +50,52 @@ pub(super) fn packets(flow: &KnownFlow, old: &Side<'_>, new: &Side<'_>, world: &
         protocol: flow.protocol,
         hops: 64,
         source_port: flow.client_port,
-        destination_port: if is_icmp(flow.protocol) { flow.client_port } else { flow.service },
+        destination_port: if icmp { flow.client_port } else { flow.service },
         service_port: flow.service,
-        icmp_type: if is_icmp(flow.protocol) { flow.service.to_be_bytes()[0] } else { 0 },
+        icmp_type: if icmp { flow.service.to_be_bytes()[0] } else { 0 },
         tcp_flags: if flow.protocol == protocol::TCP { tcp::SYN } else { 0 },
         ..Packet::EMPTY
     };
-    asked.into_iter().map(|end| (packet(end), segment)).collect()
+    let answer = |question: &Packet| {
+        let kind = if icmp { reply(flow.protocol, question.icmp_type)? } else { 0 };
+        Some(Packet {
+            vlan: vlan(to),
+            source_mac: question.destination_mac,
+            destination_mac: question.source_mac,
+            source: question.destination,
+            destination: question.source,
+            source_port: question.destination_port,
+            destination_port: question.source_port,
+            service_port: if icmp { u16::from(kind) << 8 } else { question.source_port },
+            icmp_type: kind,
+            tcp_flags: if flow.protocol == protocol::TCP { tcp::SYN | tcp::ACK } else { 0 },
+            ..*question
+        })
+    };
+    let opening = |end| {
+        let question = question(end);
+        let answer = answer(&question).filter(|_| !address.is_unspecified());
+        Opening {
+            question: (question, segment(from, world)),
+            answer: answer.map(|packet| (packet, segment(to, world))),
+        }
+    };
+    asked.into_iter().map(opening).collect()
+}
+
+/// The type of the answer to a request.
+fn reply(protocol: u8, request: u8) -> Option<u8> {
+    (0..=u8::MAX).find(|kind| icmp::request_of(protocol, *kind) == Some(request))
+}
+
+/// Where a host is: as the policy in force says, or else the one to come.
+fn segment(device: [Option<&Device>; 2], world: &World) -> u16 {
+    let name = device.iter().flatten().find_map(|device| device.segment.as_ref());
+    name.and_then(|name| world.placed.segments.get(name)).copied().unwrap_or(0)
+}
+
+fn vlan(device: [Option<&Device>; 2]) -> u16 {
+    device.iter().flatten().find_map(|device| device.vlan).unwrap_or(0)
 }
 
 /// Under which hardware address a host is seen: the one that leased its address, one that both policies give it, or that
