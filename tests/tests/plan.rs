@@ -311,3 +311,11 @@ fn gateway_on_which_nothing_would_stop() {
         "[device.scanner]\nip = \"10.20.4.1\"\n[[device.scanner.allow]]\nto = \"ntp\"\nservice = \"ntp\"\n";
     snapshot("gateway_on_which_nothing_would_stop", &gateway(&format!("{CELL}{more}")).text());
 }
+
+#[test]
+fn gateway_on_which_identities_change() {
+    let new = CELL
+        .replace("00:1d:9c:c7:b0:70", "00:1d:9c:c7:b0:99")
+        .replace("ip = \"10.20.1.20\"", "ip = \"10.20.1.20\"\nvlan = 20");
+    snapshot("gateway_on_which_identities_change", &gateway(&new).text());
+}
