@@ -14,6 +14,7 @@ use crate::{
     model::{Criticality, Mode, Peer, Policy},
 };
 
+mod bounded;
 mod capacity;
 mod denials;
 mod diff;
@@ -208,7 +209,7 @@ pub fn plan(old: Side<'_>, new: Side<'_>, asked: &Asked<'_>) -> Plan {
     let hops = asked.hops.clamp(1, MOST_HOPS);
     let modes = modes(&diff, old.policy, new.policy);
     let changes = !diff.is_empty() || old.tables.revision != new.tables.revision;
-    Plan {
+    let mut plan = Plan {
         version: VERSION,
         before: old.tables.revision.to_string(),
         after: new.tables.revision.to_string(),
@@ -233,7 +234,9 @@ pub fn plan(old: Side<'_>, new: Side<'_>, asked: &Asked<'_>) -> Plan {
         },
         warnings: String::new(),
         notes: Vec::new(),
-    }
+    };
+    bounded::shorten(&mut plan);
+    plan
 }
 
 fn modes(diff: &Diff, old: &Policy, new: &Policy) -> Vec<ModeChange> {

@@ -12,6 +12,7 @@ use crate::{
     policy::{SourceFile, resolve_texts},
 };
 
+mod bounded;
 mod conversations;
 mod denials;
 mod identity;
