@@ -85,7 +85,7 @@ fn offline(cli: &Cli, old: &Path, new: &Path, hops: u32) -> anyhow::Result<Optio
     let asked = Asked { hops, now: jiff::Timestamp::now(), limits, flows: None, past: &Past::default() };
     let old = Side { policy: &old, tables: &old_tables };
     let new = Side { policy: &new, tables: &new_tables };
-    Ok(Some(Plan { warnings, ..plan(old, new, &asked) }))
+    Ok(Some(plan(old, new, &asked).remarked(warnings, Vec::new())))
 }
 
 /// A policy with its tables and, of one `to_come`, what is doubtful about it; `None` when it is invalid, which was printed.

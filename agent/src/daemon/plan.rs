@@ -166,11 +166,23 @@ impl Known {
         let asked = Asked { hops: wanted.hops, now: jiff::Timestamp::now(), limits, flows, past: &past };
         let old = Side { policy: &policy, tables: &tables };
         let new = Side { policy: &candidate.policy, tables: &candidate.tables };
-        let mut plan = plan(old, new, &asked);
-        plan.warnings = candidate.doubts.told(&candidate.policy) + &passed.notes;
+        let plan = plan(old, new, &asked);
+        let mut notes = Vec::new();
+        let enforced = candidate.policy.devices.iter().filter(|device| device.mode != Mode::Monitor);
+        let strangers = enforced.filter(|device| policy.device(&device.name).is_none()).count();
+        if strangers > 0 && !silent.is_empty() {
+            notes.push(format!(
+                "new and enforcing at once: {}; what passes today on {}, where unmanaged traffic is not reported, is not remembered",
+                counted(strangers, "device"),
+                silent.join(", ")
+            ));
+        }
+        if !all_flows {
+            notes.push(format!("only the first {MOST_FLOWS} flows were looked at"));
+        }
         for (name, change) in &overrides.devices {
             let mode = change.mode.name();
-            plan.notes.extend(match candidate.policy.device(name) {
+            notes.extend(match candidate.policy.device(name) {
                 Some(_) => Some(format!("`{name}` stays in {mode}: set by hand, whatever the policy says")),
                 None if change.mode == Mode::Quarantine && policy.device(name).is_some() => Some(format!(
                     "`{name}` is in quarantine by hand, and the policy has no such device any more"
@@ -178,19 +190,8 @@ impl Known {
                 None => None,
             });
         }
-        let enforced = candidate.policy.devices.iter().filter(|device| device.mode != Mode::Monitor);
-        let strangers = enforced.filter(|device| policy.device(&device.name).is_none()).count();
-        if strangers > 0 && !silent.is_empty() {
-            plan.notes.push(format!(
-                "new and enforcing at once: {}; what passes today on {}, where unmanaged traffic is not reported, is not remembered",
-                counted(strangers, "device"),
-                silent.join(", ")
-            ));
-        }
-        if !all_flows {
-            plan.notes.push(format!("only the first {MOST_FLOWS} flows were looked at"));
-        }
-        Ok(Body::Plan(Box::new(plan)))
+        let warnings = candidate.doubts.told(&candidate.policy) + &passed.notes;
+        Ok(Body::Plan(Box::new(plan.remarked(warnings, notes))))
     }
 }
 

@@ -197,6 +197,15 @@ impl Plan {
     pub fn hurts(&self) -> bool {
         self.breaks + self.drops > 0
     }
+
+    /// The same with warnings about the policy to come and with what else should be known, as far as there is room.
+    #[must_use]
+    pub fn remarked(self, warnings: String, mut notes: Vec<String>) -> Self {
+        let more = notes.len().saturating_sub(LISTED);
+        notes.truncate(LISTED);
+        notes.extend((more > 0).then(|| format!("... and {more} more like these")));
+        Self { warnings: bounded::lines(warnings), notes, ..self }
+    }
 }
 
 /// Compares a policy with the one in force.

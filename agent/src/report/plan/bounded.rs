@@ -5,7 +5,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Became, Plan, RuleChanges, RuleSaid};
+use crate::diagnostic::counted;
 
+/// Bytes of the warnings.
+const WARNINGS: usize = 1 << 20;
 /// Entries of an enumeration, and their bytes.
 const ENTRIES: usize = 40;
 const BYTES: usize = 1000;
@@ -30,6 +33,22 @@ pub(super) fn shorten(plan: &mut Plan) {
     for one in reach.gained.list.iter_mut().chain(&mut reach.lost.list) {
         one.services = one.services.take().map(|text| enumeration(&text, None));
     }
+}
+
+/// As many whole lines of a text as there is room for, and how many others there are.
+pub(super) fn lines(text: String) -> String {
+    if text.len() <= WARNINGS {
+        return text;
+    }
+    let mut room = WARNINGS;
+    let fits = |line: &&str| {
+        let fits = line.len() <= room;
+        room = room.saturating_sub(line.len());
+        fits
+    };
+    let short: String = text.split_inclusive('\n').take_while(fits).collect();
+    let more = text.lines().count() - short.lines().count();
+    format!("{short}... and {}: see `bulkhead check`\n", counted(more, "more line"))
 }
 
 fn properties(properties: &mut BTreeMap<String, [Option<String>; 2]>) {

@@ -50,3 +50,15 @@ fn what_differs_is_told_before_what_is_left_out() {
     assert!(before.starts_with("10.0.0.1/32, ") && before.ends_with(", + 260 more"), "{before}");
     assert!(after.starts_with("10.200.0.1/32, 10.0.0.1/32, ") && after.ends_with(", + 261 more"), "{after}");
 }
+
+#[test]
+fn remarks_are_as_many_as_there_is_room_for() {
+    let bare = Compiled::of("version = 1\n[device.plc]\nip = \"192.168.0.1\"\n");
+    let plan = || planned(&bare, &bare, None);
+    let few = plan().remarked("a warning\n".to_owned(), vec!["a note".to_owned()]);
+    assert_eq!((few.warnings.as_str(), few.notes.len()), ("a warning\n", 1));
+    let many = plan().remarked("ten bytes\n".repeat(200_000), vec!["a note".to_owned(); 1000]);
+    assert!(many.warnings.len() < (1 << 20) + 100, "{}", many.warnings.len());
+    assert!(many.warnings.ends_with("ten bytes\n... and 95143 more lines: see `bulkhead check`\n"));
+    assert_eq!((many.notes.len(), many.notes[200].as_str()), (201, "... and 800 more like these"));
+}
