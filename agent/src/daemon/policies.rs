@@ -17,7 +17,7 @@ use crate::{
     model::{Mode, Policy},
     policy::{Memo, SourceFile},
     rollout::{NotApart, known, only},
-    signing::{Accepted, Requirement, Signed, Trust},
+    signing::{Accepted, Digest, Requirement, Signed, Trust},
     store::{Overrides, TextLayer},
 };
 
@@ -138,6 +138,8 @@ pub(super) struct Gate<'a> {
     pub(super) signing: &'a Requirement,
     /// The newest signed set that was in force.
     pub(super) accepted: Option<Accepted>,
+    /// The signed set in force: it may be applied again, however old it is.
+    pub(super) in_force: Option<Digest>,
     /// Whether an older one may be.
     pub(super) allow_older: bool,
 }
@@ -145,7 +147,8 @@ pub(super) struct Gate<'a> {
 impl Gate<'_> {
     fn trust(&self) -> Result<Trust, ReadError> {
         let trust = read_trust(self.signing)?;
-        Ok(Trust { at_least: self.accepted, allow_older: self.allow_older, ..trust })
+        let Self { signing: _, accepted, in_force, allow_older } = *self;
+        Ok(Trust { at_least: accepted, in_force, allow_older, ..trust })
     }
 }
 
@@ -340,7 +343,7 @@ mod tests {
         std::fs::write(folder.path().join("notes.txt"), "version = 1").expect("there is room");
         let refused = from_path(
             folder.path(),
-            &Gate { signing: &Requirement::default(), accepted: None, allow_older: false },
+            &Gate { signing: &Requirement::default(), accepted: None, in_force: None, allow_older: false },
         );
         assert!(matches!(refused, Err(Refused::Read(ReadError::NoPolicy { .. }))));
     }
