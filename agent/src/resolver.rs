@@ -3,13 +3,13 @@
 //! In: a frame as the data path sampled it, after it allowed it. Out: the name and its addresses, or nothing. The bytes are
 //! another host's: whatever they are, the answer is bounded, and a message that is cut counts as far as it goes.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use domain::{
     base::{Message, Name, ParsedName, Rtype, iana::Class, name::ToName},
     rdata::{A, Aaaa, Cname},
 };
-use etherparse::{LaxSlicedPacket, TransportSlice};
+use etherparse::{LaxNetSlice, LaxSlicedPacket, TransportSlice};
 
 /// What a device was told.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,6 +31,18 @@ pub fn resolved(frame: &[u8]) -> Option<Resolved> {
     let packet = LaxSlicedPacket::from_ethernet(frame).ok()?;
     let Some(TransportSlice::Udp(udp)) = packet.transport else { return None };
     answered(udp.payload())
+}
+
+/// Between whom a datagram goes: source and destination, each with its port. `frame` may be cut.
+pub fn ends(frame: &[u8]) -> Option<[SocketAddr; 2]> {
+    let packet = LaxSlicedPacket::from_ethernet(frame).ok()?;
+    let [from, to]: [IpAddr; 2] = match packet.net? {
+        LaxNetSlice::Ipv4(ip) => [ip.header().source_addr().into(), ip.header().destination_addr().into()],
+        LaxNetSlice::Ipv6(ip) => [ip.header().source_addr().into(), ip.header().destination_addr().into()],
+        LaxNetSlice::Arp(_) => return None,
+    };
+    let Some(TransportSlice::Udp(udp)) = packet.transport else { return None };
+    Some([SocketAddr::new(from, udp.source_port()), SocketAddr::new(to, udp.destination_port())])
 }
 
 fn answered(payload: &[u8]) -> Option<Resolved> {

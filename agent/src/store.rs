@@ -16,14 +16,18 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 pub mod audit;
 mod disk;
 mod pending;
+mod pointer;
 mod revisions;
+mod salvage;
 pub mod seal;
 mod values;
 mod who;
 
 use disk::{Disk, Real, private};
 pub use pending::{Clocks, Deadline, Pending};
-pub use revisions::{KeptFile, KeptLayer, Pointer, Prepared, Record, Revisions, TextLayer, digest};
+pub use pointer::{AcceptedSet, FoundPointer, Pointer, Prepared};
+pub use revisions::{KeptFile, KeptLayer, Record, Revisions, TextLayer, digest};
+pub use salvage::salvage;
 pub use values::{
     KeptLease, KeptName, LAST_GOOD, LEASES, LastGood, Leases, NAMES, Names, OVERRIDES, Override, Overrides,
     PolicyFile,
@@ -37,6 +41,8 @@ const VERSION: u32 = 1;
 const MAX_VALUE: u64 = 256 << 20;
 
 const LOCK: &str = "lock";
+/// The folder of the records.
+const REVISIONS: &str = "revisions";
 
 /// The state folder, ours alone until dropped.
 pub struct Store {
@@ -54,7 +60,7 @@ pub enum StoreError {
     InUse {
         /// The folder.
         folder: PathBuf,
-        /// The other process, as it wrote itself into the lock; `unknown` when it did not yet.
+        /// The other process, as it wrote itself into the lock; `unknown` when it did not.
         pid: String,
     },
     /// The file system said no.
@@ -132,9 +138,8 @@ impl Store {
             }
             Err(TryLockError::Error(source)) => return Err(io_error("lock", &path)(source)),
         }
-        lock.set_len(0)
-            .and_then(|()| writeln!(lock, "{}", process::id()))
-            .map_err(io_error("write", &path))?;
+        // The lock is what counts; who has it is a courtesy that a full disk may refuse.
+        let _ = lock.set_len(0).and_then(|()| writeln!(lock, "{}", process::id()));
         Ok(Self { folder: folder.to_owned(), disk: Box::new(Real), _lock: Some(lock) })
     }
 

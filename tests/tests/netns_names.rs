@@ -16,7 +16,7 @@ use bulkhead_tests::{
         dns::{self, NameServer, PROGRAMS, resolve},
         frames, link,
         stacks::requires,
-        topology::{PLC, UPLINK},
+        topology::{DEVICE_SIDE, PLC, UPLINK},
         wait::wait_for,
         wire::RawSender,
     },
@@ -180,6 +180,30 @@ fn name_opens_its_addresses_to_the_device_that_asked() {
     let why = |to: &str| agent.ask(&json!({ "verb": "why", "from": PLC, "to": to, "service": "cloud" }));
     let answer = why("203.0.113.9").expect("an answer")["ok"]["why"].clone();
     assert_eq!((&answer["verdict"], &answer["kernel_agrees"]), (&json!("allow"), &json!(true)), "{answer}");
+}
+
+#[test]
+fn resolver_on_the_gateway_itself_is_heard() {
+    let test = "resolver_on_the_gateway_itself_is_heard";
+    let Some(lab) = lab(test, &[FIRST, SECOND]) else { return };
+    let (plc, gateway) = (lab.plc(), &lab.gateway);
+    let text = policy(&lab, "\"update.vendor.example\"").replace("to = \"resolver\"", "to = \"gateway\"");
+    let mut agent = agent(&lab, &text, "5m");
+    agent.start().expect("it starts");
+    let _server =
+        NameServer::on((&gateway.namespace, DEVICE_SIDE), &[(VENDOR, FIRST)], &[], 60).expect("a resolver");
+    assert!(!reaches(plc, FIRST, PORT, SILENCE), "nobody has asked");
+    assert_eq!(resolve(plc, gateway.cell_ip, VENDOR).expect("an answer"), FIRST);
+    wait_known(&agent, PLC, FIRST, true);
+    assert!(reaches(plc, FIRST, PORT, SOON), "{:?}\n{}", settled(&agent), agent.log());
+    assert!(!reaches(plc, SECOND, PORT, SILENCE));
+    // What it says to somebody who has not asked teaches nobody anything.
+    let socket = gateway.namespace.run(|| UdpSocket::bind((GATEWAY, dns::PORT))).expect("a socket");
+    socket.send_to(&dns::answer(&dns::question(7, VENDOR), SECOND, 600), (plc.ip, 40_000)).expect("sent");
+    assert_eq!(resolve(plc, gateway.cell_ip, VENDOR).expect("an answer"), FIRST);
+    assert_eq!(learned(&agent, PLC), [(VENDOR.to_owned(), FIRST.to_string())]);
+    assert_eq!(status(&agent)["names"]["read"], 2, "the answer that nobody had asked for was not read");
+    agent.stop().expect("it stops");
 }
 
 /// A connection on which every byte comes back.

@@ -128,3 +128,59 @@ fn plan_names_the_sessions_that_the_change_then_stops() {
     let (code, plan) = json(&lab, &agent, &policy(&lab, "\"modbus\", \"ssh\""));
     assert_eq!((code, &plan["breaks"]), (0, &0.into()), "{plan:#}");
 }
+
+#[test]
+fn plan_of_enforcement_names_what_passes_in_monitor_mode() {
+    let test = "plan_of_enforcement_names_what_passes_in_monitor_mode";
+    let Some(lab) = require_lab(test, Topology::Bridged) else { return };
+    let (hmi, plc) = (lab.host("hmi"), lab.plc());
+    let enforced = policy(&lab, "\"modbus\"");
+    let watched = enforced.replace("\"enforce\"", "\"monitor\"");
+    let mut agent = Agent::new(&lab, &watched).expect("an agent");
+    agent.start().expect("it starts");
+    let _plc = Plc::start(plc, MODBUS).expect("a PLC");
+    let poller = Poller::start(hmi, lab.modbus(), EVERY).expect("a poller");
+    let echo = EchoStream::start(hmi, plc, ECHO, EVERY).expect("a session");
+    poller.wait_for_more(3, SOON).expect("it polls");
+    bulkhead_tests::lab::wait::wait_for("the session", SOON, || {
+        Ok((echo.echoes().answered > 20).then_some(()))
+    })
+    .expect("it is answered, for nothing is enforced");
+    drop(echo);
+
+    // No rule allows the session, so no conversation stops; its packets are told of, with their answers.
+    let (code, plan) = json(&lab, &agent, &enforced);
+    assert_eq!((code, &plan["breaks"]), (1, &0.into()), "{plan:#}");
+    let drops = plan["denials"]["drop"]["list"].as_array().cloned().unwrap_or_default();
+    let asked = drops.iter().find(|one| one["service"] == format!("udp/{ECHO}"));
+    let asked = asked.unwrap_or_else(|| panic!("{plan:#}"));
+    assert_eq!(
+        (&asked["from"], &asked["to"], &asked["criticality"]),
+        (&"hmi".into(), &PLC.into(), &"safety".into())
+    );
+    assert!(asked["packets"].as_u64() > Some(20), "every packet counts: {asked}");
+    assert_eq!(asked["reason"], "service-not-allowed");
+    let (code, said) = planned(&lab, &agent, &enforced, &[]);
+    assert!(
+        code == 1 && said.contains("WOULD BE DROPPED FROM NOW ON") && !said.contains("nothing"),
+        "{said}"
+    );
+
+    // With a rule for it there is nothing to tell, and without a mode that changes neither.
+    let (code, said) = planned(&lab, &agent, &policy(&lab, "\"modbus\", \"echo\""), &[]);
+    assert!(code == 0 && said.contains("nothing that is remembered would stop"), "{said}");
+    let (code, said) = planned(&lab, &agent, &watched.replace("line display", "display"), &[]);
+    assert_eq!((code, said.contains("DROPPED")), (0, false), "{said}");
+
+    // An agent that begins anew knows what the kernel counted before, and says for how long it remembers.
+    agent.kill9().expect("it ends");
+    agent.start().expect("it starts again");
+    let (code, plan) = json(&lab, &agent, &enforced);
+    assert_eq!((code, plan["denials"]["drop"]["list"].as_array().map(Vec::len)), (1, Some(0)), "{plan:#}");
+    let unknown = plan["denials"]["unknown"]["list"].as_array().cloned().unwrap_or_default();
+    let of_plc = unknown.iter().find(|one| one["device"] == PLC).unwrap_or_else(|| panic!("{plan:#}"));
+    assert!(of_plc["packets"]["service-not-allowed"].as_u64() > Some(20), "{of_plc}");
+    let (code, said) = planned(&lab, &agent, &enforced, &["--recent", "0"]);
+    assert!(code == 0 && said.contains("nothing that is remembered would stop"), "{said}");
+    poller.wait_for_more(3, SOON).expect("it polls on");
+}

@@ -10,8 +10,12 @@ use bulkhead_tests::lab::{
     Agent, Topology,
     modbus::{Plc, Write},
     topology::MODBUS,
+    wait::wait_for,
 };
-use history::{policy, revisions, run, state, state_folder, trail, wait_for_number, warned, wider, write};
+use history::{
+    LATE, has_trail, policy, revisions, run, state, state_folder, trail, wait_for_number, warned, wider,
+    write,
+};
 use plant::{SILENCE, SOON, require_lab, status};
 
 #[test]
@@ -51,17 +55,8 @@ fn damage_in_the_state_folder_is_named_and_the_newest_whole_revision_enforces() 
     agent.start().expect("it starts");
     let now = status(&agent);
     assert_eq!((&now["number"], &now["revision"]), (&1.into(), &first));
-    assert!(warned(&now, "revision 4, which was in force, cannot be used"), "{now}");
+    assert!(warned(&now, "revision 4, which was in force, could not be used"), "{now}");
     assert!(warned(&now, "the policy files cannot be used"), "{now}");
-
-    // Not even the pointer is left.
-    agent.stop().expect("it stops");
-    fs::write(state_folder(&lab).join("current.json"), "{}\n").expect("writable");
-    agent.write_policy(&wider(&lab, "historian")).expect("written");
-    agent.start().expect("it starts");
-    let now = status(&agent);
-    assert_eq!(now["revision"], third, "{now}");
-    assert!(agent.log().contains("which revision was in force is not known any more"), "{}", agent.log());
 }
 
 #[test]
@@ -74,7 +69,7 @@ fn what_cannot_be_kept_or_recorded_changes_nothing() {
     let first = status(&agent)["revision"].clone();
     agent.write_policy(&wider(&lab, "engineering")).expect("written");
     // What is in the way stands for a full disk: at the record, and at the pointer.
-    for name in ["revisions/.2.json.new", ".current.json.new"] {
+    for name in ["revisions/.2.json.new", ".current.json.new", ".current.copy.json.new"] {
         let obstacle = state_folder(&lab).join(name);
         fs::create_dir(&obstacle).expect("room");
         let said = run(&agent, &["apply"], 2);
@@ -186,4 +181,143 @@ fn every_change_is_in_the_trail_and_tampering_is_found() {
     agent.start().expect("it starts");
     run(&agent, &["audit-log", "--verify"], 0);
     assert!(run(&agent, &["audit-log", "-n", "1"], 0).contains("(a power cut tore the entry before it)"));
+}
+
+#[test]
+fn a_change_that_waits_is_refused_when_nothing_could_come_back() {
+    let test = "a_change_that_waits_is_refused_when_nothing_could_come_back";
+    let Some(lab) = require_lab(test, Topology::Routed) else { return };
+    let mut agent = Agent::new(&lab, &policy(&lab, "")).expect("an agent");
+    fs::create_dir_all(state_folder(&lab)).expect("room");
+    // Stands for a disk that is full at the start.
+    let obstacle = state_folder(&lab).join("objects");
+    fs::write(&obstacle, "in the way").expect("room");
+    agent.start().expect("it starts");
+    let first = status(&agent)["revision"].clone();
+    assert!(warned(&status(&agent), "the policy in force is not kept for the next start"));
+    agent.write_policy(&wider(&lab, "engineering")).expect("written");
+    let said = run(&agent, &["apply", "--confirm-within", "10s"], 2);
+    assert!(
+        said.contains("nothing was changed, because the policy in force, which would come back"),
+        "{said}"
+    );
+    assert!(said.contains("/objects`"), "{said}");
+    let now = status(&agent);
+    assert_eq!((&now["revision"], &now["number"]), (&first, &0.into()));
+
+    // There is room again: what comes back is kept before anything changes.
+    fs::remove_file(&obstacle).expect("it is there");
+    let said = run(&agent, &["apply", "--confirm-within", "10s"], 0);
+    assert!(said.contains("unconfirmed: revision 1 comes back in "), "{said}");
+    assert!(!said.contains("there is nothing to confirm"), "{said}");
+    assert_eq!(status(&agent)["warnings"].as_array().map(Vec::len), Some(1), "{}", status(&agent));
+    wait_for_number(&agent, 1);
+    assert_eq!(status(&agent)["revision"], first);
+}
+
+#[test]
+fn refused_requests_without_end_leave_the_trail_as_it_was() {
+    let test = "refused_requests_without_end_leave_the_trail_as_it_was";
+    let Some(lab) = require_lab(test, Topology::Routed) else { return };
+    let mut agent = Agent::new(&lab, &policy(&lab, "")).expect("an agent");
+    agent.write_config("[audit]\nfile_bytes = 65536\nfiles = 2\n").expect("written");
+    agent.start().expect("it starts");
+    run(&agent, &["mode", "plc", "monitor", "--reason", "EVIDENCE"], 0);
+    for _ in 0..500 {
+        let answer = agent.ask(&serde_json::json!({ "verb": "confirm" })).expect("an answer");
+        assert!(answer["error"].is_object(), "{answer}");
+    }
+    run(&agent, &["release", "plc"], 0);
+    agent.stop().expect("it stops");
+    let refused = trail(&agent).into_iter().filter(|[_, result, _, _]| result == "refused").count();
+    assert_eq!(refused, 21, "so many at once, and the last at the end");
+    let said = run(&agent, &["audit-log"], 0);
+    assert!(said.contains("EVIDENCE"), "{said}");
+    assert!(said.contains("(479 more refused requests before it are not listed)"), "{said}");
+    assert!(run(&agent, &["audit-log", "--verify"], 0).starts_with("whole: entries 1 to "));
+}
+
+#[test]
+fn a_return_that_fails_is_in_the_trail_once_until_it_succeeds() {
+    let test = "a_return_that_fails_is_in_the_trail_once_until_it_succeeds";
+    let Some(lab) = require_lab(test, Topology::Routed) else { return };
+    let mut agent = Agent::new(&lab, &policy(&lab, "")).expect("an agent");
+    agent.start().expect("it starts");
+    agent.write_policy(&wider(&lab, "engineering")).expect("written");
+    let record = state_folder(&lab).join("revisions/1.json");
+    let whole = fs::read_to_string(&record).expect("it is there");
+    // The agent that made the change remembers what was before, and mends it.
+    run(&agent, &["apply", "--confirm-within", "10s"], 0);
+    fs::write(&record, whole.replace("lab.toml", "lob.toml")).expect("writable");
+    wait_for_number(&agent, 1);
+    assert_eq!(fs::read_to_string(&record).expect("it is there"), whole);
+    has_trail(&agent, "auto-rollback", "timer", "1");
+
+    // The next one does not.
+    run(&agent, &["apply", "--confirm-within", "30s"], 0);
+    agent.kill9().expect("killed");
+    fs::write(&record, whole.replace("lab.toml", "lob.toml")).expect("writable");
+    agent.start().expect("it starts");
+    wait_for("three tries", 2 * LATE, || Ok(warned(&status(&agent), "(3 times tried)").then_some(())))
+        .unwrap_or_else(|error| panic!("{error:#}: {}", agent.log()));
+    let returns = |agent: &Agent<'_>| {
+        let all = trail(agent).into_iter().filter(|[action, ..]| action == "auto-rollback");
+        all.map(|[_, result, by, target]| [result, by, target].join(" ")).collect::<Vec<_>>()
+    };
+    assert_eq!(returns(&agent), ["ok timer 1", "failed timer 1"]);
+    let said = run(&agent, &["apply"], 1);
+    assert!(
+        said.contains("cannot be brought back") && said.contains("`bulkhead confirm` keeps it"),
+        "{said}"
+    );
+    fs::write(&record, whole).expect("writable");
+    wait_for_number(&agent, 1);
+    assert_eq!(returns(&agent), ["ok timer 1", "failed timer 1", "ok timer 1"]);
+    assert!(run(&agent, &["audit-log"], 0).contains(" times before"), "{}", run(&agent, &["audit-log"], 0));
+    assert!(!warned(&status(&agent), "cannot be brought back"));
+}
+
+#[test]
+fn texts_of_a_request_cannot_write_lines_of_their_own() {
+    let test = "texts_of_a_request_cannot_write_lines_of_their_own";
+    let Some(lab) = require_lab(test, Topology::Routed) else { return };
+    let mut agent = Agent::new(&lab, &policy(&lab, "")).expect("an agent");
+    agent.start().expect("it starts");
+    let files = serde_json::json!([{ "path": "a.toml", "text": policy(&lab, "# x\n") }]);
+    let evil = "/srv/\u{1b}[2Jx\nroot (uid 0 pid 1)  confirm";
+    let long = "x".repeat(5000);
+    for (request, why) in [
+        (
+            serde_json::json!({ "verb": "apply", "from": evil, "files": files }),
+            "the path the policy comes from has a control character (character 6)",
+        ),
+        (
+            serde_json::json!({ "verb": "apply", "from": long, "files": files }),
+            "the path the policy comes from is 5000 bytes long, and 4096 are the most",
+        ),
+        (
+            serde_json::json!({ "verb": "apply", "only": ["plc\u{7}"], "files": files }),
+            "the name of a device has a control character (character 4)",
+        ),
+        (
+            serde_json::json!({ "verb": "apply", "files": [{ "path": "\u{9b}1m.toml", "text": "" }] }),
+            "the path of a file has a control character (character 1)",
+        ),
+    ] {
+        let answer = agent.ask(&request).expect("an answer");
+        let said = answer["error"]["message"].as_str().unwrap_or_default();
+        assert!(said.contains(why), "{answer}");
+    }
+    for request in [
+        serde_json::json!({ "verb": "rollback", "to": evil }),
+        serde_json::json!({ "verb": "confirm", "reason": evil }),
+        serde_json::json!({ "verb": "mode", "device": evil, "mode": "monitor" }),
+    ] {
+        assert!(agent.ask(&request).expect("an answer")["error"].is_object());
+    }
+    assert_eq!(revisions(&agent), state(&[(1, "current")]));
+    let said = run(&agent, &["audit-log"], 0);
+    assert!(!said.contains(|c: char| c.is_control() && c != '\n'), "{said:?}");
+    assert!(!said.lines().any(|line| line.starts_with("root (uid 0 pid 1)")), "{said}");
+    assert_eq!(trail(&agent).len(), 8, "each is written down: {said}");
 }

@@ -13,7 +13,7 @@ use bulkhead_agent::{
     compile::{Limits, Placed, Tables, compile},
     model::Policy,
     policy::{SourceFile, resolve_texts},
-    report::plan::{Asked, HOPS, KnownFlow, Plan, Side, World, plan},
+    report::plan::{Asked, HOPS, KnownFlow, Past, Plan, Side, World, plan},
 };
 use bulkhead_common::layout::{SegmentRow, Settings};
 use bulkhead_tests::site::Site;
@@ -206,6 +206,21 @@ fn examples_can_be_planned_against_nothing_but_a_device() {
 }
 
 #[test]
+fn what_is_doubtful_about_the_policy_to_come_is_told_without_an_agent_too() {
+    let folder = folder("plan-doubts");
+    let old = "version = 1\n[device.plc]\nip = \"192.0.2.1\"\nmac = \"00:1d:9c:c7:b0:70\"\n";
+    let new = format!(
+        "{old}[[device.plc.allow]]\nto = \"any\"\nservice = \"ntp\"\nexpires = 2020-01-01T00:00:00Z\n"
+    );
+    let (old, new) = (file(&folder, "old.toml", old), file(&folder, "new.toml", &new));
+    let Ran { code, out: _, err } =
+        bulkhead(&["plan".as_ref(), "--from".as_ref(), old.as_os_str(), new.as_os_str()]);
+    assert!(code == 0 && err.contains("warning[BH0509]"), "{err}");
+    let Ran { err, .. } = bulkhead(&["plan".as_ref(), "--from".as_ref(), new.as_os_str(), old.as_os_str()]);
+    assert!(!err.contains("BH0509"), "the old one is as it is: {err}");
+}
+
+#[test]
 fn without_an_agent_it_says_how_to_go_on() {
     let Ran { code, err, .. } = bulkhead(&["plan", "--socket", "/nonexistent/api.sock"]);
     assert_eq!((code, err.contains("no agent answers")), (2, true), "{err}");
@@ -280,7 +295,7 @@ fn gateway(new: &str) -> Plan {
     let [old, new] = [&old, &new].map(|(policy, tables)| Side { policy, tables });
     let now = "2026-07-01T12:00:00Z".parse().expect("a time");
     let limits = Limits { devices: 6, rules: 4096, rows: 65_536 };
-    plan(old, new, &Asked { hops: HOPS, now, limits, flows: Some((&flows, &world)) })
+    plan(old, new, &Asked { hops: HOPS, now, limits, flows: Some((&flows, &world)), past: &Past::default() })
 }
 
 #[test]

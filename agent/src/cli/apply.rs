@@ -15,8 +15,8 @@ pub(super) struct Args {
     /// elsewhere holds until the next `bulkhead apply` or SIGHUP, or until the configured files have changed
     /// when the agent starts
     path: Option<PathBuf>,
-    /// Undo the change after this time (as in `90s`, `10m`, `2h`) unless `bulkhead confirm` is said before;
-    /// also when the agent or the gateway restarts meanwhile
+    /// Undo the change after this time, `10s` to `7d` (as in `90s`, `10m`, `2h`), unless `bulkhead confirm` is said
+    /// before; also when the agent or the gateway restarts meanwhile
     #[arg(long, value_name = "TIME", value_parser = time)]
     confirm_within: Option<Duration>,
     /// Accept a signed policy set with a lower number than one that was in force

@@ -97,7 +97,7 @@ fn print(chain: &Chain, last: usize) {
     let skip = shown.len().saturating_sub(last);
     let mut rows = table::table(&["SEQ", "WHEN", "WHO", "ACTION", "TARGET", "RESULT", "REVISION", "REASON"]);
     for entry in shown.into_iter().skip(skip) {
-        let Event { action, result, by, target, reason, message, before, after, began: _, missed } =
+        let Event { action, result, by, target, reason, message, before, after, began: _, missed, left_out } =
             &entry.event;
         let revision =
             if before == after || before.is_empty() { after.clone() } else { format!("{before} -> {after}") };
@@ -108,6 +108,11 @@ fn print(chain: &Chain, last: usize) {
         };
         let lost =
             if *missed > 0 { format!(" ({missed} entries before it were lost)") } else { String::new() };
+        let more = if *left_out > 0 {
+            format!(" ({left_out} more refused requests before it are not listed)")
+        } else {
+            String::new()
+        };
         let torn = if entry.torn.is_some() { " (a power cut tore the entry before it)" } else { "" };
         rows.add_row([
             entry.seq.to_string(),
@@ -115,7 +120,7 @@ fn print(chain: &Chain, last: usize) {
             by.to_string(),
             action.name().to_owned(),
             target.clone().unwrap_or_default(),
-            result + &lost + torn,
+            result + &lost + &more + torn,
             revision,
             reason.clone().unwrap_or_default(),
         ]);

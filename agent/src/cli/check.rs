@@ -152,7 +152,7 @@ fn check(args: &Args, files: &files::Gathered, sets: Sets, configured: &Config, 
 }
 
 /// By place; what says how many more there are comes last.
-fn in_order(diagnostics: Vec<Diagnostic>) -> Vec<Diagnostic> {
+pub(super) fn in_order(diagnostics: Vec<Diagnostic>) -> Vec<Diagnostic> {
     let (more, mut found): (Vec<_>, Vec<_>) =
         diagnostics.into_iter().partition(|found| found.code == "BH0008");
     sort(&mut found);

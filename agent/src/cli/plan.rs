@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::{
     Cli, Exit, Output,
-    check::{configuration, files_of},
+    check::{configuration, files_of, in_order},
     print, print_json, progress, unexpected,
 };
 use crate::{
@@ -12,14 +12,15 @@ use crate::{
     control::{Body, File, Request},
     diagnostic::{Severity, render_text},
     files::{Access, read},
+    lint::lint,
     model::Policy,
     policy::resolve_texts,
-    report::plan::{Asked, HOPS, MOST_HOPS, Plan, Side, plan},
+    report::plan::{Asked, HOPS, MOST_HOPS, Past, Plan, Side, plan},
 };
 
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Exit codes: 0 nothing that is allowed today would be dropped; 1 something would, or the policy is invalid; \
+    after_help = "Exit codes: 0 nothing that passes today would be dropped, as far as the agent remembers; 1 something would, or the policy is invalid; \
                   2 it could not run.\n\
                   Frames below IP, and what the gateway itself asks, are not remembered as flows: look at the rules for them."
 )]
@@ -33,7 +34,7 @@ pub(super) struct Args {
     /// How many steps from host to host are followed
     #[arg(long, value_name = "N", default_value_t = HOPS, value_parser = clap::value_parser!(u32).range(1..=i64::from(MOST_HOPS)))]
     hops: u32,
-    /// Conversations that ended longer ago are not looked at, in hours
+    /// What was last seen longer ago is not looked at, in hours
     #[arg(long, value_name = "HOURS", default_value_t = 24, value_parser = clap::value_parser!(u32).range(0..=8760))]
     recent: u32,
     #[command(flatten)]
@@ -54,7 +55,7 @@ pub(super) fn run(cli: &Cli, args: &Args) -> anyhow::Result<Exit> {
         print::rendered(&plan.warnings);
         out!("{}", plan.text().trim_end());
     }
-    Ok(if plan.breaks == 0 { Exit::Fine } else { Exit::Found })
+    Ok(if plan.hurts() { Exit::Found } else { Exit::Fine })
 }
 
 /// The plan of the running agent.
@@ -79,23 +80,24 @@ fn offline(cli: &Cli, old: &Path, new: &Path, hops: u32) -> anyhow::Result<Optio
     let limits = Limits { devices: limits.devices, rules: limits.rules, rows: limits.rows };
     // What was in force somewhere may be too large for this machine's configuration.
     let most = Limits { devices: u32::MAX, rules: u32::MAX, rows: u32::MAX };
-    let Some((old, old_tables, _)) = prepared(old, &most)? else { return Ok(None) };
-    let Some((new, new_tables, warnings)) = prepared(new, &limits)? else { return Ok(None) };
-    let asked = Asked { hops, now: jiff::Timestamp::now(), limits, flows: None };
+    let Some((old, old_tables, _)) = prepared(old, &most, false)? else { return Ok(None) };
+    let Some((new, new_tables, warnings)) = prepared(new, &limits, true)? else { return Ok(None) };
+    let asked = Asked { hops, now: jiff::Timestamp::now(), limits, flows: None, past: &Past::default() };
     let old = Side { policy: &old, tables: &old_tables };
     let new = Side { policy: &new, tables: &new_tables };
     Ok(Some(Plan { warnings, ..plan(old, new, &asked) }))
 }
 
-/// A policy with its tables and warnings; `None` when it is invalid, which was printed.
-fn prepared(path: &Path, limits: &Limits) -> anyhow::Result<Option<(Policy, Tables, String)>> {
+/// A policy with its tables and, of one `to_come`, what is doubtful about it; `None` when it is invalid, which was printed.
+fn prepared(path: &Path, limits: &Limits, to_come: bool) -> anyhow::Result<Option<(Policy, Tables, String)>> {
     let outcome = resolve_texts(&files_of(path)?);
     let Some(policy) = outcome.policy else {
         print::rendered(&render_text(&outcome.diagnostics, &outcome.sources, false));
         return Ok(None);
     };
-    let warnings: Vec<_> =
-        outcome.diagnostics.into_iter().filter(|d| matches!(d.severity, Severity::Warning)).collect();
+    let found = outcome.diagnostics.into_iter().filter(|d| matches!(d.severity, Severity::Warning));
+    let doubts = if to_come { lint(&policy, jiff::Timestamp::now()) } else { Vec::new() };
+    let warnings = in_order(found.chain(doubts).collect());
     let warnings =
         if warnings.is_empty() { String::new() } else { render_text(&warnings, &outcome.sources, false) };
     match compile(&policy, limits) {

@@ -205,8 +205,9 @@ table! {
     pub(super) static AUDIT = Table::of("[audit]");
     /// A file is not added to beyond this, bytes.
     "file_bytes": integer(64 << 10, 1 << 30).default("1048576");
-    /// Files, the one that is written included; the oldest goes when there is one more.
-    "files": integer(1, 1000).default("8");
+    /// Files, the one that is written included; the oldest goes when there is one more. Two at least: the next entry follows
+    /// the last of the file before.
+    "files": integer(2, 1000).default("8");
 }
 
 table! {

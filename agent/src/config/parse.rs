@@ -173,7 +173,7 @@ fn audit(reader: &mut Reader<'_, '_>, table: &DeTable<'_>) -> Audit {
     let default = Audit::default();
     Audit {
         file_bytes: size(reader, table, "file_bytes", 64 << 10..=1 << 30, default.file_bytes),
-        files: size(reader, table, "files", 1..=1000, default.files),
+        files: size(reader, table, "files", 2..=1000, default.files),
     }
 }
 

@@ -243,10 +243,12 @@ keep = "1s"
 devices = 70000
 flows = -1
 ring_bytes = 5000
+[audit]
+files = 1
 "#;
     let mut expected = vec![
         "BH0101", "BH0608", "BH0609", "BH0602", "BH0603", "BH0206", "BH0209", "BH0102", "BH0604", "BH0605",
-        "BH0605", "BH0102", "BH0606", "BH0606", "BH0607",
+        "BH0605", "BH0102", "BH0606", "BH0606", "BH0606", "BH0607",
     ];
     let mut found = codes(text);
     expected.sort_unstable();

@@ -12,14 +12,16 @@ use super::{
     calendar::Calendar,
     changes::{Wanted, millis},
     drift::Watch,
-    first::{First, first_policy},
+    first::{Beginning, First},
     input::{Answering, Asked, Input},
     leases::LeaseKeeper,
     names::NameKeeper,
     nics::Nics,
     plan,
     policies::{Candidate, Maker, Origin, Refused},
+    refusals::Refusals,
     report::Reporter,
+    rollback::{FailedReturn, Former},
     start::{runtime, sizes},
 };
 use crate::{
@@ -91,8 +93,11 @@ pub struct Agent {
     pub(super) trail: Trail,
     /// Entries of the trail that could not be written.
     pub(super) missed: u64,
-    /// When a return that failed is tried again.
-    pub(super) return_again: Option<Instant>,
+    pub(super) refusals: Refusals,
+    /// What comes back without a confirmation, while one is awaited: the disk may not have it any more then.
+    pub(super) former: Option<Former>,
+    /// The return that failed last.
+    pub(super) return_failed: Option<FailedReturn>,
     /// Held for as long as the agent lives.
     _pins: Option<PinsLock>,
     pub(super) limits: Limits,
@@ -151,10 +156,18 @@ impl Agent {
             warnings.insert("sizes", note.to_owned());
         }
         let mut maker = Maker::default();
-        let First { candidate, origin, from, pointer, then } =
-            first_policy(&config, &store, &overrides, &limits, &mut maker, &mut warnings)?;
         let bounds = Bounds { file_bytes: config.audit.file_bytes.into(), files: config.audit.files };
         let trail = Trail::new(&config.state, bounds);
+        let beginning = Beginning {
+            config: &config,
+            store: &store,
+            trail: &trail,
+            overrides: &overrides,
+            limits: &limits,
+            maker: &mut maker,
+            warnings: &mut warnings,
+        };
+        let First { candidate, origin, from, pointer, then, missed } = beginning.first_policy()?;
         let mut nics = Nics::new(&config, &mut dataplane)?;
         dataplane.configure(&runtime(&config, &dataplane)?)?;
         let reporter = Reporter::new(&config, gateway.clone());
@@ -201,8 +214,10 @@ impl Agent {
             store,
             pointer,
             trail,
-            missed: 0,
-            return_again: None,
+            missed,
+            refusals: Refusals::default(),
+            former: None,
+            return_failed: None,
             _pins: lock,
             limits,
             maker,
@@ -217,6 +232,7 @@ impl Agent {
             drift: Watch::new(),
         };
         agent.reporter.learn(&agent.dataplane, &agent.nics, &agent.in_force.policy);
+        agent.reporter.begin(&agent.dataplane);
         if let Some(tables) = agent.dataplane.applied().map(|applied| applied.tables.clone()) {
             agent.warn_of_the_clock(&tables);
         }
@@ -229,6 +245,7 @@ impl Agent {
         match input {
             Input::Events => self.behind = self.reporter.take_events(events, EVENTS_PER_STEP),
             Input::Samples(samples) => self.take_samples(&samples),
+            Input::Overheard(frames) => self.take_overheard(&frames),
             Input::Links(news) => {
                 self.link_news = self.link_news.and(news);
                 if news.lost > 0 {
@@ -253,6 +270,7 @@ impl Agent {
             Input::Stop => {
                 self.collect(events);
                 self.reporter.flush();
+                self.tell_the_rest_of_refusals();
                 if let Err(error) = self.keep_leases() {
                     tracing::error!("{error}");
                 }
@@ -305,6 +323,7 @@ impl Agent {
         self.look_after_leases();
         self.look_after_names();
         self.look_after_pending();
+        self.tell_of_refusals();
         self.look_at_the_calendar();
         self.look_for_drift();
         if !std::mem::replace(&mut self.rehearsed, true)
@@ -350,6 +369,7 @@ impl Agent {
         match answer {
             Answering::Once(back) => {
                 if let Request::Plan { files, hops, recent } = request {
+                    self.collect(events);
                     return self.plan(plan::Wanted { files, hops, recent }, back);
                 }
                 let reply = match self.answer(request, &by, events) {

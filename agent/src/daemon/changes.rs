@@ -11,7 +11,7 @@ use super::{
     ourselves::not_ourselves,
     policies::{self, Candidate, Gate, Origin, Passed, Refused, Took, leave},
     summary,
-    trail::{Act, sayable},
+    trail::{Act, plain, sayable},
 };
 use crate::{
     config::duration::{show, spell},
@@ -24,6 +24,11 @@ use crate::{
 /// The times that a confirmation may take.
 const CONFIRM: std::ops::RangeInclusive<Duration> =
     Duration::from_secs(10)..=Duration::from_secs(7 * 24 * 60 * 60);
+
+/// Longest path that is written down, bytes: `PATH_MAX`.
+const PATH_BYTES: usize = 4096;
+/// Longest name of a device that is looked for, bytes.
+const NAME_BYTES: usize = 256;
 
 /// A policy that somebody wants in force: by default the configured files, for all devices.
 #[derive(Default)]
@@ -71,8 +76,14 @@ impl Agent {
     /// Whether a change waits for its confirmation: then there is no other.
     fn nothing_waits(&self) -> Result<(), Failure> {
         let Some(pending) = &self.pointer.pending else { return Ok(()) };
-        let left = spell(pending.deadline.left(&clocks()).unwrap_or_default());
         let Pending { number, back_to, .. } = pending;
+        if self.return_failed.is_some() {
+            return Err(user(format!(
+                "revision {number} was not confirmed in time, and revision {back_to} cannot be brought back; until one of them is no other is applied\n\
+                 hint: `bulkhead confirm` keeps it, `bulkhead rollback REV` returns to one that `bulkhead revisions` lists"
+            )));
+        }
+        let left = spell(pending.deadline.left(&clocks()).unwrap_or_default());
         Err(user(format!(
             "revision {number} is not confirmed yet and is undone in {left}; until then no other is applied\n\
              hint: `bulkhead confirm` keeps it, `bulkhead rollback` returns to revision {back_to} now"
@@ -80,8 +91,15 @@ impl Agent {
     }
 
     fn prepare_change(&mut self, wanted: Wanted, from: String) -> Result<Change, Failure> {
-        let Wanted { files, from: _, only, confirm_within, allow_older, reason } = wanted;
+        let Wanted { files, from: asked_from, only, confirm_within, allow_older, reason } = wanted;
         sayable(reason.as_deref())?;
+        plain("the path the policy comes from", asked_from.as_deref().unwrap_or_default(), PATH_BYTES)?;
+        for device in &only {
+            plain("the name of a device", device, NAME_BYTES)?;
+        }
+        for file in files.iter().flatten() {
+            plain("the path of a file", &file.path, PATH_BYTES)?;
+        }
         self.nothing_waits()?;
         if let Some(time) = confirm_within.filter(|time| !CONFIRM.contains(time)) {
             return Err(user(format!(
@@ -152,12 +170,14 @@ impl Agent {
         };
         let revision = candidate.tables.revision.to_string();
         self.begin(act, revision.clone())?;
+        self.keep_what_comes_back(confirm_within)?;
         // Applied again: no revision of its own, and nothing that could be confirmed. One that was made at a time that has not
         // come is made anew.
         let again = self.pointer.current != 0
             && candidate.layers == self.in_force.layers
             && !self.calendar.is_wrong(jiff::Timestamp::now());
         let mut made = None;
+        let mut taken_over = self.pointer.current;
         let mut pointer = self.pointer.clone();
         pointer.configured = configured;
         if let Some(accepted) = accepted {
@@ -178,10 +198,14 @@ impl Agent {
                 signed: signed.as_ref().map(ToString::to_string),
                 changes: summary::changes(old, (&candidate.layers, &candidate.policy)),
                 before,
+                waits: confirm_within.is_some(),
+                accepted: pointer.accepted.clone(),
                 layers: kept,
             };
             self.store.keep(&record, &candidate.layers).map_err(|error| {
                 self.forget(number);
+                // What was written of it takes room that is missing already.
+                self.tidy_up();
                 kept_failed(error)
             })?;
             let pending = confirm_within.zip(before).map(|(time, back_to)| Pending {
@@ -191,9 +215,13 @@ impl Agent {
                 by: by.clone(),
             });
             pointer = pointer.forward(number);
+            taken_over = number;
             pointer.pending = pending;
             self.arm(&pointer).inspect_err(|_| self.forget(number))?;
             made = Some(record);
+        }
+        if origin == Origin::Files {
+            pointer.taken_over = Some(taken_over);
         }
         let keep_ms = millis(begun.elapsed());
         let mut applied = self.flip_and_point(candidate, origin, from, pointer).inspect_err(|_| {
@@ -209,12 +237,30 @@ impl Agent {
         applied.number = Some(self.pointer.current);
         applied.warnings = doubts.told(&self.in_force.policy);
         applied.pending = self.pending_status();
-        if confirm_within.is_some() && applied.pending.is_none() {
+        if confirm_within.is_some() && again {
             applied.notes.push("there is nothing to confirm: this policy was in force before".to_owned());
         }
         self.tidy_up();
         tracing::info!(keep_ms, change_ms = millis(begun.elapsed()), "policy kept");
         Ok(applied)
+    }
+
+    /// A change can only be undone if what was before it is kept: the first policy of all may not be, when there was no
+    /// room for it at the start.
+    fn keep_what_comes_back(&mut self, confirm_within: Option<Duration>) -> Result<(), Failure> {
+        if self.pointer.current != 0 {
+            return Ok(());
+        }
+        match self.keep_first(&Who::agent("start")) {
+            Err(error) if confirm_within.is_some() => {
+                let mut failure = kept_failed(error);
+                let why = "because the policy in force, which would come back without a confirmation,";
+                failure.message = failure.message.replacen("because it", why, 1);
+                Err(failure)
+            }
+            // Whoever asks for no way back gets the change if that can be kept.
+            Ok(()) | Err(_) => Ok(()),
+        }
     }
 
     /// Puts the unconfirmed change on the disk before it is in force: an agent that is killed right after the flip must
@@ -238,13 +284,14 @@ impl Agent {
         let prepared = self.store.prepare(&pointer).map_err(kept_failed)?;
         let (applied, old) = self.flip(candidate, origin, from).inspect_err(|_| self.point_back())?;
         if let Err(error) = self.store.commit(prepared) {
-            self.flip_back(old);
+            let back = self.flip_back(old);
             self.point_back();
+            back?;
             return Err(kept_failed(error));
         }
         self.pointer = pointer;
         self.warnings.remove("store");
-        leave(old);
+        self.remember(old);
         Ok(applied)
     }
 
@@ -257,8 +304,9 @@ impl Agent {
         from: String,
         pointer: Pointer,
     ) -> Result<Applied, Failure> {
-        let (applied, _) = self.flip(candidate, origin, from)?;
+        let (applied, old) = self.flip(candidate, origin, from)?;
         self.pointer = pointer;
+        self.remember(old);
         match self.store.point(&self.pointer) {
             Ok(()) => drop(self.warnings.remove("store")),
             Err(error) => {
@@ -312,21 +360,21 @@ impl Agent {
     }
 
     /// What cannot be kept is not in force: an agent that starts again would not know of it.
-    fn flip_back(&mut self, old: InForce) {
+    fn flip_back(&mut self, old: InForce) -> Result<(), Failure> {
         let InForce { layers, policy: _, origin, from } = old;
         let back = self
             .maker
             .prepare(layers, &self.overrides, &self.limits)
             .map_err(|error| error.to_string())
             .and_then(|candidate| self.flip(candidate, origin, from).map_err(|failure| failure.message));
-        if let Err(error) = back {
-            let note = format!(
-                "revision {} enforces and is not kept: a start of the agent returns to the one before: {error}",
-                self.revision()
-            );
-            tracing::error!("{note}");
-            self.warnings.insert("store", note);
-        }
+        let Err(error) = back else { return Ok(()) };
+        let note = format!(
+            "revision {} enforces and is not kept: a start of the agent returns to the one before: {error}",
+            self.revision()
+        );
+        tracing::error!("{note}");
+        self.warnings.insert("store", note.clone());
+        Err(world(note))
     }
 
     /// Puts the pointer of what is in force on the disk again, after an attempt that may have left another.

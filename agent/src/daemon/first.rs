@@ -2,16 +2,15 @@
 //!
 //! A rollback is not undone by a reboot: the configured files are taken over at start only if they are others than those
 //! taken over last. Files that cannot be used change nothing. A change that waits for its confirmation goes on waiting,
-//! or is undone before the first packet when its time is over.
+//! or is undone before the first packet when its time is over. Damage never brings back what was taken back, or what
+//! nobody had confirmed; what became of it is in the audit trail before the start can fail.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, btree_map::Entry};
 
 use super::{
-    agent::{Agent, StartError},
-    changes::Wanted,
+    agent::StartError,
     clock::clocks,
     policies::{self, Candidate, Gate, Maker, Origin, Passed, Refused, whole},
-    summary,
 };
 use crate::{
     compile::Limits,
@@ -19,8 +18,10 @@ use crate::{
     files::read_policy,
     policy::SourceFile,
     store::{
-        LAST_GOOD, LastGood, Overrides, Pending, Pointer, Record, Revisions, Store, StoreError, Who,
-        audit::Action, digest,
+        FoundPointer, LAST_GOOD, LastGood, Overrides, Pending, Pointer, Record, Revisions, Store, StoreError,
+        Who,
+        audit::{self, Action, Event, Outcome, Trail},
+        digest, salvage,
     },
 };
 
@@ -34,6 +35,8 @@ pub(super) struct First {
     pub(super) from: String,
     pub(super) pointer: Pointer,
     pub(super) then: Then,
+    /// Entries of the trail that could not be written.
+    pub(super) missed: u64,
 }
 
 /// What is left to do once it is enforced.
@@ -42,62 +45,207 @@ pub(super) enum Then {
     Keep,
     /// It was kept.
     Go,
-    /// It was kept, and a change was undone on the way to it.
-    Undone(Pending),
 }
 
-/// What to enforce before anything else is read.
-pub(super) fn first_policy(
-    config: &Config,
-    store: &Store,
-    overrides: &Overrides,
-    limits: &Limits,
-    maker: &mut Maker,
-    warnings: &mut Warnings,
-) -> Result<First, StartError> {
-    let kept = store.revisions()?;
-    let pointer = match store.pointer() {
-        Ok(pointer) => pointer,
-        Err(error) => {
-            note(warnings, format!("which revision was in force is not known any more: {error}"));
-            // Without a digest the configured files are taken over next.
-            let newest = kept.records.keys().last().copied();
-            newest.map(|number| Pointer { current: number, last: number, ..Pointer::default() })
+/// What the first policy is found with.
+pub(super) struct Beginning<'a> {
+    pub(super) config: &'a Config,
+    pub(super) store: &'a Store,
+    pub(super) trail: &'a Trail,
+    pub(super) overrides: &'a Overrides,
+    pub(super) limits: &'a Limits,
+    pub(super) maker: &'a mut Maker,
+    pub(super) warnings: &'a mut Warnings,
+}
+
+/// Why another revision than the one in force begins.
+struct Turn {
+    action: Action,
+    why: String,
+}
+
+impl Beginning<'_> {
+    /// What to enforce before anything else is read.
+    pub(super) fn first_policy(mut self) -> Result<First, StartError> {
+        let mut kept = self.store.revisions().unwrap_or_else(|error| {
+            self.note("revisions", format!("the kept revisions cannot be listed: {}", caused(&error)));
+            Revisions { records: BTreeMap::new(), broken: vec![error] }
+        });
+        let FoundPointer { pointer, damage } = self.store.find_pointer();
+        let mut turn = None;
+        for error in &damage {
+            self.note("damage", format!("the state folder was damaged: {}", caused(error)));
         }
-    };
-    let Some(pointer) = pointer else {
-        if let Some(first) = left_by_an_older_agent(store, overrides, limits) {
-            return Ok(first);
-        }
-        return from_files(config, overrides, limits, maker, Pointer::default());
-    };
-    let (pointer, undone) = settle(pointer);
-    match newest_usable(store, &kept, &pointer, (overrides, limits), maker, warnings) {
-        Some((record, candidate)) => {
-            let damaged = record.number != pointer.current;
-            let pointer = if damaged {
-                Pointer { current: record.number, configured: None, pending: None, ..pointer }
-            } else {
+        let pointer = match pointer {
+            Some(pointer) => pointer,
+            None => {
+                let Some(pointer) = self.salvaged(&kept, &damage) else {
+                    return match self.left_by_an_older_agent() {
+                        Some(first) => Ok(first),
+                        None => self.read_files(Pointer::default(), 0),
+                    };
+                };
+                let why = "which revision was in force is not known any more, and what the audit trail and the records tell decides".to_owned();
+                self.note("damage", why.clone());
+                turn = Some(Turn { action: Action::Fallback, why });
                 pointer
-            };
-            if let Err(error) = store.point(&pointer) {
-                note(warnings, format!("which revision is in force could not be written down: {error}"));
             }
-            Ok(First {
-                candidate,
-                origin: Origin::named(&record.origin),
-                from: record.from.clone(),
-                pointer,
-                then: undone.map_or(Then::Go, Then::Undone),
-            })
+        };
+        let back_to = pointer.pending.as_ref().map(|pending| pending.back_to);
+        for number in [Some(pointer.current), back_to].into_iter().flatten() {
+            // One by one they may still be read when their folder cannot.
+            if let Some(record) = self.store.record(number).ok().flatten() {
+                kept.records.entry(number).or_insert(record);
+            }
         }
-        None => from_files(
-            config,
-            overrides,
-            limits,
-            maker,
-            Pointer { last: pointer.last, accepted: pointer.accepted, ..Pointer::default() },
-        ),
+        let (pointer, undone) = settle(pointer);
+        let before = |number: u64| kept.records.get(&number).map(|record| record.revision.clone());
+        let mut was = before(pointer.current).unwrap_or_default();
+        if let Some(Pending { number, .. }) = undone {
+            was = before(number).unwrap_or_default();
+            let why = format!("revision {number} was not confirmed in time");
+            tracing::warn!("{why}");
+            turn = Some(Turn { action: Action::AutoRollback, why });
+        }
+        let (usable, problem) = self.newest_usable(&kept, &pointer);
+        let number = usable.as_ref().map(|(record, _)| record.number);
+        if let Some(problem) = problem {
+            let instead =
+                number.map_or("the configured files".to_owned(), |number| format!("revision {number}"));
+            self.note("fallback", format!("{problem}; the agent began with {instead}"));
+            let Turn { action, why } = turn.unwrap_or(Turn { action: Action::Fallback, why: String::new() });
+            let why = if why.is_empty() { problem } else { format!("{why}; {problem}") };
+            turn = Some(Turn { action, why });
+        }
+        let missed = turn.map_or(0, |turn| self.tell(turn, number, was, usable.as_ref()));
+        let Some((record, candidate)) = usable else {
+            let pointer =
+                Pointer { current: 0, pending: None, configured: None, taken_over: None, ..pointer };
+            return self.read_files(pointer, missed);
+        };
+        let pointer =
+            if record.number == pointer.current { pointer } else { fallen_back(pointer, record.number) };
+        if let Err(error) = self.store.point(&pointer) {
+            let error = caused(&error);
+            self.note("store", format!("which revision is in force could not be written down: {error}"));
+        }
+        Ok(First {
+            candidate,
+            origin: Origin::named(&record.origin),
+            from: record.from.clone(),
+            pointer,
+            then: Then::Go,
+            missed,
+        })
+    }
+
+    /// What is known of a lost pointer; `None` when there never was one.
+    fn salvaged(&mut self, kept: &Revisions, damage: &[StoreError]) -> Option<Pointer> {
+        let chain = audit::verify(self.store.folder()).unwrap_or_default();
+        let trail: Vec<&Event> = chain.entries.iter().map(|(_, entry)| &entry.event).collect();
+        let last = self.store.next_number(&Pointer::default()).map_or(0, |next| next - 1);
+        // The first revision of all may be on the disk when the power goes before anything points at it.
+        if damage.is_empty() && (last == 0 || last == 1 && trail.is_empty()) {
+            return None;
+        }
+        // They may be those of a change that was taken back: they are enforced when somebody says so.
+        let configured = read_policy(&self.config.policy).ok().map(whole);
+        let configured = configured.and_then(|layers| Some(digest(&layers.first()?.kept().files)));
+        Some(Pointer { configured, ..salvage(&kept.records, &trail, last) })
+    }
+
+    /// The revision in force, or else the newest that is whole and was not taken back; and why not the former.
+    fn newest_usable<'k>(
+        &mut self,
+        kept: &'k Revisions,
+        pointer: &Pointer,
+    ) -> (Option<(&'k Record, Candidate)>, Option<String>) {
+        let others = kept.records.keys().rev().filter(|number| {
+            **number != pointer.current
+                && **number <= pointer.last
+                && !pointer.rolled_back.contains(number)
+                && pointer.pending.as_ref().is_none_or(|pending| **number <= pending.back_to)
+        });
+        let mut problem = None;
+        for number in Some(&pointer.current).filter(|current| **current != 0).into_iter().chain(others) {
+            let usable = match kept.records.get(number) {
+                None => Err(format!("its record is damaged or gone{}", named(&kept.broken))),
+                Some(record) => self.store.texts(record).map_err(|error| caused(&error)).and_then(|layers| {
+                    let candidate = self.maker.prepare(layers, self.overrides, self.limits);
+                    candidate.map(|candidate| (record, candidate)).map_err(|error| error.to_string())
+                }),
+            };
+            match usable {
+                Ok(found) => return (Some(found), problem),
+                Err(error) => {
+                    problem.get_or_insert(format!(
+                        "revision {number}, which was in force, could not be used: {error}"
+                    ));
+                }
+            }
+        }
+        (None, problem)
+    }
+
+    /// Writes into the trail that another revision begins than the one that was in force. Returns how many entries are
+    /// missing there.
+    fn tell(
+        &mut self,
+        turn: Turn,
+        number: Option<u64>,
+        before: String,
+        usable: Option<&(&Record, Candidate)>,
+    ) -> u64 {
+        let Turn { action, why } = turn;
+        let event = Event {
+            result: Outcome::Ok,
+            target: number.map(|number| number.to_string()),
+            message: Some(why),
+            before,
+            after: usable.map(|(_, candidate)| candidate.tables.revision.to_string()).unwrap_or_default(),
+            ..Event::begun(action, Who::agent("start"))
+        };
+        match self.trail.append(event, jiff::Timestamp::now().to_string()) {
+            Ok(_) => 0,
+            Err(error) => {
+                self.note("audit", format!("the audit trail cannot be written: {}", caused(&error)));
+                1
+            }
+        }
+    }
+
+    /// The only policy there is; nothing enforces without one.
+    fn read_files(self, mut pointer: Pointer, missed: u64) -> Result<First, StartError> {
+        let Self { config, overrides, limits, maker, .. } = self;
+        let gate = Gate { signing: &config.signing, accepted: pointer.accepted(), allow_older: false };
+        let refused = |error: Refused| StartError::Policy(error.to_string());
+        let Passed { files, signed: _, accepted, notes } =
+            policies::from_path(&config.policy, &gate).map_err(refused)?;
+        let mut candidate = maker.prepare(whole(files), overrides, limits).map_err(refused)?;
+        candidate.doubts.note(&notes);
+        if let Some(accepted) = accepted {
+            pointer.accept(accepted);
+        }
+        let from = config.policy.display().to_string();
+        Ok(First { candidate, origin: Origin::Files, from, pointer, then: Then::Keep, missed })
+    }
+
+    /// The one policy that agents kept before they kept revisions.
+    fn left_by_an_older_agent(&self) -> Option<First> {
+        let last: LastGood = self.store.load(LAST_GOOD).ok().flatten()?;
+        let files = last.files.into_iter().map(|f| SourceFile { path: f.path, text: f.text }).collect();
+        let candidate = policies::prepare(whole(files), self.overrides, self.limits).ok()?;
+        let from = LAST_GOOD.to_owned();
+        let pointer = Pointer::default();
+        Some(First { candidate, origin: Origin::Pushed, from, pointer, then: Then::Keep, missed: 0 })
+    }
+
+    fn note(&mut self, subject: &'static str, note: String) {
+        tracing::error!("{note}");
+        match self.warnings.entry(subject) {
+            Entry::Vacant(none) => drop(none.insert(note)),
+            Entry::Occupied(mut others) => *others.get_mut() += &format!("\n{note}"),
+        }
     }
 }
 
@@ -114,175 +262,65 @@ fn settle(pointer: Pointer) -> (Pointer, Option<Pending>) {
     }
 }
 
-/// The revision in force, or else the newest that is whole and was not taken back.
-fn newest_usable<'a>(
-    store: &Store,
-    kept: &'a Revisions,
-    pointer: &Pointer,
-    (overrides, limits): (&Overrides, &Limits),
-    maker: &mut Maker,
-    warnings: &mut Warnings,
-) -> Option<(&'a Record, Candidate)> {
-    let others = kept.records.keys().rev().filter(|number| {
-        **number != pointer.current && **number <= pointer.last && !pointer.rolled_back.contains(number)
-    });
-    let mut problem = None;
-    for number in std::iter::once(&pointer.current).chain(others) {
-        let usable = match kept.records.get(number) {
-            None => Err(format!("its record is damaged or gone{}", named(&kept.broken))),
-            Some(record) => store.texts(record).map_err(|error| error.to_string()).and_then(|layers| {
-                let candidate = maker.prepare(layers, overrides, limits);
-                candidate.map(|candidate| (record, candidate)).map_err(|error| error.to_string())
-            }),
-        };
-        match usable {
-            Ok(found) => {
-                if let Some(problem) = problem {
-                    note(warnings, format!("{problem}; revision {number} enforces instead"));
-                }
-                return Some(found);
-            }
-            Err(error) => {
-                problem
-                    .get_or_insert(format!("revision {number}, which was in force, cannot be used: {error}"));
-            }
-        }
+/// The pointer when what was in force cannot be used.
+fn fallen_back(pointer: Pointer, number: u64) -> Pointer {
+    if pointer.pending.is_some() {
+        // Nobody had confirmed it: it is undone.
+        return pointer.back(number);
     }
-    if let Some(problem) = problem {
-        note(warnings, format!("{problem}; no other is kept"));
-    }
-    None
+    // The configured files are as good as it was and mend it, unless they are those of a change that was taken back.
+    let mend = pointer.taken_over == Some(pointer.current);
+    let configured = pointer.configured.clone().filter(|_| !mend);
+    Pointer { current: number, configured, ..pointer }
 }
 
 fn named(broken: &[StoreError]) -> String {
-    broken.iter().map(|error| format!(", {error}")).collect()
+    broken.iter().map(|error| format!(", {}", caused(error))).collect()
 }
 
-/// The only policy there is; nothing enforces without one.
-fn from_files(
-    config: &Config,
-    overrides: &Overrides,
-    limits: &Limits,
-    maker: &mut Maker,
-    pointer: Pointer,
-) -> Result<First, StartError> {
-    let gate = Gate { signing: &config.signing, accepted: pointer.accepted(), allow_older: false };
-    let refused = |error: Refused| StartError::Policy(error.to_string());
-    let Passed { files, signed: _, accepted, notes } =
-        policies::from_path(&config.policy, &gate).map_err(refused)?;
-    let mut candidate = maker.prepare(whole(files), overrides, limits).map_err(refused)?;
-    candidate.doubts.note(&notes);
-    let mut pointer = pointer;
-    if let Some(accepted) = accepted {
-        pointer.accept(accepted);
-    }
-    let from = config.policy.display().to_string();
-    Ok(First { candidate, origin: Origin::Files, from, pointer, then: Then::Keep })
+/// An error with its cause: what the disk said.
+fn caused(error: &StoreError) -> String {
+    let cause = std::error::Error::source(error).map(|cause| format!(": {cause}")).unwrap_or_default();
+    format!("{error}{cause}")
 }
 
-/// The one policy that agents kept before they kept revisions.
-fn left_by_an_older_agent(store: &Store, overrides: &Overrides, limits: &Limits) -> Option<First> {
-    let last: LastGood = store.load(LAST_GOOD).ok().flatten()?;
-    let files = last.files.into_iter().map(|f| SourceFile { path: f.path, text: f.text }).collect();
-    let candidate = policies::prepare(whole(files), overrides, limits).ok()?;
-    let from = LAST_GOOD.to_owned();
-    Some(First { candidate, origin: Origin::Pushed, from, pointer: Pointer::default(), then: Then::Keep })
-}
+#[cfg(test)]
+mod tests {
+    use std::{collections::BTreeSet, time::Duration};
 
-fn note(warnings: &mut Warnings, note: String) {
-    tracing::error!("{note}");
-    warnings.insert("store", note);
-}
+    use super::*;
+    use crate::store::Deadline;
 
-impl Agent {
-    /// What is left to do once the first policy is enforced: writes it down, and takes over configured files that have
-    /// changed while no agent ran.
-    pub(super) fn begin_with(&mut self, then: Then) {
-        let by = Who::agent("start");
-        match then {
-            Then::Keep => self.keep_first(&by),
-            Then::Go => {}
-            Then::Undone(Pending { number, back_to, .. }) => {
-                let message = format!("revision {number} was not confirmed in time");
-                tracing::warn!("{message}: back to revision {back_to}");
-                self.did(Action::AutoRollback, "start", Some(back_to.to_string()), Some(message));
-            }
-        }
-        self.did(Action::Start, "start", Some(self.pointer.current.to_string()), None);
-        self.take_over_files(&by);
-    }
-
-    /// Keeps the first policy of all. Enforcement does not depend on it.
-    fn keep_first(&mut self, by: &Who) {
-        let kept: Vec<_> = self.in_force.layers.iter().map(|layer| layer.kept()).collect();
-        let configured = match self.in_force.origin {
-            Origin::Files => kept.first().map(|layer| digest(&layer.files)),
-            Origin::Pushed => None,
-        };
-        let ended = self.store.next_number(&self.pointer).and_then(|number| {
-            let record = Record {
-                number,
-                revision: self.revision(),
-                at: jiff::Timestamp::now().to_string(),
-                by: by.clone(),
-                origin: self.in_force.origin.name().to_owned(),
-                from: self.in_force.from.clone(),
-                reason: None,
-                signed: None,
-                changes: summary::changes(None, (&self.in_force.layers, &self.in_force.policy)),
-                before: None,
-                layers: kept,
-            };
-            self.store.keep(&record, &self.in_force.layers)?;
-            let pointer = Pointer { configured, ..self.pointer.forward(number) };
-            self.store.point(&pointer)?;
-            self.store.remove(LAST_GOOD)?;
-            Ok(pointer)
-        });
-        match ended {
-            Ok(pointer) => self.pointer = pointer,
-            Err(error) => {
-                let note = format!("the policy in force is not kept for the next start: {error}");
-                tracing::error!("{note}");
-                self.warnings.insert("store", note);
-            }
+    /// Number 3 is in force; the files were taken over by `taken_over`.
+    fn pointer(taken_over: u64) -> Pointer {
+        let configured = Some("digest".to_owned());
+        let rolled_back = BTreeSet::from([2]);
+        Pointer {
+            current: 3,
+            last: 3,
+            configured,
+            taken_over: Some(taken_over),
+            rolled_back,
+            ..Pointer::default()
         }
     }
 
-    /// Enforces the configured files if they are others than those taken over last.
-    fn take_over_files(&mut self, by: &Who) {
-        let files = match read_policy(&self.config.policy) {
-            Ok(files) => whole(files),
-            Err(error) => return self.files_unusable(&error.to_string()),
-        };
-        let digest = files.first().map(|layer| digest(&layer.kept().files));
-        // A pointer that could not be kept knows of no files.
-        if digest == self.pointer.configured || self.pointer.current == 0 {
-            return;
-        }
-        if self.pointer.pending.is_some() {
-            tracing::warn!(
-                "the configured files have changed, and wait until the change before is confirmed"
-            );
-            return;
-        }
-        match self.apply(Action::Apply, Wanted::default(), by) {
-            Ok(applied) => {
-                if !applied.warnings.is_empty() {
-                    tracing::warn!("{}", applied.warnings);
-                }
-                tracing::info!(revision = applied.revision, "the configured files have changed; applied");
-            }
-            Err(failure) => self.files_unusable(&failure.message),
-        }
+    #[test]
+    fn files_mend_a_damaged_revision_unless_they_were_taken_back() {
+        let mended = fallen_back(pointer(3), 1);
+        assert_eq!((mended.current, mended.configured), (1, None));
+        // Somebody pushed the third; the files are those of the second, which was rolled back.
+        let other = fallen_back(pointer(2), 1);
+        assert_eq!((other.current, other.configured.as_deref()), (1, Some("digest")));
+        assert_eq!(other.rolled_back, BTreeSet::from([2]));
     }
 
-    fn files_unusable(&mut self, why: &str) {
-        tracing::error!("the policy files cannot be used; the last good policy enforces\n{why}");
-        let note = format!(
-            "the policy files cannot be used, the last good policy enforces (revision {}): see `bulkhead check`",
-            self.pointer.current
-        );
-        self.warnings.insert("policy", note);
+    #[test]
+    fn a_change_that_waited_is_taken_back_with_its_damage() {
+        let deadline = Deadline::after(Duration::from_secs(600), &clocks());
+        let pending = Pending { number: 3, back_to: 1, deadline, by: Who::agent("test") };
+        let undone = fallen_back(Pointer { pending: Some(pending), ..pointer(3) }, 1);
+        assert_eq!((undone.current, undone.pending, undone.configured.as_deref()), (1, None, Some("digest")));
+        assert_eq!(undone.rolled_back, BTreeSet::from([2, 3]));
     }
 }

@@ -16,6 +16,8 @@ pub enum Input {
     Events,
     /// Servers answered devices that ask for addresses: DHCP servers and resolvers.
     Samples(Vec<Sample>),
+    /// Frames that left this machine from a resolver's port; they may be cut.
+    Overheard(Vec<Vec<u8>>),
     /// Interfaces or addresses changed, or news of that were lost.
     Links(LinkNews),
     /// A moment passed: drain repeats, look after NICs, write summaries.

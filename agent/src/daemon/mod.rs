@@ -5,6 +5,7 @@
 
 mod agent;
 mod answers;
+mod begin;
 mod calendar;
 mod changes;
 mod clock;
@@ -20,8 +21,10 @@ mod nic;
 mod nics;
 mod ourselves;
 mod pairs;
+mod past;
 mod plan;
 mod policies;
+mod refusals;
 mod report;
 mod revisions;
 mod rollback;

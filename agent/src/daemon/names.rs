@@ -24,7 +24,7 @@ use crate::{
     control::{NameStatus, NamesStatus},
     dataplane::{Dataplane, DataplaneError, hurry, monotonic_ns},
     report::why::Learned,
-    resolver::{Resolved, resolved},
+    resolver::{Resolved, ends, resolved},
     store::{NAMES, Names, Store},
 };
 
@@ -221,6 +221,29 @@ impl Agent {
         }
     }
 
+    /// Whether the policy in force names peers by name.
+    pub(super) fn learns_names(&self) -> bool {
+        self.dataplane.applied().is_some_and(|applied| !applied.tables.named.is_empty())
+    }
+
+    /// Reads what a resolver on this machine said: the data path sees what arrives, and its answers only leave. What others
+    /// said leaves as well, and was read when it arrived.
+    pub(super) fn take_overheard(&mut self, frames: &[Vec<u8>]) {
+        let now = monotonic_ns();
+        for frame in frames {
+            let Some(ends) = ends(frame).filter(|[from, _]| self.nics.addresses.contains(&from.ip())) else {
+                continue;
+            };
+            let Some(resolved) = resolved(frame) else { continue };
+            let learned = self.dataplane.began_datagrams(ends, now);
+            let learned =
+                learned.and_then(|device| device.map_or(Ok(()), |id| self.take_names(&resolved, id, now)));
+            if let Err(error) = learned {
+                tracing::error!("{error}");
+            }
+        }
+    }
+
     /// Learns what a resolver told a device, by its stable id.
     fn take_names(&mut self, resolved: &Resolved, id: u32, time: u64) -> Result<(), DataplaneError> {
         self.names.counts.read += 1;
@@ -274,8 +297,7 @@ impl Agent {
 
     /// Keeps what is in use, forgets what is over, and writes down what has changed.
     pub(super) fn look_after_names(&mut self) {
-        let named = self.dataplane.applied().is_some_and(|applied| !applied.tables.named.is_empty());
-        if named && !self.names.hurries {
+        if self.learns_names() && !self.names.hurries {
             self.names.hurries = true;
             if let Err(error) = hurry() {
                 tracing::warn!(

@@ -7,7 +7,7 @@ use bulkhead_common::{
     address::Address,
     flow,
     layout::{Flow, FlowKey},
-    lookup::identity,
+    lookup::{Unmanaged, identity},
 };
 use tokio::sync::oneshot;
 
@@ -20,9 +20,10 @@ use crate::{
     compile::{Limits, Placed, Tables},
     control::{Body, Failure, File, Reply},
     dataplane::{FlowReader, StableIds, monotonic_ns},
+    diagnostic::counted,
     model::{Mode, Policy},
     policy::SourceFile,
-    report::plan::{Asked, KnownFlow, Side, World, plan},
+    report::plan::{Asked, KnownFlow, Past, Side, World, plan},
     signing::Requirement,
     store::Overrides,
 };
@@ -46,6 +47,9 @@ struct Known {
     limits: Limits,
     flows: FlowReader,
     translation: Translation,
+    past: Past,
+    /// Segments that pass what no device is part of, and say nothing.
+    silent: Vec<String>,
     world: World,
     segments: Vec<String>,
     signing: Requirement,
@@ -59,7 +63,7 @@ impl Agent {
             found: false,
         };
         let place = Arc::clone(&self.planning).try_acquire_owned().map_err(|_| busy());
-        let begun = place.and_then(|place| Ok((place, self.gather()?)));
+        let begun = place.and_then(|place| Ok((place, self.gather(Duration::from_secs(wanted.recent))?)));
         let (place, known) = match begun {
             Ok(begun) => begun,
             Err(failure) => return drop(back.send(Reply::Error(failure))),
@@ -76,7 +80,7 @@ impl Agent {
         });
     }
 
-    fn gather(&self) -> Result<Known, Failure> {
+    fn gather(&self, recent: Duration) -> Result<Known, Failure> {
         let world =
             |error: crate::dataplane::DataplaneError| Failure { message: error.to_string(), found: false };
         let no_policy = || Failure { message: "no policy is applied yet".to_owned(), found: false };
@@ -89,7 +93,13 @@ impl Agent {
             trusted: self.config.trusted_hosts(),
             ..Placed::default()
         });
+        let names = self.in_force.policy.devices.iter().map(|device| device.name.clone());
+        let devices = applied.ids.devices.iter().copied().zip(names).collect();
+        let silent =
+            self.config.alike().into_iter().filter(|(_, row)| row.unmanaged == Unmanaged::Pass.code());
         Ok(Known {
+            past: self.reporter.past(recent, &self.dataplane, &self.config, &devices).map_err(world)?,
+            silent: silent.map(|(names, _)| names).collect(),
             policy: self.in_force.policy.clone(),
             tables: Arc::clone(&applied.tables),
             overrides: self.overrides.clone(),
@@ -110,7 +120,19 @@ impl Agent {
 
 impl Known {
     fn compare(self, wanted: Wanted, configured: &std::path::Path) -> Result<Body, Failure> {
-        let Self { policy, tables, overrides, limits, flows, translation, world, segments, signing } = self;
+        let Self {
+            policy,
+            tables,
+            overrides,
+            limits,
+            flows,
+            translation,
+            past,
+            silent,
+            world,
+            segments,
+            signing,
+        } = self;
         let in_force = tables.revision.to_string();
         let refuse = |error: policies::Refused| refused(&error, &in_force);
         // Judged as `apply` would, but for the age of a signed set: to look back is no harm.
@@ -140,8 +162,8 @@ impl Known {
         let recent = Duration::from_secs(wanted.recent);
         let flows = flows.iter().map(|(key, flow)| translation.flow(key, flow, &world));
         let flows: Vec<KnownFlow> = flows.filter(|flow| flow.live || flow.idle <= recent).collect();
-        let asked =
-            Asked { hops: wanted.hops, now: jiff::Timestamp::now(), limits, flows: Some((&flows, &world)) };
+        let flows = Some((flows.as_slice(), &world));
+        let asked = Asked { hops: wanted.hops, now: jiff::Timestamp::now(), limits, flows, past: &past };
         let old = Side { policy: &policy, tables: &tables };
         let new = Side { policy: &candidate.policy, tables: &candidate.tables };
         let mut plan = plan(old, new, &asked);
@@ -155,6 +177,15 @@ impl Known {
                 )),
                 None => None,
             });
+        }
+        let enforced = candidate.policy.devices.iter().filter(|device| device.mode != Mode::Monitor);
+        let strangers = enforced.filter(|device| policy.device(&device.name).is_none()).count();
+        if strangers > 0 && !silent.is_empty() {
+            plan.notes.push(format!(
+                "new and enforcing at once: {}; what passes today on {}, where unmanaged traffic is not reported, is not remembered",
+                counted(strangers, "device"),
+                silent.join(", ")
+            ));
         }
         if !all_flows {
             plan.notes.push(format!("only the first {MOST_FLOWS} flows were looked at"));

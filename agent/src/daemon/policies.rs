@@ -16,7 +16,7 @@ use crate::{
     lint::{fill, lint, nearly_full},
     model::{Mode, Policy},
     policy::{Memo, SourceFile},
-    rollout::{NotApart, only},
+    rollout::{NotApart, known, only},
     signing::{Accepted, Requirement, Signed, Trust},
     store::{Overrides, TextLayer},
 };
@@ -271,6 +271,8 @@ const MAX_LAYERS: usize = 8;
 pub(super) fn on_top(in_force: &InForce, whole: &Policy, new: TextLayer) -> Result<Vec<TextLayer>, Refused> {
     let TextLayer { only, files } = new;
     let mut only: BTreeSet<String> = only.into_iter().collect();
+    // A name that nobody has is a slip, whatever is in force.
+    known(&in_force.policy, whole, &only)?;
     let mut layers = in_force.layers.clone();
     if let [base] = &layers[..]
         && base.files == files
@@ -371,6 +373,10 @@ mod tests {
         assert_eq!(step(&["nas"], &[(hmi, "monitor"), (nas, "enforce"), (plc, "enforce")]).len(), 2);
         assert_eq!(step(&["hmi"], &[(hmi, "enforce"), (nas, "enforce"), (plc, "enforce")]), new_layers);
         assert_eq!(step(&["hmi"], &[(hmi, "enforce"), (nas, "enforce"), (plc, "enforce")]), new_layers);
+        // A slip is one although the files are in force already.
+        let slip = TextLayer { only: vec!["hni".into()], files: new_layers[0].files.clone() };
+        let refused = on_top(&in_force, &new.policy, slip).err().map(|error| error.to_string());
+        assert_eq!(refused.as_deref(), Some("unknown device `hni`\nhelp: did you mean `hmi`?"));
     }
 
     #[test]

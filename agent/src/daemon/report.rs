@@ -5,13 +5,13 @@ use std::sync::Arc;
 use bulkhead_common::layout::{Repeats, ViolationKey};
 use tokio::sync::broadcast;
 
-use super::nics::Nics;
+use super::{nics::Nics, past::Began};
 use crate::{
     config::{Config, ViolationFile},
     control::ViolationStatus,
     dataplane::{Dataplane, EventReader, monotonic_ns},
     model::Policy,
-    observe::{Aggregate, Aggregator, Clock, Names, Recent, Violation, render},
+    observe::{Aggregate, Aggregator, Clock, Names, Recent, Tolerated, Violation, render},
     sink::{JsonLines, Target},
 };
 
@@ -27,7 +27,10 @@ pub(super) const RECENT: usize = 1024;
 /// From event to record.
 pub(super) struct Reporter {
     gateway: String,
-    names: Names,
+    pub(super) names: Names,
+    /// What passed although it was denied, since the agent began.
+    pub(super) tolerated: Tolerated,
+    pub(super) began: Began,
     aggregator: Aggregator,
     recent: Recent,
     log: JsonLines,
@@ -45,6 +48,8 @@ impl Reporter {
         Self {
             gateway,
             names: Names::default(),
+            tolerated: Tolerated::default(),
+            began: Began::default(),
             aggregator: Aggregator::new(DISTINCT, config.violations.summary, FIRSTS),
             recent: Recent::new(RECENT),
             log: JsonLines::open(target),
@@ -71,6 +76,15 @@ impl Reporter {
         }
     }
 
+    /// Remembers what the kernel had counted before the agent saw anything.
+    pub(super) fn begin(&mut self, dataplane: &Dataplane) {
+        let devices = dataplane.applied().map(|applied| applied.ids.devices.as_slice()).unwrap_or_default();
+        match Began::with(dataplane, devices) {
+            Ok(began) => self.began = began,
+            Err(error) => tracing::error!("what was denied before is not known: {error}"),
+        }
+    }
+
     pub(super) fn follow(&self) -> broadcast::Receiver<Arc<Violation>> {
         self.followers.subscribe()
     }
@@ -92,6 +106,7 @@ impl Reporter {
                 && let Some(event) = events.next_record()
             {
                 taken += 1;
+                self.tolerated.event(&event);
                 told.extend(self.aggregator.event(&event));
             }
             self.tell(told);
@@ -104,6 +119,7 @@ impl Reporter {
 
     pub(super) fn take_repeats(&mut self, repeats: &[(ViolationKey, Repeats)]) {
         for chunk in repeats.chunks(CHUNK) {
+            chunk.iter().for_each(|(key, repeats)| self.tolerated.repeats(key, repeats));
             let told = chunk.iter().flat_map(|(key, repeats)| self.aggregator.repeats(key, repeats));
             let told = told.collect();
             self.tell(told);

@@ -3,15 +3,15 @@
 use std::time::{Duration, Instant};
 
 use super::{
-    agent::{Agent, refused, user, world},
+    agent::{Agent, InForce, refused, user, world},
     changes::kept_failed,
     clock::clocks,
-    policies::{Candidate, Origin},
+    policies::{Candidate, Origin, leave},
     trail::{Act, sayable},
 };
 use crate::{
     control::{Applied, Failure},
-    store::{Pending, Pointer, Record, Who, audit::Action},
+    store::{Pending, Pointer, Record, StoreError, TextLayer, Who, audit::Action},
 };
 
 /// A return that failed is tried again after this.
@@ -19,6 +19,21 @@ const AGAIN: Duration = Duration::from_secs(5);
 
 /// Hexadecimal digits that name a revision.
 const PREFIX: usize = 4;
+
+/// A revision that was in force before, whole.
+pub(super) struct Former {
+    record: Record,
+    layers: Vec<TextLayer>,
+}
+
+/// A return that failed.
+pub(super) struct FailedReturn {
+    /// When it is tried again.
+    again: Instant,
+    /// How often it was tried.
+    times: u64,
+    why: String,
+}
 
 impl Agent {
     /// Keeps the change that waits.
@@ -41,6 +56,7 @@ impl Agent {
             failure
         })?;
         self.pointer = pointer;
+        leave(self.former.take());
         tracing::info!(number = self.pointer.current, "confirmed");
         let generation = self.dataplane.active().map_err(world)?.generation;
         Ok(Applied {
@@ -68,28 +84,42 @@ impl Agent {
 
     /// Looks whether a change that nobody confirmed is to be undone.
     pub(super) fn look_after_pending(&mut self) {
-        let Some(pending) = &self.pointer.pending else { return };
-        let not_yet = self.return_again.is_some_and(|at| Instant::now() < at);
+        let Some(pending) = &self.pointer.pending else {
+            if self.return_failed.take().is_some() {
+                self.warnings.remove("return");
+            }
+            return;
+        };
+        let not_yet = self.return_failed.as_ref().is_some_and(|failed| Instant::now() < failed.again);
         if not_yet || pending.deadline.left(&clocks()).is_some() {
             return;
         }
         let Pending { number, back_to, .. } = *pending;
         let mut act = self.act(Action::AutoRollback, &Who::agent("timer"), Some(back_to.to_string()), None);
+        let before = self.return_failed.take();
+        let times = before.as_ref().map_or(0, |failed| failed.times);
+        act.again(times);
         let ended = self.record_of(back_to).and_then(|record| self.return_to(&mut act, &record));
-        match self.conclude(act, ended) {
+        let ended = match ended {
+            // Once in the trail is enough, however long it goes on.
+            Err(failure) if before.is_some_and(|before| before.why == failure.message) => Err(failure),
+            ended => self.conclude(act, ended),
+        };
+        match ended {
             Ok(_) => {
-                self.return_again = None;
                 self.warnings.remove("return");
                 tracing::warn!("revision {number} was not confirmed in time: back to revision {back_to}");
             }
             Err(failure) => {
-                self.return_again = Some(Instant::now() + AGAIN);
+                let times = times + 1;
                 let note = format!(
-                    "revision {number} was not confirmed in time, and revision {back_to} cannot be brought back: {}",
+                    "revision {number} was not confirmed in time, and revision {back_to} cannot be brought back ({times} times tried): {}",
                     failure.message
                 );
                 tracing::error!("{note}");
                 self.warnings.insert("return", note);
+                let again = Instant::now() + AGAIN;
+                self.return_failed = Some(FailedReturn { again, times, why: failure.message });
             }
         }
     }
@@ -130,9 +160,42 @@ impl Agent {
         self.record_of(number)
     }
 
+    /// Remembers what a change that waits came from, and nothing without one.
+    pub(super) fn remember(&mut self, old: InForce) {
+        let InForce { layers, policy, origin: _, from: _ } = old;
+        let back_to = self.pointer.pending.as_ref().map(|pending| pending.back_to);
+        let record = back_to.and_then(|number| self.store.record(number).ok().flatten());
+        leave((std::mem::take(&mut self.former), policy));
+        match record {
+            Some(record) => self.former = Some(Former { record, layers }),
+            None => leave(layers),
+        }
+    }
+
     fn record_of(&self, number: u64) -> Result<Record, Failure> {
         let gone = || world(format!("revision {number} is no longer kept"));
-        self.store.record(number).map_err(world)?.ok_or_else(gone)
+        match (self.store.record(number), &self.former) {
+            (Ok(Some(record)), _) => Ok(record),
+            (_, Some(former)) if former.record.number == number => Ok(former.record.clone()),
+            (Ok(None), _) => Err(gone()),
+            (Err(error), _) => Err(world(error)),
+        }
+    }
+
+    /// The texts of a revision: those on the disk, or else those remembered, which then mend the disk.
+    fn texts_of(&self, record: &Record) -> Result<Vec<TextLayer>, StoreError> {
+        let kept = matches!(self.store.record(record.number), Ok(Some(_)));
+        match (self.store.texts(record), &self.former) {
+            (Ok(texts), _) if kept => Ok(texts),
+            (_, Some(former)) if former.record == *record => {
+                tracing::error!("revision {} is damaged on the disk and written anew", record.number);
+                if let Err(error) = self.store.keep(record, &former.layers) {
+                    tracing::error!("{error}");
+                }
+                Ok(former.layers.clone())
+            }
+            (texts, _) => texts,
+        }
     }
 
     fn return_to(&mut self, act: &mut Act, record: &Record) -> Result<Applied, Failure> {
@@ -155,7 +218,7 @@ impl Agent {
 
     /// A kept revision as a candidate.
     fn kept(&mut self, record: &Record) -> Result<Candidate, Failure> {
-        let layers = self.store.texts(record).map_err(world)?;
+        let layers = self.texts_of(record).map_err(world)?;
         self.maker
             .prepare(layers, &self.overrides, &self.limits)
             .map_err(|error| refused(&error, &self.revision()))

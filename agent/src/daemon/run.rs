@@ -13,7 +13,10 @@ use super::{
     Agent, Input,
     serve::{CONNECTIONS, bind, followers, serve},
 };
-use crate::{config::Config, dataplane::LinkWatch};
+use crate::{
+    config::Config,
+    dataplane::{LinkWatch, Overheard},
+};
 
 /// How often repeats are drained and summaries written.
 const TICK: Duration = Duration::from_millis(500);
@@ -41,6 +44,8 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let mut events = events.watched().context("failed to wait on the event ring")?;
     let mut samples = samples.watched().context("failed to wait on the ring of samples")?;
     let mut links = links.watched().context("failed to wait for news of the interfaces")?;
+    let overheard = Overheard::open().context("failed to make a packet socket")?;
+    let mut overheard = overheard.watched().context("failed to wait for what a resolver here says")?;
     let (asked, mut requests) = mpsc::channel(REQUESTS);
     let connections = Arc::new(Semaphore::new(CONNECTIONS));
     let followers = followers();
@@ -53,6 +58,9 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     tracing::info!(socket = %socket.display(), "ready");
     loop {
+        if agent.learns_names() {
+            overheard.get_mut().listen().context("failed to hear what leaves")?;
+        }
         let input = tokio::select! {
             ready = events.readable_mut() => {
                 ready.context("failed to wait on the event ring")?.clear_ready();
@@ -72,6 +80,14 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
                     ready.clear_ready();
                 }
                 Input::Links(news)
+            }
+            ready = overheard.readable_mut() => {
+                let mut ready = ready.context("failed to wait for what a resolver here says")?;
+                let (frames, all) = ready.get_inner_mut().take().context("failed to hear what leaves")?;
+                if all {
+                    ready.clear_ready();
+                }
+                Input::Overheard(frames)
             }
             accepted = accept(&listener, &connections) => {
                 let (stream, permit) = accepted?;

@@ -3,6 +3,8 @@
 //! A trail that cannot be written stops a change before it happens. What must never be stopped goes on all the same: a
 //! quarantine, and the return from an unconfirmed change; then the next entry says how many are missing.
 
+use std::time::Instant;
+
 use super::agent::{Agent, user, world};
 use crate::{
     control::{Applied, Failure},
@@ -15,12 +17,19 @@ use crate::{
 /// Something on its way into the trail.
 pub(super) struct Act {
     event: Event,
+    /// How often it was tried before and failed.
+    failed: u64,
 }
 
 impl Act {
     /// What it is.
     pub(super) fn action(&self) -> Action {
         self.event.action
+    }
+
+    /// It was tried before: the trail knows that it began.
+    pub(super) fn again(&mut self, failed: u64) {
+        self.failed = failed;
     }
 
     /// It turned out to what it is done.
@@ -39,12 +48,15 @@ impl Agent {
         reason: Option<String>,
     ) -> Act {
         let event = Event { target, reason, before: self.revision(), ..Event::begun(action, by.clone()) };
-        Act { event }
+        Act { event, failed: 0 }
     }
 
     /// It is about to happen, and would lead to the revision `after`.
     pub(super) fn begin(&mut self, act: &mut Act, after: String) -> Result<(), Failure> {
         act.event.after = after;
+        if act.failed > 0 {
+            return Ok(());
+        }
         match self.write_down(act.event.clone()) {
             Ok(entry) => act.event.began = Some(entry.seq),
             Err(_) if matches!(act.event.action, Action::Quarantine | Action::AutoRollback) => {}
@@ -59,25 +71,44 @@ impl Agent {
 
     /// It ended so.
     pub(super) fn conclude(&mut self, act: Act, ended: Result<Applied, Failure>) -> Result<Applied, Failure> {
-        let mut event = act.event;
-        match &ended {
-            Ok(_) => {
+        let Act { mut event, failed } = act;
+        event.after = self.revision();
+        match ended {
+            Ok(mut applied) => {
                 event.result = Outcome::Ok;
-                event.after = self.revision();
+                event.message = (failed > 0).then(|| format!("it failed {failed} times before"));
+                if let Err(error) = self.write_down(event) {
+                    applied.notes.push(format!("this is not in the audit trail: {error}"));
+                }
+                Ok(applied)
             }
             Err(failure) => {
                 event.result = if failure.found { Outcome::Refused } else { Outcome::Failed };
                 event.message = Some(failure.message.clone());
-                event.after = self.revision();
+                // What began is told to its end; what did not could be asked for without end.
+                let told = match event.began {
+                    Some(_) => Some(event),
+                    None => self.refusals.take(event, Instant::now()),
+                };
+                // What fails is a warning already.
+                let _ = told.map(|event| self.write_down(event));
+                Err(failure)
             }
         }
-        let written = self.write_down(event);
-        ended.map(|mut applied| {
-            if let Err(error) = written {
-                applied.notes.push(format!("this is not in the audit trail: {error}"));
-            }
-            applied
-        })
+    }
+
+    /// Writes down what was refused too often to be written down at once.
+    pub(super) fn tell_of_refusals(&mut self) {
+        for event in self.refusals.due(Instant::now()) {
+            let _ = self.write_down(event);
+        }
+    }
+
+    /// The same for all that is left, at the end.
+    pub(super) fn tell_the_rest_of_refusals(&mut self) {
+        for event in self.refusals.rest() {
+            let _ = self.write_down(event);
+        }
     }
 
     /// The agent did something by itself, and there was nothing to begin.
@@ -114,15 +145,16 @@ const REASON_BYTES: usize = 512;
 
 /// Whether a person's reason fits a log line and a terminal.
 pub(super) fn sayable(reason: Option<&str>) -> Result<(), Failure> {
-    let Some(reason) = reason else { return Ok(()) };
-    if reason.len() > REASON_BYTES {
-        return Err(user(format!(
-            "the reason is {} bytes long, and {REASON_BYTES} are the most",
-            reason.len()
-        )));
+    plain("the reason", reason.unwrap_or_default(), REASON_BYTES)
+}
+
+/// Whether a text from outside is one bounded line that records and terminals bear.
+pub(super) fn plain(what: &str, text: &str, most: usize) -> Result<(), Failure> {
+    if text.len() > most {
+        return Err(user(format!("{what} is {} bytes long, and {most} are the most", text.len())));
     }
-    match reason.chars().position(char::is_control) {
-        Some(at) => Err(user(format!("the reason has a control character (character {})", at + 1))),
+    match text.chars().position(char::is_control) {
+        Some(at) => Err(user(format!("{what} has a control character (character {})", at + 1))),
         None => Ok(()),
     }
 }

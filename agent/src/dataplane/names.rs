@@ -1,8 +1,9 @@
 //! Who uses what they learned by name: devices that have a live flow with an address, so that it is not forgotten under it.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, net::SocketAddr};
 
-use bulkhead_common::{address::Address, flow, layout::Flow, lookup::identity};
+use aya::maps::MapError;
+use bulkhead_common::{address::Address, flow, layout::Flow, lookup::identity, wire::protocol};
 
 use super::{Dataplane, DataplaneError, StableIds, read};
 use crate::compile::Tables;
@@ -38,6 +39,28 @@ impl Dataplane {
             }
         }
         Ok(found)
+    }
+
+    /// The device, by its stable id, that began the live flow to which a datagram belongs; `None` when none did.
+    ///
+    /// # Errors
+    /// When a map cannot be read.
+    pub fn began_datagrams(
+        &self,
+        [from, to]: [SocketAddr; 2],
+        now: u64,
+    ) -> Result<Option<u32>, DataplaneError> {
+        let address = |end: SocketAddr| Address::from(end.ip());
+        let (key, side) = flow::key(address(from), address(to), from.port(), to.port(), protocol::UDP, 0);
+        let flow = match self.flows.get(&key, 0) {
+            Ok(flow) => flow,
+            Err(MapError::KeyNotFound) => return Ok(None),
+            Err(source) => return Err(read("FLOWS")(source)),
+        };
+        let Flow { low, high, initiator, .. } = flow;
+        let who = if initiator == 0 { low } else { high };
+        let answers = initiator != side && !flow::is_expired(&flow, key.protocol, now, &self.settings()?);
+        Ok((answers && who & identity::DEVICE != 0).then_some(who & !identity::DEVICE))
     }
 
     /// The ids that devices and rules of tables would have, were they applied now.

@@ -1,5 +1,9 @@
-//! Rules that cross zones where no conduit does. In: a policy. Out: a warning for each pair of zones between which rules of
-//! devices or classes allow something and no conduit goes the same way. A policy without conduits does not work with them.
+//! Rules that open one zone to another where no conduit does. In: a policy. Out: a warning for each pair of zones between
+//! which rules of devices or classes allow something and no conduit goes the same way. A policy without conduits does not
+//! work with them.
+//!
+//! A permission from one named device to another is as narrow as it can be: a conduit in its place would open more. So only
+//! those are doubtful that name a class, a group or a zone at one end.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -34,14 +38,17 @@ pub(super) fn check(policy: &Policy, out: &mut Findings) {
     let mut steps = 0;
     let mut pairs = |rule: &Rule| -> BTreeSet<(ZoneId, ZoneId)> {
         let (from, to) = (zones.of_peers(&rule.initiators), zones.of_peers(&rule.responders));
-        steps += from.len() * to.len();
+        steps += (from.one_by_one.len() + from.at_once.len()) * (to.one_by_one.len() + to.at_once.len());
         if steps > MOST_STEPS {
             return BTreeSet::new();
         }
-        from.iter()
-            .flat_map(|from| to.iter().map(|to| (*from, *to)))
-            .filter(|(from, to)| from != to)
-            .collect()
+        let all_to: BTreeSet<ZoneId> = to.one_by_one.union(&to.at_once).copied().collect();
+        let between = |from: &BTreeSet<ZoneId>, to: &BTreeSet<ZoneId>| -> Vec<(ZoneId, ZoneId)> {
+            from.iter().flat_map(|from| to.iter().map(|to| (*from, *to))).filter(|(a, b)| a != b).collect()
+        };
+        let mut pairs: BTreeSet<(ZoneId, ZoneId)> = between(&from.at_once, &all_to).into_iter().collect();
+        pairs.extend(between(&from.one_by_one, &to.at_once));
+        pairs
     };
     let joined: BTreeSet<(ZoneId, ZoneId)> = conduits.into_iter().flat_map(&mut pairs).collect();
     let mut found: BTreeMap<(ZoneId, ZoneId), Crossing<'_>> = BTreeMap::new();
@@ -68,13 +75,23 @@ pub(super) fn check(policy: &Policy, out: &mut Findings) {
             quote(to)
         );
         let help = format!(
-            "add a `[[conduit]]` from `zone:{from}` to `zone:{to}` with what is meant to pass, or remove what is not"
+            "name the devices of both ends, one by one; or add a `[[conduit]]` from `zone:{from}` to `zone:{to}` with what is \
+             meant to pass, and remove the rules that it holds"
         );
         let mut places = places.into_iter().cloned();
         let Some(first) = places.next() else { continue };
         let found = Diagnostic::warning(CROSSING, message).at(first, "crosses").help(help);
         out.push(places.fold(found, |found, place| found.also(place, "crosses too")));
     }
+}
+
+/// Zones behind the names of one end.
+#[derive(Default)]
+struct Behind {
+    /// Of devices that are named themselves.
+    one_by_one: BTreeSet<ZoneId>,
+    /// Of classes, groups and zones.
+    at_once: BTreeSet<ZoneId>,
 }
 
 /// The zones in which the devices of each name are.
@@ -97,14 +114,14 @@ impl<'p> Zones<'p> {
         Self { policy, of_names }
     }
 
-    fn of_peers(&self, peers: &[Peer]) -> BTreeSet<ZoneId> {
-        let mut all = BTreeSet::new();
+    fn of_peers(&self, peers: &[Peer]) -> Behind {
+        let mut all = Behind::default();
         for peer in peers {
             match peer {
-                Peer::Device(id) => all.extend(self.policy.devices[id.0 as usize].zone),
-                Peer::Zone(id) => drop(all.insert(*id)),
+                Peer::Device(id) => all.one_by_one.extend(self.policy.devices[id.0 as usize].zone),
+                Peer::Zone(id) => drop(all.at_once.insert(*id)),
                 Peer::Class(_) | Peer::Group(_) => {
-                    all.extend(self.of_names.get(peer).into_iter().flatten().copied());
+                    all.at_once.extend(self.of_names.get(peer).into_iter().flatten().copied());
                 }
                 // Who is in a network by chance is not who the rule is about.
                 Peer::Network(_) | Peer::Multicast(_) | Peer::Gateway | Peer::Broadcast | Peer::Any => {}

@@ -1,5 +1,5 @@
 //! What is allowed and yet doubtful: rules that say nothing new, that admit very much, that have expired, that cross zones
-//! beside the conduits; devices that are easily taken for others; a policy that hardly fits; a way to lock oneself out.
+//! beside the conduits, that let anybody say what a name stands for; devices that are easily taken for others; a policy that hardly fits; a way to lock oneself out.
 //!
 //! In: a policy that resolved, a moment, and what of the configuration matters, as plain arguments. Out: warnings, never
 //! errors, sorted and bounded. A lint that cries wolf is switched off, so each says only what is so as far as the policy
@@ -20,6 +20,7 @@ mod gateway;
 mod identity;
 mod lockout;
 mod redundant;
+mod resolvers;
 mod room;
 mod timed;
 mod traffic;
@@ -45,6 +46,7 @@ pub fn lint(policy: &Policy, now: Timestamp) -> Vec<Diagnostic> {
     timed::check(policy, now, &mut out);
     identity::check(policy, &mut out);
     crossing::check(policy, &mut out);
+    resolvers::check(policy, &traffic, &mut out);
     out.finish()
 }
 

@@ -254,3 +254,59 @@ fn who_is_not_pinned_hears_what_would_close_his_way() {
         is_told(&hmi("enforce"), "10.20.3.4", &closed).is_some_and(|said| said.contains("segment `line-3`"))
     );
 }
+
+#[test]
+fn the_advice_about_zones_ends_without_a_warning() {
+    let zones = |allow: &str, conduit: &str| {
+        let device = |name: &str, zone: &str, at: u8| {
+            format!(
+                "[device.{name}]\nip = \"10.20.1.{at}\"\nmac = \"00:1d:9c:c7:b0:{at}\"\nzone = \"{zone}\"\n"
+            )
+        };
+        let text = format!(
+            "version = 1\n{}{}{}{}[[device.plc.allow]]\n{allow}\n[[conduit]]\nfrom = \"zone:engineering\"\nto = \"zone:cell\"\n\
+             service = \"s7\"\n{conduit}[[device.station.allow]]\nfrom = \"hmi-2\"\nservice = \"ssh\"\n",
+            device("plc", "cell", 11),
+            device("hmi", "operations", 12),
+            device("hmi-2", "operations", 13),
+            device("station", "engineering", 14),
+        );
+        codes(&lint(&policy(&text), now()))
+    };
+    let conduit = "[[conduit]]\nfrom = \"zone:operations\"\nto = \"zone:cell\"\nservice = \"modbus\"\n";
+    let narrow = "from = \"hmi\"\nservice = \"modbus\"";
+    assert_eq!(zones(narrow, ""), [""; 0], "no permission is narrower");
+    assert_eq!(zones(narrow, conduit), ["BH0507"], "whichever of the two goes, none is left");
+    let wide = "from = \"zone:operations\"\nservice = \"modbus\"";
+    assert_eq!(zones(wide, ""), ["BH0513"]);
+    assert_eq!(zones("from = [\"hmi\", \"hmi-2\"]\nservice = \"modbus\"", ""), [""; 0], "one by one");
+    assert_eq!(
+        zones("from = \"station\"\nservice = \"ssh\"", conduit),
+        [""; 0],
+        "a conduit, and the rule is gone"
+    );
+}
+
+#[test]
+fn whoever_may_answer_for_names_is_named_one_by_one() {
+    let told = |to: &str, names: &str| {
+        let text = format!(
+            "version = 1\n[device.plc]\nip = \"10.20.1.11\"\nmac = \"00:1d:9c:c7:b0:70\"\nclass = \"c\"\n[class.c]\n{names}\
+             [device.hmi]\nip = \"10.20.1.12\"\nmac = \"00:1d:9c:c7:b0:71\"\n\
+             [[device.hmi.allow]]\nto = [\"resolvers\", \"lan\"]\nservice = \"dns\"\n\
+             [[device.plc.allow]]\nto = \"{to}\"\nservice = [\"dns\", \"ntp\"]\n[network.vendor]\ndns = \"*.vendor.example\"\n\
+             [network.resolvers]\ncidr = [\"10.20.0.53/32\", \"10.20.0.54/32\"]\n[network.lan]\ncidr = \"10.20.0.0/24\"\n"
+        );
+        let found = lint(&policy(&text), now());
+        codes(&found).into_iter().filter(|code| *code == "BH0516").count()
+    };
+    for holder in ["device.plc", "class.c"] {
+        let names = format!("[[{holder}.allow]]\nto = \"vendor\"\nservice = \"https\"\n");
+        for (to, warned) in [("any", 1), ("lan", 1), ("resolvers", 0), ("hmi", 0), ("gateway", 0)] {
+            assert_eq!(told(to, &names), warned, "{holder} {to}");
+        }
+    }
+    let of_another = "[[device.hmi.allow]]\nto = \"vendor\"\nservice = \"https\"\n";
+    assert_eq!(told("any", of_another), 1, "only the panel relies on names, and asks in the whole network");
+    assert_eq!(told("any", ""), 0, "nobody relies on names");
+}

@@ -32,6 +32,13 @@ pub(super) struct Ranges {
     pub(super) has_ports: bool,
 }
 
+impl Ranges {
+    /// Whether a packet to this port is part of it.
+    pub(super) fn holds(&self, protocol: u8, port: u16) -> bool {
+        self.selectors.iter().any(|s| s.protocol == protocol && (s.low..=s.high).contains(&port))
+    }
+}
+
 impl Traffic {
     pub(super) fn of(policy: &Policy) -> Self {
         let mut numbers: BTreeMap<&[ServiceId], usize> = BTreeMap::new();

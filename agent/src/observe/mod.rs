@@ -4,16 +4,18 @@
 //! [`Violation`] records. Nothing here reads a clock or a socket; time and samples are arguments.
 //!
 //! [`Aggregator`] counts, [`Names`] knows what numbers were called under which generation, [`render`]
-//! joins the two, [`Recent`] keeps the last records for whoever asks.
+//! joins the two, [`Recent`] keeps the last records for whoever asks, and [`Tolerated`] what was denied and passed.
 
 mod aggregate;
 mod names;
 mod recent;
 mod record;
 mod render;
+mod tolerated;
 
 pub use aggregate::{Aggregate, Aggregator, IDLE, Totals};
 pub use names::{GENERATIONS, Names};
 pub use recent::Recent;
 pub use record::{Action, End, Icmp, VERSION, Verdict, Violation};
 pub use render::{Clock, render};
+pub use tolerated::{Forgotten, Passed, Tolerated};

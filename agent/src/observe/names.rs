@@ -48,7 +48,7 @@ struct Known {
     devices: BTreeMap<u32, String>,
     /// Names of devices by hardware address as a number.
     macs: BTreeMap<u64, String>,
-    networks: PrefixMap<Ipv6Net, String>,
+    networks: Networks,
     /// Whether the tables were at hand, and not only the kernel's word for the revision.
     complete: bool,
 }
@@ -65,7 +65,7 @@ impl Names {
             generation,
             devices: device_ids.iter().copied().zip(names()).collect(),
             macs: tables.macs.iter().filter_map(|(mac, row)| Some((*mac, name_of(row.device)?))).collect(),
-            networks: by_prefix(policy),
+            networks: Networks::of(policy),
             complete: true,
         });
     }
@@ -85,7 +85,7 @@ impl Names {
             generation,
             devices: BTreeMap::new(),
             macs: BTreeMap::new(),
-            networks: PrefixMap::new(),
+            networks: Networks::default(),
             complete: false,
         });
     }
@@ -127,14 +127,14 @@ impl Names {
     }
 
     /// What an address that is no device's is called: `gateway`, or the network with the longest prefix
-    /// around it.
+    /// around it, of those that do not except it.
     pub fn peer(&self, generation: u32, address: IpAddr) -> Option<String> {
         if self.gateway.contains(&address) {
             return Some(GATEWAY.into());
         }
         let networks = &self.nearest(generation)?.networks;
         let host = Ipv6Net::from(Ipv6Addr::from(Address::from(address).octets()));
-        networks.get_lpm(&host).map(|(_, name)| name.clone())
+        networks.around(&host).map(str::to_owned)
     }
 
     fn remember(&mut self, generation: u32, revision: String) {
@@ -163,17 +163,39 @@ impl Names {
     }
 }
 
-/// Prefixes with the network or group that has them; of two with one prefix a network, and the first by name.
-fn by_prefix(policy: &Policy) -> PrefixMap<Ipv6Net, String> {
-    let mut map = PrefixMap::new();
-    let groups = policy.multicasts.iter().rev().map(|group| (&group.name, &group.cidrs));
-    let networks = policy.networks.iter().rev().map(|network| (&network.name, &network.cidrs));
-    for (name, cidrs) in groups.chain(networks) {
-        for cidr in cidrs {
-            map.insert(wide(cidr), name.clone());
+/// Networks and groups by their prefixes.
+#[derive(Default)]
+struct Networks {
+    /// Networks, then groups, each sorted.
+    names: Vec<String>,
+    /// Whose prefix it is, by the place in `names`, and whether they except it.
+    prefixes: PrefixMap<Ipv6Net, Vec<(u32, bool)>>,
+}
+
+impl Networks {
+    fn of(policy: &Policy) -> Self {
+        let networks = policy.networks.iter().map(|one| (&one.name, &one.cidrs, one.except.as_slice()));
+        let groups = policy.multicasts.iter().map(|one| (&one.name, &one.cidrs, [].as_slice()));
+        let mut all = Self::default();
+        for (place, (name, cidrs, except)) in (0..).zip(networks.chain(groups)) {
+            all.names.push(name.clone());
+            for (cidr, excepted) in cidrs.iter().map(|c| (c, false)).chain(except.iter().map(|c| (c, true))) {
+                all.prefixes.entry(wide(cidr)).or_default().push((place, excepted));
+            }
         }
+        all
     }
-    map
+
+    /// The one with the longest prefix around an address that does not except it; of two with one prefix a network, and the
+    /// first by name.
+    fn around(&self, host: &Ipv6Net) -> Option<&str> {
+        let around: Vec<(u32, bool)> =
+            self.prefixes.cover(host).flat_map(|(_, of)| of.iter().rev().copied()).collect();
+        let excepted = |place: u32| around.contains(&(place, true));
+        let longest_first = around.iter().rev().filter(|(_, except)| !except).map(|(place, _)| *place);
+        let found = longest_first.into_iter().find(|place| !excepted(*place))?;
+        self.names.get(found as usize).map(String::as_str)
+    }
 }
 
 #[cfg(test)]

@@ -30,6 +30,10 @@ const NO_ADDRESS: &[&str] = &["BH0315", "BH0318", "BH0319"];
 /// Errors that may have cost an address: in keys and in values, and the same said of the device itself.
 const ADDRESS_LOSSES: &[&str] = &["BH00", "BH01", "BH02", "BH0401"];
 
+/// How findings end that a device is declared twice, and that it has no address.
+const TWICE: (&str, &str) = ("BH0305", " is declared twice");
+const WITHOUT_ADDRESS: (&str, &str) = ("BH0401", " has neither `mac` nor `ip`");
+
 /// Drops findings that a thing is unused, or has no address, when an error may be why.
 pub(super) fn drop_consequences(out: &mut Collector<'_>) {
     let costs_address = |found: &Diagnostic| {
@@ -41,6 +45,15 @@ pub(super) fn drop_consequences(out: &mut Collector<'_>) {
     }
     if out.since(0).iter().any(|found| LOSSES.iter().any(|prefix| found.code.starts_with(prefix))) {
         out.retain(|found| !UNUSED.contains(&found.code));
+    }
+    // The second declaration is mostly more rules for the same device, whose addresses are in the first.
+    let device = |found: &Diagnostic, (code, end): (&str, &str)| {
+        let what = found.message.strip_suffix(end).filter(|_| found.code == code);
+        what.map(str::to_owned)
+    };
+    let twice: BTreeSet<String> = out.since(0).iter().filter_map(|found| device(found, TWICE)).collect();
+    if !twice.is_empty() {
+        out.retain(|found| device(found, WITHOUT_ADDRESS).is_none_or(|what| !twice.contains(&what)));
     }
 }
 

@@ -16,8 +16,9 @@ use formats::{
 pub const TITLE: &str = "Bulkhead policy file";
 
 table! {
-    /// Any number of files are one policy; their order and how it is split over them do not matter. Everything that no
-    /// rule allows is denied, and there are no deny rules. An unknown key is an error, never ignored.
+    /// Any number of files are one policy; their order and which of them holds what do not matter, but whatever has a name
+    /// stands whole in one file: a device with all its rules. Everything that no rule allows is denied, and there are no
+    /// deny rules. An unknown key is an error, never ignored.
     pub static ROOT = Table::of("A policy file")
         .later(&["include"]);
     /// The version of the language, in every file.

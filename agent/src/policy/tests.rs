@@ -22,6 +22,15 @@ fn policy(text: &str) -> Policy {
     outcome.policy.expect(&shown)
 }
 
+#[test]
+fn rules_for_a_device_of_another_file_are_one_mistake() {
+    let more = "version = 1\n[[device.plc.allow]]\nfrom = \"hmi\"\nservice = \"ssh\"\n";
+    assert_eq!(codes(&[("a.toml", CELL), ("b.toml", more)]), ["BH0305"]);
+    assert_eq!(codes(&[("a.toml", more), ("b.toml", CELL)]), ["BH0305"], "whichever is first");
+    let other = "version = 1\n[device.pump]\nvlan = 5\n";
+    assert_eq!(codes(&[("a.toml", CELL), ("b.toml", more), ("c.toml", other)]), ["BH0305", "BH0401"]);
+}
+
 const CELL: &str = r#"
 version = 1
 [device.plc]

@@ -15,12 +15,14 @@ use crate::{
 };
 
 mod capacity;
+mod denials;
 mod diff;
 mod flows;
 mod reach;
 mod said;
 mod text;
 pub use capacity::Capacity;
+pub use denials::{Denials, Drops, KnownCount, KnownDenial, Past, Uncounted};
 pub use diff::{Became, Changes, Diff};
 pub use flows::{Conversations, KnownFlow, Stopped, World};
 pub use reach::{Reach, Reachability};
@@ -57,6 +59,8 @@ pub struct Asked<'a> {
     pub limits: Limits,
     /// What the kernel remembers, where a kernel was asked.
     pub flows: Option<(&'a [KnownFlow], &'a World)>,
+    /// What the agent remembers of denied packets; looked at where a kernel was asked.
+    pub past: &'a Past,
 }
 
 /// The beginning of a list, and how many entries are left out.
@@ -157,6 +161,10 @@ pub struct Plan {
     pub breaks: usize,
     /// What becomes of the conversations of today; absent when no agent was asked.
     pub conversations: Option<Conversations>,
+    /// Kinds of denied packets that pass today and would be dropped, and devices of which some may be.
+    pub drops: usize,
+    /// What becomes of denied packets that pass today; absent when no agent was asked.
+    pub denials: Option<Denials>,
     /// Devices for which denied traffic is dropped now, and would pass.
     pub released: usize,
     /// Devices whose mode changes, those that leave enforcement first.
@@ -179,11 +187,20 @@ pub struct Plan {
     pub notes: Vec<String>,
 }
 
+impl Plan {
+    /// Whether something that passes today would be dropped, or may be.
+    pub fn hurts(&self) -> bool {
+        self.breaks + self.drops > 0
+    }
+}
+
 /// Compares a policy with the one in force.
 pub fn plan(old: Side<'_>, new: Side<'_>, asked: &Asked<'_>) -> Plan {
     let diff = Diff::between(&Said::of(old.policy), &Said::of(new.policy));
     let conversations =
         asked.flows.map(|(flows, world)| flows::judge((&old, &new), flows, world, asked.now, LISTED));
+    let denials =
+        asked.flows.map(|(_, world)| denials::judge((&old, &new), asked.past, world, asked.now, LISTED));
     let hops = asked.hops.clamp(1, MOST_HOPS);
     let modes = modes(&diff, old.policy, new.policy);
     let changes = !diff.is_empty() || old.tables.revision != new.tables.revision;
@@ -194,6 +211,8 @@ pub fn plan(old: Side<'_>, new: Side<'_>, asked: &Asked<'_>) -> Plan {
         changes,
         breaks: conversations.as_ref().map_or(0, |found| found.stop.total()),
         conversations,
+        drops: denials.as_ref().map_or(0, |found| found.drop.total() + found.unknown.total()),
+        denials,
         released: modes.iter().filter(|change| change.leaves_enforcement).count(),
         modes: Listed::of(modes, LISTED),
         devices: Listed::of(devices(&diff), LISTED),
@@ -216,16 +235,12 @@ fn modes(diff: &Diff, old: &Policy, new: &Policy) -> Vec<ModeChange> {
     let Changes { added, removed, changed } = &diff.devices;
     let names = changed.iter().filter(|(_, (a, b))| a.get(said::MODE) != b.get(said::MODE));
     let names = names.map(|(name, _)| name).chain(added.keys()).chain(removed.keys());
-    let enforces = |mode: Mode| match mode {
-        Mode::Enforce | Mode::Quarantine => true,
-        Mode::Monitor => false,
-    };
     let mut found: Vec<(bool, Criticality, ModeChange)> = Vec::new();
     for name in names {
         let [before, after] = [old, new].map(|policy| policy.device(name).map(|(_, device)| device));
         let criticality = after.or(before).map(|device| device.criticality).unwrap_or_default();
         let [was, is] = [before, after].map(|device| device.map(|device| device.mode));
-        let leaves = was.is_some_and(enforces) && !is.is_some_and(enforces);
+        let leaves = was.is_some_and(denials::enforces) && !is.is_some_and(denials::enforces);
         // A device that comes or goes is told of as a device, unless somebody is protected no more.
         if (before.is_none() || after.is_none()) && !leaves {
             continue;

@@ -75,6 +75,14 @@ pub enum AskError {
         /// The nearest name there is.
         hint: Option<String>,
     },
+    /// A name for several ends.
+    #[error("`{name}` may stand for several ends, and a question is about one\nhelp: ask about {}", member.as_ref().map_or_else(|| "one of its members by name".to_owned(), |m| format!("one of them by name, such as `{m}`")))]
+    Several {
+        /// As it was asked.
+        name: String,
+        /// One of them, where there is any.
+        member: Option<String>,
+    },
     /// Ends between which no packet of the service can go.
     #[error(
         "`{from}` and `{to}` have no addresses of one kind for `{service}`\nhelp: IP needs an address of one family at both ends, other frames a hardware address"
@@ -180,7 +188,7 @@ impl Question {
                         None => {}
                     }
                 }
-                Err(error @ AskError::Unknown { .. }) => return Err(error),
+                Err(error @ (AskError::Unknown { .. } | AskError::Several { .. })) => return Err(error),
                 Err(error) => first_error = first_error.or(Some(error)),
             }
         }

@@ -2,4 +2,4 @@
 
 mod only;
 
-pub use only::{NotApart, only};
+pub use only::{NotApart, known, only};

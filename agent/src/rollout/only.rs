@@ -85,11 +85,7 @@ struct Split<'p> {
 /// # Errors
 /// [`NotApart`], with everything that stands in the way.
 pub fn only(old: &Policy, new: &Policy, named: &BTreeSet<String>) -> Result<Policy, NotApart> {
-    let all: BTreeSet<&str> = old.devices.iter().chain(&new.devices).map(|d| d.name.as_str()).collect();
-    if let Some(name) = named.iter().find(|name| !all.contains(name.as_str())) {
-        let hint = closest(name, all.iter().copied()).map(|h| format!("\nhelp: did you mean `{h}`?"));
-        return Err(NotApart::Unknown { name: name.clone(), hint: hint.unwrap_or_default() });
-    }
+    let all = known(old, new, named)?;
     if named.is_empty() {
         return Ok(old.clone());
     }
@@ -103,6 +99,21 @@ pub fn only(old: &Policy, new: &Policy, named: &BTreeSet<String>) -> Result<Poli
     let ids = (0..).map(DeviceId).zip(&devices).map(|(id, (device, _))| (device.name.as_str(), id)).collect();
     let split = Split { old, new, named, ids, labels: Labels::of(old, new, named) };
     split.join(&devices)
+}
+
+/// The devices of both policies, if all that are named are among them.
+///
+/// # Errors
+/// [`NotApart::Unknown`].
+pub fn known<'a>(
+    old: &'a Policy,
+    new: &'a Policy,
+    named: &BTreeSet<String>,
+) -> Result<BTreeSet<&'a str>, NotApart> {
+    let all: BTreeSet<&str> = old.devices.iter().chain(&new.devices).map(|d| d.name.as_str()).collect();
+    let Some(name) = named.iter().find(|name| !all.contains(name.as_str())) else { return Ok(all) };
+    let hint = closest(name, all.iter().copied()).map(|h| format!("\nhelp: did you mean `{h}`?"));
+    Err(NotApart::Unknown { name: name.clone(), hint: hint.unwrap_or_default() })
 }
 
 impl<'p> Split<'p> {

@@ -84,6 +84,9 @@ pub struct Event {
     /// Entries before this one that could not be written.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub missed: u64,
+    /// Refused requests of the same user since his entry before, which were too many to be written down one by one.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub left_out: u64,
 }
 
 /// What was done.
@@ -104,6 +107,8 @@ pub enum Action {
     Rollback,
     /// The same, by the agent: nobody had confirmed the change.
     AutoRollback,
+    /// At the start another revision took the place of one that is damaged.
+    Fallback,
     /// A device's mode was changed beside its policy.
     Mode,
     /// A device was cut off.
@@ -142,7 +147,7 @@ pub struct Torn {
 pub struct Bounds {
     /// A file is not added to beyond this, bytes.
     pub file_bytes: u64,
-    /// Files, the one that is written included.
+    /// Files, the one that is written included; never less than two.
     pub files: u32,
 }
 
@@ -169,6 +174,7 @@ impl Action {
             Self::Confirm => "confirm",
             Self::Rollback => "rollback",
             Self::AutoRollback => "auto-rollback",
+            Self::Fallback => "fallback",
             Self::Repair => "repair",
             Self::Mode => "mode",
             Self::Quarantine => "quarantine",
@@ -193,7 +199,8 @@ impl Outcome {
 impl Trail {
     /// The trail of a state folder, which exists.
     pub fn new(folder: &Path, bounds: Bounds) -> Self {
-        Self { folder: folder.to_owned(), bounds }
+        // The next entry follows the last of the file before.
+        Self { folder: folder.to_owned(), bounds: Bounds { files: bounds.files.max(2), ..bounds } }
     }
 
     /// Writes an entry: after this returns, it survives a power cut. Waits for another process that writes.
@@ -251,9 +258,6 @@ impl Trail {
                 Real.rename(&from, &numbered(&self.folder, number))?;
             }
         }
-        if self.bounds.files < 2 {
-            Real.remove(&self.folder.join(FILE))?;
-        }
         // A smaller number than before is configured.
         for (number, path) in files(&self.folder)? {
             if number >= self.bounds.files {
@@ -297,12 +301,20 @@ impl Event {
             after: String::new(),
             began: None,
             missed: 0,
+            left_out: 0,
         }
     }
 
-    /// With every text at most as long as an entry bears.
+    /// With every text at most as long as an entry bears, and nothing in it that a terminal obeys: what was refused for
+    /// that is written down as well.
     fn bounded(mut self) -> Self {
-        for text in [&mut self.target, &mut self.reason, &mut self.message].into_iter().flatten() {
+        for (text, lines) in [(&mut self.target, false), (&mut self.reason, false), (&mut self.message, true)]
+        {
+            let Some(text) = text else { continue };
+            let obeyed = |c: char| c.is_control() && !(lines && c == '\n');
+            if text.contains(obeyed) {
+                *text = text.replace(obeyed, "\u{fffd}");
+            }
             if text.len() > MAX_TEXT {
                 let end = text.floor_char_boundary(MAX_TEXT);
                 text.truncate(end);

@@ -1,8 +1,8 @@
 //! Revisions kept whole: which policy was in force when, by whom, from where, and its every file.
 //!
 //! A policy file is kept once, under the name of its content (`objects/<sha256>`), so a change of one file writes one
-//! file. A revision is one sealed record beside them (`revisions/<number>.json`), and `current.json` names the one in
-//! force. Everything is written, synced, renamed and synced again before anything refers to it; what does not fit its
+//! file. A revision is one sealed record beside them (`revisions/<number>.json`); the pointer names the one in force.
+//! Everything is written, synced, renamed and synced again before anything refers to it; what does not fit its
 //! hash is named and not used.
 
 use std::{
@@ -12,22 +12,14 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::{MAX_VALUE, Pending, Store, StoreError, Who, seal, seal::sha256};
-use crate::{
-    policy::SourceFile,
-    signing::{Accepted, Digest},
-};
+use super::{AcceptedSet, MAX_VALUE, Pointer, REVISIONS, Store, StoreError, Who, seal, seal::sha256};
+use crate::policy::SourceFile;
 
 const OBJECTS: &str = "objects";
-const REVISIONS: &str = "revisions";
-const CURRENT: &str = "current.json";
 /// Version of records and of the pointer.
 const VERSION: u32 = 1;
 /// Largest record or pointer, bytes: the names of all files of the largest policy.
 const MAX_RECORD: u64 = 16 << 20;
-
-/// Numbers of revisions that were taken back, as many as can be kept.
-const MAX_ROLLED_BACK: usize = 1000;
 
 /// A value with its version, as it is in the file.
 #[derive(Serialize, Deserialize)]
@@ -63,6 +55,12 @@ pub struct Record {
     /// The revision before it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub before: Option<u64>,
+    /// Whether it was made to be undone unless somebody confirms it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub waits: bool,
+    /// The newest signed set that was in force with it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub accepted: Option<AcceptedSet>,
     /// Its files: one layer, and one more for each change that only some devices got.
     pub layers: Vec<KeptLayer>,
 }
@@ -113,74 +111,6 @@ pub fn digest(files: &[KeptFile]) -> String {
     sha256(text.as_bytes())
 }
 
-/// Which revision is in force, and what has to happen to it.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Pointer {
-    /// The revision in force.
-    pub current: u64,
-    /// The highest number that was ever in force.
-    pub last: u64,
-    /// [`digest`] of the configured files that were taken over last.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub configured: Option<String>,
-    /// The newest signed set that was in force.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub accepted: Option<AcceptedSet>,
-    /// The change that waits for its confirmation.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub pending: Option<Pending>,
-    /// Revisions that were taken back, or that lie between one that was and where it went back to.
-    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
-    pub rolled_back: BTreeSet<u64>,
-}
-
-/// A signed set by its number and the hash of its files.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct AcceptedSet {
-    /// The number its signer gave it.
-    pub number: u64,
-    /// The hash of its files, hexadecimal.
-    pub digest: String,
-}
-
-impl Pointer {
-    /// The newest signed set that was in force: an older one is refused. A hash that is none fits no other set.
-    pub fn accepted(&self) -> Option<Accepted> {
-        let AcceptedSet { number, digest } = self.accepted.as_ref()?;
-        Some(Accepted { number: *number, digest: Digest::parse(digest).unwrap_or_else(|| Digest::of(&[])) })
-    }
-
-    /// Remembers a signed set that comes in force.
-    pub fn accept(&mut self, Accepted { number, digest }: Accepted) {
-        self.accepted = Some(AcceptedSet { number, digest: digest.to_string() });
-    }
-
-    /// The same, with `number` in force for the first time.
-    #[must_use]
-    pub fn forward(&self, number: u64) -> Self {
-        Self { current: number, last: self.last.max(number), pending: None, ..self.clone() }
-    }
-
-    /// The same, returned to `number`: everything between is taken back with what was in force. A way forward again
-    /// takes nothing back.
-    #[must_use]
-    pub fn back(&self, number: u64) -> Self {
-        let mut rolled_back = self.rolled_back.clone();
-        rolled_back.extend(number + 1..=self.current);
-        rolled_back.remove(&number);
-        while rolled_back.len() > MAX_ROLLED_BACK {
-            rolled_back.pop_first();
-        }
-        Self { current: number, pending: None, rolled_back, ..self.clone() }
-    }
-}
-
-/// A pointer that has its place on the disk, and becomes the one in force with one rename.
-#[must_use]
-pub struct Prepared {
-    new: PathBuf,
-}
-
 /// What the store knows of revisions.
 #[derive(Debug, Default)]
 pub struct Revisions {
@@ -197,14 +127,6 @@ impl Record {
 }
 
 impl Store {
-    /// The pointer; `None` before the first revision.
-    ///
-    /// # Errors
-    /// [`StoreError::Broken`] when it is there and not as it was written.
-    pub fn pointer(&self) -> Result<Option<Pointer>, StoreError> {
-        self.sealed(self.folder.join(CURRENT))
-    }
-
     /// Every record there is.
     ///
     /// # Errors
@@ -300,33 +222,6 @@ impl Store {
         self.disk.sync_folder(&self.folder.join(REVISIONS))
     }
 
-    /// Writes a pointer beside the one in force: room for it is found before anything changes.
-    ///
-    /// # Errors
-    /// When the disk says no.
-    pub fn prepare(&self, pointer: &Pointer) -> Result<Prepared, StoreError> {
-        let path = self.folder.join(CURRENT);
-        let new = self.write_new("", CURRENT, &self.line(pointer, &path)?)?;
-        Ok(Prepared { new })
-    }
-
-    /// Makes a prepared pointer the one in force: after this returns, it survives a power cut.
-    ///
-    /// # Errors
-    /// When the disk says no; which of the two is in force after a power cut is then open.
-    pub fn commit(&self, prepared: Prepared) -> Result<(), StoreError> {
-        self.disk.rename(&prepared.new, &self.folder.join(CURRENT))?;
-        self.disk.sync_folder(&self.folder)
-    }
-
-    /// Both at once.
-    ///
-    /// # Errors
-    /// When the disk says no.
-    pub fn point(&self, pointer: &Pointer) -> Result<(), StoreError> {
-        self.commit(self.prepare(pointer)?)
-    }
-
     /// Removes what is too old: all but the newest `most` revisions and the ones that may be returned to, and files
     /// that no revision has any more.
     ///
@@ -384,7 +279,10 @@ impl Store {
         String::from_utf8(bytes).map(Some).map_err(|_| StoreError::Broken { path })
     }
 
-    fn sealed<T: serde::de::DeserializeOwned>(&self, path: PathBuf) -> Result<Option<T>, StoreError> {
+    pub(super) fn sealed<T: serde::de::DeserializeOwned>(
+        &self,
+        path: PathBuf,
+    ) -> Result<Option<T>, StoreError> {
         let Some(bytes) = self.disk.read(&path, MAX_RECORD)? else { return Ok(None) };
         let line = bytes.strip_suffix(b"\n").unwrap_or(&bytes);
         let Some(Versioned { v, value }) = seal::open::<Versioned<T>>(line) else {
@@ -396,7 +294,11 @@ impl Store {
         Ok(Some(value))
     }
 
-    fn line<T: Serialize>(&self, value: &T, path: &std::path::Path) -> Result<Vec<u8>, StoreError> {
+    pub(super) fn line<T: Serialize>(
+        &self,
+        value: &T,
+        path: &std::path::Path,
+    ) -> Result<Vec<u8>, StoreError> {
         let unreadable = |source| StoreError::Unreadable { path: path.to_owned(), source };
         let (mut line, _) = seal::seal(&Versioned { v: VERSION, value }).map_err(unreadable)?;
         line.push('\n');

@@ -18,7 +18,7 @@ use nix::{
     unistd::Pid,
 };
 
-use super::{link::Mac, modbus::lock, topology::Host, wait::wait_for};
+use super::{Namespace, link::Mac, modbus::lock, topology::Host, wait::wait_for};
 
 /// The programs of this module, for [`super::stacks::requires`].
 pub const PROGRAMS: [&str; 3] = ["busybox", "dnsmasq", "udhcpc"];
@@ -32,12 +32,11 @@ pub(super) struct Talker {
 }
 
 impl Talker {
-    pub(super) fn start(host: &Host, mut command: Command) -> Result<Self> {
+    pub(super) fn start(namespace: &Namespace, mut command: Command) -> Result<Self> {
         let (reader, writer) = std::io::pipe()?;
         command.stdin(Stdio::null()).stdout(writer.try_clone()?).stderr(writer);
         let name = command.get_program().to_string_lossy().into_owned();
-        let child =
-            host.namespace.spawn_child(command).with_context(|| format!("failed to start `{name}`"))?;
+        let child = namespace.spawn_child(command).with_context(|| format!("failed to start `{name}`"))?;
         let said = Arc::new(Mutex::new(String::new()));
         thread::spawn({
             let said = Arc::clone(&said);
@@ -91,7 +90,7 @@ impl DhcpServer {
         let [a, b, c, _] = address.octets();
         command.arg(format!("--dhcp-range={a}.{b}.{c}.0,static,255.255.255.0,{seconds}s"));
         command.arg(format!("--dhcp-host={client},{address},{seconds}s"));
-        let mut server = Talker::start(host, command)?;
+        let mut server = Talker::start(&host.namespace, command)?;
         server.wait_for("the DHCP server", |said| said.contains("sockets bound exclusively"))?;
         Ok(Self(server))
     }
@@ -110,7 +109,7 @@ impl DhcpClient {
         let mut command = Command::new("udhcpc");
         command.args(["-f", "-i", host.interface, "-t", "3", "-T", "1", "-A", "1", "-s"]).arg(script);
         command.args(words);
-        Ok(Self { talker: Talker::start(host, command)?, leases: 0 })
+        Ok(Self { talker: Talker::start(&host.namespace, command)?, leases: 0 })
     }
 
     /// Waits for a lease besides those that were waited for; its address is in use when this returns.

@@ -10,7 +10,7 @@ use std::{
 
 use anyhow::{Context, Result, bail, ensure};
 
-use super::{dhcp::Talker, topology::Host};
+use super::{Namespace, dhcp::Talker, topology::Host};
 
 /// The program of this module, for [`super::stacks::requires`].
 pub const PROGRAMS: [&str; 1] = ["dnsmasq"];
@@ -33,18 +33,28 @@ impl NameServer {
         aliases: &[(&str, &str)],
         seconds: u32,
     ) -> Result<Self> {
+        Self::on((&host.namespace, host.interface), names, aliases, seconds)
+    }
+
+    /// The same on an interface of any namespace.
+    pub fn on(
+        (namespace, interface): (&Namespace, &str),
+        names: &[(&str, Ipv4Addr)],
+        aliases: &[(&str, &str)],
+        seconds: u32,
+    ) -> Result<Self> {
         let mut command = Command::new("dnsmasq");
         command.args(["--keep-in-foreground", "--log-facility=-", "-C", "/dev/null"]);
         // As root: a process that changes its user no longer dies with the test that started it.
         command.args(["--user=root", "--pid-file=", "--no-resolv", "--no-hosts", "--bind-interfaces"]);
-        command.arg(format!("--interface={}", host.interface));
+        command.arg(format!("--interface={}", interface));
         for (name, address) in names {
             command.arg(format!("--host-record={name},{address},{seconds}"));
         }
         for (alias, name) in aliases {
             command.arg(format!("--cname={alias},{name},{seconds}"));
         }
-        let mut server = Talker::start(host, command)?;
+        let mut server = Talker::start(namespace, command)?;
         server.wait_for("the resolver", |said| said.contains("started, version"))?;
         Ok(Self(server))
     }

@@ -13,7 +13,7 @@ use serde_json::Value;
 use crate::plant::{device, status};
 
 /// The longest that a test awaits a return, and a busy machine on top.
-const LATE: Duration = Duration::from_secs(60);
+pub(crate) const LATE: Duration = Duration::from_secs(60);
 
 /// The HMI may poll the PLC. `more` makes it another policy.
 pub(crate) fn policy(lab: &Lab, more: &str) -> String {

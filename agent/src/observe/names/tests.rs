@@ -68,6 +68,32 @@ fn most_specific_network_gives_the_name() {
 }
 
 #[test]
+fn what_a_network_excepts_is_not_called_by_it() {
+    let text = "version = 1\n[network.guests]\ncidr = \"10.9.7.64/26\"\nexcept = \"10.9.7.80/28\"\n\
+                [network.office]\ncidr = \"10.9.0.0/16\"\n[network.printers]\ncidr = \"10.9.7.0/24\"\nexcept = \"10.9.7.64/27\"\n\
+                [network.site]\ncidr = [\"10.8.0.0/16\"]\nexcept = [\"10.8.3.0/24\"]\n\
+                [network.yard]\ncidr = [\"10.8.0.0/16\"]\n";
+    let (policy, tables) = compiled(text);
+    let mut names = Names::default();
+    names.learn(1, &tables, &[], &policy);
+    for (address, name) in [
+        ([10, 9, 7, 66], Some("guests")),
+        ([10, 9, 7, 81], Some("office")),
+        ([10, 9, 7, 100], Some("guests")),
+        ([10, 9, 7, 1], Some("printers")),
+        ([10, 8, 2, 1], Some("site")),
+        ([10, 8, 3, 1], Some("yard")),
+        ([10, 7, 0, 1], None),
+    ] {
+        assert_eq!(names.peer(1, IpAddr::from(address)).as_deref(), name, "{address:?}");
+    }
+    let (policy, tables) =
+        compiled("version = 1\n[network.office]\ncidr = \"10.20.2.0/24\"\nexcept = \"10.20.2.64/27\"\n");
+    names.learn(2, &tables, &[], &policy);
+    assert_eq!(names.peer(2, IpAddr::from([10, 20, 2, 66])), None, "in no network of the policy");
+}
+
+#[test]
 fn device_that_left_the_policy_keeps_its_name() {
     let mut names = plant();
     let (policy, tables) = compiled("version = 1\n[device.hmi-1]\nip = [\"10.20.1.12\"]\n");

@@ -184,7 +184,7 @@ pub(super) fn unique<'r, T>(
                 Diagnostic::error(code, format!("{what} {} is declared twice", quote(&leaf.value)))
                     .at(out.locate(leaf.at), "declared again")
                     .also(out.locate(name(first).at), "declared first here")
-                    .help(format!("join both into one, or rename one of the two {}", plural(what))),
+                    .help(join(what)),
             ),
             None => {
                 found.insert(&leaf.value, one);
@@ -192,6 +192,14 @@ pub(super) fn unique<'r, T>(
         }
     }
     found
+}
+
+fn join(what: &str) -> String {
+    let rename = format!("rename one of the two {}", plural(what));
+    match what {
+        "device" => format!("a device stands whole in one file: join both with all their rules, or {rename}"),
+        _ => format!("join both into one, or {rename}"),
+    }
 }
 
 fn plural(what: &str) -> String {

@@ -2,7 +2,8 @@
 //! under the new, and [`decide`] says of both what becomes of its first packet.
 //!
 //! In: tables, how the agent runs, and what is remembered. Out: conversations that are allowed now and would not be. A
-//! flow does not say on which segment it began, so every one is asked. What the old policy leaves open about a host, such as its
+//! flow does not say on which segment it began, so every one is asked; a rule's window counts as it was when the flow was last
+//! seen. What the old policy leaves open about a host, such as its
 //! hardware address, is taken to be as the new one says.
 
 use std::{collections::BTreeMap, net::IpAddr, time::Duration};
@@ -12,13 +13,13 @@ use bulkhead_common::{
     decide::{Action, Decision, Verdict, decide},
     layout::{Lease, NamedKey, NamedRow, SegmentRow, Settings},
 };
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use super::{Listed, Side};
 use crate::{
-    compile::{Host, Memory, Placed, Tables},
-    model::{Criticality, Policy, Selector},
+    compile::{Host, Memory, NamedPeer, Placed, Tables},
+    model::{Criticality, Policy, Schedule, Selector, covers},
     report::why::{Supposed, spelled},
 };
 
@@ -136,30 +137,39 @@ pub(super) fn judge(
             *first = flow;
         }
     }
-    let flows: Vec<(&KnownFlow, usize)> = alike.into_values().collect();
+    let mut flows: Vec<(&KnownFlow, usize)> = alike.into_values().collect();
+    let timed = !old.tables.schedules.is_empty() || !new.tables.schedules.is_empty();
+    if timed {
+        // Schedules are looked at once for each minute in which something was seen last.
+        flows.sort_by_key(|(flow, _)| minute(now, flow.idle));
+    }
     let names = names(old, new, flows.iter().map(|(flow, _)| *flow));
     let memory = Memory { leases: world.leases.clone(), ..Memory::default() };
     let mut hosts: Vec<[Host<'_>; 2]> = Vec::new();
     for segment in &world.segments {
-        let host = |side: &Side<'_>, names: &BTreeMap<NamedKey, NamedRow>| {
-            let tables: &Tables = side.tables;
-            Placed {
-                segment: *segment,
-                deadlines: deadlines(tables, now),
-                named: names.clone(),
-                // Nothing is taken on trust, and no flow is one too many.
-                settings: Settings { adopt_until: 0, flow_cap: 0, ..world.placed.settings },
-                ..world.placed.clone()
-            }
+        let host = |side: &Side<'_>, names: &BTreeMap<NamedKey, NamedRow>| Placed {
+            deadlines: deadlines(side.tables, now, now),
+            named: names.clone(),
+            ..placed(world, *segment)
         };
         let pair = [Host::new(old.tables, host(old, &names[0])), Host::new(new.tables, host(new, &names[1]))];
         pair.iter().for_each(|host| host.set_now(world.now));
         hosts.push(pair);
     }
     let mut judged: Vec<Judged<'_>> = Vec::new();
+    let mut then = now;
     for chunk in flows.chunks(CHUNK) {
         hosts.iter_mut().flatten().for_each(|host| host.adopt(memory.clone(), 1));
         for (flow, count) in chunk {
+            let seen = minute(now, flow.idle);
+            if timed && seen != then {
+                then = seen;
+                let both = [old, new].map(|side| deadlines(side.tables, then, now));
+                for [before, after] in &mut hosts {
+                    before.reschedule(both[0].clone());
+                    after.reschedule(both[1].clone());
+                }
+            }
             let packets = packets(flow, old, new, world);
             let decisions = packets.iter().flat_map(|(packet, segment)| {
                 hosts.iter().filter_map(|[before, after]| {
@@ -191,10 +201,25 @@ pub(super) fn judge(
     Conversations { live, recent: known.len() - live, stop: told(Action::Drop), report: told(Action::Pass) }
 }
 
-/// Until when schedules are open, for an answer about this moment.
-fn deadlines(tables: &Tables, now: Timestamp) -> Vec<u64> {
-    let is_open = |set: &Vec<_>| set.iter().any(|one: &crate::model::Schedule| one.open_until(now).is_some());
-    tables.schedules.iter().map(|set| if is_open(set) { u64::MAX } else { 0 }).collect()
+/// Where and how packets are judged anew.
+pub(super) fn placed(world: &World, segment: SegmentRow) -> Placed {
+    // Nothing is taken on trust, and no flow is one too many.
+    let settings = Settings { adopt_until: 0, flow_cap: 0, ..world.placed.settings };
+    Placed { segment, settings, ..world.placed.clone() }
+}
+
+/// The minute in which something was seen last: windows open and close with the minutes.
+pub(super) fn minute(now: Timestamp, idle: Duration) -> Timestamp {
+    let idle = SignedDuration::try_from(idle).unwrap_or(SignedDuration::MAX);
+    let seen = now.saturating_sub(idle).unwrap_or(Timestamp::MIN);
+    Timestamp::from_second(seen.as_second().div_euclid(60) * 60).unwrap_or(seen)
+}
+
+/// Until when schedules are open, for an answer about something that was seen `then`: what a window allowed last night it
+/// allows again, and what has expired it does not.
+pub(super) fn deadlines(tables: &Tables, then: Timestamp, now: Timestamp) -> Vec<u64> {
+    let holds = |one: &Schedule| !one.has_expired(now) && one.open_until(then).is_some();
+    tables.schedules.iter().map(|set| if set.iter().any(holds) { u64::MAX } else { 0 }).collect()
 }
 
 /// What both tables permit at addresses that were learned by name: where the old rule names names, the address is behind
@@ -218,7 +243,8 @@ fn names<'f>(
         let ids = [old.policy, new.policy]
             .map(|policy| name.and_then(|name| policy.device(name)).map_or(0, |(id, _)| id.0 + 1));
         for (side, tables) in [old.tables, new.tables].into_iter().enumerate() {
-            let peers = tables.named.iter().filter(|peer| names.iter().all(|name| peer.names.contains(name)));
+            let known = |name: &String, peer: &NamedPeer| peer.names.iter().any(|wider| covers(wider, name));
+            let peers = tables.named.iter().filter(|peer| names.iter().all(|name| known(name, peer)));
             for one in peers.flat_map(|peer| &peer.permissions) {
                 if one.devices.binary_search(&ids[side]).is_ok() {
                     let address = Address::from(flow.to);

@@ -13,6 +13,7 @@ use crate::{
 };
 
 mod conversations;
+mod denials;
 
 const ROOM: Limits = Limits { devices: 4096, rules: 65_536, rows: 1 << 20 };
 
@@ -41,7 +42,11 @@ fn now() -> Timestamp {
 }
 
 fn planned(old: &Compiled, new: &Compiled, flows: Option<(&[KnownFlow], &World)>) -> Plan {
-    plan(old.side(), new.side(), &Asked { hops: HOPS, now: now(), limits: ROOM, flows })
+    plan(
+        old.side(),
+        new.side(),
+        &Asked { hops: HOPS, now: now(), limits: ROOM, flows, past: &Past::default() },
+    )
 }
 
 /// Devices, classes, zones, networks and rules between them, some of them strange.

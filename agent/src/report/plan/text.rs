@@ -3,8 +3,8 @@
 use std::fmt::Write as _;
 
 use super::{
-    Became, Capacity, Conversations, DefinitionChange, DeviceChange, Listed, ModeChange, Plan, Reach,
-    RuleChanges, RuleSaid, Stopped,
+    Became, Capacity, Conversations, DefinitionChange, Denials, DeviceChange, Drops, Listed, ModeChange,
+    Plan, Reach, RuleChanges, RuleSaid, Stopped, Uncounted,
 };
 use crate::diagnostic::counted;
 
@@ -49,6 +49,7 @@ impl Plan {
         }
         if self.changes {
             self.conversations(&mut page);
+            self.denials(&mut page);
             self.modes(&mut page);
             self.reached(&mut page, true);
             rules(&mut page, &self.rules);
@@ -82,6 +83,46 @@ impl Plan {
             ""
         };
         page.title(format!("looked at: {}, {recent} recent{none}", counted(*live, "live flow")));
+    }
+
+    fn denials(&self, page: &mut Page) {
+        let Some(Denials { enforcing, looked_at, drop, unknown, remembered_seconds, lost }) = &self.denials
+        else {
+            return;
+        };
+        if drop.total() > 0 {
+            let kinds = counted(drop.total(), "kind");
+            page.title(format!(
+                "WOULD BE DROPPED FROM NOW ON: {kinds} of packets that are denied today, and pass"
+            ));
+            page.list(drop, dropped);
+        }
+        if unknown.total() > 0 {
+            let devices = counted(unknown.total(), "device");
+            page.title(format!(
+                "MAY BE DROPPED FROM NOW ON: {devices} of whose denied packets only the count is known"
+            ));
+            page.list(unknown, |page, Uncounted { device, packets }| {
+                let counts: Vec<String> =
+                    packets.iter().map(|(word, count)| format!("{count} {word}")).collect();
+                page.line(format!("  {device}: {}", counts.join(", ")));
+            });
+        }
+        if enforcing.total() > 0 || drop.total() > 0 {
+            let lost = if *lost > 0 {
+                format!(
+                    "; {} told to nobody",
+                    counted(usize::try_from(*lost).unwrap_or(usize::MAX), "packet")
+                )
+            } else {
+                String::new()
+            };
+            page.title(format!(
+                "looked at: {} of denied packets that passed; the agent remembers the last {}{lost}",
+                counted(*looked_at, "kind"),
+                ago(*remembered_seconds)
+            ));
+        }
     }
 
     fn modes(&self, page: &mut Page) {
@@ -188,17 +229,30 @@ impl Plan {
     }
 
     fn summary(&self) -> String {
-        let Self { before, after, breaks, released, devices, rules, .. } = self;
+        let Self { before, after, breaks, drops, released, devices, rules, .. } = self;
         if !self.changes {
             return format!("nothing changes: revision {before}");
         }
         let RuleChanges { added, removed, changed, reworded } = rules;
         let mut said = Vec::new();
         if let Some(Conversations { report, .. }) = &self.conversations {
-            said.push(match breaks {
-                0 => "nothing would stop".to_owned(),
-                _ => format!("{} WOULD STOP", counted(*breaks, "conversation")),
-            });
+            let enforcing = self.denials.as_ref().is_some_and(|denials| denials.enforcing.total() > 0);
+            match breaks {
+                0 if *drops > 0 => {}
+                0 if enforcing => said.push("nothing that is remembered would stop".to_owned()),
+                0 => said.push("nothing would stop".to_owned()),
+                _ => said.push(format!("{} WOULD STOP", counted(*breaks, "conversation"))),
+            }
+            if let Some(Denials { drop, unknown, .. }) = &self.denials {
+                if drop.total() > 0 {
+                    let kinds = counted(drop.total(), "kind");
+                    said.push(format!("{kinds} of denied packets WOULD BE DROPPED FROM NOW ON"));
+                }
+                if unknown.total() > 0 {
+                    let devices = counted(unknown.total(), "device");
+                    said.push(format!("{devices} with denied packets that only counters know"));
+                }
+            }
             if report.total() > 0 {
                 said.push(format!("{} would be reported", report.total()));
             }
@@ -241,6 +295,38 @@ impl Plan {
     }
 }
 
+fn end(name: &Option<String>, address: &str) -> String {
+    match name {
+        Some(name) => format!("{name} ({address})"),
+        None => address.to_owned(),
+    }
+}
+
+fn dropped(page: &mut Page, one: &Drops) {
+    let Drops {
+        from,
+        from_address,
+        to,
+        to_address,
+        service,
+        packets,
+        idle_seconds,
+        first_seconds,
+        criticality,
+        reason,
+        explanation,
+    } = one;
+    let worth = criticality.as_ref().map(|word| format!("{word}  ")).unwrap_or_default();
+    page.line(format!("  {worth}{} -> {} {service}", end(from, from_address), end(to, to_address)));
+    let packets = counted(usize::try_from(*packets).unwrap_or(usize::MAX), "packet");
+    page.line(format!(
+        "      {packets} in {}, last seen {} ago",
+        ago(first_seconds.saturating_sub(*idle_seconds)),
+        ago(*idle_seconds)
+    ));
+    page.line(format!("      then dropped, {reason}: {explanation}"));
+}
+
 fn stopped(page: &mut Page, one: &Stopped) {
     let Stopped {
         from,
@@ -258,10 +344,6 @@ fn stopped(page: &mut Page, one: &Stopped) {
         rule,
         place,
     } = one;
-    let end = |name: &Option<String>, ip: &str| match name {
-        Some(name) => format!("{name} ({ip})"),
-        None => ip.to_owned(),
-    };
     let times = if *flows > 1 { format!(", {flows} flows") } else { String::new() };
     let state = if *live { "live" } else { "ended" };
     let worth = criticality.as_ref().map(|word| format!("{word}  ")).unwrap_or_default();

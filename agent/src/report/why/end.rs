@@ -92,6 +92,9 @@ impl End {
         if let Some((_, device)) = policy.device(name) {
             return Ok(Self::device(world, device, nobody, family, other));
         }
+        if let Some(member) = several(policy, name) {
+            return Err(AskError::Several { name: name.to_owned(), member });
+        }
         if let Some(group) = policy.multicasts.iter().find(|group| group.name == name) {
             return Ok(Self::group(group, None, family));
         }
@@ -107,7 +110,11 @@ impl End {
             return Ok(Self { sample: true, ..Self::new(name, address, nobody) });
         }
         let hint = closest(name, names(policy)).map(str::to_owned);
-        Err(AskError::Unknown { name: name.to_owned(), kind: "device, network, group or address", hint })
+        Err(AskError::Unknown {
+            name: name.to_owned(),
+            kind: "device, network, multicast group or address",
+            hint,
+        })
     }
 
     /// A network at an address that was learned by one of its names, or as if one were.
@@ -202,6 +209,20 @@ impl End {
             (Kind::Many | Kind::One | Kind::Gateway, _) => self.mac,
         }
     }
+}
+
+/// For the name of a class, a group or a zone, one of its devices if it has any.
+fn several(policy: &Policy, name: &str) -> Option<Option<String>> {
+    let (kind, name) = name.split_once(':')?;
+    let is_member: Box<dyn Fn(&Device) -> bool> = match kind {
+        "class" => Box::new(|device| policy.class_of(device) == Some(name)),
+        "zone" => Box::new(|device| policy.zone_of(device) == Some(name)),
+        "group" => {
+            Box::new(|device| device.groups.iter().any(|id| policy.groups[id.0 as usize].name == name))
+        }
+        _ => return None,
+    };
+    Some(policy.devices.iter().find(|device| is_member(device)).map(|device| device.name.clone()))
 }
 
 /// Every word that can be an end.

@@ -55,6 +55,29 @@ fn stranger_gets_a_name_in_what_is_missing() {
     assert_eq!(answer.missing.as_deref(), Some(missing));
 }
 
+#[test]
+fn a_name_for_several_ends_is_answered_by_what_to_ask_instead() {
+    let text = "version = 1\n[device.plc]\nip = \"10.20.1.11\"\nzone = \"cell\"\nclass = \"controller\"\n[class.controller]\n\
+                [device.hmi]\nip = \"10.20.2.20\"\n[group.dash]\nmembers = [\"hmi\", \"office\"]\n\
+                [network.office]\ncidr = \"10.9.0.0/24\"\n";
+    let outcome = resolve_texts(&[SourceFile { path: "p.toml".to_owned(), text: text.to_owned() }]);
+    let policy = outcome.policy.expect("a policy");
+    for (name, member) in [
+        ("zone:cell", "one of them by name, such as `plc`"),
+        ("class:controller", "one of them by name, such as `plc`"),
+        ("group:dash", "one of them by name, such as `hmi`"),
+        ("group:other", "one of its members by name"),
+    ] {
+        for (from, to) in [(name, "hmi"), ("plc", name)] {
+            let asked = Question::new(&policy, from, to, "modbus", &BTreeSet::new());
+            let wanted = format!(
+                "`{name}` may stand for several ends, and a question is about one\nhelp: ask about {member}"
+            );
+            assert_eq!(asked.map_err(|error| error.to_string()), Err(wanted));
+        }
+    }
+}
+
 const DNS: &str = "version = 1\n[device.plc]\nip = \"10.20.1.11\"\n[device.hmi]\nip = \"10.20.2.20\"\n\
                    [service.dns-over-tcp]\ntcp = \"53\"\n\
                    [[device.plc.allow]]\nfrom = [\"hmi\"]\nservice = [\"dns-over-tcp\"]\n";

@@ -175,6 +175,31 @@ fn files_are_turned_over_and_the_chain_goes_on() {
 }
 
 #[test]
+fn one_file_is_too_few_for_a_chain() {
+    let folder = folder();
+    let trail = Trail::new(folder.path(), Bounds { file_bytes: 1, files: 1 });
+    for number in 1..=5 {
+        assert_eq!(add(&trail, "device").seq, number);
+    }
+    let chain = verify(folder.path()).expect("it can be read");
+    assert_eq!(chain.broken, None);
+    assert_eq!(chain.entries.iter().map(|(_, entry)| entry.seq).collect::<Vec<_>>(), [4, 5]);
+}
+
+#[test]
+fn a_trail_that_is_gone_is_missed_where_revisions_are_kept() {
+    let folder = folder();
+    assert_eq!(broken(&folder), None);
+    fs::create_dir(folder.path().join("revisions")).expect("room");
+    assert_eq!(broken(&folder), None);
+    fs::write(folder.path().join("revisions/1.json"), "").expect("room");
+    let (line, what) = broken(&folder).expect("it is missed");
+    assert_eq!((line, what.starts_with("no entry is left")), (1, true), "{what}");
+    filled(&folder, 1);
+    assert_eq!(broken(&folder), None);
+}
+
+#[test]
 fn two_processes_write_one_chain() {
     let folder = folder();
     let bounds = Bounds { file_bytes: 4000, files: 100 };
@@ -203,6 +228,18 @@ fn texts_are_bounded() {
     assert!(entry.event.target.is_some_and(|target| target.len() <= MAX_TEXT + 3 && target.ends_with('…')));
     assert!(size(&log(&folder)).expect("it is there") < MAX_ENTRY);
     assert_eq!(add(&trail, "next").seq, 2);
+}
+
+#[test]
+fn no_text_commands_a_terminal() {
+    let folder = folder();
+    let trail = Trail::new(folder.path(), BOUNDS);
+    let mut evil = event("a\u{1b}[2J\nb");
+    evil.reason = Some("c\rd".into());
+    evil.message = Some("first\n\u{9b}second".into());
+    let Event { target, reason, message, .. } = trail.append(evil, String::new()).expect("room").event;
+    let expected = ["a\u{fffd}[2J\u{fffd}b", "c\u{fffd}d", "first\n\u{fffd}second"];
+    assert_eq!([target, reason, message].map(Option::unwrap_or_default), expected);
 }
 
 #[test]

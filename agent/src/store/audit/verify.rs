@@ -5,9 +5,9 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{Entry, NO_ENTRY, VERSION, files, whole};
+use super::{Entry, FILE, NO_ENTRY, VERSION, files, whole};
 use crate::store::{
-    StoreError,
+    REVISIONS, StoreError,
     disk::{Disk as _, Real},
     seal,
 };
@@ -80,6 +80,12 @@ pub fn verify(folder: &Path) -> Result<Chain, StoreError> {
             chain.head = hash;
             chain.entries.push((place, entry));
         }
+    }
+    let nothing = chain.entries.is_empty() && chain.broken.is_none();
+    if nothing && !Real.names(&folder.join(REVISIONS))?.is_empty() {
+        let place = Place { path: folder.join(FILE), line: 1 };
+        let what = "no entry is left, and there was one for every revision that is kept".to_owned();
+        chain.broken = Some(Break { place, what });
     }
     Ok(chain)
 }

@@ -5,7 +5,7 @@ use std::{fs, path::Path};
 use tempfile::TempDir;
 
 use super::*;
-use crate::store::{Clocks, Deadline};
+use crate::store::{Clocks, Deadline, Pending, pointer::MAX_ROLLED_BACK};
 
 mod cut;
 
@@ -27,6 +27,8 @@ pub(super) fn record(number: u64, before: Option<u64>, layers: &[TextLayer]) -> 
         signed: None,
         changes: "a.toml".into(),
         before,
+        waits: false,
+        accepted: None,
         layers: layers.iter().map(TextLayer::kept).collect(),
     }
 }
@@ -122,8 +124,19 @@ fn what_is_damaged_is_named_and_not_used() {
     assert!(found.broken[0].to_string().contains("revisions/2.json` is damaged"), "{:?}", found.broken);
     assert_eq!(store.next_number(&third).expect("it can be listed"), 4);
 
-    damage(&folder.path().join("current.json"));
+    for name in ["current.json", "current.copy.json"] {
+        store.point(&third).expect("room");
+        damage(&folder.path().join(name));
+        let found = store.find_pointer();
+        assert_eq!((found.pointer.as_ref(), found.damage.len()), (Some(&third), 1), "{name}");
+        assert!(found.damage[0].to_string().contains(&format!("{name}` is damaged")), "{:?}", found.damage);
+    }
+    fs::remove_file(folder.path().join("current.json")).expect("it is there");
     assert!(matches!(store.pointer(), Err(StoreError::Broken { .. })));
+    store.point(&third).expect("room");
+    fs::remove_file(folder.path().join("current.json")).expect("it is there");
+    let found = store.find_pointer();
+    assert_eq!((found.pointer, found.damage.len()), (Some(third), 1));
     // A record under another number is a damage as well.
     fs::copy(folder.path().join("revisions/3.json"), folder.path().join("revisions/9.json")).expect("room");
     assert!(matches!(store.record(9), Err(StoreError::Broken { .. })));

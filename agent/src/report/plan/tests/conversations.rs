@@ -147,6 +147,10 @@ fn names_and_groups_are_judged_by_what_was_asked() {
         text.replace("\"update.vendor.example\"", "[\"update.vendor.example\", \"other.example\"]")
     };
     assert_eq!(stopped_by(more), [""; 0]);
+    for wider in ["*.vendor.example", "*.example"] {
+        assert_eq!(stopped_by(|text| text.replace("update.vendor.example", wider)), [""; 0], "{wider}");
+    }
+    assert_eq!(stopped_by(|text| text.replace("update.vendor.example", "*.update.vendor.example")).len(), 1);
     let silent = |text: &str| text.replace("to = \"multicast:mdns\"", "to = \"multicast:ssdp\"");
     assert_eq!(stopped_by(silent), ["10.20.1.20 -> a group udp/5353 reported unknown-peer"]);
 }
@@ -165,6 +169,37 @@ fn the_same_packet_meets_the_same_fate_as_in_the_data_path() {
     let Verdict::Deny(reason) = decision.verdict else { panic!("{decision:?}") };
     let [stop] = &found.stop.list[..] else { panic!("{found:?}") };
     assert_eq!((stop.reason.as_str(), decision.action), (reason.name(), Action::Drop));
+}
+
+#[test]
+fn what_a_window_allowed_last_night_is_missed_when_its_rule_goes() {
+    // It is noon; the conversation ended at four in the morning.
+    let rule = |windows: &str| {
+        format!(
+            "version = 1\n[device.plc]\nip = \"10.20.1.11\"\nmode = \"enforce\"\n[device.historian]\nip = \"10.20.1.20\"\n\
+             [[device.plc.allow]]\nfrom = \"historian\"\nservice = \"modbus\"\n{windows}\n"
+        )
+    };
+    let night = |more: &str| {
+        rule(&format!(
+            "windows = [{{ days = [\"mon-sun\"], from = \"22:00\", to = \"06:00\", zone = \"UTC\" }}]{more}"
+        ))
+    };
+    let broken = |before: &str, after: &str| {
+        let (old, new) = (Compiled::of(before), Compiled::of(after));
+        let mut flow =
+            flow(&old, ["10.20.1.20", "10.20.1.11"], (6, 502), "historian -> plc modbus", 8 * 3600);
+        flow.devices = ["historian", "plc"].map(|name| old.policy.device(name).map_or(0, |(id, _)| id.0 + 1));
+        planned(&old, &new, Some((&[flow], &world()))).breaks
+    };
+    let without = rule("").replace("modbus", "ssh");
+    assert_eq!(broken(&night(""), &night("")), 0, "it is open again tonight");
+    assert_eq!(broken(&night(""), &without), 1);
+    assert_eq!(broken(&night(""), &night("").replace("22:00", "05:00")), 1, "the new window opens after it");
+    assert_eq!(broken(&night(""), &rule("")), 0);
+    let expired = night("\nexpires = 2026-07-01T11:00:00Z");
+    assert_eq!(broken(&expired, &without), 0, "what has expired is missed by nobody");
+    assert_eq!(broken(&night(""), &expired), 1);
 }
 
 /// One conversation of two hosts, of which the policy says `before`, and then `after`; why it would be denied.

@@ -13,7 +13,10 @@ use std::{
 };
 
 use super::{apply, layers, pending, record};
-use crate::store::{Disk, Pointer, Store, StoreError, io_error};
+use crate::store::{
+    Disk, Pointer, Store, StoreError, io_error,
+    pointer::{COPY, CURRENT},
+};
 
 /// A file's contents; its name is elsewhere.
 type Inode = usize;
@@ -114,6 +117,15 @@ impl Model {
             }
         }
         disks
+    }
+
+    /// The same disk, with one file that cannot be read any more.
+    fn damaged(&self, name: &str) -> Self {
+        let mut state = self.0.borrow().clone();
+        if let Some(inode) = state.names.get(&Path::new("/state").join(name)) {
+            state.contents[*inode].0.clear();
+        }
+        Self(Rc::new(RefCell::new(state)))
     }
 }
 
@@ -246,9 +258,18 @@ impl Story {
 
     /// What must hold on every disk that a cut leaves.
     fn holds_on(&self, disk: Model) {
+        let expected = [Some(&self.acknowledged), self.attempted.as_ref()];
+        for name in [CURRENT, COPY] {
+            // One more misfortune is the damage of one file; before the first change is acknowledged it may be the only one.
+            let found = open(disk.damaged(name)).find_pointer().pointer;
+            let known = expected.contains(&found.as_ref());
+            assert!(
+                known || self.acknowledged.current == 0,
+                "{found:?} is none of {expected:?} without `{name}`"
+            );
+        }
         let store = open(disk);
         let found = store.pointer().expect("it is never half a pointer").unwrap_or_default();
-        let expected = [Some(&self.acknowledged), self.attempted.as_ref()];
         assert!(expected.contains(&Some(&found)), "{found:?} is none of {expected:?}");
         if found.current != 0 {
             self.whole(&store, found.current);
