@@ -127,6 +127,9 @@ pub fn recognise<R: Rules>(packet: &mut Packet, rules: &R) -> Ends {
     if everybody && !is_somebody && packet.kind != Kind::Arp && !packet.destination.is_multicast() {
         destination = Endpoint::network(identity::BROADCAST);
     }
+    if packet.is_to_group() {
+        destination.flags |= device_flag::GROUP;
+    }
     let destination_mac = if is_group { nobody } else { behind };
     let ends = Ends { segment, source_mac, destination_mac, source, destination };
     if packet.fault.is_none() && fragments::concern(packet, &ends) {
@@ -302,8 +305,8 @@ pub fn settle<R: Rules>(packet: &Packet, ends: &Ends, rules: &R, judgement: &mut
     }
 }
 
-/// Whether a resolver answers a device's question in it: a datagram of a flow that the device began. What somebody else
-/// began, or is older than the agent, may be anybody's word.
+/// Whether a resolver answers a question in it of a device that some rule lets use names: a datagram of a flow that the
+/// device began. What somebody else began, or is older than the agent, may be anybody's word.
 #[inline(always)]
 fn resolves<R: Rules>(packet: &Packet, ends: &Ends, verdict: Verdict, rules: &R) -> bool {
     if packet.kind != Kind::Ip
@@ -311,7 +314,7 @@ fn resolves<R: Rules>(packet: &Packet, ends: &Ends, verdict: Verdict, rules: &R)
         || packet.source_port != dns::SERVER
         || packet.fragment.is_some()
         || verdict != Verdict::Allow(Grant::Flow)
-        || ends.destination.device == 0
+        || ends.destination.flags & device_flag::BY_NAME == 0
     {
         return false;
     }

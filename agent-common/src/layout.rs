@@ -31,6 +31,9 @@ pub const MAX_FRAGMENTED: u32 = 4096;
 /// Bytes of the ring of samples: room for some two hundred while the agent is busy with something else.
 pub const SAMPLE_RING_BYTES: u32 = 262_144;
 
+/// Bytes of them that answers of resolvers leave to those of DHCP servers.
+pub const SAMPLES_FOR_LEASES: u32 = SAMPLE_RING_BYTES / 4;
+
 /// The value each packet reads once: which slot decides, and under which generation.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

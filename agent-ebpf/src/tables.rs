@@ -52,7 +52,9 @@ pub extern "C" fn permitted(place: u64) -> u64 {
 pub extern "C" fn named(place: u64, device: u32, high: u64, low: u64) -> u64 {
     let (slot, class) = ((place >> 32) as u32, place as u32);
     let Some(rows) = NAMED.get(slot) else { return 0 };
-    // SAFETY: copied at once; a torn row is another true one at worst.
+    // SAFETY: copied at once. Rows of this table come and go while packets look at it, and what is forgotten is used again
+    // at once: a packet that meets its row in that instant may read that of another device, rule or time.
+    // JUSTIFICATION: it is a true row, for one packet that had a row of its own until then.
     let row = unsafe { rows.get(NamedKey { address: Address { high, low }, device, class }) };
     let Some([NamedRow { row: RuleRow { rule, schedule }, expires }]) = row else { return 0 };
     if *expires <= now() {

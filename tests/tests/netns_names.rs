@@ -358,6 +358,52 @@ fn forged_answers_open_nothing() {
     assert_eq!(learned(&agent, PLC), [(VENDOR.to_owned(), FIRST.to_string())]);
 }
 
+#[test]
+fn private_address_is_forgotten_when_names_may_lead_to_none() {
+    let test = "private_address_is_forgotten_when_names_may_lead_to_none";
+    let Some(lab) = lab(test, &[FIRST]) else { return };
+    let (plc, vendor, historian) = (lab.plc(), lab.host("engineering"), lab.host("historian"));
+    let mut agent = agent(&lab, &policy(&lab, "[\"update.vendor.example\", \"in.example\"]"), "5m");
+    agent.start().expect("it starts");
+    let _server = NameServer::start(historian, &[(VENDOR, FIRST), ("in.example", vendor.ip)], &[], 60)
+        .expect("a resolver");
+    for (name, address) in [(VENDOR, FIRST), ("in.example", vendor.ip)] {
+        assert_eq!(resolve(plc, historian.ip, name).expect("an answer"), address);
+        wait_known(&agent, PLC, address, true);
+    }
+    assert!(reaches(plc, vendor.ip, PORT, SOON));
+    agent.stop().expect("it stops");
+    let tables = "\n[flows]\nadopt_for = \"0s\"\n\n[names]\nprivate = false\n";
+    configure(&lab, &agent, "", "", tables);
+    agent.start().expect("it starts");
+    assert_eq!(learned(&agent, PLC), [(VENDOR.to_owned(), FIRST.to_string())]);
+    assert!(reaches(plc, FIRST, PORT, SOON) && !reaches(plc, vendor.ip, PORT, SILENCE));
+}
+
+/// What a rule says of an address is learned whole or not at all.
+#[test]
+fn address_for_which_there_is_no_room_opens_nothing() {
+    let test = "address_for_which_there_is_no_room_opens_nothing";
+    let Some(lab) = lab(test, &[FIRST]) else { return };
+    let (plc, historian) = (lab.plc(), lab.host("historian"));
+    // More services than the smallest table has rows.
+    let names: Vec<String> = (0..70).map(|n| format!("s{n:02}")).collect();
+    let services: String =
+        (8000..).zip(&names).map(|(n, s)| format!("\n[service.{s}]\ntcp = {n}\n")).collect();
+    let text = policy(&lab, "\"update.vendor.example\"").replace("\"cloud\"", &format!("{names:?}"));
+    let mut agent = Agent::new(&lab, &format!("{text}{services}")).expect("an agent");
+    configure(&lab, &agent, "", "", "\n[flows]\nadopt_for = \"0s\"\n\n[limits]\nnames = 16\n");
+    agent.start().expect("it starts");
+    let _server = NameServer::start(historian, &[(VENDOR, FIRST)], &[], 60).expect("a resolver");
+    assert_eq!(resolve(plc, historian.ip, VENDOR).expect("an answer"), FIRST);
+    wait_status(&agent, "full", 1);
+    assert_eq!(learned(&agent, PLC), []);
+    // Had it stopped where the room ended, at least two of nine would be open.
+    for port in 8000..8009 {
+        assert!(!reaches(plc, FIRST, port, SILENCE), "{port}");
+    }
+}
+
 /// How long it took from the data path's look at each answer to its rows, in microseconds, sorted.
 fn took(agent: &Agent<'_>) -> Vec<u64> {
     let log = agent.log();

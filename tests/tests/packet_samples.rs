@@ -83,6 +83,9 @@ fn only_answers_to_a_devices_question_are_read_for_names() {
                 // Somebody else began: what comes from the port of a resolver is none's answer.
                 ("ntp>plc udp 53>40000", false),
                 ("ntp>plc udp 53>40000", false),
+                // No rule of it names a name.
+                ("oven>ntp udp 49152>53", false),
+                ("ntp>oven udp 53>49152", false),
                 ("plc>ntp tcp 49152>53 S", false),
                 ("ntp>plc tcp 53>49152 SA", false),
             ] {
@@ -95,5 +98,32 @@ fn only_answers_to_a_devices_question_are_read_for_names() {
             }
         }
         assert_eq!(dataplane.tally().expect("readable").samples_lost, 0);
+    });
+}
+
+#[test]
+fn device_that_asks_without_end_leaves_room_for_leases() {
+    let Some((namespace, room)) = lab("device_that_asks_without_end_leaves_room_for_leases") else { return };
+    namespace.run(|| {
+        let root = room.pin_outside("room");
+        let (mut dataplane, _, mut samples) =
+            Dataplane::open(&root, SIZES).unwrap_or_else(|error| panic!("{error}"));
+        Setup::default().configure(&mut dataplane);
+        let camera = "version = 1\n[device.camera]\nmac = \"00:40:8c:00:00:01\"\nip = \"dhcp\"\n";
+        let tables = tables(&[("named.toml", &text("named.toml")), ("camera.toml", camera)]);
+        if let Err(error) = dataplane.apply(tables, &gateway(), &Setup::segments(), &Moment::default()) {
+            panic!("{error}");
+        }
+        let run = |dataplane: &mut Dataplane, line: &str| {
+            dataplane.test_run(&frame(line).expect("it is well formed")).unwrap_or_else(|e| panic!("{e}"));
+        };
+        run(&mut dataplane, "plc>ntp udp 49152>53");
+        (0..300).for_each(|_| run(&mut dataplane, "ntp>plc udp 53>49152"));
+        assert_ne!(dataplane.tally().expect("readable").samples_lost, 0, "nobody has read so much");
+        run(&mut dataplane, "dhcpd>camera dhcp reply yiaddr=camera");
+        let read: Vec<u32> = std::iter::from_fn(|| samples.next_record()).map(|one| one.reading).collect();
+        let (last, names) = read.split_last().expect("some");
+        assert_eq!(*last, reading::LEASES);
+        assert!(names.len() > 100 && names.iter().all(|one| *one == reading::NAMES), "{read:?}");
     });
 }

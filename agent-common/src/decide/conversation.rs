@@ -5,7 +5,7 @@ use crate::{
     address::Address,
     flow,
     layout::{EndRow, Flow, FlowKey, RuleRow},
-    lookup::{Endpoint, Rules, class, identity, setting, shape},
+    lookup::{Endpoint, Rules, class, device_flag, identity, setting, shape},
     parse::{Kind, Packet},
     reason::{Grant, Reason},
     wire::{EPHEMERAL_PORTS, ethertype, icmp, protocol, pseudo},
@@ -244,8 +244,9 @@ fn permitted<R: Rules>(
     if row.rule != 0 || rules.head().shapes & shape::NAMED == 0 {
         return row;
     }
-    // Whoever owns a name says where it points: to nothing that is protected here (DNS rebinding).
-    let protected = responder.device != 0 || responder.is_gateway();
+    // Whoever owns a name says where it points: to nothing that is protected here (DNS rebinding), and not to everybody.
+    let protected =
+        responder.device != 0 || responder.flags & (device_flag::GATEWAY | device_flag::GROUP) != 0;
     if initiator.device == 0 || protected || class == class::NONE {
         return row;
     }

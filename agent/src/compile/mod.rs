@@ -25,11 +25,13 @@ use crate::{
 mod host;
 mod identities;
 mod moment;
+mod named;
 mod numbers;
 mod revision;
 mod rows;
 mod services;
 pub use host::{Host, Memory, Placed, wide};
+pub use named::{NamedPeer, NamedPermission};
 pub use revision::Revision;
 pub use services::{ServicePrefix, prefixes_of};
 
@@ -96,32 +98,12 @@ pub struct RuleEntry {
     pub location: Location,
 }
 
-/// DNS names that rules name, and what they permit at the addresses behind them.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct NamedPeer {
-    /// In lower case, a leading `*.` for every name below.
-    pub names: Vec<String>,
-    /// To whom, over what.
-    pub permissions: Vec<NamedPermission>,
-}
-
-/// A permission at addresses that a device learned by name.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct NamedPermission {
-    /// Dense ids of the devices, ascending.
-    pub devices: Vec<u32>,
-    /// Service class, or the marker for some service.
-    pub class: u32,
-    /// Dense rule id and schedule.
-    pub row: RuleRow,
-}
-
 /// Everything the kernel needs of a policy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tables {
     /// Content hash of what follows, places in files excepted.
     pub revision: Revision,
-    /// Device `i` has the dense id `i + 1`.
+    /// Sorted by name. Device `i` has the dense id `i + 1`.
     pub devices: Vec<DeviceEntry>,
     /// Rule `i` has the dense id `i + 1`.
     pub rules: Vec<RuleEntry>,
@@ -129,6 +111,8 @@ pub struct Tables {
     pub schedules: Vec<Vec<Schedule>>,
     /// What devices may do at addresses that they learn by name.
     pub named: Vec<NamedPeer>,
+    /// Who is in which of them: dense id of the device and place, ascending.
+    pub by_name: Vec<(u32, u32)>,
     /// Names of the segments that devices must be seen on, sorted. Segment `i` is `i + 1` in the rows below.
     pub segments: Vec<String>,
     /// Devices and groups by hardware address as a number; a group has no device.
@@ -173,6 +157,7 @@ pub fn compile(policy: &Policy, limits: &Limits) -> Result<Tables, TooLarge> {
         services: services.prefixes(),
         rows: rows.rows,
         schedules: rows.schedules,
+        by_name: named::by_device(&rows.named),
         named: rows.named,
         shapes: rows.shapes | states(policy),
     };
@@ -181,8 +166,17 @@ pub fn compile(policy: &Policy, limits: &Limits) -> Result<Tables, TooLarge> {
     fits("rows", tables.leased.len(), limits.rows)?;
     fits("rows", tables.networks.len(), limits.rows)?;
     fits("rows", tables.services.len(), limits.rows)?;
+    mark_by_name(&mut tables);
     tables.revision = revision::of(&tables);
     Ok(tables)
+}
+
+/// Says of each device that some rule lets it use names: of nobody else are answers read.
+fn mark_by_name(tables: &mut Tables) {
+    let Tables { macs, addresses, by_name, .. } = tables;
+    let is_in = |device| by_name.binary_search_by_key(&device, |(one, _)| *one).is_ok();
+    let rows = macs.values_mut().chain(addresses.values_mut());
+    rows.filter(|row| is_in(row.device)).for_each(|row| row.flags |= device_flag::BY_NAME);
 }
 
 fn fits(what: &'static str, needed: usize, limit: u32) -> Result<(), TooLarge> {
@@ -329,7 +323,7 @@ impl Tables {
 
     /// The dense id of the device called `name`.
     pub fn device_id(&self, name: &str) -> Option<DeviceId> {
-        let at = self.devices.iter().position(|d| d.name == name)?;
+        let at = self.devices.binary_search_by(|device| device.name.as_str().cmp(name)).ok()?;
         u32::try_from(at).ok().map(DeviceId)
     }
 }

@@ -40,6 +40,7 @@ pub(super) fn of(tables: &Tables) -> Revision {
         rules,
         schedules,
         named,
+        by_name: _,
         segments,
         macs,
         addresses,
@@ -60,11 +61,11 @@ pub(super) fn of(tables: &Tables) -> Revision {
         hash.text(&rule.holder);
     });
     hash.each(schedules, |hash, any| hash.each(any, |hash, schedule| hash.text(&format!("{schedule:?}"))));
-    hash.each(named, |hash, NamedPeer { names, permissions }| {
+    hash.each(named, |hash, NamedPeer { names, except, permissions }| {
         hash.each(names, |hash, name| hash.text(name));
-        hash.each(permissions, |hash, NamedPermission { devices, class, row }| {
-            hash.numbers(devices);
-            hash.numbers(&[*class, row.rule, row.schedule]);
+        hash.each(except, |hash, prefix| hash.text(&prefix.to_string()));
+        hash.each(permissions, |hash, NamedPermission { device, class, row }| {
+            hash.numbers(&[*device, *class, row.rule, row.schedule]);
         });
     });
     hash.each(segments, |hash, name| hash.text(name));

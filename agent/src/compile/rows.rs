@@ -11,10 +11,10 @@ use bulkhead_common::{
 };
 
 use super::{
-    Limits, NO_RULE, NamedPeer, NamedPermission, TooLarge, dense, fits, identities::Identities,
+    Limits, NO_RULE, NamedPeer, TooLarge, dense, fits, identities::Identities, named::Named,
     services::Services,
 };
-use crate::model::{DeviceId, NetworkId, Peer, Policy, Rule, Schedule};
+use crate::model::{Policy, Rule, Schedule};
 
 /// The rows of a policy.
 #[derive(Default)]
@@ -28,7 +28,7 @@ pub(super) struct Rows {
 
 /// Sets of schedules, numbered as they come.
 #[derive(Default)]
-struct Interned {
+pub(super) struct Interned {
     numbers: BTreeMap<BTreeSet<Schedule>, u32>,
     sets: Vec<BTreeSet<Schedule>>,
     /// Which numbers were made one.
@@ -69,12 +69,7 @@ pub(super) fn of(
     let mut out = Rows::default();
     let mut interned = Interned::default();
     let mut permitted = Permitted::default();
-    let by_name: Vec<NetworkId> = (0..)
-        .map(NetworkId)
-        .zip(&policy.networks)
-        .filter(|(_, network)| !network.names.is_empty())
-        .map(|(id, _)| id)
-        .collect();
+    let mut named = Named::of(policy);
     for (index, rule) in rules.iter().enumerate() {
         let schedule =
             rule.schedule.clone().map_or(0, |schedule| interned.number(BTreeSet::from([schedule])));
@@ -103,10 +98,12 @@ pub(super) fn of(
                 }
             }
         }
-        out.name(policy, &by_name, rule, row, &classes);
+        named.add(rule, row, &classes, &mut interned, limits)?;
     }
     permitted.join(&mut interned);
     out.rows = permitted.rows.into_iter().collect();
+    out.named = named.peers(&mut interned, limits)?;
+    out.shapes |= if out.named.is_empty() { 0 } else { shape::NAMED };
     for peer in &policy.remediation {
         let (kind, names) = identities.of_peer(*peer);
         out.shapes |= shape::of(shape::ANYONE, kind) | shape::of(kind, shape::ANYONE);
@@ -127,10 +124,10 @@ pub(super) fn of(
 }
 
 /// Rows as rules come, sorted when there are many: a tree would be searched for each of them.
-struct Permitted {
-    rows: Vec<(RuleKey, RuleRow)>,
+pub(super) struct Permitted {
+    pub(super) rows: Vec<(RuleKey, RuleRow)>,
     /// How many there may be before they are joined: rules that overlap must not take more room than their rows.
-    bound: usize,
+    pub(super) bound: usize,
 }
 
 impl Default for Permitted {
@@ -144,7 +141,7 @@ const JOIN: usize = 1 << 16;
 
 impl Permitted {
     /// Leaves one row for each key, in the order of the keys.
-    fn join(&mut self, interned: &mut Interned) {
+    pub(super) fn join(&mut self, interned: &mut Interned) {
         // Stable: of equal keys the first is that of the first rule.
         self.rows.sort_by_key(|(key, _)| *key);
         for of_one in self.rows.chunk_by_mut(|(a, _), (b, _)| a == b) {
@@ -167,28 +164,6 @@ impl Permitted {
 }
 
 impl Rows {
-    /// What a rule permits at addresses that its devices learn by name.
-    fn name(&mut self, policy: &Policy, by_name: &[NetworkId], rule: &Rule, row: RuleRow, classes: &[u32]) {
-        let named = by_name.iter().filter(|id| rule.responders.contains(&Peer::Network(**id)));
-        for network in named.filter_map(|id| policy.networks.get(id.0 as usize)) {
-            let devices: Vec<u32> = (0..)
-                .map(DeviceId)
-                .zip(&policy.devices)
-                .filter(|(id, _)| rule.initiators.iter().any(|peer| policy.means(*peer, *id)))
-                .map(|(id, _)| dense(id.0 as usize))
-                .collect();
-            if devices.is_empty() {
-                continue;
-            }
-            self.shapes |= shape::NAMED;
-            let permissions = classes.iter().chain([&class::PAIR]);
-            let permissions = permissions
-                .map(|class| NamedPermission { devices: devices.clone(), class: *class, row })
-                .collect();
-            self.named.push(NamedPeer { names: network.names.clone(), permissions });
-        }
-    }
-
     /// Gives the schedules that rows still have numbers in the order of what they say.
     fn number_schedules(&mut self, interned: &Interned) {
         if interned.sets.is_empty() {

@@ -259,6 +259,7 @@ fn policy(rules: &[(usize, usize, bool, usize)]) -> String {
 }
 
 mod kinds;
+mod named;
 
 mod properties {
     use proptest::prelude::*;

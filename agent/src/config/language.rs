@@ -236,6 +236,9 @@ table! {
     "violations": integer(64, 1 << 20).default("8192");
     /// Bytes of the event ring: a power of two, at least a page.
     "ring_bytes": integer(4096, 64 << 20).default("262144");
+    /// Addresses that all devices together may have learned by DNS name; 256 of them at most are one device's. It may change
+    /// at any time.
+    "names": integer(16, 1 << 16).default("4096");
     /// Revisions of the policy that can be brought back. It may change at any time.
     "revisions": integer(2, 1000).default("32");
 }

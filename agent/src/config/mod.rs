@@ -250,6 +250,8 @@ pub struct Limits {
     pub violations: u32,
     /// Bytes of the event ring: a power of two of at least a page.
     pub ring_bytes: u32,
+    /// Addresses that all devices together may have learned by name.
+    pub names: u32,
     /// Revisions kept to return to.
     pub revisions: u32,
 }
@@ -314,6 +316,7 @@ impl Default for Limits {
             flows: 1 << 17,
             violations: 8192,
             ring_bytes: 256 << 10,
+            names: 4096,
             revisions: 32,
         }
     }

@@ -204,6 +204,7 @@ fn limits(reader: &mut Reader<'_, '_>, table: &DeTable<'_>) -> Limits {
         flows: size(reader, table, "flows", 1024..=1 << 24, default.flows),
         violations: size(reader, table, "violations", 64..=1 << 20, default.violations),
         ring_bytes: ring,
+        names: size(reader, table, "names", 16..=1 << 16, default.names),
         revisions: size(reader, table, "revisions", 2..=1000, default.revisions),
     }
 }

@@ -104,6 +104,7 @@ rows = 2048
 flows = 4096
 violations = 64
 ring_bytes = 4096
+names = 65536
 revisions = 5
 [audit]
 file_bytes = 65536
@@ -193,6 +194,7 @@ required = false
             flows: 4096,
             violations: 64,
             ring_bytes: 4096,
+            names: 65_536,
             revisions: 5,
         },
         signing: Requirement { keys: vec![KeySource::File("/srv/plant.pub".into())], required: false },

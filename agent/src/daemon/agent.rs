@@ -173,7 +173,9 @@ impl Agent {
         let reporter = Reporter::new(&config, gateway.clone());
         let Candidate { layers, policy, tables, doubts } = candidate;
         let begun = Instant::now();
-        let names = NameKeeper::restore(&store, config.names, &dataplane, &tables)?;
+        dataplane.make_room_for_names(config.limits.names);
+        let known = (&tables, &nics.addresses);
+        let names = NameKeeper::restore(&store, config.names, config.limits.names, &dataplane, known)?;
         let mut calendar = Calendar::new(&store, &pointer);
         let look = calendar.look(&tables);
         let moment =

@@ -19,18 +19,22 @@ use jiff::Timestamp;
 
 use super::Agent;
 use crate::{
-    compile::Tables,
+    compile::{Revision, Tables},
     config,
     control::{NameStatus, NamesStatus},
-    dataplane::{Dataplane, DataplaneError, hurry, monotonic_ns},
+    dataplane::{Dataplane, DataplaneError, hurry, monotonic_ns, probe},
     report::why::Learned,
     resolver::{Resolved, ends, resolved},
     store::{NAMES, Names, Store},
 };
 
+mod address;
 mod book;
+mod meaning;
 
-use book::{Book, Known, News, Rows, SECOND, is_named};
+use address::{Places, Refusal};
+use book::{Book, Known, News, SECOND};
+use meaning::{Rows, is_meant, is_named};
 
 /// The longest that an answer alone keeps an address known: resolvers forget after a day at the latest (Unbound
 /// `cache-max-ttl`).
@@ -56,6 +60,10 @@ enum Unwritten {
 pub(super) struct NameKeeper {
     config: config::Names,
     book: Book,
+    /// For which revision it was last looked through for what may be let go of.
+    looked_for: Option<Revision>,
+    /// Where everybody on one of the gateway's networks is.
+    broadcasts: BTreeSet<IpAddr>,
     looked: Option<Instant>,
     written: Option<Instant>,
     unwritten: Unwritten,
@@ -70,10 +78,11 @@ impl NameKeeper {
     pub(super) fn restore(
         store: &Store,
         config: config::Names,
+        most: u32,
         dataplane: &Dataplane,
-        tables: &Tables,
+        (tables, gateway): (&Tables, &BTreeSet<IpAddr>),
     ) -> Result<Self, DataplaneError> {
-        let kept: Names = match store.load(NAMES) {
+        let mut kept: Names = match store.load(NAMES) {
             Ok(kept) => kept.unwrap_or_default(),
             Err(error) => {
                 // Devices ask their resolvers again in time.
@@ -81,14 +90,23 @@ impl NameKeeper {
                 Names::default()
             }
         };
+        // The configuration, the gateway or the policy may be others than when it was written.
+        let broadcasts = probe::own_broadcasts()?;
+        let places = Places { private: config.private, gateway, broadcasts: &broadcasts, tables };
+        let before = kept.names.len();
+        kept.names.retain(|one| places.refusal(one.address).is_none());
+        let unwritten = if kept.names.len() == before { Unwritten::Nothing } else { Unwritten::News };
         let now = monotonic_ns();
-        let book = Book::from_kept(&kept, Timestamp::now(), now);
+        let most = usize::try_from(most).unwrap_or(usize::MAX);
+        let book = Book::from_kept(&kept, most, Timestamp::now(), now);
         let mut keeper = Self {
             config,
             book,
+            looked_for: None,
+            broadcasts,
             looked: None,
             written: None,
-            unwritten: Unwritten::Nothing,
+            unwritten,
             hurries: false,
             counts: NamesStatus::default(),
         };
@@ -103,7 +121,8 @@ impl NameKeeper {
         self.book.rows(tables, deadlines)
     }
 
-    /// Keeps what would soon be over and is in use. The devices and addresses of which the time changed.
+    /// Keeps what would soon be over and is in use, and notes what may be let go of. The devices and addresses of which
+    /// the time changed.
     fn hold(
         &mut self,
         dataplane: &Dataplane,
@@ -112,22 +131,31 @@ impl NameKeeper {
         now: u64,
     ) -> Result<Vec<(String, IpAddr)>, DataplaneError> {
         let soon = now.saturating_add(2 * nanoseconds(self.look_every()));
-        let due: BTreeSet<Address> = self.book.due(soon).into_iter().map(Address::from).collect();
-        if due.is_empty() {
-            return Ok(Vec::new());
-        }
-        let names: BTreeMap<u32, &str> =
-            ids.iter().copied().zip(tables.devices.iter().map(|device| device.name.as_str())).collect();
-        let until = now.saturating_add(nanoseconds(self.config.keep));
+        let due = self.book.due(soon);
+        let is_filling = self.book.is_filling();
+        let outlived = if is_filling { self.book.outlived(now) } else { BTreeSet::new() };
+        let asked: BTreeSet<Address> = due.union(&outlived).copied().map(Address::from).collect();
+        let mut used: BTreeMap<&str, BTreeSet<IpAddr>> = BTreeMap::new();
         let mut held = Vec::new();
-        for (device, address) in dataplane.began_flows(&due, now)? {
-            let Some(device) = names.get(&device) else { continue };
-            let address = IpAddr::from(address);
-            if self.book.keep(device, address, until) {
-                self.unwritten = self.unwritten.max(Unwritten::Times);
-                held.push(((*device).to_owned(), address));
+        if !asked.is_empty() {
+            let names: BTreeMap<u32, &str> =
+                ids.iter().copied().zip(tables.devices.iter().map(|device| device.name.as_str())).collect();
+            let until = now.saturating_add(nanoseconds(self.config.keep));
+            for (device, address) in dataplane.began_flows(&asked, now)? {
+                let Some(device) = names.get(&device) else { continue };
+                let address = IpAddr::from(address);
+                used.entry(device).or_default().insert(address);
+                if due.contains(&address) && self.book.keep(device, address, until) {
+                    self.unwritten = self.unwritten.max(Unwritten::Times);
+                    held.push(((*device).to_owned(), address));
+                }
             }
         }
+        let is_used = |device: &str, address: IpAddr| {
+            !is_filling || used.get(device).is_some_and(|used| used.contains(&address))
+        };
+        self.book.note_spare(tables, now, is_used);
+        self.looked_for = Some(tables.revision);
         Ok(held)
     }
 
@@ -136,31 +164,40 @@ impl NameKeeper {
         (self.config.keep / 8).min(LOOK_EVERY)
     }
 
-    /// Until when an address that was named at a time is known.
-    fn until(&self, time: u64, seconds: u32) -> u64 {
+    /// Until when an address that was named at a time is known, and until when the answer is valid.
+    fn until(&self, time: u64, seconds: u32) -> (u64, u64) {
         let valid = u64::from(seconds.min(MOST_SECONDS)) * SECOND;
-        time.saturating_add(valid.max(nanoseconds(self.config.keep)))
+        (time.saturating_add(valid.max(nanoseconds(self.config.keep))), time.saturating_add(valid))
     }
 
-    /// Whether the address may be known by a name at all; what it may not is counted. What is protected here is reached by
-    /// its own rules, whatever somebody's name server says.
+    /// Whether the address may be known by a name at all; what it may not is counted.
     fn may_be_known(&mut self, address: IpAddr, tables: &Tables, gateway: &BTreeSet<IpAddr>) -> bool {
-        let number = Address::from(address);
-        // An IPv4 address in IPv6 clothes is no address of a host (RFC 4291 2.5.5.2).
-        let is_mapped = address != address.to_canonical();
-        if number.is_martian_source() || is_mapped {
-            self.counts.unusable += 1;
-            return false;
-        }
-        let is_ours = gateway.contains(&address) || tables.addresses.contains_key(&number);
-        if is_ours || (!self.config.private && is_private(address)) {
-            if self.counts.protected == 0 {
-                tracing::warn!(%address, "a name leads to what is protected; that and the like is not learned");
+        let Self { config: config::Names { private, .. }, broadcasts, counts, .. } = self;
+        match (Places { private: *private, gateway, broadcasts, tables }).refusal(address) {
+            None => true,
+            Some(Refusal::Unusable) => {
+                counts.unusable += 1;
+                false
             }
-            self.counts.protected += 1;
-            return false;
+            Some(Refusal::Protected) => {
+                if counts.protected == 0 {
+                    tracing::warn!(%address, "a name leads to what is protected; that and the like is not learned");
+                }
+                counts.protected += 1;
+                false
+            }
         }
-        true
+    }
+
+    /// What may be let go of for a device. Where the policy changed since the last look, what it no longer means is.
+    fn spare_for(&mut self, tables: &Tables, device: &str) -> Option<(String, Known)> {
+        let spare = self.book.spare_for(device);
+        if spare.is_some() || self.looked_for == Some(tables.revision) {
+            return spare;
+        }
+        self.looked_for = Some(tables.revision);
+        self.book.note_spare(tables, monotonic_ns(), |_, _| true);
+        self.book.spare_for(device)
     }
 
     fn refuse_full(&mut self, device: &str) {
@@ -251,7 +288,8 @@ impl Agent {
         let Some(at) = applied.ids.devices.iter().position(|known| *known == id) else { return Ok(()) };
         let tables = Arc::clone(&applied.tables);
         let (device, name) = (tables.devices[at].name.as_str(), &resolved.name);
-        if !is_named(&tables, device, name) {
+        let dense = u32::try_from(at + 1).unwrap_or(0);
+        if !is_named(&tables, dense, name) {
             return Ok(());
         }
         for (address, seconds) in &resolved.addresses {
@@ -259,8 +297,15 @@ impl Agent {
                 continue;
             }
             let known: Known = (name.clone(), *address);
-            let until = self.names.until(time, *seconds);
-            let learned = self.names.book.learn(&tables, device, known.clone(), until);
+            // The network may except it.
+            if !is_meant(&tables, dense, &known) {
+                continue;
+            }
+            let (until, valid) = self.names.until(time, *seconds);
+            let mut learned = self.names.book.learn(device, known.clone(), until, valid);
+            if learned == News::Full && self.make_room(&tables, device)? {
+                learned = self.names.book.learn(device, known.clone(), until, valid);
+            }
             match learned {
                 News::Known => continue,
                 News::Full => {
@@ -278,10 +323,42 @@ impl Agent {
                     tracing::info!(device, name, %address, seconds, took_us, "learned by name");
                 }
             } else {
-                self.names.book.forget(device, &known);
+                // What did go in would be half of what the rules say.
+                let place = BTreeSet::from([(device.to_owned(), *address)]);
+                self.forget_names(&tables, &place, |book| book.forget(device, &known))?;
                 self.names.refuse_full(device);
             }
         }
+        Ok(())
+    }
+
+    /// Lets go of one address for another of a device. `false` when there is none to spare.
+    fn make_room(&mut self, tables: &Tables, device: &str) -> Result<bool, DataplaneError> {
+        let Some((device, known)) = self.names.spare_for(tables, device) else { return Ok(false) };
+        let place = BTreeSet::from([(device.clone(), known.1)]);
+        self.forget_names(tables, &place, |book| book.forget(&device, &known))?;
+        Ok(true)
+    }
+
+    /// Forgets something at some places of devices, in the book and in the kernel.
+    fn forget_names(
+        &mut self,
+        tables: &Tables,
+        places: &BTreeSet<(String, IpAddr)>,
+        forget: impl FnOnce(&mut Book),
+    ) -> Result<(), DataplaneError> {
+        let rows = |book: &Book, deadlines: &[u64]| {
+            let rows = places.iter().map(|(device, at)| book.rows_at(tables, deadlines, device, *at));
+            rows.flatten().collect::<Rows>()
+        };
+        let before = rows(&self.names.book, self.calendar.deadlines());
+        forget(&mut self.names.book);
+        let left = rows(&self.names.book, self.calendar.deadlines());
+        for key in before.keys().filter(|key| !left.contains_key(key)) {
+            self.dataplane.forget_name(*key)?;
+        }
+        // They are there: only their times may be others.
+        self.permit(left)?;
         Ok(())
     }
 
@@ -327,24 +404,13 @@ impl Agent {
         let tables = Arc::clone(&applied.tables);
         let ids = applied.ids.devices.clone();
         let now = monotonic_ns();
+        self.names.broadcasts = probe::own_broadcasts()?;
         for (device, address) in self.names.hold(&self.dataplane, &tables, &ids, now)? {
             let rows = self.names.book.rows_at(&tables, self.calendar.deadlines(), &device, address);
             self.permit(rows)?;
         }
         let over = self.names.book.over(now);
-        let deadlines = self.calendar.deadlines();
-        let rows = |book: &Book| {
-            let rows =
-                over.iter().map(|(device, address)| book.rows_at(&tables, deadlines, device, *address));
-            rows.flatten().collect::<Rows>()
-        };
-        let before = rows(&self.names.book);
-        self.names.book.forget_over(now);
-        let left = rows(&self.names.book);
-        for key in before.keys().filter(|key| !left.contains_key(key)) {
-            self.dataplane.forget_name(*key)?;
-        }
-        self.permit(left)?;
+        self.forget_names(&tables, &over, |book| book.forget_over(now))?;
         if !over.is_empty() {
             tracing::info!(addresses = over.len(), "known by name no longer");
             self.names.unwritten = self.names.unwritten.max(Unwritten::Times);
@@ -369,39 +435,4 @@ impl Agent {
 
 fn nanoseconds(time: Duration) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
-}
-
-/// Addresses for use inside: private (RFC 1918), shared (RFC 6598), unique local (RFC 4193), of the link (RFC 3927, RFC 4291).
-fn is_private(address: IpAddr) -> bool {
-    match address {
-        IpAddr::V4(v4) => {
-            let [a, b, ..] = v4.octets();
-            v4.is_private() || v4.is_link_local() || (a == 100 && b & 0xc0 == 64)
-        }
-        IpAddr::V6(v6) => v6.is_unique_local() || v6.is_unicast_link_local(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn private_addresses_are_those_for_use_inside() {
-        for (address, private) in [
-            ("10.1.2.3", true),
-            ("172.31.0.1", true),
-            ("192.168.1.1", true),
-            ("169.254.7.7", true),
-            ("100.64.0.1", true),
-            ("100.128.0.1", false),
-            ("172.32.0.1", false),
-            ("203.0.113.9", false),
-            ("fd00::1", true),
-            ("fe80::1", true),
-            ("2001:db8::1", false),
-        ] {
-            assert_eq!(is_private(address.parse().expect("an address")), private, "{address}");
-        }
-    }
 }

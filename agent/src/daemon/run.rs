@@ -21,6 +21,8 @@ use crate::{
 
 /// How often repeats are drained and summaries written.
 const TICK: Duration = Duration::from_millis(500);
+/// Samples that one step takes: a device that asks its resolver without end must not keep the rest waiting.
+const SAMPLES: usize = 64;
 /// Requests waiting for their turn; an asker beyond that waits to be heard.
 const REQUESTS: usize = 64;
 
@@ -71,10 +73,13 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
             }
             ready = samples.readable_mut() => {
                 let mut ready = ready.context("failed to wait on the ring of samples")?;
+                let some: Vec<_> =
+                    std::iter::from_fn(|| ready.get_inner_mut().next_record()).take(SAMPLES).collect();
                 // The kernel wakes a reader only when it had read all.
-                let all = std::iter::from_fn(|| ready.get_inner_mut().next_record()).collect();
-                ready.clear_ready();
-                Input::Samples(all)
+                if some.len() < SAMPLES {
+                    ready.clear_ready();
+                }
+                Input::Samples(some)
             }
             ready = links.readable_mut() => {
                 let mut ready = ready.context("failed to wait for news of the interfaces")?;

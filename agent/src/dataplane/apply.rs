@@ -40,7 +40,7 @@ impl Dataplane {
         let tables = tables.into();
         let segments = segment_ids(&tables, segments)?;
         let plan = self.ids.plan(&tables, self.applied.as_ref())?;
-        let image = Image::of(&tables, &plan.ids, gateway, &segments, moment);
+        let image = Image::of(&tables, &plan.ids, gateway, &segments, moment, self.spare_named);
         let old = self.active()?;
         let next = Active {
             slot: if old.generation == 0 { 0 } else { (old.slot + 1) % SLOTS },

@@ -73,6 +73,7 @@ impl Dataplane {
             ids,
             slots: [None, None],
             in_force: None,
+            spare_named: super::names::spare(4096),
             deadlines: [BTreeMap::new(), BTreeMap::new()],
             applied: None,
             placed: drift::Placed::default(),

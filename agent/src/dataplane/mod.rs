@@ -138,6 +138,8 @@ pub struct Dataplane {
     slots: [Option<Slot>; SLOTS as usize],
     /// The slot that packets look at, once this process has applied a policy.
     in_force: Option<usize>,
+    /// Rows that a slot has room for besides those that it is made for, for addresses learned by name.
+    spare_named: usize,
     /// What was written of the deadlines of each slot's schedules.
     deadlines: [BTreeMap<u32, u64>; SLOTS as usize],
     applied: Option<Applied>,

@@ -8,7 +8,21 @@ use bulkhead_common::{address::Address, flow, layout::Flow, lookup::identity, wi
 use super::{Dataplane, DataplaneError, StableIds, read};
 use crate::compile::Tables;
 
+/// Rows for each address that may be learned: one for every class of services that its rules name, and one to say that
+/// there is some service.
+const ROWS_OF_AN_ADDRESS: usize = 4;
+
+/// Rows for so many addresses.
+pub(super) fn spare(addresses: u32) -> usize {
+    usize::try_from(addresses).unwrap_or(usize::MAX).saturating_mul(ROWS_OF_AN_ADDRESS)
+}
+
 impl Dataplane {
+    /// From the next change on, tables have room for so many addresses learned by name.
+    pub fn make_room_for_names(&mut self, addresses: u32) {
+        self.spare_named = spare(addresses);
+    }
+
     /// The devices, by their stable ids, that have a live flow with one of these addresses and began it. Walks over all
     /// flows there are.
     ///

@@ -192,3 +192,20 @@ pub fn addressed() -> Result<BTreeMap<IpAddr, String>, DataplaneError> {
         })
         .collect())
 }
+
+/// Under which addresses the gateway's networks have all their hosts at once: the last of each, and the first, which older
+/// kernels take for the same (RFC 919, RFC 1122 3.2.1.3).
+///
+/// # Errors
+/// When the kernel does not list them.
+pub fn own_broadcasts() -> Result<BTreeSet<IpAddr>, DataplaneError> {
+    let list = nix::ifaddrs::getifaddrs()
+        .map_err(|e| DataplaneError::System { act: "list the gateway's networks", source: e.into() })?;
+    let networks = list.filter_map(|entry| {
+        let address = entry.address?.as_sockaddr_in()?.ip();
+        ipnet::Ipv4Net::with_netmask(address, entry.netmask?.as_sockaddr_in()?.ip()).ok()
+    });
+    // A link between two has no such addresses (RFC 3021).
+    let shared = networks.filter(|network| network.prefix_len() < 31);
+    Ok(shared.flat_map(|network| [network.network(), network.broadcast()]).map(IpAddr::V4).collect())
+}

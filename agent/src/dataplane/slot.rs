@@ -24,8 +24,6 @@ const NO_PREALLOC: u32 = 1;
 
 /// Rows that a table has room for besides those it is made for, and a quarter more of these: the next changes fit.
 const SPARE: usize = 64;
-/// The same for what is learned between two changes.
-const SPARE_NAMED: usize = 16_384;
 
 /// What changes while the revision stays.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -44,8 +42,8 @@ pub(super) struct Image {
     services: Vec<((u32, ServiceKey), u32)>,
     rules: Vec<(RuleKey, RuleRow)>,
     named: Vec<(NamedKey, NamedRow)>,
-    /// Whether anything can be learned.
-    names: bool,
+    /// Room for what is learned between two changes.
+    spare_named: usize,
 }
 
 impl Image {
@@ -57,6 +55,7 @@ impl Image {
         gateway: &BTreeSet<IpAddr>,
         segments: &[u16],
         moment: &Moment,
+        spare_named: usize,
     ) -> Self {
         // Row 0 names no segment; what the tables name was looked up before.
         let segment = |dense: u16| segments.get(usize::from(dense)).copied().unwrap_or(0);
@@ -99,7 +98,7 @@ impl Image {
             services: sorted(services.collect()),
             rules: sorted(permitted.chain(leased).collect()),
             named: sorted(named.collect()),
-            names: !tables.named.is_empty(),
+            spare_named: if tables.named.is_empty() { SPARE } else { spare_named },
         }
     }
 }
@@ -135,8 +134,7 @@ impl Slot {
     /// A slot that holds `image`: `kept`, changed, or one made anew. Nobody may be looking at `kept`; when this fails, what
     /// it holds is not known any more.
     pub(super) fn become_(kept: Option<Self>, image: Image) -> Result<(Self, Written), DataplaneError> {
-        let Image { macs, addresses, networks, services, rules, named, names } = image;
-        let spare = if names { SPARE_NAMED } else { SPARE };
+        let Image { macs, addresses, networks, services, rules, named, spare_named } = image;
         let mut written = Written::default();
         let slot = match kept {
             Some(kept) => Self {
@@ -145,7 +143,7 @@ impl Slot {
                 networks: kept.networks.become_((networks, SPARE), "NETWORKS", &mut written)?,
                 services: kept.services.become_((services, SPARE), "SERVICES", &mut written)?,
                 rules: kept.rules.become_((rules, SPARE), "RULES", &mut written)?,
-                named: kept.named.become_((named, spare), "NAMED", &mut written)?,
+                named: kept.named.become_((named, spare_named), "NAMED", &mut written)?,
             },
             None => Self {
                 macs: Inner::new((macs, SPARE), "MACS", &mut written)?,
@@ -153,7 +151,7 @@ impl Slot {
                 networks: Inner::new((networks, SPARE), "NETWORKS", &mut written)?,
                 services: Inner::new((services, SPARE), "SERVICES", &mut written)?,
                 rules: Inner::new((rules, SPARE), "RULES", &mut written)?,
-                named: Inner::new((named, spare), "NAMED", &mut written)?,
+                named: Inner::new((named, spare_named), "NAMED", &mut written)?,
             },
         };
         Ok((slot, written))
@@ -162,14 +160,15 @@ impl Slot {
     /// A slot of its own that holds the same.
     pub(super) fn copy(&self) -> Result<Self, DataplaneError> {
         let written = &mut Written::default();
-        let spare = if self.named.room > SPARE_NAMED { SPARE_NAMED } else { SPARE };
+        let Inner { rows, room, .. } = &self.named;
+        let spare_named = room.saturating_sub(rows.len() + rows.len() / 4);
         Ok(Self {
             macs: self.macs.copy(SPARE, "MACS", written)?,
             addresses: self.addresses.copy(SPARE, "ADDRESSES", written)?,
             networks: self.networks.copy(SPARE, "NETWORKS", written)?,
             services: self.services.copy(SPARE, "SERVICES", written)?,
             rules: self.rules.copy(SPARE, "RULES", written)?,
-            named: self.named.copy(spare, "NAMED", written)?,
+            named: self.named.copy(spare_named, "NAMED", written)?,
         })
     }
 }

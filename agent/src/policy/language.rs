@@ -250,7 +250,7 @@ cidr = ["10.9.0.5/32", "fd00:9::5/128"]
         .later(&["interface", "vlan", "zone", "source"]);
     /// Prefixes without host bits.
     "cidr": many(&CIDR).example(r#"["10.9.0.0/24"]"#);
-    /// What is not part of it, although it lies within `cidr`.
+    /// What is not part of it, although it lies within `cidr` or behind one of its names.
     "except": many(&CIDR).example(r#"["10.9.0.128/25"]"#);
     /// DNS names: the addresses behind them, as each device learns them from its resolver, are part of it for that device.
     /// `*.` in front means every name below. A network without `cidr` only answers.

@@ -22,7 +22,7 @@ use bulkhead_common::{
 };
 
 use crate::{
-    compile::Tables,
+    compile::{NamedPermission, Tables},
     model::{Layer, Policy, Selector},
 };
 
@@ -250,15 +250,14 @@ impl Question {
         };
         let device = device.0 + 1;
         let peers = tables.named.iter().filter(|peer| peer.names == *names);
-        let permissions = peers.flat_map(|peer| &peer.permissions);
+        let permissions = peers.flat_map(|peer| peer.of_device(device));
         let mut rows = BTreeMap::new();
-        for permission in permissions.filter(|one| one.devices.binary_search(&device).is_ok()) {
-            let key = NamedKey { address: address.into(), device, class: permission.class };
-            let row = NamedRow { row: permission.row, expires: u64::MAX };
-            let there = rows.entry(key).or_insert(row);
+        for NamedPermission { device, class, row } in permissions.copied() {
+            let key = NamedKey { address: address.into(), device, class };
+            let there = rows.entry(key).or_insert(NamedRow { row, expires: u64::MAX });
             // A rule that always holds counts before one that holds at times.
-            if there.row.schedule != 0 && row.row.schedule == 0 {
-                *there = row;
+            if there.row.schedule != 0 && row.schedule == 0 {
+                there.row = row;
             }
         }
         rows

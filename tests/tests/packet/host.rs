@@ -38,27 +38,24 @@ pub fn run(row: &Row) -> Result<(), String> {
                 now += time;
                 host.set_now(now);
             }
-            Step::Clock(time) => {
-                clock = *time;
-                host.reschedule(compiled[at].deadlines(clock, now));
-            }
-            Step::Set(_) | Step::Policy(_) | Step::Learn(_) => {
+            Step::Set(_) | Step::Policy(_) | Step::Learn(_) | Step::Clock(_) => {
                 match step {
+                    Step::Clock(time) => clock = *time,
                     Step::Set(other) => setup = other.clone(),
                     Step::Learn(new) => learned.push((new, now)),
-                    Step::Policy(_) | Step::Wait(_) | Step::Clock(_) | Step::Frame { .. } => {
+                    Step::Policy(_) | Step::Wait(_) | Step::Frame { .. } => {
                         at += 1;
                         generation += 1;
                     }
                 }
                 let memory = host.memory();
-                let rows =
-                    learned.iter().flat_map(|(one, at_time)| named::rows(&compiled[at], [*one], *at_time));
-                let placed = Placed { named: rows.collect(), ..setup.placed(&TIMES) };
+                let deadlines = compiled[at].deadlines(clock, now);
+                let named = named::rows(&compiled[at], &deadlines, learned.iter().copied());
+                let placed = Placed { named, ..setup.placed(&TIMES) };
                 host = Host::new(&compiled[at], placed);
                 host.adopt(memory, generation);
                 host.set_now(now);
-                host.reschedule(compiled[at].deadlines(clock, now));
+                host.reschedule(deadlines);
             }
             Step::Frame { text, bytes, expected } => {
                 let tables = &compiled[at];

@@ -58,24 +58,32 @@ impl Kernel {
         if let Some(applied) = self.dataplane.applied() {
             let Moment { deadlines, .. } = moment(&applied.tables, calendar);
             self.dataplane.reschedule(&deadlines).unwrap_or_else(|error| panic!("{error}"));
+            self.put_names(&deadlines);
         }
     }
 
     /// A device learns an address between two policies.
     fn learn(&mut self, learned: &Learned) {
-        let applied = self.dataplane.applied().expect("a policy was applied");
-        for (key, row) in named::rows(&applied.tables.clone(), [learned], 0) {
-            let fits = self.dataplane.learn_name(key, row).unwrap_or_else(|error| panic!("{error}"));
-            assert!(fits, "{learned:?}");
-        }
         self.learned.push(learned.clone());
+        let applied = self.dataplane.applied().expect("a policy was applied");
+        let Moment { deadlines, .. } = moment(&applied.tables, self.calendar);
+        self.put_names(&deadlines);
+    }
+
+    fn put_names(&mut self, deadlines: &[u64]) {
+        let tables = self.dataplane.applied().expect("a policy was applied").tables.clone();
+        for (key, row) in named::rows(&tables, deadlines, self.learned.iter().map(|one| (one, 0))) {
+            let fits = self.dataplane.learn_name(key, row).unwrap_or_else(|error| panic!("{error}"));
+            assert!(fits, "{key:?}");
+        }
     }
 
     pub fn apply(&mut self, policy: &str) {
         self.policy = Some(policy.to_owned());
         let tables = tables(&[(policy, &text(policy))]);
-        let named = named::rows(&tables, &self.learned, 0);
-        let moment = Moment { named, ..moment(&tables, self.calendar) };
+        let now = moment(&tables, self.calendar);
+        let named = named::rows(&tables, &now.deadlines, self.learned.iter().map(|one| (one, 0)));
+        let moment = Moment { named, ..now };
         let applied = self.dataplane.apply(tables, &gateway(), &Setup::segments(), &moment);
         let applied = applied.unwrap_or_else(|error| panic!("{policy}: {error}"));
         for (device, id) in applied.tables.devices.iter().zip(&applied.ids.devices) {

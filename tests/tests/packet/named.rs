@@ -2,7 +2,10 @@
 
 use std::{collections::BTreeMap, net::IpAddr};
 
-use bulkhead_agent::{compile::Tables, model::covers};
+use bulkhead_agent::{
+    compile::{NamedPeer, Tables},
+    model::covers,
+};
 use bulkhead_common::layout::{NamedKey, NamedRow};
 use bulkhead_tests::frame::host;
 
@@ -12,24 +15,44 @@ pub type Rows = BTreeMap<NamedKey, NamedRow>;
 
 /// Hosts that names lead to, the protected ones too.
 const BEHIND: &[&str] =
-    &["internet", "remote", "ntp", "patch", "plc", "hmi", "attacker", "gw", "gw2", "roamer"];
+    &["internet", "remote", "ntp", "patch", "plc", "hmi", "attacker", "gw", "gw2", "roamer", "subnet"];
 
-/// The rows of what was learned at `now`.
-pub fn rows<'l>(tables: &Tables, learned: impl IntoIterator<Item = &'l Learned>, now: u64) -> Rows {
-    let mut rows = Rows::new();
-    for Learned { device, host, name, time } in learned {
-        let expires = time.map_or(FOREVER, |time| now + time);
-        let Some(device) = tables.device_id(device).map(|id| id.0 + 1) else { continue };
-        let peers = tables.named.iter().filter(|peer| peer.names.iter().any(|pattern| covers(pattern, name)));
-        let permissions = peers.flat_map(|peer| &peer.permissions);
-        for permission in permissions.filter(|permission| permission.devices.contains(&device)) {
-            for address in addresses(host) {
-                let key = NamedKey { address: address.into(), device, class: permission.class };
-                rows.entry(key).or_insert(NamedRow { row: permission.row, expires });
+/// The rows of what was learned, and when; `deadlines` says until when each schedule is open. Of all that permits the same, by
+/// whatever name, the one that ends last.
+pub fn rows<'l>(
+    tables: &Tables,
+    deadlines: &[u64],
+    learned: impl IntoIterator<Item = (&'l Learned, u64)>,
+) -> Rows {
+    let mut all: Vec<(NamedKey, NamedRow)> = Vec::new();
+    for (Learned { device, host, name, time }, at) in learned {
+        let expires = time.map_or(FOREVER, |time| at + time);
+        let at = tables.devices.iter().position(|known| known.name == *device);
+        let Some(device) = at.map(|at| u32::try_from(at + 1).expect("a few")) else { continue };
+        for address in addresses(host) {
+            for NamedPeer { names, except, permissions } in &tables.named {
+                let is_named = names.iter().any(|pattern| covers(pattern, name));
+                if !is_named || except.iter().any(|prefix| prefix.contains(&address)) {
+                    continue;
+                }
+                let own = permissions.iter().filter(|permission| permission.device == device);
+                all.extend(own.map(|one| {
+                    let key = NamedKey { address: address.into(), device, class: one.class };
+                    (key, NamedRow { row: one.row, expires })
+                }));
             }
         }
     }
-    rows
+    // In a map the last of equal keys stays.
+    all.sort_by_key(|(key, row)| (*key, ends(row, deadlines)));
+    all.into_iter().collect()
+}
+
+/// When a row ends: with its schedule, or when it is forgotten. What always holds ends after what ends at the same time.
+fn ends(NamedRow { row, expires }: &NamedRow, deadlines: &[u64]) -> (u64, u64) {
+    let schedule = row.schedule as usize;
+    let closes = if schedule == 0 { u64::MAX } else { deadlines.get(schedule - 1).copied().unwrap_or(0) };
+    (closes.min(*expires), closes)
 }
 
 fn addresses(name: &str) -> [IpAddr; 2] {
@@ -41,14 +64,14 @@ fn addresses(name: &str) -> [IpAddr; 2] {
 pub fn invented(random: &mut Random, tables: &Tables) -> Rows {
     let mut rows = Rows::new();
     for permission in tables.named.iter().flat_map(|peer| &peer.permissions) {
-        for device in &permission.devices {
-            for name in BEHIND {
-                let address = *random.pick(&addresses(name));
-                let expires = *random.pick(&[FOREVER, FOREVER, FOREVER, 0]);
-                if random.once_in(2) {
-                    let key = NamedKey { address: address.into(), device: *device, class: permission.class };
-                    rows.entry(key).or_insert(NamedRow { row: permission.row, expires });
-                }
+        for name in BEHIND {
+            let address = *random.pick(&addresses(name));
+            let expires = *random.pick(&[FOREVER, FOREVER, FOREVER, 0]);
+            if random.once_in(2) {
+                let key =
+                    NamedKey { address: address.into(), device: permission.device, class: permission.class };
+                // Whichever: host and kernel have the same.
+                rows.insert(key, NamedRow { row: permission.row, expires });
             }
         }
     }

@@ -18,8 +18,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{Listed, Side};
 use crate::{
-    compile::{Host, Memory, NamedPeer, Placed, Tables},
-    model::{Criticality, Policy, Schedule, Selector, covers},
+    compile::{Host, Memory, NamedPeer, NamedPermission, Placed, Tables},
+    model::{Criticality, Policy, Schedule, Selector},
     report::why::{Supposed, spelled},
 };
 
@@ -243,13 +243,14 @@ fn names<'f>(
         let ids = [old.policy, new.policy]
             .map(|policy| name.and_then(|name| policy.device(name)).map_or(0, |(id, _)| id.0 + 1));
         for (side, tables) in [old.tables, new.tables].into_iter().enumerate() {
-            let known = |name: &String, peer: &NamedPeer| peer.names.iter().any(|wider| covers(wider, name));
-            let peers = tables.named.iter().filter(|peer| names.iter().all(|name| known(name, peer)));
-            for one in peers.flat_map(|peer| &peer.permissions) {
-                if one.devices.binary_search(&ids[side]).is_ok() {
-                    let address = Address::from(flow.to);
-                    let key = NamedKey { address, device: ids[side], class: one.class };
-                    found[side].insert(key, NamedRow { row: one.row, expires: u64::MAX });
+            let means = |peer: &&NamedPeer| names.iter().all(|name| peer.holds(name, flow.to));
+            let permissions = tables.named.iter().filter(means).flat_map(|peer| peer.of_device(ids[side]));
+            for NamedPermission { device, class, row } in permissions.copied() {
+                let key = NamedKey { address: Address::from(flow.to), device, class };
+                let there = found[side].entry(key).or_insert(NamedRow { row, expires: u64::MAX });
+                // A rule that always holds counts before one that holds at times.
+                if there.row.schedule != 0 && row.schedule == 0 {
+                    there.row = row;
                 }
             }
         }
