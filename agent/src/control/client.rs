@@ -65,6 +65,27 @@ fn broken(error: io::Error) -> ClientError {
     if is_over(&error) { ClientError::Silent } else { ClientError::Broken(error) }
 }
 
+impl Request {
+    /// Whether it may change what is enforced: who hears no answer to it does not know what is in force.
+    fn changes(&self) -> bool {
+        match self {
+            Self::Mode { .. }
+            | Self::Release { .. }
+            | Self::Apply { .. }
+            | Self::Confirm { .. }
+            | Self::Rollback { .. } => true,
+            Self::Status
+            | Self::Devices
+            | Self::Rules
+            | Self::Violations { .. }
+            | Self::Why { .. }
+            | Self::Plan { .. }
+            | Self::Revisions
+            | Self::Drift => false,
+        }
+    }
+}
+
 /// Answers as they arrive.
 pub struct Answers {
     lines: BufReader<UnixStream>,

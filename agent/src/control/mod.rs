@@ -111,27 +111,6 @@ pub enum Request {
     Drift,
 }
 
-impl Request {
-    /// Whether it may change what is enforced: who hears no answer to it does not know what is in force.
-    pub fn changes(&self) -> bool {
-        match self {
-            Self::Mode { .. }
-            | Self::Release { .. }
-            | Self::Apply { .. }
-            | Self::Confirm { .. }
-            | Self::Rollback { .. } => true,
-            Self::Status
-            | Self::Devices
-            | Self::Rules
-            | Self::Violations { .. }
-            | Self::Why { .. }
-            | Self::Plan { .. }
-            | Self::Revisions
-            | Self::Drift => false,
-        }
-    }
-}
-
 /// A policy file that travels.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
