@@ -239,8 +239,9 @@ fn text_of(policy: &Policy, rule: &Rule) -> String {
         }
     };
     let services = rule.services.iter().map(|s| policy.services[s.0 as usize].name.as_str());
-    list("", &mut rule.initiators.iter().map(|peer| policy.peer_name(*peer)));
-    list(" -> ", &mut rule.responders.iter().map(|peer| policy.peer_name(*peer)));
+    let [from, to] = policy.ends(rule);
+    list("", &mut from.into_iter());
+    list(" -> ", &mut to.into_iter());
     list(" ", &mut services.map(Cow::Borrowed));
     // There are as many as rules.
     text.shrink_to_fit();

@@ -5,13 +5,13 @@
 //! errors, sorted and bounded. A lint that cries wolf is switched off, so each says only what is so as far as the policy
 //! tells; whoever disagrees names its code to `bulkhead check --allow`.
 
-use std::collections::BTreeMap;
+use std::{borrow::Cow, collections::BTreeMap};
 
 use jiff::Timestamp;
 
 use crate::{
     diagnostic::{Diagnostic, sort},
-    model::{Peer, Policy, Rule},
+    model::{Policy, Rule},
 };
 
 mod breadth;
@@ -92,9 +92,9 @@ impl Findings {
 
 /// `hmi-1 -> press-plc modbus`, long lists cut.
 pub fn rule_text(policy: &Policy, rule: &Rule) -> String {
-    let peers = |list: &[Peer]| shortened(list.iter().map(|peer| policy.peer_name(*peer).into_owned()));
+    let [from, to] = policy.ends(rule).map(|names| shortened(names.into_iter().map(Cow::into_owned)));
     let services = rule.services.iter().map(|id| policy.services[id.0 as usize].name.clone());
-    format!("{} -> {} {}", peers(&rule.initiators), peers(&rule.responders), shortened(services))
+    format!("{from} -> {to} {}", shortened(services))
 }
 
 fn shortened(names: impl ExactSizeIterator<Item = String>) -> String {

@@ -305,6 +305,9 @@ pub struct Rule {
     pub initiators: Vec<Peer>,
     /// Who answers. Sorted, never empty. Unless it is a conduit, either `initiators` or `responders` is the holder alone.
     pub responders: Vec<Peer>,
+    /// What its author wrote at both ends, where that is not what `initiators` and `responders` are called: a group whose
+    /// networks stand there.
+    pub words: Option<Box<[Vec<Word>; 2]>>,
     /// Sorted, never empty.
     pub services: Vec<ServiceId>,
     /// When it holds; `None` always.
@@ -319,6 +322,15 @@ pub struct Rule {
     pub source: Source,
     /// File, line and column of the entry.
     pub location: Location,
+}
+
+/// A peer as its author wrote it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Word {
+    /// As in `from` or `to`.
+    pub text: String,
+    /// The networks that a group holds.
+    pub holds: Vec<NetworkId>,
 }
 
 impl Policy {
@@ -346,6 +358,16 @@ impl Policy {
             Peer::Gateway => "gateway".into(),
             Peer::Broadcast => "broadcast".into(),
             Peer::Any => "any".into(),
+        }
+    }
+
+    /// What the author of a rule calls who starts and who answers, sorted.
+    pub fn ends(&self, rule: &Rule) -> [Vec<Cow<'_, str>>; 2] {
+        match &rule.words {
+            Some(words) => [&words[0], &words[1]]
+                .map(|words| words.iter().map(|word| Cow::Owned(word.text.clone())).collect()),
+            None => [&rule.initiators, &rule.responders]
+                .map(|peers| peers.iter().map(|peer| self.peer_name(*peer)).collect()),
         }
     }
 

@@ -1,6 +1,6 @@
 //! Policy -> text: the one way to write a policy down.
 //!
-//! In: a policy. Out: one policy file that resolves to the same policy, places excepted. What a class gives its devices
+//! In: a policy. Out: one policy file that resolves to the same policy, places and words for groups excepted. What a class gives its devices
 //! stands with each device, and what a group holds besides devices in the rules that name it; both mean the same.
 
 use crate::model::{

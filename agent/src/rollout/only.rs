@@ -333,14 +333,22 @@ impl Part<'_> {
         services: &Merged<Service>,
     ) -> Rule {
         let Part { side, rule, holder, initiators, responders } = self;
+        // Of a part of a rule its author's words would say too much.
+        let is_whole = initiators.len() == rule.initiators.len() && responders.len() == rule.responders.len();
         let peers = |list: Vec<Peer>| {
             sorted(list.into_iter().map(|peer| shared_peer(peer, side, networks, multicasts)).collect())
         };
         let services = rule.services.iter().map(|id| ServiceId(services.at(side, id.0)));
+        let mut words = rule.words.clone().filter(|_| is_whole);
+        for id in words.iter_mut().flat_map(|ends| ends.iter_mut()).flatten().flat_map(|word| &mut word.holds)
+        {
+            *id = NetworkId(networks.at(side, id.0));
+        }
         Rule {
             holder,
             initiators: peers(initiators),
             responders: peers(responders),
+            words,
             services: sorted(services.collect()),
             ..rule.clone()
         }

@@ -39,6 +39,7 @@ fn terms(policy: &Policy, rule: &Rule, table: &mut Table) {
         holder: _,
         initiators: _,
         responders: _,
+        words: _,
         services,
         schedule,
         comment,

@@ -26,6 +26,7 @@ fn nowhere(mut policy: Policy) -> Policy {
     let locations = locations.chain(policy.groups.iter_mut().map(|it| &mut it.location));
     let locations = locations.chain(policy.rules.iter_mut().map(|it| &mut it.location));
     locations.for_each(|location| *location = place.clone());
+    policy.rules.iter_mut().for_each(|rule| rule.words = None);
     policy
 }
 

@@ -1,9 +1,11 @@
 //! Names of peers -> ids. In: one written peer. Out: the devices, networks and words it stands for.
 
+use std::collections::BTreeSet;
+
 use super::{names::Names, zones};
 use crate::{
     diagnostic::{Collector, Diagnostic, quote},
-    model::{DeviceId, Peer},
+    model::{DeviceId, Peer, Word},
     policy::{raw::RawPeer, reader::Leaf, values::hints::several},
 };
 
@@ -82,6 +84,44 @@ pub(super) fn expand(names: &Names<'_>, peer: &Leaf<RawPeer>, out: &mut Collecto
             let help = help_for(names, name, out);
             unknown(peer, "BH0301", message, help, out)
         }
+    }
+}
+
+/// What was written at both ends, where a group holds networks: the rule has these, and not the group.
+pub(super) fn words(names: &Names<'_>, ends: [&[&Leaf<RawPeer>]; 2]) -> Option<Box<[Vec<Word>; 2]>> {
+    let networks = |peer: &RawPeer| match peer {
+        RawPeer::Group(group) => {
+            names.groups.get(group.as_str()).map(|group| group.networks.as_slice()).unwrap_or_default()
+        }
+        RawPeer::Gateway
+        | RawPeer::Broadcast
+        | RawPeer::Any
+        | RawPeer::Multicast(_)
+        | RawPeer::Zone(_)
+        | RawPeer::Class(_)
+        | RawPeer::Named(_) => &[],
+    };
+    ends.iter().flat_map(|peers| peers.iter()).find(|peer| !networks(&peer.value).is_empty())?;
+    let said =
+        |peer: &&Leaf<RawPeer>| Word { text: said(&peer.value), holds: networks(&peer.value).to_vec() };
+    let sorted = |peers: &[&Leaf<RawPeer>]| {
+        let words: BTreeSet<Word> = peers.iter().map(said).collect();
+        words.into_iter().collect()
+    };
+    Some(Box::new(ends.map(sorted)))
+}
+
+/// A peer as it is written.
+fn said(peer: &RawPeer) -> String {
+    match peer {
+        RawPeer::Gateway => "gateway".to_owned(),
+        RawPeer::Broadcast => "broadcast".to_owned(),
+        RawPeer::Any => "any".to_owned(),
+        RawPeer::Multicast(name) => word(name),
+        RawPeer::Zone(name) => format!("zone:{name}"),
+        RawPeer::Class(name) => format!("class:{name}"),
+        RawPeer::Group(name) => format!("group:{name}"),
+        RawPeer::Named(name) => name.clone(),
     }
 }
 

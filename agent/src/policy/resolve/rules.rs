@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     diagnostic::{At, Collector, Diagnostic, quote},
-    model::{ClassId, DeviceId, Holder, Peer, Rule, Selector, ServiceId},
+    model::{ClassId, DeviceId, Holder, Peer, Rule, Selector, ServiceId, Word},
     policy::{
         limits::{MAX_RULE_PARTS, MAX_RULES},
         raw::{Direction, RawAllow, RawConduit, RawFile, RawPeer, RawTerms},
@@ -185,6 +185,7 @@ struct Ends<'r> {
     holder: Holder,
     initiators: Vec<Peer>,
     responders: Vec<Peer>,
+    words: Option<Box<[Vec<Word>; 2]>>,
     services: &'r [Leaf<String>],
     terms: &'r RawTerms,
 }
@@ -237,7 +238,13 @@ impl Builder<'_, '_> {
             }
             all.extend(expanded);
         }
-        self.entry(Holder::Device(device), Peer::Device(device), allow, all.into_iter().collect(), out);
+        self.entry(
+            Holder::Device(device),
+            (Peer::Device(device), name),
+            allow,
+            all.into_iter().collect(),
+            out,
+        );
     }
 
     fn is_whole(&self, peer: &RawPeer) -> bool {
@@ -274,14 +281,14 @@ impl Builder<'_, '_> {
             let found = Diagnostic::error("BH0402", format!("class {} has no other device", quote(name)));
             out.push(found.at(location, "").help("name the other end; the device of the class is implied"));
         }
-        self.entry(Holder::Class(class), Peer::Class(class), allow, all, out);
+        self.entry(Holder::Class(class), (Peer::Class(class), name), allow, all, out);
     }
 
     /// The other ends of an entry, and the holder's own end.
     fn entry(
         &mut self,
         holder: Holder,
-        own: Peer,
+        (own, name): (Peer, &str),
         allow: &RawAllow,
         others: Vec<Peer>,
         out: &mut Collector<'_>,
@@ -290,6 +297,18 @@ impl Builder<'_, '_> {
         if inherited {
             self.used.mark(self.names, &others);
             self.used.mark(self.names, &[own]);
+        }
+        let others_said = distinct(&allow.peers);
+        let mut words = peers::words(self.names, [&others_said, &[]]);
+        if let Some(words) = &mut words {
+            let text = match holder {
+                Holder::Class(_) => format!("class:{name}"),
+                Holder::Device(_) | Holder::Conduit => name.to_owned(),
+            };
+            words[1].push(Word { text, holds: Vec::new() });
+            if allow.direction == Some(Direction::To) {
+                words.swap(0, 1);
+            }
         }
         let (initiators, responders) = match allow.direction {
             Some(Direction::From) => (others, vec![own]),
@@ -301,6 +320,7 @@ impl Builder<'_, '_> {
             holder,
             initiators,
             responders,
+            words,
             services: &allow.services,
             terms: &allow.terms,
         };
@@ -330,12 +350,16 @@ impl Builder<'_, '_> {
         self.used.mark(self.names, &responders);
         let holder = Holder::Conduit;
         let (services, terms) = (&conduit.services, &conduit.terms);
-        self.push(Ends { at: conduit.at, holder, initiators, responders, services, terms }, true, out);
+        self.push(
+            Ends { at: conduit.at, holder, initiators, responders, words: None, services, terms },
+            true,
+            out,
+        );
     }
 
     /// What nobody inherits allows nothing.
     fn push(&mut self, ends: Ends<'_>, inherited: bool, out: &mut Collector<'_>) {
-        let Ends { at, holder, initiators, responders, services, terms } = ends;
+        let Ends { at, holder, initiators, responders, words, services, terms } = ends;
         let services = services.iter().filter_map(|leaf| self.ids.get(leaf.value.as_str()).copied());
         let services: Vec<ServiceId> = sorted(services.collect());
         // An entry that is no rule for another reason costs its room all the same.
@@ -349,6 +373,7 @@ impl Builder<'_, '_> {
             holder,
             initiators,
             responders,
+            words,
             services,
             schedule: schedule.clone(),
             comment: comment.clone(),

@@ -2,12 +2,12 @@
 //!
 //! In: a policy. Out: its devices, its rules and what they refer to, in words that mean the same in every policy.
 
-use std::collections::BTreeMap;
+use std::{borrow::Cow, collections::BTreeMap};
 
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    model::{Device, Holder, Network, Peer, Policy, Rule, Selector},
+    model::{Device, Holder, Network, Policy, Rule, Selector, Word},
     report::why::spelled,
 };
 
@@ -66,17 +66,27 @@ pub struct Said {
 
 impl RuleSaid {
     fn of(policy: &Policy, rule: &Rule, members: &[usize]) -> Self {
-        let names = |peers: &[Peer]| {
-            let mut names: Vec<String> =
-                peers.iter().map(|peer| policy.peer_name(*peer).into_owned()).collect();
-            names.sort();
-            names
+        // What a group holds is a part of what the rule permits.
+        let word = |word: &Word| match word.holds.as_slice() {
+            [] => word.text.clone(),
+            holds => {
+                let names = holds.iter().map(|id| policy.networks[id.0 as usize].name.clone());
+                format!("{} ({})", word.text, joined(names).unwrap_or_default())
+            }
+        };
+        let [initiators, responders] = match &rule.words {
+            Some(words) => [&words[0], &words[1]].map(|words| words.iter().map(word).collect()),
+            None => policy.ends(rule).map(|names| {
+                let mut names: Vec<String> = names.into_iter().map(Cow::into_owned).collect();
+                names.sort();
+                names
+            }),
         };
         let services = rule.services.iter().map(|id| policy.services[id.0 as usize].name.clone());
         Self {
             holder: policy.holder_name(rule.holder),
-            initiators: names(&rule.initiators),
-            responders: names(&rule.responders),
+            initiators,
+            responders,
             services: services.collect(),
             schedule: rule.schedule.as_ref().map(ToString::to_string),
             comment: rule.comment.clone(),

@@ -171,3 +171,20 @@ fn rows_count_the_same_when_only_numbers_move() {
     let new = Compiled::of(&format!("{CELL}[device.a]\nip = \"10.20.1.99\"\n"));
     assert_eq!(planned(&old, &new, None).rows_changed, 1, "the address of the new device");
 }
+
+#[test]
+fn a_group_of_networks_is_called_as_in_the_file() {
+    let text = |members: &str| {
+        format!(
+            "{CELL}[network.lab]\ncidr = \"10.8.0.0/24\"\n[network.office]\ncidr = \"10.9.0.0/24\"\n\
+             [group.dash]\nmembers = [{members}]\n[[device.plc.allow]]\nfrom = [\"group:dash\", \"hmi\"]\nservice = \"https\"\n"
+        )
+    };
+    let (old, new) = (Compiled::of(&text("\"office\"")), Compiled::of(&text("\"office\", \"lab\"")));
+    let texts = |one: &Compiled| one.tables.rules.iter().map(|rule| rule.text.clone()).collect::<Vec<_>>();
+    assert_eq!(texts(&old), ["group:dash, hmi -> plc https", "hmi -> plc modbus, ssh"]);
+    assert_eq!(texts(&old), texts(&new), "its counters go on");
+    let text = planned(&old, &new, None).text();
+    let told = "~ device plc: group:dash (lab, office), hmi -> plc https  (p.toml:16)\n    from was group:dash (office), hmi\n";
+    assert!(text.contains(told), "{text}");
+}
