@@ -127,8 +127,9 @@ impl Agent {
         let candidate = candidate.inspect_err(|error| {
             if origin == Origin::Files && error.is_of_the_files() {
                 let note = format!(
-                    "the policy files cannot be used, revision {} goes on enforcing: see `bulkhead check`",
-                    self.revision()
+                    "the policy files cannot be used, revision {} goes on enforcing: {}",
+                    self.revision(),
+                    error.brief()
                 );
                 self.warnings.insert("policy", note);
             }
@@ -354,9 +355,8 @@ impl Agent {
         let old = std::mem::replace(&mut self.in_force, InForce { layers, policy, origin, from });
         if let Some(note) = self.warnings.get_mut("policy") {
             // The files were tried before, and are no better for that.
-            *note = format!(
-                "the policy files cannot be used, revision {revision} from elsewhere enforces: see `bulkhead check`"
-            );
+            let why = note.split_once(": ").map_or("see `bulkhead check`", |(_, why)| why);
+            *note = format!("the policy files cannot be used, revision {revision} enforces: {why}");
         }
         self.reporter.learn(&self.dataplane, &self.nics, &self.in_force.policy);
         tracing::info!(%revision, generation, changed, load_ms, flip_ms, "policy applied");

@@ -124,6 +124,16 @@ pub(super) enum Refused {
 }
 
 impl Refused {
+    /// Why, in one line: of what is wrong in the texts `bulkhead check` tells, of anything else it may know nothing.
+    pub(super) fn brief(&self) -> String {
+        match self {
+            Self::Invalid(_) => "see `bulkhead check`".to_owned(),
+            Self::Read(_) | Self::NoFiles | Self::NotApart(_) | Self::TooMany | Self::TooLarge(_) => {
+                one_line(&self.to_string())
+            }
+        }
+    }
+
     /// Whether nobody could have applied these files.
     pub(super) fn is_of_the_files(&self) -> bool {
         match self {
@@ -131,6 +141,11 @@ impl Refused {
             Self::NotApart(_) | Self::TooMany => false,
         }
     }
+}
+
+/// Lines as one, for a page of many warnings.
+pub(super) fn one_line(text: &str) -> String {
+    text.trim_end().lines().collect::<Vec<_>>().join("; ")
 }
 
 /// What decides whether files may become a policy, whatever they say.
