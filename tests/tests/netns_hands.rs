@@ -2,7 +2,7 @@
 
 mod plant;
 
-use std::{fs::File, net::Ipv4Addr, process::Stdio};
+use std::{fs::File, net::Ipv4Addr, os::unix::net::UnixStream, process::Stdio, time::Instant};
 
 use bulkhead_tests::lab::{
     Agent, Lab, Topology, link,
@@ -106,4 +106,20 @@ fn whoever_works_on_the_gateway_hears_what_closes_the_segment_he_comes_by() {
         let said = said(lab.host("hmi").ip, to);
         assert!(!said.contains("BH0515"), "{said}");
     }
+}
+
+#[test]
+fn connections_that_say_nothing_keep_nobody_out() {
+    let test = "connections_that_say_nothing_keep_nobody_out";
+    let Some(lab) = require_lab(test, Topology::Routed) else { return };
+    let mut agent = Agent::new(&lab, &policy(&lab)).expect("an agent");
+    agent.start().expect("it starts");
+    let socket = lab.gateway.room.outside("api.sock");
+    let held: Vec<UnixStream> =
+        (0..300).map(|_| UnixStream::connect(&socket).expect("the agent accepts")).collect();
+    let begun = Instant::now();
+    let page = agent.cli(&["status", "--json"]).expect("it runs");
+    assert_eq!(page.status.code(), Some(0), "{}", String::from_utf8_lossy(&page.stderr));
+    assert!(begun.elapsed() < SOON, "{:?}", begun.elapsed());
+    drop(held);
 }

@@ -127,5 +127,10 @@ fn only_a_signed_set_replaces_the_policy_whichever_way_it_comes() {
     assert!(gateway::enforces(&lab));
     let warnings = gateway::status(&agent)["warnings"].to_string();
     assert!(warnings.contains("the policy files cannot be used"), "{warnings}");
+    // `check` knows nothing of it elsewhere: the reason is said here.
+    assert!(
+        warnings.contains("`lab.toml` was altered") && !warnings.contains("see `bulkhead check`"),
+        "{warnings}"
+    );
     agent.stop().expect("it ends");
 }

@@ -1,6 +1,6 @@
 //! `bulkhead audit-log`: who changed what, and whether the record of it is whole. Needs no agent.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
@@ -27,6 +27,7 @@ struct Verified {
     last: Option<u64>,
     head: String,
     torn_bytes: usize,
+    missed: u64,
     broken: Option<Broken>,
 }
 
@@ -59,6 +60,7 @@ fn report(chain: &Chain, output: Output) -> anyhow::Result<Exit> {
     let seq = |entry: Option<&(Place, Entry)>| entry.map(|(_, entry)| entry.seq);
     let (first, last) = (seq(chain.entries.first()), seq(chain.entries.last()));
     let exit = if chain.broken.is_some() { Exit::Found } else { Exit::Fine };
+    let missed: u64 = chain.entries.iter().map(|(_, entry)| entry.event.missed).sum();
     if output.json {
         let broken = |Break { place: at, what }: &Break| Broken { place: place(at), what: what.clone() };
         print_json(&Verified {
@@ -67,22 +69,33 @@ fn report(chain: &Chain, output: Output) -> anyhow::Result<Exit> {
             last,
             head: chain.head.clone(),
             torn_bytes: chain.torn,
+            missed,
             broken: chain.broken.as_ref().map(broken),
         })?;
         return Ok(exit);
     }
     if chain.torn > 0 {
-        say!("a power cut left {} bytes of an unfinished entry; the next one will say so", chain.torn);
+        say!(
+            "the last {} bytes are no whole entry: a power cut, or somebody who cut the file; the next entry will tell of them",
+            chain.torn
+        );
     }
     match (&chain.broken, first, last) {
         (Some(broken), _, _) => out!("broken at {}: {}", place(&broken.place), broken.what),
         (None, Some(first), Some(last)) => {
             if first > 1 {
-                say!("entries before {first} were removed with their files, as configured");
+                say!(
+                    "entries before {first} are in no file: the agent removes the oldest of more files than configured, and so could somebody else"
+                );
+            }
+            if missed > 0 {
+                say!(
+                    "{missed} entries could not be written when they were due, and are missing: `bulkhead audit-log` shows where"
+                );
             }
             out!("whole: entries {first} to {last}, the last with hash {}", chain.head);
         }
-        (None, _, _) => out!("empty"),
+        (None, _, _) => out!("empty: there is no entry"),
     }
     Ok(exit)
 }
@@ -94,10 +107,14 @@ fn print(chain: &Chain, last: usize) {
         .map(|(_, entry)| entry)
         .filter(|entry| entry.event.result != Outcome::Begun || !ended.contains(&entry.seq))
         .collect();
+    let beginnings: BTreeMap<u64, &Entry> = (chain.entries.iter())
+        .filter(|(_, entry)| ended.contains(&entry.seq))
+        .map(|(_, entry)| (entry.seq, entry))
+        .collect();
     let skip = shown.len().saturating_sub(last);
     let mut rows = table::table(&["SEQ", "WHEN", "WHO", "ACTION", "TARGET", "RESULT", "REVISION", "REASON"]);
     for entry in shown.into_iter().skip(skip) {
-        let Event { action, result, by, target, reason, message, before, after, began: _, missed, left_out } =
+        let Event { action, result, by, target, reason, message, before, after, began, missed, left_out } =
             &entry.event;
         let revision =
             if before == after || before.is_empty() { after.clone() } else { format!("{before} -> {after}") };
@@ -106,21 +123,27 @@ fn print(chain: &Chain, last: usize) {
             Some(said) => format!("{}: {said}", result.name()),
             None => result.name().to_owned(),
         };
+        // The beginning of it has no row of its own.
+        let beginning = began.and_then(|began| beginnings.get(&began));
+        let missed = missed + beginning.map_or(0, |entry| entry.event.missed);
         let lost =
-            if *missed > 0 { format!(" ({missed} entries before it were lost)") } else { String::new() };
+            if missed > 0 { format!(" ({missed} entries before it were lost)") } else { String::new() };
         let more = if *left_out > 0 {
             format!(" ({left_out} more refused requests before it are not listed)")
         } else {
             String::new()
         };
-        let torn = if entry.torn.is_some() { " (a power cut tore the entry before it)" } else { "" };
+        let torn = entry.torn.as_ref().or_else(|| beginning.and_then(|entry| entry.torn.as_ref()));
+        let torn = torn.map_or_else(String::new, |torn| {
+            format!(" (an unfinished entry of {} bytes before it was taken out)", torn.bytes)
+        });
         rows.add_row([
             entry.seq.to_string(),
             seconds(&entry.at),
             by.to_string(),
             action.name().to_owned(),
             target.clone().unwrap_or_default(),
-            result + &lost + &more + torn,
+            result + &lost + &more + &torn,
             revision,
             reason.clone().unwrap_or_default(),
         ]);

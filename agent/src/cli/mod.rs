@@ -208,7 +208,9 @@ impl Cli {
 
     /// Asks the agent.
     fn ask(&self, request: &Request) -> anyhow::Result<Body> {
-        let asked = client::ask(&self.socket()?, request);
+        let asked = client::ask_and_wait(&self.socket()?, request, |left| {
+            say!("the agent has not answered yet: waiting for up to {} s more", left.as_secs());
+        });
         self.note_enforcement(asked.as_ref().err());
         Ok(asked?)
     }

@@ -5,7 +5,7 @@ use super::{
     agent::Agent,
     changes::Wanted,
     first::Then,
-    policies::{Origin, whole},
+    policies::{Origin, one_line, whole},
     summary,
 };
 use crate::{
@@ -102,10 +102,13 @@ impl Agent {
 
     fn files_unusable(&mut self, why: &str) {
         tracing::error!("the policy files cannot be used; the last good policy enforces\n{why}");
-        let note = format!(
-            "the policy files cannot be used, the last good policy enforces (revision {}): see `bulkhead check`",
-            self.pointer.current
-        );
-        self.warnings.insert("policy", note);
+        // The attempt to apply them has given its reason already.
+        let number = self.pointer.current;
+        self.warnings.entry("policy").or_insert_with(|| {
+            let why = one_line(why);
+            format!(
+                "the policy files cannot be used, the last good policy enforces (revision {number}): {why}"
+            )
+        });
     }
 }

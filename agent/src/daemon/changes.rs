@@ -127,13 +127,15 @@ impl Agent {
         let candidate = candidate.inspect_err(|error| {
             if origin == Origin::Files && error.is_of_the_files() {
                 let note = format!(
-                    "the policy files cannot be used, revision {} goes on enforcing: see `bulkhead check`",
-                    self.revision()
+                    "the policy files cannot be used, revision {} goes on enforcing: {}",
+                    self.revision(),
+                    error.brief()
                 );
                 self.warnings.insert("policy", note);
             }
         });
-        let (candidate, signed, accepted) = candidate.map_err(|error| refused(&error, &self.revision()))?;
+        let (candidate, signed, mut accepted) =
+            candidate.map_err(|error| refused(&error, &self.revision()))?;
         let Took { resolve, compile } = self.maker.took;
         tracing::info!(
             read_ms,
@@ -141,12 +143,19 @@ impl Agent {
             compile_ms = millis(compile),
             "policy compiled"
         );
+        // The set in force may be an older one, after a rollback; that it is applied again makes no newer one forgotten.
+        let newest = self.pointer.accepted();
+        accepted =
+            accepted.filter(|set| allow_older || newest.is_none_or(|newest| newest.number <= set.number));
         Ok(Change { candidate, origin, from, confirm_within, signed, accepted, reason })
     }
 
     /// What decides whether files may become a policy.
     pub(super) fn gate(&self, allow_older: bool) -> Gate<'_> {
-        Gate { signing: &self.config.signing, accepted: self.pointer.accepted(), allow_older }
+        let record = self.store.record(self.pointer.current).ok().flatten();
+        let signed = record.filter(|record| record.signed.is_some());
+        let in_force = signed.and_then(|record| Some(record.accepted?.read().digest));
+        Gate { signing: &self.config.signing, accepted: self.pointer.accepted(), in_force, allow_older }
     }
 
     /// A policy for some devices, on top of what is in force for the others.
@@ -213,6 +222,7 @@ impl Agent {
                 back_to,
                 deadline: Deadline::after(time, &clocks()),
                 by: by.clone(),
+                accepted: self.pointer.accepted.clone(),
             });
             pointer = pointer.forward(number);
             taken_over = number;
@@ -345,9 +355,8 @@ impl Agent {
         let old = std::mem::replace(&mut self.in_force, InForce { layers, policy, origin, from });
         if let Some(note) = self.warnings.get_mut("policy") {
             // The files were tried before, and are no better for that.
-            *note = format!(
-                "the policy files cannot be used, revision {revision} from elsewhere enforces: see `bulkhead check`"
-            );
+            let why = note.split_once(": ").map_or("see `bulkhead check`", |(_, why)| why);
+            *note = format!("the policy files cannot be used, revision {revision} enforces: {why}");
         }
         self.reporter.learn(&self.dataplane, &self.nics, &self.in_force.policy);
         tracing::info!(%revision, generation, changed, load_ms, flip_ms, "policy applied");
@@ -400,7 +409,7 @@ impl Agent {
 
     /// The change that waits, with the time it has.
     pub(super) fn pending_status(&self) -> Option<PendingStatus> {
-        let Pending { number, back_to, deadline, by } = self.pointer.pending.as_ref()?;
+        let Pending { number, back_to, deadline, by, accepted: _ } = self.pointer.pending.as_ref()?;
         Some(PendingStatus {
             number: *number,
             back_to: *back_to,

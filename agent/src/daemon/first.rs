@@ -217,7 +217,12 @@ impl Beginning<'_> {
     /// The only policy there is; nothing enforces without one.
     fn read_files(self, mut pointer: Pointer, missed: u64) -> Result<First, StartError> {
         let Self { config, overrides, limits, maker, .. } = self;
-        let gate = Gate { signing: &config.signing, accepted: pointer.accepted(), allow_older: false };
+        let gate = Gate {
+            signing: &config.signing,
+            accepted: pointer.accepted(),
+            in_force: None,
+            allow_older: false,
+        };
         let refused = |error: Refused| StartError::Policy(error.to_string());
         let Passed { files, signed: _, accepted, notes } =
             policies::from_path(&config.policy, &gate).map_err(refused)?;
@@ -318,7 +323,7 @@ mod tests {
     #[test]
     fn a_change_that_waited_is_taken_back_with_its_damage() {
         let deadline = Deadline::after(Duration::from_secs(600), &clocks());
-        let pending = Pending { number: 3, back_to: 1, deadline, by: Who::agent("test") };
+        let pending = Pending { number: 3, back_to: 1, deadline, by: Who::agent("test"), accepted: None };
         let undone = fallen_back(Pointer { pending: Some(pending), ..pointer(3) }, 1);
         assert_eq!((undone.current, undone.pending, undone.configured.as_deref()), (1, None, Some("digest")));
         assert_eq!(undone.rolled_back, BTreeSet::from([2, 3]));

@@ -9,6 +9,7 @@ mod begin;
 mod calendar;
 mod changes;
 mod clock;
+mod door;
 mod drift;
 mod first;
 mod input;

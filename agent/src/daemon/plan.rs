@@ -136,7 +136,7 @@ impl Known {
         let in_force = tables.revision.to_string();
         let refuse = |error: policies::Refused| refused(&error, &in_force);
         // Judged as `apply` would, but for the age of a signed set: to look back is no harm.
-        let gate = Gate { signing: &signing, accepted: None, allow_older: true };
+        let gate = Gate { signing: &signing, accepted: None, in_force: None, allow_older: true };
         let read = match wanted.files {
             Some(files) => {
                 let files = files.into_iter().map(|f| SourceFile { path: f.path, text: f.text }).collect();

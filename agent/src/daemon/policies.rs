@@ -17,7 +17,7 @@ use crate::{
     model::{Mode, Policy},
     policy::{Memo, SourceFile},
     rollout::{NotApart, known, only},
-    signing::{Accepted, Requirement, Signed, Trust},
+    signing::{Accepted, Digest, Requirement, Signed, Trust},
     store::{Overrides, TextLayer},
 };
 
@@ -124,6 +124,16 @@ pub(super) enum Refused {
 }
 
 impl Refused {
+    /// Why, in one line: of what is wrong in the texts `bulkhead check` tells, of anything else it may know nothing.
+    pub(super) fn brief(&self) -> String {
+        match self {
+            Self::Invalid(_) => "see `bulkhead check`".to_owned(),
+            Self::Read(_) | Self::NoFiles | Self::NotApart(_) | Self::TooMany | Self::TooLarge(_) => {
+                one_line(&self.to_string())
+            }
+        }
+    }
+
     /// Whether nobody could have applied these files.
     pub(super) fn is_of_the_files(&self) -> bool {
         match self {
@@ -133,11 +143,18 @@ impl Refused {
     }
 }
 
+/// Lines as one, for a page of many warnings.
+pub(super) fn one_line(text: &str) -> String {
+    text.trim_end().lines().collect::<Vec<_>>().join("; ")
+}
+
 /// What decides whether files may become a policy, whatever they say.
 pub(super) struct Gate<'a> {
     pub(super) signing: &'a Requirement,
     /// The newest signed set that was in force.
     pub(super) accepted: Option<Accepted>,
+    /// The signed set in force: it may be applied again, however old it is.
+    pub(super) in_force: Option<Digest>,
     /// Whether an older one may be.
     pub(super) allow_older: bool,
 }
@@ -145,7 +162,8 @@ pub(super) struct Gate<'a> {
 impl Gate<'_> {
     fn trust(&self) -> Result<Trust, ReadError> {
         let trust = read_trust(self.signing)?;
-        Ok(Trust { at_least: self.accepted, allow_older: self.allow_older, ..trust })
+        let Self { signing: _, accepted, in_force, allow_older } = *self;
+        Ok(Trust { at_least: accepted, in_force, allow_older, ..trust })
     }
 }
 
@@ -340,7 +358,7 @@ mod tests {
         std::fs::write(folder.path().join("notes.txt"), "version = 1").expect("there is room");
         let refused = from_path(
             folder.path(),
-            &Gate { signing: &Requirement::default(), accepted: None, allow_older: false },
+            &Gate { signing: &Requirement::default(), accepted: None, in_force: None, allow_older: false },
         );
         assert!(matches!(refused, Err(Refused::Read(ReadError::NoPolicy { .. }))));
     }

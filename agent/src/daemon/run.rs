@@ -5,13 +5,14 @@ use std::{sync::Arc, time::Duration};
 use anyhow::Context;
 use tokio::{
     signal::unix::{SignalKind, signal},
-    sync::{Semaphore, mpsc},
+    sync::mpsc,
     time::{MissedTickBehavior, interval},
 };
 
 use super::{
     Agent, Input,
-    serve::{CONNECTIONS, bind, followers, serve},
+    door::Door,
+    serve::{bind, followers, serve},
 };
 use crate::{
     config::Config,
@@ -49,7 +50,9 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let overheard = Overheard::open().context("failed to make a packet socket")?;
     let mut overheard = overheard.watched().context("failed to wait for what a resolver here says")?;
     let (asked, mut requests) = mpsc::channel(REQUESTS);
-    let connections = Arc::new(Semaphore::new(CONNECTIONS));
+    let door = Door::default();
+    // Accepted, and not served before somebody else has left.
+    let mut waiting = None;
     let followers = followers();
     let mut unbound = false;
     let mut hangup = signal(SignalKind::hangup()).context("failed to listen for SIGHUP")?;
@@ -94,13 +97,19 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
                 }
                 Input::Overheard(frames)
             }
-            accepted = accept(&listener, &connections) => {
-                let (stream, permit) = accepted?;
+            stream = accept(&listener), if waiting.is_none() => {
+                // Whoever has nothing to say makes room for whoever may.
+                if door.is_full() {
+                    door.send_one_away();
+                }
+                waiting = Some(stream);
+                continue;
+            }
+            place = door.place(), if waiting.is_some() => {
                 let (asked, records, followers) = (asked.clone(), agent.follow(), Arc::clone(&followers));
-                tokio::spawn(async move {
-                    serve(stream, asked, records, followers).await;
-                    drop(permit);
-                });
+                if let (Some(stream), Some(place)) = (waiting.take(), place) {
+                    tokio::spawn(serve(stream, place, asked, records, followers));
+                }
                 continue;
             }
             // After the connections had their turn: a flood of events must not keep them waiting.
@@ -137,15 +146,10 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn accept(
-    listener: &tokio::net::UnixListener,
-    connections: &Arc<Semaphore>,
-) -> anyhow::Result<(tokio::net::UnixStream, tokio::sync::OwnedSemaphorePermit)> {
-    let permit =
-        Arc::clone(connections).acquire_owned().await.context("the connection limit is never closed")?;
+async fn accept(listener: &tokio::net::UnixListener) -> tokio::net::UnixStream {
     loop {
         match listener.accept().await {
-            Ok((stream, _)) => return Ok((stream, permit)),
+            Ok((stream, _)) => return stream,
             // A connection that ended before it was accepted, or a moment without descriptors: give others time.
             Err(error) => {
                 tracing::warn!("failed to accept a connection: {error}");

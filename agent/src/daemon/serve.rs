@@ -12,11 +12,12 @@ use futures_util::{SinkExt, StreamExt};
 use tokio::{
     net::{UnixListener, UnixStream},
     sync::{Semaphore, broadcast, mpsc, oneshot},
-    time::timeout,
+    time::{sleep, timeout},
 };
 use tokio_util::codec::{Framed, LinesCodec};
 
 use super::{
+    door::Place,
     input::{Answering, Asked},
     report::RECENT,
 };
@@ -25,9 +26,6 @@ use crate::{
     observe::Violation,
     store::Who,
 };
-
-/// Connections served at the same time; further ones wait in the kernel's backlog.
-pub(super) const CONNECTIONS: usize = 64;
 
 /// Connections that may follow at the same time: they stay, and must leave room for questions.
 const FOLLOWERS: usize = 16;
@@ -67,11 +65,20 @@ pub(super) fn bind(path: &Path, group: Option<&str>) -> io::Result<UnixListener>
 /// Serves one connection to its end.
 pub(super) async fn serve(
     stream: UnixStream,
+    mut place: Place,
     asked: mpsc::Sender<Asked>,
     mut records: broadcast::Receiver<Arc<Violation>>,
     followers: Arc<Semaphore>,
 ) {
-    let by = match stream.peer_cred() {
+    let peer = stream.peer_cred();
+    let mut lines = Framed::new(stream, LinesCodec::new_with_max_length(MAX_LINE));
+    let said = tokio::select! {
+        said = lines.next() => said,
+        () = place.sent_away() => return,
+        () = sleep(PATIENCE) => return,
+    };
+    place.has_spoken();
+    let by = match peer {
         Ok(peer) => {
             let uid = peer.uid();
             let pid = peer.pid().and_then(|pid| u32::try_from(pid).ok());
@@ -79,9 +86,6 @@ pub(super) async fn serve(
         }
         Err(_) => Who::default(),
     };
-    let mut lines = Framed::new(stream, LinesCodec::new_with_max_length(MAX_LINE));
-    // Whoever connects and says nothing takes a place from others.
-    let Ok(said) = timeout(PATIENCE, lines.next()).await else { return };
     let request = match said {
         Some(Ok(line)) => serde_json::from_str::<Request>(&line).map_err(|e| e.to_string()),
         Some(Err(error)) => Err(error.to_string()),

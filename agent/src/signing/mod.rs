@@ -39,6 +39,8 @@ pub struct Trust {
     pub required: bool,
     /// The signed set that was accepted last.
     pub at_least: Option<Accepted>,
+    /// The set in force, by its hash: it may be older than that after a rollback, and stays what it is.
+    pub in_force: Option<Digest>,
     /// Whether a set with a smaller number than that may come back.
     pub allow_older: bool,
 }
@@ -133,7 +135,8 @@ pub fn judge(set: &Set<'_>, trust: &Trust) -> Result<Standing, Refusal> {
     let (key, comment) = signature::verify(manifest, signature, &trust.keys)?;
     let manifest = Manifest::parse(manifest)?;
     if let Some(Accepted { number, digest }) = trust.at_least {
-        if manifest.number < number && !trust.allow_older {
+        let may_be_older = trust.allow_older || trust.in_force == Some(manifest.digest());
+        if manifest.number < number && !may_be_older {
             return Err(Refusal::Older { number: manifest.number, accepted: number });
         }
         if manifest.number == number && manifest.digest() != digest {

@@ -132,7 +132,11 @@ fn numbers_do_not_go_back_unless_told() {
     }
     assert_eq!(judged(LISTED, BY_A, &accepted(42, other)), Err(Refusal::SameNumber { number: 42 }));
     let older = Refusal::Older { number: 42, accepted: 43 };
-    assert_eq!(judged(LISTED, BY_A, &accepted(43, other)), Err(older));
+    assert_eq!(judged(LISTED, BY_A, &accepted(43, other)), Err(older.clone()));
+    let in_force = Trust { in_force: Some(digest), ..accepted(43, other) };
+    assert!(judged(LISTED, BY_A, &in_force).is_ok(), "after a rollback");
+    let another = Trust { in_force: Some(other), ..accepted(43, other) };
+    assert_eq!(judged(LISTED, BY_A, &another), Err(older));
     let told = Trust { allow_older: true, ..accepted(43, other) };
     assert!(judged(LISTED, BY_A, &told).is_ok());
     // Being told excuses an older set, and not two contents of one number.

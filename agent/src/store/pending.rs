@@ -9,7 +9,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use super::Who;
+use super::{AcceptedSet, Who};
 
 /// The clocks at one moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,6 +46,9 @@ pub struct Pending {
     pub deadline: Deadline,
     /// Who made the change.
     pub by: Who,
+    /// The newest signed set that was in force before it: what nobody confirms was never accepted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub accepted: Option<AcceptedSet>,
 }
 
 impl Deadline {

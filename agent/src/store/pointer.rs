@@ -50,11 +50,18 @@ pub struct AcceptedSet {
     pub digest: String,
 }
 
+impl AcceptedSet {
+    /// As sets are judged. A hash that is none fits no other set.
+    pub fn read(&self) -> Accepted {
+        let Self { number, digest } = self;
+        Accepted { number: *number, digest: Digest::parse(digest).unwrap_or_else(|| Digest::of(&[])) }
+    }
+}
+
 impl Pointer {
-    /// The newest signed set that was in force: an older one is refused. A hash that is none fits no other set.
+    /// The newest signed set that was in force: an older one is refused.
     pub fn accepted(&self) -> Option<Accepted> {
-        let AcceptedSet { number, digest } = self.accepted.as_ref()?;
-        Some(Accepted { number: *number, digest: Digest::parse(digest).unwrap_or_else(|| Digest::of(&[])) })
+        self.accepted.as_ref().map(AcceptedSet::read)
     }
 
     /// Remembers a signed set that comes in force.
@@ -69,7 +76,7 @@ impl Pointer {
     }
 
     /// The same, returned to `number`: everything between is taken back with what was in force. A way forward again
-    /// takes nothing back.
+    /// takes nothing back. A signed set stays accepted, but one that nobody has confirmed never was.
     #[must_use]
     pub fn back(&self, number: u64) -> Self {
         let mut rolled_back = self.rolled_back.clone();
@@ -78,7 +85,12 @@ impl Pointer {
         while rolled_back.len() > MAX_ROLLED_BACK {
             rolled_back.pop_first();
         }
-        Self { current: number, pending: None, rolled_back, ..self.clone() }
+        let undone = self.pending.as_ref().filter(|pending| pending.number == self.current);
+        let accepted = match undone {
+            Some(undone) => undone.accepted.clone(),
+            None => self.accepted.clone(),
+        };
+        Self { current: number, pending: None, rolled_back, accepted, ..self.clone() }
     }
 }
 

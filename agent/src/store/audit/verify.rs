@@ -22,7 +22,7 @@ pub struct Chain {
     pub entries: Vec<(Place, Entry)>,
     /// The first place where something is wrong.
     pub broken: Option<Break>,
-    /// Bytes behind the last whole line: a power cut, which the next entry tells of.
+    /// Bytes behind the last whole line: a power cut, or somebody who cut the file. The next entry tells of them.
     pub torn: usize,
     /// Hash of the newest entry; zeros when there is none.
     pub head: String,
@@ -54,16 +54,16 @@ pub fn verify(folder: &Path) -> Result<Chain, StoreError> {
     let mut chain = Chain { head: NO_ENTRY.to_owned(), ..Chain::default() };
     let files = files(folder)?;
     let mut expected: Option<u64> = None;
-    for (number, path) in files.into_iter().rev() {
+    for (number_of_file, path) in files.into_iter().rev() {
         let Some(bytes) = Real.read(&path, MAX_FILE)? else { continue };
         let mut end = bytes.len();
-        if number == 0 {
+        if number_of_file == 0 {
             end = whole(&bytes);
             chain.torn = bytes.len() - end;
         }
         for (number, line) in (1..).zip(bytes[..end].split_inclusive(|byte| *byte == b'\n')) {
             let place = Place { path: path.clone(), line: number };
-            let next = judge(line, &chain.head, expected);
+            let next = judge(line, &chain.head, expected, number_of_file);
             let (entry, hash, wrong) = match next {
                 Ok(Judged { entry, hash, wrong }) => (entry, hash, wrong),
                 Err(what) => {
@@ -97,7 +97,7 @@ struct Judged {
 }
 
 /// An entry and whether it follows `head`; what is wrong with the line when it is none.
-fn judge(line: &[u8], head: &str, expected: Option<u64>) -> Result<Judged, String> {
+fn judge(line: &[u8], head: &str, expected: Option<u64>, file: u32) -> Result<Judged, String> {
     let Some(line) = line.strip_suffix(b"\n") else { return Err("the line has no end".to_owned()) };
     let Some(hash) = seal::hash_of(line) else {
         return Err("the line does not fit its own hash: it was changed".to_owned());
@@ -117,6 +117,9 @@ fn judge(line: &[u8], head: &str, expected: Option<u64>) -> Result<Judged, Strin
         Some(format!("entry {} does not follow the one before it: one of the two was replaced", entry.seq))
     } else if expected.is_none() && entry.seq == 1 && entry.prev != NO_ENTRY {
         Some("the first entry names one before it".to_owned())
+    } else if expected.is_none() && entry.seq > 1 && file == 0 {
+        // Older entries go with whole files, and the one put aside last is kept.
+        Some(format!("entry {} comes first, and the entries before it are gone", entry.seq))
     } else {
         None
     };

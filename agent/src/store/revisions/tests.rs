@@ -37,7 +37,7 @@ pub(super) fn pending(number: u64, back_to: u64) -> Pending {
     let wall = "2026-11-22T10:00:00Z".parse().expect("a time");
     let now = Clocks { boot: "a".into(), up: std::time::Duration::from_secs(100), wall };
     let deadline = Deadline::after(std::time::Duration::from_secs(600), &now);
-    Pending { number, back_to, deadline, by: Who::agent("start") }
+    Pending { number, back_to, deadline, by: Who::agent("start"), accepted: None }
 }
 
 fn store() -> (TempDir, Store) {
@@ -194,4 +194,15 @@ fn room_that_is_missing_changes_nothing() {
     assert!(error.starts_with("failed to create `") && error.contains("revisions/.2.json.new"), "{error}");
     assert_eq!(store.pointer().expect("it is whole"), Some(first));
     assert!(store.record(2).expect("nothing is wrong").is_none());
+}
+
+#[test]
+fn a_set_that_nobody_confirmed_was_never_accepted() {
+    let set = |number| Some(AcceptedSet { number, digest: String::new() });
+    let before = Pointer { current: 1, last: 1, accepted: set(7), ..Pointer::default() };
+    let waits = Pending { accepted: before.accepted.clone(), ..pending(2, 1) };
+    let after = Pointer { accepted: set(8), pending: Some(waits), ..before.forward(2) };
+    assert_eq!(after.back(1).accepted, set(7), "undone");
+    let confirmed = Pointer { pending: None, ..after };
+    assert_eq!(confirmed.back(1).accepted, set(8), "an older one is not signed anew by a rollback");
 }
