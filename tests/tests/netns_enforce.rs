@@ -405,7 +405,7 @@ fn agent_that_starts_with_wrong_files_enforces_the_last_good_policy() {
     agent.start().expect("it starts all the same");
     let now = status(&agent);
     assert_eq!((&now["policy"], &now["revision"]), (&json!("files"), &revision));
-    assert!(now["warnings"][0].as_str().is_some_and(|w| w.contains("last good policy")), "{now}");
+    assert!(now["warnings"][0].as_str().is_some_and(|w| w.contains("cannot be used")), "{now}");
     assert_eq!(write(&lab, "hmi", SOON), Write::Written);
     assert_eq!(write(&lab, "attacker", SILENCE), Write::Unanswered);
 }
