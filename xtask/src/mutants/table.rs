@@ -178,14 +178,14 @@ pub(super) const MUTANTS: &[Mutant] = &[
     mutant(
         "anybody may be a router",
         "decide/infrastructure.rs",
-        "TRUSTED != 0 && !is_device)\n        || rules.is_trusted",
-        "TRUSTED != 1 << 7 && !is_device)\n        || rules.is_trusted",
+        "TRUSTED != 0 && !is_device)\n        || is_named",
+        "TRUSTED != 1 << 7 && !is_device)\n        || is_named",
     ),
     mutant(
         "a device on a trusted segment may be a router",
         "decide/infrastructure.rs",
-        "TRUSTED != 0 && !is_device)\n        || rules.is_trusted",
-        "TRUSTED != 0 && (true || !is_device))\n        || rules.is_trusted",
+        "TRUSTED != 0 && !is_device)\n        || is_named",
+        "TRUSTED != 0 && (true || !is_device))\n        || is_named",
     ),
     mutant(
         "a routed DHCP answer is one for a client",
@@ -246,8 +246,14 @@ pub(super) const MUTANTS: &[Mutant] = &[
     mutant(
         "a learned name leads to what is protected",
         "decide/conversation.rs",
-        "let protected = responder.device != 0 || responder.is_gateway();",
-        "let protected = false && responder.is_gateway();",
+        "responder.device != 0 || responder.flags & (device_flag::GATEWAY | device_flag::GROUP) != 0;",
+        "responder.flags & device_flag::GROUP != 0;",
+    ),
+    mutant(
+        "a learned name leads to everybody",
+        "decide/conversation.rs",
+        "responder.flags & (device_flag::GATEWAY | device_flag::GROUP) != 0;",
+        "responder.flags & device_flag::GATEWAY != 0;",
     ),
     mutant(
         "strict is not",
