@@ -4,12 +4,16 @@
 //! others are counted in a table of repeats. When the ring is full the table takes the first one too;
 //! when both are full the packet is counted as lost. `violations = delivered + aggregated + lost`.
 
-use aya_ebpf::{bindings::{BPF_NOEXIST, BPF_RB_AVAIL_DATA},
+use aya_ebpf::{
+    bindings::{BPF_NOEXIST, BPF_RB_AVAIL_DATA},
     helpers::generated::{bpf_probe_read_kernel, bpf_ringbuf_query},
 };
 use bulkhead_common::{
     decide::{Action, Verdict},
-    layout::{ABI, Event, Repeats, SAMPLE_BYTES, SAMPLE_RING_BYTES, SAMPLES_FOR_LEASES, ViolationKey, reading, tally},
+    layout::{
+        ABI, Event, Repeats, SAMPLE_BYTES, SAMPLE_RING_BYTES, SAMPLES_FOR_LEASES, ViolationKey, reading,
+        tally,
+    },
     wire::mac,
 };
 
@@ -84,7 +88,8 @@ pub fn sample(packet: &Linear, scratch: &Scratch) {
     let Scratch { context, packet: _, ends: _, judgement, decision, key: _ } = scratch;
     // A device may ask its resolver as often as it likes; what servers say of leases finds room nevertheless.
     // SAFETY: the helper reads a counter of the ring.
-    let waiting = unsafe { bpf_ringbuf_query((&raw const SAMPLES).cast_mut().cast(), u64::from(BPF_RB_AVAIL_DATA)) };
+    let waiting =
+        unsafe { bpf_ringbuf_query((&raw const SAMPLES).cast_mut().cast(), u64::from(BPF_RB_AVAIL_DATA)) };
     if judgement.reading == reading::NAMES && waiting > u64::from(SAMPLE_RING_BYTES - SAMPLES_FOR_LEASES) {
         return add_to_tally(tally::SAMPLES_LOST);
     }

@@ -5,7 +5,7 @@ use bulkhead_common::{
     address::Address,
     flow,
     layout::{
-        Active, Flow, FlowKey, FragmentKey, FragmentRow, Head, Lease, MAX_SCHEDULES, EndRow, NamedKey,
+        Active, EndRow, Flow, FlowKey, FragmentKey, FragmentRow, Head, Lease, MAX_SCHEDULES, NamedKey,
         NamedRow, RuleKey, RuleRow, SegmentKey, SegmentRow, ServiceKey, Settings, TrustedKey, tally,
     },
     lookup::{ANY_VLAN, Endpoint, Rules, class, identity, probe, segment_flag},
@@ -23,7 +23,8 @@ use crate::maps::{
 #[inline(never)]
 pub extern "C" fn permitted(place: u64) -> u64 {
     let (slot, class) = ((place >> 32) as u32, place as u32);
-    let (Some(head), Some(rows), Some(query)) = (HEADS.get(slot), RULES.get(slot), QUERY.get_ptr_mut(0)) else {
+    let (Some(head), Some(rows), Some(query)) = (HEADS.get(slot), RULES.get(slot), QUERY.get_ptr_mut(0))
+    else {
         return 0;
     };
     // SAFETY: this CPU's own element, which the caller has written and nobody changes meanwhile.
