@@ -245,13 +245,15 @@ impl Agent {
             self.warnings.remove("policy");
         }
         applied.number = Some(self.pointer.current);
+        let change_ms = millis(begun.elapsed());
         applied.warnings = doubts.told(&self.in_force.policy);
+        let told_ms = millis(begun.elapsed()) - change_ms;
         applied.pending = self.pending_status();
         if confirm_within.is_some() && again {
             applied.notes.push("there is nothing to confirm: this policy was in force before".to_owned());
         }
         self.tidy_up();
-        tracing::info!(keep_ms, change_ms = millis(begun.elapsed()), "policy kept");
+        tracing::info!(keep_ms, change_ms, told_ms, "policy kept");
         Ok(applied)
     }
 

@@ -77,9 +77,12 @@ pub(super) fn round(site: &Site, binary: &Path, size: &mut Size) -> Result<()> {
         let saved = Instant::now();
         write(&changed.name, text)?;
         let output = agent.cli(&["apply"])?;
-        size.add(What::Change, millis(saved.elapsed()));
+        let returned = millis(saved.elapsed());
         ensure!(output.status.success(), "`apply` failed: {}", String::from_utf8_lossy(&output.stderr));
         size.add(What::ChangeCpu, cost::cpu_ms(pid)? - before);
+        size.add(What::Returned, returned);
+        // What is doubtful about a policy is found once it enforces.
+        size.add(What::Change, returned - last(&agent, "told_ms=")?.unwrap_or_default());
         for (what, key) in PHASES {
             took(&agent, size, what, key)?;
         }
@@ -112,11 +115,17 @@ fn reaches(lab: &Lab) -> bool {
 
 /// Adds the last number of the agent's log behind `key`, if it says one.
 fn took(agent: &Agent<'_>, size: &mut Size, what: What, key: &str) -> Result<()> {
-    let log = agent.log();
-    let Some((_, after)) = log.rsplit_once(key) else { return Ok(()) };
-    let number = after.split_whitespace().next().unwrap_or_default();
-    size.add(what, number.parse().with_context(|| format!("`{key}{number}` in the log of the agent"))?);
+    if let Some(number) = last(agent, key)? {
+        size.add(what, number);
+    }
     Ok(())
+}
+
+fn last(agent: &Agent<'_>, key: &str) -> Result<Option<f64>> {
+    let log = agent.log();
+    let Some((_, after)) = log.rsplit_once(key) else { return Ok(None) };
+    let number = after.split_whitespace().next().unwrap_or_default();
+    number.parse().map(Some).with_context(|| format!("`{key}{number}` in the log of the agent"))
 }
 
 fn millis(duration: Duration) -> f64 {

@@ -14,6 +14,7 @@ pub(super) enum What {
     Start,
     Load,
     Change,
+    Returned,
     ChangeCpu,
     Read,
     Resolve,
@@ -27,13 +28,14 @@ pub(super) enum What {
 }
 
 /// Every measurement.
-pub(super) const ALL: [What; 16] = [
+pub(super) const ALL: [What; 17] = [
     What::Check,
     What::CheckCpu,
     What::CheckPeak,
     What::Start,
     What::Load,
     What::Change,
+    What::Returned,
     What::ChangeCpu,
     What::Read,
     What::Resolve,
@@ -61,6 +63,7 @@ impl What {
             Self::Start => ("start", "start of the agent to enforcing", "ms"),
             Self::Load => ("load", "  of which load into the kernel", "ms"),
             Self::Change => ("change", "one device changed, saved to enforced", "ms"),
+            Self::Returned => ("returned", "  to the return of `apply`, with its warnings", "ms"),
             Self::ChangeCpu => ("change-cpu", "  the agent's time on a processor", "ms"),
             Self::Read => ("read", "  of which reading the files", "ms"),
             Self::Resolve => ("resolve", "  of which text to policy", "ms"),
@@ -90,6 +93,7 @@ impl What {
                 | Self::Start
                 | Self::Load
                 | Self::Change
+                | Self::Returned
                 | Self::ChangeCpu
                 | Self::Read
                 | Self::Resolve
