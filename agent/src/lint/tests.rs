@@ -17,6 +17,8 @@ mac = "00:0e:8c:11:20:01"
 ip = "10.20.2.20"
 zone = "cell"
 class = "panel"
+[device.pc]
+ip = "10.20.2.21"
 [class.panel]
 [group.all]
 members = ["hmi", "plc"]
@@ -72,7 +74,9 @@ fn a_rule_lies_within_another_exactly_when_it_adds_nothing() {
         ("from = \"hmi\" | service = \"web\"", "from = \"zone:cell\" | service = \"web\"", true),
         ("from = \"hmi\" | service = \"web\"", "from = \"class:panel\" | service = \"web\"", true),
         ("from = \"hmi\" | service = \"web\"", "from = \"group:all\" | service = \"web\"", true),
-        ("from = \"hmi\" | service = \"web\"", "from = \"cell\" | service = \"web\"", true),
+        ("from = \"pc\" | service = \"web\"", "from = \"cell\" | service = \"web\"", true),
+        // With a MAC address it has link-local addresses as well, which are in no network.
+        ("from = \"hmi\" | service = \"web\"", "from = \"cell\" | service = \"web\"", false),
         ("from = \"hmi\" | service = \"web\"", "from = [\"hmi\", \"gateway\"] | service = \"web\"", true),
         ("from = \"zone:cell\" | service = \"web\"", "from = \"any\" | service = \"web\"", true),
         ("from = \"cell\" | service = \"web\"", "from = \"lan\" | service = \"web\"", true),
@@ -172,20 +176,20 @@ fn a_hundred_findings_of_a_code_are_shown_and_the_others_counted() {
 #[test]
 fn a_policy_is_measured_against_every_limit() {
     let policy = plant(&["from = \"any\" | service = \"web\"", "to = \"any\" | service = \"ntp\""]);
-    let room = Limits { devices: 2, rules: 10, rows: 1000 };
+    let room = Limits { devices: 3, rules: 10, rows: 1000 };
     let fills = fill(&compile(&policy, &room).expect("it fits"), &room);
     let numbers: Vec<_> = fills.iter().map(|fill| (fill.what, fill.needed, fill.limit)).collect();
-    assert_eq!(numbers[..2], [("devices", 2, 2), ("rules", 2, 10)]);
+    assert_eq!(numbers[..2], [("devices", 3, 3), ("rules", 2, 10)]);
     let found = nearly_full(&fills);
     assert_eq!(codes(&found), ["BH0514"]);
-    assert!(found[0].message.contains("100 % of the 2 devices"), "{}", found[0].message);
+    assert!(found[0].message.contains("100 % of the 3 devices"), "{}", found[0].message);
     let narrow = Limits { devices: 1, rules: 1, rows: 1000 };
     let error = compile(&policy, &narrow).expect_err("it does not fit");
     let found = too_large(&policy, &narrow, &error);
     let help = found.help.expect("help");
     for says in [
         "`limits.devices` and `limits.rules`",
-        "devices 2 of 1, rules 2 of 1, rows ",
+        "devices 3 of 1, rules 2 of 1, rows ",
         " of 1,000, schedules 0 of ",
     ] {
         assert!(help.contains(says), "{help}");

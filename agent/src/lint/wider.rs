@@ -12,7 +12,7 @@ use std::{
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use prefix_trie::PrefixMap;
 
-use crate::model::{DeviceId, Network, NetworkId, Peer, Policy};
+use crate::model::{DeviceId, Network, NetworkId, Peer, Policy, covers};
 
 /// Networks around one peer that are looked at: more overlap in no plant.
 const MOST_AROUND: usize = 64;
@@ -82,8 +82,9 @@ impl<'p> Wider<'p> {
         let mut found: Vec<Peer> = device.class.map(Peer::Class).into_iter().collect();
         found.extend(device.zone.map(Peer::Zone));
         found.extend(device.groups.iter().copied().map(Peer::Group));
-        // Nobody knows in which networks a lease will be.
-        if let Some(first) = device.addresses.first().filter(|_| !device.dynamic) {
+        // Nobody knows in which networks a lease will be, and with a MAC address a device has link-local ones besides.
+        let has_others = device.dynamic || !device.macs.is_empty();
+        if let Some(first) = device.addresses.first().filter(|_| !has_others) {
             let around = self.around(host(*first));
             let holds = |network: &NetworkId| {
                 let network = &self.policy.networks[network.0 as usize];
@@ -110,12 +111,7 @@ fn host(address: IpAddr) -> IpNet {
 
 /// Whether every address and name of `inner` is in `outer`.
 fn is_within(inner: &Network, outer: &Network) -> bool {
-    let named = |name: &String| {
-        let below = |pattern: &String| {
-            pattern.strip_prefix('*').is_some_and(|end| name.ends_with(end) && name.len() > end.len())
-        };
-        outer.names.iter().any(|pattern| pattern == name || below(pattern))
-    };
+    let named = |name: &String| outer.names.iter().any(|pattern| covers(pattern, name));
     let held = |cidr: &IpNet| {
         outer.cidrs.iter().any(|wide| wide.contains(cidr))
             // What is left out there is left out here as well, or lies elsewhere.

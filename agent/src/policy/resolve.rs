@@ -200,7 +200,9 @@ fn unused_devices(names: &Names<'_>, used: &[bool], out: &mut Collector<'_>) {
         let name = &device.raw.name.value;
         let location = out.locate(device.raw.name.at);
         let found = Diagnostic::warning("BH0502", format!("no rule names device {}", quote(name)));
-        let help = format!("add `[[device.{name}.allow]]`: in enforce mode it can talk to nobody");
+        let help = format!(
+            "add `[[device.{name}.allow]]`: in enforce mode it has only what rules of `any` and of networks around it allow"
+        );
         out.push(found.at(location, "").help(help));
     }
 }
