@@ -9,24 +9,14 @@ use bulkhead_common::wire::{dns, protocol};
 use super::{Findings, rule_text, traffic::Traffic};
 use crate::{
     diagnostic::{Diagnostic, quote},
-    model::{Device, DeviceId, Network, Peer, Policy, Rule},
+    model::{DeviceId, Network, Peer, Policy, Rule},
 };
 
 /// Resolvers that are not named one by one.
 const ANY_RESOLVER: &str = "BH0516";
 
 pub(super) fn check(policy: &Policy, traffic: &Traffic, out: &mut Findings) {
-    let network = |peer: &Peer| match peer {
-        Peer::Network(id) => Some(&policy.networks[id.0 as usize]),
-        Peer::Device(_)
-        | Peer::Class(_)
-        | Peer::Zone(_)
-        | Peer::Group(_)
-        | Peer::Multicast(_)
-        | Peer::Gateway
-        | Peer::Broadcast
-        | Peer::Any => None,
-    };
+    let network = |peer: &Peer| peer.network().map(|id| &policy.networks[id.0 as usize]);
     let by_name = |rule: &&Rule| {
         let mut networks = rule.responders.iter().filter_map(network);
         networks.any(|network| !network.names.is_empty())
@@ -39,7 +29,7 @@ pub(super) fn check(policy: &Policy, traffic: &Traffic, out: &mut Findings) {
     // The devices that rely on names, and every name for one of them.
     let mut affected: BTreeSet<Peer> = BTreeSet::new();
     for (id, device) in (0..).map(DeviceId).zip(&policy.devices) {
-        let names = names(id, device);
+        let names: Vec<Peer> = device.peers(id).collect();
         if names.iter().any(|name| starters.contains(name)) {
             affected.extend(names);
         }
@@ -65,14 +55,6 @@ pub(super) fn check(policy: &Policy, traffic: &Traffic, out: &mut Findings) {
             None => found,
         });
     }
-}
-
-/// All names of a device by which rules let it start.
-fn names(id: DeviceId, device: &Device) -> Vec<Peer> {
-    let class = device.class.map(Peer::Class);
-    let zone = device.zone.map(Peer::Zone);
-    let groups = device.groups.iter().copied().map(Peer::Group);
-    [Peer::Device(id)].into_iter().chain(class).chain(zone).chain(groups).collect()
 }
 
 /// Whether it has prefixes of more than one address.

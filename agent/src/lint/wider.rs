@@ -79,9 +79,7 @@ impl<'p> Wider<'p> {
 
     fn around_device(&self, id: DeviceId) -> Vec<Peer> {
         let device = &self.policy.devices[id.0 as usize];
-        let mut found: Vec<Peer> = device.class.map(Peer::Class).into_iter().collect();
-        found.extend(device.zone.map(Peer::Zone));
-        found.extend(device.groups.iter().copied().map(Peer::Group));
+        let mut found: Vec<Peer> = device.roles().collect();
         // Nobody knows in which networks a lease will be, and with a MAC address a device has link-local ones besides.
         let has_others = device.dynamic || !device.macs.is_empty();
         if let Some(first) = device.addresses.first().filter(|_| !has_others) {

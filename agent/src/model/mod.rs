@@ -333,6 +333,33 @@ pub struct Word {
     pub holds: Vec<NetworkId>,
 }
 
+impl Peer {
+    /// The network that it is.
+    pub fn network(self) -> Option<NetworkId> {
+        if let Self::Network(id) = self { Some(id) } else { None }
+    }
+
+    /// The multicast group that it is.
+    pub fn multicast(self) -> Option<MulticastId> {
+        if let Self::Multicast(id) = self { Some(id) } else { None }
+    }
+}
+
+impl Device {
+    /// What rules may call it besides its own name, wherever it is: its class, its zone and its groups.
+    pub fn roles(&self) -> impl Iterator<Item = Peer> {
+        let class = self.class.map(Peer::Class);
+        let zone = self.zone.map(Peer::Zone);
+        let groups = self.groups.iter().copied().map(Peer::Group);
+        class.into_iter().chain(zone).chain(groups)
+    }
+
+    /// The same, its own name first.
+    pub fn peers(&self, id: DeviceId) -> impl Iterator<Item = Peer> {
+        std::iter::once(Peer::Device(id)).chain(self.roles())
+    }
+}
+
 impl Policy {
     /// The device called `name`.
     pub fn device(&self, name: &str) -> Option<(DeviceId, &Device)> {

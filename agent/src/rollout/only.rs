@@ -137,15 +137,15 @@ impl<'p> Split<'p> {
         let (old, new) = (self.old, self.new);
         let networks = merge(
             "network",
-            (&old.networks, old_used().filter_map(network).collect()),
-            (&new.networks, used(Side::New).filter_map(network).collect()),
+            (&old.networks, old_used().filter_map(Peer::network).map(|id| id.0).collect()),
+            (&new.networks, used(Side::New).filter_map(Peer::network).map(|id| id.0).collect()),
             same_network,
             &mut problems,
         );
         let multicasts = merge(
             "multicast group",
-            (&old.multicasts, old_used().filter_map(multicast).collect()),
-            (&new.multicasts, used(Side::New).filter_map(multicast).collect()),
+            (&old.multicasts, old_used().filter_map(Peer::multicast).map(|id| id.0).collect()),
+            (&new.multicasts, used(Side::New).filter_map(Peer::multicast).map(|id| id.0).collect()),
             |a: &Multicast, b| (&a.cidrs, &a.macs) == (&b.cidrs, &b.macs),
             &mut problems,
         );
@@ -368,14 +368,6 @@ fn shared_peer(peer: Peer, side: Side, networks: &Merged<Network>, multicasts: &
         | Peer::Broadcast
         | Peer::Any => peer,
     }
-}
-
-fn network(peer: Peer) -> Option<u32> {
-    if let Peer::Network(id) = peer { Some(id.0) } else { None }
-}
-
-fn multicast(peer: Peer) -> Option<u32> {
-    if let Peer::Multicast(id) = peer { Some(id.0) } else { None }
 }
 
 fn same_network(a: &Network, b: &Network) -> bool {

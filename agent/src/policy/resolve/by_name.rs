@@ -87,16 +87,9 @@ pub(super) fn check_resolvers(
     out: &mut Collector<'_>,
 ) {
     let networks: Vec<&RawNetwork> = names.networks.values().map(|entry| entry.raw).collect();
-    let by_name = |peer: &Peer| match peer {
-        Peer::Network(id) => networks.get(id.0 as usize).copied().filter(|raw| !raw.names.is_empty()),
-        Peer::Device(_)
-        | Peer::Class(_)
-        | Peer::Zone(_)
-        | Peer::Group(_)
-        | Peer::Multicast(_)
-        | Peer::Gateway
-        | Peer::Broadcast
-        | Peer::Any => None,
+    let by_name = |peer: &Peer| {
+        let raw = networks.get(peer.network()?.0 as usize).copied();
+        raw.filter(|raw| !raw.names.is_empty())
     };
     if !networks.iter().any(|raw| !raw.names.is_empty()) {
         return;

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use ipnet::IpNet;
 
-use crate::model::{Criticality, Device, DeviceId, MulticastId, Network, NetworkId, Peer, Policy};
+use crate::model::{Criticality, DeviceId, MulticastId, Network, NetworkId, Peer, Policy};
 
 /// Ends that no rule of either policy tells apart.
 #[derive(Clone, Debug)]
@@ -117,7 +117,7 @@ impl Space {
         let mut found: BTreeMap<&str, [Option<Seen>; 2]> = BTreeMap::new();
         for (side, policy) in policies.into_iter().enumerate() {
             for (id, device) in (0..).map(DeviceId).zip(&policy.devices) {
-                let mut peers = peers_of(id, device);
+                let mut peers: Vec<Peer> = device.peers(id).collect();
                 peers.retain(|peer| named[side].contains(peer));
                 let networks =
                     device.addresses.iter().filter_map(|address| around.get(&IpNet::from(*address)));
@@ -210,14 +210,6 @@ fn one(name: &str, kind: Kind) -> Node {
 /// The peers that a policy's rules name.
 fn named(policy: &Policy) -> BTreeSet<Peer> {
     policy.rules.iter().flat_map(|rule| rule.initiators.iter().chain(&rule.responders)).copied().collect()
-}
-
-/// What a device is by itself, wherever it is.
-fn peers_of(id: DeviceId, device: &Device) -> Vec<Peer> {
-    let class = device.class.map(Peer::Class);
-    let zone = device.zone.map(Peer::Zone);
-    let groups = device.groups.iter().copied().map(Peer::Group);
-    [Peer::Device(id)].into_iter().chain(class).chain(zone).chain(groups).collect()
 }
 
 /// Bits that its largest prefix leaves open.
