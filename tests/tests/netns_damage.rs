@@ -12,7 +12,7 @@ use bulkhead_tests::lab::{
     modbus::{Plc, Write},
     topology::MODBUS,
 };
-use history::{has_trail, policy, revisions, run, state, state_folder, trail, warned, wider, write};
+use history::{has_trail, revisions, run, started, state, state_folder, trail, warned, wider, write};
 use plant::{SILENCE, require_lab, status};
 use serde_json::Value;
 
@@ -26,9 +26,7 @@ fn damage(path: &Path) {
 fn a_lost_pointer_does_not_bring_back_what_was_taken_back() {
     let test = "a_lost_pointer_does_not_bring_back_what_was_taken_back";
     let Some(lab) = require_lab(test, Topology::Routed) else { return };
-    let mut agent = Agent::new(&lab, &policy(&lab, "")).expect("an agent");
-    agent.start().expect("it starts");
-    let first = status(&agent)["revision"].clone();
+    let (mut agent, first) = started(&lab);
     agent.write_policy(&wider(&lab, "engineering")).expect("written");
     run(&agent, &["apply"], 0);
     run(&agent, &["rollback"], 0);
@@ -81,9 +79,7 @@ fn an_unconfirmed_change_that_is_damaged_is_undone_and_its_files_stay_outside() 
     let test = "an_unconfirmed_change_that_is_damaged_is_undone_and_its_files_stay_outside";
     let Some(lab) = require_lab(test, Topology::Routed) else { return };
     let _plc = Plc::start(lab.plc(), MODBUS).expect("a PLC");
-    let mut agent = Agent::new(&lab, &policy(&lab, "")).expect("an agent");
-    agent.start().expect("it starts");
-    let first = status(&agent)["revision"].clone();
+    let (mut agent, first) = started(&lab);
     agent.write_policy(&wider(&lab, "engineering")).expect("written");
     run(&agent, &["apply", "--confirm-within", "1h"], 0);
     agent.kill9().expect("killed");
@@ -111,9 +107,7 @@ fn an_unconfirmed_change_that_is_damaged_is_undone_and_its_files_stay_outside() 
 fn revisions_that_cannot_be_listed_keep_no_agent_from_enforcing() {
     let test = "revisions_that_cannot_be_listed_keep_no_agent_from_enforcing";
     let Some(lab) = require_lab(test, Topology::Routed) else { return };
-    let mut agent = Agent::new(&lab, &policy(&lab, "")).expect("an agent");
-    agent.start().expect("it starts");
-    let first = status(&agent)["revision"].clone();
+    let (mut agent, first) = started(&lab);
     agent.stop().expect("it stops");
     run(&agent, &["detach", "--yes"], 0);
     let folder = state_folder(&lab).join("revisions");
@@ -139,8 +133,7 @@ fn a_full_disk_keeps_no_agent_from_enforcing() {
     let mounted = lab.gateway.namespace.spawn_child(mount).and_then(|mut child| child.wait());
     assert!(mounted.expect("it runs").success());
     fs::write(folder.join("fill"), vec![0; 1 << 20]).expect_err("there is less room");
-    let mut agent = Agent::new(&lab, &policy(&lab, "")).expect("an agent");
-    agent.start().expect("it starts");
+    let (mut agent, _) = started(&lab);
     assert_eq!(write(&lab, "engineering", SILENCE), Write::Unanswered);
     let now = status(&agent);
     assert!(warned(&now, "the policy in force is not kept for the next start"), "{now}");
@@ -154,9 +147,7 @@ fn a_full_disk_keeps_no_agent_from_enforcing() {
 fn an_undo_at_a_start_that_fails_later_is_in_the_trail() {
     let test = "an_undo_at_a_start_that_fails_later_is_in_the_trail";
     let Some(lab) = require_lab(test, Topology::Routed) else { return };
-    let mut agent = Agent::new(&lab, &policy(&lab, "")).expect("an agent");
-    agent.start().expect("it starts");
-    let first = status(&agent)["revision"].clone();
+    let (mut agent, first) = started(&lab);
     agent.write_policy(&wider(&lab, "engineering")).expect("written");
     run(&agent, &["apply", "--confirm-within", "10s"], 0);
     let second = status(&agent)["revision"].clone();

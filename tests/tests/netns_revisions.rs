@@ -17,7 +17,8 @@ use bulkhead_tests::lab::{
     wait::wait_for,
 };
 use history::{
-    has_trail, policy, revisions, run, state, state_folder, trail, wait_for_number, warned, wider, write,
+    has_trail, policy, revisions, run, started, state, state_folder, trail, wait_for_number, warned, wider,
+    write,
 };
 use plant::{SILENCE, SOON, device, require_lab, status};
 use serde_json::Value;
@@ -30,9 +31,7 @@ fn unconfirmed_change_is_undone_in_time_and_a_live_session_goes_on() {
     let test = "unconfirmed_change_is_undone_in_time_and_a_live_session_goes_on";
     let Some(lab) = require_lab(test, Topology::Routed) else { return };
     let plc = Plc::start(lab.plc(), MODBUS).expect("a PLC");
-    let mut agent = Agent::new(&lab, &policy(&lab, "")).expect("an agent");
-    agent.start().expect("it starts");
-    let first = status(&agent)["revision"].clone();
+    let (mut agent, first) = started(&lab);
     let poller =
         Poller::start(lab.host("hmi"), lab.modbus(), Duration::from_millis(2)).expect("a first poll");
     assert_eq!(write(&lab, "engineering", SILENCE), Write::Unanswered);
@@ -82,9 +81,7 @@ fn unconfirmed_change_is_undone_after_kills_of_the_agent() {
     let test = "unconfirmed_change_is_undone_after_kills_of_the_agent";
     let Some(lab) = require_lab(test, Topology::Bridged) else { return };
     let plc = Plc::start(lab.plc(), MODBUS).expect("a PLC");
-    let mut agent = Agent::new(&lab, &policy(&lab, "")).expect("an agent");
-    agent.start().expect("it starts");
-    let first = status(&agent)["revision"].clone();
+    let (mut agent, first) = started(&lab);
     // A session that both policies allow goes on through changes, kills and returns.
     let poller =
         Poller::start(lab.host("hmi"), lab.modbus(), Duration::from_millis(2)).expect("a first poll");
@@ -149,8 +146,7 @@ fn boot_anew(lab: &Lab, made: jiff::Timestamp) {
 fn after_a_boot_the_wall_clock_decides_and_one_that_went_back_undoes_the_change() {
     let test = "after_a_boot_the_wall_clock_decides_and_one_that_went_back_undoes_the_change";
     let Some(lab) = require_lab(test, Topology::Routed) else { return };
-    let mut agent = Agent::new(&lab, &policy(&lab, "")).expect("an agent");
-    agent.start().expect("it starts");
+    let (mut agent, _) = started(&lab);
     agent.write_policy(&wider(&lab, "engineering")).expect("written");
     let now = jiff::Timestamp::now;
     let minutes = |minutes: i64| jiff::SignedDuration::from_mins(minutes);
@@ -179,9 +175,7 @@ fn what_was_in_force_comes_before_the_files_and_a_rollback_stays_one() {
     let test = "what_was_in_force_comes_before_the_files_and_a_rollback_stays_one";
     let Some(lab) = require_lab(test, Topology::Routed) else { return };
     let _plc = Plc::start(lab.plc(), MODBUS).expect("a PLC");
-    let mut agent = Agent::new(&lab, &policy(&lab, "")).expect("an agent");
-    agent.start().expect("it starts");
-    let first = status(&agent)["revision"].clone();
+    let (mut agent, first) = started(&lab);
     let said = run(&agent, &["rollback"], 1);
     assert!(said.contains("there is no revision before this one"), "{said}");
     let said = run(&agent, &["confirm"], 1);

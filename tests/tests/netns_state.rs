@@ -13,8 +13,8 @@ use bulkhead_tests::lab::{
     wait::wait_for,
 };
 use history::{
-    LATE, has_trail, policy, revisions, run, state, state_folder, trail, wait_for_number, warned, wider,
-    write,
+    LATE, has_trail, policy, revisions, run, started, state, state_folder, trail, wait_for_number, warned,
+    wider, write,
 };
 use plant::{SILENCE, SOON, require_lab, status};
 
@@ -22,9 +22,7 @@ use plant::{SILENCE, SOON, require_lab, status};
 fn damage_in_the_state_folder_is_named_and_the_newest_whole_revision_enforces() {
     let test = "damage_in_the_state_folder_is_named_and_the_newest_whole_revision_enforces";
     let Some(lab) = require_lab(test, Topology::Routed) else { return };
-    let mut agent = Agent::new(&lab, &policy(&lab, "")).expect("an agent");
-    agent.start().expect("it starts");
-    let first = status(&agent)["revision"].clone();
+    let (mut agent, first) = started(&lab);
     for (name, back) in [("engineering", true), ("historian", false)] {
         agent.write_policy(&wider(&lab, name)).expect("written");
         run(&agent, &["apply"], 0);
@@ -64,9 +62,7 @@ fn what_cannot_be_kept_or_recorded_changes_nothing() {
     let test = "what_cannot_be_kept_or_recorded_changes_nothing";
     let Some(lab) = require_lab(test, Topology::Routed) else { return };
     let _plc = Plc::start(lab.plc(), MODBUS).expect("a PLC");
-    let mut agent = Agent::new(&lab, &policy(&lab, "")).expect("an agent");
-    agent.start().expect("it starts");
-    let first = status(&agent)["revision"].clone();
+    let (mut agent, first) = started(&lab);
     agent.write_policy(&wider(&lab, "engineering")).expect("written");
     // What is in the way stands for a full disk: at the record, and at the pointer.
     for name in ["revisions/.2.json.new", ".current.json.new", ".current.copy.json.new"] {
@@ -122,8 +118,7 @@ fn what_cannot_be_kept_or_recorded_changes_nothing() {
 fn every_change_is_in_the_trail_and_tampering_is_found() {
     let test = "every_change_is_in_the_trail_and_tampering_is_found";
     let Some(lab) = require_lab(test, Topology::Routed) else { return };
-    let mut agent = Agent::new(&lab, &policy(&lab, "")).expect("an agent");
-    agent.start().expect("it starts");
+    let (mut agent, _) = started(&lab);
     agent.write_policy(&wider(&lab, "engineering")).expect("written");
     agent.hup().expect("heard");
     wait_for_number(&agent, 2);
@@ -195,13 +190,11 @@ fn every_change_is_in_the_trail_and_tampering_is_found() {
 fn a_change_that_waits_is_refused_when_nothing_could_come_back() {
     let test = "a_change_that_waits_is_refused_when_nothing_could_come_back";
     let Some(lab) = require_lab(test, Topology::Routed) else { return };
-    let mut agent = Agent::new(&lab, &policy(&lab, "")).expect("an agent");
     fs::create_dir_all(state_folder(&lab)).expect("room");
     // Stands for a disk that is full at the start.
     let obstacle = state_folder(&lab).join("objects");
     fs::write(&obstacle, "in the way").expect("room");
-    agent.start().expect("it starts");
-    let first = status(&agent)["revision"].clone();
+    let (agent, first) = started(&lab);
     assert!(warned(&status(&agent), "the policy in force is not kept for the next start"));
     agent.write_policy(&wider(&lab, "engineering")).expect("written");
     let said = run(&agent, &["apply", "--confirm-within", "10s"], 2);
@@ -249,8 +242,7 @@ fn refused_requests_without_end_leave_the_trail_as_it_was() {
 fn a_return_that_fails_is_in_the_trail_once_until_it_succeeds() {
     let test = "a_return_that_fails_is_in_the_trail_once_until_it_succeeds";
     let Some(lab) = require_lab(test, Topology::Routed) else { return };
-    let mut agent = Agent::new(&lab, &policy(&lab, "")).expect("an agent");
-    agent.start().expect("it starts");
+    let (mut agent, _) = started(&lab);
     agent.write_policy(&wider(&lab, "engineering")).expect("written");
     let record = state_folder(&lab).join("revisions/1.json");
     let whole = fs::read_to_string(&record).expect("it is there");
@@ -289,8 +281,7 @@ fn a_return_that_fails_is_in_the_trail_once_until_it_succeeds() {
 fn texts_of_a_request_cannot_write_lines_of_their_own() {
     let test = "texts_of_a_request_cannot_write_lines_of_their_own";
     let Some(lab) = require_lab(test, Topology::Routed) else { return };
-    let mut agent = Agent::new(&lab, &policy(&lab, "")).expect("an agent");
-    agent.start().expect("it starts");
+    let (agent, _) = started(&lab);
     let files = serde_json::json!([{ "path": "a.toml", "text": policy(&lab, "# x\n") }]);
     let evil = "/srv/\u{1b}[2Jx\nroot (uid 0 pid 1)  confirm";
     let long = "x".repeat(5000);

@@ -34,6 +34,14 @@ pub(crate) fn wider(lab: &Lab, name: &str) -> String {
     policy(lab, &more)
 }
 
+/// An agent that began with [`policy`], and the revision of it.
+pub(crate) fn started(lab: &Lab) -> (Agent<'_>, Value) {
+    let mut agent = Agent::new(lab, &policy(lab, "")).expect("an agent");
+    agent.start().expect("it starts");
+    let first = status(&agent)["revision"].clone();
+    (agent, first)
+}
+
 /// Runs a command that must end with this code; what it printed on both ways out.
 pub(crate) fn run(agent: &Agent<'_>, args: &[&str], code: i32) -> String {
     let Output { status, stdout, stderr } = agent.cli(args).expect("it runs");
