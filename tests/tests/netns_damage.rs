@@ -4,7 +4,7 @@
 mod history;
 mod plant;
 
-use std::{fs, path::Path, process::Command, thread, time::Duration};
+use std::{fs, path::Path, process::Command};
 
 use bulkhead_agent::store::Store;
 use bulkhead_tests::lab::{
@@ -12,7 +12,9 @@ use bulkhead_tests::lab::{
     modbus::{Plc, Write},
     topology::MODBUS,
 };
-use history::{has_trail, revisions, run, started, state, state_folder, trail, warned, wider, write};
+use history::{
+    has_trail, pass_deadline, revisions, run, started, state, state_folder, trail, warned, wider, write,
+};
 use plant::{SILENCE, require_lab, status};
 use serde_json::Value;
 
@@ -149,11 +151,11 @@ fn an_undo_at_a_start_that_fails_later_is_in_the_trail() {
     let Some(lab) = require_lab(test, Topology::Routed) else { return };
     let (mut agent, first) = started(&lab);
     agent.write_policy(&wider(&lab, "engineering")).expect("written");
-    run(&agent, &["apply", "--confirm-within", "10s"], 0);
+    run(&agent, &["apply", "--confirm-within", "1h"], 0);
     let second = status(&agent)["revision"].clone();
     agent.kill9().expect("killed");
     run(&agent, &["detach", "--yes"], 0);
-    thread::sleep(Duration::from_millis(10_100));
+    pass_deadline(&lab);
     let config = lab.gateway.room.outside("bulkhead.toml");
     let text = fs::read_to_string(&config).expect("it is there");
     fs::write(&config, text.replace("cell0", "nocell0").replace("plant0", "noplant0")).expect("writable");

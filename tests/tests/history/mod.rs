@@ -1,13 +1,16 @@
-//! What the tests of policies over time share: two policies, the commands, and what they say.
+//! What the tests of policies over time share: two policies, the commands, what they say, and a deadline that need not be
+//! awaited.
 #![allow(dead_code, reason = "each test target uses a part of it")]
 
-use std::{path::PathBuf, process::Output, time::Duration};
+use std::{fs, path::PathBuf, process::Output, time::Duration};
 
+use bulkhead_agent::store::{Clocks, Deadline, Pending, Pointer, Store};
 use bulkhead_tests::lab::{
     Agent, Lab,
     modbus::{Write, write_once},
     wait::wait_for,
 };
+use jiff::Timestamp;
 use serde_json::Value;
 
 use crate::plant::{device, status};
@@ -85,6 +88,33 @@ pub(crate) fn has_trail(agent: &Agent<'_>, action: &str, by: &str, target: &str)
 
 pub(crate) fn state_folder(lab: &Lab) -> PathBuf {
     lab.gateway.room.outside("state")
+}
+
+/// Lets the time of the change that waits be over, while no agent runs: by the clock of this boot alone, for the wall clock
+/// has no say before the next one.
+pub(crate) fn pass_deadline(lab: &Lab) {
+    let boot =
+        fs::read_to_string("/proc/sys/kernel/random/boot_id").expect("`/proc` is there").trim().to_owned();
+    let began = Clocks { boot, up: Duration::ZERO, wall: Timestamp::now() };
+    replace_deadline(lab, |kept| {
+        let mut deadline = Deadline::after(Duration::ZERO, &began);
+        deadline.until = kept.until;
+        deadline
+    });
+}
+
+/// Makes the change that waits one of an earlier boot, in which it was made at this moment for ten minutes.
+pub(crate) fn boot_anew(lab: &Lab, made: Timestamp) {
+    let boot = Clocks { boot: "another".into(), up: Duration::from_secs(5000), wall: made };
+    replace_deadline(lab, |_| Deadline::after(Duration::from_secs(600), &boot));
+}
+
+fn replace_deadline(lab: &Lab, by: impl FnOnce(&Deadline) -> Deadline) {
+    let store = Store::open(&state_folder(lab)).expect("no agent runs");
+    let pointer = store.pointer().expect("it is whole").expect("it is there");
+    let pending = pointer.pending.clone().expect("a change waits");
+    let pending = Some(Pending { deadline: by(&pending.deadline), ..pending });
+    store.point(&Pointer { pending, ..pointer }).expect("there is room");
 }
 
 pub(crate) fn write(lab: &Lab, from: &str, within: Duration) -> Write {
