@@ -9,6 +9,7 @@ use bulkhead_tests::lab::{
     Agent, EchoStream, Lab, Poller, Topology,
     modbus::Plc,
     topology::{MODBUS, PLC},
+    wait::wait_for,
 };
 use plant::{SOON, device, require_lab, status};
 use serde_json::Value;
@@ -24,6 +25,20 @@ fn policy(lab: &Lab, services: &str) -> String {
         device(lab, PLC, "criticality = \"safety\""),
         device(lab, "hmi", ""),
     )
+}
+
+/// An agent with this policy and both sessions under way: the other one was answered more than `answers` times.
+fn talking<'a>(lab: &'a Lab, policy: &str, answers: u64) -> (Agent<'a>, Plc, Poller, EchoStream) {
+    let (hmi, plc) = (lab.host("hmi"), lab.plc());
+    let mut agent = Agent::new(lab, policy).expect("an agent");
+    agent.start().expect("it starts");
+    let modbus = Plc::start(plc, MODBUS).expect("a PLC");
+    let poller = Poller::start(hmi, lab.modbus(), EVERY).expect("a poller");
+    let echo = EchoStream::start(hmi, plc, ECHO, EVERY).expect("a session");
+    poller.wait_for_more(3, SOON).expect("it polls");
+    wait_for("the session", SOON, || Ok((echo.echoes().answered > answers).then_some(())))
+        .expect("it is answered");
+    (agent, modbus, poller, echo)
 }
 
 /// What `bulkhead plan` prints, with its exit code.
@@ -47,18 +62,9 @@ fn json(lab: &Lab, agent: &Agent<'_>, text: &str) -> (i32, Value) {
 fn plan_names_the_sessions_that_the_change_then_stops() {
     let test = "plan_names_the_sessions_that_the_change_then_stops";
     let Some(lab) = require_lab(test, Topology::Bridged) else { return };
-    let (hmi, plc) = (lab.host("hmi"), lab.plc());
+    let plc = lab.plc();
     let both = policy(&lab, "\"modbus\", \"echo\"");
-    let mut agent = Agent::new(&lab, &both).expect("an agent");
-    agent.start().expect("it starts");
-    let _plc = Plc::start(plc, MODBUS).expect("a PLC");
-    let poller = Poller::start(hmi, lab.modbus(), EVERY).expect("a poller");
-    let echo = EchoStream::start(hmi, plc, ECHO, EVERY).expect("a session");
-    poller.wait_for_more(3, SOON).expect("it polls");
-    bulkhead_tests::lab::wait::wait_for("the session", SOON, || {
-        Ok((echo.echoes().answered > 2).then_some(()))
-    })
-    .expect("it is answered");
+    let (agent, _plc, poller, echo) = talking(&lab, &both, 2);
     let before = status(&agent);
 
     // The same policy, and the configured files: nothing to say.
@@ -143,19 +149,10 @@ fn plan_names_the_sessions_that_the_change_then_stops() {
 fn plan_of_enforcement_names_what_passes_in_monitor_mode() {
     let test = "plan_of_enforcement_names_what_passes_in_monitor_mode";
     let Some(lab) = require_lab(test, Topology::Bridged) else { return };
-    let (hmi, plc) = (lab.host("hmi"), lab.plc());
     let enforced = policy(&lab, "\"modbus\"");
     let watched = enforced.replace("\"enforce\"", "\"monitor\"");
-    let mut agent = Agent::new(&lab, &watched).expect("an agent");
-    agent.start().expect("it starts");
-    let _plc = Plc::start(plc, MODBUS).expect("a PLC");
-    let poller = Poller::start(hmi, lab.modbus(), EVERY).expect("a poller");
-    let echo = EchoStream::start(hmi, plc, ECHO, EVERY).expect("a session");
-    poller.wait_for_more(3, SOON).expect("it polls");
-    bulkhead_tests::lab::wait::wait_for("the session", SOON, || {
-        Ok((echo.echoes().answered > 20).then_some(()))
-    })
-    .expect("it is answered, for nothing is enforced");
+    let (mut agent, _plc, poller, echo) = talking(&lab, &watched, 20);
+    // It was answered, for nothing is enforced.
     drop(echo);
 
     // No rule allows the session, so no conversation stops; its packets are told of, with their answers.
