@@ -13,7 +13,8 @@ use bulkhead_tests::lab::{
     topology::MODBUS,
 };
 use history::{
-    has_trail, pass_deadline, revisions, run, started, state, state_folder, trail, warned, wider, write,
+    entries, has_trail, pass_deadline, revisions, run, started, state, state_folder, trail, warned, wider,
+    write,
 };
 use plant::{SILENCE, require_lab, status};
 use serde_json::Value;
@@ -167,8 +168,7 @@ fn an_undo_at_a_start_that_fails_later_is_in_the_trail() {
     assert_eq!(times(&agent), 1, "{:#?}", trail(&agent));
     agent.start().expect("it starts");
     assert_eq!((&status(&agent)["revision"], times(&agent)), (&first, 1));
-    let entries = agent.cli_json(&["audit-log", "--json"]).expect("a trail");
-    let entry = entries.as_array().expect("a list").iter().find(|entry| entry["action"] == "auto-rollback");
+    let entry = entries(&agent).into_iter().find(|entry| entry["action"] == "auto-rollback");
     let entry = entry.expect("it is there");
     assert_eq!((&entry["before"], &entry["after"]), (&second, &first), "{entry}");
 }

@@ -7,16 +7,23 @@ mod plant;
 use std::fs;
 
 use bulkhead_tests::lab::{
-    Agent, Topology,
+    Agent, Lab, Topology,
     modbus::{Plc, Write},
     topology::MODBUS,
     wait::wait_for,
 };
 use history::{
-    LATE, has_trail, policy, revisions, run, started, state, state_folder, trail, wait_for_number, warned,
-    wider, write,
+    LATE, entries, has_trail, policy, revisions, run, started, state, state_folder, trail, wait_for_number,
+    warned, wider, write,
 };
 use plant::{SILENCE, SOON, require_lab, status};
+
+/// A record that reads well, and only its seal knows that this is not what was written.
+fn damage(lab: &Lab, number: u64) {
+    let path = state_folder(lab).join(format!("revisions/{number}.json"));
+    let text = fs::read_to_string(&path).expect("it is there").replace("lab.toml", "lob.toml");
+    fs::write(path, text).expect("writable");
+}
 
 #[test]
 fn damage_in_the_state_folder_is_named_and_the_newest_whole_revision_enforces() {
@@ -32,13 +39,8 @@ fn damage_in_the_state_folder_is_named_and_the_newest_whole_revision_enforces() 
     }
     let third = status(&agent)["revision"].clone();
     agent.stop().expect("it stops");
-    let damage = |number: u64| {
-        let path = state_folder(&lab).join(format!("revisions/{number}.json"));
-        let text = fs::read_to_string(&path).expect("it is there").replace("lab.toml", "lob.toml");
-        fs::write(&path, text).expect("writable");
-    };
     // The files are as good as before, and mend it.
-    damage(3);
+    damage(&lab, 3);
     agent.start().expect("it starts");
     let now = status(&agent);
     assert_eq!((&now["number"], &now["revision"]), (&4.into(), &third));
@@ -48,7 +50,7 @@ fn damage_in_the_state_folder_is_named_and_the_newest_whole_revision_enforces() 
 
     // The files are no good either: not the one that was rolled back, which is newer.
     agent.stop().expect("it stops");
-    damage(4);
+    damage(&lab, 4);
     agent.write_policy("version = 2\n").expect("written");
     agent.start().expect("it starts");
     let now = status(&agent);
@@ -101,10 +103,9 @@ fn what_cannot_be_kept_or_recorded_changes_nothing() {
     fs::remove_dir(&lock).expect("it is there");
     run(&agent, &["release", "plc"], 0);
     assert!(!warned(&status(&agent), "the audit trail"));
-    let entries = agent.cli_json(&["audit-log", "--json"]).expect("a trail");
-    let missed: u64 =
-        entries.as_array().expect("a list").iter().filter_map(|entry| entry["missed"].as_u64()).sum();
-    assert_eq!(missed, 6, "two for each of three acts: {entries:#}");
+    let entries = entries(&agent);
+    let missed: u64 = entries.iter().filter_map(|entry| entry["missed"].as_u64()).sum();
+    assert_eq!(missed, 6, "two for each of three acts: {entries:#?}");
     let said = run(&agent, &["audit-log"], 0);
     assert!(said.contains("entries before it were lost)"), "{said}");
     let verified = agent.cli(&["audit-log", "--verify"]).expect("it runs");
@@ -248,7 +249,7 @@ fn a_return_that_fails_is_in_the_trail_once_until_it_succeeds() {
     let whole = fs::read_to_string(&record).expect("it is there");
     // The agent that made the change remembers what was before, and mends it.
     run(&agent, &["apply", "--confirm-within", "10s"], 0);
-    fs::write(&record, whole.replace("lab.toml", "lob.toml")).expect("writable");
+    damage(&lab, 1);
     wait_for_number(&agent, 1);
     assert_eq!(fs::read_to_string(&record).expect("it is there"), whole);
     has_trail(&agent, "auto-rollback", "timer", "1");
@@ -256,7 +257,7 @@ fn a_return_that_fails_is_in_the_trail_once_until_it_succeeds() {
     // The next one does not.
     run(&agent, &["apply", "--confirm-within", "30s"], 0);
     agent.kill9().expect("killed");
-    fs::write(&record, whole.replace("lab.toml", "lob.toml")).expect("writable");
+    damage(&lab, 1);
     agent.start().expect("it starts");
     wait_for("three tries", 2 * LATE, || Ok(warned(&status(&agent), "(3 times tried)").then_some(())))
         .unwrap_or_else(|error| panic!("{error:#}: {}", agent.log()));

@@ -65,11 +65,16 @@ pub(crate) fn state(list: &[(u64, &str)]) -> Vec<(u64, String)> {
     list.iter().map(|(number, word)| (*number, (*word).to_owned())).collect()
 }
 
-/// Action, result, who and target of every entry of the trail.
-pub(crate) fn trail(agent: &Agent<'_>) -> Vec<[String; 4]> {
+/// Every entry of the trail.
+pub(crate) fn entries(agent: &Agent<'_>) -> Vec<Value> {
     let entries = agent.cli_json(&["audit-log", "--json"]).expect("a trail");
+    entries.as_array().expect("a list").clone()
+}
+
+/// Action, result, who and target of every entry that tells how something ended.
+pub(crate) fn trail(agent: &Agent<'_>) -> Vec<[String; 4]> {
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-    let entries = entries.as_array().expect("a list").iter().filter(|entry| entry["result"] != "begun");
+    let entries = entries(agent).into_iter().filter(|entry| entry["result"] != "begun");
     entries
         .map(|entry| {
             let by = &entry["by"];
