@@ -343,13 +343,13 @@ pub fn account(packet: &Packet, ends: &Ends, shapes: u32, judgement: &Judgement)
     };
     // What stands between every device and the rest does so whoever the packet is for.
     let reaches_all = !is_managed(ends) || packet.destination_mac & mac::GROUP != 0;
-    if victim.everybody && reaches_all && shapes & shape::ENFORCING != 0 && mode == Mode::Monitor {
+    if victim.everybody && reaches_all && shapes & shape::ENFORCING != 0 && !mode.enforces() {
         mode = Mode::Enforce;
     }
     // The protected end is where the packet was going; a packet to nobody managed is its sender's affair.
     let nearest = if destination != 0 { destination } else { source };
     let action = match verdict {
-        Verdict::Deny(_) if mode != Mode::Monitor => Action::Drop,
+        Verdict::Deny(_) if mode.enforces() => Action::Drop,
         Verdict::Deny(_) | Verdict::Allow(_) => Action::Pass,
     };
     let device = if victim.device != 0 { victim.device } else { nearest };

@@ -83,10 +83,10 @@ pub mod device_flag {
     pub const LEASED: u8 = 4;
     /// Some rule names the device itself.
     pub const NAMED: u8 = 8;
-    /// Some rule names a peer by its DNS name for the device.
-    pub const BY_NAME: u8 = 32;
     /// In no row: the packet goes to a group or to everybody, whosever its address is.
     pub const GROUP: u8 = 16;
+    /// Some rule names a peer by its DNS name for the device.
+    pub const BY_NAME: u8 = 32;
 }
 
 /// Bits of [`SegmentRow::flags`].

@@ -31,6 +31,14 @@ impl Mode {
         }
     }
 
+    /// Whether a denied packet is dropped.
+    pub const fn enforces(self) -> bool {
+        match self {
+            Self::Monitor => false,
+            Self::Enforce | Self::Quarantine => true,
+        }
+    }
+
     /// The word used in policy files, logs and answers.
     pub const fn name(self) -> &'static str {
         match self {

@@ -71,6 +71,12 @@ pub mod protocol {
     pub const SCTP: u8 = 132;
     /// The first of the numbers that the tables use otherwise, see [`super::pseudo`].
     pub const PSEUDO: u8 = 253;
+
+    /// Whether it is ICMP of either family, whose messages have types and codes where others have ports.
+    #[inline(always)]
+    pub const fn is_icmp(protocol: u8) -> bool {
+        matches!(protocol, ICMP | ICMPV6)
+    }
 }
 
 /// The first port that Linux gives to a client that asks for none (`net.ipv4.ip_local_port_range`). Below are servers,

@@ -105,6 +105,14 @@ pub enum StoreError {
     },
 }
 
+impl StoreError {
+    /// The error with its cause: what the disk said.
+    pub fn caused(&self) -> String {
+        let cause = std::error::Error::source(self).map(|cause| format!(": {cause}")).unwrap_or_default();
+        format!("{self}{cause}")
+    }
+}
+
 /// A value with its version, as it is in the file.
 #[derive(Serialize, Deserialize)]
 struct Envelope<T> {

@@ -266,7 +266,7 @@ fn related<R: Rules>(packet: &Packet, ends: &Ends, rules: &R) -> Result<Granted,
     if ends.source.device != 0 && packet.source != quoted.destination {
         return unrelated;
     }
-    let is_icmp = matches!(quoted.protocol, protocol::ICMP | protocol::ICMPV6);
+    let is_icmp = protocol::is_icmp(quoted.protocol);
     let request = if is_icmp { quoted.service_port.to_be_bytes()[0] } else { 0 };
     let (key, side) = flow::key(
         quoted.source,

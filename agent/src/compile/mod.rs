@@ -251,7 +251,7 @@ fn text_of(policy: &Policy, rule: &Rule) -> String {
 /// The bits of the shapes that say something of the devices.
 fn states(policy: &Policy) -> u32 {
     let any = |holds: fn(&Device) -> bool, bit| if policy.devices.iter().any(holds) { bit } else { 0 };
-    any(|device| device.mode != Mode::Monitor, shape::ENFORCING) | any(|device| device.dynamic, shape::LEASED)
+    any(|device| device.mode.enforces(), shape::ENFORCING) | any(|device| device.dynamic, shape::LEASED)
 }
 
 fn segments(policy: &Policy) -> Vec<String> {

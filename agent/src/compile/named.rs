@@ -5,14 +5,11 @@
 
 use std::{collections::HashMap, net::IpAddr};
 
-use bulkhead_common::{
-    layout::{RuleKey, RuleRow},
-    lookup::class,
-};
+use bulkhead_common::layout::{RuleKey, RuleRow};
 use ipnet::IpNet;
 
 use super::{
-    Limits, Tables, TooLarge, dense, fits,
+    Limits, Tables, TooLarge, dense,
     rows::{Interned, Permitted},
 };
 use crate::model::{DeviceId, Network, NetworkId, Peer, Policy, Rule, covers};
@@ -113,14 +110,7 @@ impl<'p> Named<'p> {
             for peer in &rule.initiators {
                 let devices = members.entry(*peer).or_insert_with(|| members_of(policy, *peer));
                 for initiator in devices.iter().copied() {
-                    let key = |class| RuleKey { initiator, responder: network.0, class };
-                    permitted.rows.extend(classes.iter().map(|class| (key(*class), row)));
-                    // That there is some rule between two is so at any time.
-                    permitted.rows.push((key(class::PAIR), RuleRow { schedule: 0, ..row }));
-                    if permitted.rows.len() >= permitted.bound {
-                        permitted.join(interned);
-                        fits("rows", permitted.rows.len(), limits.rows)?;
-                    }
+                    permitted.permit((initiator, network.0), classes, row, interned, limits)?;
                 }
             }
         }
@@ -128,15 +118,9 @@ impl<'p> Named<'p> {
     }
 
     /// What all of them permit, in the order of the networks.
-    pub(super) fn peers(
-        mut self,
-        interned: &mut Interned,
-        limits: &Limits,
-    ) -> Result<Vec<NamedPeer>, TooLarge> {
-        self.permitted.join(interned);
-        fits("rows", self.permitted.rows.len(), limits.rows)?;
+    pub(super) fn peers(self, interned: &mut Interned, limits: &Limits) -> Result<Vec<NamedPeer>, TooLarge> {
         let mut found: HashMap<u32, Vec<NamedPermission>> = HashMap::new();
-        for (RuleKey { initiator: device, responder, class }, row) in self.permitted.rows {
+        for (RuleKey { initiator: device, responder, class }, row) in self.permitted.rows(interned, limits)? {
             found.entry(responder).or_default().push(NamedPermission { device, class, row });
         }
         let peers = self.networks.into_iter().filter_map(|(id, network)| {

@@ -87,21 +87,13 @@ pub(super) fn of(
                 out.shapes |= shape::of(from, to);
                 let pairs = initiators.iter().flat_map(|from| responders.iter().map(move |to| (*from, *to)));
                 for (initiator, responder) in pairs {
-                    let key = |class| RuleKey { initiator, responder, class };
-                    permitted.rows.extend(classes.iter().map(|class| (key(*class), row)));
-                    // That there is some rule between two is so at any time.
-                    permitted.rows.push((key(class::PAIR), RuleRow { schedule: 0, ..row }));
-                    if permitted.rows.len() >= permitted.bound {
-                        permitted.join(&mut interned);
-                        fits("rows", permitted.rows.len(), limits.rows)?;
-                    }
+                    permitted.permit((initiator, responder), &classes, row, &mut interned, limits)?;
                 }
             }
         }
         named.add(rule, row, &classes, &mut interned, limits)?;
     }
-    permitted.join(&mut interned);
-    out.rows = permitted.rows.into_iter().collect();
+    out.rows = permitted.rows(&mut interned, limits)?.into_iter().collect();
     out.named = named.peers(&mut interned, limits)?;
     out.shapes |= if out.named.is_empty() { 0 } else { shape::NAMED };
     for peer in &policy.remediation {
@@ -125,9 +117,9 @@ pub(super) fn of(
 
 /// Rows as rules come, sorted when there are many: a tree would be searched for each of them.
 pub(super) struct Permitted {
-    pub(super) rows: Vec<(RuleKey, RuleRow)>,
+    rows: Vec<(RuleKey, RuleRow)>,
     /// How many there may be before they are joined: rules that overlap must not take more room than their rows.
-    pub(super) bound: usize,
+    bound: usize,
 }
 
 impl Default for Permitted {
@@ -140,8 +132,39 @@ impl Default for Permitted {
 const JOIN: usize = 1 << 16;
 
 impl Permitted {
+    /// Notes what a rule permits between two.
+    pub(super) fn permit(
+        &mut self,
+        (initiator, responder): (u32, u32),
+        classes: &[u32],
+        row: RuleRow,
+        interned: &mut Interned,
+        limits: &Limits,
+    ) -> Result<(), TooLarge> {
+        let key = |class| RuleKey { initiator, responder, class };
+        self.rows.extend(classes.iter().map(|class| (key(*class), row)));
+        // That there is some rule between two is so at any time.
+        self.rows.push((key(class::PAIR), RuleRow { schedule: 0, ..row }));
+        if self.rows.len() < self.bound {
+            return Ok(());
+        }
+        self.join(interned);
+        fits("rows", self.rows.len(), limits.rows)
+    }
+
+    /// One row for each key, in the order of the keys.
+    pub(super) fn rows(
+        mut self,
+        interned: &mut Interned,
+        limits: &Limits,
+    ) -> Result<Vec<(RuleKey, RuleRow)>, TooLarge> {
+        self.join(interned);
+        fits("rows", self.rows.len(), limits.rows)?;
+        Ok(self.rows)
+    }
+
     /// Leaves one row for each key, in the order of the keys.
-    pub(super) fn join(&mut self, interned: &mut Interned) {
+    fn join(&mut self, interned: &mut Interned) {
         // Stable: of equal keys the first is that of the first rule.
         self.rows.sort_by_key(|(key, _)| *key);
         for of_one in self.rows.chunk_by_mut(|(a, _), (b, _)| a == b) {

@@ -2,6 +2,7 @@
 
 use std::{
     ops::ControlFlow,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -25,11 +26,11 @@ use super::{
     start::{runtime, sizes},
 };
 use crate::{
-    compile::Limits,
+    compile::{Limits, Tables},
     config::Config,
     control::{Body, Failure, Reply, Request},
     dataplane::{
-        Dataplane, DataplaneError, EventReader, LinkNews, Moment, Pins, PinsLock, SampleReader, monotonic_ns,
+        Applied, Dataplane, DataplaneError, EventReader, LinkNews, Pins, PinsLock, SampleReader, monotonic_ns,
     },
     model::Policy,
     observe::Violation,
@@ -87,6 +88,8 @@ pub struct Agent {
     pub(super) reporter: Reporter,
     /// Problems that stay until mended, by subject.
     pub(super) warnings: std::collections::BTreeMap<&'static str, String>,
+    /// Why the configured files cannot be used.
+    pub(super) unusable_files: Option<String>,
     pub(super) store: Store,
     /// Which kept revision is in force; number 0 when it could not be kept.
     pub(super) pointer: Pointer,
@@ -112,7 +115,7 @@ pub struct Agent {
     pub(super) leases: LeaseKeeper,
     pub(super) names: NameKeeper,
     /// One place: a plan takes memory and a processor.
-    pub(super) planning: std::sync::Arc<Semaphore>,
+    pub(super) planning: Arc<Semaphore>,
     pub(super) calendar: Calendar,
     pub(super) drift: Watch,
 }
@@ -177,9 +180,7 @@ impl Agent {
         let known = (&tables, &nics.addresses);
         let names = NameKeeper::restore(&store, config.names, config.limits.names, &dataplane, known)?;
         let mut calendar = Calendar::new(&store, &pointer);
-        let look = calendar.look(&tables);
-        let moment =
-            Moment { named: names.rows(&tables, &look.deadlines), deadlines: look.deadlines.clone() };
+        let (moment, look) = calendar.moment(&names, &tables);
         let applied = dataplane.apply(tables, &nics.addresses, &config.segment_ids(), &moment)?;
         calendar.keep(look);
         let revision = applied.tables.revision;
@@ -213,6 +214,7 @@ impl Agent {
             overrides,
             reporter,
             warnings,
+            unusable_files: None,
             store,
             pointer,
             trail,
@@ -229,7 +231,7 @@ impl Agent {
             behind: false,
             leases,
             names,
-            planning: std::sync::Arc::new(Semaphore::new(1)),
+            planning: Arc::new(Semaphore::new(1)),
             calendar,
             drift: Watch::new(),
         };
@@ -295,7 +297,7 @@ impl Agent {
     }
 
     /// Records as they are written.
-    pub fn follow(&self) -> broadcast::Receiver<std::sync::Arc<Violation>> {
+    pub fn follow(&self) -> broadcast::Receiver<Arc<Violation>> {
         self.reporter.follow()
     }
 
@@ -354,16 +356,27 @@ impl Agent {
             && let Some(applied) = self.dataplane.applied()
         {
             let tables = applied.tables.clone();
-            let (moment, look) = self.moment(&tables);
-            self.dataplane.apply(tables, &now, &self.config.segment_ids(), &moment)?;
-            self.calendar.keep(look);
-            // Only now: a failed attempt is made again at the next look.
-            self.nics.addresses = now;
+            let before = std::mem::replace(&mut self.nics.addresses, now);
+            if let Err(error) = self.enforce(tables) {
+                // The attempt is made again at the next look.
+                self.nics.addresses = before;
+                return Err(error);
+            }
             tracing::info!("the gateway's own addresses changed; policy applied again");
             self.reporter.learn(&self.dataplane, &self.nics, &self.in_force.policy);
         }
         self.reporter.place(&self.nics);
         Ok(())
+    }
+
+    /// Brings tables in force, with what they depend on besides themselves at this moment.
+    pub(super) fn enforce(&mut self, tables: impl Into<Arc<Tables>>) -> Result<&Applied, DataplaneError> {
+        let tables = tables.into();
+        let (moment, look) = self.calendar.moment(&self.names, &tables);
+        let applied =
+            self.dataplane.apply(tables, &self.nics.addresses, &self.config.segment_ids(), &moment)?;
+        self.calendar.keep(look);
+        Ok(applied)
     }
 
     fn asked(&mut self, asked: Asked, events: &mut EventReader) {

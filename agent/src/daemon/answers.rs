@@ -10,7 +10,11 @@ use bulkhead_common::{
 
 use jiff::Timestamp;
 
-use super::{agent::Agent, log, nic::Nic};
+use super::{
+    agent::{Agent, world},
+    log,
+    nic::Nic,
+};
 use crate::{
     compile::{Host, Placed},
     config::{Infrastructure, Segment},
@@ -241,17 +245,15 @@ impl Agent {
     /// Asks the compiled tables and the kernel's, and says whether they agree. On which interface the packet
     /// would arrive is not known, so all are asked.
     pub(super) fn why(&self, from: &str, to: &str, service: &str) -> Result<Answer, Failure> {
-        let could_not = |message: String| Failure { message, found: false };
-        let world = |e: DataplaneError| could_not(e.to_string());
-        let no_policy = || could_not("no policy is applied yet".to_owned());
+        let no_policy = || world("no policy is applied yet");
         let applied = self.dataplane.applied().ok_or_else(no_policy)?;
         let policy = &self.in_force.policy;
         // An address of a device means the device.
         let starts = from.parse().ok().and_then(|address| policy.device_of(address));
         let starts = starts.map_or(from, |device| device.name.as_str());
         let learned = self.names.for_question(&applied.tables, starts);
-        let question = Question::knowing(policy, from, to, service, &self.nics.addresses, &learned)
-            .map_err(|e| could_not(e.to_string()))?;
+        let question =
+            Question::knowing(policy, from, to, service, &self.nics.addresses, &learned).map_err(world)?;
         let supposed = question.supposed(&applied.tables);
         let is_supposed = !supposed.is_empty();
         let base = self.config.management.pin(Placed {

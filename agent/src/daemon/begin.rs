@@ -103,12 +103,9 @@ impl Agent {
     fn files_unusable(&mut self, why: &str) {
         tracing::error!("the policy files cannot be used; the last good policy enforces\n{why}");
         // The attempt to apply them has given its reason already.
-        let number = self.pointer.current;
-        self.warnings.entry("policy").or_insert_with(|| {
-            let why = one_line(why);
-            format!(
-                "the policy files cannot be used, the last good policy enforces (revision {number}): {why}"
-            )
-        });
+        if self.unusable_files.is_none() {
+            let how = format!("the last good policy enforces (revision {})", self.pointer.current);
+            self.note_files(&how, one_line(why));
+        }
     }
 }

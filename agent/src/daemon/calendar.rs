@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::agent::Agent;
+use super::{agent::Agent, names::NameKeeper};
 use crate::{
     compile::Tables,
     dataplane::{DataplaneError, Moment, monotonic_ns},
@@ -75,7 +75,7 @@ impl Calendar {
     }
 
     /// Until when the schedules of tables are open.
-    pub(super) fn look(&self, tables: &Tables) -> Look {
+    fn look(&self, tables: &Tables) -> Look {
         let (now, up) = (Timestamp::now(), monotonic_ns());
         let wrong = self.is_wrong(now);
         let closed = || vec![0; tables.schedules.len()];
@@ -88,6 +88,13 @@ impl Calendar {
         }
     }
 
+    /// What tables depend on besides themselves, now.
+    pub(super) fn moment(&self, names: &NameKeeper, tables: &Tables) -> (Moment, Look) {
+        let look = self.look(tables);
+        let named = names.rows(tables, &look.deadlines);
+        (Moment { named, deadlines: look.deadlines.clone() }, look)
+    }
+
     /// Whether anything may have changed since the last look.
     fn is_due(&self) -> bool {
         let now = Timestamp::now();
@@ -97,20 +104,13 @@ impl Calendar {
 }
 
 impl Agent {
-    /// What tables depend on besides themselves, now.
-    pub(super) fn moment(&self, tables: &Tables) -> (Moment, Look) {
-        let look = self.calendar.look(tables);
-        let named = self.names.rows(tables, &look.deadlines);
-        (Moment { named, deadlines: look.deadlines.clone() }, look)
-    }
-
     /// Opens what is due, and tells of what has opened and closed.
     pub(super) fn look_at_the_calendar(&mut self) {
         let Some(tables) = self.dataplane.applied().map(|applied| applied.tables.clone()) else { return };
         if tables.schedules.is_empty() || !self.calendar.is_due() {
             return;
         }
-        let (moment, look) = self.moment(&tables);
+        let (moment, look) = self.calendar.moment(&self.names, &tables);
         if let Err(error) = self.turn(moment) {
             // Tried again at the next tick.
             tracing::error!("what is bound to a time stays as it is: {error}");

@@ -126,12 +126,8 @@ impl Agent {
         });
         let candidate = candidate.inspect_err(|error| {
             if origin == Origin::Files && error.is_of_the_files() {
-                let note = format!(
-                    "the policy files cannot be used, revision {} goes on enforcing: {}",
-                    self.revision(),
-                    error.brief()
-                );
-                self.warnings.insert("policy", note);
+                let how = format!("revision {} goes on enforcing", self.revision());
+                self.note_files(&how, error.brief());
             }
         });
         let (candidate, signed, mut accepted) =
@@ -242,6 +238,7 @@ impl Agent {
             self.calendar.made(&record);
         }
         if origin == Origin::Files {
+            self.unusable_files = None;
             self.warnings.remove("policy");
         }
         applied.number = Some(self.pointer.current);
@@ -341,24 +338,18 @@ impl Agent {
         let before = self.dataplane.applied().map(|applied| applied.tables.clone());
         let changed = tables.revision != before.as_ref().map(|tables| tables.revision).unwrap_or_default();
         let begun = Instant::now();
-        let (moment, look) = self.moment(&tables);
-        let applied = self
-            .dataplane
-            .apply(tables, &self.nics.addresses, &self.config.segment_ids(), &moment)
-            .map_err(world)?;
+        let applied = self.enforce(tables).map_err(world)?;
         let (revision, generation) = (applied.tables.revision.to_string(), applied.generation);
         let (load_ms, flip_ms) = (millis(begun.elapsed()), millis(applied.flip));
-        self.calendar.keep(look);
         let released = policies::released(&self.in_force.policy, &policy);
         let mut notes = Vec::new();
         if policy.devices.is_empty() {
             notes.push("the policy declares no device: nothing is enforced for any device".to_owned());
         }
         let old = std::mem::replace(&mut self.in_force, InForce { layers, policy, origin, from });
-        if let Some(note) = self.warnings.get_mut("policy") {
-            // The files were tried before, and are no better for that.
-            let why = note.split_once(": ").map_or("see `bulkhead check`", |(_, why)| why);
-            *note = format!("the policy files cannot be used, revision {revision} enforces: {why}");
+        if let Some(why) = self.unusable_files.clone() {
+            // They were tried before, and are no better for that.
+            self.note_files(&format!("revision {revision} enforces"), why);
         }
         self.reporter.learn(&self.dataplane, &self.nics, &self.in_force.policy);
         tracing::info!(%revision, generation, changed, load_ms, flip_ms, "policy applied");
@@ -368,6 +359,12 @@ impl Agent {
         leave(before);
         let applied = Applied { revision, generation, changed, released, notes, ..Applied::default() };
         Ok((applied, old))
+    }
+
+    /// Keeps the warning that the configured files cannot be used: what enforces in their place, and why they do not.
+    pub(super) fn note_files(&mut self, how: &str, why: String) {
+        self.warnings.insert("policy", format!("the policy files cannot be used, {how}: {why}"));
+        self.unusable_files = Some(why);
     }
 
     /// What cannot be kept is not in force: an agent that starts again would not know of it.
@@ -424,8 +421,7 @@ impl Agent {
 
 /// The disk said no.
 pub(super) fn kept_failed(error: StoreError) -> Failure {
-    let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}")).unwrap_or_default();
-    world(format!("nothing was changed, because it could not be kept for the next start: {error}{cause}"))
+    world(format!("nothing was changed, because it could not be kept for the next start: {}", error.caused()))
 }
 
 /// Milliseconds with three decimals, for the log.

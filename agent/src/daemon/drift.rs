@@ -90,10 +90,7 @@ impl Agent {
             // Both slots: what was left in the other one is as little to be trusted.
             for _ in 0..2 {
                 self.dataplane.distrust();
-                let (moment, look) = self.moment(&tables);
-                let segments = self.config.segment_ids();
-                self.dataplane.apply(tables.clone(), &self.nics.addresses, &segments, &moment)?;
-                self.calendar.keep(look);
+                self.enforce(tables.clone())?;
             }
             self.reporter.learn(&self.dataplane, &self.nics, &self.in_force.policy);
         }

@@ -68,13 +68,13 @@ impl Beginning<'_> {
     /// What to enforce before anything else is read.
     pub(super) fn first_policy(mut self) -> Result<First, StartError> {
         let mut kept = self.store.revisions().unwrap_or_else(|error| {
-            self.note("revisions", format!("the kept revisions cannot be listed: {}", caused(&error)));
+            self.note("revisions", format!("the kept revisions cannot be listed: {}", error.caused()));
             Revisions { records: BTreeMap::new(), broken: vec![error] }
         });
         let FoundPointer { pointer, damage } = self.store.find_pointer();
         let mut turn = None;
         for error in &damage {
-            self.note("damage", format!("the state folder was damaged: {}", caused(error)));
+            self.note("damage", format!("the state folder was damaged: {}", error.caused()));
         }
         let pointer = match pointer {
             Some(pointer) => pointer,
@@ -126,7 +126,7 @@ impl Beginning<'_> {
         let pointer =
             if record.number == pointer.current { pointer } else { fallen_back(pointer, record.number) };
         if let Err(error) = self.store.point(&pointer) {
-            let error = caused(&error);
+            let error = error.caused();
             self.note("store", format!("which revision is in force could not be written down: {error}"));
         }
         Ok(First {
@@ -170,7 +170,7 @@ impl Beginning<'_> {
         for number in Some(&pointer.current).filter(|current| **current != 0).into_iter().chain(others) {
             let usable = match kept.records.get(number) {
                 None => Err(format!("its record is damaged or gone{}", named(&kept.broken))),
-                Some(record) => self.store.texts(record).map_err(|error| caused(&error)).and_then(|layers| {
+                Some(record) => self.store.texts(record).map_err(|error| error.caused()).and_then(|layers| {
                     let candidate = self.maker.prepare(layers, self.overrides, self.limits);
                     candidate.map(|candidate| (record, candidate)).map_err(|error| error.to_string())
                 }),
@@ -208,7 +208,7 @@ impl Beginning<'_> {
         match self.trail.append(event, jiff::Timestamp::now().to_string()) {
             Ok(_) => 0,
             Err(error) => {
-                self.note("audit", format!("the audit trail cannot be written: {}", caused(&error)));
+                self.note("audit", format!("the audit trail cannot be written: {}", error.caused()));
                 1
             }
         }
@@ -280,13 +280,7 @@ fn fallen_back(pointer: Pointer, number: u64) -> Pointer {
 }
 
 fn named(broken: &[StoreError]) -> String {
-    broken.iter().map(|error| format!(", {}", caused(error))).collect()
-}
-
-/// An error with its cause: what the disk said.
-fn caused(error: &StoreError) -> String {
-    let cause = std::error::Error::source(error).map(|cause| format!(": {cause}")).unwrap_or_default();
-    format!("{error}{cause}")
+    broken.iter().map(|error| format!(", {}", error.caused())).collect()
 }
 
 #[cfg(test)]

@@ -271,10 +271,12 @@ impl Agent {
             let Some(ends) = ends(frame).filter(|[from, _]| self.nics.addresses.contains(&from.ip())) else {
                 continue;
             };
-            let Some(resolved) = resolved(frame) else { continue };
-            let learned = self.dataplane.began_datagrams(ends, now);
-            let learned =
-                learned.and_then(|device| device.map_or(Ok(()), |id| self.take_names(&resolved, id, now)));
+            // Most of what leaves answers no device, and costs one look at the flows.
+            let learned = match self.dataplane.began_datagrams(ends, now) {
+                Ok(Some(id)) => resolved(frame).map_or(Ok(()), |answer| self.take_names(&answer, id, now)),
+                Ok(None) => Ok(()),
+                Err(error) => Err(error),
+            };
             if let Err(error) = learned {
                 tracing::error!("{error}");
             }

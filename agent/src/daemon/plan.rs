@@ -12,7 +12,7 @@ use bulkhead_common::{
 use tokio::sync::oneshot;
 
 use super::{
-    agent::{Agent, refused},
+    agent::{Agent, refused, user, world},
     ourselves::not_ourselves,
     policies::{self, Gate},
 };
@@ -58,10 +58,7 @@ struct Known {
 impl Agent {
     /// Answers in its own time. One at a time: a second one is told to wait.
     pub(super) fn plan(&self, wanted: Wanted, back: oneshot::Sender<Reply>) {
-        let busy = || Failure {
-            message: "another plan is being made\nhint: try again in a moment".to_owned(),
-            found: false,
-        };
+        let busy = || world("another plan is being made\nhint: try again in a moment");
         let place = Arc::clone(&self.planning).try_acquire_owned().map_err(|_| busy());
         let begun = place.and_then(|place| Ok((place, self.gather(Duration::from_secs(wanted.recent))?)));
         let (place, known) = match begun {
@@ -81,9 +78,7 @@ impl Agent {
     }
 
     fn gather(&self, recent: Duration) -> Result<Known, Failure> {
-        let world =
-            |error: crate::dataplane::DataplaneError| Failure { message: error.to_string(), found: false };
-        let no_policy = || Failure { message: "no policy is applied yet".to_owned(), found: false };
+        let no_policy = || world("no policy is applied yet");
         let applied = self.dataplane.applied().ok_or_else(no_policy)?;
         let settings = self.dataplane.settings().map_err(world)?;
         let placed = self.config.management.pin(Placed {
@@ -155,10 +150,9 @@ impl Known {
                  help: the segments are {}",
                 segments.join(", ")
             );
-            return Err(Failure { message, found: true });
+            return Err(user(message));
         }
-        let (flows, all_flows) =
-            flows.read(MOST_FLOWS).map_err(|error| Failure { message: error.to_string(), found: false })?;
+        let (flows, all_flows) = flows.read(MOST_FLOWS).map_err(super::agent::world)?;
         let recent = Duration::from_secs(wanted.recent);
         let flows = flows.iter().map(|(key, flow)| translation.flow(key, flow, &world));
         let flows: Vec<KnownFlow> = flows.filter(|flow| flow.live || flow.idle <= recent).collect();
@@ -168,7 +162,7 @@ impl Known {
         let new = Side { policy: &candidate.policy, tables: &candidate.tables };
         let plan = plan(old, new, &asked);
         let mut notes = Vec::new();
-        let enforced = candidate.policy.devices.iter().filter(|device| device.mode != Mode::Monitor);
+        let enforced = candidate.policy.devices.iter().filter(|device| device.mode.enforces());
         let strangers = enforced.filter(|device| policy.device(&device.name).is_none()).count();
         if strangers > 0 && !silent.is_empty() {
             notes.push(format!(

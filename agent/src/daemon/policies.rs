@@ -319,12 +319,8 @@ pub(super) fn leave<T: Send + 'static>(large: T) {
 
 /// Devices whose denied traffic was dropped under `old` and is not under `new`, sorted.
 pub(super) fn released(old: &Policy, new: &Policy) -> Vec<String> {
-    let enforced = |mode: Mode| match mode {
-        Mode::Enforce | Mode::Quarantine => true,
-        Mode::Monitor => false,
-    };
-    let before = old.devices.iter().filter(|device| enforced(device.mode));
-    let left = before.filter(|device| !new.device(&device.name).is_some_and(|(_, now)| enforced(now.mode)));
+    let before = old.devices.iter().filter(|device| device.mode.enforces());
+    let left = before.filter(|device| !new.device(&device.name).is_some_and(|(_, now)| now.mode.enforces()));
     let mut names: Vec<String> = left.map(|device| device.name.clone()).collect();
     names.sort();
     names

@@ -303,8 +303,10 @@ impl<M: Table<K, V>, K: Ord + Copy, V: PartialEq + Copy> Inner<M, K, V> {
     /// Puts one row into the table while packets look at it. `false` when it has no room.
     pub(super) fn insert(&mut self, key: K, value: V, name: &'static str) -> Result<bool, DataplaneError> {
         let found = self.rows.binary_search_by(|(known, _)| known.cmp(&key));
-        if found.is_err() && self.rows.len() >= self.room {
-            return Ok(false);
+        match found {
+            Ok(at) if self.rows[at].1 == value => return Ok(true),
+            Err(_) if self.rows.len() >= self.room => return Ok(false),
+            Ok(_) | Err(_) => {}
         }
         self.map.put(&key, &value).map_err(super::write(name))?;
         match found {

@@ -8,7 +8,7 @@ use ipnet::IpNet;
 use super::Findings;
 use crate::{
     diagnostic::{Diagnostic, quote},
-    model::{Device, Mac, Mode, Policy},
+    model::{Device, Mac, Policy},
 };
 
 /// Devices without a hardware address.
@@ -48,15 +48,10 @@ fn address_alone(policy: &Policy, out: &mut Findings) {
         let is_placed = device.vlan.is_some() || device.segment.is_some();
         all_alike || is_placed || around(device).any(|lan| lans.contains(&lan))
     };
-    let is_enforced = |device: &&Device| match device.mode {
-        Mode::Enforce | Mode::Quarantine => true,
-        Mode::Monitor => false,
-    };
     let weak: Vec<&Device> = policy
         .devices
         .iter()
-        .filter(is_enforced)
-        .filter(|device| device.macs.is_empty() && is_seen(device))
+        .filter(|device| device.mode.enforces() && device.macs.is_empty() && is_seen(device))
         .collect();
     let [first, others @ ..] = &weak[..] else { return };
     let message = if others.is_empty() {

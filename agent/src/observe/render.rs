@@ -56,7 +56,7 @@ pub fn render(aggregate: &Aggregate, names: &Names, clock: &Clock, gateway: &str
     let is_ip = matches!(key.ethertype, ethertype::IPV4 | ethertype::IPV6);
     let transport = is_ip && has_transport(reason, key.port);
     let with_ports = transport && matches!(key.protocol, protocol::TCP | protocol::UDP | protocol::SCTP);
-    let is_icmp = matches!(key.protocol, protocol::ICMP | protocol::ICMPV6);
+    let is_icmp = protocol::is_icmp(key.protocol);
     let [kind, code] = key.port.to_be_bytes();
     Violation {
         v: VERSION,

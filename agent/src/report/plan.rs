@@ -257,7 +257,7 @@ fn modes(diff: &Diff, old: &Policy, new: &Policy) -> Vec<ModeChange> {
         let [before, after] = [old, new].map(|policy| policy.device(name).map(|(_, device)| device));
         let criticality = after.or(before).map(|device| device.criticality).unwrap_or_default();
         let [was, is] = [before, after].map(|device| device.map(|device| device.mode));
-        let leaves = was.is_some_and(denials::enforces) && !is.is_some_and(denials::enforces);
+        let leaves = was.is_some_and(Mode::enforces) && !is.is_some_and(Mode::enforces);
         // A device that comes or goes is told of as a device, unless somebody is protected no more.
         if (before.is_none() || after.is_none()) && !leaves {
             continue;

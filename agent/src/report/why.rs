@@ -298,7 +298,7 @@ impl Question {
             } else {
                 icmp::request_of(s.protocol, kind).is_none()
             };
-            !is_icmp(s.protocol) || is_opening
+            !protocol::is_icmp(s.protocol) || is_opening
         };
         if parts.iter().any(|s| starts(&s)) {
             return parts.iter().filter(starts).copied().collect();
@@ -370,7 +370,7 @@ impl Question {
             source_port,
             destination_port,
             service_port: low,
-            icmp_type: if is_icmp(protocol) { low.to_be_bytes()[0] } else { 0 },
+            icmp_type: if protocol::is_icmp(protocol) { low.to_be_bytes()[0] } else { 0 },
             tcp_flags: if protocol == protocol::TCP { tcp::SYN } else { 0 },
             ..Packet::EMPTY
         }
@@ -401,10 +401,6 @@ impl Question {
         }
         answer
     }
-}
-
-fn is_icmp(protocol: u8) -> bool {
-    matches!(protocol, protocol::ICMP | protocol::ICMPV6)
 }
 
 /// A source port that no service has: the question must not meet a live flow.

@@ -319,7 +319,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     mutant(
         "a quarantined device is only watched",
         "decide.rs",
-        "Verdict::Deny(_) if mode != Mode::Monitor",
+        "Verdict::Deny(_) if mode.enforces()",
         "Verdict::Deny(_) if mode == Mode::Enforce",
     ),
     mutant(

@@ -27,7 +27,7 @@ use serde::{Deserialize, Serialize};
 use super::{Listed, Side, World, flows};
 use crate::{
     compile::{Host, Memory, Placed},
-    model::{Criticality, Mac, Mode, Selector},
+    model::{Criticality, Mac, Selector},
     report::why::{Supposed, spelled},
 };
 
@@ -209,18 +209,10 @@ pub(super) fn judge(
     }
 }
 
-/// Whether a device of this mode lets nothing pass that is denied.
-pub(super) fn enforces(mode: Mode) -> bool {
-    match mode {
-        Mode::Enforce | Mode::Quarantine => true,
-        Mode::Monitor => false,
-    }
-}
-
 /// Devices that enforce under the new policy and not under the old one.
 fn newly_enforcing<'p>(old: &Side<'_>, new: &Side<'p>) -> BTreeSet<&'p str> {
-    let before = |name: &str| old.policy.device(name).is_some_and(|(_, device)| enforces(device.mode));
-    let devices = new.policy.devices.iter().filter(|device| enforces(device.mode) && !before(&device.name));
+    let before = |name: &str| old.policy.device(name).is_some_and(|(_, device)| device.mode.enforces());
+    let devices = new.policy.devices.iter().filter(|device| device.mode.enforces() && !before(&device.name));
     devices.map(|device| device.name.as_str()).collect()
 }
 
@@ -253,7 +245,7 @@ fn by_mode(one: &KnownDenial, reason: Reason, (old, new): (&Side<'_>, &Side<'_>)
         let group = mac::from_octets(one.key.destination_mac) & mac::GROUP != 0;
         let unmanaged = one.ends.iter().all(Option::is_none);
         let everybody = (group || unmanaged) && concerns_everybody(reason);
-        let managed = devices.into_iter().any(|(_, device)| enforces(device.mode));
+        let managed = devices.into_iter().any(|(_, device)| device.mode.enforces());
         managed || (everybody && side.tables.shapes & shape::ENFORCING != 0)
     };
     enforced(new) && !enforced(old)
@@ -302,7 +294,7 @@ fn again(one: &KnownDenial, reason: Reason) -> Option<Packet> {
     if !by_tables || claims {
         return None;
     }
-    let icmp = matches!(number, protocol::ICMP | protocol::ICMPV6);
+    let icmp = protocol::is_icmp(number);
     Some(Packet {
         len: 60,
         kind: if matches!(kind, ethertype::IPV4 | ethertype::IPV6) { Kind::Ip } else { Kind::Other },

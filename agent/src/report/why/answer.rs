@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use bulkhead_common::{
     decide::{Action, Decision, Verdict},
     reason::Reason,
-    wire::{icmp, mac},
+    wire::{icmp, mac, protocol},
 };
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     Learned, Question,
     end::{End, Kind},
-    is_icmp, service,
+    service,
 };
 use crate::{
     compile::{Host, RuleEntry, Tables},
@@ -288,7 +288,8 @@ fn after(last: &Selector) -> impl Iterator<Item = u16> {
     let protocol = last.protocol;
     std::iter::successors(last.high.checked_add(1), move |next| {
         let [kind, _] = next.to_be_bytes();
-        next.checked_add(256).filter(|_| is_icmp(protocol) && icmp::request_of(protocol, kind).is_some())
+        next.checked_add(256)
+            .filter(|_| protocol::is_icmp(protocol) && icmp::request_of(protocol, kind).is_some())
     })
 }
 

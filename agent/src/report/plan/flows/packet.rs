@@ -37,7 +37,7 @@ pub(super) fn openings(
         vec![(address, hardware(to, address, world, NEXT_HOP))]
     };
     let source = Address::from(flow.from);
-    let icmp = is_icmp(flow.protocol);
+    let icmp = protocol::is_icmp(flow.protocol);
     let question = |(destination, destination_mac)| Packet {
         len: 60,
         kind: parse::Kind::Ip,
@@ -117,10 +117,6 @@ const NEXT_HOP: u64 = 0x02_bb_00_00_00_02;
 
 /// Every IPv6 host of a link (RFC 4291 2.7.1).
 const ALL_NODES: IpAddr = IpAddr::V6(Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1));
-
-fn is_icmp(protocol: u8) -> bool {
-    matches!(protocol, protocol::ICMP | protocol::ICMPV6)
-}
 
 /// An address of each group that the rule of a question names.
 fn groups(flow: &KnownFlow, old: &Side<'_>) -> Vec<(Address, u64)> {
