@@ -33,7 +33,7 @@ use crate::{
         Applied, Dataplane, DataplaneError, EventReader, LinkNews, Pins, PinsLock, SampleReader, monotonic_ns,
     },
     model::Policy,
-    observe::Violation,
+    observe::{Teller, Violation},
     policy::SourceFile,
     store::{
         OVERRIDES, Overrides, Pointer, Store, StoreError, TextLayer, Who,
@@ -129,6 +129,7 @@ impl Agent {
     pub fn start(
         config: Config,
         gateway: String,
+        boot: String,
         now: String,
     ) -> Result<(Self, EventReader, SampleReader), StartError> {
         let store = Store::open(&config.state)?;
@@ -173,7 +174,7 @@ impl Agent {
         let First { candidate, origin, from, pointer, then, missed } = beginning.first_policy()?;
         let mut nics = Nics::new(&config, &mut dataplane)?;
         dataplane.configure(&runtime(&config, &dataplane)?)?;
-        let reporter = Reporter::new(&config, gateway.clone());
+        let reporter = Reporter::new(&config, Teller { gateway: gateway.clone(), boot });
         let Candidate { layers, policy, tables, doubts } = candidate;
         let begun = Instant::now();
         dataplane.make_room_for_names(config.limits.names);

@@ -12,7 +12,7 @@ use super::report::Reporter;
 use crate::{
     config::Config,
     dataplane::{Dataplane, DataplaneError, monotonic_ns},
-    observe::{Aggregate, Clock, Forgotten, Passed, render},
+    observe::{Aggregate, Clock, Forgotten, Passed, Teller, render},
     report::plan::{KnownCount, KnownDenial, Past},
 };
 
@@ -89,7 +89,7 @@ impl Reporter {
             others: false,
         };
         let clock = Clock { wall: jiff::Timestamp::UNIX_EPOCH, mono_ns: now };
-        let record = render(&aggregate, &self.names, &clock, "", 0);
+        let record = render(&aggregate, &self.names, &clock, &Teller::default(), 0);
         KnownDenial {
             key,
             ends: [key.device, key.source_device, key.destination_device].map(|id| devices.get(&id).cloned()),

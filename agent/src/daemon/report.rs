@@ -11,7 +11,7 @@ use crate::{
     control::ViolationStatus,
     dataplane::{Dataplane, EventReader, monotonic_ns},
     model::Policy,
-    observe::{Aggregate, Aggregator, Clock, Names, Recent, Tolerated, Violation, render},
+    observe::{Aggregate, Aggregator, Clock, Names, Recent, Record, Teller, Tolerated, Violation, render},
     sink::{JsonLines, Target},
 };
 
@@ -26,7 +26,7 @@ pub(super) const RECENT: usize = 1024;
 
 /// From event to record.
 pub(super) struct Reporter {
-    gateway: String,
+    teller: Teller,
     pub(super) names: Names,
     /// What passed although it was denied, since the agent began.
     pub(super) tolerated: Tolerated,
@@ -40,13 +40,13 @@ pub(super) struct Reporter {
 }
 
 impl Reporter {
-    pub(super) fn new(config: &Config, gateway: String) -> Self {
+    pub(super) fn new(config: &Config, teller: Teller) -> Self {
         let target = match &config.violations.file {
             ViolationFile::Stdout => Target::Stdout,
             ViolationFile::Path(path) => Target::Path(path.clone()),
         };
         Self {
-            gateway,
+            teller,
             names: Names::default(),
             tolerated: Tolerated::default(),
             began: Began::default(),
@@ -144,8 +144,8 @@ impl Reporter {
         let clock = Clock { wall: jiff::Timestamp::now(), mono_ns: monotonic_ns() };
         for aggregate in aggregates {
             self.seq += 1;
-            let record = render(&aggregate, &self.names, &clock, &self.gateway, self.seq);
-            self.log.write(&record.to_json());
+            let record = render(&aggregate, &self.names, &clock, &self.teller, self.seq);
+            self.log.write(&Record::Violation(Box::new(record.clone())).to_json());
             // Nobody may be following.
             let _ = self.followers.send(Arc::new(record.clone()));
             self.recent.push(record);

@@ -41,7 +41,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let (socket, group) = (config.socket.clone(), config.socket_group.clone());
     // Before the first look, so that nothing falls between.
     let links = LinkWatch::open().context("failed to watch the interfaces")?;
-    let (mut agent, events, samples) = Agent::start(config, gateway, now)?;
+    let (mut agent, events, samples) = Agent::start(config, gateway, boot()?, now)?;
     let mut listener = bind(&socket, group.as_deref())
         .with_context(|| format!("failed to listen on `{}`", socket.display()))?;
     let mut events = events.watched().context("failed to wait on the event ring")?;
@@ -144,6 +144,13 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let _ = std::fs::remove_file(&socket);
     tracing::info!("stopped; enforcement goes on");
     Ok(())
+}
+
+/// 16 hexadecimal digits that no other run has.
+fn boot() -> anyhow::Result<String> {
+    const SOURCE: &str = "/proc/sys/kernel/random/uuid";
+    let uuid = std::fs::read_to_string(SOURCE).with_context(|| format!("failed to read `{SOURCE}`"))?;
+    Ok(uuid.chars().filter(char::is_ascii_hexdigit).take(16).collect())
 }
 
 async fn accept(listener: &tokio::net::UnixListener) -> tokio::net::UnixStream {

@@ -11,11 +11,15 @@ mod names;
 mod recent;
 mod record;
 mod render;
+mod severity;
 mod tolerated;
 
 pub use aggregate::{Aggregate, Aggregator, IDLE, Totals};
 pub use names::{GENERATIONS, Names};
 pub use recent::Recent;
-pub use record::{Action, End, Icmp, VERSION, Verdict, Violation};
-pub use render::{Clock, render};
+pub use record::{
+    Action, Cause, End, Gap, Heartbeat, Icmp, Modes, Record, RecordId, Scan, Severity, VERSION, Verdict,
+    Violation,
+};
+pub use render::{Clock, Teller, render};
 pub use tolerated::{Forgotten, Passed, Tolerated};

@@ -17,7 +17,7 @@ use prefix_trie::PrefixMap;
 
 use crate::{
     compile::{Tables, wide},
-    model::Policy,
+    model::{Criticality, Policy},
 };
 
 /// How many generations are remembered.
@@ -45,7 +45,7 @@ pub struct Names {
 struct Known {
     generation: u32,
     /// By stable id.
-    devices: BTreeMap<u32, String>,
+    devices: BTreeMap<u32, (String, Criticality)>,
     /// Names of devices by hardware address as a number.
     macs: BTreeMap<u64, String>,
     networks: Networks,
@@ -58,12 +58,18 @@ impl Names {
     /// `tables.devices`. What was remembered of the same generation is replaced.
     pub fn learn(&mut self, generation: u32, tables: &Tables, device_ids: &[u32], policy: &Policy) {
         let names = || tables.devices.iter().map(|device| device.name.clone());
+        let criticality =
+            |name: &str| policy.device(name).map_or(Criticality::default(), |(_, device)| device.criticality);
+        let devices = names().map(|name| {
+            let criticality = criticality(&name);
+            (name, criticality)
+        });
         let dense: BTreeMap<u32, String> = (1..).zip(names()).collect();
         let name_of = |dense_id: u32| dense.get(&dense_id).cloned();
         self.remember(generation, tables.revision.to_string());
         self.insert(Known {
             generation,
-            devices: device_ids.iter().copied().zip(names()).collect(),
+            devices: device_ids.iter().copied().zip(devices).collect(),
             macs: tables.macs.iter().filter_map(|(mac, row)| Some((*mac, name_of(row.device)?))).collect(),
             networks: Networks::of(policy),
             complete: true,
@@ -116,9 +122,20 @@ impl Names {
         if id == 0 {
             return None;
         }
+        Some(
+            self.known_device(generation, id)
+                .map_or_else(|| format!("device#{id}"), |(name, _)| name.clone()),
+        )
+    }
+
+    /// How much harm a stop of a device does; `None` where no generation knows it.
+    pub fn criticality(&self, generation: u32, id: u32) -> Option<Criticality> {
+        self.known_device(generation, id).map(|(_, criticality)| *criticality)
+    }
+
+    fn known_device(&self, generation: u32, id: u32) -> Option<&(String, Criticality)> {
         let newest_first = self.known.iter().rev();
-        let name = self.at(generation).into_iter().chain(newest_first).find_map(|k| k.devices.get(&id));
-        Some(name.cloned().unwrap_or_else(|| format!("device#{id}")))
+        self.at(generation).into_iter().chain(newest_first).find_map(|known| known.devices.get(&id))
     }
 
     /// The device that owns a hardware address.

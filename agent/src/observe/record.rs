@@ -1,9 +1,9 @@
-//! The violation record: one JSON object on one line, versioned, documented in `docs/violations.md`.
+//! What leaves the agent: records, each one JSON object on one line, versioned, documented in `docs/violations.md`.
 //!
 //! Whatever an attacker chooses (addresses, ports, tags) is in it as a number or in a fixed spelling of
 //! one; names come from the policy and the system, and are escaped by the JSON encoder.
 
-use std::net::IpAddr;
+use std::{fmt, net::IpAddr};
 
 use serde::{Deserialize, Serialize};
 
@@ -11,6 +11,27 @@ use crate::model::Mode;
 
 /// Version of the fields below. A new field does not raise it; a changed meaning does.
 pub const VERSION: u32 = 1;
+
+/// One thing that is told. Its `count` is the packets that it accounts for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "lowercase")]
+pub enum Record {
+    /// Packets that were denied.
+    Violation(Box<Violation>),
+    /// Denied packets of which nothing else is known.
+    Gap(Gap),
+    /// The agent is there: silence is not peace.
+    Heartbeat(Heartbeat),
+}
+
+/// Which record of which agent run: enough to recognise a duplicate, and to see that one is missing.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RecordId {
+    /// One agent run: 16 hexadecimal digits.
+    pub boot: String,
+    /// Counts the records of the run, from 1, without a gap.
+    pub seq: u64,
+}
 
 /// Packets of one violation that were denied since its last record. Fields are written in this order.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -23,13 +44,19 @@ pub struct Violation {
     pub first: String,
     /// The gateway's name.
     pub gateway: String,
+    /// The agent run: 16 hexadecimal digits.
+    pub boot: String,
     /// Counts the records of one agent run, from 1, without a gap.
     pub seq: u64,
+    /// How bad it is.
+    pub severity: Severity,
     /// The revision that decided: twelve hexadecimal digits. `None` when there was no policy, or when it
     /// is too long ago to be known.
     pub revision: Option<String>,
     /// The device the violation is counted for; `None` when no managed device is involved.
     pub device: Option<String>,
+    /// How much harm a stop of the device does: `low`, `medium`, `high` or `safety`.
+    pub criticality: Option<String>,
     /// The strictest mode of the managed ends; for unmanaged traffic what the interface says.
     #[serde(with = "ModeWord")]
     pub mode: Mode,
@@ -59,6 +86,10 @@ pub struct Violation {
     pub interface: String,
     /// Whether these violations were too many to tell apart: the ends are left out, the count is exact.
     pub others: bool,
+    /// What a scan has tried, when these violations are one.
+    pub scan: Option<Scan>,
+    /// The first bytes of the earliest frame that was seen whole, hexadecimal.
+    pub packet: Option<String>,
     /// Packets since the last record of the same violation.
     pub count: u64,
     /// Bytes of their frames.
@@ -77,6 +108,110 @@ pub struct End {
     pub ip: Option<IpAddr>,
     /// TCP or UDP port, of the first packet where packets differ.
     pub port: Option<u16>,
+}
+
+/// How bad a violation is, lowest first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Severity {
+    /// Nothing to do.
+    Info,
+    /// To be looked at some time.
+    Low,
+    /// To be looked at today.
+    Medium,
+    /// To be looked at now.
+    High,
+    /// People may be hurt, or somebody is at it on purpose.
+    Critical,
+}
+
+/// Distinct targets of a scan since its last record.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Scan {
+    /// Destination hosts.
+    pub hosts: u64,
+    /// Destination ports; protocols and types where there are none.
+    pub ports: u64,
+    /// Devices for which violations were counted.
+    pub devices: u64,
+    /// Whether there were more than could be told apart: the three are lower bounds then.
+    pub at_least: bool,
+}
+
+/// Denied packets of which nothing else is known.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Gap {
+    /// [`VERSION`].
+    pub v: u32,
+    /// When it was found: RFC 3339, UTC, microseconds.
+    pub time: String,
+    /// The gateway's name.
+    pub gateway: String,
+    /// As in [`Violation::boot`].
+    pub boot: String,
+    /// As in [`Violation::seq`].
+    pub seq: u64,
+    /// Why they are not told.
+    pub cause: Cause,
+    /// The same as a sentence.
+    pub explanation: String,
+    /// The first record in whose place this one stands, when records were dropped.
+    pub first: Option<String>,
+    /// The last of them.
+    pub last: Option<String>,
+    /// Packets.
+    pub count: u64,
+}
+
+/// Why packets are counted and not told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Cause {
+    /// They were counted before this sink began.
+    Before,
+    /// An agent that ended without a word had taken them and not handed them on.
+    Restart,
+    /// The kernel had no room to tell them.
+    Ring,
+    /// The spool was full: the oldest records went.
+    Spool,
+}
+
+/// A sign of life, with the totals at that moment.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Heartbeat {
+    /// [`VERSION`].
+    pub v: u32,
+    /// RFC 3339, UTC, microseconds.
+    pub time: String,
+    /// The gateway's name.
+    pub gateway: String,
+    /// As in [`Violation::boot`].
+    pub boot: String,
+    /// As in [`Violation::seq`].
+    pub seq: u64,
+    /// The revision in force.
+    pub revision: Option<String>,
+    /// Devices by their mode.
+    pub modes: Modes,
+    /// What the kernel has counted since its tables were made, packets.
+    pub violations: u64,
+    /// What is wrong, as `bulkhead status` says it; empty when nothing is.
+    pub warnings: Vec<String>,
+    /// Packets that the agent sent itself, to see whether they are counted.
+    pub count: u64,
+}
+
+/// Devices by their mode.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Modes {
+    /// Watched.
+    pub monitor: u64,
+    /// Enforced.
+    pub enforce: u64,
+    /// Cut off.
+    pub quarantine: u64,
 }
 
 /// What an ICMP message is (RFC 792).
@@ -115,9 +250,34 @@ enum ModeWord {
     Quarantine,
 }
 
-impl Violation {
+impl fmt::Display for RecordId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}", self.boot, self.seq)
+    }
+}
+
+impl Record {
     /// The record as one line, without the line's end.
     pub fn to_json(&self) -> String {
         serde_json::to_string(self).expect("a record is strings and numbers, which always have a JSON form")
+    }
+
+    /// Which it is.
+    pub fn id(&self) -> RecordId {
+        let (boot, seq) = match self {
+            Self::Violation(one) => (&one.boot, one.seq),
+            Self::Gap(one) => (&one.boot, one.seq),
+            Self::Heartbeat(one) => (&one.boot, one.seq),
+        };
+        RecordId { boot: boot.clone(), seq }
+    }
+
+    /// The packets that it accounts for.
+    pub fn count(&self) -> u64 {
+        match self {
+            Self::Violation(one) => one.count,
+            Self::Gap(one) => one.count,
+            Self::Heartbeat(one) => one.count,
+        }
     }
 }

@@ -9,7 +9,7 @@ use bulkhead_common::{
 };
 use jiff::{SignedDuration, Timestamp};
 
-use super::{Action, Aggregate, End, Icmp, Names, VERSION, Verdict, Violation};
+use super::{Action, Aggregate, End, Icmp, Names, VERSION, Verdict, Violation, severity::severity};
 use crate::model::{Mac, Mode};
 
 /// The wall clock at a moment of the monotonic clock, by which kernel times are translated. To be read
@@ -32,11 +32,21 @@ impl Clock {
     }
 }
 
+/// Who tells: the gateway's name and the agent run.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct Teller {
+    /// The gateway's name.
+    pub gateway: String,
+    /// 16 hexadecimal digits, others in each run.
+    pub boot: String,
+}
+
 /// The record of an aggregate. `seq` counts the records of this agent run.
-pub fn render(aggregate: &Aggregate, names: &Names, clock: &Clock, gateway: &str, seq: u64) -> Violation {
+pub fn render(aggregate: &Aggregate, names: &Names, clock: &Clock, teller: &Teller, seq: u64) -> Violation {
     let Aggregate { key, packets, bytes, first_ns, last_ns, source_port, others } = *aggregate;
     let reason = Reason::from_code(key.reason);
     let generation = key.generation;
+    let criticality = names.criticality(generation, key.device);
     let addressed = matches!(key.ethertype, ethertype::IPV4 | ethertype::IPV6 | ethertype::ARP);
     // Both are nobody's when the frame ended before its addresses; who asks for an address has none, alone.
     let read = addressed && !(key.source.is_unspecified() && key.destination.is_unspecified());
@@ -62,10 +72,13 @@ pub fn render(aggregate: &Aggregate, names: &Names, clock: &Clock, gateway: &str
         v: VERSION,
         time: rfc3339(clock.at(last_ns)),
         first: rfc3339(clock.at(first_ns)),
-        gateway: gateway.to_owned(),
+        gateway: teller.gateway.clone(),
+        boot: teller.boot.clone(),
         seq,
+        severity: severity(reason, key.dropped != 0, criticality),
         revision: names.revision(generation).map(str::to_owned),
         device: names.device(generation, key.device),
+        criticality: criticality.map(|criticality| criticality.name().to_owned()),
         mode: Mode::from_code(key.mode),
         verdict: Verdict::Deny,
         action: if key.dropped == 0 { Action::Passed } else { Action::Dropped },
@@ -90,6 +103,8 @@ pub fn render(aggregate: &Aggregate, names: &Names, clock: &Clock, gateway: &str
         inner_vlan: Some(key.inner_vlan).filter(|vlan| *vlan != 0),
         interface: names.interface(key.ifindex),
         others,
+        scan: None,
+        packet: None,
         count: packets,
         bytes,
     }
