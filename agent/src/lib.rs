@@ -24,4 +24,5 @@ pub mod resolver;
 pub mod rollout;
 pub mod signing;
 pub mod sink;
+pub mod spool;
 pub mod store;

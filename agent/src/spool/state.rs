@@ -1,0 +1,146 @@
+//! What the two ends of a spool share: which segments there are, how far they are written, and how far they are told.
+
+use std::{
+    collections::VecDeque,
+    fs::File,
+    io,
+    path::{Path, PathBuf},
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+};
+
+use serde::{Deserialize, Serialize};
+
+use super::Stamp;
+
+/// A place in the stream of records of a sink.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Mark {
+    /// Bytes since the spool was made, those that were dropped included.
+    pub offset: u64,
+    /// Packets that the records before this place account for.
+    pub total: u64,
+    /// Agent run of the record before it; 0 when there is none.
+    pub boot: u64,
+    /// Its number.
+    pub seq: u64,
+}
+
+impl Mark {
+    /// The record before this place.
+    pub fn stamp(&self) -> Option<Stamp> {
+        (self.seq != 0).then_some(Stamp { boot: self.boot, seq: self.seq })
+    }
+}
+
+/// A file of frames.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Segment {
+    /// Offset of its first byte.
+    pub(super) start: u64,
+    /// Bytes of whole frames.
+    pub(super) len: u64,
+}
+
+impl Segment {
+    pub(super) fn end(&self) -> u64 {
+        self.start + self.len
+    }
+
+    pub(super) fn path(folder: &Path, start: u64) -> PathBuf {
+        folder.join(format!("{start:016x}.{SEGMENT}"))
+    }
+}
+
+/// How the files of frames end.
+pub(super) const SEGMENT: &str = "seg";
+
+/// Counters of a spool.
+#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Counts {
+    /// Records taken since the agent began.
+    pub taken: u64,
+    /// Records that could not be written since then.
+    pub refused: u64,
+    /// Bytes that were dropped untold since then, because the spool was full.
+    pub dropped_bytes: u64,
+    /// Why records were last refused, even if others were taken since.
+    pub last_error: Option<String>,
+    /// Whether the last attempt failed.
+    pub failing: bool,
+}
+
+#[derive(Default)]
+pub(super) struct State {
+    /// Oldest first; the last one is written.
+    pub(super) segments: VecDeque<Segment>,
+    pub(super) end: Mark,
+    /// Surely told up to here.
+    pub(super) confirmed: Mark,
+    /// Files with bytes that a power cut would take.
+    pub(super) unsynced: Vec<File>,
+    /// Whether a file was made or removed since the folder was synced.
+    pub(super) folder_changed: bool,
+    pub(super) counts: Counts,
+    /// Whether nothing will be added any more.
+    pub(super) closed: bool,
+}
+
+impl State {
+    pub(super) fn bytes(&self) -> u64 {
+        self.segments.iter().map(|segment| segment.len).sum()
+    }
+}
+
+/// The state between the end that writes and the end that reads.
+#[derive(Clone, Default)]
+pub(super) struct Shared(Arc<(Mutex<State>, Condvar)>);
+
+impl Shared {
+    pub(super) fn new(state: State) -> Self {
+        Self(Arc::new((Mutex::new(state), Condvar::new())))
+    }
+
+    /// Whoever panicked with it has left numbers that are right one by one.
+    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn tell(&self) {
+        self.0.1.notify_all();
+    }
+
+    /// Waits until `ready`, or until the time is over.
+    pub(super) fn wait(&self, most: std::time::Duration, ready: impl Fn(&State) -> bool) {
+        let guard = self.lock();
+        drop(
+            self.0.1.wait_timeout_while(guard, most, |state| !ready(state)).map_err(PoisonError::into_inner),
+        );
+    }
+}
+
+/// Writes a small file so that it is the old or the new one after a power cut.
+pub(super) fn replace(folder: &Path, name: &str, value: &impl Serialize, durable: bool) -> io::Result<()> {
+    use std::io::Write as _;
+    let path = folder.join(name);
+    let new = folder.join(format!("{name}.new"));
+    let mut file = private(true).truncate(true).open(&new)?;
+    file.write_all(&serde_json::to_vec(value)?)?;
+    if durable {
+        file.sync_all()?;
+    }
+    std::fs::rename(&new, &path)?;
+    if durable { File::open(folder)?.sync_all() } else { Ok(()) }
+}
+
+/// A small file that was written so; `None` when there is none, or when it is damaged.
+pub(super) fn recall<T: for<'de> Deserialize<'de>>(folder: &Path, name: &str) -> Option<T> {
+    serde_json::from_slice(&std::fs::read(folder.join(name)).ok()?).ok()
+}
+
+/// Files of a spool are nobody else's.
+pub(super) fn private(create: bool) -> std::fs::OpenOptions {
+    use std::os::unix::fs::OpenOptionsExt as _;
+    let mut options = std::fs::OpenOptions::new();
+    options.read(true).write(true).create(create).mode(0o600).custom_flags(libc::O_NOFOLLOW);
+    options
+}

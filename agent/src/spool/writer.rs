@@ -1,0 +1,300 @@
+//! The end of a spool that the agent writes to.
+
+use std::{
+    collections::VecDeque,
+    fs::{self, DirBuilder, File},
+    io,
+    os::unix::fs::{DirBuilderExt, FileExt},
+    path::{Path, PathBuf},
+};
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    frame::{Frame, HEADER, MAX_RECORD, Stamp},
+    reader::{POSITION, Reader},
+    state::{Counts, Mark, SEGMENT, Segment, Shared, State, private, recall, replace},
+};
+
+/// Which counters the records account for.
+const COUNTING: &str = "counting";
+
+/// Segments of a full spool, about: what is dropped at once when it is full is one of them.
+const SEGMENTS: u64 = 16;
+/// Smallest segment, bytes.
+const SMALLEST: u64 = 64 << 10;
+/// Largest one.
+const LARGEST: u64 = 4 << 20;
+
+/// A spool cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[error("failed to {act} `{}`: {source}", path.display())]
+pub struct SpoolError {
+    act: &'static str,
+    path: PathBuf,
+    source: io::Error,
+}
+
+/// What waits in a spool.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Waiting {
+    /// Bytes that are not surely told.
+    pub bytes: u64,
+    /// Packets that they account for.
+    pub packets: u64,
+}
+
+/// Since when the records account for which counters.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Counting {
+    /// Names the counters: others after a boot.
+    counters: String,
+    /// Packets that the records before them account for.
+    base: u64,
+}
+
+/// The writing end.
+pub struct Spool {
+    folder: PathBuf,
+    shared: Shared,
+    file: Option<File>,
+    /// Bytes of all segments.
+    most: u64,
+    counting: Counting,
+}
+
+impl Spool {
+    /// Opens the spool in a folder, which is made if it is missing, with room for `most` bytes. `counters` names what the
+    /// kernel counts with: when it is another than before, what it counts begins at 0.
+    ///
+    /// # Errors
+    /// [`SpoolError`] when the folder cannot be used.
+    pub fn open(folder: &Path, most: u64, counters: &str) -> Result<(Self, Reader), SpoolError> {
+        let failed = |act| move |source| SpoolError { act, path: folder.to_owned(), source };
+        DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(failed("create"))?;
+        let told: Option<Mark> = recall(folder, POSITION);
+        let (segments, end) = found(folder, told).map_err(failed("read"))?;
+        let oldest = segments.front().map_or(end.offset, |segment| segment.start);
+        // Without a position everything that is there is told again: a duplicate is recognised, a hole would be lost.
+        let confirmed = told.filter(|mark| mark.offset <= end.offset && mark.total <= end.total);
+        let confirmed = confirmed.unwrap_or(Mark { offset: oldest, ..first_of(folder, &segments) });
+        let counting = match recall::<Counting>(folder, COUNTING) {
+            Some(known) if known.counters == counters && known.base <= end.total => known,
+            Some(_) | None => {
+                let new = Counting { counters: counters.to_owned(), base: end.total };
+                replace(folder, COUNTING, &new, true).map_err(failed("write to"))?;
+                new
+            }
+        };
+        let state = State { segments, end, confirmed, ..State::default() };
+        let shared = Shared::new(state);
+        let reader = Reader::new(folder.to_owned(), shared.clone(), confirmed);
+        Ok((Self { folder: folder.to_owned(), shared, file: None, most, counting }, reader))
+    }
+
+    /// Adds records: stamp, packets and text of each. What cannot be written is refused and counted, and accounts for nothing.
+    pub fn append<'r>(&mut self, records: impl IntoIterator<Item = (Stamp, u64, &'r str)>) {
+        let mut bytes = Vec::new();
+        let mut end = self.shared.lock().end;
+        let (mut taken, mut refused) = (0, 0);
+        let mut failure = None;
+        let mut flushed = end;
+        let mut frames = 0;
+        for (stamp, count, record) in records {
+            let frame = Frame { stamp, before: end.total, count, record: record.as_bytes() };
+            if failure.is_some() || record.len() > MAX_RECORD {
+                refused += 1;
+                continue;
+            }
+            if !bytes.is_empty() && (bytes.len() + frame.len()) as u64 > self.segment_bytes() {
+                match self.write(&bytes, end) {
+                    Ok(()) => (taken, flushed) = (taken + frames, end),
+                    Err(error) => (refused, failure) = (refused + frames + 1, Some(error)),
+                }
+                (frames, bytes) = (0, Vec::new());
+                if failure.is_some() {
+                    continue;
+                }
+            }
+            frame.put(&mut bytes);
+            frames += 1;
+            end = Mark {
+                offset: end.offset + frame.len() as u64,
+                total: end.total + count,
+                boot: stamp.boot,
+                seq: stamp.seq,
+            };
+        }
+        if failure.is_none() && end != flushed {
+            match self.write(&bytes, end) {
+                Ok(()) => taken += frames,
+                Err(error) => (refused, failure) = (refused + frames, Some(error)),
+            }
+        }
+        let mut state = self.shared.lock();
+        state.counts.taken += taken;
+        state.counts.refused += refused;
+        if taken > 0 || failure.is_some() {
+            state.counts.failing = failure.is_some();
+        }
+        if let Some(error) = failure {
+            state.counts.last_error = Some(error.to_string());
+        }
+        drop(state);
+        self.shared.tell();
+    }
+
+    /// Packets that its records account for, of those that the kernel's present counters have counted.
+    pub fn accounted(&self) -> u64 {
+        self.shared.lock().end.total - self.counting.base
+    }
+
+    /// Whether it has never told anything.
+    pub fn is_new(&self) -> bool {
+        self.shared.lock().end.offset == 0
+    }
+
+    /// What waits.
+    pub fn waiting(&self) -> Waiting {
+        let state = self.shared.lock();
+        Waiting {
+            bytes: state.end.offset - state.confirmed.offset,
+            packets: state.end.total - state.confirmed.total,
+        }
+    }
+
+    /// Its counters.
+    pub fn counts(&self) -> Counts {
+        self.shared.lock().counts.clone()
+    }
+
+    fn segment_bytes(&self) -> u64 {
+        (self.most / SEGMENTS).clamp(SMALLEST, LARGEST)
+    }
+
+    /// Writes frames behind the last one; `end` is the place behind them.
+    fn write(&mut self, bytes: &[u8], end: Mark) -> io::Result<()> {
+        let len = bytes.len() as u64;
+        let start = end.offset - len;
+        let has_room =
+            |segment: &Segment| segment.end() == start && segment.len + len <= self.segment_bytes();
+        let current = self.shared.lock().segments.back().filter(|last| has_room(last)).cloned();
+        let current = match current {
+            Some(current) => current,
+            None => self.begin_segment(start)?,
+        };
+        self.make_room(len);
+        let file = match self.file.take() {
+            Some(file) => file,
+            None => private(false).open(Segment::path(&self.folder, current.start))?,
+        };
+        // What a failed attempt left behind the last frame is written over.
+        file.write_all_at(bytes, current.len)?;
+        let mut state = self.shared.lock();
+        // A new segment is there already.
+        if state.unsynced.is_empty() {
+            state.unsynced.push(file.try_clone()?);
+        }
+        if let Some(segment) = state.segments.back_mut() {
+            segment.len += len;
+        }
+        state.end = end;
+        self.file = Some(file);
+        Ok(())
+    }
+
+    fn begin_segment(&mut self, start: u64) -> io::Result<Segment> {
+        let file = private(true).truncate(true).open(Segment::path(&self.folder, start))?;
+        let unsynced = file.try_clone()?;
+        self.file = Some(file);
+        let segment = Segment { start, len: 0 };
+        let mut state = self.shared.lock();
+        // An empty one of an attempt that failed has the same name.
+        if state.segments.back().is_some_and(|last| last.start == start) {
+            state.segments.pop_back();
+        }
+        state.segments.push_back(segment.clone());
+        state.unsynced.push(unsynced);
+        state.folder_changed = true;
+        Ok(segment)
+    }
+
+    /// Drops the oldest segments until there is room for `len` more bytes.
+    fn make_room(&self, len: u64) {
+        let mut state = self.shared.lock();
+        while state.bytes() + len > self.most && state.segments.len() > 1 {
+            let Some(oldest) = state.segments.pop_front() else { break };
+            state.counts.dropped_bytes += oldest.end().saturating_sub(state.confirmed.offset).min(oldest.len);
+            state.folder_changed = true;
+            // One that cannot be removed is found, and removed, at the next start.
+            let _ = fs::remove_file(Segment::path(&self.folder, oldest.start));
+        }
+    }
+}
+
+impl Drop for Spool {
+    fn drop(&mut self) {
+        self.shared.lock().closed = true;
+        self.shared.tell();
+    }
+}
+
+/// The segments in a folder, and the place behind the last whole frame.
+fn found(folder: &Path, told: Option<Mark>) -> io::Result<(VecDeque<Segment>, Mark)> {
+    let mut starts = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        if path.extension().is_some_and(|ending| ending == SEGMENT)
+            && let Some(stem) = path.file_stem().and_then(|stem| stem.to_str())
+            && let Ok(start) = u64::from_str_radix(stem, 16)
+        {
+            starts.push(start);
+        }
+    }
+    starts.sort_unstable();
+    let mut segments = VecDeque::new();
+    let mut end = Mark::default();
+    for start in starts {
+        let bytes = fs::read(Segment::path(folder, start))?;
+        let (len, last) = whole(&bytes, start);
+        if let Some(last) = last {
+            end = last;
+        }
+        segments.push_back(Segment { start, len });
+    }
+    // Everything was told and removed, or lost.
+    if let Some(told) = told.filter(|told| told.offset > end.offset) {
+        end = told;
+    }
+    // What was begun and never written.
+    for empty in segments.iter().filter(|segment| segment.len == 0) {
+        fs::remove_file(Segment::path(folder, empty.start))?;
+    }
+    segments.retain(|segment| segment.len > 0);
+    Ok((segments, end))
+}
+
+/// How many bytes of a segment are whole frames, and the place behind the last of them.
+fn whole(bytes: &[u8], start: u64) -> (u64, Option<Mark>) {
+    let mut at = 0;
+    let mut last = None;
+    while let Some(frame) = Frame::take(&bytes[at..]) {
+        at += HEADER + frame.record.len();
+        last = Some(Mark {
+            offset: start + at as u64,
+            total: frame.before + frame.count,
+            boot: frame.stamp.boot,
+            seq: frame.stamp.seq,
+        });
+    }
+    (at as u64, last)
+}
+
+/// Packets accounted for before the oldest frame that is there.
+fn first_of(folder: &Path, segments: &VecDeque<Segment>) -> Mark {
+    let oldest = segments.iter().find(|segment| segment.len > 0);
+    let bytes =
+        oldest.and_then(|segment| fs::read(Segment::path(folder, segment.start)).ok()).unwrap_or_default();
+    let total = Frame::take(&bytes).map_or(0, |frame| frame.before);
+    Mark { total, ..Mark::default() }
+}
