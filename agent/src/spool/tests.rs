@@ -1,3 +1,5 @@
+//! A spool is a queue on a disk: order, bounds, holes, cuts and restarts, and a receiver who accounts for every packet.
+
 use std::{fs, path::Path};
 
 use proptest::prelude::*;
