@@ -19,6 +19,7 @@ pub mod lint;
 pub mod model;
 pub mod observe;
 pub mod policy;
+pub mod record;
 pub mod report;
 pub mod resolver;
 pub mod rollout;

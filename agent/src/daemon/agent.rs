@@ -33,8 +33,9 @@ use crate::{
         Applied, Dataplane, DataplaneError, EventReader, LinkNews, Pins, PinsLock, SampleReader, monotonic_ns,
     },
     model::Policy,
-    observe::{Teller, Violation},
+    observe::Teller,
     policy::SourceFile,
+    record::Violation,
     store::{
         OVERRIDES, Overrides, Pointer, Store, StoreError, TextLayer, Who,
         audit::{Action, Bounds, Trail},

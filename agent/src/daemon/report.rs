@@ -11,7 +11,8 @@ use crate::{
     control::ViolationStatus,
     dataplane::{Dataplane, EventReader, monotonic_ns},
     model::Policy,
-    observe::{Aggregate, Aggregator, Clock, Names, Recent, Record, Teller, Tolerated, Violation, render},
+    observe::{Aggregate, Aggregator, Clock, Names, Recent, Teller, Tolerated, render},
+    record::{Record, Violation},
     sink::{JsonLines, Target},
 };
 

@@ -23,7 +23,7 @@ use super::{
 };
 use crate::{
     control::{Body, Failure, MAX_LINE, Reply, Request},
-    observe::Violation,
+    record::Violation,
     store::Who,
 };
 

@@ -1,7 +1,7 @@
 //! Kernel samples become facts a person can read: repeats are folded, numbers become names.
 //!
 //! In: events and drained repeats as the kernel wrote them, and the tables they were decided by. Out:
-//! [`Violation`] records. Nothing here reads a clock or a socket; time and samples are arguments.
+//! [`Violation`](crate::record::Violation) records. Nothing here reads a clock or a socket; time and samples are arguments.
 //!
 //! [`Aggregator`] counts, [`Names`] knows what numbers were called under which generation, [`render`]
 //! joins the two, [`Recent`] keeps the last records for whoever asks, and [`Tolerated`] what was denied and passed.
@@ -9,7 +9,6 @@
 mod aggregate;
 mod names;
 mod recent;
-mod record;
 mod render;
 mod severity;
 mod tolerated;
@@ -17,9 +16,5 @@ mod tolerated;
 pub use aggregate::{Aggregate, Aggregator, IDLE, Totals};
 pub use names::{GENERATIONS, Names};
 pub use recent::Recent;
-pub use record::{
-    Action, Cause, End, Gap, Heartbeat, Icmp, Modes, Record, RecordId, Scan, Severity, VERSION, Verdict,
-    Violation,
-};
 pub use render::{Clock, Teller, render};
 pub use tolerated::{Forgotten, Passed, Tolerated};

@@ -5,7 +5,7 @@
 
 use std::collections::VecDeque;
 
-use super::Violation;
+use crate::record::Violation;
 
 /// The last records.
 pub struct Recent {

@@ -9,8 +9,11 @@ use bulkhead_common::{
 };
 use jiff::{SignedDuration, Timestamp};
 
-use super::{Action, Aggregate, End, Icmp, Names, VERSION, Verdict, Violation, severity::severity};
-use crate::model::{Mac, Mode};
+use super::{Aggregate, Names, severity::severity};
+use crate::{
+    model::{Mac, Mode},
+    record::{Action, End, Icmp, VERSION, Verdict, Violation},
+};
 
 /// The wall clock at a moment of the monotonic clock, by which kernel times are translated. To be read
 /// anew for every batch, so that a corrected clock shows at once.

@@ -2,8 +2,7 @@
 
 use bulkhead_common::reason::Reason;
 
-use super::Severity;
-use crate::model::Criticality;
+use crate::{model::Criticality, record::Severity};
 
 const LEVELS: [Severity; 5] =
     [Severity::Info, Severity::Low, Severity::Medium, Severity::High, Severity::Critical];

@@ -14,7 +14,10 @@ const RANKS: &[(u8, &[&str])] = &[
     (1, &["diagnostic", "language", "model"]),
     (2, &["policy"]),
     (3, &["compile"]),
-    (4, &["replay", "learn", "lease", "lint", "rollout", "export", "report", "resolver", "signing"]),
+    (
+        4,
+        &["replay", "learn", "lease", "lint", "rollout", "export", "record", "report", "resolver", "signing"],
+    ),
     (
         5,
         &[

@@ -5,10 +5,8 @@ use std::{collections::BTreeMap, fs, path::PathBuf};
 use bulkhead_common::layout::ViolationKey;
 use serde_json::Value;
 
-use super::{
-    super::{Record, names::tests::plant},
-    *,
-};
+use super::{super::names::tests::plant, *};
+use crate::record::Record;
 
 const DOCUMENT: &str = "docs/violations.md";
 

@@ -9,6 +9,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::Mode;
 
+mod format;
+
+pub use format::Format;
+
 /// Version of the fields below. A new field does not raise it; a changed meaning does.
 pub const VERSION: u32 = 1;
 
