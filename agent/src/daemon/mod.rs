@@ -14,6 +14,7 @@ mod drift;
 mod first;
 mod input;
 mod leases;
+mod ledger;
 mod log;
 mod mirror;
 mod modes;

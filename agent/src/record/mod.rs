@@ -178,8 +178,10 @@ pub enum Cause {
     Restart,
     /// The kernel had no room to tell them.
     Ring,
-    /// The spool was full: the oldest records went.
+    /// The spool was full: the oldest records went. Or some of it was damaged.
     Spool,
+    /// The spool could not be written.
+    Disk,
 }
 
 /// A sign of life, with the totals at that moment.
@@ -252,6 +254,19 @@ enum ModeWord {
     Monitor,
     Enforce,
     Quarantine,
+}
+
+impl Cause {
+    /// The cause as a sentence.
+    pub const fn text(self) -> &'static str {
+        match self {
+            Self::Before => "they were counted before this sink began",
+            Self::Restart => "an agent that ended without a word had taken them and not handed them on",
+            Self::Ring => "the kernel had no room to tell them",
+            Self::Spool => "the spool of this sink had no more room for them, or was damaged",
+            Self::Disk => "the spool of this sink could not be written",
+        }
+    }
 }
 
 impl fmt::Display for RecordId {

@@ -1,0 +1,135 @@
+//! Every denied packet that the kernel counts is told once, or owned up to: what each spool accounts for is held against the
+//! kernel's counters.
+//!
+//! In: the counters at each look, and what was accounted for by then. Out: the packets of which nothing will be told, and why.
+//!
+//! A packet is counted before it is handed over, and may be under way at a look. By the look after it has arrived, and what
+//! was counted then and is still not there never will be.
+
+use crate::{dataplane::Tally, record::Cause};
+
+/// Packets to be owned up to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Owed {
+    /// Why.
+    pub(super) cause: Cause,
+    /// Packets for each spool.
+    pub(super) spools: Vec<u64>,
+    /// Packets for whoever has no spool, as far as this run knows.
+    pub(super) others: u64,
+}
+
+/// What a spool accounts for, since the kernel's counters began.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Account {
+    /// Packets.
+    pub(super) packets: u64,
+    /// Whether it has never told anything.
+    pub(super) is_new: bool,
+}
+
+/// What was looked at last.
+#[derive(Debug, Default)]
+pub(super) struct Ledger {
+    /// What was counted at the last look.
+    counted: Option<u64>,
+    /// Packets that the kernel has lost, as far as they were owned up to; `None` before the first reckoning of this run.
+    lost: Option<u64>,
+}
+
+impl Ledger {
+    /// The look could not be made in full: what follows is no reckoning.
+    pub(super) fn skip(&mut self) {
+        self.counted = None;
+    }
+
+    /// Holds the counters, read before everything the kernel had to tell was taken over, against what was `pending` after
+    /// it and what the spools account for.
+    pub(super) fn reckon(&mut self, tally: &Tally, pending: u64, accounts: &[Account]) -> Vec<Owed> {
+        let Some(counted) = self.counted.replace(tally.violations) else { return Vec::new() };
+        let missing = |account: &Account, more: u64| counted.saturating_sub(account.packets + more + pending);
+        let Some(known) = self.lost.replace(tally.lost) else {
+            // What the kernel lost before this run is part of what is missing.
+            let of = |is_new: bool| {
+                let all = accounts.iter().map(|one| if one.is_new == is_new { missing(one, 0) } else { 0 });
+                all.collect::<Vec<_>>()
+            };
+            let owed = [(Cause::Before, of(true)), (Cause::Restart, of(false))];
+            return owed.into_iter().filter_map(|(cause, spools)| Owed::some(cause, spools, 0)).collect();
+        };
+        let lost = tally.lost.saturating_sub(known);
+        let ring = Owed::some(Cause::Ring, vec![lost; accounts.len()], lost);
+        let refused = accounts.iter().map(|account| missing(account, lost)).collect();
+        ring.into_iter().chain(Owed::some(Cause::Disk, refused, 0)).collect()
+    }
+}
+
+impl Owed {
+    fn some(cause: Cause, spools: Vec<u64>, others: u64) -> Option<Self> {
+        (others > 0 || spools.iter().any(|packets| *packets > 0)).then_some(Self { cause, spools, others })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tally(violations: u64, lost: u64) -> Tally {
+        Tally { violations, lost, ..Tally::default() }
+    }
+
+    fn old(packets: u64) -> Account {
+        Account { packets, is_new: false }
+    }
+
+    #[test]
+    fn what_is_under_way_is_not_missing() {
+        let mut ledger = Ledger::default();
+        assert_eq!(ledger.reckon(&tally(10, 0), 0, &[old(4)]), []);
+        // All ten have arrived by now; of those counted since, none has.
+        assert_eq!(ledger.reckon(&tally(25, 0), 2, &[old(8)]), []);
+        assert_eq!(ledger.reckon(&tally(25, 0), 0, &[old(25)]), []);
+    }
+
+    #[test]
+    fn a_killed_agent_owes_what_it_had_taken_and_a_new_sink_what_was_before_it() {
+        let mut ledger = Ledger::default();
+        let new = Account { packets: 0, is_new: true };
+        assert_eq!(ledger.reckon(&tally(100, 7), 0, &[old(60), new]), []);
+        let owed = ledger.reckon(&tally(100, 7), 10, &[old(60), new]);
+        let before = Owed { cause: Cause::Before, spools: vec![0, 90], others: 0 };
+        let restart = Owed { cause: Cause::Restart, spools: vec![30, 0], others: 0 };
+        assert_eq!(owed, [before, restart]);
+        assert_eq!(ledger.reckon(&tally(100, 7), 10, &[old(90), old(90)]), []);
+    }
+
+    #[test]
+    fn what_the_kernel_lost_is_owed_once_and_to_everybody() {
+        let mut ledger = Ledger::default();
+        let _ = ledger.reckon(&tally(10, 1), 0, &[old(10)]);
+        let _ = ledger.reckon(&tally(10, 1), 0, &[old(10)]);
+        // Six more, of which four were lost between two reads: the ring's part is known before they are missing.
+        let owed = ledger.reckon(&tally(16, 5), 0, &[old(12)]);
+        assert_eq!(owed, [Owed { cause: Cause::Ring, spools: vec![4], others: 4 }]);
+        assert_eq!(ledger.reckon(&tally(16, 5), 0, &[old(16)]), []);
+    }
+
+    #[test]
+    fn what_a_spool_refused_is_owed_by_it_alone() {
+        let mut ledger = Ledger::default();
+        for _ in 0..2 {
+            let _ = ledger.reckon(&tally(5, 0), 0, &[old(5), old(5)]);
+        }
+        let _ = ledger.reckon(&tally(9, 0), 0, &[old(5), old(9)]);
+        let owed = ledger.reckon(&tally(9, 0), 0, &[old(5), old(9)]);
+        assert_eq!(owed, [Owed { cause: Cause::Disk, spools: vec![4, 0], others: 0 }]);
+    }
+
+    #[test]
+    fn a_look_that_failed_proves_nothing() {
+        let mut ledger = Ledger::default();
+        let _ = ledger.reckon(&tally(5, 0), 0, &[old(5)]);
+        ledger.skip();
+        assert_eq!(ledger.reckon(&tally(9, 0), 0, &[old(5)]), []);
+    }
+}
