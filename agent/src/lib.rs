@@ -16,6 +16,7 @@ pub mod files;
 pub mod language;
 pub mod lease;
 pub mod lint;
+pub mod metrics;
 pub mod model;
 pub mod observe;
 pub mod policy;

@@ -20,7 +20,14 @@ pub(super) const POSITION: &str = "position";
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Item {
     /// A record as it was added.
-    Record(String),
+    Record {
+        /// Which it is.
+        stamp: Stamp,
+        /// Packets that it accounts for.
+        count: u64,
+        /// Its text.
+        text: String,
+    },
     /// Records that are not there any more.
     Hole(Hole),
 }
@@ -56,6 +63,11 @@ impl Reader {
         let at = self.at.offset;
         self.shared.wait(most, |state| state.end.offset > at || state.closed);
         self.shared.lock().end.offset > at
+    }
+
+    /// Waits for a time, or until nothing will be added any more.
+    pub fn pause(&self, most: Duration) {
+        self.shared.wait(most, |state| state.closed);
     }
 
     /// Whether nothing will be added any more.
@@ -154,7 +166,8 @@ impl Reader {
         }
         self.at =
             Mark { offset, total: frame.before + frame.count, boot: frame.stamp.boot, seq: frame.stamp.seq };
-        out.push((Item::Record(String::from_utf8_lossy(frame.record).into_owned()), self.at));
+        let text = String::from_utf8_lossy(frame.record).into_owned();
+        out.push((Item::Record { stamp: frame.stamp, count: frame.count, text }, self.at));
     }
 
     /// Bytes of a segment from an offset on.

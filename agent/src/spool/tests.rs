@@ -28,7 +28,7 @@ fn read_all(reader: &mut Reader) -> (Vec<u64>, Vec<Hole>, Option<Mark>) {
         }
         for (item, mark) in items {
             match item {
-                Item::Record(text) => {
+                Item::Record { text, .. } => {
                     let number = text.split(' ').next().expect("a word");
                     records.push(number.parse().expect("a number"));
                 }
@@ -235,7 +235,7 @@ proptest! {
                 Step::Read => {
                     for (item, mark) in std::iter::from_fn(|| reader.read(4096).ok().filter(|some| !some.is_empty())).flatten() {
                         match item {
-                            Item::Record(text) => {
+                            Item::Record { text, .. } => {
                                 let number: u64 = text.split(' ').next().expect("a word").parse().expect("a number");
                                 received.insert(number, number);
                             }

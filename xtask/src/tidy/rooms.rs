@@ -30,6 +30,7 @@ const RANKS: &[(u8, &[&str])] = &[
             "control",
             "store",
             "spool",
+            "metrics",
             "telemetry",
         ],
     ),

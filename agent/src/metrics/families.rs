@@ -1,0 +1,157 @@
+//! Every family of metrics: its name, what it means, its labels.
+
+/// What a family's numbers do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// They only grow, until the counters begin anew; their names end in `_total`.
+    Counter,
+    /// They say how it is.
+    Gauge,
+}
+
+/// A family of metrics.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Family {
+    /// Without the prefix, and a counter's without `_total`.
+    pub name: &'static str,
+    /// A sentence, as `# HELP` shows it.
+    pub help: &'static str,
+    /// Counter or gauge.
+    pub kind: Kind,
+    /// Names of its labels, in order.
+    pub labels: &'static [&'static str],
+}
+
+const fn counter(name: &'static str, help: &'static str, labels: &'static [&'static str]) -> Family {
+    Family { name, help, kind: Kind::Counter, labels }
+}
+
+const fn gauge(name: &'static str, help: &'static str, labels: &'static [&'static str]) -> Family {
+    Family { name, help, kind: Kind::Gauge, labels }
+}
+
+impl Family {
+    /// The name of its samples.
+    pub fn sample(&self) -> String {
+        let ending = match self.kind {
+            Kind::Counter => "_total",
+            Kind::Gauge => "",
+        };
+        format!("{}_{}{ending}", super::PREFIX, self.name)
+    }
+}
+
+pub(super) const BUILD: Family = gauge("build_info", "Version of the running agent", &["version"]);
+pub(super) const START: Family =
+    gauge("start_time_seconds", "When the agent began, in seconds since 1970", &[]);
+pub(super) const WARNINGS: Family =
+    gauge("warnings", "Things that are wrong, as the status command lists them", &[]);
+pub(super) const REVISION: Family =
+    gauge("revision_info", "The revision of the policy in force", &["revision"]);
+pub(super) const REVISION_NUMBER: Family =
+    gauge("revision_number", "Number of the revision in force among those that are kept", &[]);
+pub(super) const REVISION_TIME: Family = gauge(
+    "revision_time_seconds",
+    "When the revision in force was made, in seconds since 1970; 0 when it is not known",
+    &[],
+);
+pub(super) const CONFIRMED: Family = gauge(
+    "confirmed_time_seconds",
+    "When a revision was last in force for good, confirmed or applied without a deadline, in seconds since 1970; 0 when it is not known",
+    &[],
+);
+pub(super) const PENDING: Family =
+    gauge("change_pending", "Whether a change waits for its confirmation: 1, or 0", &[]);
+pub(super) const DEVICES: Family = gauge("devices", "Devices of the policy by their mode", &["mode"]);
+pub(super) const HONEST: Family = gauge(
+    "probe_honest",
+    "Whether packets that the agent sends itself are counted, passed and dropped as their mode says: 1, or 0; -1 before the first probe",
+    &[],
+);
+pub(super) const ATTACHED: Family = gauge(
+    "interface_attached",
+    "Whether packets of an interface are judged, and how: native, generic or none",
+    &["interface", "attached"],
+);
+pub(super) const INTERFACE_PACKETS: Family = counter(
+    "interface_packets",
+    "Packets on an interface by what became of them: passed, dropped, or would_drop, which are among the passed",
+    &["interface", "outcome"],
+);
+pub(super) const INTERFACE_BYTES: Family =
+    counter("interface_bytes", "Bytes of these packets", &["interface", "outcome"]);
+pub(super) const DEVICE_PACKETS: Family = counter(
+    "device_packets",
+    "Packets of a device by verdict and reason; of two devices the packet is counted for one",
+    &["device", "verdict", "reason"],
+);
+pub(super) const RULE_PACKETS: Family = counter("rule_packets", "Packets that a rule allowed", &["rule"]);
+pub(super) const RULE_BYTES: Family = counter("rule_bytes", "Bytes of these packets", &["rule"]);
+pub(super) const VIOLATIONS: Family = counter("violations", "Denied packets", &[]);
+pub(super) const VIOLATION_STAGES: Family = counter(
+    "violation_stage",
+    "Denied packets by the stage that they reached: delivered, aggregated or lost in the kernel, which add up to all; taken and told by the agent",
+    &["stage"],
+);
+pub(super) const VIOLATIONS_PENDING: Family =
+    gauge("violations_pending", "Denied packets that wait for the end of their summary interval", &[]);
+pub(super) const TABLE_ENTRIES: Family = gauge("table_entries", "Entries of a table", &["table"]);
+pub(super) const TABLE_LIMIT: Family = gauge("table_limit", "Entries that a table has room for", &["table"]);
+pub(super) const REFUSED: Family = counter(
+    "refused",
+    "What a bounded table or buffer had no room for: flows, fragments, leases, samples, names, messages of the log",
+    &["what"],
+);
+pub(super) const FLOWS_EVICTED: Family =
+    counter("flows_evicted", "Flows that made room for others before they were over", &[]);
+pub(super) const SINK_RECORDS: Family = counter(
+    "sink_records",
+    "Records of a sink since the agent began: taken, refused, sent (those sent again included)",
+    &["sink", "outcome"],
+);
+pub(super) const SINK_UP: Family =
+    gauge("sink_up", "Whether a sink takes records, or is connected: 1, or 0", &["sink"]);
+pub(super) const SINK_WAITING: Family = gauge(
+    "sink_waiting_bytes",
+    "Bytes in the spool of a sink that its receiver has not surely read",
+    &["sink"],
+);
+pub(super) const SINK_PACKETS: Family =
+    gauge("sink_waiting_packets", "Denied packets that these records account for", &["sink"]);
+pub(super) const SINK_DROPPED: Family =
+    counter("sink_dropped_bytes", "Bytes that were dropped untold because the spool was full", &["sink"]);
+pub(super) const SINK_FAILURES: Family =
+    counter("sink_failures", "Connections that could not be made, or broke", &["sink"]);
+
+/// All of them, in the order in which they are told.
+pub const FAMILIES: &[Family] = &[
+    BUILD,
+    START,
+    WARNINGS,
+    REVISION,
+    REVISION_NUMBER,
+    REVISION_TIME,
+    CONFIRMED,
+    PENDING,
+    DEVICES,
+    HONEST,
+    ATTACHED,
+    INTERFACE_PACKETS,
+    INTERFACE_BYTES,
+    DEVICE_PACKETS,
+    RULE_PACKETS,
+    RULE_BYTES,
+    VIOLATIONS,
+    VIOLATION_STAGES,
+    VIOLATIONS_PENDING,
+    TABLE_ENTRIES,
+    TABLE_LIMIT,
+    REFUSED,
+    FLOWS_EVICTED,
+    SINK_RECORDS,
+    SINK_UP,
+    SINK_WAITING,
+    SINK_PACKETS,
+    SINK_DROPPED,
+    SINK_FAILURES,
+];

@@ -1,0 +1,56 @@
+//! What a monitoring system is told: a snapshot of the agent as OpenMetrics text, or as Prometheus read it before.
+//!
+//! In: a [`Snapshot`], already in names. Out: text. Every family stands in [`FAMILIES`], with its labels: dashboards and alert
+//! rules are checked against it. Label sets are bounded: beyond [`MOST_DEVICES`] devices and [`MOST_RULES`] rules, those with
+//! the least to tell are summed under the name `(others)`, so that the sums stay exact.
+
+use std::fmt;
+
+use prometheus_client::{
+    collector::Collector,
+    encoding::{DescriptorEncoder, text},
+    registry::Registry,
+};
+
+mod classic;
+mod families;
+mod snapshot;
+mod write;
+
+pub use classic::classic;
+pub use families::{FAMILIES, Family, Kind};
+pub use snapshot::{
+    DeviceNumbers, InterfaceNumbers, RuleNumbers, SinkNumbers, Snapshot, SpoolNumbers, TableNumbers,
+};
+
+/// Devices that have samples of their own.
+pub const MOST_DEVICES: usize = 1000;
+/// Rules that have.
+pub const MOST_RULES: usize = 1000;
+
+/// The name under which the others are summed. No device can be called so.
+pub const OTHERS: &str = "(others)";
+
+/// What every name begins with.
+pub const PREFIX: &str = "bulkhead";
+
+/// The snapshot as OpenMetrics text, version 1.0.
+pub fn open_metrics(snapshot: Snapshot) -> String {
+    let mut registry = Registry::with_prefix(PREFIX);
+    registry.register_collector(Box::new(Page(snapshot)));
+    let mut out = String::new();
+    text::encode(&mut out, &registry).expect("a string takes everything");
+    out
+}
+
+#[derive(Debug)]
+struct Page(Snapshot);
+
+impl Collector for Page {
+    fn encode(&self, encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        write::page(&self.0, encoder)
+    }
+}
+
+#[cfg(test)]
+mod tests;

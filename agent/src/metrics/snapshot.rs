@@ -1,0 +1,116 @@
+//! The numbers of a moment.
+
+use bulkhead_common::layout::{InterfaceCounters, Traffic};
+
+use crate::record::Modes;
+
+/// Everything that is told, in names.
+#[derive(Clone, Debug, Default)]
+pub struct Snapshot {
+    /// Of the agent.
+    pub version: String,
+    /// Seconds since 1970.
+    pub started: f64,
+    /// As `bulkhead status` lists them.
+    pub warnings: u64,
+    /// Twelve hexadecimal digits.
+    pub revision: String,
+    /// Its number among those that are kept.
+    pub number: u64,
+    /// When it was made, seconds since 1970.
+    pub made: Option<f64>,
+    /// When a revision was last in force for good, likewise.
+    pub confirmed: Option<f64>,
+    /// Whether a change waits for its confirmation.
+    pub pending: bool,
+    /// Devices.
+    pub modes: Modes,
+    /// What the probe of honesty found last; `None` before the first.
+    pub honest: Option<bool>,
+    /// Interfaces of the configuration.
+    pub interfaces: Vec<InterfaceNumbers>,
+    /// Devices that have counted anything, and traffic of nobody.
+    pub devices: Vec<DeviceNumbers>,
+    /// Rules.
+    pub rules: Vec<RuleNumbers>,
+    /// Denied packets.
+    pub violations: u64,
+    /// The same by stage.
+    pub stages: Vec<(&'static str, u64)>,
+    /// Denied packets that wait to be told.
+    pub waiting: u64,
+    /// Tables.
+    pub tables: Vec<TableNumbers>,
+    /// What was refused, by what it was.
+    pub refused: Vec<(&'static str, u64)>,
+    /// Flows.
+    pub flows_evicted: u64,
+    /// Sinks.
+    pub sinks: Vec<SinkNumbers>,
+}
+
+/// An interface.
+#[derive(Clone, Debug, Default)]
+pub struct InterfaceNumbers {
+    /// As the system calls it.
+    pub name: String,
+    /// `native`, `generic` or `none`.
+    pub attached: String,
+    /// Its counters; none before it was ever attached.
+    pub counters: InterfaceCounters,
+}
+
+/// A device.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DeviceNumbers {
+    /// As the policy calls it.
+    pub name: String,
+    /// Verdict, reason and packets; those of which there were none left out.
+    pub packets: Vec<(&'static str, &'static str, u64)>,
+}
+
+/// A rule.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RuleNumbers {
+    /// Its file and line.
+    pub rule: String,
+    /// What it allowed.
+    pub traffic: Traffic,
+}
+
+/// A table of the kernel or of the agent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TableNumbers {
+    /// What it holds.
+    pub name: &'static str,
+    /// How many.
+    pub entries: u64,
+    /// How many it has room for.
+    pub limit: u64,
+}
+
+/// A sink.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SinkNumbers {
+    /// As the configuration calls it.
+    pub name: String,
+    /// Whether it takes records, or is connected.
+    pub up: bool,
+    /// Records by what became of them.
+    pub records: Vec<(&'static str, u64)>,
+    /// What waits in its spool; `None` where there is none.
+    pub spool: Option<SpoolNumbers>,
+}
+
+/// A spool.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SpoolNumbers {
+    /// Bytes that are not surely read.
+    pub bytes: u64,
+    /// Packets that they account for.
+    pub packets: u64,
+    /// Bytes that were dropped untold.
+    pub dropped: u64,
+    /// Connections that could not be made, or broke.
+    pub failures: u64,
+}

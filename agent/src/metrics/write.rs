@@ -1,0 +1,153 @@
+//! A snapshot, family by family.
+
+use std::{cmp::Reverse, collections::BTreeMap, fmt};
+
+use bulkhead_common::layout::Traffic;
+use prometheus_client::{
+    encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet},
+    metrics::MetricType,
+};
+
+use super::{
+    MOST_DEVICES, MOST_RULES, OTHERS,
+    families::{self, Family, Kind},
+    snapshot::{DeviceNumbers, RuleNumbers, Snapshot},
+};
+
+/// A sample: values of the family's labels, and the number.
+type Sample<'s> = (Vec<&'s str>, f64);
+
+pub(super) fn page(snapshot: &Snapshot, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+    let mut tell = |family: Family, samples: Vec<Sample<'_>>| write(&mut encoder, family, &samples);
+    let s = snapshot;
+    let one = |value: f64| vec![(Vec::new(), value)];
+    tell(families::BUILD, vec![(vec![&s.version], 1.0)])?;
+    tell(families::START, one(s.started))?;
+    tell(families::WARNINGS, one(number(s.warnings)))?;
+    tell(families::REVISION, vec![(vec![&s.revision], 1.0)])?;
+    tell(families::REVISION_NUMBER, one(number(s.number)))?;
+    tell(families::REVISION_TIME, one(s.made.unwrap_or(0.0)))?;
+    tell(families::CONFIRMED, one(s.confirmed.unwrap_or(0.0)))?;
+    tell(families::PENDING, one(flag(s.pending)))?;
+    let modes =
+        [("monitor", s.modes.monitor), ("enforce", s.modes.enforce), ("quarantine", s.modes.quarantine)];
+    tell(families::DEVICES, labelled(&modes))?;
+    tell(families::HONEST, one(s.honest.map_or(-1.0, flag)))?;
+    let attached = s.interfaces.iter().map(|i| (vec![i.name.as_str(), &i.attached], 1.0));
+    tell(families::ATTACHED, attached.collect())?;
+    let outcomes = |of: fn(&Traffic) -> u64| {
+        let each = s.interfaces.iter().flat_map(move |i| {
+            let c = &i.counters;
+            [("passed", c.passed), ("dropped", c.dropped), ("would_drop", c.would_drop)]
+                .map(|(word, traffic)| (vec![i.name.as_str(), word], number(of(&traffic))))
+        });
+        each.collect::<Vec<_>>()
+    };
+    tell(families::INTERFACE_PACKETS, outcomes(|traffic| traffic.packets))?;
+    tell(families::INTERFACE_BYTES, outcomes(|traffic| traffic.bytes))?;
+    let devices = bounded_devices(&s.devices);
+    let devices =
+        devices.iter().map(|((device, verdict, reason), n)| (vec![*device, verdict, reason], number(*n)));
+    tell(families::DEVICE_PACKETS, devices.collect())?;
+    let rules = bounded_rules(&s.rules);
+    let hits =
+        |of: fn(&Traffic) -> u64| rules.iter().map(move |(rule, t)| (vec![*rule], number(of(t)))).collect();
+    tell(families::RULE_PACKETS, hits(|traffic| traffic.packets))?;
+    tell(families::RULE_BYTES, hits(|traffic| traffic.bytes))?;
+    tell(families::VIOLATIONS, one(number(s.violations)))?;
+    tell(families::VIOLATION_STAGES, labelled(&s.stages))?;
+    tell(families::VIOLATIONS_PENDING, one(number(s.waiting)))?;
+    let tables = |of: fn(&super::TableNumbers) -> u64| {
+        s.tables.iter().map(move |table| (vec![table.name], number(of(table)))).collect()
+    };
+    tell(families::TABLE_ENTRIES, tables(|table| table.entries))?;
+    tell(families::TABLE_LIMIT, tables(|table| table.limit))?;
+    tell(families::REFUSED, labelled(&s.refused))?;
+    tell(families::FLOWS_EVICTED, one(number(s.flows_evicted)))?;
+    let records = s.sinks.iter().flat_map(|sink| {
+        sink.records.iter().map(|(outcome, n)| (vec![sink.name.as_str(), outcome], number(*n)))
+    });
+    tell(families::SINK_RECORDS, records.collect())?;
+    tell(families::SINK_UP, s.sinks.iter().map(|sink| (vec![sink.name.as_str()], flag(sink.up))).collect())?;
+    let spools = |of: fn(&super::snapshot::SpoolNumbers) -> u64| {
+        let with =
+            s.sinks.iter().filter_map(move |sink| Some((vec![sink.name.as_str()], of(sink.spool.as_ref()?))));
+        with.map(|(labels, n)| (labels, number(n))).collect()
+    };
+    tell(families::SINK_WAITING, spools(|spool| spool.bytes))?;
+    tell(families::SINK_PACKETS, spools(|spool| spool.packets))?;
+    tell(families::SINK_DROPPED, spools(|spool| spool.dropped))?;
+    tell(families::SINK_FAILURES, spools(|spool| spool.failures))
+}
+
+fn write(
+    encoder: &mut DescriptorEncoder<'_>,
+    family: Family,
+    samples: &[Sample<'_>],
+) -> Result<(), fmt::Error> {
+    // A family without samples would be a promise that nobody keeps.
+    if samples.is_empty() {
+        return Ok(());
+    }
+    let kind = match family.kind {
+        Kind::Counter => MetricType::Counter,
+        Kind::Gauge => MetricType::Gauge,
+    };
+    let mut metric = encoder.encode_descriptor(family.name, family.help, None, kind)?;
+    for (values, value) in samples {
+        let labels: Vec<(&str, &str)> = family.labels.iter().copied().zip(values.iter().copied()).collect();
+        let put = |mut metric: MetricEncoder<'_>| match family.kind {
+            Kind::Counter => metric.encode_counter::<NoLabelSet, _, u64>(value, None),
+            Kind::Gauge => metric.encode_gauge(value),
+        };
+        if labels.is_empty() {
+            put(metric)?;
+            return Ok(());
+        }
+        put(metric.encode_family(&labels)?)?;
+    }
+    Ok(())
+}
+
+/// Samples of a family with one label.
+fn labelled<'s>(numbers: &'s [(&'static str, u64)]) -> Vec<Sample<'s>> {
+    numbers.iter().map(|(word, n)| (vec![*word], number(*n))).collect()
+}
+
+/// The devices with the most packets, and the others together.
+fn bounded_devices(devices: &[DeviceNumbers]) -> BTreeMap<(&str, &'static str, &'static str), u64> {
+    let mut order: Vec<&DeviceNumbers> = devices.iter().collect();
+    let packets = |device: &DeviceNumbers| device.packets.iter().map(|(.., n)| *n).sum::<u64>();
+    order.sort_by_key(|device| (Reverse(packets(device)), device.name.as_str()));
+    let mut out = BTreeMap::new();
+    for (at, device) in order.into_iter().enumerate() {
+        let name = if at < MOST_DEVICES { device.name.as_str() } else { OTHERS };
+        for (verdict, reason, n) in &device.packets {
+            *out.entry((name, *verdict, *reason)).or_default() += n;
+        }
+    }
+    out
+}
+
+/// The rules with the most packets, and the others together.
+fn bounded_rules(rules: &[RuleNumbers]) -> BTreeMap<&str, Traffic> {
+    let mut order: Vec<&RuleNumbers> = rules.iter().collect();
+    order.sort_by_key(|one| (Reverse(one.traffic.packets), one.rule.as_str()));
+    let mut out: BTreeMap<&str, Traffic> = BTreeMap::new();
+    for (at, one) in order.into_iter().enumerate() {
+        let name = if at < MOST_RULES { one.rule.as_str() } else { OTHERS };
+        let sum = out.entry(name).or_default();
+        *sum = Traffic { packets: sum.packets + one.traffic.packets, bytes: sum.bytes + one.traffic.bytes };
+    }
+    out
+}
+
+fn flag(value: bool) -> f64 {
+    f64::from(u8::from(value))
+}
+
+/// A count as text has it: exact up to 2^53.
+#[expect(clippy::cast_precision_loss, reason = "Prometheus keeps every number so")]
+fn number(count: u64) -> f64 {
+    count as f64
+}
