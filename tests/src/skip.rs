@@ -18,6 +18,8 @@ pub enum Tier {
     Stacks,
     /// Signs policy sets with the `minisign` tool.
     Signing,
+    /// Checks metrics and alert rules with `promtool` of Prometheus.
+    Metrics,
 }
 
 impl fmt::Display for Tier {
@@ -28,6 +30,7 @@ impl fmt::Display for Tier {
             Self::Vm => "vm",
             Self::Stacks => "stacks",
             Self::Signing => "signing",
+            Self::Metrics => "metrics",
         })
     }
 }
