@@ -33,7 +33,7 @@ use crate::{
         Applied, Dataplane, DataplaneError, EventReader, LinkNews, Pins, PinsLock, SampleReader, monotonic_ns,
     },
     model::Policy,
-    observe::{Teller, Violation},
+    observe::{Record, Teller},
     policy::SourceFile,
     store::{
         OVERRIDES, Overrides, Pointer, Store, StoreError, TextLayer, Who,
@@ -298,7 +298,7 @@ impl Agent {
     }
 
     /// Records as they are written.
-    pub fn follow(&self) -> broadcast::Receiver<Arc<Violation>> {
+    pub fn follow(&self) -> broadcast::Receiver<Arc<Record>> {
         self.reporter.follow()
     }
 
