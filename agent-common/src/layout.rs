@@ -5,10 +5,10 @@
 use crate::address::Address;
 
 mod told;
-pub use told::{Event, Repeats, SAMPLE_BYTES, Sample, ViolationKey, reading};
+pub use told::{Event, Repeats, SAMPLE_BYTES, START_BYTES, Sample, ViolationKey, is_answer, reading};
 
 /// Version of everything in this file. Agents of different ABIs never share maps.
-pub const ABI: u32 = 3;
+pub const ABI: u32 = 4;
 
 /// Inner tables of a policy live in one of two slots: one enforces, the other is being filled.
 pub const SLOTS: u32 = 2;
@@ -403,6 +403,6 @@ layout! {
     InterfaceCounters: 64,
     ViolationKey: 80,
     Repeats: 32,
-    Event: 104,
+    Event: 200,
     Sample: 1336,
 }

@@ -11,8 +11,8 @@ use aya_ebpf::{
 use bulkhead_common::{
     decide::{Action, Verdict},
     layout::{
-        ABI, Event, Repeats, SAMPLE_BYTES, SAMPLE_RING_BYTES, SAMPLES_FOR_LEASES, ViolationKey, reading,
-        tally,
+        ABI, Repeats, SAMPLE_BYTES, SAMPLE_RING_BYTES, SAMPLES_FOR_LEASES, START_BYTES, ViolationKey,
+        is_answer, reading, tally,
     },
     wire::mac,
 };
@@ -22,14 +22,15 @@ use crate::{
     packet::Linear,
 };
 
-/// Reports the denied packet in the scratch.
+/// Reports the denied packet in the scratch, whose frame is `frame`.
 #[inline(always)]
-pub fn violation(scratch: &mut Scratch) {
+pub fn violation(frame: &Linear, scratch: &mut Scratch) {
     add_to_tally(tally::VIOLATIONS);
     let Scratch { context, packet, ends: _, judgement: _, decision, key } = scratch;
     let Verdict::Deny(reason) = decision.verdict else { return };
     let generation = HEADS.get(context.slot).map_or(0, |head| head.generation);
     let now = context.now;
+    let answer = is_answer(packet);
     *key = ViolationKey {
         device: decision.device,
         source_device: decision.source,
@@ -42,13 +43,14 @@ pub fn violation(scratch: &mut Scratch) {
         vlan: packet.vlan,
         inner_vlan: packet.inner_vlan,
         ethertype: packet.ethertype,
-        port: packet.service_port,
+        port: if answer { packet.source_port } else { packet.service_port },
         protocol: packet.protocol,
         reason: reason.code(),
         dropped: u8::from(matches!(decision.action, Action::Drop)),
         mode: decision.mode.code(),
         generation,
-        pad: 0,
+        answer: u8::from(answer),
+        pad: [0; 3],
     };
     // Read once: the agent waits until every packet that saw the old epoch has left before it drains.
     // SAFETY: the pointer is to the array's element 0.
@@ -59,15 +61,24 @@ pub fn violation(scratch: &mut Scratch) {
     }
     let told = Repeats { packets: 0, bytes: 0, first: 0, last: 0 };
     if let Some(mut entry) = EVENTS.reserve(0) {
-        entry.write(Event {
-            abi: ABI,
-            len: packet.len,
-            time: now,
-            key: *key,
-            source_port: packet.source_port,
-            tcp_flags: packet.tcp_flags,
-            pad: [0; 5],
-        });
+        let event = entry.as_mut_ptr();
+        let kept = frame.len(START_BYTES as u32);
+        // SAFETY: the reserved record is ours until it is submitted; each field is written, and `start` is at a multiple
+        // of eight bytes.
+        unsafe {
+            (&raw mut (*event).abi).write(ABI);
+            (&raw mut (*event).len).write(packet.len);
+            (&raw mut (*event).time).write(now);
+            (&raw mut (*event).key).write(*key);
+            let other = if answer { packet.destination_port } else { packet.source_port };
+            (&raw mut (*event).other_port).write(other);
+            (&raw mut (*event).tcp_flags).write(packet.tcp_flags);
+            (&raw mut (*event).kept).write(kept as u8);
+            (&raw mut (*event).pad).write([0; 4]);
+            (&raw mut (*event).start).cast::<[u64; START_BYTES / 8]>().write([0; START_BYTES / 8]);
+        }
+        // SAFETY: the helper copies from the packet into the record, no more than either holds.
+        let _ = unsafe { bpf_probe_read_kernel((&raw mut (*event).start).cast(), kept, frame.start()) };
         entry.submit(0);
         add_to_tally(tally::DELIVERED);
         // A full table means that the next one of its kind is an event again: told twice, never lost.

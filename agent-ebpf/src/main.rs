@@ -55,7 +55,7 @@ fn run(ctx: &XdpContext, len: u32) -> u32 {
         return closed(tables::interface(ifindex).counter, len);
     }
     if outcome & outcome::DENIED != 0 {
-        emit();
+        emit(ctx.ctx);
         #[cfg(feature = "trace")]
         maps::with_scratch(|scratch| trace(ctx, &scratch.decision));
     } else if outcome & outcome::SAMPLED != 0 {
@@ -159,8 +159,10 @@ extern "C" fn account(len: u32) -> u32 {
 
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn emit() -> u32 {
-    done(maps::with_scratch(emit::violation))
+extern "C" fn emit(ctx: *mut xdp_md) -> u32 {
+    done(maps::with_scratch(|scratch| {
+        emit::violation(&packet::linear(&XdpContext::new(ctx)), scratch);
+    }))
 }
 
 #[unsafe(no_mangle)]

@@ -1,6 +1,10 @@
 //! What the kernel tells user space: violations, first ones and repeats, and the frames it must read in full.
 
-use crate::address::Address;
+use crate::{
+    address::Address,
+    parse::Packet,
+    wire::{EPHEMERAL_PORTS, protocol, tcp},
+};
 
 /// What makes two denied packets the same violation.
 #[repr(C)]
@@ -28,7 +32,7 @@ pub struct ViolationKey {
     pub inner_vlan: u16,
     /// EtherType.
     pub ethertype: u16,
-    /// Destination port; for ICMP `type << 8 | code`.
+    /// Destination port, of an answer the source port; for ICMP `type << 8 | code`.
     pub port: u16,
     /// IP protocol.
     pub protocol: u8,
@@ -40,8 +44,24 @@ pub struct ViolationKey {
     pub mode: u8,
     /// Generation that decided. Violations of two revisions are never folded together.
     pub generation: u32,
+    /// 1 when the packet is an answer, see [`is_answer`]: the client's port is left out, else every client of a server
+    /// whose answers are denied would be a violation of its own.
+    pub answer: u8,
     /// Always zero.
-    pub pad: u32,
+    pub pad: [u8; 3],
+}
+
+/// Whether a packet looks like the answer of a server: from a port below those of clients to one of theirs, and it does
+/// not open a connection.
+#[inline(always)]
+pub fn is_answer(packet: &Packet) -> bool {
+    let opens = packet.protocol == protocol::TCP && packet.tcp_flags & (tcp::SYN | tcp::ACK) == tcp::SYN;
+    // Port 0 is nobody's, and what a frame has that was not read as far as its ports.
+    let from_server = packet.source_port != 0 && packet.source_port < EPHEMERAL_PORTS;
+    matches!(packet.protocol, protocol::TCP | protocol::UDP | protocol::SCTP)
+        && from_server
+        && packet.destination_port >= EPHEMERAL_PORTS
+        && !opens
 }
 
 /// How often a violation repeated on one CPU since the table was last drained, without the packet that
@@ -59,9 +79,12 @@ pub struct Repeats {
     pub last: u64,
 }
 
+/// Bytes of a denied frame that its event carries: Ethernet, two tags, IPv6, and TCP with its usual options fit.
+pub const START_BYTES: usize = 96;
+
 /// First packet of a violation since the last drain, as it travels through the ring buffer.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Event {
     /// [`ABI`]; a reader drops what it does not know, and counts it.
     pub abi: u32,
@@ -71,12 +94,32 @@ pub struct Event {
     pub time: u64,
     /// What happened.
     pub key: ViolationKey,
-    /// Source port, or ICMP identifier.
-    pub source_port: u16,
+    /// The port that the key leaves out: the source's, of an answer the destination's; or the ICMP identifier.
+    pub other_port: u16,
     /// TCP control bits.
     pub tcp_flags: u8,
+    /// How many of `start` are the frame's.
+    pub kept: u8,
     /// Always zero.
-    pub pad: [u8; 5],
+    pub pad: [u8; 4],
+    /// The frame from its first byte on, then zeros.
+    pub start: [u8; START_BYTES],
+}
+
+impl Default for Event {
+    fn default() -> Self {
+        Self {
+            abi: 0,
+            len: 0,
+            time: 0,
+            key: ViolationKey::default(),
+            other_port: 0,
+            tcp_flags: 0,
+            kept: 0,
+            pad: [0; 4],
+            start: [0; START_BYTES],
+        }
+    }
 }
 
 /// Bytes of a frame that a sample holds: a DHCP message with its usual options fits (RFC 2131 2: 576 at least), and so
@@ -114,4 +157,36 @@ pub struct Sample {
     pub pad: u32,
     /// The frame from its first byte on.
     pub bytes: [u8; SAMPLE_BYTES],
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answer_comes_from_a_server_port_to_a_client_port_and_opens_nothing() {
+        let packet = |number, source_port, destination_port, tcp_flags| Packet {
+            protocol: number,
+            source_port,
+            destination_port,
+            tcp_flags,
+            ..Packet::EMPTY
+        };
+        for (packet, answers) in [
+            (packet(protocol::TCP, 502, 49_152, tcp::ACK), true),
+            (packet(protocol::TCP, 502, 49_152, tcp::SYN | tcp::ACK), true),
+            (packet(protocol::UDP, 53, EPHEMERAL_PORTS, 0), true),
+            (packet(protocol::SCTP, EPHEMERAL_PORTS - 1, u16::MAX, 0), true),
+            // Its control bits say nothing.
+            (packet(protocol::UDP, 53, EPHEMERAL_PORTS, tcp::SYN), true),
+            (packet(protocol::TCP, 1025, 49_664, tcp::SYN), false),
+            (packet(protocol::TCP, 49_152, 502, tcp::ACK), false),
+            (packet(protocol::UDP, 53, EPHEMERAL_PORTS - 1, 0), false),
+            (packet(protocol::UDP, EPHEMERAL_PORTS, EPHEMERAL_PORTS, 0), false),
+            (packet(protocol::UDP, 0, EPHEMERAL_PORTS, 0), false),
+            (packet(protocol::ICMP, 7, 40_000, 0), false),
+        ] {
+            assert_eq!(is_answer(&packet), answers, "{packet:?}");
+        }
+    }
 }

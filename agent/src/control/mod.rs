@@ -150,7 +150,7 @@ pub enum Body {
     Devices(Vec<DeviceStatus>),
     /// See [`RuleStatus`].
     Rules(Vec<RuleStatus>),
-    /// One violation record, as in the violation log.
+    /// One record, as in the violation log: mostly a violation.
     Violation(serde_json::Value),
     /// Records that a slow reader missed.
     Missed(u64),

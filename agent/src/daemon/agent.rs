@@ -35,7 +35,7 @@ use crate::{
     model::Policy,
     observe::Teller,
     policy::SourceFile,
-    record::Violation,
+    record::Record,
     store::{
         OVERRIDES, Overrides, Pointer, Store, StoreError, TextLayer, Who,
         audit::{Action, Bounds, Trail},
@@ -299,7 +299,7 @@ impl Agent {
     }
 
     /// Records as they are written.
-    pub fn follow(&self) -> broadcast::Receiver<Arc<Violation>> {
+    pub fn follow(&self) -> broadcast::Receiver<Arc<Record>> {
         self.reporter.follow()
     }
 

@@ -12,7 +12,7 @@ use super::report::Reporter;
 use crate::{
     config::Config,
     dataplane::{Dataplane, DataplaneError, monotonic_ns},
-    observe::{Aggregate, Clock, Forgotten, Passed, Teller, render},
+    observe::{Aggregate, Clock, Fold, Forgotten, Passed, Teller, render},
     report::plan::{KnownCount, KnownDenial, Past},
 };
 
@@ -78,15 +78,15 @@ impl Reporter {
     }
 
     fn denial(&self, one: &Passed, now: u64, config: &Config, devices: &Devices) -> KnownDenial {
-        let Passed { key, generation, packets, first_ns, last_ns, source_port } = *one;
+        let Passed { key, generation, packets, first_ns, last_ns, other_port } = *one;
         let aggregate = Aggregate {
             key: ViolationKey { generation, ..key },
             packets,
             bytes: 0,
             first_ns,
             last_ns,
-            source_port,
-            others: false,
+            sample: None,
+            fold: Fold::Alike,
         };
         let clock = Clock { wall: jiff::Timestamp::UNIX_EPOCH, mono_ns: now };
         let record = render(&aggregate, &self.names, &clock, &Teller::default(), 0);
@@ -95,7 +95,7 @@ impl Reporter {
             ends: [key.device, key.source_device, key.destination_device].map(|id| devices.get(&id).cloned()),
             names: [record.source.name, record.destination.name],
             segment: segment(config, &record.interface, key.vlan),
-            source_port,
+            other_port,
             packets,
             idle: Duration::from_nanos(now.saturating_sub(last_ns)),
             age: Duration::from_nanos(now.saturating_sub(first_ns)),

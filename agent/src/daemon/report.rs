@@ -12,7 +12,7 @@ use crate::{
     dataplane::{Dataplane, EventReader, monotonic_ns},
     model::Policy,
     observe::{Aggregate, Aggregator, Clock, Names, Recent, Teller, Tolerated, render},
-    record::{Record, Violation},
+    record::Record,
     sink::{JsonLines, Target},
 };
 
@@ -35,7 +35,7 @@ pub(super) struct Reporter {
     aggregator: Aggregator,
     recent: Recent,
     log: JsonLines,
-    followers: broadcast::Sender<Arc<Violation>>,
+    followers: broadcast::Sender<Arc<Record>>,
     seq: u64,
     told_failure: bool,
 }
@@ -86,7 +86,7 @@ impl Reporter {
         }
     }
 
-    pub(super) fn follow(&self) -> broadcast::Receiver<Arc<Violation>> {
+    pub(super) fn follow(&self) -> broadcast::Receiver<Arc<Record>> {
         self.followers.subscribe()
     }
 
@@ -145,8 +145,9 @@ impl Reporter {
         let clock = Clock { wall: jiff::Timestamp::now(), mono_ns: monotonic_ns() };
         for aggregate in aggregates {
             self.seq += 1;
-            let record = render(&aggregate, &self.names, &clock, &self.teller, self.seq);
-            self.log.write(&Record::Violation(Box::new(record.clone())).to_json());
+            let violation = render(&aggregate, &self.names, &clock, &self.teller, self.seq);
+            let record = Record::Violation(Box::new(violation));
+            self.log.write(&record.to_json());
             // Nobody may be following.
             let _ = self.followers.send(Arc::new(record.clone()));
             self.recent.push(record);
@@ -162,7 +163,7 @@ impl Reporter {
     }
 
     /// The last records, oldest first.
-    pub(super) fn recent(&self, last: usize) -> impl Iterator<Item = &Violation> {
+    pub(super) fn recent(&self, last: usize) -> impl Iterator<Item = &Record> {
         self.recent.last(last)
     }
 

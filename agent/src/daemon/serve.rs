@@ -23,7 +23,7 @@ use super::{
 };
 use crate::{
     control::{Body, Failure, MAX_LINE, Reply, Request},
-    record::Violation,
+    record::Record,
     store::Who,
 };
 
@@ -67,7 +67,7 @@ pub(super) async fn serve(
     stream: UnixStream,
     mut place: Place,
     asked: mpsc::Sender<Asked>,
-    mut records: broadcast::Receiver<Arc<Violation>>,
+    mut records: broadcast::Receiver<Arc<Record>>,
     followers: Arc<Semaphore>,
 ) {
     let peer = stream.peer_cred();
@@ -153,14 +153,14 @@ type Lines = Framed<UnixStream, LinesCodec>;
 /// Goes on with records behind `told`: the past and the future overlap by what happened in between.
 async fn follow_on(
     lines: &mut Lines,
-    records: &mut broadcast::Receiver<Arc<Violation>>,
+    records: &mut broadcast::Receiver<Arc<Record>>,
     told: u64,
 ) -> Result<(), ()> {
     loop {
         tokio::select! {
             record = records.recv() => {
                 let body = match record {
-                    Ok(record) if record.seq <= told => continue,
+                    Ok(record) if record.seq() <= told => continue,
                     Ok(record) => Body::Violation(serde_json::to_value(&*record).map_err(|_| ())?),
                     Err(broadcast::error::RecvError::Lagged(missed)) => Body::Missed(missed),
                     Err(broadcast::error::RecvError::Closed) => return Ok(()),

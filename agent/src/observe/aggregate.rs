@@ -5,9 +5,10 @@
 //! interval, everything that waits when its place is needed or the agent ends. No packet is lost on the
 //! way: `taken = told + pending` holds after every call.
 //!
-//! Who sends from a new address with each packet would make a record with each packet. So only so many new
-//! violations of a device and reason are told one by one in an interval; further ones are folded into one
-//! violation of their own, in which only the count is exact and the ends are left out.
+//! Two things bound what a flood of new violations makes. One source that begins many of them is a scan, and all further ones
+//! are one violation ([`scan`]). Who sends from a new address with each packet is no one's scan: only so many new violations
+//! of a device and reason are told one by one in an interval ([`budget`]); further ones are folded into one violation, in
+//! which only the count is exact and the ends are left out.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -16,27 +17,17 @@ use std::{
 
 use bulkhead_common::layout::{Event, Repeats, ViolationKey};
 
+mod budget;
+mod packets;
+mod scan;
+mod targets;
+
+use budget::Budgets;
+pub use packets::{Aggregate, Fold, Sample, Tried};
+use scan::Scans;
+
 /// A violation that was silent for so long is forgotten: its next packet is a first occurrence again.
 pub const IDLE: Duration = Duration::from_secs(10 * 60);
-
-/// Packets of one violation that are told together.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Aggregate {
-    /// What they have in common.
-    pub key: ViolationKey,
-    /// How many, never 0.
-    pub packets: u64,
-    /// Bytes of whole frames.
-    pub bytes: u64,
-    /// Monotonic time of the first, ns. Never later than `last_ns`.
-    pub first_ns: u64,
-    /// Monotonic time of the last, ns.
-    pub last_ns: u64,
-    /// Source port of the earliest packet that came as an event; 0 when none did.
-    pub source_port: u16,
-    /// Whether these are violations that were too many to tell apart: `key` has no ends then.
-    pub others: bool,
-}
 
 /// Packets in and out of an [`Aggregator`]: `taken = told + pending` always.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -51,19 +42,12 @@ pub struct Totals {
     pub evicted: u64,
     /// Violations that have a place.
     pub entries: usize,
+    /// Sources that scan now.
+    pub scans: usize,
 }
 
 /// What an entry stands for: a violation, or (`true`) those that were too many.
 type Place = (ViolationKey, bool);
-
-/// What a budget is for: device and reason.
-type Class = (u32, u8);
-
-/// New violations of a class in an interval.
-struct Budget {
-    since: u64,
-    used: usize,
-}
 
 /// One violation that was told at least once.
 struct Entry {
@@ -76,14 +60,16 @@ struct Entry {
 }
 
 /// The violations of the last minutes, bounded.
+///
+/// A table of `capacity` entries of at most 720 bytes each, in trees of which at least a good half is filled; 4096
+/// sources that are watched with 16 keys of 80 bytes; 64 scans with at most 16 KiB for ports and three times 1024 targets
+/// of at most 24 bytes. With 65,536 entries that is below 100 MiB when all of it is taken, and nothing makes it more.
 pub struct Aggregator {
     capacity: usize,
     summary: u64,
     idle: u64,
-    /// New violations of a class that are told one by one in a summary interval.
-    firsts: usize,
-    /// Bounded by the devices times the reasons there are, and in any case by `capacity`.
-    budgets: BTreeMap<Class, Budget>,
+    scans: Scans,
+    budgets: Budgets,
     table: BTreeMap<Place, Entry>,
     /// Every entry by when it was last seen: the first one is the next to go.
     recency: BTreeSet<(u64, Place)>,
@@ -106,8 +92,8 @@ impl Aggregator {
             summary,
             // Not before the summary interval ends: an entry to be forgotten has nothing waiting.
             idle: nanoseconds(IDLE).max(summary),
-            firsts,
-            budgets: BTreeMap::new(),
+            scans: Scans::new(summary),
+            budgets: Budgets::new(capacity.max(1), summary, firsts),
             table: BTreeMap::new(),
             recency: BTreeSet::new(),
             due: BTreeSet::new(),
@@ -120,34 +106,23 @@ impl Aggregator {
 
     /// Takes one packet that came through the ring.
     pub fn event(&mut self, event: &Event) -> Vec<Aggregate> {
-        let Event { abi: _, len, time, key, source_port, tcp_flags: _, pad: _ } = *event;
-        let bytes = u64::from(len);
-        self.take(Aggregate {
-            key,
-            packets: 1,
-            bytes,
-            first_ns: time,
-            last_ns: time,
-            source_port,
-            others: false,
-        })
+        self.take(Aggregate::of_event(event))
     }
 
     /// Takes what was drained from the table of repeats. It may come before its event, or without one
     /// when the ring was full.
     pub fn repeats(&mut self, key: &ViolationKey, repeats: &Repeats) -> Vec<Aggregate> {
-        let Repeats { packets, bytes, first, last } = *repeats;
-        if packets == 0 {
+        if repeats.packets == 0 {
             return Vec::new();
         }
-        let (first_ns, last_ns) = (first.min(last), last);
-        self.take(Aggregate { key: *key, packets, bytes, first_ns, last_ns, source_port: 0, others: false })
+        self.take(Aggregate::of_repeats(key, repeats))
     }
 
     /// Tells what waited a whole summary interval, and forgets what is idle.
     pub fn tick(&mut self, now_ns: u64) -> Vec<Aggregate> {
         self.now = self.now.max(now_ns);
-        let mut out = Vec::new();
+        let mut out = self.scans.tick(self.now);
+        self.told += packets(&out);
         while let Some((told, key)) = self.due.first().copied()
             && self.is_over(told, self.summary)
         {
@@ -158,72 +133,55 @@ impl Aggregator {
         {
             out.extend(self.forget(&key));
         }
-        self.forget_budgets();
+        self.budgets.forget(self.now);
         out
     }
 
     /// Tells everything that waits, as when the agent ends.
     pub fn flush(&mut self) -> Vec<Aggregate> {
+        let mut out = self.scans.flush(self.now);
+        self.told += packets(&out);
         let keys: Vec<Place> = self.due.iter().map(|(_, key)| *key).collect();
-        keys.iter().filter_map(|key| self.tell(key)).collect()
+        out.extend(keys.iter().filter_map(|key| self.tell(key)));
+        out
     }
 
     /// Packets in and out so far. Walks the table: for status, not for every packet.
     pub fn totals(&self) -> Totals {
-        let waiting = self.table.values().filter_map(|entry| entry.waiting);
+        let waiting = self.table.values().filter_map(|entry| entry.waiting.as_ref());
         Totals {
             taken: self.taken,
             told: self.told,
-            pending: waiting.map(|aggregate| aggregate.packets).sum(),
+            pending: waiting.map(|aggregate| aggregate.packets).sum::<u64>() + self.scans.pending(),
             evicted: self.evicted,
             entries: self.table.len(),
+            scans: self.scans.len(),
         }
     }
 
     fn take(&mut self, new: Aggregate) -> Vec<Aggregate> {
         self.now = self.now.max(new.last_ns);
         self.taken += new.packets;
-        let new = if self.table.contains_key(&new.place()) || self.may_be_new(&new.key) {
-            new
-        } else {
-            new.without_ends()
-        };
-        let place = new.place();
+        let known = self.table.contains_key(&place(&new));
+        if !known && self.scans.folds(&new.key, self.now) {
+            let told = self.scans.take(new, self.now);
+            self.told += packets(told.as_slice());
+            return told.into_iter().collect();
+        }
+        let new = if known || self.budgets.allows(&new.key, self.now) { new } else { new.without_ends() };
+        let place = place(&new);
         let Some(entry) = self.table.get_mut(&place) else { return self.first_occurrence(new) };
         self.recency.remove(&(entry.seen, place));
         entry.seen = self.now;
         self.recency.insert((entry.seen, place));
         self.due.insert((entry.told, place));
-        entry.waiting = Some(entry.waiting.map_or(new, |waiting| waiting.and(&new)));
+        entry.waiting = Some(match entry.waiting.take() {
+            Some(waiting) => waiting.and(new),
+            None => new,
+        });
         let told = entry.told;
         // What was silent for longer than an interval is told at once when it comes back.
         if self.is_over(told, self.summary) { self.tell(&place).into_iter().collect() } else { Vec::new() }
-    }
-
-    /// Takes one out of the budget of a violation's device and reason, if something is left.
-    fn may_be_new(&mut self, key: &ViolationKey) -> bool {
-        let class = (key.device, key.reason);
-        if !self.budgets.contains_key(&class) && self.budgets.len() >= self.capacity {
-            self.forget_budgets();
-            if self.budgets.len() >= self.capacity {
-                return false;
-            }
-        }
-        let (now, summary) = (self.now, self.summary);
-        let budget = self.budgets.entry(class).or_insert(Budget { since: now, used: 0 });
-        if now.saturating_sub(budget.since) >= summary {
-            *budget = Budget { since: now, used: 0 };
-        }
-        if budget.used >= self.firsts {
-            return false;
-        }
-        budget.used += 1;
-        true
-    }
-
-    fn forget_budgets(&mut self) {
-        let (now, summary) = (self.now, self.summary);
-        self.budgets.retain(|_, budget| now.saturating_sub(budget.since) < summary);
     }
 
     fn first_occurrence(&mut self, new: Aggregate) -> Vec<Aggregate> {
@@ -234,8 +192,8 @@ impl Aggregator {
             self.evicted += 1;
             out.extend(self.forget(&oldest));
         }
-        self.table.insert(new.place(), Entry { seen: self.now, told: self.now, waiting: None });
-        self.recency.insert((self.now, new.place()));
+        self.table.insert(place(&new), Entry { seen: self.now, told: self.now, waiting: None });
+        self.recency.insert((self.now, place(&new)));
         self.told += new.packets;
         out.push(new);
         out
@@ -265,31 +223,13 @@ impl Aggregator {
     }
 }
 
-impl Aggregate {
-    fn place(&self) -> Place {
-        (self.key, self.others)
-    }
+fn packets(aggregates: &[Aggregate]) -> u64 {
+    aggregates.iter().map(|aggregate| aggregate.packets).sum()
+}
 
-    /// Only what the violations that were too many have in common.
-    fn without_ends(self) -> Self {
-        let ViolationKey { device, reason, dropped, mode, generation, ifindex, .. } = self.key;
-        let key =
-            ViolationKey { device, reason, dropped, mode, generation, ifindex, ..ViolationKey::default() };
-        Self { key, source_port: 0, others: true, ..self }
-    }
-
-    /// Both together.
-    fn and(self, other: &Self) -> Self {
-        Self {
-            key: self.key,
-            packets: self.packets + other.packets,
-            bytes: self.bytes + other.bytes,
-            first_ns: self.first_ns.min(other.first_ns),
-            last_ns: self.last_ns.max(other.last_ns),
-            source_port: if self.source_port == 0 { other.source_port } else { self.source_port },
-            others: self.others,
-        }
-    }
+/// What an entry stands for.
+fn place(aggregate: &Aggregate) -> Place {
+    (aggregate.key, aggregate.fold == Fold::Others)
 }
 
 fn nanoseconds(duration: Duration) -> u64 {

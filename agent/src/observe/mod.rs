@@ -13,7 +13,7 @@ mod render;
 mod severity;
 mod tolerated;
 
-pub use aggregate::{Aggregate, Aggregator, IDLE, Totals};
+pub use aggregate::{Aggregate, Aggregator, Fold, IDLE, Sample, Totals, Tried};
 pub use names::{GENERATIONS, Names};
 pub use recent::Recent;
 pub use render::{Clock, Teller, render};

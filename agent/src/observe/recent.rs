@@ -1,17 +1,17 @@
-//! The last violations, in memory, for whoever asks the agent what is going on.
+//! The last records, in memory, for whoever asks the agent what is going on.
 //!
 //! In: records in the order of their `seq`. Out: the newest ones, or those after a given `seq`. Bounded;
 //! what was pushed out is counted, and is in the file all the same.
 
 use std::collections::VecDeque;
 
-use crate::record::Violation;
+use crate::record::Record;
 
 /// The last records.
 pub struct Recent {
     capacity: usize,
     /// Oldest first, ascending by `seq`.
-    records: VecDeque<Violation>,
+    records: VecDeque<Record>,
     forgotten: u64,
 }
 
@@ -22,27 +22,27 @@ impl Recent {
     }
 
     /// Adds the newest record. Its `seq` is greater than every earlier one's.
-    pub fn push(&mut self, violation: Violation) {
+    pub fn push(&mut self, record: Record) {
         if self.records.len() == self.capacity {
             self.records.pop_front();
             self.forgotten += 1;
         }
-        self.records.push_back(violation);
+        self.records.push_back(record);
     }
 
     /// The last `count` records, oldest first.
-    pub fn last(&self, count: usize) -> impl Iterator<Item = &Violation> {
+    pub fn last(&self, count: usize) -> impl Iterator<Item = &Record> {
         self.records.iter().skip(self.records.len().saturating_sub(count))
     }
 
     /// Every record after `seq`, oldest first: what a follower who has `seq` has not seen.
-    pub fn after(&self, seq: u64) -> impl Iterator<Item = &Violation> {
-        self.records.iter().skip(self.records.partition_point(|record| record.seq <= seq))
+    pub fn after(&self, seq: u64) -> impl Iterator<Item = &Record> {
+        self.records.iter().skip(self.records.partition_point(|record| record.seq() <= seq))
     }
 
     /// The record with this `seq`, unless it was pushed out.
-    pub fn get(&self, seq: u64) -> Option<&Violation> {
-        let at = self.records.binary_search_by_key(&seq, |record| record.seq).ok()?;
+    pub fn get(&self, seq: u64) -> Option<&Record> {
+        let at = self.records.binary_search_by_key(&seq, Record::seq).ok()?;
         self.records.get(at)
     }
 
@@ -55,17 +55,18 @@ impl Recent {
 #[cfg(test)]
 mod tests {
     use super::{super::render::tests::example, *};
+    use crate::record::Violation;
 
     fn filled() -> Recent {
         let mut recent = Recent::new(3);
         for seq in 1..=5 {
-            recent.push(Violation { seq, ..example() });
+            recent.push(Record::Violation(Box::new(Violation { seq, ..example() })));
         }
         recent
     }
 
-    fn seqs<'a>(records: impl Iterator<Item = &'a Violation>) -> Vec<u64> {
-        records.map(|record| record.seq).collect()
+    fn seqs<'a>(records: impl Iterator<Item = &'a Record>) -> Vec<u64> {
+        records.map(Record::seq).collect()
     }
 
     #[test]
@@ -87,7 +88,7 @@ mod tests {
     #[test]
     fn record_is_found_by_its_number() {
         let recent = filled();
-        assert_eq!(recent.get(4).map(|record| record.seq), Some(4));
+        assert_eq!(recent.get(4).map(Record::seq), Some(4));
         assert_eq!(recent.get(2), None);
         assert_eq!(recent.get(6), None);
     }

@@ -1,6 +1,6 @@
 //! Joins an aggregate with names and wall-clock time: numbers in, a [`Violation`] out.
 
-use std::net::IpAddr;
+use std::{fmt::Write as _, net::IpAddr};
 
 use bulkhead_common::{
     address::Address,
@@ -9,10 +9,10 @@ use bulkhead_common::{
 };
 use jiff::{SignedDuration, Timestamp};
 
-use super::{Aggregate, Names, severity::severity};
+use super::{Aggregate, Fold, Names, Sample, Tried, severity::severity};
 use crate::{
     model::{Mac, Mode},
-    record::{Action, End, Icmp, VERSION, Verdict, Violation},
+    record::{Action, End, Icmp, Scan, VERSION, Verdict, Violation},
 };
 
 /// The wall clock at a moment of the monotonic clock, by which kernel times are translated. To be read
@@ -46,10 +46,21 @@ pub struct Teller {
 
 /// The record of an aggregate. `seq` counts the records of this agent run.
 pub fn render(aggregate: &Aggregate, names: &Names, clock: &Clock, teller: &Teller, seq: u64) -> Violation {
-    let Aggregate { key, packets, bytes, first_ns, last_ns, source_port, others } = *aggregate;
+    let Aggregate { ref key, packets, bytes, first_ns, last_ns, ref sample, ref fold } = *aggregate;
+    let (scan, others) = match fold {
+        Fold::Alike => (None, false),
+        Fold::Scan(tried) => (Some(&**tried), false),
+        Fold::Others => (None, true),
+    };
+    let to_one = scan.is_none_or(|tried| tried.hosts == 1);
+    let one_service = scan.is_none_or(|tried| tried.ports == 1);
+    let mixed = others || scan.is_some_and(|tried| tried.mixed);
     let reason = Reason::from_code(key.reason);
     let generation = key.generation;
     let criticality = names.criticality(generation, key.device);
+    // A scan is as bad as what it does to the worst of the devices that it meets.
+    let worst =
+        scan.and_then(|tried| tried.devices.iter().filter_map(|id| names.criticality(generation, *id)).max());
     let addressed = matches!(key.ethertype, ethertype::IPV4 | ethertype::IPV6 | ethertype::ARP);
     // Both are nobody's when the frame ended before its addresses; who asks for an address has none, alone.
     let read = addressed && !(key.source.is_unspecified() && key.destination.is_unspecified());
@@ -60,17 +71,26 @@ pub fn render(aggregate: &Aggregate, names: &Names, clock: &Clock, teller: &Tell
     };
     let ip = |address: Address| read.then(|| as_sent(address));
     let network = |address: Address| names.peer(generation, ip(address)?);
-    let sender = if is_impostor(reason) && !others {
+    let impostor = scan.map_or(is_impostor(reason), |tried| {
+        tried.reasons.iter().any(|code| is_impostor(Reason::from_code(*code)))
+    });
+    let sender = if impostor && !others {
         names.device_of_mac(generation, mac::from_octets(key.source_mac))
     } else {
         names.device(generation, key.source_device).or_else(|| network(key.source))
     };
     let receiver = names.device(generation, key.destination_device).or_else(|| network(key.destination));
+    let receiver = receiver.filter(|_| to_one);
     let is_ip = matches!(key.ethertype, ethertype::IPV4 | ethertype::IPV6);
-    let transport = is_ip && has_transport(reason, key.port);
+    let transport = is_ip && !mixed && one_service && has_transport(reason, key.port);
     let with_ports = transport && matches!(key.protocol, protocol::TCP | protocol::UDP | protocol::SCTP);
     let is_icmp = protocol::is_icmp(key.protocol);
     let [kind, code] = key.port.to_be_bytes();
+    let keyed = with_ports.then_some(key.port);
+    let other = sample.as_ref().map(|sample| sample.other_port);
+    let other = other.filter(|port| with_ports && *port != 0 && scan.is_none());
+    let answer = with_ports && key.answer != 0;
+    let (source_port, destination_port) = if answer { (keyed, other) } else { (other, keyed) };
     Violation {
         v: VERSION,
         time: rfc3339(clock.at(last_ns)),
@@ -78,7 +98,7 @@ pub fn render(aggregate: &Aggregate, names: &Names, clock: &Clock, teller: &Tell
         gateway: teller.gateway.clone(),
         boot: teller.boot.clone(),
         seq,
-        severity: severity(reason, key.dropped != 0, criticality),
+        severity: severity(reason, key.dropped != 0, worst.or(criticality)),
         revision: names.revision(generation).map(str::to_owned),
         device: names.device(generation, key.device),
         criticality: criticality.map(|criticality| criticality.name().to_owned()),
@@ -86,31 +106,54 @@ pub fn render(aggregate: &Aggregate, names: &Names, clock: &Clock, teller: &Tell
         verdict: Verdict::Deny,
         action: if key.dropped == 0 { Action::Passed } else { Action::Dropped },
         reason: reason.map_or_else(|| format!("code-{}", key.reason), |r| r.name().to_owned()),
-        explanation: reason.map_or("a reason this agent does not know", Reason::text).to_owned(),
+        explanation: explanation(reason, scan),
         rule: None,
         source: End {
             name: sender,
             mac: (!others).then(|| Mac(key.source_mac).to_string()),
             ip: ip(key.source),
-            port: Some(source_port).filter(|port| with_ports && *port != 0),
+            port: source_port,
         },
         destination: End {
             name: receiver,
-            mac: (!others).then(|| Mac(key.destination_mac).to_string()),
-            ip: ip(key.destination),
-            port: with_ports.then_some(key.port),
+            mac: (!others && to_one).then(|| Mac(key.destination_mac).to_string()),
+            ip: ip(key.destination).filter(|_| to_one),
+            port: destination_port,
         },
-        protocol: if others { "mixed".to_owned() } else { protocol_word(key.ethertype, key.protocol) },
+        protocol: if mixed { "mixed".to_owned() } else { protocol_word(key.ethertype, key.protocol) },
         icmp: (transport && is_icmp).then_some(Icmp { r#type: kind, code }),
         vlan: Some(key.vlan).filter(|vlan| *vlan != 0),
         inner_vlan: Some(key.inner_vlan).filter(|vlan| *vlan != 0),
         interface: names.interface(key.ifindex),
+        answer,
         others,
-        scan: None,
-        packet: None,
+        scan: scan.map(counts),
+        packet: sample.as_deref().map(Sample::bytes).filter(|bytes| !bytes.is_empty()).map(hex),
         count: packets,
         bytes,
     }
+}
+
+fn counts(tried: &Tried) -> Scan {
+    let Tried { hosts, ports, devices, at_least, reasons: _, mixed: _ } = tried;
+    let devices = u64::try_from(devices.len()).unwrap_or(u64::MAX);
+    Scan { hosts: *hosts, ports: *ports, devices, at_least: *at_least }
+}
+
+fn explanation(reason: Option<Reason>, scan: Option<&Tried>) -> String {
+    let text = reason.map_or("a reason this agent does not know", Reason::text);
+    match scan {
+        Some(_) => format!("one source tries many targets; most often: {text}"),
+        None => text.to_owned(),
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {
+        // Nothing fails that writes to memory.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
 }
 
 fn rfc3339(time: Timestamp) -> String {

@@ -29,8 +29,8 @@ pub struct Passed {
     pub first_ns: u64,
     /// Monotonic time of the last, ns.
     pub last_ns: u64,
-    /// Source port of the latest packet that came as an event; 0 when none did.
-    pub source_port: u16,
+    /// The port that the key leaves out, of the latest packet that came as an event; 0 when none did.
+    pub other_port: u16,
 }
 
 /// Packets of a device and reason of which nothing else is known any more.
@@ -66,8 +66,8 @@ pub struct Tolerated {
 impl Tolerated {
     /// Takes one packet that came through the ring.
     pub fn event(&mut self, event: &Event) {
-        let Event { abi: _, len: _, time, key, source_port, tcp_flags: _, pad: _ } = *event;
-        self.take(&key, (1, time, time), source_port);
+        let Event { abi: _, len: _, time, key, other_port, tcp_flags: _, kept: _, pad: _, start: _ } = *event;
+        self.take(&key, (1, time, time), other_port);
     }
 
     /// Takes what was drained from the table of repeats.
@@ -91,20 +91,20 @@ impl Tolerated {
         (self.forgotten.iter().map(one), self.beyond)
     }
 
-    fn take(&mut self, key: &ViolationKey, (packets, first_ns, last_ns): (u64, u64, u64), source_port: u16) {
+    fn take(&mut self, key: &ViolationKey, (packets, first_ns, last_ns): (u64, u64, u64), other_port: u16) {
         if packets == 0 || key.dropped != 0 {
             return;
         }
         let generation = key.generation;
         let key = ViolationKey { generation: 0, mode: 0, ..*key };
-        let new = Passed { key, generation, packets, first_ns, last_ns, source_port };
+        let new = Passed { key, generation, packets, first_ns, last_ns, other_port };
         let together = match self.remove(&key) {
             Some(known) => Passed {
                 packets: known.packets + packets,
                 first_ns: known.first_ns.min(first_ns),
                 last_ns: known.last_ns.max(last_ns),
                 generation: known.generation.max(generation),
-                source_port: if source_port == 0 { known.source_port } else { source_port },
+                other_port: if other_port == 0 { known.other_port } else { other_port },
                 key,
             },
             None => {
@@ -158,7 +158,7 @@ mod tests {
 
     fn seen(device: u32, port: u16, time: u64) -> Event {
         let key = ViolationKey { device, port, reason: 51, generation: 3, ..ViolationKey::default() };
-        Event { time, key, source_port: 40_000, ..Event::default() }
+        Event { time, key, other_port: 40_000, ..Event::default() }
     }
 
     fn ports(tolerated: &Tolerated, device: u32) -> Vec<u16> {
@@ -173,7 +173,7 @@ mod tests {
         tolerated.repeats(&key, &Repeats { packets: 9, bytes: 0, first: 11, last: 30 });
         let all: Vec<Passed> = tolerated.passed().copied().collect();
         let key = ViolationKey { generation: 0, ..key };
-        let one = Passed { key, generation: 4, packets: 10, first_ns: 10, last_ns: 30, source_port: 40_000 };
+        let one = Passed { key, generation: 4, packets: 10, first_ns: 10, last_ns: 30, other_port: 40_000 };
         assert_eq!(all, [one], "another generation is the same kind");
     }
 

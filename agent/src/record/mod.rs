@@ -88,6 +88,8 @@ pub struct Violation {
     pub inner_vlan: Option<u16>,
     /// The interface on which the packets arrived.
     pub interface: String,
+    /// Whether the packets look like answers of a server: from one port of the source to several of its clients'.
+    pub answer: bool,
     /// Whether these violations were too many to tell apart: the ends are left out, the count is exact.
     pub others: bool,
     /// What a scan has tried, when these violations are one.
@@ -289,6 +291,15 @@ impl Record {
             Self::Heartbeat(one) => (&one.boot, one.seq),
         };
         RecordId { boot: boot.clone(), seq }
+    }
+
+    /// Its number in the agent run.
+    pub fn seq(&self) -> u64 {
+        match self {
+            Self::Violation(one) => one.seq,
+            Self::Gap(one) => one.seq,
+            Self::Heartbeat(one) => one.seq,
+        }
     }
 
     /// The packets that it accounts for.

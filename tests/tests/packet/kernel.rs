@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use bulkhead_agent::dataplane::{Dataplane, EventReader, Moment, XdpAction};
 use bulkhead_common::{
     decide::decide,
-    layout::{Event, Traffic},
+    layout::{Event, START_BYTES, Traffic, is_answer},
     parse::parse,
     reason::Reason,
     wire::mac,
@@ -216,11 +216,18 @@ fn matches_frame(event: &Event, bytes: &[u8], expected: &Expected) -> Result<(),
     let packet = parse(bytes);
     let key = &event.key;
     // A later fragment is told with the ports of its packet.
-    let (service, port) = if packet.fragment.is_later() {
-        (key.port, event.source_port)
+    let (service, port, answer) = if packet.fragment.is_later() {
+        (key.port, event.other_port, key.answer)
+    } else if is_answer(&packet) {
+        (packet.source_port, packet.destination_port, 1)
     } else {
-        (packet.service_port, packet.source_port)
+        (packet.service_port, packet.source_port, 0)
     };
+    let start = &bytes[..bytes.len().min(START_BYTES)];
+    let (kept, rest) = event.start.split_at(usize::from(event.kept).min(START_BYTES));
+    if kept != start || rest.iter().any(|byte| *byte != 0) {
+        return Err(format!("start is not that of the frame: {:02x?}", event.start));
+    }
     let same = [
         ("length", u64::from(event.len), u64::from(packet.len)),
         ("source MAC", mac::from_octets(key.source_mac), packet.source_mac),
@@ -230,7 +237,8 @@ fn matches_frame(event: &Event, bytes: &[u8], expected: &Expected) -> Result<(),
         ("destination", key.destination.low, packet.destination.low),
         ("destination network", key.destination.high, packet.destination.high),
         ("port", key.port.into(), service.into()),
-        ("source port", event.source_port.into(), port.into()),
+        ("other port", event.other_port.into(), port.into()),
+        ("answer", key.answer.into(), answer.into()),
         ("vlan", key.vlan.into(), packet.vlan.into()),
         ("interface", key.ifindex.into(), LO.into()),
         ("dropped", key.dropped.into(), u64::from(expected.action == Fate::Drop)),

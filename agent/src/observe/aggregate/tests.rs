@@ -1,9 +1,15 @@
 //! What is told when, and that no packet is lost or told twice on the way.
 
-use bulkhead_common::{address::Address, layout::ABI};
+use bulkhead_common::{
+    address::Address,
+    layout::{ABI, START_BYTES},
+    wire::{ethertype, protocol},
+};
 use proptest::prelude::*;
 
 use super::*;
+
+mod flood;
 
 const SECOND: u64 = 1_000_000_000;
 const SUMMARY: Duration = Duration::from_secs(10);
@@ -14,7 +20,14 @@ fn key(source: u32) -> ViolationKey {
 }
 
 fn event(key: ViolationKey, time: u64) -> Event {
-    Event { abi: ABI, len: 60, time, key, source_port: 4000, ..Event::default() }
+    let mut start = [0; START_BYTES];
+    start[0] = u8::try_from(time % 256).expect("a byte");
+    Event { abi: ABI, len: 60, time, key, other_port: 4000, kept: 60, start, ..Event::default() }
+}
+
+/// What one event makes.
+fn one(key: ViolationKey, time: u64) -> Aggregate {
+    Aggregate::of_event(&event(key, time))
 }
 
 fn repeats(packets: u64, first: u64, last: u64) -> Repeats {
@@ -35,16 +48,12 @@ fn told(aggregates: &[Aggregate]) -> Vec<(u32, u64)> {
 fn first_occurrence_is_told_at_once() {
     let mut aggregator = Aggregator::new(8, SUMMARY, FIRSTS);
     let out = aggregator.event(&event(key(1), 5));
-    let expected = Aggregate {
-        key: key(1),
-        packets: 1,
-        bytes: 60,
-        first_ns: 5,
-        last_ns: 5,
-        source_port: 4000,
-        others: false,
-    };
-    assert_eq!(out, [expected]);
+    assert_eq!(out, [one(key(1), 5)]);
+    let Aggregate { key: told, packets, bytes, first_ns, last_ns, sample, fold } = &out[0];
+    assert_eq!((*told, *packets, *bytes, *first_ns, *last_ns), (key(1), 1, 60, 5, 5));
+    let sample = sample.as_ref().expect("it came as an event");
+    assert_eq!((sample.other_port, sample.bytes().len(), sample.bytes()[0]), (4000, 60, 5));
+    assert_eq!(*fold, Fold::Alike);
 }
 
 #[test]
@@ -63,12 +72,15 @@ fn repeats_are_told_once_an_interval_with_their_exact_count() {
         bytes: 42 * 60,
         first_ns: 2 * SECOND,
         last_ns: 4 * SECOND,
-        source_port: 4000,
-        others: false,
+        sample: one(key(1), 4 * SECOND).sample,
+        fold: Fold::Alike,
     };
     assert_eq!(out, [expected]);
     assert!(aggregator.tick(60 * SECOND).is_empty());
-    assert_eq!(aggregator.totals(), Totals { taken: 43, told: 43, pending: 0, evicted: 0, entries: 1 });
+    assert_eq!(
+        aggregator.totals(),
+        Totals { taken: 43, told: 43, pending: 0, evicted: 0, entries: 1, scans: 0 }
+    );
 }
 
 #[test]
@@ -89,8 +101,8 @@ fn repeats_whose_event_had_no_room_in_the_ring_are_told() {
         bytes: 420,
         first_ns: SECOND,
         last_ns: 2 * SECOND,
-        source_port: 0,
-        others: false,
+        sample: None,
+        fold: Fold::Alike,
     };
     assert_eq!(out, [expected]);
     // The event was read late: it is older than its repeats, and counted once.
@@ -98,6 +110,19 @@ fn repeats_whose_event_had_no_room_in_the_ring_are_told() {
     let late = aggregator.flush();
     assert_eq!(told(&late), [(1, 1)]);
     assert_eq!((late[0].first_ns, late[0].last_ns), (SECOND - 1, SECOND - 1));
+}
+
+#[test]
+fn sample_is_the_earliest_event_of_what_is_told() {
+    let mut aggregator = Aggregator::new(8, SUMMARY, FIRSTS);
+    aggregator.event(&event(key(1), 1));
+    aggregator.event(&event(key(1), 9));
+    aggregator.repeats(&key(1), &repeats(5, 2, 3));
+    aggregator.event(&event(key(1), 4));
+    aggregator.event(&event(key(1), 7));
+    let out = aggregator.flush();
+    assert_eq!((told(&out), out[0].first_ns), (vec![(1, 8)], 2));
+    assert_eq!(out[0].sample.as_ref().map(|sample| (sample.time_ns, sample.bytes()[0])), Some((4, 4)));
 }
 
 #[test]
@@ -125,7 +150,10 @@ fn full_table_tells_the_least_recently_seen_and_counts_it() {
     aggregator.repeats(&key(2), &repeats(5, 4, 4));
     // 1 was seen before 2, though 2 is the newer entry's older sibling.
     assert_eq!(told(&aggregator.event(&event(key(3), 5))), [(1, 1), (3, 1)]);
-    assert_eq!(aggregator.totals(), Totals { taken: 9, told: 4, pending: 5, evicted: 1, entries: 2 });
+    assert_eq!(
+        aggregator.totals(),
+        Totals { taken: 9, told: 4, pending: 5, evicted: 1, entries: 2, scans: 0 }
+    );
     assert_eq!(told(&aggregator.flush()), [(2, 5)]);
 }
 
@@ -134,17 +162,17 @@ fn new_violations_beyond_the_budget_are_one_record_an_interval() {
     let mut aggregator = Aggregator::new(1 << 16, SUMMARY, 3);
     let out: Vec<Aggregate> = (1..=1000).flat_map(|n| aggregator.event(&event(key(n), SECOND))).collect();
     assert_eq!(told(&out), [(1, 1), (2, 1), (3, 1), (0, 1)]);
-    assert!(out[3].others && !out[2].others);
+    assert_eq!((&out[3].fold, &out[2].fold), (&Fold::Others, &Fold::Alike));
     // Another device, and what is known already, are not affected.
     let other = ViolationKey { device: 7, ..key(2000) };
     assert_eq!(told(&aggregator.event(&event(other, SECOND))), [(2000, 1)]);
     assert!(aggregator.event(&event(key(1), SECOND)).is_empty());
-    let Totals { taken, told: said, pending, evicted: _, entries } = aggregator.totals();
+    let Totals { taken, told: said, pending, evicted: _, entries, scans: _ } = aggregator.totals();
     assert_eq!((taken, said, pending, entries), (1002, 5, 997, 5));
 
     let out = aggregator.tick(11 * SECOND);
     assert_eq!(told(&out), [(0, 996), (1, 1)]);
-    assert_eq!((out[0].bytes, out[0].source_port), (996 * 60, 0));
+    assert_eq!((out[0].bytes, out[0].key.source), (996 * 60, Address::UNSPECIFIED));
     // A new interval, a new budget.
     assert_eq!(told(&aggregator.event(&event(key(3000), 11 * SECOND))), [(3000, 1)]);
 }
@@ -169,21 +197,127 @@ fn interval_longer_than_the_idle_time_is_waited_for() {
     assert_eq!(told(&aggregator.tick(3600 * SECOND)), [(1, 1)]);
 }
 
+/// A TCP packet of a host to a port of another, counted for a device.
+fn aimed(source: u32, destination: u32, port: u16) -> ViolationKey {
+    ViolationKey {
+        destination: Address::v4(destination),
+        port,
+        device: destination,
+        ethertype: ethertype::IPV4,
+        protocol: protocol::TCP,
+        ..key(source)
+    }
+}
+
+fn tried(aggregate: &Aggregate) -> Option<(u64, u64, usize)> {
+    match &aggregate.fold {
+        Fold::Scan(tried) => Some((tried.hosts, tried.ports, tried.devices.len())),
+        Fold::Alike | Fold::Others => None,
+    }
+}
+
+#[test]
+fn scan_is_one_record_at_once_and_then_one_an_interval() {
+    let mut aggregator = Aggregator::new(1 << 16, SUMMARY, FIRSTS);
+    let begun = |aggregator: &mut Aggregator, ports: std::ops::RangeInclusive<u16>, time| {
+        ports.flat_map(|port| aggregator.event(&event(aimed(1, 2, port), time))).collect::<Vec<_>>()
+    };
+    let out = begun(&mut aggregator, 1..=100, SECOND);
+    assert_eq!(out.len(), 17);
+    assert!(out[..16].iter().all(|one| one.fold == Fold::Alike && one.packets == 1));
+    // What it tried before it was a scan counts as tried, not as told again.
+    assert_eq!((tried(&out[16]), out[16].packets), (Some((1, 17, 1)), 1));
+    assert_eq!((out[16].key.destination, out[16].key.device, out[16].key.port), (Address::v4(2), 2, 0));
+
+    // What has a place keeps it; what was folded stays folded, with its repeats.
+    assert!(aggregator.repeats(&aimed(1, 2, 5), &repeats(7, SECOND, SECOND)).is_empty());
+    assert!(aggregator.repeats(&aimed(1, 2, 90), &repeats(3, SECOND, SECOND)).is_empty());
+    assert_eq!(aggregator.totals().scans, 1);
+    let out = aggregator.tick(11 * SECOND);
+    assert_eq!(out.len(), 2);
+    assert_eq!((tried(&out[0]), out[0].packets, out[0].bytes), (Some((1, 83, 1)), 86, 86 * 60));
+    assert_eq!((out[1].key, out[1].packets), (aimed(1, 2, 5), 7));
+
+    // Who was silent for an interval does not scan any more.
+    assert_eq!((aggregator.tick(20 * SECOND), aggregator.totals().scans), (vec![], 1));
+    assert_eq!((aggregator.tick(21 * SECOND), aggregator.totals().scans), (vec![], 0));
+    assert_eq!(begun(&mut aggregator, 200..=200, 21 * SECOND).len(), 1);
+}
+
+#[test]
+fn sweep_over_hosts_has_no_destination_and_names_its_port() {
+    let mut aggregator = Aggregator::new(1 << 16, SUMMARY, FIRSTS);
+    let sweep = (10..=40).flat_map(|host| aggregator.event(&event(aimed(1, host, 502), SECOND)));
+    let out: Vec<Aggregate> = sweep.collect();
+    assert_eq!((out.len(), tried(&out[16])), (17, Some((17, 1, 17))));
+    assert_eq!(
+        (out[16].key.destination, out[16].key.device, out[16].key.port),
+        (Address::UNSPECIFIED, 0, 502)
+    );
+}
+
+#[test]
+fn who_begins_few_violations_an_interval_does_not_scan() {
+    let mut aggregator = Aggregator::new(1 << 16, SUMMARY, FIRSTS);
+    for (port, time) in (1..=200).zip((0..).step_by(10_000_000_000 / 16)) {
+        let out = aggregator.event(&event(aimed(1, 2, port), time));
+        assert_eq!((out.len(), tried(&out[0])), (1, None), "{port}");
+    }
+}
+
+#[test]
+fn host_that_scans_hides_nothing_of_another() {
+    let mut aggregator = Aggregator::new(1 << 16, SUMMARY, FIRSTS);
+    for port in 1..=5000 {
+        aggregator.event(&event(aimed(1, 2, port), SECOND));
+    }
+    let quiet = aimed(3, 2, 502);
+    assert_eq!(aggregator.event(&event(quiet, SECOND)), [one(quiet, SECOND)]);
+    // The same address on another interface, from another hardware address, with another outcome: another source.
+    let forged = ViolationKey { source_mac: [2; 6], ..aimed(1, 2, 502) };
+    let elsewhere = ViolationKey { ifindex: 9, ..aimed(1, 2, 502) };
+    let dropped = ViolationKey { dropped: 1, ..aimed(1, 2, 502) };
+    for other in [forged, elsewhere, dropped] {
+        assert_eq!(aggregator.event(&event(other, SECOND)), [one(other, SECOND)]);
+    }
+}
+
+#[test]
+fn two_revisions_are_not_one_scan() {
+    let mut aggregator = Aggregator::new(1 << 16, SUMMARY, FIRSTS);
+    (1..=50).for_each(|port| drop(aggregator.event(&event(aimed(1, 2, port), SECOND))));
+    let newer = ViolationKey { generation: 2, ..aimed(1, 2, 60) };
+    assert_eq!(aggregator.event(&event(newer, SECOND)), [one(newer, SECOND)]);
+}
+
+#[test]
+fn one_violation_seen_often_is_no_scan_even_where_nothing_new_is_told() {
+    let mut aggregator = Aggregator::new(8, SUMMARY, 0);
+    for time in 0..100 {
+        aggregator.event(&event(key(1), time));
+    }
+    assert_eq!(aggregator.totals().scans, 0);
+    assert!(aggregator.flush().iter().all(|one| one.fold == Fold::Others));
+}
+
 /// One call, made by chance.
 #[derive(Clone, Debug)]
 enum Call {
-    Event { source: u32, time: u64 },
-    Repeats { source: u32, packets: u64, first: u64, last: u64 },
+    Event { source: u32, target: u16, time: u64 },
+    Repeats { source: u32, target: u16, packets: u64, first: u64, last: u64 },
     Tick { time: u64 },
     Flush,
 }
 
 fn call() -> impl Strategy<Value = Call> {
     let time = 0..3000 * SECOND;
+    // Few targets and many calls: sources scan now and then.
+    let target = || prop_oneof![Just(0..1u16), Just(0..60u16)].prop_flat_map(|range| range);
     prop_oneof![
-        4 => (0..12u32, time.clone()).prop_map(|(source, time)| Call::Event { source, time }),
-        4 => (0..12u32, 0..1000u64, time.clone(), time.clone())
-            .prop_map(|(source, packets, first, last)| Call::Repeats { source, packets, first, last }),
+        8 => (0..12u32, target(), time.clone())
+            .prop_map(|(source, target, time)| Call::Event { source, target, time }),
+        8 => (0..12u32, target(), 0..1000u64, time.clone(), time.clone())
+            .prop_map(|(source, target, packets, first, last)| Call::Repeats { source, target, packets, first, last }),
         2 => time.prop_map(|time| Call::Tick { time }),
         1 => Just(Call::Flush),
     ]
@@ -192,23 +326,26 @@ fn call() -> impl Strategy<Value = Call> {
 proptest! {
     #[test]
     fn every_packet_is_told_exactly_once(
-        capacity in 0..9usize,
-        firsts in 0..6usize,
-        summary in 0..900u64,
-        calls in prop::collection::vec(call(), 0..200),
+        capacity in 0..60usize,
+        firsts in 0..60usize,
+        summary in 0..9000u64,
+        sources in 1..12u32,
+        calls in prop::collection::vec(call(), 0..300),
     ) {
         let mut aggregator = Aggregator::new(capacity, Duration::from_secs(summary), firsts);
-        let mut expected: BTreeMap<u32, u64> = BTreeMap::new();
+        let mut expected: BTreeMap<ViolationKey, u64> = BTreeMap::new();
         let mut out = Vec::new();
         for call in calls {
             out.extend(match call {
-                Call::Event { source, time } => {
-                    *expected.entry(source).or_default() += 1;
-                    aggregator.event(&event(key(source), time))
+                Call::Event { source, target, time } => {
+                    let key = aimed(source % sources, 1, target);
+                    *expected.entry(key).or_default() += 1;
+                    aggregator.event(&event(key, time))
                 }
-                Call::Repeats { source, packets, first, last } => {
-                    *expected.entry(source).or_default() += packets;
-                    aggregator.repeats(&key(source), &repeats(packets, first, last))
+                Call::Repeats { source, target, packets, first, last } => {
+                    let key = aimed(source % sources, 1, target);
+                    *expected.entry(key).or_default() += packets;
+                    aggregator.repeats(&key, &repeats(packets, first, last))
                 }
                 Call::Tick { time } => aggregator.tick(time),
                 Call::Flush => aggregator.flush(),
@@ -223,24 +360,37 @@ proptest! {
         out.extend(aggregator.flush());
         prop_assert_eq!(aggregator.totals().pending, 0);
         prop_assert!(aggregator.due.is_empty());
-        let mut told: BTreeMap<u32, u64> = BTreeMap::new();
+        let mut told: BTreeMap<ViolationKey, u64> = BTreeMap::new();
+        let mut of_source: BTreeMap<u32, u64> = BTreeMap::new();
         let mut folded = 0;
         for aggregate in &out {
             prop_assert!(aggregate.packets > 0 && aggregate.first_ns <= aggregate.last_ns);
             prop_assert_eq!(aggregate.bytes, aggregate.packets * 60);
-            if aggregate.others {
-                prop_assert_eq!(aggregate.key.source, Address::UNSPECIFIED);
-                folded += aggregate.packets;
-            } else {
-                *told.entry(source_of(aggregate)).or_default() += aggregate.packets;
+            match &aggregate.fold {
+                Fold::Others => {
+                    prop_assert_eq!(aggregate.key.source, Address::UNSPECIFIED);
+                    folded += aggregate.packets;
+                }
+                Fold::Scan(tried) => {
+                    prop_assert!(tried.ports >= 1 && tried.hosts == 1 && !tried.at_least);
+                    *of_source.entry(source_of(aggregate)).or_default() += aggregate.packets;
+                }
+                Fold::Alike => {
+                    *told.entry(aggregate.key).or_default() += aggregate.packets;
+                    *of_source.entry(source_of(aggregate)).or_default() += aggregate.packets;
+                }
             }
         }
         expected.retain(|_, packets| *packets > 0);
-        // What is told of a violation is true; what is missing was told without its ends.
-        for (source, packets) in &told {
-            prop_assert!(*packets <= expected[source]);
+        // What is told of a violation or a source is true; what is missing was told without its ends.
+        for (key, packets) in &told {
+            prop_assert!(*packets <= expected[key]);
         }
-        prop_assert_eq!(told.values().sum::<u64>() + folded, expected.values().sum::<u64>());
+        for (source, packets) in &of_source {
+            let sent = expected.iter().filter(|(key, _)| key.source == Address::v4(*source));
+            prop_assert!(*packets <= sent.map(|(_, packets)| packets).sum::<u64>());
+        }
+        prop_assert_eq!(of_source.values().sum::<u64>() + folded, expected.values().sum::<u64>());
         if firsts == 0 && summary > 0 {
             prop_assert!(told.is_empty());
         }
@@ -248,18 +398,24 @@ proptest! {
 
     #[test]
     fn between_two_records_of_a_violation_an_interval_passes(
-        steps in prop::collection::vec((0..4u32, 0..5 * SECOND), 0..300),
+        steps in prop::collection::vec((0..4u32, 0..40u16, 0..5 * SECOND), 0..300),
     ) {
-        let mut aggregator = Aggregator::new(8, SUMMARY, FIRSTS);
-        let mut last: BTreeMap<u32, u64> = BTreeMap::new();
+        let mut aggregator = Aggregator::new(1 << 10, SUMMARY, FIRSTS);
+        let mut last: BTreeMap<(ViolationKey, bool), u64> = BTreeMap::new();
         let mut now = 0;
-        for (source, step) in steps {
-            now += step;
+        for (source, target, step) in steps {
+            // Now and then everything happens at once, as in a scan.
+            now += if step < 4 * SECOND { step / 100 } else { step };
             let mut out = aggregator.tick(now);
-            out.extend(aggregator.event(&event(key(source), now)));
+            out.extend(aggregator.event(&event(aimed(source, 1, target), now)));
             for aggregate in out {
-                if let Some(before) = last.insert(source_of(&aggregate), now) {
-                    prop_assert!(now - before >= 10 * SECOND);
+                let place = match aggregate.fold {
+                    Fold::Alike => (aggregate.key, false),
+                    Fold::Scan(_) => (key(source_of(&aggregate)), true),
+                    Fold::Others => (ViolationKey::default(), true),
+                };
+                if let Some(before) = last.insert(place, now) {
+                    prop_assert!(now - before >= 10 * SECOND, "{place:?}");
                 }
             }
         }

@@ -1,14 +1,32 @@
 //! What a record says of a packet, and what it does not say when the packet did not.
 
-use std::{collections::BTreeMap, fs, path::PathBuf};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::PathBuf,
+};
 
-use bulkhead_common::layout::ViolationKey;
+use bulkhead_common::layout::{Event, START_BYTES, ViolationKey};
 use serde_json::Value;
 
 use super::{super::names::tests::plant, *};
-use crate::record::Record;
+use crate::record::{Cause, Gap, Heartbeat, Modes, Record, Severity};
 
 const DOCUMENT: &str = "docs/violations.md";
+
+/// The start of a TCP SYN from 10.9.8.66 to port 502 of 10.20.1.11, padded to the shortest frame (IEEE 802.3-2018 4A.4.2).
+const FRAME: [u8; 60] = [
+    0x00, 0x1d, 0x9c, 0x00, 0x00, 0x01, 0x02, 0x00, 0x00, 0x00, 0x00, 0x66, 0x08, 0x00, 0x45, 0x00, 0x00,
+    0x28, 0x1c, 0x46, 0x40, 0x00, 0x40, 0x06, 0x00, 0x00, 0x0a, 0x09, 0x08, 0x42, 0x0a, 0x14, 0x01, 0x0b,
+    0xc0, 0x00, 0x01, 0xf6, 0x00, 0x00, 0x00, 0x01, 0x00, 0x00, 0x00, 0x00, 0x50, 0x02, 0xfa, 0xf0, 0x00,
+    0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00,
+];
+
+fn event(key: ViolationKey) -> Event {
+    let mut start = [0; START_BYTES];
+    start[..FRAME.len()].copy_from_slice(&FRAME);
+    Event { key, other_port: 49_152, kept: 60, start, ..Event::default() }
+}
 
 /// An attacker in the office writes to the press: denied and dropped 3 times.
 fn aggregate() -> Aggregate {
@@ -30,17 +48,11 @@ fn aggregate() -> Aggregate {
         dropped: 1,
         mode: Mode::Enforce.code(),
         generation: 1,
-        pad: 0,
+        answer: 0,
+        pad: [0; 3],
     };
-    Aggregate {
-        key,
-        packets: 3,
-        bytes: 180,
-        first_ns: 1_000_000_000,
-        last_ns: 8_250_001_999,
-        source_port: 49_152,
-        others: false,
-    }
+    let one = Aggregate::of_event(&event(key));
+    Aggregate { packets: 3, bytes: 180, first_ns: 1_000_000_000, last_ns: 8_250_001_999, ..one }
 }
 
 fn clock() -> Clock {
@@ -67,10 +79,62 @@ fn document() -> String {
     fs::read_to_string(root.join(DOCUMENT)).expect("the documentation is in the repository")
 }
 
+fn gap() -> Gap {
+    Gap {
+        v: VERSION,
+        time: rfc3339(clock().wall),
+        gateway: teller().gateway,
+        boot: teller().boot,
+        seq: 43,
+        cause: Cause::Spool,
+        explanation: "the spool was full, and the oldest records went".to_owned(),
+        first: Some("5f0c2b9a41d84c6e-7".to_owned()),
+        last: Some("5f0c2b9a41d84c6e-19".to_owned()),
+        count: 1204,
+    }
+}
+
+fn heartbeat() -> Heartbeat {
+    Heartbeat {
+        v: VERSION,
+        time: rfc3339(clock().wall),
+        gateway: teller().gateway,
+        boot: teller().boot,
+        seq: 44,
+        revision: Some("c4c4c4c4c4c4".to_owned()),
+        modes: Modes { monitor: 3, enforce: 12, quarantine: 1 },
+        violations: 88_123,
+        warnings: vec!["`eth2` is missing".to_owned()],
+        count: 1,
+    }
+}
+
+/// One record of each kind, with the heading below which it is explained.
+pub(in crate::observe) fn every_kind() -> [(&'static str, Record); 3] {
+    [
+        ("## Violations", Record::Violation(Box::new(example()))),
+        ("## Gaps", Record::Gap(gap())),
+        ("## Heartbeats", Record::Heartbeat(heartbeat())),
+    ]
+}
+
+/// What the documentation says below a heading.
+fn section(heading: &str) -> String {
+    let document = document();
+    let below = document.split_once(&format!("{heading}\n")).map(|(_, below)| below);
+    let below = below.unwrap_or_else(|| panic!("`{DOCUMENT}` has no {heading}"));
+    below.split("\n## ").next().unwrap_or_default().to_owned()
+}
+
 #[test]
 fn documentation_shows_what_is_written() {
-    let line = Record::Violation(Box::new(example())).to_json();
-    assert!(document().lines().any(|shown| shown == line), "`{DOCUMENT}` must show this line:\n{line}");
+    for (heading, record) in every_kind() {
+        let line = record.to_json();
+        assert!(
+            section(heading).lines().any(|shown| shown == line),
+            "{heading} must show this line:\n{line}"
+        );
+    }
 }
 
 #[test]
@@ -81,14 +145,28 @@ fn documentation_explains_every_field() {
             fields(value, &format!("{prefix}{name}."), out);
         }
     }
-    let ping = ViolationKey { protocol: protocol::ICMP, ..aggregate().key };
-    let mut names = Vec::new();
-    fields(&serde_json::to_value(rendered(ping)).expect("a record is JSON"), "", &mut names);
-    let document = document();
-    for name in names {
-        // Both ends have the same fields, explained once.
-        let row = format!("| `{}` |", name.replace("destination.", "source."));
-        assert!(document.contains(&row), "`{DOCUMENT}` has no row {row}");
+    let ping = rendered(ViolationKey { protocol: protocol::ICMP, ..aggregate().key });
+    let scan = Some(Scan { hosts: 1, ports: 2, devices: 3, at_least: false });
+    let full = Record::Violation(Box::new(Violation { scan, ..ping }));
+    for (heading, record) in every_kind().into_iter().chain([("## Violations", full)]) {
+        let mut names = Vec::new();
+        fields(&serde_json::to_value(record).expect("a record is JSON"), "", &mut names);
+        let section = section(heading);
+        for name in names {
+            // Both ends have the same fields, explained once.
+            let row = format!("| `{}` |", name.replace("destination.", "source."));
+            assert!(section.contains(&row), "{heading} has no row {row}");
+        }
+    }
+}
+
+#[test]
+fn documentation_lists_every_cause() {
+    let section = section("## Gaps");
+    for cause in [Cause::Before, Cause::Restart, Cause::Ring, Cause::Spool] {
+        let word = serde_json::to_value(cause).expect("a word");
+        let word = format!("`{}`:", word.as_str().expect("a word"));
+        assert!(section.contains(&word), "no {word}");
     }
 }
 
@@ -103,9 +181,10 @@ fn documentation_lists_every_reason() {
 
 #[test]
 fn record_survives_being_written_and_read() {
-    let record = example();
-    let record = Record::Violation(Box::new(record));
-    assert_eq!(serde_json::from_str::<Record>(&record.to_json()).expect("it was written by us"), record);
+    for (_, record) in every_kind() {
+        let json = record.to_json();
+        assert_eq!(serde_json::from_str::<Record>(&json).expect("it was written by us"), record, "{json}");
+    }
 }
 
 #[test]
@@ -162,6 +241,92 @@ fn port_zero_is_a_port_and_an_unread_port_is_none() {
     }
     let behind = ViolationKey { reason: Reason::TcpHeader.code(), ..aggregate().key };
     assert_eq!(rendered(behind).destination.port, Some(502));
+}
+
+#[test]
+fn answer_is_told_with_the_port_of_the_server() {
+    let from_server = ViolationKey { answer: 1, ..aggregate().key };
+    let record = rendered(from_server);
+    assert!(record.answer);
+    assert_eq!((record.source.port, record.destination.port), (Some(502), Some(49_152)));
+    // Nobody told of the client's port.
+    let names = plant();
+    let repeats = Aggregate { sample: None, ..Aggregate { key: from_server, ..aggregate() } };
+    let record = render(&repeats, &names, &clock(), &teller(), 1);
+    assert_eq!((record.source.port, record.destination.port, record.packet), (Some(502), None, None));
+}
+
+#[test]
+fn packet_is_the_start_of_a_frame_and_no_padding_behind_it() {
+    let shown = |kept| {
+        let aggregate = Aggregate::of_event(&Event { kept, ..event(aggregate().key) });
+        render(&aggregate, &plant(), &clock(), &teller(), 1).packet
+    };
+    assert_eq!(shown(14).as_deref(), Some("001d9c0000010200000000660800"));
+    assert_eq!(shown(96).map(|hex| hex.len()), Some(192));
+    assert_eq!(shown(255).map(|hex| hex.len()), Some(192), "no longer than it is kept");
+    assert_eq!(shown(0), None);
+}
+
+/// A scan as it is told.
+fn scan(key: ViolationKey, tried: Tried) -> Violation {
+    let aggregate = Aggregate { key, fold: Fold::Scan(Box::new(tried)), ..aggregate() };
+    render(&aggregate, &plant(), &clock(), &teller(), 1)
+}
+
+fn no_rule() -> BTreeSet<u8> {
+    BTreeSet::from([Reason::NoRule.code()])
+}
+
+#[test]
+fn scan_of_one_host_names_it_and_counts_its_ports() {
+    let key = ViolationKey { port: 0, ..aggregate().key };
+    let tried =
+        Tried { hosts: 1, ports: 1000, devices: BTreeSet::from([3]), reasons: no_rule(), ..Tried::default() };
+    let record = scan(key, tried);
+    assert_eq!(record.scan, Some(Scan { hosts: 1, ports: 1000, devices: 1, at_least: false }));
+    assert_eq!((record.source.name.as_deref(), record.source.port), (Some("office"), None));
+    assert_eq!((record.destination.name.as_deref(), record.destination.port), (Some("press-plc"), None));
+    assert_eq!((record.protocol.as_str(), record.device.as_deref()), ("tcp", Some("press-plc")));
+    assert!(record.explanation.ends_with(Reason::NoRule.text()), "{}", record.explanation);
+    assert!(!record.others && record.packet.is_some());
+}
+
+#[test]
+fn sweep_over_hosts_leaves_their_end_out_and_names_the_port() {
+    let key = ViolationKey {
+        device: 0,
+        destination_device: 0,
+        destination: Address::UNSPECIFIED,
+        destination_mac: [0; 6],
+        ..aggregate().key
+    };
+    let tried = Tried {
+        hosts: 1024,
+        ports: 1,
+        devices: BTreeSet::from([3, 7]),
+        reasons: no_rule(),
+        at_least: true,
+        mixed: false,
+    };
+    let record = scan(key, tried);
+    let End { name, mac, ip, port } = record.destination;
+    assert_eq!((name, mac, ip, port), (None, None, None, Some(502)));
+    assert_eq!((record.device, record.criticality), (None, None));
+    assert_eq!(record.severity, Severity::Medium, "that of the worst device");
+    assert_eq!(record.source.ip, Some(IpAddr::from([10, 9, 8, 66])));
+}
+
+#[test]
+fn scan_over_several_protocols_is_mixed_and_keeps_its_source() {
+    let key = ViolationKey { port: 0, ..aggregate().key };
+    let reasons = BTreeSet::from([Reason::NoRule.code(), Reason::SourceMacMismatch.code()]);
+    let tried =
+        Tried { hosts: 1, ports: 2, devices: BTreeSet::from([3]), reasons, mixed: true, ..Tried::default() };
+    let record = scan(ViolationKey { source_device: 7, ..key }, tried);
+    assert_eq!((record.protocol.as_str(), record.destination.port, record.icmp), ("mixed", None, None));
+    assert_eq!(record.source.ip, Some(IpAddr::from([10, 9, 8, 66])));
+    assert_eq!(record.source.name, None, "some of its packets had another's address");
 }
 
 #[test]

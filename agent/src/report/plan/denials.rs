@@ -19,7 +19,7 @@ use bulkhead_common::{
     lookup::shape,
     parse::{Kind, Packet},
     reason::Reason,
-    wire::{ethertype, mac, protocol, tcp},
+    wire::{EPHEMERAL_PORTS, ethertype, mac, protocol, tcp},
 };
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -42,8 +42,8 @@ pub struct KnownDenial {
     pub names: [Option<String>; 2],
     /// Where they arrived.
     pub segment: SegmentRow,
-    /// Source port of one of them; 0 when it is not known.
-    pub source_port: u16,
+    /// The port that `key` leaves out, of one of them; 0 when it is not known.
+    pub other_port: u16,
     /// How many.
     pub packets: u64,
     /// For how long there was none.
@@ -87,7 +87,7 @@ pub struct Drops {
     pub to: Option<String>,
     /// Its address.
     pub to_address: String,
-    /// Like `tcp/502`.
+    /// Like `tcp/502`; of what looks like a server's answer `answer from tcp/502`.
     pub service: String,
     /// How many.
     pub packets: u64,
@@ -287,6 +287,7 @@ fn again(one: &KnownDenial, reason: Reason) -> Option<Packet> {
             | Reason::OutsideSchedule
     );
     let ViolationKey { ethertype: kind, protocol: number, port, .. } = one.key;
+    let (source_port, destination_port) = ports(one);
     // ARP and neighbour discovery carry claims that nobody kept (RFC 4861 4: types 133 to 137).
     let [icmp_type, _] = port.to_be_bytes();
     let claims = kind == ethertype::ARP
@@ -307,14 +308,28 @@ fn again(one: &KnownDenial, reason: Reason) -> Option<Packet> {
         destination: one.key.destination,
         protocol: number,
         hops: 64,
-        source_port: one.source_port,
-        destination_port: if icmp { one.source_port } else { port },
-        service_port: port,
+        source_port,
+        destination_port,
+        service_port: if icmp { port } else { destination_port },
         icmp_type: if icmp { icmp_type } else { 0 },
         // In the middle of a conversation: it may be a question or an answer.
         tcp_flags: if number == protocol::TCP { tcp::ACK } else { 0 },
         ..Packet::EMPTY
     })
+}
+
+/// Source and destination port; of ICMP the identifier is both.
+fn ports(one: &KnownDenial) -> (u16, u16) {
+    let KnownDenial { key, other_port: other, .. } = *one;
+    if protocol::is_icmp(key.protocol) {
+        return (other, other);
+    }
+    match (key.answer, other) {
+        (0, other) => (other, key.port),
+        // Nobody told of the client's port: it is one of those that clients have.
+        (_, 0) => (key.port, EPHEMERAL_PORTS),
+        (_, other) => (key.port, other),
+    }
 }
 
 fn said(criticality: Option<Criticality>, one: &KnownDenial, reason: Reason) -> Drops {
@@ -327,7 +342,8 @@ fn said(criticality: Option<Criticality>, one: &KnownDenial, reason: Reason) -> 
         _ => Mac(own).to_string(),
     };
     let service = if is_ip {
-        spelled(Selector { protocol: key.protocol, low: key.port, high: key.port })
+        let service = spelled(Selector { protocol: key.protocol, low: key.port, high: key.port });
+        if key.answer == 0 { service } else { format!("answer from {service}") }
     } else if key.ethertype == ethertype::ARP {
         "arp".to_owned()
     } else {

@@ -51,7 +51,7 @@ fn denied(from: (&str, u64), to: (&str, u64), ports: (u16, u16), reason: Reason)
         ends: [device(to).or(device(from)), device(from), device(to)],
         names: [device(from), device(to)],
         segment: Default::default(),
-        source_port: ports.0,
+        other_port: ports.0,
         packets: 76,
         idle: Duration::from_secs(3),
         age: Duration::from_secs(3603),

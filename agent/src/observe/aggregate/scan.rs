@@ -1,0 +1,184 @@
+//! Recognises who tries many targets, and folds what he does into one violation.
+//!
+//! In: violations that have no place of their own yet, and the time. Out: whether one is part of a scan, and what is to be
+//! told of each scan: at once when it begins, then once a summary interval. A source is a hardware address with an address on
+//! one interface, under one revision and with one outcome; so what one host does hides nothing of another.
+//!
+//! Bounded: so many sources are watched and so many scan at the same time. What finds no place is left to the budgets.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bulkhead_common::{address::Address, layout::ViolationKey};
+
+use super::{
+    packets::{Aggregate, Fold},
+    targets::Targets,
+};
+
+/// New violations of a source in a summary interval that are told one by one; one more is a scan.
+pub(super) const KINDS: usize = 16;
+/// Sources that are watched: the one watched for longest makes room.
+pub(super) const WATCHED: usize = 4096;
+/// Scans at the same time.
+pub(super) const SCANS: usize = 64;
+
+/// Who sends.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Source {
+    mac: [u8; 6],
+    address: Address,
+    ifindex: u32,
+    generation: u32,
+    dropped: u8,
+}
+
+/// A source that may turn out to scan.
+struct Watched {
+    since: u64,
+    /// What it began since, at most [`KINDS`].
+    kinds: Vec<ViolationKey>,
+}
+
+struct Scan {
+    /// When its last packet was taken.
+    seen: u64,
+    /// When it was last told; never yet, when it has just begun.
+    told: Option<u64>,
+    targets: Targets,
+    waiting: Option<Aggregate>,
+}
+
+/// Those who scan, and those who may.
+pub(super) struct Scans {
+    interval: u64,
+    watched: BTreeMap<Source, Watched>,
+    /// Those that are watched by since when.
+    oldest: BTreeSet<(u64, Source)>,
+    scans: BTreeMap<Source, Scan>,
+}
+
+impl Source {
+    fn of(key: &ViolationKey) -> Self {
+        let ViolationKey { source, source_mac, ifindex, generation, dropped, .. } = *key;
+        Self { mac: source_mac, address: source, ifindex, generation, dropped }
+    }
+}
+
+impl Scans {
+    pub(super) fn new(interval: u64) -> Self {
+        Self { interval, watched: BTreeMap::new(), oldest: BTreeSet::new(), scans: BTreeMap::new() }
+    }
+
+    /// Whether a violation that has no place of its own is part of a scan. One that is none counts as begun.
+    pub(super) fn folds(&mut self, key: &ViolationKey, now: u64) -> bool {
+        let source = Source::of(key);
+        if self.scans.contains_key(&source) {
+            return true;
+        }
+        let over = self.watched.get(&source).is_some_and(|w| now.saturating_sub(w.since) >= self.interval);
+        if over {
+            self.unwatch(&source);
+        }
+        let Some(watched) = self.watched.get_mut(&source) else {
+            self.watch(source, key, now);
+            return false;
+        };
+        if watched.kinds.contains(key) {
+            return false;
+        }
+        if watched.kinds.len() < KINDS {
+            watched.kinds.push(*key);
+            return false;
+        }
+        self.scans.len() < SCANS && self.begin(source, now)
+    }
+
+    /// Takes packets of a violation that [`Scans::folds`]; what is to be told at once.
+    pub(super) fn take(&mut self, new: Aggregate, now: u64) -> Option<Aggregate> {
+        let interval = self.interval;
+        let scan = self.scans.get_mut(&Source::of(&new.key))?;
+        scan.targets.add(&new.key, new.packets);
+        scan.seen = now;
+        scan.waiting = Some(match scan.waiting.take() {
+            Some(waiting) => waiting.and(new),
+            None => new,
+        });
+        if scan.is_due(now, interval) { scan.tell(now) } else { None }
+    }
+
+    /// Tells what waited a whole interval, and forgets who was silent for one.
+    pub(super) fn tick(&mut self, now: u64) -> Vec<Aggregate> {
+        let interval = self.interval;
+        let due = self.scans.values_mut().filter(|scan| scan.is_due(now, interval));
+        let told = due.filter_map(|scan| scan.tell(now)).collect();
+        // Nor before it may be told again: who begins anew would be told twice in an interval.
+        let lately = |then: u64| now.saturating_sub(then) < interval;
+        self.scans
+            .retain(|_, scan| scan.waiting.is_some() || lately(scan.seen) || scan.told.is_some_and(lately));
+        while let Some((since, source)) = self.oldest.first().copied()
+            && now.saturating_sub(since) >= interval
+        {
+            self.unwatch(&source);
+        }
+        told
+    }
+
+    /// Tells everything that waits.
+    pub(super) fn flush(&mut self, now: u64) -> Vec<Aggregate> {
+        self.scans.values_mut().filter_map(|scan| scan.tell(now)).collect()
+    }
+
+    /// Packets that wait.
+    pub(super) fn pending(&self) -> u64 {
+        self.scans.values().filter_map(|scan| scan.waiting.as_ref()).map(|waiting| waiting.packets).sum()
+    }
+
+    /// Who scans now.
+    pub(super) fn len(&self) -> usize {
+        self.scans.len()
+    }
+
+    fn watch(&mut self, source: Source, key: &ViolationKey, now: u64) {
+        if self.watched.len() >= WATCHED
+            && let Some((_, oldest)) = self.oldest.first().copied()
+        {
+            self.unwatch(&oldest);
+        }
+        self.watched.insert(source, Watched { since: now, kinds: vec![*key] });
+        self.oldest.insert((now, source));
+    }
+
+    fn unwatch(&mut self, source: &Source) -> Option<Watched> {
+        let gone = self.watched.remove(source)?;
+        self.oldest.remove(&(gone.since, *source));
+        Some(gone)
+    }
+
+    /// What was told one by one counts as tried: the first record says at once what the scan is after.
+    fn begin(&mut self, source: Source, now: u64) -> bool {
+        let mut targets = Targets::default();
+        let known = self.unwatch(&source).map(|watched| watched.kinds).unwrap_or_default();
+        known.iter().for_each(|key| targets.add(key, 1));
+        self.scans.insert(source, Scan { seen: now, told: None, targets, waiting: None });
+        true
+    }
+
+    #[cfg(test)]
+    pub(super) fn sizes(&self) -> [usize; 4] {
+        let targets = self.scans.values().flat_map(|scan| scan.targets.sizes()).max().unwrap_or_default();
+        [self.watched.len(), self.oldest.len(), self.scans.len(), targets]
+    }
+}
+
+impl Scan {
+    fn is_due(&self, now: u64, interval: u64) -> bool {
+        self.waiting.is_some() && self.told.is_none_or(|told| now.saturating_sub(told) >= interval)
+    }
+
+    fn tell(&mut self, now: u64) -> Option<Aggregate> {
+        let waiting = self.waiting.take()?;
+        self.told = Some(now);
+        let (key, tried) = std::mem::take(&mut self.targets).tried();
+        Some(Aggregate { key, fold: Fold::Scan(Box::new(tried)), ..waiting })
+    }
+}

@@ -1,0 +1,66 @@
+//! A million violations of which no two are alike: nothing grows beyond its bound, and no packet is lost count of.
+
+use super::{super::*, FIRSTS, SUMMARY, aimed, event};
+
+/// What the agent allows itself.
+const DISTINCT: usize = 65_536;
+
+fn assert_bounded(aggregator: &Aggregator) {
+    let [watched, oldest, scans, targets] = aggregator.scans.sizes();
+    assert!(aggregator.table.len() <= DISTINCT, "{}", aggregator.table.len());
+    assert_eq!(aggregator.recency.len(), aggregator.table.len());
+    assert!(aggregator.due.len() <= aggregator.table.len());
+    assert!(aggregator.budgets.len() <= DISTINCT);
+    assert!(watched <= scan::WATCHED && oldest == watched, "{watched} {oldest}");
+    assert!(scans <= scan::SCANS && targets <= targets::DISTINCT, "{scans} {targets}");
+}
+
+/// Floods with a million violations of which no two are alike, and says how many records that made.
+fn flooded(kind: impl Fn(u32) -> ViolationKey) -> (usize, Aggregator) {
+    let mut aggregator = Aggregator::new(DISTINCT, SUMMARY, FIRSTS);
+    let mut records = 0;
+    for n in 0..1_000_000 {
+        // A second of the flood is a hundred thousand packets.
+        records += aggregator.event(&event(kind(n), u64::from(n) * 10_000)).len();
+        if n % 50_000 == 0 {
+            assert_bounded(&aggregator);
+        }
+    }
+    assert_bounded(&aggregator);
+    let totals = aggregator.totals();
+    assert_eq!((totals.taken, totals.taken), (1_000_000, totals.told + totals.pending));
+    (records, aggregator)
+}
+
+#[test]
+fn flood_from_one_source_fills_nothing() {
+    let port = |n: u32| u16::try_from(n % 65_536).expect("a port");
+    let (records, aggregator) = flooded(|n| aimed(1, 1 + n / 65_536, port(n)));
+    // Sixteen firsts, the beginning of the scan, and no interval is over.
+    assert_eq!((records, aggregator.totals().entries, aggregator.totals().scans), (17, 16, 1));
+}
+
+#[test]
+fn flood_from_sources_of_which_each_speaks_once_fills_nothing() {
+    let (records, aggregator) = flooded(|n| aimed(n, 2, 502));
+    assert_eq!((records, aggregator.totals().entries, aggregator.totals().scans), (257, 257, 0));
+}
+
+#[test]
+fn flood_from_everybody_to_everything_fills_no_table_beyond_its_bound() {
+    // 200 sources scan 5000 devices each, and there are more sources than may scan.
+    let (_, aggregator) = flooded(|n| aimed(n % 200, 1 + n / 200, 502));
+    assert_eq!(aggregator.totals().scans, scan::SCANS);
+    // Each of 500,000 sources sends to two devices of its own: every entry is new, and few have a budget to share.
+    let (_, aggregator) = flooded(|n| aimed(n / 2, 1 + n / 4, 502));
+    assert_eq!((aggregator.totals().entries, aggregator.totals().scans), (DISTINCT, 0));
+}
+
+/// As the documentation of [`Aggregator`] says: three keys, and an aggregate with its sample.
+const ENTRY_BYTES: usize = 720;
+
+#[test]
+fn memory_is_what_the_documentation_says() {
+    let keys = 3 * size_of::<Place>() + 2 * size_of::<u64>() + size_of::<Entry>();
+    assert!(keys + size_of::<Sample>() <= ENTRY_BYTES, "{keys} {}", size_of::<Sample>());
+}
