@@ -29,8 +29,8 @@ pub use pointer::{AcceptedSet, FoundPointer, Pointer, Prepared};
 pub use revisions::{KeptFile, KeptLayer, Record, Revisions, TextLayer, digest};
 pub use salvage::salvage;
 pub use values::{
-    KeptLease, KeptName, LAST_GOOD, LEASES, LastGood, Leases, NAMES, Names, OVERRIDES, Override, Overrides,
-    PolicyFile,
+    HITS, KeptHits, KeptLease, KeptName, LAST_GOOD, LEASES, LastGood, Leases, NAMES, Names, OVERRIDES,
+    Override, Overrides, PolicyFile, RuleHits,
 };
 pub use who::Who;
 

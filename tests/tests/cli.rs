@@ -16,7 +16,7 @@ use serde_json::Value;
 mod command;
 use command::{Ran, bulkhead, bulkhead_with, check, codes, entries, file, folder, root};
 
-const COMMANDS: [&str; 21] = [
+const COMMANDS: [&str; 23] = [
     "run",
     "check",
     "explain",
@@ -29,8 +29,10 @@ const COMMANDS: [&str; 21] = [
     "drift",
     "status",
     "devices",
+    "flows",
     "violations",
     "rules",
+    "top",
     "why",
     "mode",
     "quarantine",
@@ -87,6 +89,13 @@ fn wrong_calls_end_with_code_2_and_say_what_is_wrong() {
         (&["check", "--frmat", "json"], "unexpected argument '--frmat'"),
         (&["check", "--format", "yaml"], "invalid value 'yaml'"),
         (&["why", "hmi", "plc"], "required arguments"),
+        (&["why", "hmi"], "required arguments were not provided: <TO> <SERVICE>"),
+        (&["why", "5f0c2b9a41d84c6e-42", "--policy", "."], "required arguments"),
+        (&["rules", "--for", "30d"], "required arguments"),
+        (&["rules", "--unused", "--for", "soon"], "write a number with its unit"),
+        (&["flows", "-n", "many"], "invalid value 'many'"),
+        (&["top", "--interval", "1ms"], "`500ms` to `10m`"),
+        (&["top"], "`top` needs a terminal"),
         (&["mode", "plc"], "required arguments"),
         (&["mode", "plc", "quarantine"], "invalid value 'quarantine'"),
         (&["violations", "-n", "many"], "invalid value 'many'"),
@@ -246,7 +255,9 @@ fn commands_that_need_the_agent_say_that_there_is_none() {
     for command in [
         &["status"][..],
         &["devices"],
+        &["flows"],
         &["rules"],
+        &["why", "5f0c2b9a41d84c6e-42"],
         &["violations"],
         &["violations", "--follow"],
         &["why", "hmi", "plc", "modbus"],

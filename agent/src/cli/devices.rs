@@ -106,7 +106,7 @@ fn place(device: &DeviceStatus) -> String {
 }
 
 /// In the largest unit of which there is at least one.
-fn left(seconds: u64) -> String {
+pub(super) fn left(seconds: u64) -> String {
     match seconds {
         0..60 => format!("{seconds}s"),
         60..3600 => format!("{}m", seconds / 60),

@@ -34,6 +34,7 @@ mod devices;
 mod doctor;
 mod drift;
 mod explain;
+mod flows;
 mod manifest;
 mod mode;
 mod plan;
@@ -46,6 +47,7 @@ mod session;
 mod standing;
 mod status;
 mod table;
+mod top;
 mod violations;
 mod why;
 
@@ -114,11 +116,15 @@ enum Command {
     Status(Output),
     /// Every device with its mode and what was allowed and denied
     Devices(devices::Args),
+    /// The conversations under way: who with whom, over what, by which rule
+    Flows(flows::Args),
     /// What was denied, and why
     Violations(violations::Args),
-    /// Every rule with its hits and its place in the files
+    /// Every rule with its hits, the last of them, and its place in the files
     Rules(rules::Args),
-    /// May FROM start a conversation with TO over SERVICE: which rule says so, or what is missing
+    /// Watch the gateway: devices, rates, conversations and violations, as they change
+    Top(top::Args),
+    /// May FROM start a conversation with TO over SERVICE: which rule says so, or what is missing; or what a violation was
     Why(why::Args),
     /// Change a device's mode beside its policy; kept until `release`
     Mode(mode::ModeArgs),
@@ -159,6 +165,8 @@ impl Cli {
             Command::Drift(output) => drift::run(&self, *output),
             Command::Status(output) => status::run(&self, *output),
             Command::Devices(args) => devices::run(&self, args),
+            Command::Flows(args) => flows::run(&self, args),
+            Command::Top(args) => top::run(&self, args),
             Command::Violations(args) => violations::run(&self, args),
             Command::Rules(args) => rules::run(&self, args),
             Command::Why(args) => why::run(&self, args),

@@ -23,18 +23,7 @@ pub(super) fn run(cli: &Cli, output: Output) -> anyhow::Result<Exit> {
 fn print(status: &Status) {
     let count = |mode: &str| status.modes.get(mode).copied().unwrap_or(0);
     let (enforce, quarantine, monitor) = (count("enforce"), count("quarantine"), count("monitor"));
-    let attached = status.interfaces.iter().filter(|i| i.attached != "none").count();
-    let on = |i: &&InterfaceStatus| i.attached != "none";
-    let unmanaged = status.interfaces.iter().filter(on).any(|i| i.unmanaged == "drop");
-    let partly = format!("ENFORCING, but not on every interface: {}", gaps(&status.interfaces));
-    let headline = match (attached, enforce + quarantine) {
-        (0, _) => "NOT ENFORCING: no interface is attached",
-        (_, 0) if unmanaged => "ENFORCING for unmanaged traffic only: no device is in enforce mode",
-        (_, 0) => "NOT ENFORCING: no device is in enforce mode",
-        _ if attached < status.interfaces.len() => partly.as_str(),
-        _ => "ENFORCING",
-    };
-    out!("{}: {headline}", status.gateway);
+    out!("{}: {}", status.gateway, headline(status));
     for warning in &status.warnings {
         out!("! {}", warning.replace('\n', "\n  "));
     }
@@ -149,6 +138,25 @@ fn print(status: &Status) {
     }
     if status.link_news_lost > 0 {
         out!("\nnews of interfaces were lost {} times; all were looked at instead", status.link_news_lost);
+    }
+}
+
+/// Enforcing or not, and why not.
+pub(super) fn headline(status: &Status) -> String {
+    let count = |mode: &str| status.modes.get(mode).copied().unwrap_or(0);
+    let is_attached = |i: &&InterfaceStatus| i.attached != "none";
+    let attached = status.interfaces.iter().filter(is_attached).count();
+    let unmanaged = status.interfaces.iter().filter(is_attached).any(|i| i.unmanaged == "drop");
+    match (attached, count("enforce") + count("quarantine")) {
+        (0, _) => format!("NOT ENFORCING: no interface is attached: {}", gaps(&status.interfaces)),
+        (_, 0) if unmanaged => {
+            "ENFORCING for unmanaged traffic only: no device is in enforce mode".to_owned()
+        }
+        (_, 0) => "NOT ENFORCING: no device is in enforce mode".to_owned(),
+        _ if attached < status.interfaces.len() => {
+            format!("ENFORCING, but not on every interface: {}", gaps(&status.interfaces))
+        }
+        _ => "ENFORCING".to_owned(),
     }
 }
 

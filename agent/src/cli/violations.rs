@@ -38,6 +38,8 @@ pub(super) fn run(cli: &Cli, args: &Args) -> anyhow::Result<Exit> {
             | Body::Devices(_)
             | Body::Rules(_)
             | Body::Why(_)
+            | Body::Explained(_)
+            | Body::Flows(_)
             | Body::Plan(_)
             | Body::Applied(_)
             | Body::Revisions(_)
@@ -54,7 +56,7 @@ pub(super) fn run(cli: &Cli, args: &Args) -> anyhow::Result<Exit> {
 }
 
 /// One record in one line.
-fn line(record: &Value) -> String {
+pub(super) fn line(record: &Value) -> String {
     match record["kind"].as_str() {
         Some("gap") => gap(record),
         Some("heartbeat") => heartbeat(record),
@@ -112,8 +114,10 @@ fn violation(record: &Value) -> String {
     let port = if answer { format!("{port} answers") } else { port };
     let interface = text(&record["interface"]).map(|name| format!("  on {name}")).unwrap_or_default();
     let vlan = record["vlan"].as_u64().map(|id| format!(" vlan {id}")).unwrap_or_default();
+    // What `why` takes.
+    let id = text(&record["boot"]).map(|boot| format!("  id {boot}-{}", record["seq"])).unwrap_or_default();
     format!(
-        "{}  {:<9}  {:<24}  {} -> {}  {}{port}  x{}  device {}{interface}{vlan}{}",
+        "{}  {:<9}  {:<24}  {} -> {}  {}{port}  x{}  device {}{interface}{vlan}{}{id}",
         word("time"),
         if word("action") == "passed" { "would-drop".to_owned() } else { word("action") },
         word("reason"),
@@ -146,6 +150,12 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn line_ends_with_the_id_that_why_takes() {
+        let record = json!({ "device": "plc", "count": 1, "boot": "5f0c2b9a41d84c6e", "seq": 42 });
+        assert!(line(&record).ends_with("device plc  id 5f0c2b9a41d84c6e-42"), "{}", line(&record));
+    }
 
     #[test]
     fn line_names_port_type_and_what_was_folded() {

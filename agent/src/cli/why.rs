@@ -5,41 +5,49 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use bulkhead_common::layout::SegmentRow;
 
 use super::{Cli, Exit, Output, check::files_of, print, print_json, unexpected};
 use crate::{
     compile::{Host, Limits, Placed, Tables, compile},
-    control::{Body, Request},
+    control::{Body, Explained, Request},
     diagnostic::render_text,
     policy::resolve_texts,
-    report::why::{Answer, Heard, Part, Question},
+    report::why::{Answer, Heard, Part, Question, RuleRef},
 };
 
 #[derive(Debug, clap::Args)]
+#[command(
+    override_usage = "bulkhead why [OPTIONS] <FROM> <TO> <SERVICE>\n       bulkhead why [OPTIONS] <VIOLATION-ID>"
+)]
 pub(super) struct Args {
-    /// Who starts: a device, a network, `gateway`, `any` or an address
+    /// Who starts: a device, a network, `gateway`, `any` or an address. Alone: the id of a violation, with which each line of
+    /// `bulkhead violations` ends
+    #[arg(value_name = "FROM|VIOLATION-ID")]
     from: String,
     /// Who answers: likewise, or `multicast:NAME` or `broadcast`
-    to: String,
+    #[arg(requires = "service")]
+    to: Option<String>,
     /// Over what: a service, or `tcp/502`, `udp/161`, `icmp/8`, `icmpv6/128`, `ip/47`, `ethertype/0x8892`
-    service: String,
+    service: Option<String>,
     /// Ask these policy files instead of the running agent
-    #[arg(long, value_name = "PATH")]
+    #[arg(long, value_name = "PATH", requires = "service")]
     policy: Option<PathBuf>,
     #[command(flatten)]
     output: Output,
 }
 
 pub(super) fn run(cli: &Cli, args: &Args) -> anyhow::Result<Exit> {
+    let Args { from, to, service, .. } = args;
+    let (Some(to), Some(service)) = (to, service) else { return violation(cli, from, args.output) };
+    let words = [from, to, service].map(String::as_str);
     let answer = match &args.policy {
-        Some(path) => match offline(cli, args, path)? {
+        Some(path) => match offline(cli, words, path)? {
             Some(answer) => answer,
             None => return Ok(Exit::Found),
         },
         None => {
-            let Args { from, to, service, .. } = args;
             let request = Request::Why { from: from.clone(), to: to.clone(), service: service.clone() };
             let body = cli.ask(&request)?;
             let Body::Why(answer) = body else { return Err(unexpected(&body)) };
@@ -58,9 +66,55 @@ pub(super) fn run(cli: &Cli, args: &Args) -> anyhow::Result<Exit> {
     })
 }
 
+/// What a violation was, and what would have allowed it.
+fn violation(cli: &Cli, id: &str, output: Output) -> anyhow::Result<Exit> {
+    let is_id = id.rsplit_once('-').is_some_and(|(boot, seq)| {
+        boot.len() == 16 && boot.bytes().all(|b| b.is_ascii_hexdigit()) && seq.parse::<u64>().is_ok()
+    });
+    if !is_id {
+        bail!(
+            "the following required arguments were not provided: <TO> <SERVICE>\n\
+             hint: `{id}` alone is no id of a violation either: that is what each line of `bulkhead violations` ends with"
+        );
+    }
+    let body = cli.ask(&Request::Explain { id: id.to_owned() })?;
+    let Body::Explained(explained) = body else { return Err(unexpected(&body)) };
+    if output.json {
+        print_json(&explained)?;
+    } else {
+        lines(&explained).iter().for_each(|line| out!("{line}"));
+    }
+    Ok(Exit::Fine)
+}
+
+/// An explained violation, line by line.
+pub(super) fn lines(explained: &Explained) -> Vec<String> {
+    let Explained { id, record: _, told, today, nearest, snippet, warnings } = explained;
+    let mut lines = vec![format!("violation {id}")];
+    lines.extend(told.iter().map(|told| format!("what     {told}")));
+    if let Some(Answer { from, to, service, verdict, reason, explanation, notes, .. }) = today {
+        let verdict = if verdict == "allow" { "allowed" } else { "denied" };
+        lines.push(format!("today    {from} -> {to} {service} is {verdict}: {reason}: {explanation}"));
+        lines.extend(notes.iter().map(|note| format!("note     {note}")));
+        if nearest.is_empty() {
+            lines.push("rules    none between the two".to_owned());
+        }
+    }
+    for RuleRef { text, holder, place, comment } in nearest {
+        let comment = comment.as_ref().map(|comment| format!(": {comment}")).unwrap_or_default();
+        lines.push(format!("nearest  {place}: {text} ({holder}){comment}"));
+    }
+    lines.extend(warnings.iter().map(|warning| format!("!        {warning}")));
+    if let Some(snippet) = snippet {
+        lines.extend([String::new(), "This would allow it:".to_owned(), String::new()]);
+        lines.extend(snippet.lines().map(str::to_owned));
+    }
+    lines
+}
+
 /// The answer of files; `None` when they are wrong, which was printed. Of the configuration, if there is one, come
 /// the segments and the management pin; without one there is a segment with devices on it.
-fn offline(cli: &Cli, args: &Args, path: &Path) -> anyhow::Result<Option<Answer>> {
+fn offline(cli: &Cli, [from, to, service]: [&str; 3], path: &Path) -> anyhow::Result<Option<Answer>> {
     let outcome = resolve_texts(&files_of(path)?);
     let Some(policy) = outcome.policy else {
         print::rendered(&render_text(&outcome.diagnostics, &outcome.sources, false));
@@ -68,7 +122,7 @@ fn offline(cli: &Cli, args: &Args, path: &Path) -> anyhow::Result<Option<Answer>
     };
     let everything = Limits { devices: u32::MAX, rules: u32::MAX, rows: u32::MAX };
     let tables = compile(&policy, &everything).context("failed to compile the policy")?;
-    let question = Question::new(&policy, &args.from, &args.to, &args.service, &BTreeSet::new())?;
+    let question = Question::new(&policy, from, to, service, &BTreeSet::new())?;
     let gateway = question.gateway().into_iter().collect();
     let placed = Placed { gateway, named: question.supposed(&tables), ..Placed::default() };
     let heard = if cli.config.exists() {

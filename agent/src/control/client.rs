@@ -78,6 +78,8 @@ impl Request {
             | Self::Devices
             | Self::Rules
             | Self::Violations { .. }
+            | Self::Explain { .. }
+            | Self::Flows { .. }
             | Self::Why { .. }
             | Self::Plan { .. }
             | Self::Revisions

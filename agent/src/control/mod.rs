@@ -8,8 +8,10 @@ use serde::{Deserialize, Serialize};
 
 mod changes;
 pub mod client;
+mod screens;
 
 pub use changes::{Applied, FilesStatus, PendingStatus, RevisionList, RevisionState, RevisionStatus};
+pub use screens::{Explained, FlowEnd, FlowList, FlowStatus, RuleStatus};
 
 use crate::report::{plan::Plan, why::Answer};
 
@@ -41,6 +43,19 @@ pub enum Request {
         to: String,
         /// Over what.
         service: String,
+    },
+    /// What a record tells of, and what would have allowed it.
+    Explain {
+        /// Its id: `BOOT-SEQ`.
+        id: String,
+    },
+    /// The conversations that the kernel remembers.
+    Flows {
+        /// A device's name, or an address: only those with this end.
+        #[serde(default)]
+        of: Option<String>,
+        /// How many at most, those that were heard last.
+        last: usize,
     },
     /// Changes a device's mode beside its policy.
     Mode {
@@ -158,6 +173,10 @@ pub enum Body {
     End,
     /// See [`Answer`].
     Why(Box<Answer>),
+    /// See [`Explained`].
+    Explained(Box<Explained>),
+    /// See [`FlowList`].
+    Flows(FlowList),
     /// See [`Plan`].
     Plan(Box<Plan>),
     /// See [`Applied`].
@@ -449,41 +468,4 @@ pub struct NameStatus {
     pub address: String,
     /// For how many seconds more it is known, if nothing renews it.
     pub seconds_left: u64,
-}
-
-/// A rule.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct RuleStatus {
-    /// The rule in one line.
-    pub rule: String,
-    /// In whose name it is written: `device NAME`, `class NAME` or `conduit`.
-    pub holder: String,
-    /// `file:line`.
-    pub place: String,
-    /// When it holds, in words; none for always.
-    #[serde(default)]
-    pub schedule: Option<String>,
-    /// Whether it holds now.
-    #[serde(default = "yes")]
-    pub open: bool,
-    /// Packets it allowed.
-    pub packets: u64,
-    /// Bytes it allowed.
-    pub bytes: u64,
-    /// Why it exists.
-    pub comment: Option<String>,
-    /// Who answers for it.
-    #[serde(default)]
-    pub owner: Option<String>,
-    /// The change it was made under.
-    #[serde(default)]
-    pub ticket: Option<String>,
-    /// How it came to be: `hand`, `learned` or `mud`.
-    #[serde(default)]
-    pub source: String,
-}
-
-/// Rules of agents that knew no schedules hold.
-fn yes() -> bool {
-    true
 }

@@ -14,6 +14,7 @@ use super::{
     changes::{Wanted, millis},
     drift::Watch,
     first::{Beginning, First},
+    hits::HitKeeper,
     input::{Answering, Asked, Input},
     leases::LeaseKeeper,
     names::NameKeeper,
@@ -117,6 +118,9 @@ pub struct Agent {
     pub(super) names: NameKeeper,
     /// One place: a plan takes memory and a processor.
     pub(super) planning: Arc<Semaphore>,
+    /// The same for a look at all flows.
+    pub(super) reading: Arc<Semaphore>,
+    pub(super) hits: HitKeeper,
     pub(super) calendar: Calendar,
     pub(super) drift: Watch,
 }
@@ -194,6 +198,7 @@ impl Agent {
             tracing::warn!("{doubts}");
         }
         let leases = LeaseKeeper::restore(&store, &mut dataplane)?;
+        let hits = HitKeeper::restore(&store, &dataplane);
         for news in nics.look_after(&mut dataplane, Instant::now())? {
             // What is wrong from the start is as wrong as what goes wrong later.
             if nics.list.iter().any(|nic| nic.problems().contains(&news)) {
@@ -234,6 +239,8 @@ impl Agent {
             leases,
             names,
             planning: Arc::new(Semaphore::new(1)),
+            reading: Arc::new(Semaphore::new(1)),
+            hits,
             calendar,
             drift: Watch::new(),
         };
@@ -281,6 +288,7 @@ impl Agent {
                     tracing::error!("{error}");
                 }
                 self.keep_names();
+                self.keep_all_hits();
                 // What goes on without an agent must be there when it goes.
                 if let Err(error) = self.look_after_nics(Instant::now()) {
                     tracing::error!("{error}");
@@ -328,6 +336,7 @@ impl Agent {
         self.reporter.tick(monotonic_ns());
         self.look_after_leases();
         self.look_after_names();
+        self.look_after_hits();
         self.look_after_pending();
         self.tell_of_refusals();
         self.look_at_the_calendar();
@@ -389,6 +398,9 @@ impl Agent {
                     self.collect(events);
                     return self.plan(plan::Wanted { files, hops, recent }, back);
                 }
+                if let Request::Flows { of, last } = request {
+                    return self.flows(of, last, back);
+                }
                 let reply = match self.answer(request, &by, events) {
                     Ok(body) => Reply::Ok(Box::new(body)),
                     Err(failure) => Reply::Error(failure),
@@ -423,6 +435,7 @@ impl Agent {
             Request::Why { from, to, service } => {
                 self.why(&from, &to, &service).map(|answer| Body::Why(Box::new(answer)))
             }
+            Request::Explain { id } => self.explain(&id).map(|told| Body::Explained(Box::new(told))),
             Request::Mode { device, mode, reason } => {
                 self.change_mode(&device, &mode, reason, by).map(Body::Applied)
             }
@@ -435,7 +448,7 @@ impl Agent {
                 let wanted = Wanted { files, from, only, confirm_within, allow_older, reason };
                 self.apply(Action::Apply, wanted, by).map(Body::Applied)
             }
-            Request::Plan { .. } => Err(user("`plan` is answered beside the others")),
+            Request::Plan { .. } | Request::Flows { .. } => Err(user("this is answered beside the others")),
             Request::Confirm { reason } => self.confirm(reason, by).map(Body::Applied),
             Request::Rollback { to, reason } => self.rollback(to.as_deref(), reason, by).map(Body::Applied),
             Request::Drift => self.drift_now().map(Body::Drift),

@@ -220,26 +220,29 @@ impl Agent {
         Ok(list)
     }
 
-    pub(super) fn rules(&self) -> Result<Vec<RuleStatus>, DataplaneError> {
+    pub(super) fn rules(&mut self) -> Result<Vec<RuleStatus>, DataplaneError> {
+        self.look_at_hits()?;
         let Some(applied) = self.dataplane.applied() else { return Ok(Vec::new()) };
         let now = Timestamp::now();
-        let list = applied.tables.rules.iter().zip(&applied.ids.rules).map(|(rule, id)| {
-            let traffic = self.dataplane.rule_counts(*id)?;
-            Ok(RuleStatus {
+        let list = applied.tables.rules.iter().enumerate().map(|(at, rule)| {
+            let hits = self.hits.of(at);
+            RuleStatus {
                 rule: rule.text.clone(),
                 holder: rule.holder.clone(),
                 place: place(&rule.location),
                 schedule: rule.schedule.as_ref().map(ToString::to_string),
                 open: rule.schedule.as_ref().is_none_or(|schedule| schedule.open_until(now).is_some()),
-                packets: traffic.packets,
-                bytes: traffic.bytes,
+                packets: hits.map_or(0, |hits| hits.packets),
+                bytes: hits.map_or(0, |hits| hits.bytes),
+                last_hit: hits.and_then(|hits| hits.last).map(|last| format!("{last:.0}")),
+                since: hits.map(|hits| format!("{:.0}", hits.since)).unwrap_or_default(),
                 comment: rule.comment.clone(),
                 owner: rule.owner.clone(),
                 ticket: rule.ticket.clone(),
                 source: rule.source.name().to_owned(),
-            })
+            }
         });
-        list.collect()
+        Ok(list.collect())
     }
 
     /// Asks the compiled tables and the kernel's, and says whether they agree. On which interface the packet

@@ -190,18 +190,18 @@ impl Known {
 }
 
 /// Ids of the kernel and those of the tables.
-struct Translation {
+pub(super) struct Translation {
     devices: BTreeMap<u32, u32>,
     rules: BTreeMap<u32, u32>,
 }
 
 impl Translation {
-    fn of(ids: &StableIds) -> Self {
+    pub(super) fn of(ids: &StableIds) -> Self {
         let back = |ids: &[u32]| ids.iter().copied().zip(1..).collect();
         Self { devices: back(&ids.devices), rules: back(&ids.rules) }
     }
 
-    fn flow(&self, key: &FlowKey, known: &Flow, world: &World) -> KnownFlow {
+    pub(super) fn flow(&self, key: &FlowKey, known: &Flow, world: &World) -> KnownFlow {
         let FlowKey { low, high, low_port, high_port, protocol, request, pad: _ } = *key;
         let device = |who: u32| {
             let stable = Some(who).filter(|who| who & identity::DEVICE != 0);

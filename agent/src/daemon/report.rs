@@ -167,6 +167,11 @@ impl Reporter {
         self.recent.last(last)
     }
 
+    /// A record, if it is still remembered.
+    pub(super) fn find(&self, boot: &str, seq: u64) -> Option<&Violation> {
+        self.recent.get(seq).filter(|record| record.boot == boot)
+    }
+
     /// Why the log does not take records, if it does not.
     pub(super) fn failure(&self) -> Option<String> {
         let status = self.log.status();

@@ -2,6 +2,7 @@
 
 use std::iter;
 
+use aya::maps::MapInfo;
 use bulkhead_common::{
     layout::{InterfaceCounters, Traffic, tally},
     reason::CODES,
@@ -58,6 +59,15 @@ impl Dataplane {
     pub fn rule_counts(&self, id: u32) -> Result<Traffic, DataplaneError> {
         let cpus = self.rule_counts.get(&id, 0).map_err(read("RULE_COUNTS"))?;
         Ok(cpus.iter().copied().fold(Traffic::default(), add))
+    }
+
+    /// Which map counts for rules: others, made after this one, begin at nothing. A number of this boot.
+    ///
+    /// # Errors
+    /// When the map cannot be asked.
+    pub fn rule_counters(&self) -> Result<u32, DataplaneError> {
+        let open = |source| DataplaneError::Map { act: "ask", map: "RULE_COUNTS", source };
+        Ok(MapInfo::from_pin(self.pins.map("RULE_COUNTS")).map_err(open)?.id())
     }
 
     /// Counters of the interface with a counter index.

@@ -28,11 +28,13 @@ use crate::{
 
 mod answer;
 mod end;
+mod nearest;
 mod service;
 mod supposed;
 mod world;
 pub use answer::{Answer, Heard, Part, RuleRef};
-pub(super) use service::spelled;
+pub use nearest::{Known, nearest, network_of};
+pub use service::{called, spelled};
 pub(super) use supposed::Supposed;
 
 use end::{End, Kind};

@@ -63,6 +63,35 @@ pub struct KeptName {
     pub until: jiff::Timestamp,
 }
 
+/// Name of [`RuleHits`] in the store.
+pub const HITS: &str = "hits.json";
+
+/// What rules have allowed, over agents and boots.
+#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct RuleHits {
+    /// Names the kernel's counters: others count from nothing.
+    pub counters: String,
+    /// By what a rule says, see the daemon.
+    pub rules: BTreeMap<String, KeptHits>,
+}
+
+/// What one rule has allowed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeptHits {
+    /// Packets.
+    pub packets: u64,
+    /// Bytes.
+    pub bytes: u64,
+    /// When a packet was last noticed.
+    pub last: Option<jiff::Timestamp>,
+    /// Since when this is kept.
+    pub since: jiff::Timestamp,
+    /// The rule's stable id; 0 when that is another rule's by now.
+    pub id: u32,
+    /// What the kernel had counted under that id: packets and bytes.
+    pub counted: [u64; 2],
+}
+
 /// Modes that an operator set, and that hold until released, whatever the policy says.
 #[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Overrides {

@@ -20,8 +20,8 @@ use serde::{Deserialize, Serialize};
 use super::{Listed, Side, identity};
 use crate::{
     compile::{Host, Memory, NamedPeer, NamedPermission, Placed, Tables},
-    model::{Criticality, Policy, Schedule, Selector},
-    report::why::{Supposed, spelled},
+    model::{Criticality, Schedule, Selector},
+    report::why::{Supposed, network_of, spelled},
 };
 
 mod packet;
@@ -296,14 +296,4 @@ fn stopped(one: &Judged<'_>, old: &Side<'_>, world: &World) -> Stopped {
         rule: rule.map(|rule| format!("{} ({})", rule.text, rule.holder)),
         place: rule.map(|rule| format!("{}:{}", rule.location.path, rule.location.line)),
     }
-}
-
-/// The smallest network around an address.
-fn network_of(policy: &Policy, address: IpAddr) -> Option<String> {
-    let around = policy.networks.iter().filter(|network| network.holds(address));
-    let bits = |network: &&crate::model::Network| {
-        let holding = network.cidrs.iter().filter(|cidr| cidr.contains(&address));
-        std::cmp::Reverse(holding.map(ipnet::IpNet::prefix_len).max())
-    };
-    around.min_by_key(bits).map(|network| network.name.clone())
 }

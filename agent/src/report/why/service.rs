@@ -60,8 +60,38 @@ pub(super) fn named(word: &str) -> (String, String) {
     (name, declaration)
 }
 
+/// Ports of a service beyond which it is too wide to be the name of one of them.
+const WIDEST: u32 = 16;
+
+/// What the policy, else the library, calls a service that holds this and not much else; the narrowest, the first by name.
+/// Else as it can be asked for.
+pub fn called(policy: &Policy, wanted: Selector) -> String {
+    let of_policy = policy.services.iter().map(|service| (&service.name, &service.selectors));
+    narrowest(of_policy, wanted)
+        .or_else(|| narrowest(built_in().iter(), wanted))
+        .map_or_else(|| spelled(wanted), str::to_owned)
+}
+
+fn narrowest<'s>(
+    services: impl Iterator<Item = (&'s String, &'s Vec<Selector>)>,
+    wanted: Selector,
+) -> Option<&'s str> {
+    let width = |s: &Selector| match s.protocol {
+        // Each type has 256 codes, and is one.
+        protocol::ICMP | protocol::ICMPV6 => (u32::from(s.high) - u32::from(s.low) + 1).div_ceil(256),
+        protocol::TCP | protocol::UDP | protocol::SCTP | pseudo::ETHERTYPE | pseudo::LLC => {
+            u32::from(s.high) - u32::from(s.low) + 1
+        }
+        _ => 1,
+    };
+    let holds = |s: &Selector| s.protocol == wanted.protocol && s.low <= wanted.low && wanted.high <= s.high;
+    let holding = services.filter(|(_, selectors)| selectors.iter().any(holds));
+    let sized = holding.map(|(name, selectors)| (selectors.iter().map(width).sum::<u32>(), name.as_str()));
+    sized.filter(|(width, _)| *width <= WIDEST).min().map(|(_, name)| name)
+}
+
 /// A range as it can be asked for; whole ICMP types without their codes.
-pub(in crate::report) fn spelled(selector: Selector) -> String {
+pub fn spelled(selector: Selector) -> String {
     let Selector { protocol, low, high } = selector;
     let range = |word: &str, low: u16, high: u16| {
         if low == high { format!("{word}/{low}") } else { format!("{word}/{low}-{high}") }

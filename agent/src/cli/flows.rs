@@ -1,0 +1,108 @@
+//! `bulkhead flows`: the conversations under way.
+
+use super::{Cli, Exit, Output, devices::left, print_json, table, unexpected};
+use crate::{
+    control::{Body, FlowEnd, FlowList, FlowStatus, Request},
+    diagnostic::counted,
+};
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// Only those with this device, by its name, or with this address
+    #[arg(value_name = "DEVICE|ADDRESS")]
+    of: Option<String>,
+    /// How many at most: those under way first, and of them those heard last (the agent tells of 10000)
+    #[arg(long, short = 'n', default_value_t = 100, value_name = "N")]
+    last: usize,
+    #[command(flatten)]
+    output: Output,
+}
+
+pub(super) fn run(cli: &Cli, args: &Args) -> anyhow::Result<Exit> {
+    let body = cli.ask(&Request::Flows { of: args.of.clone(), last: args.last })?;
+    let Body::Flows(list) = body else { return Err(unexpected(&body)) };
+    if args.output.json {
+        print_json(&list)?;
+        return Ok(Exit::Fine);
+    }
+    let FlowList { flows, live, expired, more, cut } = list;
+    if !flows.is_empty() {
+        let header = ["DEVICE", "FROM", "TO", "SERVICE", "STATE", "IDLE", "RULE", "PLACE"];
+        let mut rows = table::table(&header);
+        for flow in &flows {
+            rows.add_row(row(flow));
+        }
+        table::print(&rows);
+    }
+    say!("{}, {expired} over and not forgotten yet", counted(live, "live conversation"));
+    if more > 0 {
+        say!("{more} more are left out: `--last N` shows more, a device or an address fewer");
+    }
+    if cut {
+        say!("the kernel remembers more than were looked at");
+    }
+    Ok(Exit::Fine)
+}
+
+fn row(flow: &FlowStatus) -> [String; 8] {
+    [
+        flow.device.clone().unwrap_or_else(|| "-".to_owned()),
+        end(&flow.from),
+        // The port says no more than the service.
+        end(&FlowEnd { port: None, ..flow.to.clone() }),
+        flow.service.clone(),
+        state(flow),
+        left(flow.idle_seconds),
+        flow.rule.clone().unwrap_or_else(|| "(no rule of the policy in force)".to_owned()),
+        flow.place.clone().unwrap_or_default(),
+    ]
+}
+
+/// Like `open`, `live` where there is no more to say, or `expired`.
+pub(super) fn state(flow: &FlowStatus) -> String {
+    let word = if flow.live { flow.state.as_deref().unwrap_or("live") } else { "expired" };
+    word.to_owned()
+}
+
+/// Like `hmi (10.20.2.20:49152)`.
+pub(super) fn end(end: &FlowEnd) -> String {
+    let FlowEnd { name, ip, port } = end;
+    let address = match (ip, port) {
+        (None, _) => "a group".to_owned(),
+        (Some(ip), None) => ip.to_string(),
+        (Some(ip), Some(port)) => std::net::SocketAddr::new(*ip, *port).to_string(),
+    };
+    name.as_ref().map_or(address.clone(), |name| format!("{name} ({address})"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn flow() -> FlowStatus {
+        FlowStatus {
+            device: Some("plc".to_owned()),
+            live: true,
+            from: FlowEnd { name: Some("hmi".to_owned()), ip: "fd00::20".parse().ok(), port: Some(49_152) },
+            to: FlowEnd { name: None, ip: None, port: Some(502) },
+            service: "modbus".to_owned(),
+            selector: "tcp/502".to_owned(),
+            state: Some("open".to_owned()),
+            idle_seconds: 61,
+            rule: None,
+            holder: None,
+            place: None,
+        }
+    }
+
+    #[test]
+    fn a_row_names_ends_state_and_rule() {
+        let said = row(&flow()).join(" | ");
+        assert_eq!(
+            said,
+            "plc | hmi ([fd00::20]:49152) | a group | modbus | open | 1m | (no rule of the policy in force) | "
+        );
+        assert_eq!(state(&FlowStatus { live: false, ..flow() }), "expired");
+        assert_eq!(state(&FlowStatus { state: None, ..flow() }), "live");
+    }
+}

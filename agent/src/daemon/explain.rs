@@ -1,0 +1,165 @@
+//! What a violation was, for whoever is asked to allow it: who, what, which rules come close, and the lines that would have
+//! allowed it. Where no rule should, it says so instead.
+//!
+//! In: a record that is still remembered. The conversation it tells of is asked as `why` asks, of the policy of today: so
+//! what is proposed is what is missing now.
+
+use bulkhead_common::reason::Reason;
+
+use super::agent::{Agent, user, world};
+use crate::{
+    control::{Explained, Failure},
+    model::{Criticality, Policy},
+    observe::{Action, End, RecordId, Violation},
+    report::why::{Answer, Known, nearest},
+};
+
+mod meant;
+use meant::{Conversation, Meant, meant};
+
+impl Agent {
+    /// Explains the record with this id.
+    pub(super) fn explain(&self, id: &str) -> Result<Explained, Failure> {
+        let wanted = id.split_once('-').and_then(|(boot, seq)| Some((boot, seq.parse::<u64>().ok()?)));
+        let (boot, seq) = wanted.ok_or_else(|| {
+            user(format!(
+                "`{id}` is no id of a record\nhint: `bulkhead violations` ends each line with one, such as `5f0c2b9a41d84c6e-42`"
+            ))
+        })?;
+        let record = self.reporter.find(boot, seq).ok_or_else(|| {
+            user(format!(
+                "the agent does not remember record `{id}`: it keeps the last {} violations since its start\n\
+                 hint: the violation log and every other sink have had it, with `\"boot\":\"{boot}\"` and `\"seq\":{seq}`; \
+                 `bulkhead why FROM TO SERVICE` answers for the ends that it names",
+                super::report::RECENT
+            ))
+        })?;
+        let applied = self.dataplane.applied().ok_or_else(|| world("no policy is applied yet"))?;
+        let policy = &self.in_force.policy;
+        let mut explained = Explained {
+            id: RecordId { boot: boot.to_owned(), seq }.to_string(),
+            record: serde_json::to_value(record).map_err(world)?,
+            told: told(record),
+            today: None,
+            nearest: Vec::new(),
+            snippet: None,
+            warnings: Vec::new(),
+        };
+        let conversation = match meant(record, policy) {
+            Meant::Conversation(conversation) => conversation,
+            Meant::Nothing(why) => {
+                explained.warnings.push(why);
+                return Ok(explained);
+            }
+        };
+        let Conversation { from, to, service, ends, note } = conversation;
+        explained.told.extend(note);
+        explained.nearest = nearest(policy, &applied.tables, known(policy, ends[0]), known(policy, ends[1]));
+        match self.why(&from, &to, &service) {
+            Ok(answer) => {
+                judge(&mut explained, record, policy, &answer);
+                explained.today = Some(answer);
+            }
+            Err(failure) => explained.warnings.push(format!("no rule can name it: {}", failure.message)),
+        }
+        Ok(explained)
+    }
+}
+
+fn known(policy: &Policy, end: &End) -> Known {
+    Known {
+        device: end.name.as_ref().and_then(|name| policy.device(name)).map(|(id, _)| id),
+        ip: end.ip,
+        gateway: end.name.as_deref() == Some("gateway"),
+    }
+}
+
+/// What happened, a sentence each.
+fn told(record: &Violation) -> Vec<String> {
+    let Violation { source, destination, protocol, count, bytes, interface, .. } = record;
+    let port = destination.port.or(record.icmp.map(|icmp| icmp.r#type.into()));
+    let over = port.map_or_else(|| protocol.clone(), |port| format!("{protocol}/{port}"));
+    let vlan = record.vlan.map(|vlan| format!(" vlan {vlan}")).unwrap_or_default();
+    let who = if record.others {
+        "from and to several, too many to tell apart".to_owned()
+    } else {
+        format!("from {} to {}", end(source), end(destination))
+    };
+    let packets = if *count == 1 { "1 packet".to_owned() } else { format!("{count} packets") };
+    let when = if record.first == record.time {
+        format!("at {}", record.time)
+    } else {
+        format!("from {} to {}", record.first, record.time)
+    };
+    let fate = match record.action {
+        Action::Dropped => "dropped",
+        Action::Passed => "passed and reported, as no enforcing device was involved",
+    };
+    let device = record.device.as_ref().map(|device| {
+        let criticality = record.criticality.as_ref().map(|word| format!(", criticality {word}"));
+        format!("counted for {device}{}", criticality.unwrap_or_default())
+    });
+    let mut told = vec![
+        format!("{packets} ({bytes} bytes) {who} over {over}, on {interface}{vlan}, {when}"),
+        format!("{fate}; {}", device.unwrap_or_else(|| "no managed device was involved".to_owned())),
+        format!("{}: {}", record.reason, record.explanation),
+    ];
+    told.extend(record.rule.as_ref().map(|rule| format!("it is about the rule {rule}")));
+    told
+}
+
+/// Like `hmi (10.20.2.20, 02:00:00:00:00:01)`.
+fn end(end: &End) -> String {
+    let End { name, mac, ip, port: _ } = end;
+    let address: Vec<String> = ip.map(|ip| ip.to_string()).into_iter().chain(mac.clone()).collect();
+    match (name, address.as_slice()) {
+        (Some(name), []) => name.clone(),
+        (Some(name), address) => format!("{name} ({})", address.join(", ")),
+        (None, [ip, mac]) => format!("{ip} ({mac})"),
+        (None, address) => address.join(", "),
+    }
+}
+
+/// What today's answer means for the record.
+fn judge(explained: &mut Explained, record: &Violation, policy: &Policy, answer: &Answer) {
+    let warnings = &mut explained.warnings;
+    if answer.verdict == "allow" {
+        let rule = answer.rule.as_ref().map(|rule| format!(": {}: {}", rule.place, rule.text));
+        let rule = rule.unwrap_or_default();
+        warnings.push(if record.reason == Reason::NoFlow.name() {
+            format!(
+                "a rule allows the conversation{rule}. The packet belonged to none that is remembered: it was silent for longer \
+                 than `[flows]` lets it be, had ended, or its beginning never passed this gateway"
+            )
+        } else {
+            format!("the policy of today allows it{rule}")
+        });
+        return;
+    }
+    let Some(missing) = &answer.missing else {
+        let help = answer.help.as_ref().map(|help| format!("; {help}")).unwrap_or_default();
+        warnings
+            .push(format!("a rule alone would not help: {}: {}{help}", answer.reason, answer.explanation));
+        return;
+    };
+    explained.snippet = Some(missing.clone());
+    if record.reason == Reason::UnknownPeer.name() {
+        warnings.push(
+            "one end is nobody that the policy knows: find out who it is before you allow it, and make it a device if it is one"
+                .to_owned(),
+        );
+    }
+    let named = |name: &Option<String>| {
+        let device = name.as_ref().and_then(|name| policy.device(name)).map(|(_, device)| device);
+        device.filter(|device| device.criticality == Criticality::Safety)
+    };
+    for device in [&record.source.name, &record.destination.name].into_iter().filter_map(named) {
+        warnings.push(format!(
+            "people may be hurt by what {} does: let whoever answers for it decide",
+            device.name
+        ));
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,233 @@
+//! Which conversation a record tells of, in the words of `why`; or why no rule is the answer to it.
+
+use bulkhead_common::{
+    reason::Reason,
+    wire::{ethertype, protocol},
+};
+use ipnet::IpNet;
+
+use crate::{
+    model::{Policy, Selector, pseudo},
+    observe::{End, Violation},
+    report::why::{called, spelled},
+};
+
+/// Ports from here on are what clients ask from (RFC 6335 6 begins a little later, Linux here).
+const EPHEMERAL: u16 = 32_768;
+
+/// What a record is about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Meant<'r> {
+    /// Packets that a rule could allow.
+    Conversation(Conversation<'r>),
+    /// Something else, and what to do about it.
+    Nothing(String),
+}
+
+/// A conversation that a rule could allow.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Conversation<'r> {
+    /// Who starts it, as `why` is asked.
+    pub(super) from: String,
+    /// Who answers.
+    pub(super) to: String,
+    /// Over what.
+    pub(super) service: String,
+    /// The two ends.
+    pub(super) ends: [&'r End; 2],
+    /// Why it is not the one that the packets seem to begin.
+    pub(super) note: Option<String>,
+}
+
+/// Understands a record.
+pub(super) fn meant<'r>(record: &'r Violation, policy: &Policy) -> Meant<'r> {
+    let Some(reason) = Reason::ALL.iter().copied().find(|reason| reason.name() == record.reason) else {
+        return nothing("its reason is one that this agent does not know");
+    };
+    if record.scan.is_some() {
+        return nothing("it is a scan: somebody tries what there is, and no rule should let him");
+    }
+    if record.others {
+        return nothing(
+            "it stands for many that were too different to tell apart: none of them can be named",
+        );
+    }
+    let is_answer = match Kind::of(reason) {
+        Kind::Talk => looks_like_an_answer(record, policy),
+        Kind::Late => true,
+        Kind::Other(why) => return Meant::Nothing(with_command(why, record)),
+    };
+    let (mut ends, mut port) = ([&record.source, &record.destination], record.destination.port);
+    let mut note = None;
+    if is_answer && let Some(asked) = record.source.port {
+        ends.reverse();
+        port = Some(asked);
+        note = Some(format!(
+            "its ports are those of an answer, from {asked}: the conversation is the one that it answers"
+        ));
+    }
+    let Some(selector) = selector(record, port) else {
+        return nothing("a rule names services, and what these packets carry is none that can be named");
+    };
+    let [Some(from), Some(to)] = ends.map(|end| word(end, policy)) else {
+        return nothing(
+            "a rule names ends by device or address, and one end here has neither: make it a device by its hardware address first",
+        );
+    };
+    Meant::Conversation(Conversation { from, to, service: called(policy, selector), ends, note })
+}
+
+fn nothing(why: &str) -> Meant<'static> {
+    Meant::Nothing(why.to_owned())
+}
+
+/// What a reason says of the packets.
+enum Kind {
+    /// They would begin or go on with a conversation, and no rule is there.
+    Talk,
+    /// They belong to a conversation that is not remembered.
+    Late,
+    /// No rule is the answer, but this is.
+    Other(&'static str),
+}
+
+const MALFORMED: &str = "no rule allows it: no correct host sends such packets, so look at the sender, the cable and what is in between";
+
+impl Kind {
+    fn of(reason: Reason) -> Self {
+        match reason {
+            Reason::NoRule
+            | Reason::UnknownPeer
+            | Reason::ServiceNotAllowed
+            | Reason::WrongDirection
+            | Reason::IcmpErrorUnrelated
+            | Reason::OutsideSchedule
+            | Reason::Ethertype
+            | Reason::IpProtocol => Self::Talk,
+            Reason::NoFlow => Self::Late,
+            Reason::SourceAddressMismatch
+            | Reason::SourceMacMismatch
+            | Reason::ArpSenderMismatch
+            | Reason::NdMismatch
+            | Reason::AddressConflict
+            | Reason::DhcpMismatch => Self::Other(
+                "do not allow it before you know who it is: somebody uses an identity that is not his own, and no rule makes \
+                 that right. If the device has a new network card or address, change its `mac` or `ip`",
+            ),
+            Reason::DestinationMismatch => Self::Other(
+                "no rule allows it: the address is none of the device's. If the device has a new address, change its `ip`",
+            ),
+            Reason::WrongVlan => Self::Other(
+                "no rule allows it: the device is where it should not be. If it was moved, change its `vlan`",
+            ),
+            Reason::WrongSegment => Self::Other(
+                "no rule allows it: the device is where it should not be. If it was moved, change its `segment`",
+            ),
+            Reason::Quarantined => Self::Other(
+                "no rule opens a quarantine: `bulkhead release DEVICE` ends one that was set by hand, the policy file one that it sets",
+            ),
+            Reason::RogueRouter => Self::Other(
+                "no router may be there. If it is yours, list it in `routers` of the segment in the configuration",
+            ),
+            Reason::RogueDhcp => Self::Other(
+                "no DHCP server may be there. If it is yours, list it in `dhcp_servers` of the segment in the configuration",
+            ),
+            Reason::InfrastructureOff => Self::Other(
+                "the configuration switches it off: `infrastructure` of the segment says what devices there may not do without",
+            ),
+            Reason::FlowRate => Self::Other(
+                "a rule allows it, and there were too many at once: `new_per_second` in `[flows]` of the configuration is the cap",
+            ),
+            Reason::Fragment => Self::Other(
+                "the segment drops every fragment: `fragments = \"track\"` in the configuration judges them by their first one",
+            ),
+            Reason::Unmanaged => Self::Other(
+                "no rule is about it: neither end is a device. Make one of them a device, or set `unmanaged` of the segment",
+            ),
+            Reason::NoPolicy => Self::Other("no policy was loaded: `bulkhead apply` loads one"),
+            Reason::FragmentOrphan => Self::Other(
+                "no rule is about it: its first fragment was not allowed, which is another record, or did not come this way",
+            ),
+            Reason::Redirect => Self::Other("no rule allows it: it would rewrite the routes of its receiver"),
+            Reason::Truncated
+            | Reason::VlanDepth
+            | Reason::Ipv4Header
+            | Reason::Ipv4Length
+            | Reason::Ipv4Options
+            | Reason::TcpHeader
+            | Reason::TcpFlags
+            | Reason::UdpLength
+            | Reason::IcmpHeader
+            | Reason::ArpMalformed
+            | Reason::Ipv6Header
+            | Reason::MartianSource
+            | Reason::Ipv6Extension
+            | Reason::Ipv6Routing
+            | Reason::MartianDestination
+            | Reason::FragmentHeader
+            | Reason::FragmentTiny
+            | Reason::FragmentOverlap
+            | Reason::NdMalformed
+            | Reason::SctpHeader
+            | Reason::LlcLength => Self::Other(MALFORMED),
+        }
+    }
+}
+
+/// The advice, with the device that it is about.
+fn with_command(advice: &str, record: &Violation) -> String {
+    match &record.device {
+        Some(device) => advice.replace("DEVICE", device),
+        None => advice.to_owned(),
+    }
+}
+
+/// In monitor mode what is not allowed is answered, and the answers are told of as well.
+fn looks_like_an_answer(record: &Violation, policy: &Policy) -> bool {
+    let (Some(from), Some(to)) = (record.source.port, record.destination.port) else { return false };
+    let is_known = |port: u16| {
+        selector(record, Some(port)).is_some_and(|selector| called(policy, selector) != spelled(selector))
+    };
+    from < EPHEMERAL && to >= EPHEMERAL && is_known(from) && !is_known(to)
+}
+
+/// What a rule would have to name.
+fn selector(record: &Violation, port: Option<u16>) -> Option<Selector> {
+    let one = |protocol: u8, at: u16| Some(Selector { protocol, low: at, high: at });
+    let whole = |protocol: u8| Some(Selector { protocol, low: 0, high: u16::MAX });
+    let frame = |kind: u16| one(pseudo::ETHERTYPE, kind);
+    let icmp = |protocol: u8| one(protocol, u16::from(record.icmp?.r#type) << 8);
+    match record.protocol.as_str() {
+        "tcp" => one(protocol::TCP, port?),
+        "udp" => one(protocol::UDP, port?),
+        "sctp" => one(protocol::SCTP, port?),
+        "icmp" => icmp(protocol::ICMP),
+        "icmpv6" => icmp(protocol::ICMPV6),
+        "igmp" => whole(protocol::IGMP),
+        "gre" => whole(47),
+        "esp" => whole(50),
+        "ah" => whole(51),
+        "ospf" => whole(89),
+        "vrrp" => whole(112),
+        "lldp" => frame(ethertype::LLDP),
+        "eapol" => frame(ethertype::EAPOL),
+        "ptp" => frame(ethertype::PTP),
+        other => match other.split_once('/') {
+            Some(("ip", number)) => whole(number.parse().ok()?),
+            Some(_) => None,
+            None => frame(u16::from_str_radix(other.strip_prefix("0x")?, 16).ok()?),
+        },
+    }
+}
+
+/// An end as a rule would name it, and no more than it: a wider network that has a name is not asked for.
+fn word(end: &End, policy: &Policy) -> Option<String> {
+    let device = end.name.as_ref().filter(|name| policy.device(name).is_some());
+    if let Some(name) = device.or(end.name.as_ref().filter(|name| *name == "gateway")) {
+        return Some(name.clone());
+    }
+    let address = end.ip?;
+    let alone = IpNet::from(address);
+    let network = policy.networks.iter().find(|one| one.cidrs == [alone] && one.names.is_empty());
+    Some(network.map_or_else(|| address.to_string(), |network| network.name.clone()))
+}

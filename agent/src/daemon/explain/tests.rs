@@ -1,0 +1,154 @@
+//! What records mean, by their reason, ports and ends.
+
+use super::{
+    meant::{Meant, meant},
+    *,
+};
+use crate::{
+    model::Mode,
+    observe::{Scan, Severity, Verdict},
+    policy::resolve_texts,
+};
+
+fn policy() -> Policy {
+    let text = "version = 1\n[device.plc]\nip = \"10.20.1.11\"\n[device.hmi]\nip = \"10.20.2.20\"\n\
+                [network.office]\ncidr = \"10.9.8.0/24\"\n[network.printer]\ncidr = \"10.9.8.7/32\"\n\
+                [service.line]\ntcp = \"4840\"\n";
+    let files = [crate::policy::SourceFile { path: "p.toml".to_owned(), text: text.to_owned() }];
+    resolve_texts(&files).policy.expect("it is valid")
+}
+
+fn at(name: Option<&str>, ip: &str, port: u16) -> End {
+    let ip = ip.parse().ok();
+    End { name: name.map(str::to_owned), mac: Some("02:00:00:00:00:01".to_owned()), ip, port: Some(port) }
+}
+
+fn record(reason: Reason, source: End, destination: End) -> Violation {
+    Violation {
+        v: 1,
+        time: "2026-03-02T10:00:07.250001Z".to_owned(),
+        first: "2026-03-02T10:00:00.000000Z".to_owned(),
+        gateway: "gw".to_owned(),
+        boot: "5f0c2b9a41d84c6e".to_owned(),
+        seq: 42,
+        severity: Severity::Medium,
+        revision: None,
+        device: Some("plc".to_owned()),
+        criticality: Some("medium".to_owned()),
+        mode: Mode::Enforce,
+        verdict: Verdict::Deny,
+        action: Action::Dropped,
+        reason: reason.name().to_owned(),
+        explanation: reason.text().to_owned(),
+        rule: None,
+        source,
+        destination,
+        protocol: "tcp".to_owned(),
+        icmp: None,
+        vlan: None,
+        inner_vlan: None,
+        interface: "eth1".to_owned(),
+        others: false,
+        scan: None,
+        packet: None,
+        count: 3,
+        bytes: 180,
+    }
+}
+
+/// The question that a record raises: from, to, service; or what is said instead.
+fn asked(record: &Violation) -> Result<[String; 3], String> {
+    match meant(record, &policy()) {
+        Meant::Conversation(Conversation { from, to, service, .. }) => Ok([from, to, service]),
+        Meant::Nothing(why) => Err(why),
+    }
+}
+
+fn words(words: [&str; 3]) -> Result<[String; 3], String> {
+    Ok(words.map(str::to_owned))
+}
+
+#[test]
+fn a_record_is_asked_about_by_the_narrowest_names_there_are() {
+    let plc = || at(Some("plc"), "10.20.1.11", 502);
+    let from = |name, ip| record(Reason::NoRule, at(name, ip, 50_000), plc());
+    assert_eq!(asked(&from(Some("hmi"), "10.20.2.20")), words(["hmi", "plc", "modbus"]));
+    // A network's name stands for others as well.
+    assert_eq!(asked(&from(Some("office"), "10.9.8.66")), words(["10.9.8.66", "plc", "modbus"]));
+    assert_eq!(asked(&from(Some("printer"), "10.9.8.7")), words(["printer", "plc", "modbus"]));
+    assert_eq!(asked(&from(None, "10.66.0.1")), words(["10.66.0.1", "plc", "modbus"]));
+    let own =
+        record(Reason::NoRule, at(Some("hmi"), "10.20.2.20", 50_000), at(Some("plc"), "10.20.1.11", 4840));
+    assert_eq!(asked(&own), words(["hmi", "plc", "line"]));
+    let unnamed =
+        record(Reason::NoRule, at(Some("hmi"), "10.20.2.20", 50_000), at(Some("plc"), "10.20.1.11", 4841));
+    assert_eq!(asked(&unnamed), words(["hmi", "plc", "tcp/4841"]));
+}
+
+#[test]
+fn an_answer_is_about_the_conversation_that_it_answers() {
+    let answer = record(
+        Reason::ServiceNotAllowed,
+        at(Some("plc"), "10.20.1.11", 502),
+        at(Some("hmi"), "10.20.2.20", 50_000),
+    );
+    assert_eq!(asked(&answer), words(["hmi", "plc", "modbus"]));
+    let late =
+        record(Reason::NoFlow, at(Some("plc"), "10.20.1.11", 9999), at(Some("hmi"), "10.20.2.20", 50_000));
+    assert_eq!(asked(&late), words(["hmi", "plc", "tcp/9999"]));
+    // Between two high ports nobody can tell.
+    let either =
+        record(Reason::NoRule, at(Some("plc"), "10.20.1.11", 40_000), at(Some("hmi"), "10.20.2.20", 50_000));
+    assert_eq!(asked(&either), words(["plc", "hmi", "tcp/50000"]));
+}
+
+#[test]
+fn what_no_rule_should_allow_is_said_instead() {
+    let of =
+        |reason| record(reason, at(Some("hmi"), "10.20.2.20", 50_000), at(Some("plc"), "10.20.1.11", 502));
+    for (reason, says) in [
+        (Reason::SourceMacMismatch, "an identity that is not his own"),
+        (Reason::AddressConflict, "an identity that is not his own"),
+        (Reason::Quarantined, "`bulkhead release plc` ends"),
+        (Reason::TcpFlags, "no correct host sends such packets"),
+        (Reason::RogueDhcp, "`dhcp_servers`"),
+        (Reason::FlowRate, "`new_per_second`"),
+    ] {
+        let why = asked(&of(reason)).expect_err("no rule");
+        assert!(why.contains(says), "{}: {why}", reason.name());
+    }
+    let scan = Some(Scan { hosts: 1, ports: 900, devices: 1, at_least: false });
+    let why = asked(&Violation { scan, ..of(Reason::ServiceNotAllowed) }).expect_err("no rule");
+    assert!(why.starts_with("it is a scan"), "{why}");
+    let why = asked(&Violation { others: true, ..of(Reason::NoRule) }).expect_err("no rule");
+    assert!(why.contains("too different"), "{why}");
+}
+
+#[test]
+fn what_is_not_tcp_is_named_as_well() {
+    let of = |protocol: &str| Violation {
+        protocol: protocol.to_owned(),
+        icmp: Some(crate::observe::Icmp { r#type: 8, code: 0 }),
+        ..record(Reason::NoRule, at(Some("hmi"), "10.20.2.20", 161), at(Some("plc"), "10.20.1.11", 161))
+    };
+    let service = |protocol| asked(&of(protocol)).map(|[_, _, service]| service);
+    assert_eq!(service("icmp").as_deref(), Ok("ping"));
+    assert_eq!(service("ip/99").as_deref(), Ok("ip/99"));
+    assert_eq!(service("0x9999").as_deref(), Ok("ethertype/0x9999"));
+    assert!(service("802.3").is_err());
+}
+
+#[test]
+fn a_record_is_told_in_words() {
+    let told =
+        told(&record(Reason::NoRule, at(Some("hmi"), "10.20.2.20", 50_000), at(None, "10.20.1.11", 502)));
+    assert_eq!(
+        told,
+        [
+            "3 packets (180 bytes) from hmi (10.20.2.20, 02:00:00:00:00:01) to 10.20.1.11 (02:00:00:00:00:01) over tcp/502, on eth1, \
+             from 2026-03-02T10:00:00.000000Z to 2026-03-02T10:00:07.250001Z",
+            "dropped; counted for plc, criticality medium",
+            "no-rule: both ends are known, and no rule lets the one talk to the other",
+        ]
+    );
+}
