@@ -180,6 +180,7 @@ impl Reporter {
             told: totals.told,
             pending: totals.pending,
             evicted: totals.evicted,
+            scanning: u64::try_from(totals.scans).unwrap_or(u64::MAX),
             written: self.log.status().written,
             refused: self.log.status().refused,
             ..ViolationStatus::default()

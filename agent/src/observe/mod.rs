@@ -19,7 +19,7 @@ pub use names::{GENERATIONS, Names};
 pub use recent::Recent;
 pub use record::{
     Action, Cause, End, Gap, Heartbeat, Icmp, Modes, Record, RecordId, Scan, Severity, VERSION, Verdict,
-    Violation,
+    Violation, schema,
 };
 pub use render::{Clock, Teller, render};
 pub use tolerated::{Forgotten, Passed, Tolerated};
