@@ -13,6 +13,7 @@ use bulkhead_agent::{
     language::reference,
     lint::lint,
     policy::{SourceFile, language as policy, resolve_texts},
+    record::schema,
 };
 use jiff::Timestamp;
 
@@ -115,9 +116,11 @@ fn every_example_is_what_it_says() {
 
 #[test]
 fn the_generated_documents_are_the_present_ones() {
-    let documents: [(&str, String); 3] = [
+    let records = serde_json::to_string_pretty(&schema()).expect("a schema is JSON");
+    let documents: [(&str, String); 4] = [
         ("policy-reference.md", reference(&policy::ROOT, policy::TITLE)),
         ("config-reference.md", reference(&config::ROOT, config::TITLE)),
+        ("records.schema.json", records),
         ("diagnostics.md", codes_markdown()),
     ];
     for (name, wanted) in documents {

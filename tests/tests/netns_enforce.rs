@@ -7,6 +7,7 @@ use std::{
     time::Duration,
 };
 
+use bulkhead_agent::record::schema;
 use bulkhead_tests::{
     lab::{
         Agent, Lab, Seen, Sniffer, Topology,
@@ -81,6 +82,20 @@ fn told(agent: &Agent<'_>, count: u64, wanted: impl Fn(&Value) -> bool) -> Value
     records.pop().expect("a count needs a record")
 }
 
+/// What was written, and what whoever follows is told: the same records, and as the schema says.
+fn assert_fit_the_schema(agent: &Agent<'_>) {
+    let validator = jsonschema::draft202012::new(&schema()).expect("a schema");
+    let shown = text(&agent.cli(&["violations", "--json", "--last", "1024"]).expect("it runs").stdout);
+    let shown: Vec<Value> = shown.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    assert!(!shown.is_empty());
+    let records = agent.violations().expect("a log");
+    for record in &shown {
+        assert!(records.contains(record), "the log has {record}");
+        let wrong: Vec<String> = validator.iter_errors(record).map(|error| error.to_string()).collect();
+        assert_eq!(wrong, [""; 0], "{record}");
+    }
+}
+
 fn modes_decide_what_becomes_of_a_denied_packet(lab: &Lab) {
     let _plc = Plc::start(lab.plc(), MODBUS).expect("a PLC");
     let mut agent = Agent::new(lab, &policy(lab, "monitor")).expect("an agent");
@@ -130,6 +145,13 @@ fn modes_decide_what_becomes_of_a_denied_packet(lab: &Lab) {
     }
     assert!(record["seq"].as_u64() >= Some(1) && record["bytes"].as_u64() >= record["count"].as_u64());
     assert!(record["explanation"].as_str().is_some_and(|text| !text.is_empty()));
+    // The first of them came with its frame: from the attacker, over IPv4, to port 9999.
+    let records = agent.violations().expect("a log");
+    let frame = records.iter().find_map(|record| record["packet"].as_str()).expect("a sample packet");
+    let begins = [lab.next_hop(), *mac].map(|mac| mac.to_string().replace(':', "")).concat() + "0800";
+    assert!(frame.starts_with(&begins), "{frame}");
+    assert_eq!(&frame[72..76], format!("{:04x}", 9999), "{frame}");
+    assert_fit_the_schema(&agent);
 
     // Enforce, by hand, for one device: nothing arrives, and is reported as dropped.
     let said = run(&agent, &["mode", "plc", "enforce", "--why", "test"], 0);

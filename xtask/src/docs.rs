@@ -1,6 +1,6 @@
 //! `cargo xtask docs`: the documents that are made from the agent's own descriptions.
 //!
-//! In: what `bulkhead` prints about its languages and codes. Out: files below `docs/`, or which of them are out of date.
+//! In: what `bulkhead` prints about its languages, records and codes. Out: files below `docs/`, or which of them are out of date.
 
 use std::{fs, process::Command};
 
@@ -9,15 +9,16 @@ use anyhow::{Context, Result, ensure};
 use crate::{Outcome, repo};
 
 /// Each document and the command that prints it.
-const DOCUMENTS: [(&str, &[&str]); 3] = [
+const DOCUMENTS: [(&str, &[&str]); 4] = [
     ("docs/policy-reference.md", &["schema", "policy", "--markdown"]),
     ("docs/config-reference.md", &["schema", "config", "--markdown"]),
+    ("docs/records.schema.json", &["schema", "records"]),
     ("docs/diagnostics.md", &["explain", "--markdown"]),
 ];
 
 /// Write the documents that are made from the agent's own descriptions
 ///
-/// The references of the policy and of the configuration, and the explanations of all codes. Exit code 1 with --check
+/// The references of the policy and of the configuration, the schema of the records, and the explanations of all codes. Exit code 1 with --check
 /// means that a document is out of date.
 #[derive(clap::Args)]
 pub(crate) struct DocsArgs {

@@ -1,5 +1,6 @@
-//! `bulkhead schema`: what a policy or a configuration may say, as a JSON Schema or as a reference.
+//! `bulkhead schema`: what a policy, a configuration or a record may say, as a JSON Schema or as a reference.
 
+use anyhow::bail;
 use clap::ValueEnum;
 
 use super::{Exit, print_json};
@@ -7,6 +8,7 @@ use crate::{
     config::language as config,
     language::{Table, reference, schema},
     policy::language as policy,
+    record,
 };
 
 const HELP: &str = "\
@@ -19,10 +21,10 @@ and name it on the first line of each file:\n\
 #[derive(Debug, clap::Args)]
 #[command(after_help = HELP)]
 pub(super) struct Args {
-    /// Which language
+    /// Of what
     #[arg(value_enum)]
     language: Language,
-    /// Print the reference for people, in Markdown, instead of the JSON Schema
+    /// Print the reference for people, in Markdown, instead of the JSON Schema (of records it is docs/violations.md)
     #[arg(long)]
     markdown: bool,
 }
@@ -33,30 +35,27 @@ enum Language {
     Policy,
     /// The agent's configuration
     Config,
-}
-
-impl Language {
-    fn root(self) -> &'static Table {
-        match self {
-            Self::Policy => &policy::ROOT,
-            Self::Config => &config::ROOT,
-        }
-    }
-
-    fn title(self) -> &'static str {
-        match self {
-            Self::Policy => policy::TITLE,
-            Self::Config => config::TITLE,
-        }
-    }
+    /// What the agent tells: violations, gaps and heartbeats
+    Records,
 }
 
 pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
     let Args { language, markdown } = args;
+    let (root, title): (&'static Table, &'static str) = match language {
+        Language::Policy => (&policy::ROOT, policy::TITLE),
+        Language::Config => (&config::ROOT, config::TITLE),
+        Language::Records if *markdown => {
+            bail!("records have no reference in Markdown\nhint: read docs/violations.md")
+        }
+        Language::Records => {
+            print_json(&record::schema())?;
+            return Ok(Exit::Fine);
+        }
+    };
     if *markdown {
-        out!("{}", reference(language.root(), language.title()).trim_end());
+        out!("{}", reference(root, title).trim_end());
     } else {
-        print_json(&schema(language.root(), language.title()))?;
+        print_json(&schema(root, title))?;
     }
     Ok(Exit::Fine)
 }

@@ -387,6 +387,9 @@ pub struct ViolationStatus {
     /// Violations the agent forgot before they were idle, to make room.
     #[serde(default)]
     pub evicted: u64,
+    /// Sources whose violations are told as scans now.
+    #[serde(default)]
+    pub scanning: u64,
     /// Records written.
     pub written: u64,
     /// Records that the log refused.

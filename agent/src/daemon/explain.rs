@@ -10,7 +10,7 @@ use super::agent::{Agent, user, world};
 use crate::{
     control::{Explained, Failure},
     model::{Criticality, Policy},
-    observe::{Action, End, RecordId, Violation},
+    record::{Action, End, RecordId, Violation},
     report::why::{Answer, Known, nearest},
 };
 

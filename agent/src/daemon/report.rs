@@ -12,7 +12,7 @@ use crate::{
     dataplane::{Dataplane, EventReader, monotonic_ns},
     model::Policy,
     observe::{Aggregate, Aggregator, Clock, Names, Recent, Teller, Tolerated, render},
-    record::Record,
+    record::{Record, Violation},
     sink::{JsonLines, Target},
 };
 
@@ -169,7 +169,10 @@ impl Reporter {
 
     /// A record, if it is still remembered.
     pub(super) fn find(&self, boot: &str, seq: u64) -> Option<&Violation> {
-        self.recent.get(seq).filter(|record| record.boot == boot)
+        match self.recent.get(seq) {
+            Some(Record::Violation(one)) if one.boot == boot => Some(one),
+            Some(Record::Violation(_) | Record::Gap(_) | Record::Heartbeat(_)) | None => None,
+        }
     }
 
     /// Why the log does not take records, if it does not.
@@ -186,6 +189,7 @@ impl Reporter {
             told: totals.told,
             pending: totals.pending,
             evicted: totals.evicted,
+            scanning: u64::try_from(totals.scans).unwrap_or(u64::MAX),
             written: self.log.status().written,
             refused: self.log.status().refused,
             ..ViolationStatus::default()

@@ -5,7 +5,9 @@
 
 use std::{fmt, net::IpAddr};
 
+use schemars::{JsonSchema, generate::SchemaSettings};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::model::Mode;
 
@@ -17,7 +19,7 @@ pub use format::Format;
 pub const VERSION: u32 = 1;
 
 /// One thing that is told. Its `count` is the packets that it accounts for.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "kind", rename_all = "lowercase")]
 pub enum Record {
     /// Packets that were denied.
@@ -38,9 +40,9 @@ pub struct RecordId {
 }
 
 /// Packets of one violation that were denied since its last record. Fields are written in this order.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Violation {
-    /// [`VERSION`].
+    /// Version of the record, 1: a changed meaning raises it, a new field does not.
     pub v: u32,
     /// The last packet counted here: RFC 3339, UTC, microseconds.
     pub time: String,
@@ -54,10 +56,10 @@ pub struct Violation {
     pub seq: u64,
     /// How bad it is.
     pub severity: Severity,
-    /// The revision that decided: twelve hexadecimal digits. `None` when there was no policy, or when it
+    /// The revision that decided: twelve hexadecimal digits. Null when there was no policy, or when it
     /// is too long ago to be known.
     pub revision: Option<String>,
-    /// The device the violation is counted for; `None` when no managed device is involved.
+    /// The device the violation is counted for; null when no managed device is involved.
     pub device: Option<String>,
     /// How much harm a stop of the device does: `low`, `medium`, `high` or `safety`.
     pub criticality: Option<String>,
@@ -72,7 +74,7 @@ pub struct Violation {
     pub reason: String,
     /// The reason in one sentence.
     pub explanation: String,
-    /// The rule concerned, with its file and line; `None` when no rule is.
+    /// The rule concerned, with its file and line; null when no rule is.
     pub rule: Option<String>,
     /// Who sent it.
     pub source: End,
@@ -80,7 +82,7 @@ pub struct Violation {
     pub destination: End,
     /// Protocol of the innermost header that was read.
     pub protocol: String,
-    /// Type and code, when the protocol is `icmp`.
+    /// Type and code, when the protocol is `icmp` or `icmpv6`.
     pub icmp: Option<Icmp>,
     /// VLAN of the outer tag.
     pub vlan: Option<u16>,
@@ -103,21 +105,21 @@ pub struct Violation {
 }
 
 /// One end of a denied packet.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct End {
     /// A device, `gateway`, or the most specific network. When the sender uses an address that is not its
     /// own, only its hardware address may name it.
     pub name: Option<String>,
-    /// Hardware address of the frame, lower case with colons; `None` where ends are left out.
+    /// Hardware address of the frame, lower case with colons; null where ends are left out.
     pub mac: Option<String>,
-    /// IPv4 address; for ARP the sender's or the target's.
+    /// IPv4 or IPv6 address; for ARP the sender's or the target's.
     pub ip: Option<IpAddr>,
     /// TCP or UDP port, of the first packet where packets differ.
     pub port: Option<u16>,
 }
 
 /// How bad a violation is, lowest first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
     /// Nothing to do.
@@ -133,11 +135,11 @@ pub enum Severity {
 }
 
 /// Distinct targets of a scan since its last record.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Scan {
     /// Destination hosts.
     pub hosts: u64,
-    /// Destination ports; protocols and types where there are none.
+    /// Destination ports with their protocol; protocols, types and EtherTypes where there are none.
     pub ports: u64,
     /// Devices for which violations were counted.
     pub devices: u64,
@@ -146,17 +148,17 @@ pub struct Scan {
 }
 
 /// Denied packets of which nothing else is known.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Gap {
-    /// [`VERSION`].
+    /// Version of the record, 1: a changed meaning raises it, a new field does not.
     pub v: u32,
     /// When it was found: RFC 3339, UTC, microseconds.
     pub time: String,
     /// The gateway's name.
     pub gateway: String,
-    /// As in [`Violation::boot`].
+    /// The agent run: 16 hexadecimal digits.
     pub boot: String,
-    /// As in [`Violation::seq`].
+    /// Counts the records of one agent run, from 1, without a gap.
     pub seq: u64,
     /// Why they are not told.
     pub cause: Cause,
@@ -171,7 +173,7 @@ pub struct Gap {
 }
 
 /// Why packets are counted and not told.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Cause {
     /// They were counted before this sink began.
@@ -187,17 +189,17 @@ pub enum Cause {
 }
 
 /// A sign of life, with the totals at that moment.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Heartbeat {
-    /// [`VERSION`].
+    /// Version of the record, 1: a changed meaning raises it, a new field does not.
     pub v: u32,
     /// RFC 3339, UTC, microseconds.
     pub time: String,
     /// The gateway's name.
     pub gateway: String,
-    /// As in [`Violation::boot`].
+    /// The agent run: 16 hexadecimal digits.
     pub boot: String,
-    /// As in [`Violation::seq`].
+    /// Counts the records of one agent run, from 1, without a gap.
     pub seq: u64,
     /// The revision in force.
     pub revision: Option<String>,
@@ -212,7 +214,7 @@ pub struct Heartbeat {
 }
 
 /// Devices by their mode.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 pub struct Modes {
     /// Watched.
     pub monitor: u64,
@@ -223,7 +225,7 @@ pub struct Modes {
 }
 
 /// What an ICMP message is (RFC 792).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Icmp {
     /// Type.
     pub r#type: u8,
@@ -232,7 +234,7 @@ pub struct Icmp {
 }
 
 /// What the policy said. Only denied packets make records.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Verdict {
     /// No rule allows it, or something is wrong with it.
@@ -240,7 +242,7 @@ pub enum Verdict {
 }
 
 /// What happened to denied packets.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Action {
     /// They ended here.
@@ -249,12 +251,16 @@ pub enum Action {
     Passed,
 }
 
-/// [`Mode`] as its word.
-#[derive(Serialize, Deserialize)]
+/// A mode as its word.
+#[derive(Serialize, Deserialize, JsonSchema)]
 #[serde(remote = "Mode", rename_all = "lowercase")]
+#[schemars(rename = "Mode")]
 enum ModeWord {
+    /// A denied packet passes.
     Monitor,
+    /// A denied packet is dropped.
     Enforce,
+    /// Everything is dropped but talk with the remediation peers.
     Quarantine,
 }
 
@@ -269,6 +275,14 @@ impl Cause {
             Self::Disk => "the spool of this sink could not be written",
         }
     }
+}
+
+/// What a record may be, as a JSON Schema (draft 2020-12). Objects may have more fields: later agents write some.
+pub fn schema() -> Value {
+    let settings = SchemaSettings::draft2020_12().for_serialize();
+    let mut schema = settings.into_generator().into_root_schema_for::<Record>();
+    schema.insert("title".to_owned(), "Records of a Bulkhead gateway".into());
+    schema.to_value()
 }
 
 impl fmt::Display for RecordId {

@@ -8,7 +8,7 @@ use ipnet::IpNet;
 
 use crate::{
     model::{Policy, Selector, pseudo},
-    observe::{End, Violation},
+    record::{End, Violation},
     report::why::{called, spelled},
 };
 

@@ -6,8 +6,8 @@ use super::{
 };
 use crate::{
     model::Mode,
-    observe::{Scan, Severity, Verdict},
     policy::resolve_texts,
+    record::{Scan, Severity, Verdict},
 };
 
 fn policy() -> Policy {
@@ -49,6 +49,7 @@ fn record(reason: Reason, source: End, destination: End) -> Violation {
         inner_vlan: None,
         interface: "eth1".to_owned(),
         others: false,
+        answer: false,
         scan: None,
         packet: None,
         count: 3,
@@ -128,7 +129,7 @@ fn what_no_rule_should_allow_is_said_instead() {
 fn what_is_not_tcp_is_named_as_well() {
     let of = |protocol: &str| Violation {
         protocol: protocol.to_owned(),
-        icmp: Some(crate::observe::Icmp { r#type: 8, code: 0 }),
+        icmp: Some(crate::record::Icmp { r#type: 8, code: 0 }),
         ..record(Reason::NoRule, at(Some("hmi"), "10.20.2.20", 161), at(Some("plc"), "10.20.1.11", 161))
     };
     let service = |protocol| asked(&of(protocol)).map(|[_, _, service]| service);
