@@ -8,8 +8,10 @@ use serde::{Deserialize, Serialize};
 
 mod changes;
 pub mod client;
+mod sinks;
 
 pub use changes::{Applied, FilesStatus, PendingStatus, RevisionList, RevisionState, RevisionStatus};
+pub use sinks::SinkStatus;
 
 use crate::report::{plan::Plan, why::Answer};
 
@@ -244,6 +246,9 @@ pub struct Status {
     pub drift: DriftStatus,
     /// What became of denied packets.
     pub violations: ViolationStatus,
+    /// The sinks, by name.
+    #[serde(default)]
+    pub sinks: Vec<SinkStatus>,
     /// Messages that the agent's log, its standard error, refused.
     #[serde(default)]
     pub log_refused: u64,
@@ -368,9 +373,9 @@ pub struct ViolationStatus {
     /// Violations the agent forgot before they were idle, to make room.
     #[serde(default)]
     pub evicted: u64,
-    /// Records written.
+    /// Records written, by every sink.
     pub written: u64,
-    /// Records that the log refused.
+    /// Records that a sink refused.
     pub refused: u64,
 }
 
