@@ -18,6 +18,8 @@ pub enum Tier {
     Stacks,
     /// Signs policy sets with the `minisign` tool.
     Signing,
+    /// Sends records to a receiver of somebody else's: rsyslog with its TLS driver.
+    Sinks,
 }
 
 impl fmt::Display for Tier {
@@ -28,6 +30,7 @@ impl fmt::Display for Tier {
             Self::Vm => "vm",
             Self::Stacks => "stacks",
             Self::Signing => "signing",
+            Self::Sinks => "sinks",
         })
     }
 }

@@ -38,7 +38,7 @@ format = "cef"
 ca     = "/etc/bulkhead/siem-ca.pem"
 "#);
     /// The destination. Ports are 514 for UDP and TCP and 6514 for TLS, unless written.
-    "to": one(&DESTINATION).required();
+    "to": one(&DESTINATION).required().example(r#""syslog+tls://siem.example.com""#);
     /// What the receiver reads: the record's own JSON, Elastic Common Schema, OCSF, ArcSight CEF or QRadar LEEF.
     "format": word(FORMAT_WORDS).default(r#""native""#);
     /// `file:` alone: size at which the file is put aside as `NAME.1`, bytes.

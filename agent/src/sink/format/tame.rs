@@ -39,6 +39,9 @@ impl Level {
 /// No word of ours is longer: a revision has 12 letters, an agent run 16, a reason fewer than 32.
 const WORD: usize = 32;
 
+/// The end of 2099.
+const LATEST: Timestamp = Timestamp::constant(4_102_444_799, 999_999_000);
+
 /// The record, harmless and bounded.
 pub(in crate::sink) fn tame(record: &Record, level: Level) -> Record {
     match record {
@@ -162,8 +165,8 @@ fn heartbeat(one: &Heartbeat, level: Level) -> Heartbeat {
 /// A time as every record has it. What is none becomes the epoch: a receiver would refuse the record for it.
 fn instant(time: &str) -> String {
     let read = time.parse::<Timestamp>().unwrap_or_default();
-    // A year before the epoch, or of five digits, is nobody's clock.
-    format!("{:.6}", read.max(Timestamp::UNIX_EPOCH))
+    // A year before 1970 or after 2099 is nobody's clock, and receivers take a message for none because of it.
+    format!("{:.6}", read.clamp(Timestamp::UNIX_EPOCH, LATEST))
 }
 
 /// Letters, digits and the marks of our own words.
@@ -227,5 +230,6 @@ mod tests {
         assert_eq!(word("no-rule\" x=|]"), "no-rule__x___");
         assert_eq!(instant("2026-03-02T10:00:07.25Z"), "2026-03-02T10:00:07.250000Z");
         assert_eq!(instant("yesterday\n"), "1970-01-01T00:00:00.000000Z");
+        assert_eq!(instant("9999-12-30T22:00:00Z"), "2099-12-31T23:59:59.999999Z");
     }
 }
