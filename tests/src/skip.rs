@@ -20,6 +20,8 @@ pub enum Tier {
     Signing,
     /// Checks metrics and alert rules with `promtool` of Prometheus.
     Metrics,
+    /// Sends records to a receiver of somebody else's: rsyslog with its TLS driver.
+    Sinks,
 }
 
 impl fmt::Display for Tier {
@@ -31,6 +33,7 @@ impl fmt::Display for Tier {
             Self::Stacks => "stacks",
             Self::Signing => "signing",
             Self::Metrics => "metrics",
+            Self::Sinks => "sinks",
         })
     }
 }

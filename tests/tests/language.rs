@@ -73,7 +73,7 @@ fn every_good_configuration_fits_the_schema() {
         "[interface.eth0]\n",
         "name = \"line-3\"\nsocket_group = \"ot\"\n[interface.eth1]\nrole = \"pair\"\npeer = \"eth2\"\nside = \"device\"\nmirror_link = false\n[interface.eth2]\nrole = \"pair\"\npeer = \"eth1\"\n",
         "[interface.eth1]\ndhcp_servers = [\"10.0.0.1\", \"fe80::1\"]\nrouters = \"00:1d:9c:c7:b0:70\"\n[interface.eth1.infrastructure]\nlldp = false\n[segment.line-3]\ninterface = \"eth1\"\nvlan = 10\n[management]\nfrom = \"10.0.0.0/8\"\ntcp = [22, \"8000-8010\"]\n",
-        "[interface.eth1]\n[flows]\nadopt_for = \"1h30m\"\n[violations]\nfile = \"-\"\n",
+        "[interface.eth1]\n[flows]\nadopt_for = \"1h30m\"\n[violations]\nsummary = \"5s\"\n[sink.out]\nto = \"stdout\"\n[sink.siem]\nto = \"syslog+tls://siem.example:6514\"\nformat = \"ocsf\"\nfacility = \"local3\"\n",
     ] {
         assert_eq!(complaints(&validator, text), "", "{text}");
     }

@@ -3,7 +3,9 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use super::{Cli, Exit, Output, print_json, table, unexpected};
-use crate::control::{Body, FilesStatus, InterfaceStatus, NamesStatus, Request, SegmentStatus, Status};
+use crate::control::{
+    Body, FilesStatus, InterfaceStatus, NamesStatus, Request, SegmentStatus, SinkStatus, Status,
+};
 
 /// Devices named on the page.
 const NAMED: usize = 10;
@@ -87,6 +89,13 @@ fn print(status: &Status) {
         v.pending,
         v.evicted
     );
+    for SinkStatus { name, to, format, written, refused, failing, last_error } in &status.sinks {
+        let state = match last_error {
+            Some(why) if *failing => format!("FAILING: {why}"),
+            Some(_) | None => format!("{written} records written, {refused} refused"),
+        };
+        out!("sink        {name}: {to}, {format}; {state}");
+    }
     if status.log_refused > 0 {
         out!(
             "log         {} messages refused: nobody reads standard error, or its disk is full",

@@ -14,22 +14,15 @@ use crate::{
 };
 
 mod segments;
+mod sinks;
 
 use segments::SWITCHES;
 pub(super) use segments::{INFRASTRUCTURE, SEGMENT};
+pub(super) use sinks::SINK;
 
 /// A path from the root on.
 static PATH: Format =
     Format { name: "path", doc: "an absolute path", pattern: "^/[^\\u0000]*$", words: &[], number: None };
-
-/// Where violations go.
-static LOG: Format = Format {
-    name: "path",
-    doc: "an absolute path, or `-` for standard output",
-    pattern: "^(-|/[^\\u0000]*)$",
-    words: &[],
-    number: None,
-};
 
 /// A time with units.
 static DURATION: Format = Format {
@@ -73,7 +66,7 @@ pub const TITLE: &str = "Configuration of the Bulkhead agent";
 table! {
     /// How the agent runs: `/etc/bulkhead/bulkhead.toml`, or another file with `--config`. Only interfaces are required.
     pub static ROOT = Table::of("The configuration")
-        .later(&["version", "sink", "history", "metrics", "learn"])
+        .later(&["version", "history", "metrics", "learn"])
         .example(r#"
 [interface.eth0]
 role = "uplink"
@@ -105,7 +98,9 @@ role = "device-side"
     "flows": Key::of(Kind::Table(&FLOWS));
     /// How long addresses are known that devices learned by name.
     "names": Key::of(Kind::Table(&NAMES));
-    /// Where violations are written.
+    /// Where violation records go.
+    "sink": Key::of(Kind::Named(&SINK, &NAME));
+    /// How violations become records.
     "violations": Key::of(Kind::Table(&VIOLATIONS));
     /// How much of the audit trail is kept.
     "audit": Key::of(Kind::Table(&AUDIT));
@@ -192,10 +187,8 @@ table! {
 }
 
 table! {
-    /// Where violations are written.
+    /// How violations become records; where these go, the tables `[sink.NAME]` say.
     pub(super) static VIOLATIONS = Table::of("[violations]");
-    /// The log, one JSON object a line.
-    "file": one(&LOG).default(r#""/var/log/bulkhead/violations.jsonl""#);
     /// How often repeats of a violation become one record.
     "summary": one(&DURATION).default(r#""10s""#);
 }

@@ -21,9 +21,11 @@ pub mod duration;
 pub mod language;
 mod parse;
 mod segment;
+mod sink;
 
 pub use parse::parse_config;
 pub use segment::{Fragments, Host, Infrastructure, Interface, Pair, Segment};
+pub use sink::{Destination, Framing, MAX_SINKS, Sink, Syslog, Transport};
 
 /// The agent's configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,8 +54,10 @@ pub struct Config {
     pub flows: Flows,
     /// How long addresses are known that devices learned by name.
     pub names: Names,
-    /// Where violations are written.
+    /// How violations become records.
     pub violations: Violations,
+    /// Where records go. Sorted by name.
+    pub sinks: Vec<Sink>,
     /// How much of the audit trail is kept.
     pub audit: Audit,
     /// Whether the kernel still holds what the agent put there.
@@ -199,22 +203,11 @@ pub enum Midstream {
     Strict,
 }
 
-/// Where violations are written.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// How violations become records.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Violations {
-    /// The file, or standard output.
-    pub file: ViolationFile,
     /// Repeats of a violation are written as one record this often.
     pub summary: Duration,
-}
-
-/// Where violation records go.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ViolationFile {
-    /// Written as `-`.
-    Stdout,
-    /// An absolute path.
-    Path(PathBuf),
 }
 
 /// How much of the audit trail is kept.
@@ -300,10 +293,7 @@ impl Default for Names {
 
 impl Default for Violations {
     fn default() -> Self {
-        Self {
-            file: ViolationFile::Path("/var/log/bulkhead/violations.jsonl".into()),
-            summary: Duration::from_secs(10),
-        }
+        Self { summary: Duration::from_secs(10) }
     }
 }
 

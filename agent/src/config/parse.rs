@@ -6,8 +6,7 @@ use ipnet::IpNet;
 use toml::de::DeTable;
 
 use super::{
-    Audit, Config, Drift, Flows, Infrastructure, Limits, Management, Midstream, Names, ViolationFile,
-    Violations, duration,
+    Audit, Config, Drift, Flows, Infrastructure, Limits, Management, Midstream, Names, Violations, duration,
     language::{AUDIT, DRIFT, FLOWS, LIMITS, MANAGEMENT, NAMES, ROOT, VIOLATIONS},
 };
 use crate::{
@@ -23,9 +22,11 @@ use crate::{
 mod interfaces;
 mod segments;
 mod signing;
+mod sinks;
 
 pub(super) use interfaces::{ATTACH, ROLES, SIDES};
 pub(super) use segments::{FRAGMENTS, UNMANAGED};
+pub(super) use sinks::{FACILITIES, FRAMINGS};
 
 pub(super) const MIDSTREAM: [(&str, Midstream); 2] =
     [("forward", Midstream::Forward), ("strict", Midstream::Strict)];
@@ -90,6 +91,7 @@ fn config(reader: &mut Reader<'_, '_>, root: &DeTable<'_>) -> Config {
         flows: reader.table(root, "flows").map(|(_, t)| flows(reader, t)).unwrap_or_default(),
         names: reader.table(root, "names").map(|(_, t)| names(reader, t)).unwrap_or_default(),
         violations: reader.table(root, "violations").map(|(_, t)| violations(reader, t)).unwrap_or_default(),
+        sinks: sinks::sinks(reader, root),
         audit: reader.table(root, "audit").map(|(_, t)| audit(reader, t)).unwrap_or_default(),
         drift: reader.table(root, "drift").map(|(_, t)| drift(reader, t)).unwrap_or_default(),
         limits: reader.table(root, "limits").map(|(_, t)| limits(reader, t)).unwrap_or_default(),
@@ -158,14 +160,24 @@ fn names(reader: &mut Reader<'_, '_>, table: &DeTable<'_>) -> Names {
 }
 
 fn violations(reader: &mut Reader<'_, '_>, table: &DeTable<'_>) -> Violations {
+    // What it said is a sink now: a file that is still wanted must not silently stop to be written.
+    if let Some((key, value)) = table.get_key_value("file") {
+        let to = match value.get_ref().as_str() {
+            Some("-") => "stdout".to_owned(),
+            Some(path) => format!("file:{path}"),
+            None => "file:/path".to_owned(),
+        };
+        let found = Diagnostic::error("BH0616", "`file` is no longer a key of `[violations]`");
+        let help = format!("write a sink instead: `[sink.log]` with `to = {to:?}`");
+        let location = reader.locate(key.span());
+        reader.out.push(found.at(location, "").help(help));
+        let mut rest = table.clone();
+        rest.remove("file");
+        return violations(reader, &rest);
+    }
     reader.keys(table, &VIOLATIONS, "`[violations]`");
     let default = Violations::default();
-    let file = match reader.string(table, "file") {
-        Some(leaf) if leaf.value == "-" => ViolationFile::Stdout,
-        Some(leaf) => absolute(reader, &leaf).map_or(default.file, ViolationFile::Path),
-        None => default.file,
-    };
-    Violations { file, summary: time(reader, table, "summary", 1..=60 * MINUTE, default.summary) }
+    Violations { summary: time(reader, table, "summary", 1..=60 * MINUTE, default.summary) }
 }
 
 fn audit(reader: &mut Reader<'_, '_>, table: &DeTable<'_>) -> Audit {

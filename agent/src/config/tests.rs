@@ -6,8 +6,11 @@ use super::*;
 use crate::{
     diagnostic::{Severity, render_text},
     language::{Key, Kind, Table},
+    record::Format,
     signing::{self, KeySource},
 };
+
+mod sinks;
 
 fn read(text: &str) -> Config {
     let (config, found, sources) = parse_config("bulkhead.toml", text);
@@ -95,8 +98,10 @@ icmp_idle = "5s"
 keep = "1h"
 private = false
 [violations]
-file = "-"
 summary = "1m"
+[sink.out]
+to = "stdout"
+format = "ecs"
 [limits]
 devices = 10
 rules = 20
@@ -184,7 +189,8 @@ required = false
             icmp_idle: Duration::from_secs(5),
         },
         names: Names { keep: Duration::from_secs(3600), private: false },
-        violations: Violations { file: ViolationFile::Stdout, summary: Duration::from_secs(60) },
+        violations: Violations { summary: Duration::from_secs(60) },
+        sinks: vec![Sink { name: "out".into(), to: Destination::Stdout, format: Format::Ecs }],
         audit: Audit { file_bytes: 65_536, files: 3 },
         drift: Drift { every: Duration::from_secs(3600), repair: true },
         limits: Limits {
@@ -395,7 +401,7 @@ fn keys_that_are_none_are_found() {
 #[test]
 fn every_key_that_is_described_is_read_and_no_other() {
     use crate::policy::reader::log;
-    let text = "[interface.a.infrastructure]\n[segment.b]\nvlan = 1\n[management]\n[infrastructure]\n[flows]\n[names]\n[violations]\n[audit]\n[drift]\n[limits]\n[signing]\n";
+    let text = "[interface.a.infrastructure]\n[segment.b]\nvlan = 1\n[management]\n[infrastructure]\n[flows]\n[names]\n[violations]\n[sink.c]\n[audit]\n[drift]\n[limits]\n[signing]\n";
     let asked = log::asked(|| {
         parse_config("c.toml", text);
     });

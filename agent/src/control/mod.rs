@@ -9,9 +9,11 @@ use serde::{Deserialize, Serialize};
 mod changes;
 pub mod client;
 mod screens;
+mod sinks;
 
 pub use changes::{Applied, FilesStatus, PendingStatus, RevisionList, RevisionState, RevisionStatus};
 pub use screens::{Explained, FlowEnd, FlowList, FlowStatus, RuleStatus};
+pub use sinks::SinkStatus;
 
 use crate::report::{plan::Plan, why::Answer};
 
@@ -263,6 +265,9 @@ pub struct Status {
     pub drift: DriftStatus,
     /// What became of denied packets.
     pub violations: ViolationStatus,
+    /// The sinks, by name.
+    #[serde(default)]
+    pub sinks: Vec<SinkStatus>,
     /// Messages that the agent's log, its standard error, refused.
     #[serde(default)]
     pub log_refused: u64,
@@ -390,9 +395,9 @@ pub struct ViolationStatus {
     /// Sources whose violations are told as scans now.
     #[serde(default)]
     pub scanning: u64,
-    /// Records written.
+    /// Records written, by every sink.
     pub written: u64,
-    /// Records that the log refused.
+    /// Records that a sink refused.
     pub refused: u64,
 }
 

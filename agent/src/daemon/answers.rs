@@ -80,6 +80,7 @@ impl Agent {
                 foreign,
                 ..self.reporter.counts()
             },
+            sinks: self.reporter.sinks(),
             log_refused: log::refused(),
         })
     }
@@ -92,7 +93,10 @@ impl Agent {
         warnings.extend(self.nics.left_over.iter().map(|name| {
             format!("`{name}` is no longer configured and still enforced: `bulkhead detach --interface {name}` ends that")
         }));
-        warnings.extend(self.reporter.failure().map(|f| format!("the violation log refuses records: {f}")));
+        let failing = self.reporter.sinks().into_iter().filter(|sink| sink.failing);
+        warnings.extend(failing.map(|sink| {
+            format!("sink `{}` refuses records: {}", sink.name, sink.last_error.unwrap_or_default())
+        }));
         warnings.extend(self.ourselves());
         if self.in_force.policy.devices.is_empty() {
             warnings.push("the policy declares no device: nothing is enforced for any device".to_owned());

@@ -35,6 +35,7 @@ mod revisions;
 mod rollback;
 mod run;
 mod serve;
+mod sinks;
 mod start;
 mod summary;
 mod trail;

@@ -5,15 +5,14 @@ use std::sync::Arc;
 use bulkhead_common::layout::{Repeats, ViolationKey};
 use tokio::sync::broadcast;
 
-use super::{nics::Nics, past::Began};
+use super::{nics::Nics, past::Began, sinks::Sinks};
 use crate::{
-    config::{Config, ViolationFile},
-    control::ViolationStatus,
+    config::Config,
+    control::{SinkStatus, ViolationStatus},
     dataplane::{Dataplane, EventReader, monotonic_ns},
     model::Policy,
     observe::{Aggregate, Aggregator, Clock, Names, Recent, Teller, Tolerated, render},
     record::{Record, Violation},
-    sink::{JsonLines, Target},
 };
 
 /// Distinct violations the agent tells apart at the same time.
@@ -34,18 +33,13 @@ pub(super) struct Reporter {
     pub(super) began: Began,
     aggregator: Aggregator,
     recent: Recent,
-    log: JsonLines,
+    sinks: Sinks,
     followers: broadcast::Sender<Arc<Record>>,
     seq: u64,
-    told_failure: bool,
 }
 
 impl Reporter {
     pub(super) fn new(config: &Config, teller: Teller) -> Self {
-        let target = match &config.violations.file {
-            ViolationFile::Stdout => Target::Stdout,
-            ViolationFile::Path(path) => Target::Path(path.clone()),
-        };
         Self {
             teller,
             names: Names::default(),
@@ -53,10 +47,9 @@ impl Reporter {
             began: Began::default(),
             aggregator: Aggregator::new(DISTINCT, config.violations.summary, FIRSTS),
             recent: Recent::new(RECENT),
-            log: JsonLines::open(target),
+            sinks: Sinks::open(&config.sinks),
             followers: broadcast::channel(RECENT).0,
             seq: 0,
-            told_failure: false,
         }
     }
 
@@ -91,7 +84,7 @@ impl Reporter {
     }
 
     pub(super) fn reopen(&mut self) {
-        self.log.reopen();
+        self.sinks.reopen();
     }
 
     /// Takes at most `most` events out of the ring; whether more may be there.
@@ -147,19 +140,12 @@ impl Reporter {
             self.seq += 1;
             let violation = render(&aggregate, &self.names, &clock, &self.teller, self.seq);
             let record = Record::Violation(Box::new(violation));
-            self.log.write(&record.to_json());
+            self.sinks.write(&record);
             // Nobody may be following.
             let _ = self.followers.send(Arc::new(record.clone()));
             self.recent.push(record);
         }
-        self.log.flush();
-        let failing = self.failure();
-        match (&failing, self.told_failure) {
-            (Some(failure), false) => tracing::error!("the violation log refuses records: {failure}"),
-            (None, true) => tracing::info!("the violation log takes records again"),
-            (Some(_), true) | (None, false) => {}
-        }
-        self.told_failure = failing.is_some();
+        self.sinks.flush();
     }
 
     /// The last records, oldest first.
@@ -175,10 +161,9 @@ impl Reporter {
         }
     }
 
-    /// Why the log does not take records, if it does not.
-    pub(super) fn failure(&self) -> Option<String> {
-        let status = self.log.status();
-        status.failing.then(|| status.last_error.clone().unwrap_or_default())
+    /// How each sink fares.
+    pub(super) fn sinks(&self) -> Vec<SinkStatus> {
+        self.sinks.status()
     }
 
     /// Counts for `status`, the kernel's left out.
@@ -190,8 +175,8 @@ impl Reporter {
             pending: totals.pending,
             evicted: totals.evicted,
             scanning: u64::try_from(totals.scans).unwrap_or(u64::MAX),
-            written: self.log.status().written,
-            refused: self.log.status().refused,
+            written: self.sinks().iter().map(|sink| sink.written).sum(),
+            refused: self.sinks().iter().map(|sink| sink.refused).sum(),
             ..ViolationStatus::default()
         }
     }

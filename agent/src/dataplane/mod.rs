@@ -49,6 +49,7 @@ mod preflight;
 pub mod probe;
 mod settings;
 mod slot;
+mod tcp;
 mod test_run;
 #[cfg(feature = "trace")]
 mod trace;
@@ -73,6 +74,7 @@ pub use port::{set_promiscuous, set_up};
 pub use preflight::{Obstacle, obstacles};
 pub use settings::Runtime;
 pub use slot::{Moment, Written};
+pub use tcp::{TcpPeer, tcp_peer};
 pub use test_run::XdpAction;
 pub use watch::{LinkNews, LinkWatch};
 

@@ -110,12 +110,12 @@ impl<'a> Agent<'a> {
         let path = |name: &str| toml_string(&room.inside(name));
         let text = format!(
             "policy = {}\nstate = {}\npins = {}\nsocket = {}\n\n[interface.{DEVICE_SIDE}]\nrole = \"device-side\"\n\n\
-             [interface.{UPLINK}]\nrole = \"uplink\"\n\n[violations]\nfile = {}\nsummary = \"1s\"\n{more}",
+             [interface.{UPLINK}]\nrole = \"uplink\"\n\n[violations]\nsummary = \"1s\"\n\n[sink.log]\nto = \"file:{}\"\n{more}",
             path("policy.d"),
             path("state"),
             toml_string(&room.pin_inside("bulkhead")),
             path(SOCKET),
-            path(VIOLATIONS),
+            room.inside(VIOLATIONS).display(),
         );
         room.write(CONFIG, &text).context("failed to write the config")
     }

@@ -16,7 +16,7 @@ use crate::skip::{Tier, skip};
 pub fn lab_for(tier: Tier, test: &str, topology: Topology, mtu: u32) -> Option<Lab> {
     let able = match tier {
         Tier::Stacks => stacks::requirements(),
-        Tier::Packet | Tier::Netns | Tier::Vm | Tier::Signing | Tier::Metrics => requirements(),
+        Tier::Packet | Tier::Netns | Tier::Vm | Tier::Signing | Tier::Metrics | Tier::Sinks => requirements(),
     };
     match able {
         Ok(()) => Some(Lab::build(topology, mtu).expect("a machine that meets the requirements makes a lab")),

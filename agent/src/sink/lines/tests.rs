@@ -13,8 +13,12 @@ fn folder() -> TempDir {
     tempfile::tempdir().expect("a temporary folder can be made")
 }
 
-fn sink_at(path: &Path) -> JsonLines {
-    JsonLines::open(Target::Path(path.to_owned()))
+fn file(path: &Path, rotate_bytes: u64) -> Target {
+    Target::Path { path: path.to_owned(), rotate_bytes, keep: 4 }
+}
+
+fn sink_at(path: &Path) -> Lines {
+    Lines::open(file(path, 64 << 20))
 }
 
 fn text(path: &Path) -> String {
@@ -25,7 +29,7 @@ fn mode(path: &Path) -> u32 {
     fs::metadata(path).expect("it exists").permissions().mode() & 0o777
 }
 
-fn put(sink: &mut JsonLines, lines: &[&str]) {
+fn put(sink: &mut Lines, lines: &[&str]) {
     lines.iter().for_each(|line| sink.write(line));
     sink.flush();
 }
@@ -76,7 +80,7 @@ fn symbolic_link_is_refused() {
 
 #[test]
 fn full_disk_refuses_and_counts() {
-    let mut sink = JsonLines::open(Target::Path("/dev/full".into()));
+    let mut sink = Lines::open(file(Path::new("/dev/full"), 64 << 20));
     assert!(!sink.status().failing);
     put(&mut sink, &["{}", "{}"]);
     put(&mut sink, &["{}"]);
@@ -131,7 +135,7 @@ fn half_a_line_of_a_power_cut_spoils_no_other() {
 fn full_file_is_put_aside_and_only_some_are_kept() {
     let folder = folder();
     let path = folder.path().join("v.jsonl");
-    let mut sink = JsonLines::with_limit(Target::Path(path.clone()), 20);
+    let mut sink = Lines::open(file(&path, 20));
     for number in 0..14 {
         put(&mut sink, &[&format!("{{\"a\":{number:02}}}")]);
     }
@@ -148,7 +152,7 @@ fn full_file_is_put_aside_and_only_some_are_kept() {
 fn file_that_cannot_be_rotated_does_not_grow() {
     let folder = folder();
     let path = folder.path().join("v.jsonl");
-    let mut sink = JsonLines::with_limit(Target::Path(path.clone()), 10);
+    let mut sink = Lines::open(file(&path, 10));
     put(&mut sink, &["{\"a\":1}"]);
     // A folder that is not empty cannot be replaced.
     fs::create_dir_all(folder.path().join("v.jsonl.3/x")).expect("it can be made");

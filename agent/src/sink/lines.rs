@@ -1,4 +1,4 @@
-//! One JSON object a line, into a file or onto standard output.
+//! Records as lines, into a file or onto standard output.
 //!
 //! In: lines, collected into batches. Out: whole lines only; what a full disk cut off is taken back, and
 //! a line that an earlier end cut off is closed before the next. The file is rotated by size and opened
@@ -17,46 +17,33 @@ use std::{
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-/// Size at which a file is put aside, bytes.
-pub const MAX_FILE: u64 = 64 << 20;
-
-/// How many files that were put aside are kept: `NAME.1`, the newest, to `NAME.4`.
-pub const KEPT: u32 = 4;
+use super::Status;
 
 /// Longest line with its end, bytes: what a pipe takes whole or not at all (`PIPE_BUF`, pipe(7)).
-pub const MAX_LINE: usize = 4096;
+pub(super) const MAX_LINE: usize = 4096;
 
 /// Bytes after which a batch is written without being asked.
 const BATCH: usize = 64 << 10;
 
 /// Where lines go.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Target {
+pub(super) enum Target {
     /// Standard output.
     Stdout,
     /// A file. Its folder is made if it is missing; a symbolic link is refused.
-    Path(PathBuf),
+    Path {
+        /// Where it is.
+        path: PathBuf,
+        /// Size at which it is put aside, bytes.
+        rotate_bytes: u64,
+        /// How many files that were put aside are kept: `NAME.1`, the newest, and so on.
+        keep: u32,
+    },
 }
 
-/// How a sink fares.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Status {
-    /// The file, or `-` for standard output.
-    pub target: String,
-    /// Lines that were written.
-    pub written: u64,
-    /// Lines that could not be written.
-    pub refused: u64,
-    /// Whether the last attempt failed.
-    pub failing: bool,
-    /// Why lines were last refused, even if others were written since.
-    pub last_error: Option<String>,
-}
-
-/// A sink of JSON lines. Lines that were written but not flushed are lost when it is dropped.
-pub struct JsonLines {
+/// A sink of lines. Lines that were written but not flushed are lost when it is dropped.
+pub(super) struct Lines {
     target: Target,
-    limit: u64,
     /// `None` when the next batch has to open it.
     output: Option<Output>,
     batch: String,
@@ -88,25 +75,21 @@ enum Refusal {
     Line { bytes: usize },
 }
 
-impl JsonLines {
+impl Lines {
     /// Opens the target. A failure is in the status, and the target is tried again with every batch.
-    pub fn open(target: Target) -> Self {
-        Self::with_limit(target, MAX_FILE)
-    }
-
-    fn with_limit(target: Target, limit: u64) -> Self {
+    pub(super) fn open(target: Target) -> Self {
         let name = match &target {
             Target::Stdout => "-".to_owned(),
-            Target::Path(path) => path.display().to_string(),
+            Target::Path { path, .. } => path.display().to_string(),
         };
-        let status = Status { target: name, written: 0, refused: 0, failing: false, last_error: None };
-        let mut sink = Self { target, limit, output: None, batch: String::new(), status };
+        let status = Status::of(name);
+        let mut sink = Self { target, output: None, batch: String::new(), status };
         sink.reopen();
         sink
     }
 
     /// Adds a line, without its end, to the batch.
-    pub fn write(&mut self, line: &str) {
+    pub(super) fn write(&mut self, line: &str) {
         if line.len() >= MAX_LINE || line.contains('\n') {
             return self.refuse(1, &Refusal::Line { bytes: line.len() });
         }
@@ -118,7 +101,7 @@ impl JsonLines {
     }
 
     /// Writes the batch. What cannot be written now is refused and counted.
-    pub fn flush(&mut self) {
+    pub(super) fn flush(&mut self) {
         if self.batch.is_empty() {
             return;
         }
@@ -143,7 +126,7 @@ impl JsonLines {
     }
 
     /// Writes the batch and opens the target anew, as after somebody else rotated it.
-    pub fn reopen(&mut self) {
+    pub(super) fn reopen(&mut self) {
         self.flush();
         self.output = None;
         match self.ready(0) {
@@ -153,14 +136,12 @@ impl JsonLines {
     }
 
     /// How it fares.
-    pub fn status(&self) -> &Status {
+    pub(super) fn status(&self) -> &Status {
         &self.status
     }
 
     fn refuse(&mut self, lines: u64, refusal: &Refusal) {
-        self.status.refused += lines;
-        self.status.failing = true;
-        self.status.last_error = Some(refusal.to_string());
+        self.status.refuse(lines, refusal.to_string());
     }
 
     /// An open target with room for `bytes`.
@@ -171,11 +152,11 @@ impl JsonLines {
             Some(output) if !output.is_deleted() => output,
             Some(_) | None => Output::open(&self.target, name)?,
         };
-        if let Target::Path(path) = &self.target
+        if let Target::Path { path, rotate_bytes, keep } = &self.target
             && output.len() > 0
-            && output.len() + bytes > self.limit
+            && output.len() + bytes > *rotate_bytes
         {
-            rotate(path).map_err(|cause| Refusal::Rotate { path: name.to_owned(), cause })?;
+            rotate(path, *keep).map_err(|cause| Refusal::Rotate { path: name.to_owned(), cause })?;
             output = Output::open(&self.target, name)?;
         }
         Ok(self.output.insert(output))
@@ -193,7 +174,7 @@ impl Output {
                 let fd = io::stdout().as_fd().try_clone_to_owned().map_err(failed)?;
                 Ok(Self::Stream { file: File::from(fd), torn: false })
             }
-            Target::Path(path) => open_path(path).map_err(failed),
+            Target::Path { path, .. } => open_path(path).map_err(failed),
         }
     }
 
@@ -312,7 +293,7 @@ fn keep_whole_lines(file: &File, written: &[u8]) -> usize {
 }
 
 /// Puts the file aside as `NAME.1` and the older ones one further; the oldest is overwritten.
-fn rotate(path: &Path) -> io::Result<()> {
+fn rotate(path: &Path, keep: u32) -> io::Result<()> {
     let aside = |number: u32| {
         let mut name = path.as_os_str().to_owned();
         name.push(format!(".{number}"));
@@ -323,7 +304,7 @@ fn rotate(path: &Path) -> io::Result<()> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         renamed => renamed,
     };
-    for number in (1..KEPT).rev() {
+    for number in (1..keep).rev() {
         rename(&aside(number), &aside(number + 1))?;
     }
     rename(path, &aside(1))

@@ -1,0 +1,266 @@
+//! One connection to a receiver.
+//!
+//! In: messages. Out: frames on the wire, and how many messages the receiver has surely read. Everything here waits for the
+//! peer, within bounds: it belongs into a thread of its own. A connection that has failed is dropped; what it had not
+//! confirmed is sent again over the next.
+
+use std::{
+    collections::VecDeque,
+    io,
+    net::{SocketAddr, TcpStream, ToSocketAddrs, UdpSocket},
+    time::Duration,
+};
+
+use nix::sys::socket::{setsockopt, sockopt};
+
+use super::{
+    Framing, Patience, Receiver, Transport,
+    stream::Stream,
+    tls,
+    window::{Meter, Window},
+};
+
+/// Bytes of messages that are confirmed together.
+const CHUNK: usize = 16 << 10;
+
+/// Why messages did not get through.
+#[derive(Debug, thiserror::Error)]
+pub enum SendError {
+    /// The name of the host leads nowhere.
+    #[error("failed to find `{host}`: {cause}")]
+    Resolve {
+        /// The name.
+        host: String,
+        /// The resolver's answer.
+        cause: io::Error,
+    },
+    /// Nobody listens, or nobody answers.
+    #[error("failed to connect to `{to}`: {cause}")]
+    Connect {
+        /// Host and port.
+        to: String,
+        /// Of the last address that was tried.
+        cause: io::Error,
+    },
+    /// A file with a certificate or a key.
+    #[error("failed to use `{path}`: {cause}")]
+    Material {
+        /// The file.
+        path: String,
+        /// What is wrong with it.
+        cause: String,
+    },
+    /// The system trusts nobody.
+    #[error("this system trusts no certificate: name one with `ca`")]
+    NoRoots,
+    /// The name to be proved is none.
+    #[error("`{name}` cannot be the name in a certificate")]
+    Name {
+        /// As configured.
+        name: String,
+    },
+    /// What was configured does not make a TLS client.
+    #[error("failed to set TLS up: {0}")]
+    Setup(rustls::Error),
+    /// No TLS with this peer: its certificate, or ours, or what it speaks.
+    #[error("failed to begin TLS with `{to}`: {cause}")]
+    Handshake {
+        /// Host and port.
+        to: String,
+        /// What went wrong.
+        cause: io::Error,
+    },
+    /// The connection broke.
+    #[error("failed to write to `{to}`: {cause}")]
+    Write {
+        /// Host and port.
+        to: String,
+        /// Why.
+        cause: io::Error,
+    },
+    /// The receiver does not read.
+    #[error("failed to write to `{to}`: it does not keep up")]
+    Slow {
+        /// Host and port.
+        to: String,
+    },
+    /// The receiver hung up.
+    #[error("`{to}` has closed the connection")]
+    Closed {
+        /// Host and port.
+        to: String,
+    },
+}
+
+/// A connection.
+pub struct Connection {
+    to: String,
+    way: Way,
+    /// Messages sent.
+    sent: u64,
+    /// Messages that were surely read.
+    confirmed: u64,
+}
+
+enum Way {
+    Datagrams(UdpSocket),
+    Stream {
+        stream: Stream,
+        framing: Framing,
+        meter: Meter,
+        window: Window,
+        /// Bytes on the wire and messages in them, oldest first: as many as TCP and its peer can hold.
+        marks: VecDeque<(u64, u64)>,
+    },
+}
+
+impl Connection {
+    /// Connects, and proves who is who where there is TLS.
+    pub fn open(receiver: &Receiver, patience: Patience, meter: Meter) -> Result<Self, SendError> {
+        let Receiver { host, port, transport } = receiver;
+        let to = if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
+        let found = (host.as_str(), *port).to_socket_addrs();
+        let addresses: Vec<SocketAddr> =
+            found.map_err(|cause| SendError::Resolve { host: host.clone(), cause })?.collect();
+        let failed = |cause| SendError::Connect { to: to.clone(), cause };
+        let stream = |socket, framing, client| {
+            let stream = Stream::begin(socket, client)
+                .map_err(|cause| SendError::Handshake { to: to.clone(), cause })?;
+            Ok(Way::Stream { stream, framing, meter, window: Window::default(), marks: VecDeque::new() })
+        };
+        let way = match transport {
+            Transport::Udp => Way::Datagrams(first(&addresses, datagrams).map_err(failed)?),
+            Transport::Tcp(framing) => {
+                stream(first(&addresses, |to| connect(to, patience)).map_err(failed)?, *framing, None)?
+            }
+            Transport::Tls(settings) => {
+                let client = tls::client(settings, host)?;
+                let socket = first(&addresses, |to| connect(to, patience)).map_err(failed)?;
+                stream(socket, Framing::OctetCounting, Some(client))?
+            }
+        };
+        Ok(Self { to, way, sent: 0, confirmed: 0 })
+    }
+
+    /// Sends messages, none of which has an end of line. After an error the connection is of no more use, except to ask it
+    /// what it has confirmed.
+    pub fn send(&mut self, messages: &[String]) -> Result<(), SendError> {
+        match &mut self.way {
+            Way::Datagrams(socket) => {
+                for message in messages {
+                    socket.send(message.as_bytes()).map_err(|cause| broken(&self.to, cause))?;
+                    self.sent += 1;
+                }
+                // Nothing will ever be known of them.
+                self.confirmed = self.sent;
+            }
+            Way::Stream { stream, framing, meter, window, marks } => {
+                let mut chunk = Vec::new();
+                for (at, message) in messages.iter().enumerate() {
+                    frame(&mut chunk, *framing, message);
+                    self.sent += 1;
+                    if chunk.len() >= CHUNK || at + 1 == messages.len() {
+                        stream.write_all(&chunk).map_err(|cause| broken(&self.to, cause))?;
+                        chunk.clear();
+                        marks.push_back((stream.written(), self.sent));
+                        // The largest window is seen only by who looks often.
+                        let read = window.read(stream.written(), meter(stream.fd()));
+                        self.confirmed = settle(marks, read).unwrap_or(self.confirmed);
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// How many messages, the first ones of this connection, the receiver has surely read. The last ones stay unconfirmed
+    /// until others follow them. An error says that the connection has ended.
+    pub fn confirmed(&mut self) -> Result<u64, SendError> {
+        if let Way::Stream { stream, framing: _, meter, window, marks } = &mut self.way {
+            let read = window.read(stream.written(), meter(stream.fd()));
+            self.confirmed = settle(marks, read).unwrap_or(self.confirmed);
+            if stream.is_ended().map_err(|cause| broken(&self.to, cause))? {
+                return Err(SendError::Closed { to: self.to.clone() });
+            }
+        }
+        Ok(self.confirmed)
+    }
+
+    /// The same, without a look at the connection: also after it has failed.
+    pub fn known_confirmed(&self) -> u64 {
+        self.confirmed
+    }
+
+    /// Ends the connection in order, and says how many messages the receiver has surely read: all of them, if it ends the
+    /// connection too in time, which TCP lets it do only when it has read everything.
+    pub fn finish(mut self, within: Duration) -> u64 {
+        if let Way::Stream { stream, .. } = &mut self.way
+            && stream.finish(within).is_ok_and(|ended| ended)
+        {
+            self.confirmed = self.sent;
+        }
+        self.confirmed
+    }
+}
+
+/// The messages that end within `read` bytes; `None` when none is new.
+fn settle(marks: &mut VecDeque<(u64, u64)>, read: u64) -> Option<u64> {
+    let mut settled = None;
+    while let Some((_, messages)) = marks.pop_front_if(|(end, _)| *end <= read) {
+        settled = Some(messages);
+    }
+    settled
+}
+
+fn frame(chunk: &mut Vec<u8>, framing: Framing, message: &str) {
+    match framing {
+        Framing::OctetCounting => {
+            chunk.extend_from_slice(message.len().to_string().as_bytes());
+            chunk.push(b' ');
+            chunk.extend_from_slice(message.as_bytes());
+        }
+        Framing::Newline => {
+            chunk.extend_from_slice(message.as_bytes());
+            chunk.push(b'\n');
+        }
+    }
+}
+
+fn broken(to: &str, cause: io::Error) -> SendError {
+    let to = to.to_owned();
+    // A socket with a time limit says that it would block when the time is over (socket(7), SO_SNDTIMEO).
+    if cause.kind() == io::ErrorKind::WouldBlock {
+        return SendError::Slow { to };
+    }
+    SendError::Write { to, cause }
+}
+
+/// The first address that works, or why the last one did not.
+fn first<T>(addresses: &[SocketAddr], open: impl Fn(SocketAddr) -> io::Result<T>) -> io::Result<T> {
+    let mut last = io::Error::from(io::ErrorKind::AddrNotAvailable);
+    for address in addresses {
+        match open(*address) {
+            Ok(opened) => return Ok(opened),
+            Err(cause) => last = cause,
+        }
+    }
+    Err(last)
+}
+
+fn datagrams(to: SocketAddr) -> io::Result<UdpSocket> {
+    let any: SocketAddr = if to.is_ipv4() { ([0; 4], 0).into() } else { ([0; 16], 0).into() };
+    let socket = UdpSocket::bind(any)?;
+    socket.connect(to)?;
+    Ok(socket)
+}
+
+fn connect(to: SocketAddr, patience: Patience) -> io::Result<TcpStream> {
+    let Patience { connect, write } = patience;
+    let socket = TcpStream::connect_timeout(&to, connect)?;
+    socket.set_nodelay(true)?;
+    socket.set_read_timeout(Some(connect))?;
+    socket.set_write_timeout(Some(write))?;
+    // A peer that is gone without a word must not look like one that is slow.
+    setsockopt(&socket, sockopt::TcpUserTimeout, &u32::try_from(write.as_millis()).unwrap_or(u32::MAX))?;
+    Ok(socket)
+}

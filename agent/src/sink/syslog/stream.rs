@@ -1,0 +1,122 @@
+//! A stream to a receiver, plain or TLS, that knows how many bytes it has given to the kernel.
+
+use std::{
+    io::{self, Read, Write},
+    net::TcpStream,
+    os::fd::{AsFd, BorrowedFd},
+    time::Duration,
+};
+
+use rustls::ClientConnection;
+
+/// A plain stream.
+pub(super) struct Counted {
+    socket: TcpStream,
+    written: u64,
+}
+
+/// Either stream.
+pub(super) enum Stream {
+    Plain(Counted),
+    Tls(Box<rustls::StreamOwned<ClientConnection, Counted>>),
+}
+
+impl Read for Counted {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.socket.read(buffer)
+    }
+}
+
+impl Write for Counted {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.socket.write(bytes)?;
+        self.written += written as u64;
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.socket.flush()
+    }
+}
+
+impl Stream {
+    /// Of a connected socket; with TLS, after its handshake.
+    pub(super) fn begin(socket: TcpStream, tls: Option<ClientConnection>) -> io::Result<Self> {
+        let mut counted = Counted { socket, written: 0 };
+        let Some(mut client) = tls else { return Ok(Self::Plain(counted)) };
+        while client.is_handshaking() {
+            client.complete_io(&mut counted)?;
+        }
+        Ok(Self::Tls(Box::new(rustls::StreamOwned::new(client, counted))))
+    }
+
+    /// Gives everything to the kernel.
+    pub(super) fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
+        match self {
+            Self::Plain(stream) => stream.write_all(bytes),
+            Self::Tls(stream) => stream.write_all(bytes).and_then(|()| stream.flush()),
+        }
+    }
+
+    /// Bytes given to the kernel so far.
+    pub(super) fn written(&self) -> u64 {
+        self.counted().written
+    }
+
+    pub(super) fn fd(&self) -> BorrowedFd<'_> {
+        self.counted().socket.as_fd()
+    }
+
+    /// Whether the peer has ended the stream, without waiting. What it says is not for us: syslog goes one way.
+    pub(super) fn is_ended(&mut self) -> io::Result<bool> {
+        self.counted().socket.set_nonblocking(true)?;
+        let ended = self.is_ended_by_now();
+        self.counted().socket.set_nonblocking(false)?;
+        ended
+    }
+
+    fn is_ended_by_now(&mut self) -> io::Result<bool> {
+        let mut buffer = [0; 4096];
+        // A peer that talks on and on does not hold us up.
+        for _ in 0..16 {
+            match self.read(&mut buffer) {
+                Ok(0) => return Ok(true),
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(false)
+    }
+
+    /// Says that nothing follows and waits until the peer has said so too: then it has read everything.
+    pub(super) fn finish(&mut self, within: Duration) -> io::Result<bool> {
+        if let Self::Tls(stream) = self {
+            stream.conn.send_close_notify();
+            stream.flush()?;
+        }
+        let socket = &self.counted().socket;
+        socket.shutdown(std::net::Shutdown::Write)?;
+        socket.set_read_timeout(Some(within))?;
+        self.is_ended_by_now()
+    }
+
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Plain(stream) => stream.read(buffer),
+            Self::Tls(stream) => match stream.read(buffer) {
+                // A peer that ends TCP and not TLS before has ended all the same.
+                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(0),
+                read => read,
+            },
+        }
+    }
+
+    fn counted(&self) -> &Counted {
+        match self {
+            Self::Plain(stream) => stream,
+            Self::Tls(stream) => &stream.sock,
+        }
+    }
+}
