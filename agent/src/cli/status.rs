@@ -89,11 +89,20 @@ fn print(status: &Status) {
         v.pending,
         v.evicted
     );
-    for SinkStatus { name, to, format, written, refused, failing, last_error } in &status.sinks {
+    for SinkStatus { name, to, format, written, refused, failing, last_error, spool } in &status.sinks {
+        let waits = spool.as_ref().map(|spool| {
+            let (bytes, packets) = (spool.waiting_bytes, spool.waiting_packets);
+            let dropped = match spool.dropped_bytes {
+                0 => String::new(),
+                dropped => format!(", {dropped} bytes dropped untold"),
+            };
+            format!("; {bytes} bytes of {packets} packets wait{dropped}")
+        });
         let state = match last_error {
             Some(why) if *failing => format!("FAILING: {why}"),
             Some(_) | None => format!("{written} records written, {refused} refused"),
         };
+        let state = state + &waits.unwrap_or_default();
         out!("sink        {name}: {to}, {format}; {state}");
     }
     if status.log_refused > 0 {

@@ -191,6 +191,9 @@ table! {
     pub(super) static VIOLATIONS = Table::of("[violations]");
     /// How often repeats of a violation become one record.
     "summary": one(&DURATION).default(r#""10s""#);
+    /// How often the agent sends itself packets that nothing allows, to see that they are counted, and passed or dropped as
+    /// they should be, and tells every sink that it is there; `0s` is never.
+    "heartbeat": one(&DURATION).default(r#""5m""#);
 }
 
 table! {

@@ -208,6 +208,8 @@ pub enum Midstream {
 pub struct Violations {
     /// Repeats of a violation are written as one record this often.
     pub summary: Duration,
+    /// The agent tests itself, and says that it is there, this often; zero is never.
+    pub heartbeat: Duration,
 }
 
 /// How much of the audit trail is kept.
@@ -293,7 +295,7 @@ impl Default for Names {
 
 impl Default for Violations {
     fn default() -> Self {
-        Self { summary: Duration::from_secs(10) }
+        Self { summary: Duration::from_secs(10), heartbeat: Duration::from_secs(5 * 60) }
     }
 }
 

@@ -177,7 +177,10 @@ fn violations(reader: &mut Reader<'_, '_>, table: &DeTable<'_>) -> Violations {
     }
     reader.keys(table, &VIOLATIONS, "`[violations]`");
     let default = Violations::default();
-    Violations { summary: time(reader, table, "summary", 1..=60 * MINUTE, default.summary) }
+    Violations {
+        summary: time(reader, table, "summary", 1..=60 * MINUTE, default.summary),
+        heartbeat: time(reader, table, "heartbeat", 0..=DAY, default.heartbeat),
+    }
 }
 
 fn audit(reader: &mut Reader<'_, '_>, table: &DeTable<'_>) -> Audit {

@@ -13,7 +13,7 @@ mod sinks;
 
 pub use changes::{Applied, FilesStatus, PendingStatus, RevisionList, RevisionState, RevisionStatus};
 pub use screens::{Explained, FlowEnd, FlowList, FlowStatus, RuleStatus};
-pub use sinks::SinkStatus;
+pub use sinks::{ProbeStatus, SinkStatus, SpoolStatus};
 
 use crate::report::{plan::Plan, why::Answer};
 
@@ -265,6 +265,9 @@ pub struct Status {
     pub drift: DriftStatus,
     /// What became of denied packets.
     pub violations: ViolationStatus,
+    /// What the agent's own packets met; `None` before the first.
+    #[serde(default)]
+    pub probe: Option<ProbeStatus>,
     /// The sinks, by name.
     #[serde(default)]
     pub sinks: Vec<SinkStatus>,

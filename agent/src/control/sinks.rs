@@ -19,4 +19,35 @@ pub struct SinkStatus {
     pub failing: bool,
     /// Why it last refused one, even if it took others since.
     pub last_error: Option<String>,
+    /// What waits for a receiver somewhere else; `None` for a sink of this machine.
+    #[serde(default)]
+    pub spool: Option<SpoolStatus>,
+}
+
+/// What waits for a receiver.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SpoolStatus {
+    /// Whether there is a connection.
+    pub connected: bool,
+    /// Bytes that the receiver has not surely read.
+    pub waiting_bytes: u64,
+    /// Denied packets that these records account for.
+    pub waiting_packets: u64,
+    /// Bytes that were dropped untold, because the spool was full.
+    pub dropped_bytes: u64,
+    /// Messages sent, those that were sent again included.
+    pub sent: u64,
+    /// Records that no message could be made of: a gap stands for each.
+    pub unsendable: u64,
+    /// Connections that could not be made, or broke.
+    pub failures: u64,
+}
+
+/// What the agent's own packets met.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProbeStatus {
+    /// When they were sent last: RFC 3339.
+    pub checked: String,
+    /// What was not as it should be; empty when all was.
+    pub faults: Vec<String>,
 }

@@ -12,6 +12,7 @@ use tokio::sync::{Semaphore, broadcast};
 use super::{
     calendar::Calendar,
     changes::{Wanted, millis},
+    clock::clocks,
     drift::Watch,
     first::{Beginning, First},
     hits::HitKeeper,
@@ -179,7 +180,8 @@ impl Agent {
         let First { candidate, origin, from, pointer, then, missed } = beginning.first_policy()?;
         let mut nics = Nics::new(&config, &mut dataplane)?;
         dataplane.configure(&runtime(&config, &dataplane)?)?;
-        let reporter = Reporter::new(&config, Teller { gateway: gateway.clone(), boot });
+        let counters = format!("{} {}", clocks().boot, dataplane.counters()?);
+        let reporter = Reporter::new(&config, Teller { gateway: gateway.clone(), boot }, &counters);
         let Candidate { layers, policy, tables, doubts } = candidate;
         let begun = Instant::now();
         dataplane.make_room_for_names(config.limits.names);
@@ -282,7 +284,7 @@ impl Agent {
             }
             Input::Stop => {
                 self.collect(events);
-                self.reporter.flush();
+                self.reporter.finish();
                 self.tell_the_rest_of_refusals();
                 if let Err(error) = self.keep_leases() {
                     tracing::error!("{error}");
@@ -318,17 +320,21 @@ impl Agent {
 
     /// Takes over everything the kernel has to tell at this moment, and not what a flood adds meanwhile.
     fn collect(&mut self, events: &mut EventReader) {
+        // Before anything is taken over: what is counted here has arrived by the next time.
+        let tally = self.dataplane.tally();
         let full_ring = self.dataplane.sizes().ring_bytes as usize / EVENT_BYTES + 1;
         self.reporter.take_events(events, full_ring);
         let mut repeats = Vec::new();
         let drained = self.dataplane.drain_repeats(&mut repeats);
         // What was taken is told, whatever failed after it.
         self.reporter.take_repeats(&repeats);
-        if let Err(error) = drained {
-            tracing::error!("{error}");
-        }
+        let tally = tally
+            .and_then(|tally| drained.map(|()| tally))
+            .inspect_err(|error| tracing::error!("{error}"))
+            .ok();
         // A drain ends with a grace period: events of the packets before it are in the ring now.
         self.behind = self.reporter.take_events(events, full_ring);
+        self.reporter.reckon(tally.as_ref());
     }
 
     fn tick(&mut self, events: &mut EventReader) {
@@ -341,6 +347,9 @@ impl Agent {
         self.tell_of_refusals();
         self.look_at_the_calendar();
         self.look_for_drift();
+        if self.look_for_honesty() {
+            self.tell_of_life();
+        }
         if !std::mem::replace(&mut self.rehearsed, true)
             && let Err(error) = self.dataplane.rehearse()
         {

@@ -80,12 +80,13 @@ impl Agent {
                 foreign,
                 ..self.reporter.counts()
             },
+            probe: self.reporter.honesty.status().cloned(),
             sinks: self.reporter.sinks(),
             log_refused: log::refused(),
         })
     }
 
-    fn all_warnings(&self) -> Vec<String> {
+    pub(super) fn all_warnings(&self) -> Vec<String> {
         let mut warnings: Vec<String> = self.unconfirmed().into_iter().collect();
         warnings.extend(self.warnings.values().cloned());
         warnings.extend(self.nics.list.iter().flat_map(Nic::problems));

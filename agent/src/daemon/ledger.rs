@@ -47,7 +47,9 @@ impl Ledger {
     /// it and what the spools account for.
     pub(super) fn reckon(&mut self, tally: &Tally, pending: u64, accounts: &[Account]) -> Vec<Owed> {
         let Some(counted) = self.counted.replace(tally.violations) else { return Vec::new() };
-        let missing = |account: &Account, more: u64| counted.saturating_sub(account.packets + more + pending);
+        let missing = |account: &Account, more: u64| {
+            counted.saturating_sub(account.packets.saturating_add(more + pending))
+        };
         let Some(known) = self.lost.replace(tally.lost) else {
             // What the kernel lost before this run is part of what is missing.
             let of = |is_new: bool| {
@@ -65,6 +67,11 @@ impl Ledger {
 }
 
 impl Owed {
+    /// What is owed to whoever is owed most.
+    pub(super) fn most(&self) -> u64 {
+        self.spools.iter().copied().max().unwrap_or_default().max(self.others)
+    }
+
     fn some(cause: Cause, spools: Vec<u64>, others: u64) -> Option<Self> {
         (others > 0 || spools.iter().any(|packets| *packets > 0)).then_some(Self { cause, spools, others })
     }

@@ -5,14 +5,14 @@ use std::sync::Arc;
 use bulkhead_common::layout::{Repeats, ViolationKey};
 use tokio::sync::broadcast;
 
-use super::{nics::Nics, past::Began, sinks::Sinks};
+use super::{honesty::Honesty, ledger::Ledger, nics::Nics, past::Began, remote::Home, sinks::Sinks};
 use crate::{
     config::Config,
     control::{SinkStatus, ViolationStatus},
-    dataplane::{Dataplane, EventReader, monotonic_ns},
+    dataplane::{Dataplane, EventReader, Tally, monotonic_ns},
     model::Policy,
     observe::{Aggregate, Aggregator, Clock, Names, Recent, Teller, Tolerated, render},
-    record::{Record, Violation},
+    record::{Gap, Heartbeat, Modes, Record, VERSION, Violation},
 };
 
 /// Distinct violations the agent tells apart at the same time.
@@ -36,10 +36,16 @@ pub(super) struct Reporter {
     sinks: Sinks,
     followers: broadcast::Sender<Arc<Record>>,
     seq: u64,
+    ledger: Ledger,
+    /// The agent's own packets.
+    pub(super) honesty: Honesty,
 }
 
 impl Reporter {
-    pub(super) fn new(config: &Config, teller: Teller) -> Self {
+    /// `counters` names what the kernel counts with.
+    pub(super) fn new(config: &Config, teller: Teller, counters: &str) -> Self {
+        let home = Home { state: &config.state, gateway: &teller.gateway, counters };
+        let sinks = Sinks::open(&config.sinks, home);
         Self {
             teller,
             names: Names::default(),
@@ -47,9 +53,11 @@ impl Reporter {
             began: Began::default(),
             aggregator: Aggregator::new(DISTINCT, config.violations.summary, FIRSTS),
             recent: Recent::new(RECENT),
-            sinks: Sinks::open(&config.sinks),
+            sinks,
             followers: broadcast::channel(RECENT).0,
             seq: 0,
+            ledger: Ledger::default(),
+            honesty: Honesty::default(),
         }
     }
 
@@ -100,6 +108,9 @@ impl Reporter {
                 && let Some(event) = events.next_record()
             {
                 taken += 1;
+                if self.honesty.take(&event.key, 1) {
+                    continue;
+                }
                 self.tolerated.event(&event);
                 told.extend(self.aggregator.event(&event));
             }
@@ -113,9 +124,14 @@ impl Reporter {
 
     pub(super) fn take_repeats(&mut self, repeats: &[(ViolationKey, Repeats)]) {
         for chunk in repeats.chunks(CHUNK) {
-            chunk.iter().for_each(|(key, repeats)| self.tolerated.repeats(key, repeats));
-            let told = chunk.iter().flat_map(|(key, repeats)| self.aggregator.repeats(key, repeats));
-            let told = told.collect();
+            let mut told = Vec::new();
+            for (key, repeats) in chunk {
+                if self.honesty.take(key, repeats.packets) {
+                    continue;
+                }
+                self.tolerated.repeats(key, repeats);
+                told.extend(self.aggregator.repeats(key, repeats));
+            }
             self.tell(told);
         }
     }
@@ -125,10 +141,71 @@ impl Reporter {
         self.tell(told);
     }
 
-    /// Tells everything that is pending.
-    pub(super) fn flush(&mut self) {
+    /// Tells everything that is pending, and takes leave of whoever is told.
+    pub(super) fn finish(&mut self) {
         let told = self.aggregator.flush();
         self.tell(told);
+        self.sinks.close();
+    }
+
+    /// Owns up to what is counted and will never be told. `tally` was read before everything the kernel had to tell was
+    /// taken over; `None` when that failed.
+    pub(super) fn reckon(&mut self, tally: Option<&Tally>) {
+        let Some(tally) = tally else { return self.ledger.skip() };
+        let pending = self.aggregator.totals().pending + self.honesty.untold();
+        for owed in self.ledger.reckon(tally, pending, &self.sinks.accounts()) {
+            self.seq += 1;
+            let gap = Gap {
+                v: VERSION,
+                time: now(),
+                gateway: self.teller.gateway.clone(),
+                boot: self.teller.boot.clone(),
+                seq: self.seq,
+                cause: owed.cause,
+                explanation: owed.cause.text().to_owned(),
+                first: None,
+                last: None,
+                count: 0,
+            };
+            self.sinks.owe(&gap, &owed);
+            self.show(Record::Gap(Gap { count: owed.most(), ..gap }));
+        }
+        self.sinks.flush();
+    }
+
+    /// Tells that the agent is there.
+    pub(super) fn heartbeat(
+        &mut self,
+        violations: u64,
+        revision: Option<String>,
+        modes: Modes,
+        warnings: Vec<String>,
+    ) {
+        self.seq += 1;
+        let count = self.honesty.untold();
+        let record = Record::Heartbeat(Heartbeat {
+            v: VERSION,
+            time: now(),
+            gateway: self.teller.gateway.clone(),
+            boot: self.teller.boot.clone(),
+            seq: self.seq,
+            revision,
+            modes,
+            violations,
+            warnings,
+            count,
+        });
+        self.honesty.told(count);
+        self.sinks.write(&record);
+        self.sinks.flush();
+        self.show(record);
+    }
+
+    /// Shows a record to whoever asks the agent.
+    fn show(&mut self, record: Record) {
+        // Nobody may be following.
+        let _ = self.followers.send(Arc::new(record.clone()));
+        self.recent.push(record);
     }
 
     fn tell(&mut self, aggregates: Vec<Aggregate>) {
@@ -141,9 +218,7 @@ impl Reporter {
             let violation = render(&aggregate, &self.names, &clock, &self.teller, self.seq);
             let record = Record::Violation(Box::new(violation));
             self.sinks.write(&record);
-            // Nobody may be following.
-            let _ = self.followers.send(Arc::new(record.clone()));
-            self.recent.push(record);
+            self.show(record);
         }
         self.sinks.flush();
     }
@@ -180,4 +255,9 @@ impl Reporter {
             ..ViolationStatus::default()
         }
     }
+}
+
+/// RFC 3339, UTC, microseconds.
+fn now() -> String {
+    format!("{:.6}", jiff::Timestamp::now())
 }

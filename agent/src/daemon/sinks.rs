@@ -1,24 +1,34 @@
 //! The sinks of this gateway: every record goes to each.
 //!
-//! In: records. Out: each of them in the file, on the stream and in the journal that the configuration names, and a line in the
-//! agent's own log when a sink begins or ceases to refuse them.
+//! In: records. Out: each of them in the file, on the stream and in the journal that the configuration names, in the spool of
+//! each receiver somewhere else, and a line in the agent's own log when a sink begins or ceases to refuse them.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
+use super::{
+    ledger::{Account, Owed},
+    remote::{self, Home, Remote},
+};
 use crate::{
     config::{Destination, Sink},
     control::SinkStatus,
-    record::Record,
+    record::{Gap, Record},
     sink::{Local, Place},
 };
 
 /// Where the journal takes records (systemd-journald.service(8)).
 const JOURNAL: &str = "/run/systemd/journal/socket";
 
-/// The sinks.
-pub(super) struct Sinks(Vec<Open>);
+/// How long an agent that ends waits for receivers. What they have not got by then they get from the next one.
+const PARTING: Duration = Duration::from_secs(2);
 
-/// One that is on this machine. Those of the network read their spools, in threads of their own.
+/// The sinks.
+pub(super) struct Sinks {
+    local: Vec<Open>,
+    remote: Vec<Remote>,
+}
+
+/// One that is on this machine.
 struct Open {
     sink: Sink,
     local: Local,
@@ -26,7 +36,7 @@ struct Open {
 }
 
 impl Sinks {
-    pub(super) fn open(sinks: &[Sink]) -> Self {
+    pub(super) fn open(sinks: &[Sink], home: Home<'_>) -> Self {
         let open = |sink: &Sink| {
             let place = match &sink.to {
                 Destination::Stdout => Place::Stdout,
@@ -38,17 +48,42 @@ impl Sinks {
             };
             Some(Open { local: Local::open(place, sink.format), sink: sink.clone(), told_failure: false })
         };
-        Self(sinks.iter().filter_map(open).collect())
+        let remote = sinks.iter().filter_map(|sink| match &sink.to {
+            Destination::Syslog(syslog) => Some(Remote::open(sink, syslog, home)),
+            Destination::Stdout | Destination::Journald | Destination::File { .. } => None,
+        });
+        Self { local: sinks.iter().filter_map(open).collect(), remote: remote.collect() }
     }
 
     /// Adds a record to the batch of each.
     pub(super) fn write(&mut self, record: &Record) {
-        self.0.iter_mut().for_each(|open| open.local.write(record));
+        self.local.iter_mut().for_each(|open| open.local.write(record));
+        self.remote.iter_mut().for_each(|remote| remote.write(record));
+    }
+
+    /// Adds a gap, with what is owed to each.
+    pub(super) fn owe(&mut self, gap: &Gap, owed: &Owed) {
+        let with = |count| Record::Gap(Gap { count, ..gap.clone() });
+        self.local.iter_mut().for_each(|open| open.local.write(&with(owed.others)));
+        for (remote, packets) in self.remote.iter_mut().zip(&owed.spools) {
+            remote.write(&with(*packets));
+        }
+    }
+
+    /// What each of those that are somewhere else accounts for.
+    pub(super) fn accounts(&self) -> Vec<Account> {
+        self.remote.iter().map(Remote::account).collect()
+    }
+
+    /// Nothing more will be told.
+    pub(super) fn close(&mut self) {
+        let ending = std::mem::take(&mut self.remote).into_iter().filter_map(Remote::close);
+        remote::wait(ending.collect(), PARTING);
     }
 
     /// Writes the batches, and tells of sinks that began or ceased to fail.
     pub(super) fn flush(&mut self) {
-        for Open { sink, local, told_failure } in &mut self.0 {
+        for Open { sink, local, told_failure } in &mut self.local {
             local.flush();
             let status = local.status();
             match (status.failing, *told_failure) {
@@ -61,11 +96,12 @@ impl Sinks {
             }
             *told_failure = status.failing;
         }
+        self.remote.iter_mut().for_each(Remote::flush);
     }
 
     /// Opens all of them anew, as after somebody else rotated a file.
     pub(super) fn reopen(&mut self) {
-        self.0.iter_mut().for_each(|open| open.local.reopen());
+        self.local.iter_mut().for_each(|open| open.local.reopen());
     }
 
     /// How each fares.
@@ -80,8 +116,9 @@ impl Sinks {
                 refused: status.refused,
                 failing: status.failing,
                 last_error: status.last_error.clone(),
+                spool: None,
             }
         };
-        self.0.iter().map(status).collect()
+        self.local.iter().map(status).chain(self.remote.iter().map(Remote::status)).collect()
     }
 }

@@ -2,6 +2,7 @@
 
 use std::iter;
 
+use aya::maps::MapData;
 use aya::maps::MapInfo;
 use bulkhead_common::{
     layout::{InterfaceCounters, Traffic, tally},
@@ -82,6 +83,16 @@ impl Dataplane {
             dropped: add(sum.dropped, cpu.dropped),
             would_drop: add(sum.would_drop, cpu.would_drop),
         }))
+    }
+
+    /// Names the counters that [`Dataplane::tally`] reads: others when the maps are made anew, and after each boot.
+    ///
+    /// # Errors
+    /// When the kernel does not say what they are.
+    pub fn counters(&self) -> Result<u32, DataplaneError> {
+        let open = |source| DataplaneError::Map { act: "open the pinned", map: "TALLY", source };
+        let info = MapData::from_pin(self.pins.map("TALLY")).and_then(|map| map.info()).map_err(open)?;
+        Ok(info.id())
     }
 
     /// What became of the denied packets so far.

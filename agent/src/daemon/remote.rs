@@ -1,0 +1,166 @@
+//! A sink that is somewhere else: its spool, and the thread that empties it.
+
+use std::{
+    path::Path,
+    time::{Duration, Instant},
+};
+
+use super::{
+    forward::{Forwarder, Route},
+    ledger::Account,
+};
+use crate::{
+    config::{Framing, Sink, Syslog, Transport},
+    control::{SinkStatus, SpoolStatus},
+    record::Record,
+    sink::syslog::{self, Encoder},
+    spool::{Spool, Stamp},
+};
+
+/// Where the spools are, in the state folder.
+const SPOOLS: &str = "spool";
+
+/// Where spools belong.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Home<'h> {
+    /// The state folder.
+    pub(super) state: &'h Path,
+    /// The gateway's name.
+    pub(super) gateway: &'h str,
+    /// Names the kernel's counters: others after a boot.
+    pub(super) counters: &'h str,
+}
+
+/// The sink.
+pub(super) struct Remote {
+    sink: Sink,
+    /// `None` when it cannot be opened: its records are refused until the agent begins again.
+    open: Option<(Spool, Forwarder)>,
+    /// Why it is not.
+    failure: Option<String>,
+    /// Records that were refused because it is not.
+    refused: u64,
+    /// Records that are added together.
+    batch: Vec<(Stamp, u64, String)>,
+}
+
+impl Remote {
+    /// Opens its spool, and begins to empty it. What cannot be opened must not keep the agent from enforcing.
+    pub(super) fn open(sink: &Sink, syslog: &Syslog, home: Home<'_>) -> Self {
+        let folder = home.state.join(SPOOLS).join(&sink.name);
+        let opened = Spool::open(&folder, syslog.spool_bytes.into(), home.counters)
+            .map_err(|error| error.to_string())
+            .and_then(|(spool, reader)| {
+                let begun = Forwarder::begin(reader, route(sink, syslog, home.gateway));
+                begun.map(|forwarder| (spool, forwarder)).map_err(|error| error.to_string())
+            });
+        let (open, failure) = match opened {
+            Ok(open) => (Some(open), None),
+            Err(error) => {
+                tracing::error!("sink `{}` refuses records: {error}", sink.name);
+                (None, Some(error))
+            }
+        };
+        Self { sink: sink.clone(), open, failure, refused: 0, batch: Vec::new() }
+    }
+
+    /// Adds a record to the batch.
+    pub(super) fn write(&mut self, record: &Record) {
+        let id = record.id();
+        let boot = u64::from_str_radix(&id.boot, 16).unwrap_or_default();
+        self.batch.push((Stamp { boot, seq: id.seq }, record.count(), record.to_json()));
+    }
+
+    /// Adds the batch to the spool.
+    pub(super) fn flush(&mut self) {
+        let batch = std::mem::take(&mut self.batch);
+        match &mut self.open {
+            Some((spool, _)) if !batch.is_empty() => {
+                spool.append(batch.iter().map(|(stamp, count, text)| (*stamp, *count, text.as_str())));
+            }
+            Some(_) => {}
+            None => self.refused += batch.len() as u64,
+        }
+    }
+
+    /// What it accounts for; nothing is owed by a spool that is not open.
+    pub(super) fn account(&self) -> Account {
+        self.open.as_ref().map_or(Account { packets: u64::MAX, is_new: false }, |(spool, _)| Account {
+            packets: spool.accounted(),
+            is_new: spool.is_new(),
+        })
+    }
+
+    /// How it fares.
+    pub(super) fn status(&self) -> SinkStatus {
+        let base = SinkStatus {
+            name: self.sink.name.clone(),
+            to: self.sink.to(),
+            format: self.sink.format.name().to_owned(),
+            ..SinkStatus::default()
+        };
+        let Some((spool, forwarder)) = &self.open else {
+            return SinkStatus {
+                refused: self.refused,
+                failing: true,
+                last_error: self.failure.clone(),
+                ..base
+            };
+        };
+        let (counts, waiting, fare) = (spool.counts(), spool.waiting(), forwarder.fare());
+        SinkStatus {
+            written: counts.taken,
+            refused: counts.refused,
+            failing: counts.failing || (!fare.connected && fare.failures > 0),
+            last_error: if counts.failing { counts.last_error } else { fare.last_error },
+            spool: Some(SpoolStatus {
+                connected: fare.connected,
+                waiting_bytes: waiting.bytes,
+                waiting_packets: waiting.packets,
+                dropped_bytes: counts.dropped_bytes,
+                sent: fare.sent,
+                unsendable: fare.unsendable,
+                failures: fare.failures,
+            }),
+            ..base
+        }
+    }
+
+    /// Nothing more will be added; the thread that ends with it.
+    pub(super) fn close(self) -> Option<Forwarder> {
+        // The spool is dropped here, which the thread hears.
+        self.open.map(|(_, forwarder)| forwarder)
+    }
+}
+
+/// Waits for threads that were told to end, all of them together at most for a time.
+pub(super) fn wait(ending: Vec<Forwarder>, most: Duration) {
+    let until = Instant::now() + most;
+    for forwarder in ending {
+        forwarder.wait(until.saturating_duration_since(Instant::now()));
+    }
+}
+
+fn route(sink: &Sink, syslog: &Syslog, gateway: &str) -> Route {
+    let Syslog { host, port, transport, facility, spool_bytes: _ } = syslog;
+    let transport = match transport {
+        Transport::Udp => syslog::Transport::Udp,
+        Transport::Tcp(Framing::OctetCounting) => syslog::Transport::Tcp(syslog::Framing::OctetCounting),
+        Transport::Tcp(Framing::Newline) => syslog::Transport::Tcp(syslog::Framing::Newline),
+        Transport::Tls { ca, identity, server_name } => {
+            let identity = identity.as_ref().map(|(certificate, key)| syslog::Identity {
+                certificate: certificate.clone(),
+                key: key.clone(),
+            });
+            let (ca, server_name) = (ca.clone(), server_name.clone());
+            syslog::Transport::Tls(syslog::Tls { ca, identity, server_name })
+        }
+    };
+    let limit = transport.longest();
+    Route {
+        name: sink.name.clone(),
+        gateway: gateway.to_owned(),
+        receiver: syslog::Receiver { host: host.clone(), port: *port, transport },
+        encoder: Encoder { format: sink.format, facility: *facility, limit },
+    }
+}
