@@ -32,6 +32,8 @@ use serde_json::Value;
 
 const ECHO: u16 = 5000;
 const EVERY: Duration = Duration::from_millis(20);
+const ROWS: u16 = 30;
+const COLUMNS: u16 = 120;
 
 /// The HMI polls the PLC and has another session with it; one rule is of no use.
 fn policy(lab: &Lab) -> String {
@@ -267,7 +269,7 @@ struct Top {
 
 impl Top {
     fn start(lab: &Lab) -> Self {
-        let size = Winsize { ws_row: 30, ws_col: 120, ws_xpixel: 0, ws_ypixel: 0 };
+        let size = Winsize { ws_row: ROWS, ws_col: COLUMNS, ws_xpixel: 0, ws_ypixel: 0 };
         let OpenptyResult { master, slave } = openpty(Some(&size), None).expect("a terminal");
         let end = || Stdio::from(slave.try_clone().expect("a descriptor"));
         let mut command = Command::new(agent_binary().expect("a binary"));
@@ -287,12 +289,18 @@ impl Top {
         Self { child, keys: File::from(master), slave, shown }
     }
 
-    /// Waits until something was drawn.
+    /// Waits until something is to be seen.
     fn shows(&self, text: &str) {
-        let shown = || self.shown.lock().expect("no panic").clone();
+        let screen = || screen(&self.shown.lock().expect("no panic"));
         let found =
-            wait_for(&format!("`{text}` on the screen"), SOON, || Ok(shown().contains(text).then_some(())));
-        found.unwrap_or_else(|error| panic!("{error}: {:?}", shown()));
+            wait_for(&format!("`{text}` on the screen"), SOON, || Ok(screen().contains(text).then_some(())));
+        found.unwrap_or_else(|error| panic!("{error}:\n{}", screen()));
+    }
+
+    /// Waits until it has left the alternate screen (xterm, DEC private mode 1049).
+    fn leaves(&self) {
+        let has_left = || self.shown.lock().expect("no panic").contains("\u{1b}[?1049l");
+        wait_for("the old screen", SOON, || Ok(has_left().then_some(()))).expect("it is left");
     }
 
     fn press(&mut self, keys: &str) {
@@ -309,6 +317,33 @@ impl Top {
         let ended = wait_for("the end of it", SOON, || Ok(child.try_wait()?));
         ended.expect("it ends").code()
     }
+}
+
+/// What a terminal shows that was sent this: of the control sequences only `row;columnH` moves anything.
+fn screen(sent: &str) -> String {
+    let mut cells = vec![vec![' '; usize::from(COLUMNS)]; usize::from(ROWS)];
+    let (mut row, mut column) = (0, 0);
+    let mut rest = sent.chars();
+    while let Some(next) = rest.next() {
+        if next != '\u{1b}' {
+            if let Some(cell) = cells.get_mut(row).and_then(|line| line.get_mut(column)) {
+                *cell = next;
+            }
+            column += 1;
+            continue;
+        }
+        let mut sequence = String::new();
+        while !sequence.ends_with(|last: char| last.is_ascii_alphabetic()) {
+            let Some(one) = rest.next() else { break };
+            sequence.push(one);
+        }
+        let place = sequence.strip_prefix('[').and_then(|rest| rest.strip_suffix('H')?.split_once(';'));
+        if let Some((Ok(line), Ok(at))) = place.map(|(line, at)| (line.parse::<usize>(), at.parse::<usize>()))
+        {
+            (row, column) = (line.saturating_sub(1), at.saturating_sub(1));
+        }
+    }
+    cells.into_iter().map(|line| line.into_iter().collect::<String>() + "\n").collect()
 }
 
 impl Drop for Top {
@@ -354,14 +389,13 @@ fn top_shows_explains_and_changes_and_leaves_the_terminal_as_it_was() {
     top.press("q");
     assert_eq!(top.ended(), Some(0));
     assert!(!top.is_raw(), "the terminal is as it was");
-    // It leaves the alternate screen (xterm, DEC private mode 1049).
-    top.shows("\u{1b}[?1049l");
+    top.leaves();
 
     let mut top = Top::start(&lab);
     top.shows("ENFORCING");
     kill(Pid::from_raw(i32::try_from(top.child.id()).expect("a process id")), Signal::SIGTERM).expect("sent");
     assert_eq!(top.ended(), Some(0));
     assert!(!top.is_raw());
-    top.shows("\u{1b}[?1049l");
+    top.leaves();
     drop(poller);
 }

@@ -89,8 +89,12 @@ fn watch(
     let begun = Instant::now();
     let mut state = State::default();
     let mut due = Some(Instant::now());
+    let mut drawn = false;
     while !stop.load(Ordering::Relaxed) {
-        terminal.draw(|frame| draw::draw(frame, &state)).context("failed to draw")?;
+        if !drawn {
+            terminal.draw(|frame| draw::draw(frame, &state)).context("failed to draw")?;
+            drawn = true;
+        }
         let mut acts = Vec::new();
         if due.is_some_and(|due| due <= Instant::now()) {
             due = None;
@@ -101,18 +105,23 @@ fn watch(
                 due = Some(Instant::now() + interval);
             }
             acts.extend(step(&mut state, input));
+            drawn = false;
         }
-        if event::poll(TURN).context("failed to read the terminal")?
-            && let Event::Key(pressed) = event::read().context("failed to read the terminal")?
-            && let Some(key) = key(pressed)
-        {
-            acts.extend(step(&mut state, Input::Key(key)));
+        if event::poll(TURN).context("failed to read the terminal")? {
+            // Of whatever else happens to a terminal, such as another size, the screen is drawn anew.
+            drawn = false;
+            if let Event::Key(pressed) = event::read().context("failed to read the terminal")?
+                && let Some(key) = key(pressed)
+            {
+                acts.extend(step(&mut state, Input::Key(key)));
+            }
         }
         for act in acts {
             if act == Act::Quit {
                 return Ok(());
             }
             if jobs.try_send((begun, act)).is_err() {
+                drawn = false;
                 step(&mut state, Input::Done("the agent has not answered what was asked before".to_owned()));
             }
         }
