@@ -6,12 +6,20 @@ mod plant;
 use std::{
     fs::File,
     io::{Read, Write},
+    net::Ipv4Addr,
     process::{Child, Command, Output, Stdio},
     sync::{Arc, Mutex},
     thread,
     time::Duration,
 };
 
+use aya::maps::{HashMap, Map, MapData};
+use bulkhead_agent::dataplane::monotonic_ns;
+use bulkhead_common::{
+    address::Address,
+    layout::{Flow, FlowKey},
+    wire::protocol,
+};
 use bulkhead_tests::lab::{
     Agent, EchoStream, Lab, Poller, Topology, agent_binary,
     attack::Attacker,
@@ -56,6 +64,54 @@ fn said(agent: &Agent<'_>, args: &[&str]) -> (i32, String, String) {
     let Output { status, stdout, stderr } = agent.cli(args).expect("it runs");
     let text = |bytes| String::from_utf8(bytes).expect("text");
     (status.code().expect("it ended"), text(stdout), text(stderr))
+}
+
+/// As many conversations as a busy gateway remembers.
+const MANY: u32 = 100_000;
+
+#[test]
+fn many_conversations_are_counted_and_the_last_of_them_told() {
+    let test = "many_conversations_are_counted_and_the_last_of_them_told";
+    let Some(lab) = require_lab(test, Topology::Bridged) else { return };
+    let agent = started(&lab, &policy(&lab));
+    let pin = lab.gateway.room.pin_outside("bulkhead/v3/FLOWS");
+    let map = Map::from_map_data(MapData::from_pin(pin).expect("it is pinned")).expect("a kind of map");
+    let mut flows: HashMap<MapData, FlowKey, Flow> = HashMap::try_from(map).expect("the flows");
+    let high = Address::from(Ipv4Addr::from(u32::MAX - 9));
+    let now = monotonic_ns();
+    for number in 0..MANY {
+        let low = Address::from(Ipv4Addr::from(0x0a00_0000 + number));
+        let key = FlowKey {
+            low,
+            high,
+            low_port: 40_000,
+            high_port: 502,
+            protocol: protocol::TCP,
+            ..FlowKey::default()
+        };
+        // The last one is the newest.
+        let seen = now - u64::from(MANY - number) * 1000;
+        flows.insert(key, Flow { seen, ..Flow::default() }, 0).expect("there is room");
+    }
+    let list = agent.cli_json(&["flows", "--json"]).expect("a list");
+    let told = list["flows"].as_array().expect("a list");
+    assert_eq!((told.len(), &list["more"], &list["cut"]), (100, &(MANY - 100).into(), &false.into()));
+    assert_eq!((&list["live"], &list["expired"]), (&MANY.into(), &0.into()));
+    let newest = Ipv4Addr::from(0x0a00_0000 + MANY - 1).to_string();
+    let is_newest = |flow: &&Value| flow["from"]["ip"] == newest.as_str();
+    let flow = told.iter().find(is_newest).unwrap_or_else(|| panic!("{newest}: {told:#?}"));
+    assert_eq!(
+        (&flow["device"], &flow["rule"], &flow["service"]),
+        (&Value::Null, &Value::Null, &"modbus".into())
+    );
+    let one = agent.cli_json(&["flows", &newest, "--json"]).expect("a list");
+    assert_eq!(
+        (&one["live"], &one["more"], one["flows"].as_array().map(Vec::len)),
+        (&1.into(), &0.into(), Some(1))
+    );
+    // However many are asked for, an answer has its bound.
+    let most = agent.cli_json(&["flows", "-n", "1000000", "--json"]).expect("a list");
+    assert_eq!(most["more"], MANY - 10_000);
 }
 
 /// What is told of the rule about a service.

@@ -3,8 +3,9 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use super::{Cli, Exit, Output, print_json, table, unexpected};
-use crate::control::{
-    Body, FilesStatus, InterfaceStatus, NamesStatus, Request, SegmentStatus, SinkStatus, Status,
+use crate::{
+    control::{Body, FilesStatus, InterfaceStatus, NamesStatus, Request, SegmentStatus, SinkStatus, Status},
+    diagnostic::counted,
 };
 
 /// Devices named on the page.
@@ -89,6 +90,12 @@ fn print(status: &Status) {
         v.pending,
         v.evicted
     );
+    if let Some(probe) = &status.probe {
+        match &probe.faults[..] {
+            [] => out!("probe       packets met what their mode says, at {}", probe.checked),
+            faults => out!("probe       FAILED at {}: {}", probe.checked, faults.join("; ")),
+        }
+    }
     for SinkStatus { name, to, format, written, refused, failing, last_error, spool } in &status.sinks {
         let waits = spool.as_ref().map(|spool| {
             let (bytes, packets) = (spool.waiting_bytes, spool.waiting_packets);
@@ -165,7 +172,8 @@ pub(super) fn headline(status: &Status) -> String {
     let is_attached = |i: &&InterfaceStatus| i.attached != "none";
     let attached = status.interfaces.iter().filter(is_attached).count();
     let unmanaged = status.interfaces.iter().filter(is_attached).any(|i| i.unmanaged == "drop");
-    match (attached, count("enforce") + count("quarantine")) {
+    let (enforced, watched) = (count("enforce") + count("quarantine"), count("monitor"));
+    match (attached, enforced) {
         (0, _) => format!("NOT ENFORCING: no interface is attached: {}", gaps(&status.interfaces)),
         (_, 0) if unmanaged => {
             "ENFORCING for unmanaged traffic only: no device is in enforce mode".to_owned()
@@ -173,6 +181,12 @@ pub(super) fn headline(status: &Status) -> String {
         (_, 0) => "NOT ENFORCING: no device is in enforce mode".to_owned(),
         _ if attached < status.interfaces.len() => {
             format!("ENFORCING, but not on every interface: {}", gaps(&status.interfaces))
+        }
+        _ if watched > 0 => {
+            format!(
+                "ENFORCING for {enforced} of {}: the others are only watched",
+                counted(enforced + watched, "device")
+            )
         }
         _ => "ENFORCING".to_owned(),
     }
@@ -251,4 +265,53 @@ fn some(names: impl ExactSizeIterator<Item = String>) -> String {
         text += &format!(" and {more} more");
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    /// A gateway with so many devices enforced and watched, and interfaces with how they are attached.
+    fn status(enforce: usize, monitor: usize, interfaces: &[(&str, &str)]) -> Status {
+        let interfaces: Vec<_> = interfaces
+            .iter()
+            .map(|(attached, unmanaged)| {
+                json!({
+                    "name": "eth1", "role": "uplink", "state": "open", "attached": attached, "unmanaged": unmanaged,
+                    "problem": null, "seen": 0, "passed": 0, "dropped": 0, "would_drop": 0,
+                })
+            })
+            .collect();
+        let status = json!({
+            "gateway": "gw", "version": "", "pid": 1, "since": "", "revision": "", "generation": 1, "policy": "files",
+            "warnings": [], "modes": { "enforce": enforce, "monitor": monitor, "quarantine": 0 }, "infrastructure": {},
+            "management": "none", "interfaces": interfaces, "flows": 0, "flows_limit": 1, "flows_evicted": 0,
+            "fragments_refused": 0, "leases": 0, "leases_refused": 0, "samples_lost": 0,
+            "violations": {
+                "violations": 0, "delivered": 0, "aggregated": 0, "lost": 0, "foreign": 0, "taken": 0, "told": 0,
+                "pending": 0, "written": 0, "refused": 0,
+            },
+        });
+        serde_json::from_value(status).expect("a status")
+    }
+
+    #[test]
+    fn the_first_line_says_whether_it_enforces_and_why_not() {
+        let (on, off) = (("native", "pass"), ("none", "pass"));
+        for (status, wanted) in [
+            (status(2, 0, &[on]), "ENFORCING"),
+            (status(2, 0, &[off]), "NOT ENFORCING: no interface is attached: `eth1` is open"),
+            (status(2, 1, &[on, off]), "ENFORCING, but not on every interface: `eth1` is open"),
+            (status(1, 2, &[on]), "ENFORCING for 1 of 3 devices: the others are only watched"),
+            (status(0, 2, &[on]), "NOT ENFORCING: no device is in enforce mode"),
+            (
+                status(0, 2, &[("native", "drop")]),
+                "ENFORCING for unmanaged traffic only: no device is in enforce mode",
+            ),
+        ] {
+            assert_eq!(headline(&status), wanted);
+        }
+    }
 }

@@ -99,6 +99,7 @@ keep = "1h"
 private = false
 [violations]
 summary = "1m"
+heartbeat = "2m"
 [sink.out]
 to = "stdout"
 format = "ecs"
@@ -189,7 +190,7 @@ required = false
             icmp_idle: Duration::from_secs(5),
         },
         names: Names { keep: Duration::from_secs(3600), private: false },
-        violations: Violations { summary: Duration::from_secs(60) },
+        violations: Violations { summary: Duration::from_secs(60), heartbeat: Duration::from_secs(120) },
         sinks: vec![Sink { name: "out".into(), to: Destination::Stdout, format: Format::Ecs }],
         audit: Audit { file_bytes: 65_536, files: 3 },
         drift: Drift { every: Duration::from_secs(3600), repair: true },

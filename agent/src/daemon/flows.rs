@@ -34,6 +34,7 @@ const MOST_TOLD: usize = 10_000;
 
 /// Everything the answer needs.
 struct Known {
+    /// Its services and networks, and no more of it.
     policy: Policy,
     tables: Arc<Tables>,
     reader: FlowReader,
@@ -78,8 +79,10 @@ impl Agent {
             gateway: self.nics.addresses.clone(),
             ..Placed::default()
         };
+        let Policy { services, networks, .. } = &self.in_force.policy;
         Ok(Known {
-            policy: self.in_force.policy.clone(),
+            // Asked every second or two, and rules are many: they are not copied.
+            policy: Policy { services: services.clone(), networks: networks.clone(), ..Policy::default() },
             tables: Arc::clone(&applied.tables),
             reader: self.dataplane.flow_reader().map_err(world)?,
             translation: Translation::of(&applied.ids),

@@ -71,7 +71,7 @@ impl Forwarder {
             };
             line.run();
             // The agent may have left.
-            drop(end.send(()));
+            let _ = end.send(());
         })?;
         Ok(Self { fare, ended })
     }

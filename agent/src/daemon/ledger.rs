@@ -26,6 +26,8 @@ pub(super) struct Account {
     pub(super) packets: u64,
     /// Whether it has never told anything.
     pub(super) is_new: bool,
+    /// Records that it refused in this run.
+    pub(super) refused: u64,
 }
 
 /// What was looked at last.
@@ -35,6 +37,8 @@ pub(super) struct Ledger {
     counted: Option<u64>,
     /// Packets that the kernel has lost, as far as they were owned up to; `None` before the first reckoning of this run.
     lost: Option<u64>,
+    /// Records that all spools have refused by then.
+    refused: u64,
 }
 
 impl Ledger {
@@ -61,8 +65,12 @@ impl Ledger {
         };
         let lost = tally.lost.saturating_sub(known);
         let ring = Owed::some(Cause::Ring, vec![lost; accounts.len()], lost);
-        let refused = accounts.iter().map(|account| missing(account, lost)).collect();
-        ring.into_iter().chain(Owed::some(Cause::Disk, refused, 0)).collect()
+        let refused = accounts.iter().map(|account| account.refused).sum();
+        let refuse = refused > std::mem::replace(&mut self.refused, refused);
+        // What no spool refused has not come out of the kernel either: its counters are not all of one moment.
+        let cause = if refuse { Cause::Disk } else { Cause::Ring };
+        let more = accounts.iter().map(|account| missing(account, lost)).collect();
+        ring.into_iter().chain(Owed::some(cause, more, 0)).collect()
     }
 }
 
@@ -86,7 +94,7 @@ mod tests {
     }
 
     fn old(packets: u64) -> Account {
-        Account { packets, is_new: false }
+        Account { packets, is_new: false, refused: 0 }
     }
 
     #[test]
@@ -101,7 +109,7 @@ mod tests {
     #[test]
     fn a_killed_agent_owes_what_it_had_taken_and_a_new_sink_what_was_before_it() {
         let mut ledger = Ledger::default();
-        let new = Account { packets: 0, is_new: true };
+        let new = Account { packets: 0, is_new: true, refused: 0 };
         assert_eq!(ledger.reckon(&tally(100, 7), 0, &[old(60), new]), []);
         let owed = ledger.reckon(&tally(100, 7), 10, &[old(60), new]);
         let before = Owed { cause: Cause::Before, spools: vec![0, 90], others: 0 };
@@ -128,7 +136,8 @@ mod tests {
             let _ = ledger.reckon(&tally(5, 0), 0, &[old(5), old(5)]);
         }
         let _ = ledger.reckon(&tally(9, 0), 0, &[old(5), old(9)]);
-        let owed = ledger.reckon(&tally(9, 0), 0, &[old(5), old(9)]);
+        let full = Account { refused: 2, ..old(5) };
+        let owed = ledger.reckon(&tally(9, 0), 0, &[full, old(9)]);
         assert_eq!(owed, [Owed { cause: Cause::Disk, spools: vec![4, 0], others: 0 }]);
     }
 

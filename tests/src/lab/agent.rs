@@ -104,13 +104,19 @@ impl<'a> Agent<'a> {
         Self { gateway, binary, child: None }
     }
 
-    /// Writes the config again with more text behind it (tables, not keys of the top level).
+    /// Writes the config again with more text behind it (tables, not keys of the top level). The agent sends no packets of
+    /// its own: tests count theirs.
     pub fn write_config(&self, more: &str) -> Result<()> {
+        self.write_probing_config("0s", more)
+    }
+
+    /// The same, of an agent that tests itself and says that it is there so often.
+    pub fn write_probing_config(&self, heartbeat: &str, more: &str) -> Result<()> {
         let room = &self.gateway.room;
         let path = |name: &str| toml_string(&room.inside(name));
         let text = format!(
             "policy = {}\nstate = {}\npins = {}\nsocket = {}\n\n[interface.{DEVICE_SIDE}]\nrole = \"device-side\"\n\n\
-             [interface.{UPLINK}]\nrole = \"uplink\"\n\n[violations]\nsummary = \"1s\"\n\n[sink.log]\nto = \"file:{}\"\n{more}",
+             [interface.{UPLINK}]\nrole = \"uplink\"\n\n[violations]\nsummary = \"1s\"\nheartbeat = \"{heartbeat}\"\n\n[sink.log]\nto = \"file:{}\"\n{more}",
             path("policy.d"),
             path("state"),
             toml_string(&room.pin_inside("bulkhead")),
@@ -261,6 +267,11 @@ impl<'a> Agent<'a> {
 
     /// The violations written so far, complete lines only.
     pub fn violations(&self) -> Result<Vec<Value>> {
+        Ok(self.records()?.into_iter().filter(|record| record["kind"] == "violation").collect())
+    }
+
+    /// The records of every kind written so far, complete lines only.
+    pub fn records(&self) -> Result<Vec<Value>> {
         let text = self.gateway.room.read(VIOLATIONS)?;
         let complete = text.rfind('\n').map_or("", |end| &text[..end]);
         complete
@@ -281,11 +292,11 @@ impl<'a> Agent<'a> {
         })
     }
 
-    /// All records, once every packet that the kernel counted as a violation is told of.
+    /// All records of every kind, once every packet that the kernel counted as a violation is told of.
     pub fn settled(&self, within: Duration) -> Result<Vec<Value>> {
         let records = wait_for("the log to be complete", within, || {
             let status = self.cli_json(&["status", "--json"])?;
-            let records = self.violations()?;
+            let records = self.records()?;
             let told: u64 = records.iter().filter_map(|record| record["count"].as_u64()).sum();
             Ok((status["violations"]["violations"].as_u64() == Some(told)).then_some(records))
         });

@@ -18,6 +18,7 @@ pub mod namespace;
 pub mod poller;
 pub mod requirements;
 pub mod room;
+pub mod siem;
 pub mod sniffer;
 pub mod stacks;
 mod sys;

@@ -67,7 +67,11 @@ fn quiet() -> Style {
 
 fn heading(status: &Status) -> Paragraph<'static> {
     let headline = headline(status);
-    let style = if headline == "ENFORCING" { Style::new().fg(Color::Green) } else { loud() };
+    let style = if headline.starts_with("NOT") {
+        loud()
+    } else {
+        Style::new().fg(if headline == "ENFORCING" { Color::Green } else { Color::Yellow })
+    };
     let count = |mode: &str| status.modes.get(mode).copied().unwrap_or(0);
     Paragraph::new(format!(
         "{}: {headline}  {} enforce, {} monitor, {} quarantine  revision {}",
