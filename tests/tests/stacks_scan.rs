@@ -45,6 +45,8 @@ struct Attack {
     reasons: &'static [&'static str],
     /// One more where the gateway routes: frames to addresses that nobody has get as far as that.
     when_routed: Option<&'static str>,
+    /// Whether it tries so much that it is told as one scan.
+    is_scan: bool,
 }
 
 /// Raw frames carry the TTL by which the sniffer knows them; what goes through the attacker's own stack has another.
@@ -55,6 +57,7 @@ const ATTACKS: [Attack; 10] = [
         success: Success::Said("502/tcp open"),
         reasons: &["unknown-peer"],
         when_routed: None,
+        is_scan: false,
     },
     Attack {
         name: "SYN scan of the lower ports",
@@ -62,6 +65,7 @@ const ATTACKS: [Attack; 10] = [
         success: Success::Said("502/tcp open"),
         reasons: &["unknown-peer"],
         when_routed: None,
+        is_scan: true,
     },
     Attack {
         name: "SYN scan in fragments of 8 bytes",
@@ -69,6 +73,7 @@ const ATTACKS: [Attack; 10] = [
         success: Success::Said("502/tcp open"),
         reasons: &["fragment-orphan", "fragment-tiny"],
         when_routed: None,
+        is_scan: false,
     },
     Attack {
         name: "xmas scan",
@@ -76,6 +81,7 @@ const ATTACKS: [Attack; 10] = [
         success: Success::Said("503/tcp closed"),
         reasons: &["tcp-flags"],
         when_routed: None,
+        is_scan: false,
     },
     Attack {
         // Each probe is also sent with the HMI's address, as a decoy.
@@ -84,6 +90,7 @@ const ATTACKS: [Attack; 10] = [
         success: Success::Said("502/tcp open"),
         reasons: &["source-mac-mismatch", "unknown-peer"],
         when_routed: None,
+        is_scan: false,
     },
     Attack {
         name: "NSE script that asks the PLC who it is",
@@ -91,6 +98,7 @@ const ATTACKS: [Attack; 10] = [
         success: Success::Said("modbus-discover:"),
         reasons: &["unknown-peer"],
         when_routed: None,
+        is_scan: false,
     },
     Attack {
         // By IP: on one's own segment nmap would ask by ARP, which every plant needs.
@@ -99,6 +107,7 @@ const ATTACKS: [Attack; 10] = [
         success: Success::Said("1 host up"),
         reasons: &["unknown-peer"],
         when_routed: Some("unmanaged"),
+        is_scan: false,
     },
     Attack {
         name: "SYN flood",
@@ -106,6 +115,7 @@ const ATTACKS: [Attack; 10] = [
         success: Success::Said("500 packets received"),
         reasons: &["unknown-peer"],
         when_routed: None,
+        is_scan: false,
     },
     Attack {
         name: "UDP to a port of BACnet",
@@ -113,6 +123,7 @@ const ATTACKS: [Attack; 10] = [
         success: Success::Arrived,
         reasons: &["unknown-peer"],
         when_routed: None,
+        is_scan: false,
     },
     Attack {
         name: "big pings",
@@ -120,6 +131,7 @@ const ATTACKS: [Attack; 10] = [
         success: Success::Said("5 packets received"),
         reasons: &["unknown-peer"],
         when_routed: None,
+        is_scan: false,
     },
 ];
 
@@ -205,6 +217,19 @@ fn assert_explained(lab: &Lab, attack: &Attack, records: &[Value]) {
             assert!(to_plc || several || record["reason"] == "unmanaged", "{name}: {record}");
         }
         reasons.insert(record["reason"].as_str().unwrap_or_default());
+    }
+    let scans: Vec<&Value> = records.iter().filter(|record| !record["scan"].is_null()).collect();
+    assert_eq!(!scans.is_empty(), attack.is_scan, "{name}: {records:?}");
+    // Those told one by one before it was a scan, with their repeats, and a record for each second: not one for each port,
+    // and yet these were counted to the last.
+    if attack.is_scan {
+        assert!(records.len() < 128, "{name}: {} records", records.len());
+        assert!(
+            scans.iter().all(|record| record["destination"]["ip"] == lab.plc().ip.to_string()),
+            "{scans:?}"
+        );
+        let ports: u64 = scans.iter().filter_map(|record| record["scan"]["ports"].as_u64()).sum();
+        assert!(ports >= 1024, "{name}: {scans:?}");
     }
     let more = attack.when_routed.filter(|_| lab.topology == Topology::Routed);
     assert_eq!(reasons, attack.reasons.iter().copied().chain(more).collect(), "{name}: {records:?}");

@@ -51,17 +51,24 @@ pub struct ViolationKey {
     pub pad: [u8; 3],
 }
 
-/// Whether a packet looks like the answer of a server: from a port below those of clients to one of theirs, and it does
-/// not open a connection.
+/// Whether a packet looks like the answer of a server: from a port of servers to one of clients, and it does not open a
+/// connection.
 #[inline(always)]
 pub fn is_answer(packet: &Packet) -> bool {
     let opens = packet.protocol == protocol::TCP && packet.tcp_flags & (tcp::SYN | tcp::ACK) == tcp::SYN;
     // Port 0 is nobody's, and what a frame has that was not read as far as its ports.
-    let from_server = packet.source_port != 0 && packet.source_port < EPHEMERAL_PORTS;
+    let from_server = packet.source_port != 0 && is_of_servers(packet.source_port);
     matches!(packet.protocol, protocol::TCP | protocol::UDP | protocol::SCTP)
         && from_server
-        && packet.destination_port >= EPHEMERAL_PORTS
+        && !is_of_servers(packet.destination_port)
         && !opens
+}
+
+/// Whether servers are at a port: below those of clients, or where IANA has put automation among them. PROFINET, EtherCAT,
+/// EtherNet/IP and BACnet/IP; many of their clients use low ports.
+#[inline(always)]
+const fn is_of_servers(port: u16) -> bool {
+    port < EPHEMERAL_PORTS || matches!(port, 34_962..=34_964 | 34_980 | 44_818 | 47_808..=47_823)
 }
 
 /// How often a violation repeated on one CPU since the table was last drained, without the packet that
@@ -177,6 +184,9 @@ mod tests {
             (packet(protocol::TCP, 502, 49_152, tcp::SYN | tcp::ACK), true),
             (packet(protocol::UDP, 53, EPHEMERAL_PORTS, 0), true),
             (packet(protocol::SCTP, EPHEMERAL_PORTS - 1, u16::MAX, 0), true),
+            (packet(protocol::TCP, 44_818, 49_152, tcp::ACK), true),
+            (packet(protocol::UDP, 2356, 47_808, 0), false),
+            (packet(protocol::UDP, 47_808, 47_808, 0), false),
             // Its control bits say nothing.
             (packet(protocol::UDP, 53, EPHEMERAL_PORTS, tcp::SYN), true),
             (packet(protocol::TCP, 1025, 49_664, tcp::SYN), false),

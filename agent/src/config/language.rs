@@ -230,7 +230,8 @@ table! {
     "flows": integer(1024, 1 << 24).default("131072");
     /// Distinct violations held between two drains.
     "violations": integer(64, 1 << 20).default("8192");
-    /// Bytes of the event ring: a power of two, at least a page.
+    /// Bytes of the event ring: a power of two, at least a page. An event takes 208, so that the default holds 1260 new
+    /// violations until the agent reads them; further ones are counted all the same, and told without their first bytes.
     "ring_bytes": integer(4096, 64 << 20).default("262144");
     /// Addresses that all devices together may have learned by DNS name; 256 of them at most are one device's. It may change
     /// at any time.

@@ -15,11 +15,14 @@ fn assert_bounded(aggregator: &Aggregator) {
     assert!(scans <= scan::SCANS && targets <= targets::DISTINCT, "{scans} {targets}");
 }
 
-/// Floods with a million violations of which no two are alike, and says how many records that made.
-fn flooded(kind: impl Fn(u32) -> ViolationKey) -> (usize, Aggregator) {
+/// A flood of violations.
+const MILLION: u32 = 1_000_000;
+
+/// Floods with so many violations of which no two are alike, and says how many records that made.
+fn flooded(count: u32, kind: impl Fn(u32) -> ViolationKey) -> (usize, Aggregator) {
     let mut aggregator = Aggregator::new(DISTINCT, SUMMARY, FIRSTS);
     let mut records = 0;
-    for n in 0..1_000_000 {
+    for n in 0..count {
         // A second of the flood is a hundred thousand packets.
         records += aggregator.event(&event(kind(n), u64::from(n) * 10_000)).len();
         if n % 50_000 == 0 {
@@ -28,31 +31,31 @@ fn flooded(kind: impl Fn(u32) -> ViolationKey) -> (usize, Aggregator) {
     }
     assert_bounded(&aggregator);
     let totals = aggregator.totals();
-    assert_eq!((totals.taken, totals.taken), (1_000_000, totals.told + totals.pending));
+    assert_eq!((totals.taken, totals.taken), (u64::from(count), totals.told + totals.pending));
     (records, aggregator)
 }
 
 #[test]
 fn flood_from_one_source_fills_nothing() {
     let port = |n: u32| u16::try_from(n % 65_536).expect("a port");
-    let (records, aggregator) = flooded(|n| aimed(1, 1 + n / 65_536, port(n)));
+    let (records, aggregator) = flooded(MILLION, |n| aimed(1, 1 + n / 65_536, port(n)));
     // Sixteen firsts, the beginning of the scan, and no interval is over.
     assert_eq!((records, aggregator.totals().entries, aggregator.totals().scans), (17, 16, 1));
 }
 
 #[test]
 fn flood_from_sources_of_which_each_speaks_once_fills_nothing() {
-    let (records, aggregator) = flooded(|n| aimed(n, 2, 502));
+    let (records, aggregator) = flooded(MILLION, |n| aimed(n, 2, 502));
     assert_eq!((records, aggregator.totals().entries, aggregator.totals().scans), (257, 257, 0));
 }
 
 #[test]
 fn flood_from_everybody_to_everything_fills_no_table_beyond_its_bound() {
     // 200 sources scan 5000 devices each, and there are more sources than may scan.
-    let (_, aggregator) = flooded(|n| aimed(n % 200, 1 + n / 200, 502));
+    let (_, aggregator) = flooded(MILLION, |n| aimed(n % 200, 1 + n / 200, 502));
     assert_eq!(aggregator.totals().scans, scan::SCANS);
-    // Each of 500,000 sources sends to two devices of its own: every entry is new, and few have a budget to share.
-    let (_, aggregator) = flooded(|n| aimed(n / 2, 1 + n / 4, 502));
+    // Each of 150,000 sources sends to two devices of its own: every entry is new, and few have a budget to share.
+    let (_, aggregator) = flooded(300_000, |n| aimed(n / 2, 1 + n / 4, 502));
     assert_eq!((aggregator.totals().entries, aggregator.totals().scans), (DISTINCT, 0));
 }
 

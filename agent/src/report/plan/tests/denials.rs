@@ -110,6 +110,30 @@ fn what_the_new_rules_allow_is_not_dropped_nor_are_its_answers() {
     );
 }
 
+/// As the kernel tells of an answer: by the server's port, and perhaps the client's.
+fn answer(from: (&str, u64), to: (&str, u64), server: u16, client: u16, reason: Reason) -> KnownDenial {
+    let told = denied(from, to, (client, server), reason);
+    KnownDenial { key: ViolationKey { answer: 1, ..told.key }, ..told }
+}
+
+#[test]
+fn answer_is_judged_by_the_port_of_its_server() {
+    let network = "[network.office]\ncidr = \"10.9.0.0/24\"\n";
+    let opened = enforced(PLANT).replace("from = \"hmi\"", "from = [\"hmi\", \"office\"]") + network;
+    // Nobody may have told of the client's port.
+    for client in [40_000, 0] {
+        let passed = vec![
+            answer(PLC, STRANGER, 502, client, Reason::UnknownPeer),
+            answer(PLC, STRANGER, 22, client, Reason::UnknownPeer),
+        ];
+        assert_eq!(
+            dropped(PLANT, &opened, passed),
+            ["10.20.1.11 -> 10.9.0.66 answer from tcp/22 wrong-direction"],
+            "the other comes with the question that the new rule allows"
+        );
+    }
+}
+
 #[test]
 fn what_is_wrong_with_a_packet_by_itself_stays_wrong() {
     let passed = || vec![denied(HMI, PLC, (0, 0), Reason::TcpFlags)];
