@@ -69,9 +69,11 @@ pub(in crate::sink) fn priority(severity: Severity) -> u8 {
     }
 }
 
-/// HOSTNAME: printable ASCII without spaces, `-` where nothing is left.
+/// HOSTNAME: `-` where nothing is left. RFC 5424 allows all printable ASCII there, and readers stumble over a colon; the
+/// structured data has the name in full.
 fn host(gateway: &str) -> String {
-    let shown: String = gateway.chars().filter(char::is_ascii_graphic).take(MAX_HOST).collect();
+    let plain = |c: &char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+    let shown: String = gateway.chars().filter(plain).take(MAX_HOST).collect();
     if shown.is_empty() { "-".to_owned() } else { shown }
 }
 

@@ -70,7 +70,7 @@ fn name_of_a_gateway_breaks_no_header() {
     one.gateway = "g w\"]\\\n\u{2028}ü".into();
     let encoder = Encoder { format: Format::Leef, facility: FACILITY, limit: MAX_DATAGRAM };
     let text = encoder.message(&Record::Violation(one)).expect("it fits");
-    assert!(text.contains(" gw\"]\\ bulkhead "), "{text}");
+    assert!(text.contains(" gw bulkhead "), "{text}");
     assert!(text.contains("gateway=\"g w\\\"\\]\\\\\u{fffd}\u{fffd}ü\" boot="), "{text}");
 }
 
