@@ -33,7 +33,7 @@ fn silent(_: std::os::fd::BorrowedFd<'_>) -> Option<Peer> {
 
 /// A peer that has acknowledged everything and has no buffer to speak of.
 fn quick(_: std::os::fd::BorrowedFd<'_>) -> Option<Peer> {
-    Some(Peer { acknowledged: u64::MAX, window: Some(0) })
+    Some(Peer { acknowledged: u64::MAX, window: Some(0), scale: 0 })
 }
 
 fn listen() -> (TcpListener, u16) {
@@ -115,7 +115,7 @@ fn streams_say_where_a_message_ends() {
         let (listener, port) = listen();
         let reader = thread::spawn(move || everything(listener.accept().expect("somebody connects").0));
         let mut connection =
-            Connection::open(&receiver(port, Transport::Tcp(framing)), PATIENCE, silent).expect("it listens");
+            Connection::open(&receiver(port, Transport::Tcp(framing)), PATIENCE, quick).expect("it listens");
         connection.send(&sent).expect("it is sent");
         assert_eq!(connection.confirmed().expect("it is there"), 0, "nobody knows yet");
         assert_eq!(connection.finish(PATIENCE.write), 2, "a reader that ends in order has read everything");
@@ -126,11 +126,22 @@ fn streams_say_where_a_message_ends() {
 }
 
 #[test]
-fn reader_that_hangs_up_before_the_end_has_confirmed_nothing() {
+fn end_of_which_the_kernel_tells_nothing_confirms_nothing() {
     let (listener, port) = listen();
+    let reader = thread::spawn(move || everything(listener.accept().expect("somebody connects").0));
     let mut connection =
         Connection::open(&receiver(port, Transport::Tcp(Framing::Newline)), PATIENCE, silent)
             .expect("it listens");
+    connection.send(&messages(2)).expect("it is sent");
+    assert_eq!(connection.finish(PATIENCE.write), 0);
+    reader.join().expect("the reader ends");
+}
+
+#[test]
+fn reader_that_hangs_up_before_the_end_has_confirmed_nothing() {
+    let (listener, port) = listen();
+    let mut connection = Connection::open(&receiver(port, Transport::Tcp(Framing::Newline)), PATIENCE, quick)
+        .expect("it listens");
     let (peer, _) = listener.accept().expect("somebody connects");
     connection.send(&messages(100)).expect("the kernel takes it");
     let mut byte = [0];
@@ -276,7 +287,7 @@ fn receiver_that_proves_its_name_gets_the_messages() {
         let (listener, port) = listen();
         let reader = serve(plant.server.clone(), listener);
         let target = receiver(port, Transport::Tls(tls(&plant, "siem.example", clients)));
-        let mut connection = Connection::open(&target, PATIENCE, silent).expect("the name is right");
+        let mut connection = Connection::open(&target, PATIENCE, quick).expect("the name is right");
         connection.send(&messages(2)).expect("it is sent");
         connection.confirmed().expect("it is there");
         assert_eq!(connection.finish(PATIENCE.write), 2);
@@ -292,7 +303,7 @@ fn receiver_of_another_name_gets_nothing() {
     let (listener, port) = listen();
     let reader = serve(plant.server.clone(), listener);
     let target = receiver(port, Transport::Tls(tls(&plant, "other.example", false)));
-    let error = Connection::open(&target, PATIENCE, silent).err().expect("the name is wrong").to_string();
+    let error = Connection::open(&target, PATIENCE, quick).err().expect("the name is wrong").to_string();
     assert!(error.starts_with(&format!("failed to begin TLS with `127.0.0.1:{port}`: ")), "{error}");
     assert!(error.contains("not valid for name"), "{error}");
     reader.join().expect("the reader ends").expect_err("the handshake failed");
@@ -305,7 +316,7 @@ fn receiver_that_wants_a_certificate_gets_nothing_without() {
     let reader = serve(plant.server.clone(), listener);
     let target = receiver(port, Transport::Tls(tls(&plant, "siem.example", false)));
     // With TLS 1.3 the refusal comes after the handshake.
-    let confirmed = match Connection::open(&target, PATIENCE, silent) {
+    let confirmed = match Connection::open(&target, PATIENCE, quick) {
         Err(_) => 0,
         Ok(mut connection) => {
             let _ = connection.send(&messages(1));
