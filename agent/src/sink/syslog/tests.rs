@@ -89,6 +89,54 @@ fn message_that_does_not_fit_loses_its_frame_and_then_is_none() {
 }
 
 #[test]
+fn longest_record_there_can_be_fits_into_a_datagram_in_every_format() {
+    let [violation, _, heartbeat] = examples();
+    let Record::Violation(mut one) = violation else { panic!("the first is a violation") };
+    let Record::Heartbeat(mut pulse) = heartbeat else { panic!("the last is a heartbeat") };
+    // Every format and the header have to escape it.
+    let long = || "\\".repeat(1000);
+    // Our own words have a length: an agent run, a revision, the longest reason, an EtherType.
+    let word = |length| "w".repeat(length);
+    let ip = || Some("2001:db80:1111:2222:3333:4444:5555:6666".parse().expect("an address"));
+    one.gateway = long();
+    one.interface = long();
+    one.explanation = long();
+    one.boot = word(16);
+    one.reason = word(24);
+    one.protocol = word(6);
+    one.device = Some(long());
+    one.rule = Some(long());
+    one.revision = Some(word(12));
+    one.criticality = Some(word(6));
+    for end in [&mut one.source, &mut one.destination] {
+        end.name = Some(long());
+        end.ip = ip();
+        end.port = Some(u16::MAX);
+    }
+    one.icmp = Some(crate::record::Icmp { r#type: 255, code: 255 });
+    (one.vlan, one.inner_vlan) = (Some(4095), Some(4095));
+    one.scan =
+        Some(crate::record::Scan { hosts: u64::MAX, ports: u64::MAX, devices: u64::MAX, at_least: true });
+    (one.seq, one.count, one.bytes) = (u64::MAX, u64::MAX, u64::MAX);
+    pulse.gateway = long();
+    pulse.boot = word(16);
+    pulse.revision = Some(word(12));
+    pulse.warnings = vec![long(); 20];
+    (pulse.seq, pulse.count, pulse.violations) = (u64::MAX, u64::MAX, u64::MAX);
+    for record in [Record::Violation(one), Record::Heartbeat(pulse)] {
+        for (name, format) in Format::ALL {
+            let encoder = Encoder { format, facility: 23, limit: MAX_DATAGRAM };
+            let longer = Encoder { limit: 8192, ..encoder };
+            assert!(
+                encoder.message(&record).is_some(),
+                "{name}: {:?}",
+                longer.message(&record).map(|text| text.len())
+            );
+        }
+    }
+}
+
+#[test]
 fn datagram_has_one_message() {
     let socket = UdpSocket::bind("127.0.0.1:0").expect("a port is free");
     let port = socket.local_addr().expect("it has one").port();
