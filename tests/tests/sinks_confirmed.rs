@@ -19,7 +19,11 @@ const MESSAGE: usize = 700;
 const BATCH: usize = 64;
 
 fn meter(socket: BorrowedFd<'_>) -> Option<Peer> {
-    tcp_peer(socket).map(|peer| Peer { acknowledged: peer.acknowledged, window: peer.window })
+    tcp_peer(socket).map(|peer| Peer {
+        acknowledged: peer.acknowledged,
+        window: peer.window,
+        scale: peer.scale,
+    })
 }
 
 /// A reader that stops after so many bytes, and then holds the connection until it is told to go.

@@ -226,7 +226,11 @@ fn messages(limit: usize) -> (Vec<String>, Vec<String>) {
 }
 
 fn meter(socket: BorrowedFd<'_>) -> Option<Peer> {
-    tcp_peer(socket).map(|peer| Peer { acknowledged: peer.acknowledged, window: peer.window })
+    tcp_peer(socket).map(|peer| Peer {
+        acknowledged: peer.acknowledged,
+        window: peer.window,
+        scale: peer.scale,
+    })
 }
 
 fn open(receiver: &Receiver) -> Result<Connection, SendError> {

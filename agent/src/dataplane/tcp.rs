@@ -7,10 +7,14 @@
 use std::os::fd::{AsRawFd, BorrowedFd};
 
 /// Where `struct tcp_info` (linux/tcp.h) has what is asked for; it only ever grew at its end.
+const OPTIONS: usize = 5;
+const SCALES: usize = 6;
 const BYTES_ACKED: usize = 120;
 /// Since Linux 5.4.
 const SND_WND: usize = 228;
 const KNOWN: usize = 232;
+/// The bit of the options that says that windows are scaled.
+const SCALED: u8 = 4;
 
 /// The peer of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,6 +23,8 @@ pub struct TcpPeer {
     pub acknowledged: u64,
     /// Bytes that it offers to take; `None` before Linux 5.4.
     pub window: Option<u32>,
+    /// How many bits its window is shifted by; 0 when it is not scaled.
+    pub scale: u8,
 }
 
 /// Asks for it. `None` when this is no TCP socket.
@@ -38,7 +44,11 @@ pub fn tcp_peer(socket: BorrowedFd<'_>) -> Option<TcpPeer> {
     let told = &info[..usize::try_from(length).ok()?.min(KNOWN)];
     let acknowledged = told.get(BYTES_ACKED..)?.first_chunk().copied().map(u64::from_ne_bytes)?;
     let window = told.get(SND_WND..).and_then(|rest| rest.first_chunk().copied()).map(u32::from_ne_bytes);
-    (done == 0).then_some(TcpPeer { acknowledged, window })
+    let scales = *told.get(SCALES)?;
+    // A bit field of two: the peer's comes first in memory, which is where the byte order has it.
+    let scale = if cfg!(target_endian = "little") { scales & 0xf } else { scales >> 4 };
+    let scale = if *told.get(OPTIONS)? & SCALED == 0 { 0 } else { scale };
+    (done == 0).then_some(TcpPeer { acknowledged, window, scale })
 }
 
 #[cfg(test)]
@@ -62,7 +72,9 @@ mod tests {
         // Over loopback what has come was acknowledged as it came.
         let after = tcp_peer(near.as_fd()).expect("it is TCP");
         assert_eq!(after.acknowledged - before.acknowledged, 5000);
-        assert!(after.window.is_some_and(|window| window > 0));
+        let offered = after.window.expect("a kernel since 5.4");
+        assert!(offered > 0 && u64::from(offered) <= 65_535 << after.scale);
+        assert!((1..=14).contains(&after.scale), "{after:?}");
         let other = UdpSocket::bind("127.0.0.1:0").expect("a port is free");
         assert_eq!(tcp_peer(other.as_fd()), None);
     }

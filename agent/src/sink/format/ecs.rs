@@ -11,8 +11,8 @@ use crate::record::{Action, End, Gap, Heartbeat, Record, Severity, Violation};
 /// Version of the schema.
 pub(super) const ECS: &str = "8.11.0";
 
-/// One line.
-pub(super) fn encode(record: &Record) -> String {
+/// One line, with or without a sentence for people.
+pub(super) fn encode(record: &Record, with_sentence: bool) -> String {
     let mut out = match record {
         Record::Violation(one) => violation(one),
         Record::Gap(one) => gap(one),
@@ -27,7 +27,7 @@ pub(super) fn encode(record: &Record) -> String {
     event["module"] = json!("bulkhead");
     out["ecs"] = json!({ "version": ECS });
     out["log"] = json!({ "level": severity(grade) });
-    out["message"] = json!(sentence(record));
+    out["message"] = json!(with_sentence.then(|| sentence(record)));
     without_nulls(out).to_string()
 }
 
@@ -43,7 +43,7 @@ fn violation(one: &Violation) -> Value {
         "event": {
             "kind": "event", "category": ["network"], "type": ["connection", kind], "action": happened(one.action),
             "outcome": outcome, "dataset": "bulkhead.violation", "reason": one.explanation, "code": one.reason,
-            "start": one.first, "end": one.time,
+            "start": one.first,
         },
         "observer": observer(&one.gateway, Some(&one.interface), *vlan),
         "source": end(source),
@@ -115,7 +115,8 @@ fn observer(gateway: &str, interface: Option<&str>, vlan: Option<u16>) -> Value 
 }
 
 fn end(end: &End) -> Value {
-    let address = end.ip.map(|ip| ip.to_string()).or_else(|| end.name.clone());
+    // Without an address a reader has the name to go by.
+    let address = end.name.as_ref().filter(|_| end.ip.is_none());
     json!({ "address": address, "ip": end.ip, "port": end.port, "mac": end.mac.as_deref().map(mac) })
 }
 

@@ -40,8 +40,8 @@ fn line(format: Format, record: &Record, level: Level) -> String {
     let record = tame(record, level);
     match format {
         Format::Native => native::encode(&record),
-        Format::Ecs => ecs::encode(&record),
-        Format::Ocsf => ocsf::encode(&record),
+        Format::Ecs => ecs::encode(&record, level.sentence),
+        Format::Ocsf => ocsf::encode(&record, level.sentence),
         Format::Cef => cef::encode(&record),
         Format::Leef => leef::encode(&record),
     }

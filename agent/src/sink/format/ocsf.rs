@@ -25,8 +25,8 @@ struct Kind {
     disposition: u32,
 }
 
-/// One line.
-pub(super) fn encode(record: &Record) -> String {
+/// One line, with or without a sentence for people.
+pub(super) fn encode(record: &Record, with_sentence: bool) -> String {
     let (mut out, kind) = match record {
         Record::Violation(one) => violation(one),
         Record::Gap(one) => gap(one),
@@ -44,7 +44,7 @@ pub(super) fn encode(record: &Record) -> String {
     out["action_id"] = json!(action);
     out["disposition_id"] = json!(disposition);
     out["is_alert"] = json!(severity >= Severity::High);
-    out["message"] = json!(sentence(record));
+    out["message"] = json!(with_sentence.then(|| sentence(record)));
     out["count"] = json!(record.count());
     out["metadata"] = json!({
         "version": OCSF,

@@ -21,14 +21,17 @@ pub(in crate::sink) struct Level {
     packet: usize,
     /// Warnings of a heartbeat.
     warnings: usize,
+    /// Whether a sentence repeats for people what the fields say.
+    pub(super) sentence: bool,
 }
 
 /// From what is usually sent to the least that still says everything needed.
-pub(super) const LEVELS: [Level; 4] = [
-    Level { name: 255, text: 512, packet: 1024, warnings: 8 },
-    Level { name: 255, text: 512, packet: 0, warnings: 4 },
-    Level { name: 64, text: 128, packet: 0, warnings: 2 },
-    Level { name: 24, text: 48, packet: 0, warnings: 1 },
+pub(super) const LEVELS: [Level; 5] = [
+    Level { name: 255, text: 512, packet: 1024, warnings: 8, sentence: true },
+    Level { name: 255, text: 512, packet: 0, warnings: 4, sentence: true },
+    Level { name: 64, text: 128, packet: 0, warnings: 2, sentence: true },
+    Level { name: 24, text: 48, packet: 0, warnings: 1, sentence: true },
+    Level { name: 12, text: 12, packet: 0, warnings: 0, sentence: false },
 ];
 
 impl Level {

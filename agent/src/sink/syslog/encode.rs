@@ -18,6 +18,9 @@ const SD_ID: &str = "bulkhead@32473";
 /// Longest name of a gateway in a header, bytes: what Linux allows a host (`HOST_NAME_MAX`, hostname(7)).
 const MAX_HOST: usize = 64;
 
+/// Longest name of a gateway in the structured data, bytes: escaped, it must leave room in a datagram.
+const MAX_GATEWAY: usize = 32;
+
 /// How records become messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Encoder {
@@ -50,7 +53,7 @@ fn head(record: &Record, facility: u8) -> String {
     let RecordId { boot, seq } = record.id();
     let value = u32::from(facility) * 8 + u32::from(priority(severity_of(&record)));
     let mut out = format!("<{value}>1 {time} {} bulkhead - {kind} [{SD_ID}", host(gateway));
-    parameter(&mut out, "gateway", cut(gateway, MAX_HOST));
+    parameter(&mut out, "gateway", cut(gateway, MAX_GATEWAY));
     parameter(&mut out, "boot", &boot);
     parameter(&mut out, "seq", &seq.to_string());
     parameter(&mut out, "count", &record.count().to_string());
@@ -69,9 +72,11 @@ pub(in crate::sink) fn priority(severity: Severity) -> u8 {
     }
 }
 
-/// HOSTNAME: printable ASCII without spaces, `-` where nothing is left.
+/// HOSTNAME: `-` where nothing is left. RFC 5424 allows all printable ASCII there, and readers stumble over a colon; the
+/// text has the name in full.
 fn host(gateway: &str) -> String {
-    let shown: String = gateway.chars().filter(char::is_ascii_graphic).take(MAX_HOST).collect();
+    let plain = |c: &char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+    let shown: String = gateway.chars().filter(plain).take(MAX_HOST).collect();
     if shown.is_empty() { "-".to_owned() } else { shown }
 }
 

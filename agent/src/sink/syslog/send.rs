@@ -17,7 +17,7 @@ use super::{
     Framing, Patience, Receiver, Transport,
     stream::Stream,
     tls,
-    window::{Meter, Window},
+    window::{Meter, read},
 };
 
 /// Bytes of messages that are confirmed together.
@@ -108,7 +108,6 @@ enum Way {
         stream: Stream,
         framing: Framing,
         meter: Meter,
-        window: Window,
         /// Bytes on the wire and messages in them, oldest first: as many as TCP and its peer can hold.
         marks: VecDeque<(u64, u64)>,
     },
@@ -126,7 +125,7 @@ impl Connection {
         let stream = |socket, framing, client| {
             let stream = Stream::begin(socket, client)
                 .map_err(|cause| SendError::Handshake { to: to.clone(), cause })?;
-            Ok(Way::Stream { stream, framing, meter, window: Window::default(), marks: VecDeque::new() })
+            Ok(Way::Stream { stream, framing, meter, marks: VecDeque::new() })
         };
         let way = match transport {
             Transport::Udp => Way::Datagrams(first(&addresses, datagrams).map_err(failed)?),
@@ -154,7 +153,7 @@ impl Connection {
                 // Nothing will ever be known of them.
                 self.confirmed = self.sent;
             }
-            Way::Stream { stream, framing, meter, window, marks } => {
+            Way::Stream { stream, framing, meter, marks } => {
                 let mut chunk = Vec::new();
                 for (at, message) in messages.iter().enumerate() {
                     frame(&mut chunk, *framing, message);
@@ -163,8 +162,7 @@ impl Connection {
                         stream.write_all(&chunk).map_err(|cause| broken(&self.to, cause))?;
                         chunk.clear();
                         marks.push_back((stream.written(), self.sent));
-                        // The largest window is seen only by who looks often.
-                        let read = window.read(stream.written(), meter(stream.fd()));
+                        let read = read(stream.written(), meter(stream.fd()));
                         self.confirmed = settle(marks, read).unwrap_or(self.confirmed);
                     }
                 }
@@ -176,8 +174,8 @@ impl Connection {
     /// How many messages, the first ones of this connection, the receiver has surely read. The last ones stay unconfirmed
     /// until others follow them. An error says that the connection has ended.
     pub fn confirmed(&mut self) -> Result<u64, SendError> {
-        if let Way::Stream { stream, framing: _, meter, window, marks } = &mut self.way {
-            let read = window.read(stream.written(), meter(stream.fd()));
+        if let Way::Stream { stream, framing: _, meter, marks } = &mut self.way {
+            let read = read(stream.written(), meter(stream.fd()));
             self.confirmed = settle(marks, read).unwrap_or(self.confirmed);
             if stream.is_ended().map_err(|cause| broken(&self.to, cause))? {
                 return Err(SendError::Closed { to: self.to.clone() });
@@ -191,11 +189,14 @@ impl Connection {
         self.confirmed
     }
 
-    /// Ends the connection in order, and says how many messages the receiver has surely read: all of them, if it ends the
-    /// connection too in time, which TCP lets it do only when it has read everything.
+    /// Ends the connection in order, and says how many messages the receiver has surely read: all of them, if it has
+    /// acknowledged them and ends the connection too in time, in order. What comes to a connection that was closed before is
+    /// not acknowledged, and who closes one with something unread resets it.
     pub fn finish(mut self, within: Duration) -> u64 {
-        if let Way::Stream { stream, .. } = &mut self.way
+        if let Way::Stream { stream, framing: _, meter, marks: _ } = &mut self.way
             && stream.finish(within).is_ok_and(|ended| ended)
+            // The beginning of a stream counts as a byte.
+            && meter(stream.fd()).is_some_and(|peer| peer.acknowledged > stream.written())
         {
             self.confirmed = self.sent;
         }

@@ -90,7 +90,8 @@ impl Stream {
         Ok(false)
     }
 
-    /// Says that nothing follows and waits until the peer has said so too: then it has read everything.
+    /// Says that nothing follows and waits until the peer has closed the connection too: whether it has, in order. Linux
+    /// closes so only when nothing unread is left; else it resets the connection, which is an error here.
     pub(super) fn finish(&mut self, within: Duration) -> io::Result<bool> {
         if let Self::Tls(stream) = self {
             stream.conn.send_close_notify();
@@ -99,7 +100,18 @@ impl Stream {
         let socket = &self.counted().socket;
         socket.shutdown(std::net::Shutdown::Write)?;
         socket.set_read_timeout(Some(within))?;
-        self.is_ended_by_now()
+        if !self.is_ended_by_now()? {
+            return Ok(false);
+        }
+        let Self::Tls(stream) = self else { return Ok(true) };
+        // The end of TLS may be written by a peer that has not read everything: the end of TCP counts.
+        let mut buffer = [0; 4096];
+        for _ in 0..16 {
+            if stream.sock.read(&mut buffer)? == 0 {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {

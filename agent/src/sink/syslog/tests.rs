@@ -33,7 +33,7 @@ fn silent(_: std::os::fd::BorrowedFd<'_>) -> Option<Peer> {
 
 /// A peer that has acknowledged everything and has no buffer to speak of.
 fn quick(_: std::os::fd::BorrowedFd<'_>) -> Option<Peer> {
-    Some(Peer { acknowledged: u64::MAX, window: Some(0) })
+    Some(Peer { acknowledged: u64::MAX, window: Some(0), scale: 0 })
 }
 
 fn listen() -> (TcpListener, u16) {
@@ -70,7 +70,7 @@ fn name_of_a_gateway_breaks_no_header() {
     one.gateway = "g w\"]\\\n\u{2028}ü".into();
     let encoder = Encoder { format: Format::Leef, facility: FACILITY, limit: MAX_DATAGRAM };
     let text = encoder.message(&Record::Violation(one)).expect("it fits");
-    assert!(text.contains(" gw\"]\\ bulkhead "), "{text}");
+    assert!(text.contains(" gw bulkhead "), "{text}");
     assert!(text.contains("gateway=\"g w\\\"\\]\\\\\u{fffd}\u{fffd}ü\" boot="), "{text}");
 }
 
@@ -86,6 +86,54 @@ fn message_that_does_not_fit_loses_its_frame_and_then_is_none() {
     assert!(text.len() <= MAX_DATAGRAM && text.contains("\"packet\":null"), "{text}");
     assert_eq!(Encoder { limit: 300, ..encoder }.message(&record), None);
     assert_eq!(Encoder { limit: 10, ..encoder }.message(&record), None);
+}
+
+#[test]
+fn longest_record_there_can_be_fits_into_a_datagram_in_every_format() {
+    let [violation, _, heartbeat] = examples();
+    let Record::Violation(mut one) = violation else { panic!("the first is a violation") };
+    let Record::Heartbeat(mut pulse) = heartbeat else { panic!("the last is a heartbeat") };
+    // Every format and the header have to escape it.
+    let long = || "\\".repeat(1000);
+    // Our own words have a length: an agent run, a revision, the longest reason, an EtherType.
+    let word = |length| "w".repeat(length);
+    let ip = || Some("2001:db80:1111:2222:3333:4444:5555:6666".parse().expect("an address"));
+    one.gateway = long();
+    one.interface = long();
+    one.explanation = long();
+    one.boot = word(16);
+    one.reason = word(24);
+    one.protocol = word(6);
+    one.device = Some(long());
+    one.rule = Some(long());
+    one.revision = Some(word(12));
+    one.criticality = Some(word(6));
+    for end in [&mut one.source, &mut one.destination] {
+        end.name = Some(long());
+        end.ip = ip();
+        end.port = Some(u16::MAX);
+    }
+    one.icmp = Some(crate::record::Icmp { r#type: 255, code: 255 });
+    (one.vlan, one.inner_vlan) = (Some(4095), Some(4095));
+    one.scan =
+        Some(crate::record::Scan { hosts: u64::MAX, ports: u64::MAX, devices: u64::MAX, at_least: true });
+    (one.seq, one.count, one.bytes) = (u64::MAX, u64::MAX, u64::MAX);
+    pulse.gateway = long();
+    pulse.boot = word(16);
+    pulse.revision = Some(word(12));
+    pulse.warnings = vec![long(); 20];
+    (pulse.seq, pulse.count, pulse.violations) = (u64::MAX, u64::MAX, u64::MAX);
+    for record in [Record::Violation(one), Record::Heartbeat(pulse)] {
+        for (name, format) in Format::ALL {
+            let encoder = Encoder { format, facility: 23, limit: MAX_DATAGRAM };
+            let longer = Encoder { limit: 8192, ..encoder };
+            assert!(
+                encoder.message(&record).is_some(),
+                "{name}: {:?}",
+                longer.message(&record).map(|text| text.len())
+            );
+        }
+    }
 }
 
 #[test]
@@ -115,7 +163,7 @@ fn streams_say_where_a_message_ends() {
         let (listener, port) = listen();
         let reader = thread::spawn(move || everything(listener.accept().expect("somebody connects").0));
         let mut connection =
-            Connection::open(&receiver(port, Transport::Tcp(framing)), PATIENCE, silent).expect("it listens");
+            Connection::open(&receiver(port, Transport::Tcp(framing)), PATIENCE, quick).expect("it listens");
         connection.send(&sent).expect("it is sent");
         assert_eq!(connection.confirmed().expect("it is there"), 0, "nobody knows yet");
         assert_eq!(connection.finish(PATIENCE.write), 2, "a reader that ends in order has read everything");
@@ -126,11 +174,22 @@ fn streams_say_where_a_message_ends() {
 }
 
 #[test]
-fn reader_that_hangs_up_before_the_end_has_confirmed_nothing() {
+fn end_of_which_the_kernel_tells_nothing_confirms_nothing() {
     let (listener, port) = listen();
+    let reader = thread::spawn(move || everything(listener.accept().expect("somebody connects").0));
     let mut connection =
         Connection::open(&receiver(port, Transport::Tcp(Framing::Newline)), PATIENCE, silent)
             .expect("it listens");
+    connection.send(&messages(2)).expect("it is sent");
+    assert_eq!(connection.finish(PATIENCE.write), 0);
+    reader.join().expect("the reader ends");
+}
+
+#[test]
+fn reader_that_hangs_up_before_the_end_has_confirmed_nothing() {
+    let (listener, port) = listen();
+    let mut connection = Connection::open(&receiver(port, Transport::Tcp(Framing::Newline)), PATIENCE, quick)
+        .expect("it listens");
     let (peer, _) = listener.accept().expect("somebody connects");
     connection.send(&messages(100)).expect("the kernel takes it");
     let mut byte = [0];
@@ -276,7 +335,7 @@ fn receiver_that_proves_its_name_gets_the_messages() {
         let (listener, port) = listen();
         let reader = serve(plant.server.clone(), listener);
         let target = receiver(port, Transport::Tls(tls(&plant, "siem.example", clients)));
-        let mut connection = Connection::open(&target, PATIENCE, silent).expect("the name is right");
+        let mut connection = Connection::open(&target, PATIENCE, quick).expect("the name is right");
         connection.send(&messages(2)).expect("it is sent");
         connection.confirmed().expect("it is there");
         assert_eq!(connection.finish(PATIENCE.write), 2);
@@ -292,7 +351,7 @@ fn receiver_of_another_name_gets_nothing() {
     let (listener, port) = listen();
     let reader = serve(plant.server.clone(), listener);
     let target = receiver(port, Transport::Tls(tls(&plant, "other.example", false)));
-    let error = Connection::open(&target, PATIENCE, silent).err().expect("the name is wrong").to_string();
+    let error = Connection::open(&target, PATIENCE, quick).err().expect("the name is wrong").to_string();
     assert!(error.starts_with(&format!("failed to begin TLS with `127.0.0.1:{port}`: ")), "{error}");
     assert!(error.contains("not valid for name"), "{error}");
     reader.join().expect("the reader ends").expect_err("the handshake failed");
@@ -305,7 +364,7 @@ fn receiver_that_wants_a_certificate_gets_nothing_without() {
     let reader = serve(plant.server.clone(), listener);
     let target = receiver(port, Transport::Tls(tls(&plant, "siem.example", false)));
     // With TLS 1.3 the refusal comes after the handshake.
-    let confirmed = match Connection::open(&target, PATIENCE, silent) {
+    let confirmed = match Connection::open(&target, PATIENCE, quick) {
         Err(_) => 0,
         Ok(mut connection) => {
             let _ = connection.send(&messages(1));

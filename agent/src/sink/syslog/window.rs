@@ -1,19 +1,23 @@
 //! What a receiver has surely read of a stream.
 //!
-//! In: what TCP knows of the peer, again and again. Out: a number of bytes. That the peer's kernel has acknowledged bytes does
-//! not mean that a program has read them: they may lie in the peer's buffer, and go when the program or its machine dies.
-//! How many these are shows in the window that the peer offers. It shrinks by what is not read, from a full size that is at
-//! most twice the largest window that was seen: the kernel opens the window of a buffer that it has enlarged two bytes for
-//! each one that arrives, so a reader that stops meanwhile has at most that. A program may besides hold what it has read and
-//! not looked at yet: [`IN_PROGRAM`] bytes.
+//! In: what TCP knows of the peer. Out: a number of bytes. That the peer's kernel has acknowledged bytes does not mean that a
+//! program has read them: they may lie in the peer's buffer, and go when the program or its machine dies. How many these are
+//! is not told, but bounded: when a connection begins, the peer chooses the scale of its window such that the window can
+//! cover the largest buffer it will ever have (RFC 7323 2.3; Linux takes `tcp_rmem` and `rmem_max`), and what it offers to
+//! take now is free. The largest window that was seen is no bound: the kernel enlarges a buffer long before it opens the
+//! window as far. A program may besides hold what it has read and not looked at yet: [`IN_PROGRAM`] bytes.
 
 use std::os::fd::BorrowedFd;
 
 /// What a program may have read of a stream and not processed, bytes: twice the largest buffer of the usual receivers.
 const IN_PROGRAM: u64 = 256 << 10;
 
-/// A peer whose window is not told: the largest receive buffer that Linux makes by itself (`tcp_rmem`, tcp(7)), and more.
-const UNTOLD: u64 = 8 << 20;
+/// The largest window before it is scaled (RFC 9293 3.1).
+const UNSCALED: u64 = 65_535;
+
+/// The most that is taken for a receive buffer, bytes. Linux makes 6 MiB unless told otherwise (`tcp_rmem`, tcp(7)); a host
+/// that was told of hundreds would keep a spool from ever letting go.
+const MAX_BUFFER: u64 = 16 << 20;
 
 /// What may wait in the gateway's own kernel where nobody tells what was acknowledged: the largest send buffer (`tcp_wmem`).
 const UNSENT: u64 = 4 << 20;
@@ -21,38 +25,26 @@ const UNSENT: u64 = 4 << 20;
 /// What TCP knows of the peer of a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Peer {
-    /// Bytes that it has acknowledged since the stream began.
+    /// Bytes that it has acknowledged since the stream began, with one each for its beginning and its end.
     pub acknowledged: u64,
     /// Bytes that it offers to take; `None` where the kernel does not tell (before Linux 5.4).
     pub window: Option<u32>,
+    /// How many bits its window is shifted by; 0 when it is not scaled.
+    pub scale: u8,
 }
 
 /// Asks the kernel for it (`TCP_INFO`); `None` when it does not answer.
 pub type Meter = fn(BorrowedFd<'_>) -> Option<Peer>;
 
-/// One stream.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Window {
-    largest: u64,
-}
-
-impl Window {
-    /// How many of the bytes that were written have surely been read. May be asked at any time; often is better.
-    pub(super) fn read(&mut self, written: u64, peer: Option<Peer>) -> u64 {
-        let Some(Peer { acknowledged, window }) = peer else {
-            return written.saturating_sub(UNSENT + UNTOLD + IN_PROGRAM);
-        };
-        // The kernel counts the beginning and the end of a stream as a byte each.
-        let acknowledged = acknowledged.saturating_sub(2).min(written);
-        let unread = match window {
-            Some(window) => {
-                self.largest = self.largest.max(u64::from(window));
-                2 * self.largest - u64::from(window)
-            }
-            None => UNTOLD,
-        };
-        acknowledged.saturating_sub(unread + IN_PROGRAM)
-    }
+/// How many of the bytes that were written have surely been read.
+pub(super) fn read(written: u64, peer: Option<Peer>) -> u64 {
+    let Some(Peer { acknowledged, window, scale }) = peer else {
+        return written.saturating_sub(UNSENT + MAX_BUFFER + IN_PROGRAM);
+    };
+    let acknowledged = acknowledged.saturating_sub(2).min(written);
+    let buffer = UNSCALED.checked_shl(u32::from(scale)).map_or(MAX_BUFFER, |largest| largest.min(MAX_BUFFER));
+    let unread = buffer.saturating_sub(window.map_or(0, u64::from));
+    acknowledged.saturating_sub(unread + IN_PROGRAM)
 }
 
 #[cfg(test)]
@@ -60,41 +52,34 @@ mod tests {
     use super::*;
 
     fn peer(acknowledged: u64, window: u32) -> Option<Peer> {
-        Some(Peer { acknowledged: acknowledged + 2, window: Some(window) })
+        Some(Peer { acknowledged: acknowledged + 2, window: Some(window), scale: 7 })
     }
 
+    const BUFFER: u64 = 65_535 << 7;
+
     #[test]
-    fn what_lies_in_the_peers_buffer_is_not_read() {
-        let mut window = Window::default();
-        assert_eq!(window.read(1 << 20, peer(1 << 20, 65_536)), (1 << 20) - 65_536 - IN_PROGRAM);
-        // It stops reading: its window closes, and nothing more is read.
-        assert_eq!(window.read(1 << 21, peer((1 << 20) + 65_536, 0)), (1 << 20) - 65_536 - IN_PROGRAM);
-        // It goes on.
-        assert_eq!(window.read(1 << 21, peer(1 << 21, 65_536)), (1 << 21) - 65_536 - IN_PROGRAM);
+    fn what_may_lie_in_the_peers_buffer_is_not_read() {
+        const SENT: u64 = 1 << 30;
+        assert_eq!(read(SENT, peer(SENT, 0)), SENT - BUFFER - IN_PROGRAM);
+        assert_eq!(read(SENT, peer(SENT, 3 << 20)), SENT - BUFFER + (3 << 20) - IN_PROGRAM);
+        assert_eq!(read(SENT, peer(SENT, u32::MAX)), SENT - IN_PROGRAM);
+        let small = Some(Peer { acknowledged: SENT + 2, window: Some(0), scale: 0 });
+        assert_eq!(read(SENT, small), SENT - UNSCALED - IN_PROGRAM);
+        let huge = Some(Peer { acknowledged: SENT + 2, window: Some(0), scale: 14 });
+        assert_eq!(read(SENT, huge), SENT - MAX_BUFFER - IN_PROGRAM);
     }
 
     #[test]
     fn what_is_not_acknowledged_is_not_read() {
-        let mut window = Window::default();
-        assert_eq!(window.read(1 << 30, peer(0, 65_536)), 0);
-        assert_eq!(window.read(0, peer(1 << 30, 65_536)), 0);
-    }
-
-    #[test]
-    fn reader_that_stops_while_its_window_opens_has_read_nothing() {
-        let mut window = Window::default();
-        for arrived in 0..100_u64 {
-            let bytes = arrived * 65_536;
-            let offered = u32::try_from(65_536 + 2 * bytes).expect("it is small");
-            assert_eq!(window.read(bytes, peer(bytes, offered)), 0, "{bytes}");
-        }
+        assert_eq!(read(1 << 30, peer(0, 65_536)), 0);
+        assert_eq!(read(0, peer(1 << 30, 65_536)), 0);
     }
 
     #[test]
     fn kernel_that_tells_nothing_makes_everything_late() {
-        let mut window = Window::default();
-        let silent = Some(Peer { acknowledged: 1 << 30, window: None });
-        assert_eq!(window.read(1 << 30, silent), (1 << 30) - 2 - UNTOLD - IN_PROGRAM);
-        assert_eq!(window.read(1 << 30, None), (1 << 30) - UNSENT - UNTOLD - IN_PROGRAM);
+        const SENT: u64 = 1 << 30;
+        let silent = Some(Peer { acknowledged: SENT + 2, window: None, scale: 7 });
+        assert_eq!(read(SENT, silent), SENT - BUFFER - IN_PROGRAM);
+        assert_eq!(read(SENT, None), SENT - UNSENT - MAX_BUFFER - IN_PROGRAM);
     }
 }
