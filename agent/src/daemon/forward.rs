@@ -156,8 +156,8 @@ impl Line {
             Some(connection) => connection,
             None => {
                 let meter = |socket: BorrowedFd<'_>| {
-                    let TcpPeer { acknowledged, window } = tcp_peer(socket)?;
-                    Some(Peer { acknowledged, window })
+                    let TcpPeer { acknowledged, window, scale } = tcp_peer(socket)?;
+                    Some(Peer { acknowledged, window, scale })
                 };
                 let connection = Connection::open(&self.route.receiver, Patience::default(), meter)?;
                 // What the last one did not confirm is sent again.

@@ -85,10 +85,8 @@ impl Remote {
 
     /// What it accounts for; nothing is owed by a spool that is not open.
     pub(super) fn account(&self) -> Account {
-        self.open.as_ref().map_or(Account { packets: u64::MAX, is_new: false, refused: 0 }, |(spool, _)| Account {
-            packets: spool.accounted(),
-            is_new: spool.is_new(),
-            refused: spool.counts().refused,
+        self.open.as_ref().map_or(Account { packets: u64::MAX, is_new: false, refused: 0 }, |(spool, _)| {
+            Account { packets: spool.accounted(), is_new: spool.is_new(), refused: spool.counts().refused }
         })
     }
 

@@ -269,7 +269,9 @@ impl Cause {
     pub const fn text(self) -> &'static str {
         match self {
             Self::Before => "they were counted before this sink began",
-            Self::Restart => "they were counted while no agent was there, or one that ended without a word had taken them",
+            Self::Restart => {
+                "they were counted while no agent was there, or one that ended without a word had taken them"
+            }
             Self::Ring => "the kernel had no room to tell them",
             Self::Spool => "the spool of this sink had no more room for them, or was damaged",
             Self::Disk => "the spool of this sink could not be written",
