@@ -39,8 +39,6 @@ const FRAME: [u8; 60] = {
 };
 /// The interface's counters of whatever is not configured.
 const ELSEWHERE: u32 = 0;
-/// Frames of a probe.
-const FRAMES: u64 = 2;
 /// A frame that has not arrived by then never will: two drains of the repeats, and more.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -100,7 +98,7 @@ struct Expected {
     action: XdpAction,
 }
 
-const EXPECTED: [Expected; FRAMES as usize] = [
+const EXPECTED: [Expected; 2] = [
     Expected { unmanaged: Unmanaged::Monitor, action: XdpAction::Pass },
     Expected { unmanaged: Unmanaged::Drop, action: XdpAction::Drop },
 ];
@@ -111,19 +109,23 @@ pub(super) fn can_probe(config: &Config) -> bool {
 }
 
 impl Agent {
-    /// Probes when it is time, and ends a probe that is under way. Whether a sign of life is due.
+    /// Probes when it is time, and ends a probe that is under way. Whether a sign of life is due: it says what the probe found,
+    /// and accounts for its packets.
     pub(super) fn look_for_honesty(&mut self) -> bool {
         let every = self.config.violations.heartbeat;
-        self.end_probe();
+        if self.end_probe() {
+            return true;
+        }
         if every == Duration::ZERO || self.reporter.honesty.began.is_some_and(|began| began.elapsed() < every)
         {
             return false;
         }
         self.reporter.honesty.began = Some(Instant::now());
-        if can_probe(&self.config) {
-            self.begin_probe();
+        if !can_probe(&self.config) {
+            return true;
         }
-        true
+        self.begin_probe();
+        self.reporter.honesty.status.is_some()
     }
 
     /// Tells every receiver that the agent is there, and how it is.
@@ -185,23 +187,25 @@ impl Agent {
         })
     }
 
-    /// A probe is over when its packets have come back, or never will.
-    fn end_probe(&mut self) {
-        let Some(began) = self.reporter.honesty.began else { return };
+    /// A probe is over when its packets have come back, or never will. Whether it is over now.
+    fn end_probe(&mut self) -> bool {
+        let Some(began) = self.reporter.honesty.began else { return false };
         if self.reporter.honesty.status.is_some() || !can_probe(&self.config) {
-            return;
+            return false;
         }
         if self.reporter.honesty.out == 0 {
-            return self.conclude_probe(Vec::new());
+            self.conclude_probe(Vec::new());
+            return true;
         }
         if began.elapsed() < PATIENCE {
-            return;
+            return false;
         }
         // Under a flood there is no room for anybody's, which has a counter of its own.
         let lost = self.dataplane.tally().is_ok_and(|tally| tally.lost > self.reporter.honesty.lost);
         self.reporter.honesty.out = 0;
         let missing = "denied packets are counted and not told".to_owned();
         self.conclude_probe(if lost { Vec::new() } else { vec![missing] });
+        true
     }
 
     fn conclude_probe(&mut self, faults: Vec<String>) {
