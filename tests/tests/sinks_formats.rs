@@ -56,7 +56,7 @@ struct Schemas {
 impl Schemas {
     fn read() -> Self {
         Self {
-            native: validator("../docs/record.schema.json"),
+            native: validator("../docs/records.schema.json"),
             ecs: validator("tests/formats/ecs.schema.json"),
             ocsf: validator("tests/formats/ocsf.schema.json"),
         }
