@@ -180,8 +180,6 @@ impl Agent {
         let First { candidate, origin, from, pointer, then, missed } = beginning.first_policy()?;
         let mut nics = Nics::new(&config, &mut dataplane)?;
         dataplane.configure(&runtime(&config, &dataplane)?)?;
-        let counters = format!("{} {}", clocks().boot, dataplane.counters()?);
-        let reporter = Reporter::new(&config, Teller { gateway: gateway.clone(), boot }, &counters);
         let Candidate { layers, policy, tables, doubts } = candidate;
         let begun = Instant::now();
         dataplane.make_room_for_names(config.limits.names);
@@ -213,6 +211,9 @@ impl Agent {
             let problems: Vec<String> = nics.list.iter().filter_map(|nic| nic.problem.clone()).collect();
             return Err(StartError::Attach(problems.join("\n")));
         }
+        // Enforcement comes first: what waits in the spools is read from the disk.
+        let counters = format!("{} {}", clocks().boot, dataplane.counters()?);
+        let reporter = Reporter::new(&config, Teller { gateway: gateway.clone(), boot }, &counters);
         let mut agent = Self {
             in_force: InForce { layers, policy, origin, from },
             config,

@@ -137,6 +137,28 @@ fn a_cut_at_any_byte_leaves_whole_records_and_what_is_added_next_follows_them() 
 }
 
 #[test]
+fn what_a_power_cut_took_of_the_last_two_segments_hides_nothing_that_is_added_later() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let (mut spool, reader) = open(dir.path());
+    for seq in 1..=600 {
+        add(&mut spool, seq, 1, 300);
+    }
+    drop((spool, reader));
+    let paths = segments(dir.path());
+    let [.., before, last] = &paths[..] else { panic!("several segments") };
+    let bytes = fs::read(before).expect("readable");
+    fs::write(before, &bytes[..bytes.len() / 2]).expect("written");
+    fs::write(last, "").expect("written");
+    for seq in [700, 701] {
+        let (mut spool, mut reader) = open(dir.path());
+        let kept = spool.accounted();
+        add(&mut spool, seq, 1, 300);
+        let (records, holes, _) = read_all(&mut reader);
+        assert_eq!((records.iter().sum::<u64>(), holes), (kept + seq, vec![]));
+    }
+}
+
+#[test]
 fn a_damaged_segment_is_a_hole_of_known_size() {
     let dir = tempfile::tempdir().expect("a folder");
     let (mut spool, reader) = open(dir.path());

@@ -3,7 +3,7 @@
 use std::{
     collections::VecDeque,
     fs::{self, DirBuilder, File},
-    io,
+    io::{self, Read},
     os::unix::fs::{DirBuilderExt, FileExt},
     path::{Path, PathBuf},
 };
@@ -252,25 +252,26 @@ fn found(folder: &Path, told: Option<Mark>) -> io::Result<(VecDeque<Segment>, Ma
         }
     }
     starts.sort_unstable();
-    let mut segments = VecDeque::new();
+    // Each ends where the one behind it begins; of the last it is not known yet.
+    let ends = starts.iter().skip(1).chain(starts.last());
+    let mut segments: VecDeque<Segment> =
+        starts.iter().zip(ends).map(|(start, end)| Segment { start: *start, len: end - start }).collect();
     let mut end = Mark::default();
-    for start in starts {
-        let bytes = fs::read(Segment::path(folder, start))?;
-        let (len, last) = whole(&bytes, start);
+    while let Some(Segment { start, len: _ }) = segments.pop_back() {
+        let path = Segment::path(folder, start);
+        let (len, last) = whole(&fs::read(&path)?, start);
         if let Some(last) = last {
+            segments.push_back(Segment { start, len });
             end = last;
+            break;
         }
-        segments.push_back(Segment { start, len });
+        // It was begun and never written, or nothing of it has reached the disk.
+        fs::remove_file(path)?;
     }
     // Everything was told and removed, or lost.
     if let Some(told) = told.filter(|told| told.offset > end.offset) {
         end = told;
     }
-    // What was begun and never written.
-    for empty in segments.iter().filter(|segment| segment.len == 0) {
-        fs::remove_file(Segment::path(folder, empty.start))?;
-    }
-    segments.retain(|segment| segment.len > 0);
     Ok((segments, end))
 }
 
@@ -292,9 +293,11 @@ fn whole(bytes: &[u8], start: u64) -> (u64, Option<Mark>) {
 
 /// Packets accounted for before the oldest frame that is there.
 fn first_of(folder: &Path, segments: &VecDeque<Segment>) -> Mark {
-    let oldest = segments.iter().find(|segment| segment.len > 0);
-    let bytes =
-        oldest.and_then(|segment| fs::read(Segment::path(folder, segment.start)).ok()).unwrap_or_default();
-    let total = Frame::take(&bytes).map_or(0, |frame| frame.before);
-    Mark { total, ..Mark::default() }
+    let first = |segment: &Segment| {
+        let mut bytes = Vec::new();
+        let file = File::open(Segment::path(folder, segment.start)).ok()?;
+        file.take((HEADER + MAX_RECORD) as u64).read_to_end(&mut bytes).ok()?;
+        Frame::take(&bytes).map(|frame| frame.before)
+    };
+    Mark { total: segments.front().and_then(first).unwrap_or_default(), ..Mark::default() }
 }
