@@ -1,5 +1,5 @@
-//! Every denied packet that the kernel counts is told once, or owned up to: what each spool accounts for is held against the
-//! kernel's counters.
+//! Every denied packet that the kernel counts is told once, or owned up to: what each sink somewhere else accounts for, and what
+//! those of this machine do together, is held against the kernel's counters.
 //!
 //! In: the counters at each look, and what was accounted for by then. Out: the packets of which nothing will be told, and why.
 //!
@@ -13,13 +13,11 @@ use crate::{dataplane::Tally, record::Cause};
 pub(super) struct Owed {
     /// Why.
     pub(super) cause: Cause,
-    /// Packets for each spool.
-    pub(super) spools: Vec<u64>,
-    /// Packets for whoever has no spool, as far as this run knows.
-    pub(super) others: u64,
+    /// Packets for each account.
+    pub(super) packets: Vec<u64>,
 }
 
-/// What a spool accounts for, since the kernel's counters began.
+/// What a sink accounts for, since the kernel's counters began.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Account {
     /// Packets.
@@ -37,7 +35,7 @@ pub(super) struct Ledger {
     counted: Option<u64>,
     /// Packets that the kernel has lost, as far as they were owned up to; `None` before the first reckoning of this run.
     lost: Option<u64>,
-    /// Records that all spools have refused by then.
+    /// Records that all sinks have refused by then.
     refused: u64,
 }
 
@@ -48,7 +46,7 @@ impl Ledger {
     }
 
     /// Holds the counters, read before everything the kernel had to tell was taken over, against what was `pending` after
-    /// it and what the spools account for.
+    /// it and what the sinks account for.
     pub(super) fn reckon(&mut self, tally: &Tally, pending: u64, accounts: &[Account]) -> Vec<Owed> {
         let Some(counted) = self.counted.replace(tally.violations) else { return Vec::new() };
         let missing = |account: &Account, more: u64| {
@@ -61,27 +59,27 @@ impl Ledger {
                 all.collect::<Vec<_>>()
             };
             let owed = [(Cause::Before, of(true)), (Cause::Restart, of(false))];
-            return owed.into_iter().filter_map(|(cause, spools)| Owed::some(cause, spools, 0)).collect();
+            return owed.into_iter().filter_map(|(cause, packets)| Owed::some(cause, packets)).collect();
         };
         let lost = tally.lost.saturating_sub(known);
-        let ring = Owed::some(Cause::Ring, vec![lost; accounts.len()], lost);
+        let ring = Owed::some(Cause::Ring, vec![lost; accounts.len()]);
         let refused = accounts.iter().map(|account| account.refused).sum();
         let refuse = refused > std::mem::replace(&mut self.refused, refused);
-        // What no spool refused has not come out of the kernel either: its counters are not all of one moment.
+        // What no sink refused has not come out of the kernel either: its counters are not all of one moment.
         let cause = if refuse { Cause::Disk } else { Cause::Ring };
         let more = accounts.iter().map(|account| missing(account, lost)).collect();
-        ring.into_iter().chain(Owed::some(cause, more, 0)).collect()
+        ring.into_iter().chain(Owed::some(cause, more)).collect()
     }
 }
 
 impl Owed {
     /// What is owed to whoever is owed most.
     pub(super) fn most(&self) -> u64 {
-        self.spools.iter().copied().max().unwrap_or_default().max(self.others)
+        self.packets.iter().copied().max().unwrap_or_default()
     }
 
-    fn some(cause: Cause, spools: Vec<u64>, others: u64) -> Option<Self> {
-        (others > 0 || spools.iter().any(|packets| *packets > 0)).then_some(Self { cause, spools, others })
+    fn some(cause: Cause, packets: Vec<u64>) -> Option<Self> {
+        packets.iter().any(|packets| *packets > 0).then_some(Self { cause, packets })
     }
 }
 
@@ -112,8 +110,8 @@ mod tests {
         let new = Account { packets: 0, is_new: true, refused: 0 };
         assert_eq!(ledger.reckon(&tally(100, 7), 0, &[old(60), new]), []);
         let owed = ledger.reckon(&tally(100, 7), 10, &[old(60), new]);
-        let before = Owed { cause: Cause::Before, spools: vec![0, 90], others: 0 };
-        let restart = Owed { cause: Cause::Restart, spools: vec![30, 0], others: 0 };
+        let before = Owed { cause: Cause::Before, packets: vec![0, 90] };
+        let restart = Owed { cause: Cause::Restart, packets: vec![30, 0] };
         assert_eq!(owed, [before, restart]);
         assert_eq!(ledger.reckon(&tally(100, 7), 10, &[old(90), old(90)]), []);
     }
@@ -125,7 +123,7 @@ mod tests {
         let _ = ledger.reckon(&tally(10, 1), 0, &[old(10)]);
         // Six more, of which four were lost between two reads: the ring's part is known before they are missing.
         let owed = ledger.reckon(&tally(16, 5), 0, &[old(12)]);
-        assert_eq!(owed, [Owed { cause: Cause::Ring, spools: vec![4], others: 4 }]);
+        assert_eq!(owed, [Owed { cause: Cause::Ring, packets: vec![4] }]);
         assert_eq!(ledger.reckon(&tally(16, 5), 0, &[old(16)]), []);
     }
 
@@ -138,7 +136,7 @@ mod tests {
         let _ = ledger.reckon(&tally(9, 0), 0, &[old(5), old(9)]);
         let full = Account { refused: 2, ..old(5) };
         let owed = ledger.reckon(&tally(9, 0), 0, &[full, old(9)]);
-        assert_eq!(owed, [Owed { cause: Cause::Disk, spools: vec![4, 0], others: 0 }]);
+        assert_eq!(owed, [Owed { cause: Cause::Disk, packets: vec![4, 0] }]);
     }
 
     #[test]

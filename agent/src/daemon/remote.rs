@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// Where the spools are, in the state folder.
-const SPOOLS: &str = "spool";
+pub(super) const SPOOLS: &str = "spool";
 
 /// Where spools belong.
 #[derive(Clone, Copy, Debug)]

@@ -7,13 +7,14 @@ use std::{path::PathBuf, time::Duration};
 
 use super::{
     ledger::{Account, Owed},
-    remote::{self, Home, Remote},
+    remote::{self, Home, Remote, SPOOLS},
 };
 use crate::{
     config::{Destination, Sink},
     control::SinkStatus,
     record::{Gap, Record},
     sink::{Local, Place},
+    spool::Told,
 };
 
 /// Where the journal takes records (systemd-journald.service(8)).
@@ -25,6 +26,10 @@ const PARTING: Duration = Duration::from_secs(2);
 /// The sinks.
 pub(super) struct Sinks {
     local: Vec<Open>,
+    /// What those of this machine account for.
+    told: Told,
+    /// Whether it was said that this cannot be written down.
+    told_failure: bool,
     remote: Vec<Remote>,
 }
 
@@ -52,27 +57,37 @@ impl Sinks {
             Destination::Syslog(syslog) => Some(Remote::open(sink, syslog, home)),
             Destination::Stdout | Destination::Journald | Destination::File { .. } => None,
         });
-        Self { local: sinks.iter().filter_map(open).collect(), remote: remote.collect() }
+        Self {
+            local: sinks.iter().filter_map(open).collect(),
+            told: Told::open(&home.state.join(SPOOLS), home.counters),
+            told_failure: false,
+            remote: remote.collect(),
+        }
     }
 
     /// Adds a record to the batch of each.
     pub(super) fn write(&mut self, record: &Record) {
         self.local.iter_mut().for_each(|open| open.local.write(record));
+        self.told.add(record.count());
         self.remote.iter_mut().for_each(|remote| remote.write(record));
     }
 
     /// Adds a gap, with what is owed to each.
     pub(super) fn owe(&mut self, gap: &Gap, owed: &Owed) {
         let with = |count| Record::Gap(Gap { count, ..gap.clone() });
-        self.local.iter_mut().for_each(|open| open.local.write(&with(owed.others)));
-        for (remote, packets) in self.remote.iter_mut().zip(&owed.spools) {
+        // Those of this machine come last, as in the accounts.
+        for (remote, packets) in self.remote.iter_mut().zip(&owed.packets) {
             remote.write(&with(*packets));
         }
+        let here = owed.packets.last().copied().unwrap_or_default();
+        self.local.iter_mut().for_each(|open| open.local.write(&with(here)));
+        self.told.add(here);
     }
 
-    /// What each of those that are somewhere else accounts for.
+    /// What each of those that are somewhere else accounts for, and those of this machine together.
     pub(super) fn accounts(&self) -> Vec<Account> {
-        self.remote.iter().map(Remote::account).collect()
+        let here = Account { packets: self.told.accounted(), is_new: self.told.is_new(), refused: 0 };
+        self.remote.iter().map(Remote::account).chain([here]).collect()
     }
 
     /// Nothing more will be told.
@@ -95,6 +110,11 @@ impl Sinks {
                 (true, true) | (false, false) => {}
             }
             *told_failure = status.failing;
+        }
+        if let Err(error) = self.told.keep()
+            && !std::mem::replace(&mut self.told_failure, true)
+        {
+            tracing::error!("an agent that is killed will not know what was told: {error}");
         }
         self.remote.iter_mut().for_each(Remote::flush);
     }

@@ -7,16 +7,18 @@
 //! [synced](Reader::sync).
 //!
 //! A spool is a folder of segments named by the offset of their first byte, `position` (how far they were told) and
-//! `counting` (which counters of the kernel they account for).
+//! `counting` (which counters of the kernel they account for). [`Told`] is the same account of the sinks that need no spool.
 
 mod frame;
 mod reader;
 mod state;
+mod told;
 mod writer;
 
 pub use frame::{Frame, MAX_RECORD, Stamp};
 pub use reader::{Hole, Item, Reader};
 pub use state::{Counts, Mark};
+pub use told::Told;
 pub use writer::{Spool, SpoolError, Waiting};
 
 #[cfg(test)]
