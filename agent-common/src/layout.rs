@@ -348,9 +348,9 @@ pub mod tally {
     pub const VIOLATIONS: u32 = 0;
     /// Violations that became an event in the ring buffer.
     pub const DELIVERED: u32 = 1;
-    /// Violations counted in the table of repeats.
+    /// Violations counted in the tables of repeats and of others.
     pub const AGGREGATED: u32 = 2;
-    /// Violations for which neither the ring nor the table had room. They are in the device counters.
+    /// Violations for which neither the ring nor a table had room. They are in the device counters.
     pub const LOST: u32 = 3;
     /// Flows that could not be remembered; the packet passed all the same.
     pub const FLOWS_REFUSED: u32 = 4;

@@ -2,10 +2,14 @@
 //!
 //! The first packet of a violation since the last drain becomes an event in the ring buffer; the
 //! others are counted in a table of repeats. When the ring is full the table takes the first one too;
-//! when both are full the packet is counted as lost. `violations = delivered + aggregated + lost`.
+//! when both are full the packet is counted with the others of its device and reason, in a table of their own.
+//! Only when that is full too it is counted as lost. `violations = delivered + aggregated + lost`.
+//!
+//! Half of the ring is for the first violation of each device and reason since the last drain: whoever floods one device
+//! leaves room for what the others have to tell.
 
 use aya_ebpf::{
-    bindings::{BPF_NOEXIST, BPF_RB_AVAIL_DATA},
+    bindings::{BPF_NOEXIST, BPF_RB_AVAIL_DATA, BPF_RB_RING_SIZE},
     helpers::generated::{bpf_probe_read_kernel, bpf_ringbuf_query},
 };
 use bulkhead_common::{
@@ -18,7 +22,7 @@ use bulkhead_common::{
 };
 
 use crate::{
-    maps::{EPOCH, EVENTS, HEADS, REPEATS_0, REPEATS_1, SAMPLES, Scratch, add_to_tally},
+    maps::{EPOCH, EVENTS, HEADS, OTHERS_0, OTHERS_1, REPEATS_0, REPEATS_1, SAMPLES, Scratch, add_to_tally},
     packet::Linear,
 };
 
@@ -26,7 +30,7 @@ use crate::{
 #[inline(always)]
 pub fn violation(frame: &Linear, scratch: &mut Scratch) {
     add_to_tally(tally::VIOLATIONS);
-    let Scratch { context, packet, ends: _, judgement: _, decision, key } = scratch;
+    let Scratch { context, packet, ends: _, judgement: _, decision, key, others } = scratch;
     let Verdict::Deny(reason) = decision.verdict else { return };
     let generation = HEADS.get(context.slot).map_or(0, |head| head.generation);
     let now = context.now;
@@ -50,7 +54,8 @@ pub fn violation(frame: &Linear, scratch: &mut Scratch) {
         mode: decision.mode.code(),
         generation,
         answer: u8::from(answer),
-        pad: [0; 3],
+        others: 0,
+        pad: [0; 2],
     };
     // Read once: the agent waits until every packet that saw the old epoch has left before it drains.
     // SAFETY: the pointer is to the array's element 0.
@@ -60,7 +65,11 @@ pub fn violation(frame: &Linear, scratch: &mut Scratch) {
         return add_to_tally(tally::AGGREGATED);
     }
     let told = Repeats { packets: 0, bytes: 0, first: 0, last: 0 };
-    if let Some(mut entry) = EVENTS.reserve(0) {
+    *others = key.without_ends();
+    let is_first = insert_other(epoch, others, &told);
+    if (is_first || half_of_the_ring_is_free())
+        && let Some(mut entry) = EVENTS.reserve(0)
+    {
         let event = entry.as_mut_ptr();
         let kept = frame.len(START_BYTES as u32);
         // SAFETY: the reserved record is ours until it is submitted; each field is written, and `start` is at a multiple
@@ -90,13 +99,23 @@ pub fn violation(frame: &Linear, scratch: &mut Scratch) {
     if insert(epoch, key, &first) || repeat(epoch, key, packet.len, now) {
         return add_to_tally(tally::AGGREGATED);
     }
-    add_to_tally(tally::LOST);
+    add_to_tally(if other(epoch, others, packet.len, now) { tally::AGGREGATED } else { tally::LOST });
+}
+
+#[inline(always)]
+fn half_of_the_ring_is_free() -> bool {
+    let ring = (&raw const EVENTS).cast_mut().cast();
+    // SAFETY: the helper reads a counter of the ring.
+    let waiting = unsafe { bpf_ringbuf_query(ring, u64::from(BPF_RB_AVAIL_DATA)) };
+    // SAFETY: as above.
+    let size = unsafe { bpf_ringbuf_query(ring, u64::from(BPF_RB_RING_SIZE)) };
+    waiting <= size / 2
 }
 
 /// Hands the start of a frame to user space. Never waits: without room the sample is counted as lost.
 #[inline(always)]
 pub fn sample(packet: &Linear, scratch: &Scratch) {
-    let Scratch { context, packet: _, ends: _, judgement, decision, key: _ } = scratch;
+    let Scratch { context, packet: _, ends: _, judgement, decision, key: _, others: _ } = scratch;
     // A device may ask its resolver as often as it likes; what servers say of leases finds room nevertheless.
     // SAFETY: the helper reads a counter of the ring.
     let waiting =
@@ -138,10 +157,30 @@ fn insert(epoch: u32, key: &ViolationKey, value: &Repeats) -> bool {
     }
 }
 
+#[inline(always)]
+fn insert_other(epoch: u32, key: &ViolationKey, value: &Repeats) -> bool {
+    let flags = u64::from(BPF_NOEXIST);
+    if epoch == 0 {
+        OTHERS_0.insert(key, value, flags).is_ok()
+    } else {
+        OTHERS_1.insert(key, value, flags).is_ok()
+    }
+}
+
 /// Adds one packet to a violation that is in the table already.
 #[inline(always)]
 fn repeat(epoch: u32, key: &ViolationKey, len: u32, now: u64) -> bool {
-    let found = if epoch == 0 { REPEATS_0.get_ptr_mut(key) } else { REPEATS_1.get_ptr_mut(key) };
+    add(if epoch == 0 { REPEATS_0.get_ptr_mut(key) } else { REPEATS_1.get_ptr_mut(key) }, len, now)
+}
+
+/// Adds one packet to those that cannot be told apart.
+#[inline(always)]
+fn other(epoch: u32, key: &ViolationKey, len: u32, now: u64) -> bool {
+    add(if epoch == 0 { OTHERS_0.get_ptr_mut(key) } else { OTHERS_1.get_ptr_mut(key) }, len, now)
+}
+
+#[inline(always)]
+fn add(found: Option<*mut Repeats>, len: u32, now: u64) -> bool {
     let Some(repeats) = found else { return false };
     // SAFETY: this CPU's own value; entries are removed by the agent only, and only from the table that
     // no packet fills.

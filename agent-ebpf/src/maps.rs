@@ -89,6 +89,11 @@ pub static EPOCH: Array<u32, 1> = Array::new();
 pub static REPEATS_0: PerCpuHashMap<ViolationKey, Repeats, 1024> = PerCpuHashMap::new();
 #[btf_map]
 pub static REPEATS_1: PerCpuHashMap<ViolationKey, Repeats, 1024> = PerCpuHashMap::new();
+/// Violations for which there was no room to tell them apart, by what they have in common; by turns as the repeats.
+#[btf_map]
+pub static OTHERS_0: PerCpuHashMap<ViolationKey, Repeats, 1024> = PerCpuHashMap::new();
+#[btf_map]
+pub static OTHERS_1: PerCpuHashMap<ViolationKey, Repeats, 1024> = PerCpuHashMap::new();
 #[btf_map]
 pub static EVENTS: RingBuf<Event, 4096> = RingBuf::new();
 #[btf_map]
@@ -110,7 +115,7 @@ pub static QUERY: PerCpuArray<[u32; 10], 1> = PerCpuArray::new();
 /// Where a packet is kept while it is judged: the stack of a program is 512 bytes.
 #[btf_map]
 static SCRATCH: PerCpuArray<[u64; SCRATCH_WORDS], 1> = PerCpuArray::new();
-const SCRATCH_WORDS: usize = 64;
+const SCRATCH_WORDS: usize = 80;
 const _: () = assert!(size_of::<Scratch>() <= SCRATCH_WORDS * 8 && align_of::<Scratch>() <= 8);
 
 /// What one packet needs room for. Filled from the first field to the last; what a step reads was written by one before
@@ -122,6 +127,7 @@ pub struct Scratch {
     pub judgement: Judgement,
     pub decision: Decision,
     pub key: ViolationKey,
+    pub others: ViolationKey,
 }
 
 /// Lends this CPU's scratch to `f`, which must not lend it again.

@@ -1,15 +1,16 @@
 //! A million denied packets while the receiver dies, is slow and comes back and the agent is killed: what was received and
 //! what was owned up to is what the kernel has counted, to the packet.
 
-use std::{net::SocketAddrV4, time::Duration};
+use std::time::Duration;
 
 use bulkhead_tests::{
     lab::{
-        Agent, Lab, Topology, lab_for,
+        Agent, Lab, Topology,
+        attack::kinds,
+        lab_for,
         siem::{Books, Siem},
-        topology::FORGED_TTL,
         wait::wait_for,
-        wire::{self, Path, RawSender},
+        wire::RawSender,
     },
     skip::Tier,
 };
@@ -35,25 +36,6 @@ mode = "enforce"
 
 fn sent() -> u64 {
     u64::from(SOURCES) * u64::from(PORTS) * u64::from(ROUNDS)
-}
-
-/// A frame of every kind.
-fn kinds(lab: &Lab) -> Vec<Vec<u8>> {
-    let attacker = lab.attacker();
-    let kinds = (0..SOURCES).flat_map(|source| (1..=PORTS).map(move |port| (source, port)));
-    let frame = |(source, port)| {
-        let mut src_mac = attacker.mac;
-        src_mac.0[4] = source;
-        let path = Path {
-            src_mac,
-            dst_mac: lab.next_hop(),
-            src: SocketAddrV4::new(attacker.ip, 21_000),
-            dst: SocketAddrV4::new(lab.plc().ip, port),
-            ttl: FORGED_TTL,
-        };
-        wire::udp(path, b"chaos")
-    };
-    kinds.map(frame).collect()
 }
 
 /// Every kind, a few times.
@@ -93,7 +75,7 @@ fn a_million_violations_in_chaos_are_accounted_for_to_the_packet() {
     agent.write_probing_config("1h", &format!("\n[sink.siem]\nto = \"{}\"\n", siem.url())).expect("written");
     agent.start().expect("it starts");
 
-    let kinds = kinds(&lab);
+    let kinds = kinds(&lab, SOURCES, PORTS);
 
     // All is well.
     part(&lab, &kinds);

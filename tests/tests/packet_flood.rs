@@ -71,8 +71,10 @@ fn read(reader: &mut EventReader, stop: &AtomicBool) -> u64 {
 }
 
 #[test]
-fn every_violation_is_delivered_aggregated_or_counted_as_lost() {
-    let Some((namespace, room)) = lab("every_violation_is_delivered_aggregated_or_counted_as_lost") else {
+fn every_violation_is_delivered_or_aggregated_however_many_kinds_there_are() {
+    let Some((namespace, room)) =
+        lab("every_violation_is_delivered_or_aggregated_however_many_kinds_there_are")
+    else {
         return;
     };
     namespace.run(|| {
@@ -90,12 +92,12 @@ fn every_violation_is_delivered_aggregated_or_counted_as_lost() {
             applied.ids.devices[applied.tables.device_id("plc").expect("a device of the cell").0 as usize];
         let base = bulkhead_tests::frame::frame("internet>plc udp 50000>1").expect("it is well formed");
 
-        // Nobody reads: the ring overflows, then the table.
+        // Nobody reads: half of the ring overflows, then the table.
         flood(&mut dataplane, &base, |_, _| {});
         let silent = dataplane.tally().expect("readable");
         assert_eq!(silent.violations, FLOOD);
         assert_eq!(silent.violations, silent.delivered + silent.aggregated + silent.lost);
-        assert!(silent.lost > 0, "{silent:?}");
+        assert_eq!(silent.lost, 0, "those of one device and reason are counted together: {silent:?}");
         assert!(silent.delivered > 0 && silent.aggregated > 0, "{silent:?}");
 
         // A reader on a thread of its own, and the table drained now and then.

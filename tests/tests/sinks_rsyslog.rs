@@ -4,12 +4,10 @@ use std::{
     fs,
     net::{Ipv4Addr, TcpListener, TcpStream, UdpSocket},
     os::fd::BorrowedFd,
-    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     time::Duration,
 };
 
-use base64::prelude::{BASE64_STANDARD, Engine};
 use bulkhead_agent::{
     dataplane::tcp_peer,
     record::{Format, Record},
@@ -17,20 +15,17 @@ use bulkhead_agent::{
         Connection, Encoder, FACILITY, Framing, Identity, Patience, Peer, Receiver, SendError, Tls, Transport,
     },
 };
-use bulkhead_tests::{
-    lab::wait::wait_for,
-    skip::{Tier, skip},
-};
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, KeyUsagePurpose};
+use bulkhead_tests::lab::wait::wait_for;
 use tempfile::TempDir;
 
 mod formats {
     pub(super) mod hostile;
 }
+mod receiver;
 use formats::hostile::Random;
+use receiver::{NAME, certificates, program};
 
 const WITHIN: Duration = Duration::from_secs(30);
-const NAME: &str = "siem.example";
 
 /// A running rsyslog with what it needs.
 struct Rsyslog {
@@ -50,33 +45,6 @@ impl Drop for Rsyslog {
     }
 }
 
-fn pem(path: &Path, what: &str, der: &[u8]) {
-    let text = BASE64_STANDARD.encode(der);
-    let lines: Vec<&str> =
-        text.as_bytes().chunks(64).map(|line| std::str::from_utf8(line).expect("it is ASCII")).collect();
-    let text = format!("-----BEGIN {what}-----\n{}\n-----END {what}-----\n", lines.join("\n"));
-    fs::write(path, text).expect("it can be written");
-}
-
-/// Makes `ca.pem`, and `server.pem` and `client.pem` with their keys, which it vouches for.
-fn certificates(folder: &Path) {
-    let key = || KeyPair::generate().expect("a key");
-    let mut params = CertificateParams::new(Vec::new()).expect("no names");
-    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-    params.distinguished_name.push(DnType::CommonName, "a plant's own authority");
-    let authority = CertifiedIssuer::self_signed(params, key()).expect("a certificate");
-    pem(&folder.join("ca.pem"), "CERTIFICATE", authority.der());
-    for (file, name) in [("server", NAME), ("client", "gw-7.example")] {
-        let own = key();
-        let mut params = CertificateParams::new(vec![name.to_owned()]).expect("a name");
-        params.distinguished_name.push(DnType::CommonName, name);
-        let made = params.signed_by(&own, &authority).expect("a certificate");
-        pem(&folder.join(format!("{file}.pem")), "CERTIFICATE", made.der());
-        pem(&folder.join(format!("{file}.key")), "PRIVATE KEY", &own.serialize_der());
-    }
-}
-
 /// Ports that were free a moment ago.
 fn free_ports() -> (u16, [u16; 3]) {
     let udp = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port is free");
@@ -85,25 +53,8 @@ fn free_ports() -> (u16, [u16; 3]) {
     (udp.local_addr().expect("it has one").port(), [port(&tcp[0]), port(&tcp[1]), port(&tcp[2])])
 }
 
-fn program() -> Option<PathBuf> {
-    let there =
-        ["/usr/sbin/rsyslogd", "/usr/bin/rsyslogd"].map(PathBuf::from).into_iter().find(|path| path.exists());
-    let driver =
-        ["/usr/lib/x86_64-linux-gnu/rsyslog", "/usr/lib/aarch64-linux-gnu/rsyslog", "/usr/lib64/rsyslog"]
-            .iter()
-            .any(|folder| Path::new(folder).join("lmnsd_gtls.so").exists());
-    there.filter(|_| driver)
-}
-
 fn rsyslog(test: &str) -> Option<Rsyslog> {
-    let Some(program) = program() else {
-        skip(
-            Tier::Sinks,
-            test,
-            "there is no rsyslogd with its TLS driver: `apt-get install --no-install-recommends rsyslog rsyslog-gnutls`",
-        );
-        return None;
-    };
+    let program = program(test)?;
     let folder = tempfile::tempdir().expect("a temporary folder can be made");
     certificates(folder.path());
     let (udp, [tcp, tls, closed]) = free_ports();

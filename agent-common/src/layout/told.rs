@@ -47,8 +47,20 @@ pub struct ViolationKey {
     /// 1 when the packet is an answer, see [`is_answer`]: the client's port is left out, else every client of a server
     /// whose answers are denied would be a violation of its own.
     pub answer: u8,
+    /// 1 of violations that were too many to tell apart: see [`ViolationKey::without_ends`].
+    pub others: u8,
     /// Always zero.
-    pub pad: [u8; 3],
+    pub pad: [u8; 2],
+}
+
+impl ViolationKey {
+    /// What violations that were too many to tell apart have in common.
+    #[must_use]
+    #[inline(always)]
+    pub fn without_ends(&self) -> Self {
+        let Self { device, reason, dropped, mode, generation, ifindex, .. } = *self;
+        Self { device, reason, dropped, mode, generation, ifindex, others: 1, ..Self::default() }
+    }
 }
 
 /// Whether a packet looks like the answer of a server: from a port of servers to one of clients, and it does not open a

@@ -228,10 +228,11 @@ table! {
     "rows": integer(1024, 1 << 24).default("1048576");
     /// Live conversations.
     "flows": integer(1024, 1 << 24).default("131072");
-    /// Distinct violations held between two drains.
+    /// Distinct violations held between two drains; further ones are counted for their device and reason.
     "violations": integer(64, 1 << 20).default("8192");
     /// Bytes of the event ring: a power of two, at least a page. An event takes 208, so that the default holds 1260 new
-    /// violations until the agent reads them; further ones are counted all the same, and told without their first bytes.
+    /// violations until the agent reads them; further ones are counted all the same, and told without their first bytes. Half of it
+    /// is for the first violation of each device and reason.
     "ring_bytes": integer(4096, 64 << 20).default("262144");
     /// Addresses that all devices together may have learned by DNS name; 256 of them at most are one device's. It may change
     /// at any time.

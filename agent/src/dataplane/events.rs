@@ -7,7 +7,7 @@ use std::{
     os::fd::{AsRawFd, RawFd},
 };
 
-use aya::maps::{MapData, RingBuf};
+use aya::maps::{MapData, PerCpuHashMap, RingBuf};
 use bulkhead_common::layout::{ABI, Event, Repeats, Sample, ViolationKey};
 use tokio::io::unix::AsyncFd;
 
@@ -87,13 +87,13 @@ impl<T> AsRawFd for Reader<T> {
 }
 
 impl Dataplane {
-    /// Takes everything out of the table of repeats that packets have been filling, into `drained`: they
-    /// fill the other one from now on, and the packets that still saw this one have left. Nothing is
+    /// Takes everything out of the tables of repeats and of others that packets have been filling, into `drained`: they
+    /// fill the other two from now on, and the packets that still saw these have left. Nothing is
     /// counted twice or lost.
     ///
     /// # Errors
     /// When a map cannot be read or written. What was taken until then is in `drained`, and the rest stays
-    /// for the next drain of the same table.
+    /// for the next drain of the same tables.
     pub fn drain_repeats(
         &mut self,
         drained: &mut Vec<(ViolationKey, Repeats)>,
@@ -101,24 +101,33 @@ impl Dataplane {
         let filled = self.epoch.get(&0, 0).map_err(read("EPOCH"))?;
         self.epoch.set(0, u32::from(filled == 0), 0).map_err(write("EPOCH"))?;
         kernel::rcu_grace()?;
-        let table = &mut self.repeats[usize::from(filled != 0)];
-        let keys: Vec<ViolationKey> = table.keys().collect::<Result<_, _>>().map_err(read("REPEATS"))?;
-        drained.reserve(keys.len());
-        for key in keys {
-            let cpus = table.get(&key, 0).map_err(read("REPEATS"))?;
-            let seen = || cpus.iter().filter(|r| r.packets > 0);
-            let sum = Repeats {
-                packets: cpus.iter().map(|r| r.packets).sum(),
-                bytes: cpus.iter().map(|r| r.bytes).sum(),
-                first: seen().map(|r| r.first).min().unwrap_or(0),
-                last: seen().map(|r| r.last).max().unwrap_or(0),
-            };
-            table.remove(&key).map_err(write("REPEATS"))?;
-            // Without a repeat the entry only marked that its event was sent.
-            if sum.packets > 0 {
-                drained.push((key, sum));
-            }
-        }
-        Ok(())
+        let filled = usize::from(filled != 0);
+        drain(&mut self.others[filled], "OTHERS", drained)?;
+        drain(&mut self.repeats[filled], "REPEATS", drained)
     }
+}
+
+fn drain(
+    table: &mut PerCpuHashMap<MapData, ViolationKey, Repeats>,
+    name: &'static str,
+    drained: &mut Vec<(ViolationKey, Repeats)>,
+) -> Result<(), DataplaneError> {
+    let keys: Vec<ViolationKey> = table.keys().collect::<Result<_, _>>().map_err(read(name))?;
+    drained.reserve(keys.len());
+    for key in keys {
+        let cpus = table.get(&key, 0).map_err(read(name))?;
+        let seen = || cpus.iter().filter(|r| r.packets > 0);
+        let sum = Repeats {
+            packets: cpus.iter().map(|r| r.packets).sum(),
+            bytes: cpus.iter().map(|r| r.bytes).sum(),
+            first: seen().map(|r| r.first).min().unwrap_or(0),
+            last: seen().map(|r| r.last).max().unwrap_or(0),
+        };
+        table.remove(&key).map_err(write(name))?;
+        // Without a repeat the entry only marked that its event was sent.
+        if sum.packets > 0 {
+            drained.push((key, sum));
+        }
+    }
+    Ok(())
 }

@@ -68,6 +68,10 @@ impl Dataplane {
                 PerCpuHashMap::try_from(map("REPEATS_0")).map_err(open("REPEATS_0"))?,
                 PerCpuHashMap::try_from(map("REPEATS_1")).map_err(open("REPEATS_1"))?,
             ],
+            others: [
+                PerCpuHashMap::try_from(map("OTHERS_0")).map_err(open("OTHERS_0"))?,
+                PerCpuHashMap::try_from(map("OTHERS_1")).map_err(open("OTHERS_1"))?,
+            ],
             pins,
             sizes,
             ids,

@@ -136,6 +136,7 @@ pub struct Dataplane {
     tally: PerCpuArray<MapData, u64>,
     epoch: Array<MapData, u32>,
     repeats: [PerCpuHashMap<MapData, ViolationKey, Repeats>; 2],
+    others: [PerCpuHashMap<MapData, ViolationKey, Repeats>; 2],
     /// What this process has made of the slots.
     slots: [Option<Slot>; SLOTS as usize],
     /// The slot that packets look at, once this process has applied a policy.

@@ -104,6 +104,8 @@ pub(super) fn maps() -> Vec<MapSpec> {
         map("EPOCH", MapType::Array, 4, 4, Fixed(1)),
         repeats("REPEATS_0"),
         repeats("REPEATS_1"),
+        repeats("OTHERS_0"),
+        repeats("OTHERS_1"),
         map("EVENTS", MapType::RingBuf, 0, 0, Chosen(|s| &mut s.ring_bytes)),
         map("SAMPLES", MapType::RingBuf, 0, 0, Fixed(SAMPLE_RING_BYTES)),
     ]

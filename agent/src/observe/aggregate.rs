@@ -164,12 +164,14 @@ impl Aggregator {
         self.now = self.now.max(new.last_ns);
         self.taken += new.packets;
         let known = self.table.contains_key(&place(&new));
-        if !known && self.scans.folds(&new.key, self.now) {
+        let apart = new.fold == Fold::Alike;
+        if apart && !known && self.scans.folds(&new.key, self.now) {
             let told = self.scans.take(new, self.now);
             self.told += packets(told.as_slice());
             return told.into_iter().collect();
         }
-        let new = if known || self.budgets.allows(&new.key, self.now) { new } else { new.without_ends() };
+        let new =
+            if known || !apart || self.budgets.allows(&new.key, self.now) { new } else { new.without_ends() };
         let place = place(&new);
         let Some(entry) = self.table.get_mut(&place) else { return self.first_occurrence(new) };
         self.recency.remove(&(entry.seen, place));

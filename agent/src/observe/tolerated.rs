@@ -73,6 +73,9 @@ impl Tolerated {
     /// Takes what was drained from the table of repeats.
     pub fn repeats(&mut self, key: &ViolationKey, repeats: &Repeats) {
         let Repeats { packets, bytes: _, first, last } = *repeats;
+        if key.others != 0 && key.dropped == 0 {
+            return self.count(part(key), packets, last);
+        }
         self.take(key, (packets, first.min(last), last), 0);
     }
 
@@ -139,12 +142,16 @@ impl Tolerated {
     }
 
     fn forget(&mut self, gone: &Passed) {
-        let part = part(&gone.key);
+        self.count(part(&gone.key), gone.packets, gone.last_ns);
+    }
+
+    /// Counts what nothing else is known of.
+    fn count(&mut self, part: Part, more: u64, last_ns: u64) {
         let known = self.forgotten.contains_key(&part) || self.forgotten.len() < PARTS;
         let said = if known { self.forgotten.entry(part).or_default() } else { &mut self.beyond };
         let (packets, last) = said;
-        *packets += gone.packets;
-        *last = (*last).max(gone.last_ns);
+        *packets += more;
+        *last = (*last).max(last_ns);
     }
 }
 

@@ -222,6 +222,25 @@ impl<'a> Attacker<'a> {
     }
 }
 
+/// Datagrams to so many of the PLC's ports, each from so many hardware addresses: every one is another violation.
+pub fn kinds(lab: &Lab, sources: u8, ports: u16) -> Vec<Vec<u8>> {
+    let attacker = lab.attacker();
+    let kinds = (0..sources).flat_map(|source| (1..=ports).map(move |port| (source, port)));
+    let frame = |(source, port)| {
+        let mut src_mac = attacker.mac;
+        src_mac.0[4] = source;
+        let path = Path {
+            src_mac,
+            dst_mac: lab.next_hop(),
+            src: SocketAddrV4::new(attacker.ip, 21_000),
+            dst: SocketAddrV4::new(lab.plc().ip, port),
+            ttl: FORGED_TTL,
+        };
+        wire::udp(path, b"flood")
+    };
+    kinds.map(frame).collect()
+}
+
 /// Frames that contradict themselves, each with what is wrong about it.
 pub fn malformed(path: Path) -> Vec<(&'static str, Vec<u8>)> {
     let good = wire::tcp_syn(path, 5000);

@@ -104,15 +104,22 @@ impl Siem {
             .collect()
     }
 
-    /// What it knows of denied packets. A gap with an extent stands for whatever lies in it.
+    /// What it knows of denied packets.
     pub fn books(&self) -> Result<Books> {
-        let records = self.records()?;
+        Books::of(&self.records()?)
+    }
+}
+
+impl Books {
+    /// What these records, in the order in which they came, say of denied packets. A gap with an extent stands for whatever
+    /// lies in it.
+    pub fn of(records: &[Value]) -> Result<Self> {
         let messages = records.len();
         let mut by_id: BTreeMap<(String, u64, bool), &Value> = BTreeMap::new();
         let mut holes: BTreeMap<(String, String), &Value> = BTreeMap::new();
         // Runs in the order in which they were first heard of.
         let mut runs: Vec<String> = Vec::new();
-        for one in &records {
+        for one in records {
             let boot = one["boot"].as_str().context("no boot")?.to_owned();
             if !runs.contains(&boot) {
                 runs.push(boot.clone());
@@ -135,7 +142,7 @@ impl Siem {
                 at < from || at > to
             });
         }
-        let mut books = Books { messages, ..Books::default() };
+        let mut books = Self { messages, ..Self::default() };
         for one in by_id.values().chain(holes.values()) {
             let count = one["count"].as_u64().context("no count")?;
             books.records += 1;
@@ -155,7 +162,7 @@ impl Drop for Siem {
 }
 
 /// The record in a message in native format.
-fn record(message: &str) -> Option<Value> {
+pub fn record(message: &str) -> Option<Value> {
     serde_json::from_str(&message[message.find("] {")? + 2..]).ok()
 }
 

@@ -86,15 +86,13 @@ impl Aggregate {
     pub(super) fn of_repeats(key: &ViolationKey, repeats: &Repeats) -> Self {
         let Repeats { packets, bytes, first, last } = *repeats;
         let (first_ns, last_ns) = (first.min(last), last);
-        Self { key: *key, packets, bytes, first_ns, last_ns, sample: None, fold: Fold::Alike }
+        let fold = if key.others == 0 { Fold::Alike } else { Fold::Others };
+        Self { key: *key, packets, bytes, first_ns, last_ns, sample: None, fold }
     }
 
     /// Only what the violations that were too many have in common.
     pub(super) fn without_ends(self) -> Self {
-        let ViolationKey { device, reason, dropped, mode, generation, ifindex, .. } = self.key;
-        let key =
-            ViolationKey { device, reason, dropped, mode, generation, ifindex, ..ViolationKey::default() };
-        Self { key, fold: Fold::Others, ..self }
+        Self { key: self.key.without_ends(), fold: Fold::Others, ..self }
     }
 
     /// Both together, as `self`.

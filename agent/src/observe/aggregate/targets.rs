@@ -141,7 +141,8 @@ fn shared(one: &ViolationKey, other: &ViolationKey) -> ViolationKey {
         mode: one.mode.max(other.mode),
         generation: one.generation,
         answer: same(one.answer, other.answer),
-        pad: [0; 3],
+        others: 0,
+        pad: [0; 2],
     }
 }
 

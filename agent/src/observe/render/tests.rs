@@ -49,7 +49,8 @@ fn aggregate() -> Aggregate {
         mode: Mode::Enforce.code(),
         generation: 1,
         answer: 0,
-        pad: [0; 3],
+        others: 0,
+        pad: [0; 2],
     };
     let one = Aggregate::of_event(&event(key));
     Aggregate { packets: 3, bytes: 180, first_ns: 1_000_000_000, last_ns: 8_250_001_999, ..one }
