@@ -9,7 +9,6 @@ use std::{
     net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket},
     process::{Command, Stdio},
     thread,
-    time::Duration,
 };
 
 use bulkhead_tests::{
@@ -240,6 +239,44 @@ fn whoever_asks_gets_the_format_that_he_reads_and_nothing_else() {
     });
     assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
     drop(silent);
+}
+
+#[test]
+fn a_change_counts_as_confirmed_when_it_is() {
+    let Some(lab) = require_lab("a_change_counts_as_confirmed_when_it_is") else { return };
+    let mut agent = Agent::new(&lab, &policy(&lab)).expect("an agent");
+    agent.write_config(AT).expect("written");
+    agent.start().expect("it starts");
+    let times = || {
+        let found = samples(&page(&lab, "").1);
+        ["change_pending", "revision_time_seconds", "confirmed_time_seconds"].map(|name| number(&found, name))
+    };
+    let [pending, made, confirmed] = times();
+    assert!(pending == 0.0 && made == confirmed && made > 0.0, "{pending} {made} {confirmed}");
+    let change = |agent: &Agent<'_>, mode: &str| {
+        let from = "mode = \"enforce\"";
+        agent.write_policy(&policy(&lab).replace(from, &format!("mode = \"{mode}\""))).expect("written");
+    };
+    change(&agent, "monitor");
+    agent.cli_json(&["apply", "--confirm-within", "10m", "--json"]).expect("applied");
+    let waits = times();
+    assert!(waits[0] == 1.0 && waits[1] > made && waits[2] == confirmed, "{waits:?}");
+    let code = agent.cli(&["confirm"]).expect("it runs").status;
+    assert!(code.success(), "{code}");
+    let kept = times();
+    assert!(kept[0] == 0.0 && kept[1] == waits[1] && kept[2] > waits[1], "{kept:?}");
+    // What an agent knew the next one knows.
+    agent.stop().expect("it ends");
+    agent.start().expect("it starts");
+    assert_eq!(times(), kept);
+    change(&agent, "enforce");
+    agent.cli_json(&["apply", "--json"]).expect("applied");
+    let applied = times();
+    assert!(applied[1] > kept[1] && applied[1] == applied[2], "{applied:?}");
+    let code = agent.cli(&["rollback"]).expect("it runs").status;
+    assert!(code.success(), "{code}");
+    let back = times();
+    assert!(back[1] == kept[1] && back[2] > applied[2], "{back:?}");
 }
 
 #[test]

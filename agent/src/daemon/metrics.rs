@@ -67,7 +67,7 @@ impl Agent {
             })
         });
         let table = |name, entries: usize, limit: u64| TableNumbers { name, entries: entries as u64, limit };
-        let [repeats, violations, most_violations] = self.reporter.distinct();
+        let [violations, aggregates, most_aggregates] = self.reporter.distinct();
         let size = |of: fn(&Tables) -> usize| applied.map_or(0, |applied| of(&applied.tables));
         let tables = vec![
             table("devices", size(|tables| tables.devices.len()), self.limits.devices.into()),
@@ -75,8 +75,8 @@ impl Agent {
             table("rows", size(|tables| tables.rows.len()), self.limits.rows.into()),
             table("leases", self.dataplane.leases()?.len(), sizes.devices.into()),
             table("names", names.known, self.config.limits.names.into()),
-            table("repeats", repeats, sizes.violations.into()),
-            table("violations", violations, most_violations as u64),
+            table("violations", violations, sizes.violations.into()),
+            table("aggregates", aggregates, most_aggregates as u64),
         ];
         let known = Snapshot {
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -190,4 +190,38 @@ fn seconds(time: &str) -> Option<f64> {
 
 fn since_1970(time: Timestamp) -> f64 {
     time.as_duration().as_secs_f64()
+}
+
+#[cfg(test)]
+mod tests {
+    use bulkhead_common::reason::CODES;
+
+    use super::*;
+    use crate::control::SpoolStatus;
+
+    #[test]
+    fn every_code_is_told_under_its_verdict() {
+        let counts: DeviceCounts = [3; CODES as usize];
+        let told = counted(&counts);
+        assert_eq!(told.len(), Grant::ALL.len() + Reason::ALL.len());
+        assert!(told.contains(&("allow", "rule", 3)) && told.contains(&("deny", "no-rule", 3)));
+        assert_eq!(counted(&[0; CODES as usize]), []);
+    }
+
+    #[test]
+    fn a_sink_without_a_spool_has_no_numbers_of_one() {
+        let local = SinkStatus { name: "log".to_owned(), written: 2, refused: 1, ..SinkStatus::default() };
+        let spool = SpoolStatus { waiting_bytes: 5, waiting_packets: 4, sent: 3, ..SpoolStatus::default() };
+        let remote = SinkStatus { failing: true, spool: Some(spool), ..local.clone() };
+        let (local, remote) = (sink(local), sink(remote));
+        assert_eq!((local.up, local.records, local.spool), (true, vec![("taken", 2), ("refused", 1)], None));
+        assert_eq!((remote.up, remote.records), (false, vec![("taken", 2), ("refused", 1), ("sent", 3)]));
+        assert_eq!(remote.spool, Some(SpoolNumbers { bytes: 5, packets: 4, dropped: 0, failures: 0 }));
+    }
+
+    #[test]
+    fn times_are_seconds_since_1970() {
+        assert_eq!(seconds("1970-01-01T00:01:00.5Z"), Some(60.5));
+        assert_eq!(seconds(""), None);
+    }
 }

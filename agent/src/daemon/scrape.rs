@@ -154,3 +154,62 @@ fn response(status: StatusCode, kind: &'static str, text: String) -> Response<St
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
     response
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    use super::*;
+    use crate::dataplane::DataplaneError;
+
+    /// Asks an endpoint whose agent cannot read its counters.
+    async fn ask(request: &str) -> String {
+        let (agent, mut asked) = mpsc::channel(CONNECTIONS);
+        let endpoint = Endpoint { agent, reading: Arc::new(Semaphore::new(1)) };
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("it has one");
+        let agent = async {
+            while let Some(scrape) = asked.recv().await {
+                let Scrape::Wanted(back) = scrape else { continue };
+                let source = aya::maps::MapError::ElementNotFound;
+                drop(back.send(Err(DataplaneError::Map { act: "read", map: "TALLY", source })));
+            }
+        };
+        let asker = async {
+            let mut stream = TcpStream::connect(address).await.expect("a connection");
+            stream.write_all(request.as_bytes()).await.expect("sent");
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).await.expect("an answer");
+            answer
+        };
+        let server = async {
+            let (stream, _) = listener.accept().await.expect("a connection");
+            endpoint.connection(stream).await;
+            std::future::pending::<()>().await;
+        };
+        tokio::select! {
+            answer = asker => answer,
+            () = agent => panic!("the endpoint is there"),
+            () = server => panic!("it waits"),
+        }
+    }
+
+    #[tokio::test]
+    async fn counters_that_cannot_be_read_are_an_error_and_no_zeros() {
+        let answer = ask("GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n").await;
+        assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
+        assert!(answer.contains("TALLY") && !answer.contains("bulkhead_"), "{answer}");
+    }
+
+    #[tokio::test]
+    async fn whoever_is_lost_is_told_the_way() {
+        let answer = ask("GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
+        assert!(
+            answer.starts_with("HTTP/1.1 404 ") && answer.ends_with("metrics are at /metrics\n"),
+            "{answer}"
+        );
+        let answer = ask("DELETE /metrics HTTP/1.1\r\nHost: a\r\n\r\n").await;
+        assert!(answer.starts_with("HTTP/1.1 405 ") && answer.contains("allow: GET, HEAD"), "{answer}");
+        assert!(ask("nonsense\r\n\r\n").await.starts_with("HTTP/1.1 400 "));
+    }
+}
