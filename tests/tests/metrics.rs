@@ -8,7 +8,7 @@ use std::{
     process::{Command, Stdio},
 };
 
-use bulkhead_agent::metrics::{FAMILIES, Family, Snapshot, classic, open_metrics};
+use bulkhead_agent::metrics::{FAMILIES, Family, Kind, Snapshot, classic, open_metrics};
 use bulkhead_tests::skip::{Tier, skip};
 
 const RULES: &str = "packaging/prometheus/bulkhead.rules.yml";
@@ -54,6 +54,23 @@ fn rules_and_dashboard_name_metrics_that_there_are() {
         }
     }
     assert!(used.len() > 15, "{used:?}");
+}
+
+#[test]
+fn the_manual_has_every_metric_with_its_labels() {
+    let text = fs::read_to_string(shipped("docs/metrics.md")).expect("it is shipped");
+    for family in FAMILIES {
+        let Family { help, kind, labels, .. } = family;
+        let kind = match kind {
+            Kind::Counter => "counter",
+            Kind::Gauge => "gauge",
+        };
+        let labels: Vec<String> = labels.iter().map(|label| format!("`{label}`")).collect();
+        let row = format!("| `{}` | {kind} | {} | {help} |", family.sample(), labels.join(" "));
+        assert!(text.lines().any(|line| line == row), "`docs/metrics.md` has no row\n{row}");
+    }
+    let told = names(&text).into_iter().find(|name| !FAMILIES.iter().any(|family| family.sample() == **name));
+    assert_eq!(told, None, "which is no metric");
 }
 
 #[test]

@@ -60,13 +60,22 @@ pub(super) static INTERFACE_NAME: Format = Format {
     number: None,
 };
 
+/// Where something listens.
+static LISTENER: Format = Format {
+    name: "listener",
+    doc: "an address of this gateway and a port, as in `127.0.0.1:9479` or `[::1]:9479`, or `off`",
+    pattern: "^(off|[0-9.]+:[0-9]+|\\[[0-9A-Fa-f:.]+(%[0-9]+)?\\]:[0-9]+)$",
+    words: &["off"],
+    number: None,
+};
+
 /// What it is the language of.
 pub const TITLE: &str = "Configuration of the Bulkhead agent";
 
 table! {
     /// How the agent runs: `/etc/bulkhead/bulkhead.toml`, or another file with `--config`. Only interfaces are required.
     pub static ROOT = Table::of("The configuration")
-        .later(&["version", "history", "metrics", "learn"])
+        .later(&["version", "history", "learn"])
         .example(r#"
 [interface.eth0]
 role = "uplink"
@@ -102,6 +111,8 @@ role = "device-side"
     "sink": Key::of(Kind::Named(&SINK, &NAME));
     /// How violations become records.
     "violations": Key::of(Kind::Table(&VIOLATIONS));
+    /// What monitoring systems are told; see `docs/metrics.md`.
+    "metrics": Key::of(Kind::Table(&METRICS));
     /// How much of the audit trail is kept.
     "audit": Key::of(Kind::Table(&AUDIT));
     /// Whether the kernel still holds what the agent put there.
@@ -194,6 +205,14 @@ table! {
     /// How often the agent sends itself packets that nothing allows, to see that they are counted, and passed or dropped as
     /// they should be, and tells every sink that it is there; `0s` is never.
     "heartbeat": one(&DURATION).default(r#""5m""#);
+}
+
+table! {
+    /// Metrics for Prometheus and those who read what it reads: `http://ADDRESS:PORT/metrics`.
+    pub(super) static METRICS = Table::of("[metrics]");
+    /// Where they can be read. Whoever can connect to it reads them, without a password: another address than the loopback's is
+    /// a choice. `off` is nowhere.
+    "listen": one(&LISTENER).default(r#""127.0.0.1:9479""#);
 }
 
 table! {

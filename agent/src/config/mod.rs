@@ -6,6 +6,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    net::{Ipv4Addr, SocketAddr},
     path::PathBuf,
     time::Duration,
 };
@@ -58,6 +59,8 @@ pub struct Config {
     pub violations: Violations,
     /// Where records go. Sorted by name.
     pub sinks: Vec<Sink>,
+    /// What monitoring systems are told.
+    pub metrics: Metrics,
     /// How much of the audit trail is kept.
     pub audit: Audit,
     /// Whether the kernel still holds what the agent put there.
@@ -212,6 +215,13 @@ pub struct Violations {
     pub heartbeat: Duration,
 }
 
+/// What monitoring systems are told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Metrics {
+    /// Where they ask; `None` is nowhere.
+    pub listen: Option<SocketAddr>,
+}
+
 /// How much of the audit trail is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Audit {
@@ -296,6 +306,13 @@ impl Default for Names {
 impl Default for Violations {
     fn default() -> Self {
         Self { summary: Duration::from_secs(10), heartbeat: Duration::from_secs(5 * 60) }
+    }
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        // The numbers are for anybody who can connect: nobody outside, unless the operator says so.
+        Self { listen: Some((Ipv4Addr::LOCALHOST, 9479).into()) }
     }
 }
 

@@ -1,13 +1,14 @@
 //! Text -> Config. In: one file. Out: the configuration, or every problem with its place and help.
 
-use std::{ops::RangeInclusive, path::PathBuf, time::Duration};
+use std::{net::SocketAddr, ops::RangeInclusive, path::PathBuf, time::Duration};
 
 use ipnet::IpNet;
 use toml::de::DeTable;
 
 use super::{
-    Audit, Config, Drift, Flows, Infrastructure, Limits, Management, Midstream, Names, Violations, duration,
-    language::{AUDIT, DRIFT, FLOWS, LIMITS, MANAGEMENT, NAMES, ROOT, VIOLATIONS},
+    Audit, Config, Drift, Flows, Infrastructure, Limits, Management, Metrics, Midstream, Names, Violations,
+    duration,
+    language::{AUDIT, DRIFT, FLOWS, LIMITS, MANAGEMENT, METRICS, NAMES, ROOT, VIOLATIONS},
 };
 use crate::{
     diagnostic::{At, Collector, Diagnostic, FileId, Sources, has_errors, quote},
@@ -30,6 +31,9 @@ pub(super) use sinks::{FACILITIES, FRAMINGS};
 
 pub(super) const MIDSTREAM: [(&str, Midstream); 2] =
     [("forward", Midstream::Forward), ("strict", Midstream::Strict)];
+
+/// Instead of an address: nothing listens.
+const OFF: &str = "off";
 
 /// `sun_path` has 108 bytes, the last one zero (unix(7)).
 const MAX_SOCKET_PATH: usize = 107;
@@ -92,6 +96,7 @@ fn config(reader: &mut Reader<'_, '_>, root: &DeTable<'_>) -> Config {
         names: reader.table(root, "names").map(|(_, t)| names(reader, t)).unwrap_or_default(),
         violations: reader.table(root, "violations").map(|(_, t)| violations(reader, t)).unwrap_or_default(),
         sinks: sinks::sinks(reader, root),
+        metrics: reader.table(root, "metrics").map(|(_, t)| metrics(reader, t)).unwrap_or_default(),
         audit: reader.table(root, "audit").map(|(_, t)| audit(reader, t)).unwrap_or_default(),
         drift: reader.table(root, "drift").map(|(_, t)| drift(reader, t)).unwrap_or_default(),
         limits: reader.table(root, "limits").map(|(_, t)| limits(reader, t)).unwrap_or_default(),
@@ -181,6 +186,23 @@ fn violations(reader: &mut Reader<'_, '_>, table: &DeTable<'_>) -> Violations {
         summary: time(reader, table, "summary", 1..=60 * MINUTE, default.summary),
         heartbeat: time(reader, table, "heartbeat", 0..=DAY, default.heartbeat),
     }
+}
+
+fn metrics(reader: &mut Reader<'_, '_>, table: &DeTable<'_>) -> Metrics {
+    reader.keys(table, &METRICS, "`[metrics]`");
+    let default = Metrics::default();
+    let Some(leaf) = reader.string(table, "listen") else { return default };
+    if leaf.value == OFF {
+        return Metrics { listen: None };
+    }
+    let found = leaf.value.parse::<SocketAddr>().ok().filter(|address| address.port() > 0);
+    let Some(address) = found else {
+        let message = format!("{} is no address to listen on", quote(&leaf.value));
+        let help =
+            "write an address of this gateway and a port, as in `127.0.0.1:9479` or `[::1]:9479`, or `off`";
+        return reader.refuse("BH0617", &leaf, message, help).unwrap_or(default);
+    };
+    Metrics { listen: Some(address) }
 }
 
 fn audit(reader: &mut Reader<'_, '_>, table: &DeTable<'_>) -> Audit {

@@ -112,6 +112,8 @@ violations = 64
 ring_bytes = 4096
 names = 65536
 revisions = 5
+[metrics]
+listen = "[::1]:9000"
 [audit]
 file_bytes = 65536
 files = 3
@@ -192,6 +194,7 @@ required = false
         names: Names { keep: Duration::from_secs(3600), private: false },
         violations: Violations { summary: Duration::from_secs(60), heartbeat: Duration::from_secs(120) },
         sinks: vec![Sink { name: "out".into(), to: Destination::Stdout, format: Format::Ecs }],
+        metrics: Metrics { listen: Some("[::1]:9000".parse().expect("an address")) },
         audit: Audit { file_bytes: 65_536, files: 3 },
         drift: Drift { every: Duration::from_secs(3600), repair: true },
         limits: Limits {
@@ -400,9 +403,22 @@ fn keys_that_are_none_are_found() {
 }
 
 #[test]
+fn metrics_are_read_on_the_loopback_elsewhere_or_nowhere() {
+    let listen = |value: &str| read(&format!("{UPLINK}[metrics]\nlisten = \"{value}\"\n")).metrics.listen;
+    let default = read(UPLINK).metrics.listen.expect("an address");
+    assert!(default.ip().is_loopback() && default.port() == 9479);
+    assert_eq!(listen("off"), None);
+    assert_eq!(listen("0.0.0.0:80"), "0.0.0.0:80".parse().ok());
+    for wrong in ["", "9479", "localhost:9479", "127.0.0.1", "127.0.0.1:0", "::1:9479", "127.0.0.1:70000"] {
+        let text = format!("{UPLINK}[metrics]\nlisten = \"{wrong}\"\n");
+        one(&text, "BH0617", &format!("`{wrong}` is no address to listen on"), "`off`");
+    }
+}
+
+#[test]
 fn every_key_that_is_described_is_read_and_no_other() {
     use crate::policy::reader::log;
-    let text = "[interface.a.infrastructure]\n[segment.b]\nvlan = 1\n[management]\n[infrastructure]\n[flows]\n[names]\n[violations]\n[sink.c]\n[audit]\n[drift]\n[limits]\n[signing]\n";
+    let text = "[interface.a.infrastructure]\n[segment.b]\nvlan = 1\n[management]\n[infrastructure]\n[flows]\n[names]\n[violations]\n[sink.c]\n[metrics]\n[audit]\n[drift]\n[limits]\n[signing]\n";
     let asked = log::asked(|| {
         parse_config("c.toml", text);
     });

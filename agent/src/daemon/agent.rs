@@ -2,7 +2,7 @@
 
 use std::{
     ops::ControlFlow,
-    sync::Arc,
+    sync::{Arc, atomic::AtomicU64},
     time::{Duration, Instant},
 };
 
@@ -16,11 +16,10 @@ use super::{
     drift::Watch,
     first::{Beginning, First},
     hits::HitKeeper,
-    input::{Answering, Asked, Input},
+    input::Input,
     leases::LeaseKeeper,
     names::NameKeeper,
     nics::Nics,
-    plan,
     policies::{Candidate, Maker, Origin, Refused},
     refusals::Refusals,
     report::Reporter,
@@ -30,13 +29,12 @@ use super::{
 use crate::{
     compile::{Limits, Tables},
     config::Config,
-    control::{Body, Failure, Reply, Request},
+    control::Failure,
     dataplane::{
         Applied, Dataplane, DataplaneError, EventReader, LinkNews, Pins, PinsLock, SampleReader, monotonic_ns,
     },
     model::Policy,
     observe::Teller,
-    policy::SourceFile,
     record::Record,
     store::{
         OVERRIDES, Overrides, Pointer, Store, StoreError, TextLayer, Who,
@@ -121,6 +119,8 @@ pub struct Agent {
     pub(super) planning: Arc<Semaphore>,
     /// The same for a look at all flows.
     pub(super) reading: Arc<Semaphore>,
+    /// Flows that made room, as metrics were told last.
+    pub(super) flows_evicted: Arc<AtomicU64>,
     pub(super) hits: HitKeeper,
     pub(super) calendar: Calendar,
     pub(super) drift: Watch,
@@ -243,6 +243,7 @@ impl Agent {
             names,
             planning: Arc::new(Semaphore::new(1)),
             reading: Arc::new(Semaphore::new(1)),
+            flows_evicted: Arc::default(),
             hits,
             calendar,
             drift: Watch::new(),
@@ -274,6 +275,7 @@ impl Agent {
             }
             Input::Tick => self.tick(events),
             Input::Asked(asked) => self.asked(asked, events),
+            Input::Metrics(scrape) => self.scraped(scrape),
             Input::Reload => {
                 self.reporter.reopen();
                 match self.apply(Action::Reload, Wanted::default(), &Who::agent("SIGHUP")) {
@@ -320,7 +322,7 @@ impl Agent {
     }
 
     /// Takes over everything the kernel has to tell at this moment, and not what a flood adds meanwhile.
-    fn collect(&mut self, events: &mut EventReader) {
+    pub(super) fn collect(&mut self, events: &mut EventReader) {
         // Before anything is taken over: what is counted here has arrived by the next time.
         let tally = self.dataplane.tally();
         let full_ring = self.dataplane.sizes().ring_bytes as usize / EVENT_BYTES + 1;
@@ -398,73 +400,6 @@ impl Agent {
             self.dataplane.apply(tables, &self.nics.addresses, &self.config.segment_ids(), &moment)?;
         self.calendar.keep(look);
         Ok(applied)
-    }
-
-    fn asked(&mut self, asked: Asked, events: &mut EventReader) {
-        let Asked { request, by, answer } = asked;
-        match answer {
-            Answering::Once(back) => {
-                if let Request::Plan { files, hops, recent } = request {
-                    self.collect(events);
-                    return self.plan(plan::Wanted { files, hops, recent }, back);
-                }
-                if let Request::Flows { of, last } = request {
-                    return self.flows(of, last, back);
-                }
-                let reply = match self.answer(request, &by, events) {
-                    Ok(body) => Reply::Ok(Box::new(body)),
-                    Err(failure) => Reply::Error(failure),
-                };
-                // Whoever asked may have left; that is his affair.
-                let _ = back.send(reply);
-            }
-            Answering::Stream(back) => {
-                if let Request::Violations { last, follow: _ } = request {
-                    self.collect(events);
-                    for record in self.reporter.recent(last) {
-                        // The queue is as long as the list of recent records.
-                        let record = serde_json::to_value(record).expect("a record is strings and numbers");
-                        if back.try_send(Reply::Ok(Box::new(Body::Violation(record)))).is_err() {
-                            return;
-                        }
-                    }
-                    let _ = back.try_send(Reply::Ok(Box::new(Body::End)));
-                }
-            }
-        }
-    }
-
-    fn answer(&mut self, request: Request, by: &Who, events: &mut EventReader) -> Result<Body, Failure> {
-        match request {
-            Request::Status => {
-                self.collect(events);
-                self.status(events.foreign()).map(|status| Body::Status(Box::new(status))).map_err(world)
-            }
-            Request::Devices => self.devices().map(Body::Devices).map_err(world),
-            Request::Rules => self.rules().map(Body::Rules).map_err(world),
-            Request::Why { from, to, service } => {
-                self.why(&from, &to, &service).map(|answer| Body::Why(Box::new(answer)))
-            }
-            Request::Explain { id } => self.explain(&id).map(|told| Body::Explained(Box::new(told))),
-            Request::Mode { device, mode, reason } => {
-                self.change_mode(&device, &mode, reason, by).map(Body::Applied)
-            }
-            Request::Release { device, reason } => self.release(&device, reason, by).map(Body::Applied),
-            Request::Apply { files, from, only, confirm_within, allow_older, reason } => {
-                let files = files.map(|files| {
-                    files.into_iter().map(|f| SourceFile { path: f.path, text: f.text }).collect()
-                });
-                let confirm_within = confirm_within.map(Duration::from_secs);
-                let wanted = Wanted { files, from, only, confirm_within, allow_older, reason };
-                self.apply(Action::Apply, wanted, by).map(Body::Applied)
-            }
-            Request::Plan { .. } | Request::Flows { .. } => Err(user("this is answered beside the others")),
-            Request::Confirm { reason } => self.confirm(reason, by).map(Body::Applied),
-            Request::Rollback { to, reason } => self.rollback(to.as_deref(), reason, by).map(Body::Applied),
-            Request::Drift => self.drift_now().map(Body::Drift),
-            Request::Revisions => self.revisions().map(Body::Revisions),
-            Request::Violations { .. } => Err(user("`violations` is a stream")),
-        }
     }
 
     pub(super) fn revision(&self) -> String {

@@ -27,6 +27,9 @@ use crate::{
     report::why::{Answer, Heard, Question},
 };
 
+/// What stands for a device where neither end is one. No device can be called so.
+pub(super) const UNMANAGED: &str = "(unmanaged)";
+
 impl Agent {
     pub(super) fn status(&self, foreign: u64) -> Result<Status, DataplaneError> {
         let flows = self.dataplane.flow_count()?;
@@ -218,10 +221,7 @@ impl Agent {
                 ..counted(&counts)
             });
         }
-        list.push(DeviceStatus {
-            name: "(unmanaged)".to_owned(),
-            ..counted(&self.dataplane.device_counts(0)?)
-        });
+        list.push(DeviceStatus { name: UNMANAGED.to_owned(), ..counted(&self.dataplane.device_counts(0)?) });
         Ok(list)
     }
 

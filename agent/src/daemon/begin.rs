@@ -52,14 +52,16 @@ impl Agent {
             };
             self.store.keep(&record, &self.in_force.layers)?;
             let taken_over = configured.as_ref().map(|_| number);
-            let pointer = Pointer { configured, taken_over, ..self.pointer.forward(number) };
+            let pointer = self.pointer.forward(number).for_good(record.at.clone());
+            let pointer = Pointer { configured, taken_over, ..pointer };
             self.store.point(&pointer)?;
             self.store.remove(LAST_GOOD)?;
-            Ok(pointer)
+            Ok((pointer, record))
         });
         match ended {
-            Ok(pointer) => {
+            Ok((pointer, record)) => {
                 self.pointer = pointer;
+                self.calendar.made(&record);
                 self.warnings.remove("store");
                 Ok(())
             }

@@ -59,6 +59,11 @@ impl Calendar {
         self.last.began = 0;
     }
 
+    /// When the policy in force was made, if that is known.
+    pub(super) fn when_made(&self) -> Option<Timestamp> {
+        Some(self.made).filter(|made| *made != Timestamp::UNIX_EPOCH)
+    }
+
     /// Whether the clock shows a time before the policy in force was made.
     pub(super) fn is_wrong(&self, now: Timestamp) -> bool {
         self.made.duration_since(now) > TOLERANCE

@@ -222,7 +222,10 @@ impl Agent {
             });
             pointer = pointer.forward(number);
             taken_over = number;
-            pointer.pending = pending;
+            pointer = match pending {
+                Some(pending) => Pointer { pending: Some(pending), ..pointer },
+                None => pointer.for_good(record.at.clone()),
+            };
             self.arm(&pointer).inspect_err(|_| self.forget(number))?;
             made = Some(record);
         }

@@ -128,9 +128,8 @@ impl Agent {
         self.reporter.honesty.status.is_some()
     }
 
-    /// Tells every receiver that the agent is there, and how it is.
-    pub(super) fn tell_of_life(&mut self) {
-        let counted = self.dataplane.tally().map(|tally| tally.violations).unwrap_or_default();
+    /// Devices by their mode.
+    pub(super) fn modes(&self) -> Modes {
         let mut modes = Modes::default();
         for device in &self.in_force.policy.devices {
             match device.mode {
@@ -139,9 +138,15 @@ impl Agent {
                 Mode::Quarantine => modes.quarantine += 1,
             }
         }
+        modes
+    }
+
+    /// Tells every receiver that the agent is there, and how it is.
+    pub(super) fn tell_of_life(&mut self) {
+        let counted = self.dataplane.tally().map(|tally| tally.violations).unwrap_or_default();
         let revision = Some(self.revision()).filter(|revision| !revision.is_empty());
         let warnings = self.all_warnings();
-        self.reporter.heartbeat(counted, revision, modes, warnings);
+        self.reporter.heartbeat(counted, revision, self.modes(), warnings);
     }
 
     fn begin_probe(&mut self) {

@@ -3,14 +3,14 @@
 use bulkhead_common::layout::Sample;
 use tokio::sync::{mpsc, oneshot};
 
+use super::metrics::Gathered;
 use crate::{
     control::{Reply, Request},
-    dataplane::LinkNews,
+    dataplane::{DataplaneError, LinkNews},
     store::Who,
 };
 
 /// One thing that happened.
-#[derive(Debug)]
 pub enum Input {
     /// The event ring has something.
     Events,
@@ -24,10 +24,20 @@ pub enum Input {
     Tick,
     /// Somebody asked something on the control socket.
     Asked(Asked),
+    /// The metrics endpoint has something.
+    Metrics(Scrape),
     /// SIGHUP: read the policy files again.
     Reload,
     /// SIGTERM or SIGINT: write what is pending and end. Enforcement goes on.
     Stop,
+}
+
+/// What the metrics endpoint has.
+pub enum Scrape {
+    /// Somebody wants the numbers.
+    Wanted(oneshot::Sender<Result<Gathered, DataplaneError>>),
+    /// It listens, or why it cannot.
+    Listens(Result<(), String>),
 }
 
 /// A request with its way back.

@@ -5,6 +5,7 @@
 
 mod agent;
 mod answers;
+mod asked;
 mod begin;
 mod calendar;
 mod changes;
@@ -21,6 +22,7 @@ mod input;
 mod leases;
 mod ledger;
 mod log;
+mod metrics;
 mod mirror;
 mod modes;
 mod names;
@@ -37,6 +39,7 @@ mod report;
 mod revisions;
 mod rollback;
 mod run;
+mod scrape;
 mod serve;
 mod sinks;
 mod start;

@@ -37,6 +37,8 @@ pub(super) struct Reporter {
     followers: broadcast::Sender<Arc<Record>>,
     seq: u64,
     ledger: Ledger,
+    /// Repeats that the last drain found.
+    drained: usize,
     /// The agent's own packets.
     pub(super) honesty: Honesty,
 }
@@ -57,6 +59,7 @@ impl Reporter {
             followers: broadcast::channel(RECENT).0,
             seq: 0,
             ledger: Ledger::default(),
+            drained: 0,
             honesty: Honesty::default(),
         }
     }
@@ -123,6 +126,7 @@ impl Reporter {
     }
 
     pub(super) fn take_repeats(&mut self, repeats: &[(ViolationKey, Repeats)]) {
+        self.drained = repeats.len();
         for chunk in repeats.chunks(CHUNK) {
             let mut told = Vec::new();
             for (key, repeats) in chunk {
@@ -239,6 +243,12 @@ impl Reporter {
     /// How each sink fares.
     pub(super) fn sinks(&self) -> Vec<SinkStatus> {
         self.sinks.status()
+    }
+
+    /// Distinct violations: those that the kernel held at the last drain, those that the agent tells apart, and for how many
+    /// the agent has room.
+    pub(super) fn distinct(&self) -> [usize; 3] {
+        [self.drained, self.aggregator.totals().entries, DISTINCT]
     }
 
     /// Counts for `status`, the kernel's left out.

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     control::{Applied, Failure},
-    store::{Pending, Pointer, Record, StoreError, TextLayer, Who, audit::Action},
+    store::{Pending, Record, StoreError, TextLayer, Who, audit::Action},
 };
 
 /// A return that failed is tried again after this.
@@ -49,7 +49,7 @@ impl Agent {
             return Err(user("no change waits for a confirmation"));
         }
         self.begin(act, self.revision())?;
-        let pointer = Pointer { pending: None, ..self.pointer.clone() };
+        let pointer = self.pointer.clone().for_good(jiff::Timestamp::now().to_string());
         self.store.point(&pointer).map_err(|error| {
             let mut failure = kept_failed(error);
             failure.message = failure.message.replacen("nothing was changed", "it is not confirmed", 1);
@@ -208,6 +208,7 @@ impl Agent {
         let mut applied = if act.action() == Action::AutoRollback {
             self.flip_anyway(candidate, origin, from, pointer)?
         } else {
+            let pointer = pointer.for_good(jiff::Timestamp::now().to_string());
             self.flip_and_point(candidate, origin, from, pointer)?
         };
         self.calendar.made(record);

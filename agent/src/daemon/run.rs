@@ -12,6 +12,7 @@ use tokio::{
 use super::{
     Agent, Input,
     door::Door,
+    scrape,
     serve::{bind, followers, serve},
 };
 use crate::{
@@ -38,6 +39,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         }
     };
     let now = jiff::Timestamp::now().to_string();
+    let metrics = config.metrics.listen;
     let (socket, group) = (config.socket.clone(), config.socket_group.clone());
     // Before the first look, so that nothing falls between.
     let links = LinkWatch::open().context("failed to watch the interfaces")?;
@@ -50,6 +52,10 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let overheard = Overheard::open().context("failed to make a packet socket")?;
     let mut overheard = overheard.watched().context("failed to wait for what a resolver here says")?;
     let (asked, mut requests) = mpsc::channel(REQUESTS);
+    let (scrape, mut scrapes) = mpsc::channel(scrape::CONNECTIONS);
+    if let Some(address) = metrics {
+        tokio::spawn(scrape::serve(address, scrape));
+    }
     let door = Door::default();
     // Accepted, and not served before somebody else has left.
     let mut waiting = None;
@@ -115,6 +121,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
             // After the connections had their turn: a flood of events must not keep them waiting.
             () = tokio::task::yield_now(), if agent.is_behind() => Input::Events,
             Some(request) = requests.recv() => Input::Asked(request),
+            Some(scrape) = scrapes.recv() => Input::Metrics(scrape),
             _ = tick.tick() => Input::Tick,
             _ = hangup.recv() => Input::Reload,
             _ = terminate.recv() => Input::Stop,

@@ -1,15 +1,17 @@
 //! Exact counters, summed over the CPUs at the moment of asking.
+//!
+//! Each takes a call: whoever wants those of all devices and rules reads them through handles of its own, beside the agent's
+//! other work.
 
 use std::iter;
 
-use aya::maps::MapData;
-use aya::maps::MapInfo;
+use aya::maps::{MapData, MapInfo, PerCpuArray};
 use bulkhead_common::{
     layout::{InterfaceCounters, Traffic, tally},
     reason::CODES,
 };
 
-use super::{Dataplane, DataplaneError, read};
+use super::{Dataplane, DataplaneError, read, reopen};
 
 /// Packets of one device by the code of their grant or reason.
 pub type DeviceCounts = [u64; CODES as usize];
@@ -37,20 +39,37 @@ pub struct Tally {
     pub samples_lost: u64,
 }
 
+/// Reads the counters of devices and rules.
+pub struct CounterReader {
+    devices: PerCpuArray<MapData, DeviceCounts>,
+    rules: PerCpuArray<MapData, Traffic>,
+}
+
+impl CounterReader {
+    /// As [`Dataplane::device_counts`].
+    ///
+    /// # Errors
+    /// When the map cannot be read.
+    pub fn device(&self, id: u32) -> Result<DeviceCounts, DataplaneError> {
+        device_counts(&self.devices, id)
+    }
+
+    /// As [`Dataplane::rule_counts`].
+    ///
+    /// # Errors
+    /// When the map cannot be read.
+    pub fn rule(&self, id: u32) -> Result<Traffic, DataplaneError> {
+        rule_counts(&self.rules, id)
+    }
+}
+
 impl Dataplane {
     /// Counts of the device with a stable id; id 0 is traffic of which neither end is managed.
     ///
     /// # Errors
     /// When the map cannot be read.
     pub fn device_counts(&self, id: u32) -> Result<DeviceCounts, DataplaneError> {
-        let cpus = self.device_counts.get(&id, 0).map_err(read("DEVICE_COUNTS"))?;
-        let mut sum = [0; CODES as usize];
-        for cpu in cpus.iter() {
-            for (total, count) in iter::zip(&mut sum, cpu) {
-                *total += count;
-            }
-        }
-        Ok(sum)
+        device_counts(&self.device_counts, id)
     }
 
     /// Packets and bytes that the rule with a stable id allowed.
@@ -58,8 +77,19 @@ impl Dataplane {
     /// # Errors
     /// When the map cannot be read.
     pub fn rule_counts(&self, id: u32) -> Result<Traffic, DataplaneError> {
-        let cpus = self.rule_counts.get(&id, 0).map_err(read("RULE_COUNTS"))?;
-        Ok(cpus.iter().copied().fold(Traffic::default(), add))
+        rule_counts(&self.rule_counts, id)
+    }
+
+    /// Handles to the counters of devices and rules that do not need the data path.
+    ///
+    /// # Errors
+    /// When a pinned map cannot be opened.
+    pub fn counter_reader(&self) -> Result<CounterReader, DataplaneError> {
+        let (devices, rules) = (self.another_handle("DEVICE_COUNTS")?, self.another_handle("RULE_COUNTS")?);
+        Ok(CounterReader {
+            devices: PerCpuArray::try_from(devices).map_err(reopen("DEVICE_COUNTS"))?,
+            rules: PerCpuArray::try_from(rules).map_err(reopen("RULE_COUNTS"))?,
+        })
     }
 
     /// Which map counts for rules: others, made after this one, begin at nothing. A number of this boot.
@@ -119,6 +149,25 @@ impl Dataplane {
             violations: get(tally::VIOLATIONS)?,
         })
     }
+}
+
+fn device_counts(
+    counters: &PerCpuArray<MapData, DeviceCounts>,
+    id: u32,
+) -> Result<DeviceCounts, DataplaneError> {
+    let cpus = counters.get(&id, 0).map_err(read("DEVICE_COUNTS"))?;
+    let mut sum = [0; CODES as usize];
+    for cpu in cpus.iter() {
+        for (total, count) in iter::zip(&mut sum, cpu) {
+            *total += count;
+        }
+    }
+    Ok(sum)
+}
+
+fn rule_counts(counters: &PerCpuArray<MapData, Traffic>, id: u32) -> Result<Traffic, DataplaneError> {
+    let cpus = counters.get(&id, 0).map_err(read("RULE_COUNTS"))?;
+    Ok(cpus.iter().copied().fold(Traffic::default(), add))
 }
 
 fn add(a: Traffic, b: Traffic) -> Traffic {

@@ -4,10 +4,10 @@
 //! There may be a million, of which each takes two calls: so they are read through a handle of its own, beside the agent's
 //! other work.
 
-use aya::maps::{HashMap, Map, MapData};
+use aya::maps::{HashMap, MapData};
 use bulkhead_common::layout::{Flow, FlowKey};
 
-use super::{Dataplane, DataplaneError, read};
+use super::{Dataplane, DataplaneError, read, reopen};
 
 /// Reads the kernel's flows.
 pub struct FlowReader(HashMap<MapData, FlowKey, Flow>);
@@ -18,14 +18,25 @@ impl Dataplane {
     /// # Errors
     /// When the pinned map cannot be opened.
     pub fn flow_reader(&self) -> Result<FlowReader, DataplaneError> {
-        let open = |source| DataplaneError::Map { act: "open the pinned", map: "FLOWS", source };
-        let data = MapData::from_pin(self.pins.map("FLOWS")).map_err(open)?;
-        let map = Map::from_map_data(data).map_err(open)?;
-        Ok(FlowReader(HashMap::try_from(map).map_err(open)?))
+        let map = self.another_handle("FLOWS")?;
+        Ok(FlowReader(HashMap::try_from(map).map_err(reopen("FLOWS"))?))
     }
 }
 
+/// How many there are at this moment.
+pub(super) fn count(flows: &HashMap<MapData, FlowKey, Flow>) -> Result<usize, DataplaneError> {
+    flows.keys().try_fold(0, |n, key| key.map(|_| n + 1)).map_err(read("FLOWS"))
+}
+
 impl FlowReader {
+    /// Number of flows remembered at this moment.
+    ///
+    /// # Errors
+    /// When the map cannot be read.
+    pub fn count(&self) -> Result<usize, DataplaneError> {
+        count(&self.0)
+    }
+
     /// At most `most` flows, and whether that is all of them. A flow that comes or goes meanwhile may be missed.
     ///
     /// # Errors

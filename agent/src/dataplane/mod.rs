@@ -57,7 +57,7 @@ mod verifier;
 mod watch;
 
 pub use attach::{AttachMode, Attached};
-pub use counters::{DeviceCounts, Tally};
+pub use counters::{CounterReader, DeviceCounts, Tally};
 pub use drift::Drift;
 pub use entry::{Entry, LINEAR_MTU};
 pub use error::DataplaneError;
@@ -175,7 +175,13 @@ impl Dataplane {
     /// # Errors
     /// When the map cannot be read.
     pub fn flow_count(&self) -> Result<usize, DataplaneError> {
-        self.flows.keys().try_fold(0, |n, key| key.map(|_| n + 1)).map_err(read("FLOWS"))
+        flows::count(&self.flows)
+    }
+
+    /// A handle of its own to a map: whoever has it needs not the data path.
+    fn another_handle(&self, map: &'static str) -> Result<Map, DataplaneError> {
+        let data = MapData::from_pin(self.pins.map(map)).map_err(reopen(map))?;
+        Map::from_map_data(data).map_err(reopen(map))
     }
 }
 
@@ -207,6 +213,10 @@ pub fn detach_interface(root: &Path, name: &str) -> Result<(), DataplaneError> {
         path,
         source,
     })
+}
+
+fn reopen(map: &'static str) -> impl FnOnce(MapError) -> DataplaneError {
+    move |source| DataplaneError::Map { act: "open the pinned", map, source }
 }
 
 fn read(map: &'static str) -> impl FnOnce(MapError) -> DataplaneError {

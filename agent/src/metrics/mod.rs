@@ -14,11 +14,13 @@ use prometheus_client::{
 
 mod classic;
 mod families;
+mod form;
 mod snapshot;
 mod write;
 
 pub use classic::classic;
 pub use families::{FAMILIES, Family, Kind};
+pub use form::Form;
 pub use snapshot::{
     DeviceNumbers, InterfaceNumbers, RuleNumbers, SinkNumbers, Snapshot, SpoolNumbers, TableNumbers,
 };

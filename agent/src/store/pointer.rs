@@ -36,6 +36,9 @@ pub struct Pointer {
     /// The change that waits for its confirmation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pending: Option<Pending>,
+    /// When a revision was last in force for good, confirmed or applied without a deadline: RFC 3339, UTC.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub confirmed: Option<String>,
     /// Revisions that were taken back, or that lie between one that was and where it went back to.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub rolled_back: BTreeSet<u64>,
@@ -67,6 +70,12 @@ impl Pointer {
     /// Remembers a signed set that comes in force.
     pub fn accept(&mut self, Accepted { number, digest }: Accepted) {
         self.accepted = Some(AcceptedSet { number, digest: digest.to_string() });
+    }
+
+    /// The same, with what is in force there for good.
+    #[must_use]
+    pub fn for_good(self, now: String) -> Self {
+        Self { pending: None, confirmed: Some(now), ..self }
     }
 
     /// The same, with `number` in force for the first time.

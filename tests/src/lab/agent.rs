@@ -105,7 +105,7 @@ impl<'a> Agent<'a> {
     }
 
     /// Writes the config again with more text behind it (tables, not keys of the top level). The agent sends no packets of
-    /// its own: tests count theirs.
+    /// its own: tests count theirs. It listens for nobody, unless that text says where.
     pub fn write_config(&self, more: &str) -> Result<()> {
         self.write_probing_config("0s", more)
     }
@@ -114,9 +114,10 @@ impl<'a> Agent<'a> {
     pub fn write_probing_config(&self, heartbeat: &str, more: &str) -> Result<()> {
         let room = &self.gateway.room;
         let path = |name: &str| toml_string(&room.inside(name));
+        let quiet = if more.contains("[metrics]") { "" } else { "[metrics]\nlisten = \"off\"\n\n" };
         let text = format!(
             "policy = {}\nstate = {}\npins = {}\nsocket = {}\n\n[interface.{DEVICE_SIDE}]\nrole = \"device-side\"\n\n\
-             [interface.{UPLINK}]\nrole = \"uplink\"\n\n[violations]\nsummary = \"1s\"\nheartbeat = \"{heartbeat}\"\n\n[sink.log]\nto = \"file:{}\"\n{more}",
+             [interface.{UPLINK}]\nrole = \"uplink\"\n\n[violations]\nsummary = \"1s\"\nheartbeat = \"{heartbeat}\"\n\n{quiet}[sink.log]\nto = \"file:{}\"\n{more}",
             path("policy.d"),
             path("state"),
             toml_string(&room.pin_inside("bulkhead")),

@@ -1,0 +1,85 @@
+//! What is asked on the control socket, and who answers it.
+
+use std::time::Duration;
+
+use super::{
+    agent::{Agent, user, world},
+    changes::Wanted,
+    input::{Answering, Asked},
+    plan,
+};
+use crate::{
+    control::{Body, Failure, Reply, Request},
+    dataplane::EventReader,
+    policy::SourceFile,
+    store::{Who, audit::Action},
+};
+
+impl Agent {
+    pub(super) fn asked(&mut self, asked: Asked, events: &mut EventReader) {
+        let Asked { request, by, answer } = asked;
+        match answer {
+            Answering::Once(back) => {
+                if let Request::Plan { files, hops, recent } = request {
+                    self.collect(events);
+                    return self.plan(plan::Wanted { files, hops, recent }, back);
+                }
+                if let Request::Flows { of, last } = request {
+                    return self.flows(of, last, back);
+                }
+                let reply = match self.answer(request, &by, events) {
+                    Ok(body) => Reply::Ok(Box::new(body)),
+                    Err(failure) => Reply::Error(failure),
+                };
+                // Whoever asked may have left; that is his affair.
+                let _ = back.send(reply);
+            }
+            Answering::Stream(back) => {
+                if let Request::Violations { last, follow: _ } = request {
+                    self.collect(events);
+                    for record in self.reporter.recent(last) {
+                        // The queue is as long as the list of recent records.
+                        let record = serde_json::to_value(record).expect("a record is strings and numbers");
+                        if back.try_send(Reply::Ok(Box::new(Body::Violation(record)))).is_err() {
+                            return;
+                        }
+                    }
+                    let _ = back.try_send(Reply::Ok(Box::new(Body::End)));
+                }
+            }
+        }
+    }
+
+    fn answer(&mut self, request: Request, by: &Who, events: &mut EventReader) -> Result<Body, Failure> {
+        match request {
+            Request::Status => {
+                self.collect(events);
+                self.status(events.foreign()).map(|status| Body::Status(Box::new(status))).map_err(world)
+            }
+            Request::Devices => self.devices().map(Body::Devices).map_err(world),
+            Request::Rules => self.rules().map(Body::Rules).map_err(world),
+            Request::Why { from, to, service } => {
+                self.why(&from, &to, &service).map(|answer| Body::Why(Box::new(answer)))
+            }
+            Request::Explain { id } => self.explain(&id).map(|told| Body::Explained(Box::new(told))),
+            Request::Mode { device, mode, reason } => {
+                self.change_mode(&device, &mode, reason, by).map(Body::Applied)
+            }
+            Request::Release { device, reason } => self.release(&device, reason, by).map(Body::Applied),
+            Request::Apply { files, from, only, confirm_within, allow_older, reason } => {
+                let files = files.map(|files| {
+                    files.into_iter().map(|f| SourceFile { path: f.path, text: f.text }).collect()
+                });
+                let confirm_within = confirm_within.map(Duration::from_secs);
+                let wanted = Wanted { files, from, only, confirm_within, allow_older, reason };
+                self.apply(Action::Apply, wanted, by).map(Body::Applied)
+            }
+            Request::Plan { .. } | Request::Flows { .. } => Err(user("this is answered beside the others")),
+            Request::Confirm { reason } => self.confirm(reason, by).map(Body::Applied),
+            Request::Rollback { to, reason } => self.rollback(to.as_deref(), reason, by).map(Body::Applied),
+            Request::Drift => self.drift_now().map(Body::Drift),
+            Request::Revisions => self.revisions().map(Body::Revisions),
+            Request::Violations { .. } => Err(user("`violations` is a stream")),
+        }
+    }
+}
