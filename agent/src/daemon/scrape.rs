@@ -171,8 +171,8 @@ mod tests {
         let agent = async {
             while let Some(scrape) = asked.recv().await {
                 let Scrape::Wanted(back) = scrape else { continue };
-                let source = aya::maps::MapError::ElementNotFound;
-                drop(back.send(Err(DataplaneError::Map { act: "read", map: "TALLY", source })));
+                let (path, source) = ("TALLY".into(), std::io::ErrorKind::NotFound.into());
+                drop(back.send(Err(DataplaneError::Pins { act: "open", path, source })));
             }
         };
         let asker = async {
