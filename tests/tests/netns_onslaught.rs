@@ -201,10 +201,12 @@ fn one_packet_of_another_device_is_told_in_the_middle_of_a_flood() {
     }
     let used = ticks(pid).expect("they are told") - before.1;
     let (sent, took) = flood.end();
+    // A tick is 10 ms: ticks a second are percent.
+    let ms = took.as_millis();
     println!(
-        "{sent} frames in {took:?}, {:.0} a second; processor {:.0} % of one core",
-        sent as f64 / took.as_secs_f64(),
-        used as f64 / took.as_secs_f64()
+        "{sent} frames in {ms} ms, {} a second; processor {} % of one core",
+        u128::from(sent) * 1000 / ms,
+        u128::from(used) * 1000 / ms
     );
     println!("packet's time and record in the log, each behind the sending, ms: {delays:?}");
 

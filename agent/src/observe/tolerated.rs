@@ -185,6 +185,18 @@ mod tests {
     }
 
     #[test]
+    fn what_the_kernel_could_not_tell_apart_is_counted_and_nothing_else_is_known() {
+        let mut tolerated = Tolerated::default();
+        let key = seen(1, 502, 0).key.without_ends();
+        let repeats = Repeats { packets: 9, bytes: 0, first: 11, last: 30 };
+        tolerated.repeats(&key, &repeats);
+        tolerated.repeats(&ViolationKey { dropped: 1, ..key }, &repeats);
+        let forgotten: Vec<Forgotten> = tolerated.forgotten().0.collect();
+        assert_eq!((forgotten.len(), forgotten[0].packets, forgotten[0].last_ns), (1, 9, 30));
+        assert_eq!(tolerated.passed().count(), 0);
+    }
+
+    #[test]
     fn what_was_dropped_does_not_pass() {
         let mut tolerated = Tolerated::default();
         let event = seen(1, 502, 10);

@@ -63,6 +63,10 @@ impl Attack {
         match (source, port) {
             (Some(source), _) if is_arp => self.addresses.arp(source),
             (Some(source), Some(port)) if is_tcp => self.addresses.tcp(source, port),
+            // What is left of a scan after its first ports is one record, without a port.
+            (Some(source), None) if is_tcp && record["scan"].is_object() => {
+                if source == self.addresses.attacker { Step::Scan } else { Step::Other }
+            }
             (Some(_) | None, Some(_) | None) => Step::Other,
         }
     }
@@ -132,6 +136,14 @@ mod tests {
             [(Step::Scan, 3), (Step::Modbus, 4), (Step::Spoof, 40), (Step::ArpHmi, 1), (Step::ArpPlc, 1)];
         assert_eq!((right, wrong), (Frames::from(expected), BTreeMap::new()));
         assert_eq!(packets(&records), 49);
+    }
+
+    #[test]
+    fn what_is_left_of_a_scan_is_its_step() {
+        let mut rest = record("02:00:0a:14:02:42 10.20.2.66 tcp - unknown-peer plc dropped 14");
+        assert_eq!(attack().recorded(&[rest.clone()]).right, Frames::new());
+        rest["scan"] = serde_json::json!({"hosts": 1, "ports": 14, "devices": 1, "at_least": false});
+        assert_eq!(attack().recorded(&[rest]).right, Frames::from([(Step::Scan, 14)]));
     }
 
     #[test]

@@ -178,6 +178,23 @@ fn new_violations_beyond_the_budget_are_one_record_an_interval() {
 }
 
 #[test]
+fn what_the_kernel_could_not_tell_apart_is_one_violation_and_no_scan() {
+    let mut aggregator = Aggregator::new(1 << 16, SUMMARY, 3);
+    let others = |device| ViolationKey { device, ..key(1) }.without_ends();
+    let repeats = Repeats { packets: 500, bytes: 30_000, first: SECOND, last: SECOND };
+    // As many devices as would make a scan of one source.
+    for device in 1..=100 {
+        let out = aggregator.repeats(&others(device), &repeats);
+        assert_eq!((told(&out), &out[0].fold), (vec![(0, 500)], &Fold::Others));
+    }
+    // With what did not fit the budget it is one.
+    let flood = (1..=4).map(|n| event(ViolationKey { device: 1, ..key(n) }, SECOND));
+    assert_eq!(flood.flat_map(|event| aggregator.event(&event)).count(), 3);
+    assert!(aggregator.repeats(&others(1), &repeats).is_empty());
+    assert_eq!(told(&aggregator.tick(11 * SECOND)), [(0, 501)]);
+}
+
+#[test]
 fn idle_violation_is_forgotten() {
     let mut aggregator = Aggregator::new(8, SUMMARY, FIRSTS);
     aggregator.event(&event(key(1), 0));
