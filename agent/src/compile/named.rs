@@ -9,7 +9,7 @@ use bulkhead_common::layout::{RuleKey, RuleRow};
 use ipnet::IpNet;
 
 use super::{
-    Limits, Tables, TooLarge, dense,
+    Limits, Tables, TooLarge, dense, fits,
     rows::{Interned, Permitted},
 };
 use crate::model::{DeviceId, Network, NetworkId, Peer, Policy, Rule, covers};
@@ -119,8 +119,10 @@ impl<'p> Named<'p> {
 
     /// What all of them permit, in the order of the networks.
     pub(super) fn peers(self, interned: &mut Interned, limits: &Limits) -> Result<Vec<NamedPeer>, TooLarge> {
+        let rows = self.permitted.rows(interned);
+        fits("rows", rows.len(), limits.rows)?;
         let mut found: HashMap<u32, Vec<NamedPermission>> = HashMap::new();
-        for (RuleKey { initiator: device, responder, class }, row) in self.permitted.rows(interned, limits)? {
+        for (RuleKey { initiator: device, responder, class }, row) in rows {
             found.entry(responder).or_default().push(NamedPermission { device, class, row });
         }
         let peers = self.networks.into_iter().filter_map(|(id, network)| {

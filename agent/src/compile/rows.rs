@@ -93,7 +93,7 @@ pub(super) fn of(
         }
         named.add(rule, row, &classes, &mut interned, limits)?;
     }
-    out.rows = permitted.rows(&mut interned, limits)?.into_iter().collect();
+    out.rows = permitted.rows(&mut interned).into_iter().collect();
     out.named = named.peers(&mut interned, limits)?;
     out.shapes |= if out.named.is_empty() { 0 } else { shape::NAMED };
     for peer in &policy.remediation {
@@ -153,14 +153,9 @@ impl Permitted {
     }
 
     /// One row for each key, in the order of the keys.
-    pub(super) fn rows(
-        mut self,
-        interned: &mut Interned,
-        limits: &Limits,
-    ) -> Result<Vec<(RuleKey, RuleRow)>, TooLarge> {
+    pub(super) fn rows(mut self, interned: &mut Interned) -> Vec<(RuleKey, RuleRow)> {
         self.join(interned);
-        fits("rows", self.rows.len(), limits.rows)?;
-        Ok(self.rows)
+        self.rows
     }
 
     /// Leaves one row for each key, in the order of the keys.

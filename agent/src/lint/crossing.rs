@@ -105,9 +105,7 @@ impl<'p> Zones<'p> {
         let mut of_names: HashMap<Peer, BTreeSet<ZoneId>> = HashMap::new();
         for device in &policy.devices {
             let Some(zone) = device.zone else { continue };
-            let class = device.class.map(Peer::Class);
-            let groups = device.groups.iter().copied().map(Peer::Group);
-            for name in class.into_iter().chain(groups) {
+            for name in device.roles() {
                 of_names.entry(name).or_default().insert(zone);
             }
         }

@@ -78,7 +78,7 @@ fn init(modules: &[&str], run: &str) -> String {
         /bin/busybox --install -s /bin\nexport PATH=/bin RUST_BACKTRACE=0\n\
         export BULKHEAD_VM=1 BULKHEAD_REQUIRE=packet,netns,vm BULKHEAD_BIN=/{PROGRAMS}/bulkhead\n\
         mount -t proc proc /proc\nmount -t sysfs sys /sys\nmount -t devtmpfs dev /dev\n\
-        mount -t bpf bpf /sys/fs/bpf\nmount -t tmpfs run /run\nmount -t tmpfs tmp /tmp\nip link set lo up\n"
+        mount -t bpf bpf /sys/fs/bpf\nmount -t tmpfs run /run\nmkdir -p /tmp\nip link set lo up\n"
     );
     for module in modules {
         script += &format!("insmod /modules/{module}\n");

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{names::Names, peers};
 use crate::{
     diagnostic::{At, Collector, Diagnostic, quote},
-    model::{DeviceId, Group, GroupId, NetworkId, Peer},
+    model::{DeviceId, Group, GroupId, NetworkId},
     policy::{
         limits::MAX_RULE_PARTS,
         raw::{RawGroup, RawPeer},
@@ -121,9 +121,7 @@ fn direct<'r>(
         held.is_broken |= peers.is_empty();
         for peer in peers {
             held.devices.extend(names.members.of(peer));
-            if let Peer::Network(id) = peer {
-                held.networks.insert(id);
-            }
+            held.networks.extend(peer.network());
         }
     }
     (held, edges)
