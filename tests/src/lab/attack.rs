@@ -249,11 +249,7 @@ pub fn malformed(path: Path) -> Vec<(&'static str, Vec<u8>)> {
         let mut frame = good.clone();
         frame[14 + at..14 + at + bytes.len()].copy_from_slice(bytes);
         // The checksum is right for what the header now says: one thing is wrong about a frame, not two.
-        frame[24..26].fill(0);
-        let sum =
-            frame[14..34].chunks_exact(2).map(|pair| u32::from(u16::from_be_bytes([pair[0], pair[1]]))).sum();
-        let checksum = !fold(fold(sum));
-        frame[24..26].copy_from_slice(&checksum.to_be_bytes()[2..]);
+        wire::set_ipv4_checksum(&mut frame);
         frame
     };
     vec![
@@ -267,11 +263,6 @@ pub fn malformed(path: Path) -> Vec<(&'static str, Vec<u8>)> {
             frame
         }),
     ]
-}
-
-/// One step of the one's complement sum (RFC 1071 1).
-fn fold(sum: u32) -> u32 {
-    (sum & 0xffff) + (sum >> 16)
 }
 
 /// Write single register, function 6, unit 255 (MODBUS Application Protocol 1.1b3, 6.6; MBAP header before it).

@@ -1,7 +1,10 @@
 //! The system calls of the lab that neither the standard library nor nix wraps, each behind a safe signature.
 //!
 //! Why here: `unsafe` in one file can be read in one sitting. Everything else of the lab is safe code.
-#![allow(unsafe_code, reason = "packet sockets, ethtool and the parent-death signal have no safe wrapper")]
+#![allow(
+    unsafe_code,
+    reason = "packet sockets, ethtool, bpf(2) and the parent-death signal have no safe wrapper"
+)]
 #![allow(
     clippy::cast_possible_truncation,
     reason = "the C interfaces take small constants and struct sizes in narrow types"
@@ -233,6 +236,99 @@ fn ethtool(interface: &str, command: u32, data: u32) -> io::Result<u32> {
     let result = unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCETHTOOL, &raw mut request) };
     check(result)?;
     Ok(value.data)
+}
+
+/// A BPF instruction: operation, destination and source register, offset, constant (linux/bpf.h, `struct bpf_insn`).
+pub(super) struct Instruction(pub(super) u8, pub(super) u8, pub(super) u8, pub(super) i16, pub(super) i32);
+
+/// Loads an XDP program that is given by its instructions.
+pub(super) fn load_xdp(instructions: &[Instruction]) -> io::Result<OwnedFd> {
+    /// `BPF_PROG_LOAD`.
+    const LOAD: libc::c_long = 5;
+    /// `BPF_PROG_TYPE_XDP`.
+    const XDP: u32 = 6;
+    /// The beginning of `union bpf_attr` for this command.
+    #[repr(C)]
+    struct Attributes {
+        kind: u32,
+        count: u32,
+        instructions: u64,
+        license: u64,
+        log: [u32; 2],
+        log_buffer: u64,
+        version: u32,
+        flags: u32,
+    }
+    let bytes: Vec<u8> = instructions
+        .iter()
+        .flat_map(|Instruction(operation, to, from, offset, constant)| {
+            let head = [*operation, to | from << 4];
+            head.into_iter().chain(offset.to_ne_bytes()).chain(constant.to_ne_bytes())
+        })
+        .collect();
+    let license = c"MIT";
+    let mut attributes = Attributes {
+        kind: XDP,
+        count: instructions.len() as u32,
+        instructions: bytes.as_ptr() as u64,
+        license: license.as_ptr() as u64,
+        log: [0; 2],
+        log_buffer: 0,
+        version: 0,
+        flags: 0,
+    };
+    // SAFETY: the kernel reads the instructions and the licence, both alive here, and the attributes, whose size is theirs.
+    let fd = unsafe { libc::syscall(libc::SYS_bpf, LOAD, &raw mut attributes, size_of::<Attributes>()) };
+    let fd = i32::try_from(fd).map_err(io::Error::other)?;
+    check(fd)?;
+    // SAFETY: a new descriptor that nobody else has.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Lets an XDP program send copies of a frame as fast as it can (`BPF_F_TEST_XDP_LIVE_FRAMES`, Linux 5.18). What it sends goes out
+/// of an interface of the caller's network namespace.
+pub(super) fn run_live(program: BorrowedFd<'_>, frame: &[u8], times: u32) -> io::Result<()> {
+    /// `BPF_PROG_TEST_RUN`.
+    const TEST_RUN: libc::c_long = 10;
+    const LIVE_FRAMES: u32 = 1 << 1;
+    /// The beginning of `union bpf_attr` for this command.
+    #[repr(C)]
+    struct Attributes {
+        program: u32,
+        returned: u32,
+        data_in_size: u32,
+        data_out_size: u32,
+        data_in: u64,
+        data_out: u64,
+        times: u32,
+        duration: u32,
+        context_sizes: [u32; 2],
+        contexts: [u64; 2],
+        flags: u32,
+        cpu: u32,
+        batch: u32,
+        padding: u32,
+    }
+    let mut attributes = Attributes {
+        program: program.as_raw_fd().cast_unsigned(),
+        returned: 0,
+        data_in_size: u32::try_from(frame.len()).map_err(io::Error::other)?,
+        data_out_size: 0,
+        data_in: frame.as_ptr() as u64,
+        data_out: 0,
+        times,
+        duration: 0,
+        context_sizes: [0; 2],
+        contexts: [0; 2],
+        flags: LIVE_FRAMES,
+        cpu: 0,
+        batch: 0,
+        padding: 0,
+    };
+    // SAFETY: the kernel reads the frame, which is alive and as long as it says, and the attributes, whose size is theirs.
+    let result =
+        unsafe { libc::syscall(libc::SYS_bpf, TEST_RUN, &raw mut attributes, size_of::<Attributes>()) };
+    check(i32::try_from(result).map_err(io::Error::other)?)
 }
 
 fn set_option<T>(fd: &OwnedFd, level: i32, name: i32, value: T) -> io::Result<()> {

@@ -5,17 +5,13 @@ use std::{
     env, fs,
     path::Path,
     process::{Command, Stdio},
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use anyhow::{Context, Result, ensure};
-use nix::{
-    sys::{
-        resource::{UsageWho, getrusage},
-        time::TimeValLike,
-    },
-    time::{clock_getcpuclockid, clock_gettime},
-    unistd::Pid,
+use nix::sys::{
+    resource::{UsageWho, getrusage},
+    time::TimeValLike,
 };
 use serde_json::{Value, json};
 
@@ -68,26 +64,6 @@ pub(super) fn run(args: &MeasureArgs) -> Result<Outcome> {
     let (peak, exit) = (usage.max_rss(), status.code());
     println!("{}", json!({ "ms": ms, "cpu_ms": cpu_ms, "peak_kib": peak, "exit": exit }));
     Ok(Outcome::Fine)
-}
-
-/// Time that a running process has had on a processor, threads that ended included.
-pub(super) fn cpu_ms(pid: u32) -> Result<f64> {
-    let pid = Pid::from_raw(i32::try_from(pid).context("no process has such an id")?);
-    let clock = clock_getcpuclockid(pid).context("failed to find the agent's clock")?;
-    let spent = Duration::from(clock_gettime(clock).context("failed to read the agent's clock")?);
-    Ok(spent.as_secs_f64() * 1e3)
-}
-
-/// Memory of a running process in KiB: now, and at its peak (`VmRSS` and `VmHWM` of proc(5)).
-pub(super) fn memory(pid: u32) -> Result<(f64, f64)> {
-    let text =
-        fs::read_to_string(format!("/proc/{pid}/status")).context("failed to read the agent's status")?;
-    let field = |name: &str| {
-        let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
-        let number = line.and_then(|line| line.split_whitespace().next()?.parse::<f64>().ok());
-        number.with_context(|| format!("no `{name}` in the agent's status"))
-    };
-    Ok((field("VmRSS")?, field("VmHWM")?))
 }
 
 /// Kernel memory in KiB of the BPF maps that a process holds open, each once. Tables that only a pin or another

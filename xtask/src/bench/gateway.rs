@@ -13,7 +13,7 @@ use std::{
 use anyhow::{Context, Result, bail, ensure};
 use bulkhead_tests::{
     lab::{
-        Agent, Lab, Topology,
+        Agent, Lab, Topology, spent,
         topology::{MODBUS, PLC},
         wait::check_interrupt,
     },
@@ -68,18 +68,17 @@ pub(super) fn round(site: &Site, binary: &Path, size: &mut Size) -> Result<()> {
     size.add(What::Start, millis(start.elapsed()));
     took(&agent, size, What::Load, "load_ms=")?;
     let pid = agent.pid().context("the agent ended")?;
-    let (resident, _) = cost::memory(pid)?;
-    size.add(What::Resident, resident / 1024.0);
+    size.add(What::Resident, f64::from(spent::memory(pid)?.now) / 1024.0);
 
     for (change, text) in (0..CHANGES).zip([&allowed, &denied].into_iter().cycle()) {
         check_interrupt()?;
-        let before = cost::cpu_ms(pid)?;
+        let before = spent::processor(pid)?;
         let saved = Instant::now();
         write(&changed.name, text)?;
         let output = agent.cli(&["apply"])?;
         let returned = millis(saved.elapsed());
         ensure!(output.status.success(), "`apply` failed: {}", String::from_utf8_lossy(&output.stderr));
-        size.add(What::ChangeCpu, cost::cpu_ms(pid)? - before);
+        size.add(What::ChangeCpu, millis(spent::processor(pid)? - before));
         size.add(What::Returned, returned);
         // What is doubtful about a policy is found once it enforces.
         size.add(What::Change, returned - last(&agent, "told_ms=")?.unwrap_or_default());
@@ -91,8 +90,7 @@ pub(super) fn round(site: &Site, binary: &Path, size: &mut Size) -> Result<()> {
             bail!("the change came back as done and is not in force");
         }
     }
-    let (_, peak) = cost::memory(pid)?;
-    size.add(What::Peak, peak / 1024.0);
+    size.add(What::Peak, f64::from(spent::memory(pid)?.peak) / 1024.0);
     size.add(What::Maps, cost::maps(pid)? / 1024.0);
     agent.stop()?;
     Ok(())
