@@ -79,10 +79,13 @@ pub fn is_expired(flow: &Flow, protocol: u8, now: u64, settings: &Settings) -> b
     now.saturating_sub(flow.seen) > idle
 }
 
-/// Notes a packet of a live flow that came from `side`. A flow that both ends closed, or one reset, lives on for
+/// Counts a packet of a live flow that came from `side`, and notes what it says. A flow that both ends closed, or one reset, lives on for
 /// [`Settings::closing_idle`] and no longer: stray packets do not keep it.
 #[inline(always)]
 pub fn touch(flow: &mut Flow, packet: &Packet, side: u8, now: u64) {
+    let from = usize::from(side & 1);
+    flow.packets[from] += 1;
+    flow.bytes[from] += u64::from(packet.len);
     if packet.protocol != protocol::TCP {
         flow.seen = now;
         return;
@@ -120,7 +123,8 @@ pub fn touch(flow: &mut Flow, packet: &Packet, side: u8, now: u64) {
 pub fn begin(packet: &Packet, side: u8, initiator: u8, row: RuleRow, generation: u32, now: u64) -> Flow {
     let state = if packet.is_tcp_open() { state::OPENING } else { 0 };
     let RuleRow { rule, schedule } = row;
-    let mut flow = Flow { seen: now, generation, rule, schedule, initiator, state, ..Flow::default() };
+    let mut flow =
+        Flow { seen: now, began: now, generation, rule, schedule, initiator, state, ..Flow::default() };
     touch(&mut flow, packet, side, now);
     flow
 }

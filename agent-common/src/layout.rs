@@ -189,6 +189,12 @@ pub struct FlowKey {
 pub struct Flow {
     /// Monotonic time of the last packet that kept it alive, ns.
     pub seen: u64,
+    /// Monotonic time of the packet that began it, or with which it was adopted, ns.
+    pub began: u64,
+    /// Packets from the lower address and from the higher one. Two CPUs that count one direction at one moment may count as one.
+    pub packets: [u64; 2],
+    /// Their bytes, from the first of the Ethernet header on.
+    pub bytes: [u64; 2],
     /// The generation under which the flow was last found allowed.
     pub generation: u32,
     /// Stable id of the rule that allows it.
@@ -392,7 +398,7 @@ layout! {
     NamedRow: 16,
     ServiceKey: 4,
     FlowKey: 40,
-    Flow: 32,
+    Flow: 72,
     FragmentKey: 40,
     FragmentRow: 24,
     Budget: 16,

@@ -62,15 +62,15 @@ pub(super) fn converse<R: Rules>(packet: &Packet, ends: &Ends, rules: &R) -> Res
             if live && current {
                 flow::touch(flow, packet, side, now);
             }
-            (*flow, live, current)
+            (flow.rule, flow.initiator, live, current)
         });
-        if let Some((flow, true, current)) = known {
+        if let Some((rule, initiator, true, current)) = known {
             if current {
-                return Ok((Grant::Flow, flow.rule));
+                return Ok((Grant::Flow, rule));
             }
             // The policy changed since its last packet, or one end did, or its rule's time is over: the flow goes on if its
             // start is still allowed.
-            if let Some(row) = flow_rule(packet, ends, rules, flow.initiator == side) {
+            if let Some(row) = flow_rule(packet, ends, rules, initiator == side) {
                 rules.with_flow(&key, |flow| {
                     flow.generation = generation;
                     (flow.rule, flow.schedule) = (row.rule, row.schedule);

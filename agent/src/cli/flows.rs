@@ -27,7 +27,8 @@ pub(super) fn run(cli: &Cli, args: &Args) -> anyhow::Result<Exit> {
     }
     let FlowList { flows, live, expired, more, cut } = list;
     if !flows.is_empty() {
-        let header = ["DEVICE", "FROM", "TO", "SERVICE", "STATE", "IDLE", "RULE", "PLACE"];
+        let header =
+            ["DEVICE", "FROM", "TO", "SERVICE", "STATE", "AGE", "IDLE", "SENT", "ANSWERED", "RULE", "PLACE"];
         let mut rows = table::table(&header);
         for flow in &flows {
             rows.add_row(row(flow));
@@ -44,7 +45,7 @@ pub(super) fn run(cli: &Cli, args: &Args) -> anyhow::Result<Exit> {
     Ok(Exit::Fine)
 }
 
-fn row(flow: &FlowStatus) -> [String; 8] {
+fn row(flow: &FlowStatus) -> [String; 11] {
     [
         flow.device.clone().unwrap_or_else(|| "-".to_owned()),
         end(&flow.from),
@@ -52,10 +53,23 @@ fn row(flow: &FlowStatus) -> [String; 8] {
         end(&FlowEnd { port: None, ..flow.to.clone() }),
         flow.service.clone(),
         state(flow),
+        left(flow.age_seconds),
         left(flow.idle_seconds),
+        volume(flow.bytes_from),
+        volume(flow.bytes_to),
         flow.rule.clone().unwrap_or_else(|| "(no rule of the policy in force)".to_owned()),
         flow.place.clone().unwrap_or_default(),
     ]
+}
+
+/// Like `812 B`, `1.5 kB` or `12 MB`.
+pub(super) fn volume(bytes: u64) -> String {
+    let units = [(1_000_000_000_000, "TB"), (1_000_000_000, "GB"), (1_000_000, "MB"), (1000, "kB")];
+    let Some((size, unit)) = units.into_iter().find(|(size, _)| bytes >= *size) else {
+        return format!("{bytes} B");
+    };
+    let (whole, tenth) = (bytes / size, bytes % size * 10 / size);
+    if whole < 10 { format!("{whole}.{tenth} {unit}") } else { format!("{whole} {unit}") }
 }
 
 /// Like `open`, `live` where there is no more to say, or `expired`.
@@ -88,7 +102,12 @@ mod tests {
             service: "modbus".to_owned(),
             selector: "tcp/502".to_owned(),
             state: Some("open".to_owned()),
+            age_seconds: 7300,
             idle_seconds: 61,
+            packets_from: 3,
+            packets_to: 2,
+            bytes_from: 180,
+            bytes_to: 1_250_000,
             rule: None,
             holder: None,
             place: None,
@@ -100,8 +119,9 @@ mod tests {
         let said = row(&flow()).join(" | ");
         assert_eq!(
             said,
-            "plc | hmi ([fd00::20]:49152) | a group | modbus | open | 1m | (no rule of the policy in force) | "
+            "plc | hmi ([fd00::20]:49152) | a group | modbus | open | 2h | 1m | 180 B | 1.2 MB | (no rule of the policy in force) | "
         );
+        assert_eq!([999, 1000, 99_999, 3_000_000_000].map(volume), ["999 B", "1.0 kB", "99 kB", "3.0 GB"]);
         assert_eq!(state(&FlowStatus { live: false, ..flow() }), "expired");
         assert_eq!(state(&FlowStatus { state: None, ..flow() }), "live");
     }

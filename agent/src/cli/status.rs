@@ -53,7 +53,7 @@ fn print(status: &Status) {
     out!("always on   {}", always_on(status));
     out!("management  {}", status.management);
     out!(
-        "flows       {} of {}, {} evicted, {} refused; {} fragmented packets refused",
+        "flows       {} of {} remembered, {} made room for others, {} refused; {} fragmented packets refused",
         status.flows,
         status.flows_limit,
         status.flows_evicted,

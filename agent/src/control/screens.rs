@@ -20,7 +20,7 @@ pub struct FlowList {
     pub cut: bool,
 }
 
-/// One conversation. The kernel counts bytes for rules and not for conversations.
+/// One conversation.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct FlowStatus {
     /// The device that it is listed under: the one that answers, else the one that started it.
@@ -37,8 +37,18 @@ pub struct FlowStatus {
     pub selector: String,
     /// How far a TCP conversation has come: `opening`, `open`, `half-closed`, `closed` or `reset`.
     pub state: Option<String>,
+    /// For how many seconds it has been known.
+    pub age_seconds: u64,
     /// For how many seconds it has been silent.
     pub idle_seconds: u64,
+    /// Packets of who started it.
+    pub packets_from: u64,
+    /// Packets of who answers.
+    pub packets_to: u64,
+    /// Bytes of who started it, with their Ethernet headers.
+    pub bytes_from: u64,
+    /// Bytes of who answers.
+    pub bytes_to: u64,
     /// The rule that allows it; none when the policy in force has it no more.
     pub rule: Option<String>,
     /// In whose name that is written.

@@ -1,6 +1,6 @@
 //! What the agent knows, in the words of the control socket.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, thread};
 
 use bulkhead_common::{
     lookup::Unmanaged,
@@ -9,6 +9,7 @@ use bulkhead_common::{
 };
 
 use jiff::Timestamp;
+use tokio::sync::oneshot;
 
 use super::{
     agent::{Agent, world},
@@ -19,7 +20,8 @@ use crate::{
     compile::{Host, Placed},
     config::{Infrastructure, Segment},
     control::{
-        DeviceStatus, Failure, Identity, InterfaceStatus, RuleStatus, SegmentStatus, Status, ViolationStatus,
+        Body, DeviceStatus, Failure, Identity, InterfaceStatus, Reply, RuleStatus, SegmentStatus, Status,
+        ViolationStatus,
     },
     dataplane::{AttachMode, DataplaneError, DeviceCounts, Entry, monotonic_ns},
     diagnostic::Location,
@@ -31,8 +33,26 @@ use crate::{
 pub(super) const UNMANAGED: &str = "(unmanaged)";
 
 impl Agent {
-    pub(super) fn status(&self, foreign: u64) -> Result<Status, DataplaneError> {
-        let flows = self.dataplane.flow_count()?;
+    /// Answers beside the loop: the flows are counted one by one, and there may be a million.
+    pub(super) fn tell_status(&self, foreign: u64, back: oneshot::Sender<Reply>) {
+        let gathered = self.status(foreign).and_then(|status| Ok((status, self.dataplane.flow_reader()?)));
+        thread::spawn(move || {
+            let counted = gathered.and_then(|(status, flows)| {
+                let kept = flows.count(usize::try_from(status.flows_limit).unwrap_or(usize::MAX))?;
+                let flows_evicted = status.flows_evicted.saturating_sub(kept as u64);
+                Ok(Status { flows: kept, flows_evicted, ..status })
+            });
+            let reply = match counted {
+                Ok(status) => Reply::Ok(Box::new(Body::Status(Box::new(status)))),
+                Err(error) => Reply::Error(world(error)),
+            };
+            // Whoever asked may have left.
+            drop(back.send(reply));
+        });
+    }
+
+    /// Everything but how many flows are kept: without it, all that were made have made room.
+    fn status(&self, foreign: u64) -> Result<Status, DataplaneError> {
         let tally = self.dataplane.tally()?;
         let mut modes: BTreeMap<String, usize> =
             ["monitor", "enforce", "quarantine"].map(|m| (m.to_owned(), 0)).into();
@@ -65,9 +85,9 @@ impl Agent {
             interfaces: self.interfaces()?,
             link_news: self.link_news.messages,
             link_news_lost: self.link_news.lost,
-            flows,
+            flows: 0,
             flows_refused: tally.flows_refused,
-            flows_evicted: tally.flows_made.saturating_sub(flows as u64),
+            flows_evicted: tally.flows_made,
             fragments_refused: tally.fragments_refused,
             leases: self.dataplane.leases()?.len(),
             leases_refused: tally.leases_refused,

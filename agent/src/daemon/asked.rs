@@ -24,10 +24,14 @@ impl Agent {
                     self.collect(events);
                     return self.plan(plan::Wanted { files, hops, recent }, back);
                 }
+                if let Request::Status = request {
+                    self.collect(events);
+                    return self.tell_status(events.foreign(), back);
+                }
                 if let Request::Flows { of, last } = request {
                     return self.flows(of, last, back);
                 }
-                let reply = match self.answer(request, &by, events) {
+                let reply = match self.answer(request, &by) {
                     Ok(body) => Reply::Ok(Box::new(body)),
                     Err(failure) => Reply::Error(failure),
                 };
@@ -50,12 +54,8 @@ impl Agent {
         }
     }
 
-    fn answer(&mut self, request: Request, by: &Who, events: &mut EventReader) -> Result<Body, Failure> {
+    fn answer(&mut self, request: Request, by: &Who) -> Result<Body, Failure> {
         match request {
-            Request::Status => {
-                self.collect(events);
-                self.status(events.foreign()).map(|status| Body::Status(Box::new(status))).map_err(world)
-            }
             Request::Devices => self.devices().map(Body::Devices).map_err(world),
             Request::Rules => self.rules().map(Body::Rules).map_err(world),
             Request::Why { from, to, service } => {
@@ -74,7 +74,9 @@ impl Agent {
                 let wanted = Wanted { files, from, only, confirm_within, allow_older, reason };
                 self.apply(Action::Apply, wanted, by).map(Body::Applied)
             }
-            Request::Plan { .. } | Request::Flows { .. } => Err(user("this is answered beside the others")),
+            Request::Status | Request::Plan { .. } | Request::Flows { .. } => {
+                Err(user("this is answered beside the others"))
+            }
             Request::Confirm { reason } => self.confirm(reason, by).map(Body::Applied),
             Request::Rollback { to, reason } => self.rollback(to.as_deref(), reason, by).map(Body::Applied),
             Request::Drift => self.drift_now().map(Body::Drift),

@@ -6,6 +6,7 @@ use std::{
     net::IpAddr,
     sync::Arc,
     thread,
+    time::Duration,
 };
 
 use bulkhead_common::{flow::state, layout::Flow, wire::protocol};
@@ -155,6 +156,8 @@ impl Names<'_> {
         let has_ports = matches!(protocol, protocol::TCP | protocol::UDP | protocol::SCTP);
         let device = |id: u32| tables.device(id).map(|device| device.name.clone());
         let rule = tables.rule(rule);
+        // Counted by side; whoever started it is on one of them.
+        let (started, answers) = if kept.initiator == 0 { (0, 1) } else { (1, 0) };
         FlowStatus {
             device: device(devices[1]).or_else(|| device(devices[0])),
             live,
@@ -171,7 +174,12 @@ impl Names<'_> {
             service: called(policy, selector),
             selector: spelled(selector),
             state: (protocol == protocol::TCP).then(|| progress(kept.state).to_owned()),
+            age_seconds: Duration::from_nanos(self.known.world.now.saturating_sub(kept.began)).as_secs(),
             idle_seconds: idle.as_secs(),
+            packets_from: kept.packets[started],
+            packets_to: kept.packets[answers],
+            bytes_from: kept.bytes[started],
+            bytes_to: kept.bytes[answers],
             rule: rule.map(|rule| rule.text.clone()),
             holder: rule.map(|rule| rule.holder.clone()),
             place: rule.map(|rule| format!("{}:{}", rule.location.path, rule.location.line)),

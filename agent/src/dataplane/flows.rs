@@ -23,18 +23,14 @@ impl Dataplane {
     }
 }
 
-/// How many there are at this moment.
-pub(super) fn count(flows: &HashMap<MapData, FlowKey, Flow>) -> Result<usize, DataplaneError> {
-    flows.keys().try_fold(0, |n, key| key.map(|_| n + 1)).map_err(read("FLOWS"))
-}
-
 impl FlowReader {
-    /// Number of flows remembered at this moment.
+    /// Number of flows remembered at this moment, those that are over included until they make room; at most `most`.
     ///
     /// # Errors
     /// When the map cannot be read.
-    pub fn count(&self) -> Result<usize, DataplaneError> {
-        count(&self.0)
+    pub fn count(&self, most: usize) -> Result<usize, DataplaneError> {
+        // A walk begins anew where a flow goes while it is looked at.
+        self.0.keys().take(most).try_fold(0, |n, key| key.map(|_| n + 1)).map_err(read("FLOWS"))
     }
 
     /// At most `most` flows, and whether that is all of them. A flow that comes or goes meanwhile may be missed.

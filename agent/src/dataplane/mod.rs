@@ -170,14 +170,6 @@ impl Dataplane {
         self.applied.as_ref()
     }
 
-    /// Number of flows remembered at this moment.
-    ///
-    /// # Errors
-    /// When the map cannot be read.
-    pub fn flow_count(&self) -> Result<usize, DataplaneError> {
-        flows::count(&self.flows)
-    }
-
     /// A handle of its own to a map: whoever has it needs not the data path.
     fn another_handle(&self, map: &'static str) -> Result<Map, DataplaneError> {
         let data = MapData::from_pin(self.pins.map(map)).map_err(reopen(map))?;

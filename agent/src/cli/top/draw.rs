@@ -194,9 +194,10 @@ fn draw_flows(frame: &mut Frame<'_>, state: &State, area: Rect) {
         Constraint::Length(14),
         Constraint::Length(11),
         Constraint::Length(5),
+        Constraint::Length(8),
         Constraint::Fill(1),
     ];
-    let names = ["FROM", "TO", "SERVICE", "STATE", "IDLE", "RULE"];
+    let names = ["FROM", "TO", "SERVICE", "STATE", "IDLE", "BYTES", "RULE"];
     let table = Table::new(rows, widths).header(header(&names)).block(titled(title, false));
     frame.render_widget(table, area);
 }
@@ -209,6 +210,7 @@ fn flow_row(flow: &FlowStatus) -> Row<'static> {
         flow.service.clone(),
         flows::state(flow),
         super::super::devices::left(flow.idle_seconds),
+        flows::volume(flow.bytes_from.saturating_add(flow.bytes_to)),
         flow.place.clone().unwrap_or_default(),
     ])
     .style(style)
