@@ -7,7 +7,7 @@ use crate::{
     address::Address,
     flow,
     layout::{EndRow, Lease, SegmentRow, reading},
-    lookup::{Endpoint, Rules, Unmanaged, device_flag, identity, segment_flag, shape},
+    lookup::{Endpoint, Rules, Unmanaged, device_flag, identity, segment_flag, shape, trust},
     mode::Mode,
     parse::{Kind, Packet},
     reason::{Grant, Reason},
@@ -218,6 +218,9 @@ fn verdict<R: Rules>(packet: &Packet, ends: &Ends, rules: &R) -> Result<Granted,
     if !is_managed(ends) && !is_about_a_device(packet, rules) {
         return match Unmanaged::from_code(ends.segment.unmanaged) {
             Unmanaged::Pass => Ok((Grant::Unmanaged, 0)),
+            Unmanaged::Monitor | Unmanaged::Drop if is_receiver(packet, ends, rules) => {
+                Ok((Grant::Receiver, 0))
+            }
             Unmanaged::Monitor | Unmanaged::Drop => Err(nearest(Reason::Unmanaged)),
         };
     }
@@ -249,6 +252,24 @@ fn is_management<R: Rules>(packet: &Packet, ends: &Ends, rules: &R) -> bool {
         (&packet.source, packet.protocol, packet.destination_port)
     };
     rules.is_management(peer, protocol, port)
+}
+
+/// What a receiver of the agent's records says in a connection that the agent has opened. Denied, it would be a violation that the
+/// agent tells the receiver, which acknowledges it, and so on for ever.
+#[inline(always)]
+fn is_receiver<R: Rules>(packet: &Packet, ends: &Ends, rules: &R) -> bool {
+    if packet.kind != Kind::Ip || !ends.destination.is_gateway() {
+        return false;
+    }
+    let quoted = &packet.quoted;
+    let (peer, protocol, port) = if packet.is_icmp() && quoted.protocol != 0 {
+        (&quoted.destination, quoted.protocol, quoted.destination_port)
+    } else if packet.is_tcp_open() {
+        return false;
+    } else {
+        (&packet.source, packet.protocol, packet.source_port)
+    };
+    protocol == protocol::TCP && rules.is_trusted(peer, port, trust::RECEIVER)
 }
 
 #[inline(always)]

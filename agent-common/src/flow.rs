@@ -118,15 +118,23 @@ pub fn touch(flow: &mut Flow, packet: &Packet, side: u8, now: u64) {
     flow.seen = now;
 }
 
-/// What is known of a flow after the packet that began it, or with which it was adopted.
+/// Writes into a new flow, of which nothing but its ends may be known, what there is to know after the packet that began it, or
+/// with which it was adopted.
 #[inline(always)]
-pub fn begin(packet: &Packet, side: u8, initiator: u8, row: RuleRow, generation: u32, now: u64) -> Flow {
-    let state = if packet.is_tcp_open() { state::OPENING } else { 0 };
-    let RuleRow { rule, schedule } = row;
-    let mut flow =
-        Flow { seen: now, began: now, generation, rule, schedule, initiator, state, ..Flow::default() };
-    touch(&mut flow, packet, side, now);
-    flow
+pub fn begin(
+    flow: &mut Flow,
+    packet: &Packet,
+    side: u8,
+    initiator: u8,
+    row: RuleRow,
+    generation: u32,
+    now: u64,
+) {
+    (flow.seen, flow.began) = (now, now);
+    (flow.generation, flow.initiator) = (generation, initiator);
+    (flow.rule, flow.schedule) = (row.rule, row.schedule);
+    flow.state = if packet.is_tcp_open() { state::OPENING } else { 0 };
+    touch(flow, packet, side, now);
 }
 
 /// Takes one new flow out of a device's budget; `false` when the window's cap is reached.
@@ -152,7 +160,10 @@ mod tests {
         for ((side, flags), now) in segments.iter().zip(1..) {
             let packet = Packet { protocol: protocol::TCP, tcp_flags: *flags, ..Packet::EMPTY };
             match &mut flow {
-                None => flow = Some(begin(&packet, *side, 0, RuleRow { rule: 1, schedule: 0 }, 1, now)),
+                None => {
+                    let new = flow.insert(Flow::default());
+                    begin(new, &packet, *side, 0, RuleRow { rule: 1, schedule: 0 }, 1, now);
+                }
                 Some(flow) => touch(flow, &packet, *side, now),
             }
         }

@@ -93,13 +93,14 @@ pub struct Lease {
     pub length: u64,
 }
 
-/// Key of the table `TRUSTED`: who may be a DHCP server or a router on a segment where nobody else may.
+/// Key of the table `TRUSTED`: who may be a DHCP server or a router on a segment where nobody else may, and who receives what the
+/// agent has to tell.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TrustedKey {
     /// The host's address; a hardware address stands in `low`.
     pub address: Address,
-    /// The segment.
+    /// The segment; of a receiver its port.
     pub segment: u32,
     /// One of [`crate::lookup::trust`].
     pub role: u32,

@@ -141,6 +141,8 @@ pub mod trust {
     pub const ROUTER_MAC: u32 = 3;
     /// A DHCP server, by its hardware address.
     pub const DHCP_SERVER_MAC: u32 = 4;
+    /// A receiver of the agent's records over TCP, by its IP address and, where the others have a segment, its port.
+    pub const RECEIVER: u32 = 5;
 }
 
 /// Bits of [`Settings::flags`].
@@ -270,7 +272,7 @@ pub trait Rules {
     fn bind(&self, address: &Address, lease: &Lease);
     /// Whether `source` may always reach this port of the gateway.
     fn is_management(&self, source: &Address, protocol: u8, port: u16) -> bool;
-    /// Whether a host may have a role (see [`trust`]) on a segment where not everybody may.
+    /// Whether a host may have a role (see [`trust`]) on a segment where not everybody may; a receiver has it at a port.
     fn is_trusted(&self, address: &Address, segment: u16, role: u32) -> bool;
     /// The service class of a responder port, [`class::NONE`] when no service has it.
     fn class(&self, protocol: u8, port: u16) -> u32;
@@ -286,8 +288,8 @@ pub trait Rules {
     fn is_open(&self, schedule: u32) -> bool;
     /// Runs `f` on a flow in place, if it is known.
     fn with_flow<T>(&self, key: &FlowKey, f: impl FnOnce(&mut Flow) -> T) -> Option<T>;
-    /// Remembers a flow, replacing what was known of it.
-    fn remember(&self, key: &FlowKey, flow: &Flow);
+    /// Remembers a flow that `begin` fills from all zero, replacing what was known of it.
+    fn remember(&self, key: &FlowKey, begin: impl FnOnce(&mut Flow));
     /// Counts a new flow of a device; `false` when it has had too many of late, see [`crate::flow::take`].
     fn may_open(&self, device: u32) -> bool;
     /// Runs `f` in place on what is remembered of a fragmented packet, if anything is.

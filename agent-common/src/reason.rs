@@ -61,6 +61,7 @@ codes! {
         Redundancy = 15, "redundancy", "MRP, PRP/HSR supervision or LACP, part of the infrastructure set";
         Eapol = 16, "eapol", "port authentication (EAPOL), part of the infrastructure set";
         Ptp = 17, "ptp", "precision time to its groups, part of the infrastructure set";
+        Receiver = 18, "receiver", "what a receiver of the agent's records answers";
     }
 }
 

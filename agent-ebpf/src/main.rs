@@ -141,7 +141,8 @@ extern "C" fn settle() -> u32 {
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn account(len: u32) -> u32 {
-    let Some(Scratch { context, packet, ends, judgement, decision, key: _, others: _ }) = maps::scratch() else {
+    let Some(Scratch { context, packet, ends, judgement, decision, key: _, others: _ }) = maps::scratch()
+    else {
         return 0;
     };
     let Some(tables) = Tables::of(context) else { return 0 };

@@ -112,6 +112,10 @@ pub fn add_to_tally(index: u32) {
 #[btf_map]
 pub static QUERY: PerCpuArray<[u32; 10], 1> = PerCpuArray::new();
 
+/// Where a new flow is written before it is remembered.
+#[btf_map]
+pub static NEW_FLOW: PerCpuArray<Flow, 1> = PerCpuArray::new();
+
 /// Where a packet is kept while it is judged: the stack of a program is 512 bytes.
 #[btf_map]
 static SCRATCH: PerCpuArray<[u64; SCRATCH_WORDS], 1> = PerCpuArray::new();

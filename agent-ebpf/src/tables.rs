@@ -13,7 +13,7 @@ use bulkhead_common::{
 
 use crate::maps::{
     ACTIVE, ADDRESSES, BUDGETS, FLOWS, FRAGMENTS, HEADS, LEASES, MACS, MGMT_PEERS, MGMT_PORTS, NAMED,
-    NETWORKS, QUERY, RULES, SCHEDULES, SEGMENTS, SERVICES, SETTINGS, TRUSTED, add_to_tally,
+    NETWORKS, NEW_FLOW, QUERY, RULES, SCHEDULES, SEGMENTS, SERVICES, SETTINGS, TRUSTED, add_to_tally,
 };
 
 /// [`Rules::permitted`] for a slot (the upper half of `place`), a service class (the lower one) and the names in
@@ -253,10 +253,17 @@ impl Rules for Tables<'_> {
     }
 
     #[inline(always)]
-    fn remember(&self, key: &FlowKey, flow: &Flow) {
-        if FLOWS.insert(key, flow, u64::from(BPF_NOEXIST)).is_ok() {
+    fn remember(&self, key: &FlowKey, begin: impl FnOnce(&mut Flow)) {
+        let Some(flow) = NEW_FLOW.get_ptr_mut(0) else { return };
+        // SAFETY: this CPU's own element, which nobody else borrows; all of it is written.
+        let flow = unsafe {
+            flow.write(Flow::default());
+            &mut *flow
+        };
+        begin(flow);
+        if FLOWS.insert(key, &*flow, u64::from(BPF_NOEXIST)).is_ok() {
             add_to_tally(tally::FLOWS_MADE);
-        } else if FLOWS.insert(key, flow, 0).is_err() {
+        } else if FLOWS.insert(key, &*flow, 0).is_err() {
             add_to_tally(tally::FLOWS_REFUSED);
         }
     }

@@ -4,7 +4,7 @@ use super::{Denied, Ends, Granted, Victim, nearest as denied};
 use crate::{
     address::Address,
     flow,
-    layout::{EndRow, Flow, FlowKey, RuleRow},
+    layout::{EndRow, FlowKey, RuleRow},
     lookup::{Endpoint, Rules, class, device_flag, identity, setting, shape},
     parse::{Kind, Packet},
     reason::{Grant, Reason},
@@ -83,8 +83,10 @@ pub(super) fn converse<R: Rules>(packet: &Packet, ends: &Ends, rules: &R) -> Res
     }
 
     let remember = |key: &FlowKey, initiator: u8, row: RuleRow| {
-        let flow = flow::begin(packet, side, initiator, row, generation, now);
-        rules.remember(key, &Flow { low: between.0, high: between.1, ..flow });
+        rules.remember(key, |flow| {
+            (flow.low, flow.high) = between;
+            flow::begin(flow, packet, side, initiator, row, generation, now);
+        });
     };
     let adopting = now < settings.adopt_until;
 
@@ -107,7 +109,9 @@ pub(super) fn converse<R: Rules>(packet: &Packet, ends: &Ends, rules: &R) -> Res
             let known = rules.with_flow(&question, |flow| flow::touch(flow, packet, asker, now));
             if known.is_none() {
                 may_open(ends, true, rules)?;
-                rules.remember(&question, &flow::begin(packet, asker, asker, forward, generation, now));
+                rules.remember(&question, |flow| {
+                    flow::begin(flow, packet, asker, asker, forward, generation, now);
+                });
             }
             return Ok((Grant::Rule, rule));
         }

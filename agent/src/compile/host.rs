@@ -226,8 +226,10 @@ impl Rules for Host<'_> {
         self.memory.borrow_mut().flows.get_mut(key).map(f)
     }
 
-    fn remember(&self, key: &FlowKey, flow: &Flow) {
-        self.memory.borrow_mut().flows.insert(*key, *flow);
+    fn remember(&self, key: &FlowKey, begin: impl FnOnce(&mut Flow)) {
+        let mut flow = Flow::default();
+        begin(&mut flow);
+        self.memory.borrow_mut().flows.insert(*key, flow);
     }
 
     fn may_open(&self, device: u32) -> bool {

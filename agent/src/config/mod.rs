@@ -11,7 +11,10 @@ use std::{
     time::Duration,
 };
 
-use bulkhead_common::layout::{SegmentRow, TrustedKey};
+use bulkhead_common::{
+    layout::{SegmentRow, TrustedKey},
+    lookup::trust,
+};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 pub use bulkhead_common::lookup::Unmanaged;
@@ -105,9 +108,15 @@ impl Config {
         groups.into_iter().map(|(row, names)| (names.join(", "), row)).collect()
     }
 
-    /// Who may be a DHCP server or a router on which segment.
+    /// Who may be a DHCP server or a router on which segment, and which address receives records at which port.
     pub fn trusted_hosts(&self) -> BTreeSet<TrustedKey> {
-        self.numbered().flat_map(|(id, segment)| segment.trusted_hosts(id)).collect()
+        let receivers = self.sinks.iter().filter_map(Sink::receiver);
+        let receivers = receivers.map(|receiver| TrustedKey {
+            address: receiver.ip().into(),
+            segment: receiver.port().into(),
+            role: trust::RECEIVER,
+        });
+        self.numbered().flat_map(|(id, segment)| segment.trusted_hosts(id)).chain(receivers).collect()
     }
 
     /// The segments of an interface: first the one it is by itself, then those of its VLANs in their order, each with its

@@ -1,6 +1,9 @@
 //! Where violation records go: the sinks, and their default.
 
-use std::path::PathBuf;
+use std::{
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+};
 
 use crate::record::Format;
 
@@ -87,6 +90,19 @@ impl Sink {
         let path = PathBuf::from("/var/log/bulkhead/violations.jsonl");
         let to = Destination::File { path, rotate_bytes: ROTATE_BYTES, keep: KEEP };
         Self { name: "log".to_owned(), to, format: Format::Native }
+    }
+
+    /// Where a receiver that is given by its address takes connections.
+    pub fn receiver(&self) -> Option<SocketAddr> {
+        match &self.to {
+            Destination::Syslog(Syslog { transport: Transport::Udp, .. })
+            | Destination::File { .. }
+            | Destination::Stdout
+            | Destination::Journald => None,
+            Destination::Syslog(Syslog { host, port, .. }) => {
+                host.parse::<IpAddr>().ok().map(|address| SocketAddr::new(address, *port))
+            }
+        }
     }
 
     /// As `to` is written: `file:/path`, `syslog+tls://host:6514`.

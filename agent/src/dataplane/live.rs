@@ -145,7 +145,7 @@ impl Rules for Live<'_> {
         self.dataplane.flows.get(key, 0).ok().map(|mut flow| f(&mut flow))
     }
 
-    fn remember(&self, _: &FlowKey, _: &Flow) {}
+    fn remember(&self, _: &FlowKey, _: impl FnOnce(&mut Flow)) {}
 
     fn may_open(&self, device: u32) -> bool {
         let budget = self.dataplane.budgets.get(&device, 0);

@@ -83,6 +83,7 @@ pub fn broken(frame: &[u8], tables: &Tables, decision: &Decision) -> Option<&'st
             | Grant::NeighborDiscovery
             | Grant::Remediation
             | Grant::Unmanaged
+            | Grant::Receiver
             | Grant::Membership
             | Grant::Lldp
             | Grant::Stp

@@ -1,5 +1,7 @@
 //! What the random tests share: numbers from a seed, how the agent runs, the frames of the packet table.
 
+use std::net::SocketAddr;
+
 use bulkhead_common::{
     address::Address,
     lookup::{Unmanaged, infrastructure, trust},
@@ -49,6 +51,13 @@ impl Random {
 const PINS: [&[&str]; 6] =
     [&[], &[], &["::/0"], &["0.0.0.0/0"], &["0.0.0.0/0", "::/0"], &["10.99.0.3/32", "::/0"]];
 
+/// Hosts that speak in the packet table, at ports from which they do.
+const RECEIVERS: [&str; 4] = ["192.0.2.9:6514", "172.16.0.67:443", "10.20.1.66:502", "[2001:db8::9]:6514"];
+
+fn parsed(receiver: &str) -> SocketAddr {
+    receiver.parse().expect("an address and a port")
+}
+
 /// How the agent runs.
 pub fn setup(random: &mut Random) -> Setup {
     let floor = place(random);
@@ -57,6 +66,7 @@ pub fn setup(random: &mut Random) -> Setup {
         adopt: random.once_in(4),
         strict: random.once_in(3),
         cap: *random.pick(&[0, 0, 0, 20]),
+        receivers: RECEIVERS.into_iter().filter(|_| random.once_in(3)).map(parsed).collect(),
         pins: random.pick(&PINS).iter().map(|pin| (*pin).to_owned()).collect(),
         floor,
         vlans: vlans.into_iter().map(|vlan| (vlan, place(random))).collect(),

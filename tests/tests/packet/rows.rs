@@ -86,6 +86,7 @@ const FILES: &[(&str, &str)] = &[
     ("modes.rows", include_str!("../../packet/modes.rows")),
     ("names.rows", include_str!("../../packet/names.rows")),
     ("neighbor.rows", include_str!("../../packet/neighbor.rows")),
+    ("receivers.rows", include_str!("../../packet/receivers.rows")),
     ("rules.rows", include_str!("../../packet/rules.rows")),
     ("schedules.rows", include_str!("../../packet/schedules.rows")),
     ("sets.rows", include_str!("../../packet/sets.rows")),

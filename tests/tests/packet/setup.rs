@@ -6,7 +6,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    net::IpAddr,
+    net::{IpAddr, SocketAddr},
 };
 
 use bulkhead_agent::{
@@ -63,6 +63,8 @@ pub struct Setup {
     pub cap: u32,
     /// From where the gateway may be managed, instead of the two prefixes of the `admin`.
     pub pins: Vec<String>,
+    /// Who receives the agent's records over TCP.
+    pub receivers: Vec<SocketAddr>,
     pub floor: Place,
     /// The VLANs that are segments of their own.
     pub vlans: BTreeMap<u16, Place>,
@@ -201,6 +203,9 @@ impl Setup {
                         setup.cap = cap.parse().map_err(|_| format!("`{word}` sets nothing"))?;
                     } else if let Some(pin) = word.strip_prefix("pin=") {
                         setup.pins.push(pin.to_owned());
+                    } else if let Some(receiver) = word.strip_prefix("receiver=") {
+                        let receiver = receiver.parse().map_err(|_| format!("`{word}` sets nothing"))?;
+                        setup.receivers.push(receiver);
                     } else if let Some(rest) = word.strip_prefix("vlan") {
                         let (vlan, word) = rest.split_once(':').ok_or("a VLAN without `:`")?;
                         let vlan = vlan.parse().map_err(|_| format!("`{vlan}` is no VLAN"))?;
@@ -233,13 +238,18 @@ impl Setup {
     }
 
     pub fn runtime(&self, times: &Times) -> Runtime {
-        let Self { adopt, strict, cap, pins, floor, vlans } = self;
+        let Self { adopt, strict, cap, pins, receivers, floor, vlans } = self;
         let Times { adopt_for, tcp, opening, closing, udp, icmp, fragment, lease, window } = *times;
         let number = |vlan: &u16| VLANS.iter().find(|(known, _)| known == vlan).map_or(0, |(_, id)| *id);
         let hosts = vlans.iter().flat_map(|(vlan, place)| place.trusted_hosts(number(vlan)));
         let of_the_admin = ["10.99.0.0/16".to_owned(), "fd00:99::/32".to_owned()];
         let pins = if pins.is_empty() { &of_the_admin[..] } else { pins };
-        let trusted: BTreeSet<TrustedKey> = floor.trusted_hosts(1).chain(hosts).collect();
+        let receivers = receivers.iter().map(|receiver| TrustedKey {
+            address: receiver.ip().into(),
+            segment: receiver.port().into(),
+            role: trust::RECEIVER,
+        });
+        let trusted: BTreeSet<TrustedKey> = floor.trusted_hosts(1).chain(hosts).chain(receivers).collect();
         Runtime {
             settings: Settings {
                 adopt_until: if *adopt { adopt_for } else { 0 },

@@ -86,8 +86,8 @@ impl<R: Rules> Rules for Supposed<'_, R> {
         self.rules.with_flow(key, f)
     }
 
-    fn remember(&self, key: &FlowKey, flow: &Flow) {
-        self.rules.remember(key, flow);
+    fn remember(&self, key: &FlowKey, begin: impl FnOnce(&mut Flow)) {
+        self.rules.remember(key, begin);
     }
 
     fn may_open(&self, device: u32) -> bool {
