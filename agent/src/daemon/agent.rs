@@ -2,7 +2,7 @@
 
 use std::{
     ops::ControlFlow,
-    sync::{Arc, atomic::AtomicU64},
+    sync::{Arc, Mutex, atomic::AtomicU64},
     time::{Duration, Instant},
 };
 
@@ -24,6 +24,7 @@ use super::{
     refusals::Refusals,
     report::Reporter,
     rollback::{FailedReturn, Former},
+    series::Series,
     start::{runtime, sizes},
 };
 use crate::{
@@ -121,6 +122,8 @@ pub struct Agent {
     pub(super) reading: Arc<Semaphore>,
     /// Flows that made room, as metrics were told last.
     pub(super) flows_evicted: Arc<AtomicU64>,
+    /// Who has series of its own in the metrics.
+    pub(super) series: Arc<Mutex<Series>>,
     pub(super) hits: HitKeeper,
     pub(super) calendar: Calendar,
     pub(super) drift: Watch,
@@ -244,6 +247,7 @@ impl Agent {
             planning: Arc::new(Semaphore::new(1)),
             reading: Arc::new(Semaphore::new(1)),
             flows_evicted: Arc::default(),
+            series: Arc::default(),
             hits,
             calendar,
             drift: Watch::new(),

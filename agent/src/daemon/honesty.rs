@@ -52,14 +52,23 @@ pub(super) struct Honesty {
     untold: u64,
     /// What the kernel had lost before the last probe.
     lost: u64,
-    /// What the last probe found; `None` while one is under way.
+    is_under_way: bool,
+    /// What the last probe found that has ended.
     status: Option<ProbeStatus>,
 }
 
 impl Honesty {
-    /// What the last probe found.
+    /// What the last probe found that has ended: one that is under way refutes nothing.
     pub(super) fn status(&self) -> Option<&ProbeStatus> {
         self.status.as_ref()
+    }
+
+    fn begin(&mut self) {
+        self.is_under_way = true;
+    }
+
+    fn conclude(&mut self, found: ProbeStatus) {
+        (self.is_under_way, self.status) = (false, Some(found));
     }
 
     /// Takes a denied packet that the agent sent itself; `false` when it is somebody else's.
@@ -125,7 +134,7 @@ impl Agent {
             return true;
         }
         self.begin_probe();
-        self.reporter.honesty.status.is_some()
+        !self.reporter.honesty.is_under_way
     }
 
     /// Devices by their mode.
@@ -159,7 +168,7 @@ impl Agent {
             Ok(faults) => faults,
             Err(error) => vec![format!("whether it does is not known: {error}")],
         };
-        self.reporter.honesty.status = None;
+        self.reporter.honesty.begin();
         if !faults.is_empty() {
             self.reporter.honesty.out = 0;
             self.conclude_probe(faults);
@@ -195,7 +204,7 @@ impl Agent {
     /// A probe is over when its packets have come back, or never will. Whether it is over now.
     fn end_probe(&mut self) -> bool {
         let Some(began) = self.reporter.honesty.began else { return false };
-        if self.reporter.honesty.status.is_some() || !can_probe(&self.config) {
+        if !self.reporter.honesty.is_under_way || !can_probe(&self.config) {
             return false;
         }
         if self.reporter.honesty.out == 0 {
@@ -224,8 +233,7 @@ impl Agent {
                 tracing::error!("{note}");
             }
         }
-        self.reporter.honesty.status =
-            Some(ProbeStatus { checked: jiff::Timestamp::now().to_string(), faults });
+        self.reporter.honesty.conclude(ProbeStatus { checked: jiff::Timestamp::now().to_string(), faults });
     }
 }
 
@@ -307,6 +315,22 @@ mod tests {
                 "a packet that is dropped is not counted among the violations, nor by its reason, nor for its interface"
             ]
         );
+    }
+
+    #[test]
+    fn what_was_found_holds_until_the_next_probe_has_ended() {
+        let found = |fault: &[&str]| ProbeStatus {
+            checked: "2026-03-02T10:00:07Z".to_owned(),
+            faults: fault.iter().map(|&fault| fault.to_owned()).collect(),
+        };
+        let mut honesty = Honesty::default();
+        honesty.begin();
+        assert!(honesty.is_under_way && honesty.status().is_none());
+        honesty.conclude(found(&["a packet that is to be dropped was not: Pass"]));
+        honesty.begin();
+        assert!(honesty.is_under_way && honesty.status().is_some_and(|status| status.faults.len() == 1));
+        honesty.conclude(found(&[]));
+        assert!(!honesty.is_under_way && honesty.status().is_some_and(|status| status.faults.is_empty()));
     }
 
     #[test]

@@ -6,25 +6,25 @@
 use std::{
     collections::BTreeMap,
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
 };
 
-use bulkhead_common::{
-    layout::Traffic,
-    reason::{Grant, Reason},
-};
 use jiff::Timestamp;
 
-use super::{Agent, answers::UNMANAGED, input::Scrape, log};
+use super::{
+    Agent,
+    answers::UNMANAGED,
+    input::Scrape,
+    log,
+    series::{Series, labels},
+};
 use crate::{
     compile::Tables,
     control::SinkStatus,
-    dataplane::{AttachMode, CounterReader, DataplaneError, DeviceCounts, FlowReader, StableIds},
-    metrics::{
-        DeviceNumbers, InterfaceNumbers, RuleNumbers, SinkNumbers, Snapshot, SpoolNumbers, TableNumbers,
-    },
+    dataplane::{AttachMode, CounterReader, DataplaneError, FlowReader, StableIds},
+    metrics::{InterfaceNumbers, SinkNumbers, Snapshot, SpoolNumbers, TableNumbers},
 };
 
 /// The counters of traffic of which neither end is a device.
@@ -41,6 +41,7 @@ pub struct Gathered {
     /// The most that was told of flows that made room. Flows come and go while they are counted, and a counter that goes back
     /// would be taken for one that began anew.
     flows_evicted: Arc<AtomicU64>,
+    series: Arc<Mutex<Series>>,
 }
 
 impl Agent {
@@ -122,6 +123,7 @@ impl Agent {
             flows_limit: sizes.flows.into(),
             flows_made: tally.flows_made,
             flows_evicted: Arc::clone(&self.flows_evicted),
+            series: Arc::clone(&self.series),
         })
     }
 }
@@ -132,42 +134,28 @@ impl Gathered {
     /// # Errors
     /// When a map cannot be read.
     pub(super) fn read(self) -> Result<Snapshot, DataplaneError> {
-        let Self { known, counters, flows, policy, flows_limit, flows_made, flows_evicted } = self;
+        let Self { known, counters, flows, policy, flows_limit, flows_made, flows_evicted, series } = self;
         let flows = flows.count(usize::try_from(flows_limit).unwrap_or(usize::MAX))? as u64;
         let evicted = flows_made.saturating_sub(flows);
         let evicted = flows_evicted.fetch_max(evicted, Ordering::Relaxed).max(evicted);
-        let mut devices = vec![DeviceNumbers {
-            name: UNMANAGED.to_owned(),
-            packets: counted(&counters.device(NO_DEVICE)?),
-        }];
-        let mut rules: BTreeMap<String, Traffic> = BTreeMap::new();
+        let mut names = BTreeMap::from([(NO_DEVICE, UNMANAGED)]);
+        let mut rules = BTreeMap::new();
         if let Some((tables, ids)) = &policy {
-            for (device, id) in tables.devices.iter().zip(&ids.devices) {
-                let packets = counted(&counters.device(*id)?);
-                devices.push(DeviceNumbers { name: device.name.clone(), packets });
-            }
-            for (rule, id) in tables.rules.iter().zip(&ids.rules) {
-                let more = counters.rule(*id)?;
-                // What is written in one place may be several rules.
-                let place = format!("{}:{}", rule.location.path, rule.location.line);
-                let sum = rules.entry(place).or_default();
-                (sum.packets, sum.bytes) = (sum.packets + more.packets, sum.bytes + more.bytes);
-            }
+            names.extend(ids.devices.iter().copied().zip(tables.devices.iter().map(|one| one.name.as_str())));
+            rules.extend(ids.rules.iter().copied().zip(labels(&tables.rules)));
         }
-        devices.retain(|device| !device.packets.is_empty());
+        let device = |id: &u32| counters.device(*id).map(|counts| (*id, counts));
+        let device_counts = names.keys().map(device).collect::<Result<_, _>>()?;
+        let rule = |id: &u32| counters.rule(*id).map(|counts| (*id, [counts.packets, counts.bytes]));
+        let rule_counts = rules.keys().map(rule).collect::<Result<_, _>>()?;
+        // Whoever panicked with it has left places that are right one by one.
+        let mut series = series.lock().unwrap_or_else(PoisonError::into_inner);
+        let devices = series.devices(&names, &device_counts);
+        let rules = series.rules(&rules, &rule_counts);
         let mut tables = known.tables;
         tables.insert(0, TableNumbers { name: "flows", entries: flows, limit: flows_limit });
-        let rules = rules.into_iter().map(|(rule, traffic)| RuleNumbers { rule, traffic }).collect();
         Ok(Snapshot { devices, rules, tables, flows_evicted: evicted, ..known })
     }
-}
-
-/// Those of which there were any.
-fn counted(counts: &DeviceCounts) -> Vec<(&'static str, &'static str, u64)> {
-    let grants = Grant::ALL.iter().map(|grant| ("allow", grant.name(), counts[usize::from(grant.code())]));
-    let reasons =
-        Reason::ALL.iter().map(|reason| ("deny", reason.name(), counts[usize::from(reason.code())]));
-    grants.chain(reasons).filter(|(.., packets)| *packets > 0).collect()
 }
 
 fn sink(status: SinkStatus) -> SinkNumbers {
@@ -194,19 +182,8 @@ fn since_1970(time: Timestamp) -> f64 {
 
 #[cfg(test)]
 mod tests {
-    use bulkhead_common::reason::CODES;
-
     use super::*;
     use crate::control::SpoolStatus;
-
-    #[test]
-    fn every_code_is_told_under_its_verdict() {
-        let counts: DeviceCounts = [3; CODES as usize];
-        let told = counted(&counts);
-        assert_eq!(told.len(), Grant::ALL.len() + Reason::ALL.len());
-        assert!(told.contains(&("allow", "rule", 3)) && told.contains(&("deny", "no-rule", 3)));
-        assert_eq!(counted(&[0; CODES as usize]), []);
-    }
 
     #[test]
     fn a_sink_without_a_spool_has_no_numbers_of_one() {

@@ -40,6 +40,7 @@ mod revisions;
 mod rollback;
 mod run;
 mod scrape;
+mod series;
 mod serve;
 mod sinks;
 mod start;

@@ -65,7 +65,7 @@ pub(super) const PENDING: Family =
 pub(super) const DEVICES: Family = gauge("devices", "Devices of the policy by their mode", &["mode"]);
 pub(super) const HONEST: Family = gauge(
     "probe_honest",
-    "Whether packets that the agent sends itself are counted, passed and dropped as their mode says: 1, or 0; -1 before the first probe",
+    "Whether packets that the agent sends itself were counted, passed and dropped as their mode says when they were last sent: 1, or 0; -1 before the first probe has ended, and where there is none",
     &[],
 );
 pub(super) const ATTACHED: Family = gauge(
@@ -85,8 +85,14 @@ pub(super) const DEVICE_PACKETS: Family = counter(
     "Packets of a device by verdict and reason; of two devices the packet is counted for one",
     &["device", "verdict", "reason"],
 );
-pub(super) const RULE_PACKETS: Family = counter("rule_packets", "Packets that a rule allowed", &["rule"]);
-pub(super) const RULE_BYTES: Family = counter("rule_bytes", "Bytes of these packets", &["rule"]);
+pub(super) const DEVICE_DENIED: Family = counter(
+    "device_denied_packets",
+    "Denied packets of a device, for whatever reason; 0 for one that was never denied anything",
+    &["device"],
+);
+pub(super) const RULE_PACKETS: Family =
+    counter("rule_packets", "Packets that a rule allowed", &["holder", "rule"]);
+pub(super) const RULE_BYTES: Family = counter("rule_bytes", "Bytes of these packets", &["holder", "rule"]);
 pub(super) const VIOLATIONS: Family = counter("violations", "Denied packets", &[]);
 pub(super) const VIOLATION_STAGES: Family = counter(
     "violation_stage",
@@ -102,18 +108,24 @@ pub(super) const REFUSED: Family = counter(
     "What a bounded table or buffer had no room for: flows, fragments, leases, samples, names, messages of the log",
     &["what"],
 );
-pub(super) const FLOWS_EVICTED: Family =
-    counter("flows_evicted", "Flows that made room for others before they were over", &[]);
+pub(super) const FLOWS_EVICTED: Family = counter(
+    "flows_evicted",
+    "Flows whose place in the table others were given, those that were over included",
+    &[],
+);
 pub(super) const SINK_RECORDS: Family = counter(
     "sink_records",
     "Records of a sink since the agent began: taken, refused, sent (those sent again included)",
     &["sink", "outcome"],
 );
-pub(super) const SINK_UP: Family =
-    gauge("sink_up", "Whether a sink takes records, or is connected: 1, or 0", &["sink"]);
+pub(super) const SINK_UP: Family = gauge(
+    "sink_up",
+    "0 when a sink refused the last record, or its receiver was not reached when this was last tried; otherwise 1",
+    &["sink"],
+);
 pub(super) const SINK_WAITING: Family = gauge(
     "sink_waiting_bytes",
-    "Bytes in the spool of a sink that its receiver has not surely read",
+    "Bytes in the spool of a sink that its receiver has not surely read; over TCP and TLS the last ones stay until others follow them",
     &["sink"],
 );
 pub(super) const SINK_PACKETS: Family =
@@ -139,6 +151,7 @@ pub const FAMILIES: &[Family] = &[
     INTERFACE_PACKETS,
     INTERFACE_BYTES,
     DEVICE_PACKETS,
+    DEVICE_DENIED,
     RULE_PACKETS,
     RULE_BYTES,
     VIOLATIONS,

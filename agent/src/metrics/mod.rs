@@ -1,8 +1,8 @@
 //! What a monitoring system is told: a snapshot of the agent as OpenMetrics text, or as Prometheus read it before.
 //!
 //! In: a [`Snapshot`], already in names. Out: text. Every family stands in [`FAMILIES`], with its labels: dashboards and alert
-//! rules are checked against it. Label sets are bounded: beyond [`MOST_DEVICES`] devices and [`MOST_RULES`] rules, those with
-//! the least to tell are summed under the name `(others)`, so that the sums stay exact.
+//! rules are checked against it. Label sets are bounded: [`Places`] says which devices and rules have series of their own where
+//! there are more than [`MOST_DEVICES`] or [`MOST_RULES`]; the others are summed under the name `(others)`.
 
 use std::fmt;
 
@@ -15,17 +15,21 @@ use prometheus_client::{
 mod classic;
 mod families;
 mod form;
+mod places;
+mod rule;
 mod snapshot;
 mod write;
 
 pub use classic::classic;
 pub use families::{FAMILIES, Family, Kind};
 pub use form::Form;
+pub use places::Places;
+pub use rule::{MOST_TEXT, rule_label};
 pub use snapshot::{
     DeviceNumbers, InterfaceNumbers, RuleNumbers, SinkNumbers, Snapshot, SpoolNumbers, TableNumbers,
 };
 
-/// Devices that have samples of their own.
+/// Devices that have series of their own.
 pub const MOST_DEVICES: usize = 1000;
 /// Rules that have.
 pub const MOST_RULES: usize = 1000;

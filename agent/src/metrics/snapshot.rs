@@ -29,9 +29,9 @@ pub struct Snapshot {
     pub honest: Option<bool>,
     /// Interfaces of the configuration.
     pub interfaces: Vec<InterfaceNumbers>,
-    /// Devices that have counted anything, and traffic of nobody.
+    /// Devices, traffic of nobody, and those who have no series of their own together.
     pub devices: Vec<DeviceNumbers>,
-    /// Rules.
+    /// Rules, likewise.
     pub rules: Vec<RuleNumbers>,
     /// Denied packets.
     pub violations: u64,
@@ -69,10 +69,19 @@ pub struct DeviceNumbers {
     pub packets: Vec<(&'static str, &'static str, u64)>,
 }
 
+impl DeviceNumbers {
+    /// Those that were denied, for whatever reason.
+    pub fn denied(&self) -> u64 {
+        self.packets.iter().filter(|(verdict, ..)| *verdict == "deny").map(|(.., n)| n).sum()
+    }
+}
+
 /// A rule.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RuleNumbers {
-    /// Its file and line.
+    /// In whose name it is written.
+    pub holder: String,
+    /// What it says.
     pub rule: String,
     /// What it allowed.
     pub traffic: Traffic,

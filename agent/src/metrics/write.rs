@@ -1,6 +1,6 @@
 //! A snapshot, family by family.
 
-use std::{cmp::Reverse, collections::BTreeMap, fmt};
+use std::fmt;
 
 use bulkhead_common::layout::Traffic;
 use prometheus_client::{
@@ -9,9 +9,8 @@ use prometheus_client::{
 };
 
 use super::{
-    MOST_DEVICES, MOST_RULES, OTHERS,
     families::{self, Family, Kind},
-    snapshot::{DeviceNumbers, RuleNumbers, Snapshot},
+    snapshot::Snapshot,
 };
 
 /// A sample: values of the family's labels, and the number.
@@ -45,13 +44,17 @@ pub(super) fn page(snapshot: &Snapshot, mut encoder: DescriptorEncoder<'_>) -> R
     };
     tell(families::INTERFACE_PACKETS, outcomes(|traffic| traffic.packets))?;
     tell(families::INTERFACE_BYTES, outcomes(|traffic| traffic.bytes))?;
-    let devices = bounded_devices(&s.devices);
-    let devices =
-        devices.iter().map(|((device, verdict, reason), n)| (vec![*device, verdict, reason], number(*n)));
-    tell(families::DEVICE_PACKETS, devices.collect())?;
-    let rules = bounded_rules(&s.rules);
-    let hits =
-        |of: fn(&Traffic) -> u64| rules.iter().map(move |(rule, t)| (vec![*rule], number(of(t)))).collect();
+    let packets = s.devices.iter().flat_map(|device| {
+        let by = device.packets.iter();
+        by.map(|(verdict, reason, n)| (vec![device.name.as_str(), verdict, reason], number(*n)))
+    });
+    tell(families::DEVICE_PACKETS, packets.collect())?;
+    let denied = s.devices.iter().map(|device| (vec![device.name.as_str()], number(device.denied())));
+    tell(families::DEVICE_DENIED, denied.collect())?;
+    let hits = |of: fn(&Traffic) -> u64| {
+        let each = s.rules.iter().map(move |one| (vec![&*one.holder, &*one.rule], number(of(&one.traffic))));
+        each.collect()
+    };
     tell(families::RULE_PACKETS, hits(|traffic| traffic.packets))?;
     tell(families::RULE_BYTES, hits(|traffic| traffic.bytes))?;
     tell(families::VIOLATIONS, one(number(s.violations)))?;
@@ -112,34 +115,6 @@ fn write(
 /// Samples of a family with one label.
 fn labelled<'s>(numbers: &'s [(&'static str, u64)]) -> Vec<Sample<'s>> {
     numbers.iter().map(|(word, n)| (vec![*word], number(*n))).collect()
-}
-
-/// The devices with the most packets, and the others together.
-fn bounded_devices(devices: &[DeviceNumbers]) -> BTreeMap<(&str, &'static str, &'static str), u64> {
-    let mut order: Vec<&DeviceNumbers> = devices.iter().collect();
-    let packets = |device: &DeviceNumbers| device.packets.iter().map(|(.., n)| *n).sum::<u64>();
-    order.sort_by_key(|device| (Reverse(packets(device)), device.name.as_str()));
-    let mut out = BTreeMap::new();
-    for (at, device) in order.into_iter().enumerate() {
-        let name = if at < MOST_DEVICES { device.name.as_str() } else { OTHERS };
-        for (verdict, reason, n) in &device.packets {
-            *out.entry((name, *verdict, *reason)).or_default() += n;
-        }
-    }
-    out
-}
-
-/// The rules with the most packets, and the others together.
-fn bounded_rules(rules: &[RuleNumbers]) -> BTreeMap<&str, Traffic> {
-    let mut order: Vec<&RuleNumbers> = rules.iter().collect();
-    order.sort_by_key(|one| (Reverse(one.traffic.packets), one.rule.as_str()));
-    let mut out: BTreeMap<&str, Traffic> = BTreeMap::new();
-    for (at, one) in order.into_iter().enumerate() {
-        let name = if at < MOST_RULES { one.rule.as_str() } else { OTHERS };
-        let sum = out.entry(name).or_default();
-        *sum = Traffic { packets: sum.packets + one.traffic.packets, bytes: sum.bytes + one.traffic.bytes };
-    }
-    out
 }
 
 fn flag(value: bool) -> f64 {
