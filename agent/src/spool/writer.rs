@@ -76,6 +76,10 @@ impl Spool {
         let (segments, end) = found(folder, told).map_err(failed("read"))?;
         let oldest = segments.front().map_or(end.offset, |segment| segment.start);
         // Without a position everything that is there is told again: a duplicate is recognised, a hole would be lost.
+        if end.offset == 0 && told.is_none() {
+            // What is dropped before anything was told is a hole after a restart, too.
+            replace(folder, POSITION, &end, true).map_err(failed("write to"))?;
+        }
         let confirmed = told.filter(|mark| mark.offset <= end.offset && mark.total <= end.total);
         let confirmed = confirmed.unwrap_or(Mark { offset: oldest, ..first_of(folder, &segments) });
         let counting = match recall::<Counting>(folder, COUNTING) {
@@ -188,8 +192,11 @@ impl Spool {
             Some(file) => file,
             None => private(false).open(Segment::path(&self.folder, current.start))?,
         };
-        // What a failed attempt left behind the last frame is written over.
-        file.write_all_at(bytes, current.len)?;
+        if let Err(error) = file.write_all_at(bytes, current.len) {
+            // What cannot be removed is written over, or found and removed at the next start.
+            let _ = cut_off(&file, current.len);
+            return Err(error);
+        }
         let mut state = self.shared.lock();
         // A new segment is there already.
         if state.unsynced.is_empty() {
@@ -259,8 +266,12 @@ fn found(folder: &Path, told: Option<Mark>) -> io::Result<(VecDeque<Segment>, Ma
     let mut end = Mark::default();
     while let Some(Segment { start, len: _ }) = segments.pop_back() {
         let path = Segment::path(folder, start);
-        let (len, last) = whole(&fs::read(&path)?, start);
+        let bytes = fs::read(&path)?;
+        let (len, last) = whole(&bytes, start);
         if let Some(last) = last {
+            if len < bytes.len() as u64 {
+                cut_off(&private(false).open(&path)?, len)?;
+            }
             segments.push_back(Segment { start, len });
             end = last;
             break;
@@ -273,6 +284,11 @@ fn found(folder: &Path, told: Option<Mark>) -> io::Result<(VecDeque<Segment>, Ma
         end = told;
     }
     Ok((segments, end))
+}
+
+/// Removes what follows the last frame: whole frames among it would pass for later ones as soon as others end where they begin.
+fn cut_off(file: &File, len: u64) -> io::Result<()> {
+    file.set_len(len)
 }
 
 /// How many bytes of a segment are whole frames, and the place behind the last of them.
