@@ -287,3 +287,50 @@ impl Route {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, net::TcpListener};
+
+    use base64::prelude::{BASE64_STANDARD, Engine};
+
+    use super::*;
+    use crate::{
+        record::Format,
+        sink::syslog::{Tls, Transport},
+        spool::Spool,
+    };
+
+    const SOON: Duration = Duration::from_secs(60);
+
+    #[test]
+    fn receiver_that_does_not_answer_does_not_keep_records_from_the_disk() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let made = rcgen::generate_simple_self_signed(["siem.example".to_owned()]).expect("a certificate");
+        let ca = dir.path().join("ca.pem");
+        let text = BASE64_STANDARD.encode(made.cert.der());
+        fs::write(&ca, format!("-----BEGIN CERTIFICATE-----\n{text}\n-----END CERTIFICATE-----\n"))
+            .expect("it can be written");
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
+        let port = listener.local_addr().expect("it has one").port();
+        let tls = Tls { ca: Some(ca), identity: None, server_name: Some("siem.example".into()) };
+        let receiver = Receiver { host: "127.0.0.1".into(), port, transport: Transport::Tls(tls) };
+        let encoder = Encoder { format: Format::Native, facility: 16, limit: 4096 };
+        let route = Route { name: "siem".into(), gateway: "gw".into(), receiver, encoder };
+        let (mut spool, reader) = Spool::open(&dir.path().join("spool"), 1 << 20, "boot").expect("it opens");
+        let forwarder = Forwarder::begin(reader, route).expect("it begins");
+        let mut add = |seq| spool.append([(Stamp { boot: 7, seq }, 1, "a record")]);
+        add(1);
+        let (held, _) = listener.accept().expect("it connects");
+        // From now on it waits for the other half of the handshake.
+        add(2);
+        let until = Instant::now() + SOON;
+        while spool.synced() != Some(Stamp { boot: 7, seq: 2 }) {
+            assert!(Instant::now() < until, "records are not brought to the disk");
+            thread::park_timeout(Duration::from_millis(10));
+        }
+        assert_eq!(forwarder.fare().failures, 0, "it was waiting all the time");
+        drop((spool, held));
+        forwarder.wait(SOON);
+    }
+}
