@@ -66,7 +66,8 @@ pub fn violation(frame: &Linear, scratch: &mut Scratch) {
     }
     let told = Repeats { packets: 0, bytes: 0, first: 0, last: 0 };
     *others = key.without_ends();
-    let is_first = insert_other(epoch, others, &told);
+    // Looked for first: an attempt to insert takes the lock of the row, and in a flood all CPUs would take the same one.
+    let is_first = !knows_other(epoch, others) && insert_other(epoch, others, &told);
     if (is_first || half_of_the_ring_is_free())
         && let Some(mut entry) = EVENTS.reserve(0)
     {
@@ -155,6 +156,11 @@ fn insert(epoch: u32, key: &ViolationKey, value: &Repeats) -> bool {
     } else {
         REPEATS_1.insert(key, value, flags).is_ok()
     }
+}
+
+#[inline(always)]
+fn knows_other(epoch: u32, key: &ViolationKey) -> bool {
+    if epoch == 0 { OTHERS_0.get_ptr(key).is_some() } else { OTHERS_1.get_ptr(key).is_some() }
 }
 
 #[inline(always)]

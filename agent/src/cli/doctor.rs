@@ -9,7 +9,7 @@ use crate::{
     compile::{Limits, compile},
     config::{Attach, Config, Interface, Segment},
     control::{Request, client},
-    dataplane::{self, AttachMode, DataplaneError, Entry, Obstacle, Pins, Queues, probe},
+    dataplane::{self, AttachMode, DataplaneError, Entry, Obstacle, Pins, Queues, kernel_version, probe},
     files::{Access, read_set, read_trust, require_guarded},
     policy::resolve_texts,
 };
@@ -112,10 +112,7 @@ fn configuration(path: &Path) -> Finding {
 }
 
 fn kernel() -> Finding {
-    let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
-    let release = release.trim();
-    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(|n| n.parse::<u32>().unwrap_or(0));
-    let version = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
+    let (release, version) = kernel_version();
     if !Path::new("/sys/kernel/btf/vmlinux").exists() {
         return problem(
             "kernel",

@@ -96,6 +96,9 @@ fn print(status: &Status) {
             faults => out!("probe       FAILED at {}: {}", probe.checked, faults.join("; ")),
         }
     }
+    if let Some(why) = &status.no_probe {
+        out!("probe       none: {why}");
+    }
     for SinkStatus { name, to, format, written, refused, failing, last_error, spool } in &status.sinks {
         let waits = spool.as_ref().map(|spool| {
             let (bytes, packets) = (spool.waiting_bytes, spool.waiting_packets);

@@ -268,6 +268,9 @@ pub struct Status {
     /// What the agent's own packets met; `None` before the first.
     #[serde(default)]
     pub probe: Option<ProbeStatus>,
+    /// Why the agent sends none.
+    #[serde(default)]
+    pub no_probe: Option<String>,
     /// The sinks, by name.
     #[serde(default)]
     pub sinks: Vec<SinkStatus>,

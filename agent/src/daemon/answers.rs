@@ -104,6 +104,7 @@ impl Agent {
                 ..self.reporter.counts()
             },
             probe: self.reporter.honesty.status().cloned(),
+            no_probe: self.reporter.honesty.obstacle().map(str::to_owned),
             sinks: self.reporter.sinks(),
             log_refused: log::refused(),
         })

@@ -42,9 +42,15 @@ const ELSEWHERE: u32 = 0;
 /// A frame that has not arrived by then never will: two drains of the repeats, and more.
 const PATIENCE: Duration = Duration::from_secs(5);
 
+/// From this version on a test run holds the network's interrupts off, as a NIC does (`bpf_test_run` in net/bpf/test_run.c). Before, a
+/// packet of a NIC may be judged in the middle of ours, on the same CPU and in the same memory.
+const UNDISTURBED: (u32, u32) = (6, 6);
+
 /// What is known of the probes.
 #[derive(Debug, Default)]
 pub(super) struct Honesty {
+    /// Why there are none.
+    obstacle: Option<String>,
     began: Option<Instant>,
     /// Frames that were sent and did not come back yet.
     out: u64,
@@ -58,6 +64,30 @@ pub(super) struct Honesty {
 }
 
 impl Honesty {
+    /// Of an agent with this configuration on a kernel of this version.
+    pub(super) fn new(config: &Config, kernel: (u32, u32)) -> Self {
+        let obstacle = if config.violations.heartbeat == Duration::ZERO {
+            Some("the configuration switches it off (`[violations] heartbeat`)".to_owned())
+        } else if config.interfaces.iter().any(|interface| interface.name == LOOPBACK_NAME) {
+            Some(format!(
+                "packets of the configured interface `{LOOPBACK_NAME}` could be taken for the agent's own"
+            ))
+        } else if kernel < UNDISTURBED {
+            let ((major, minor), (since_major, since_minor)) = (kernel, UNDISTURBED);
+            Some(format!(
+                "Linux {major}.{minor} could mix the agent's packets with those of a NIC, {since_major}.{since_minor} could not"
+            ))
+        } else {
+            None
+        };
+        Self { obstacle, ..Self::default() }
+    }
+
+    /// Why there are no probes.
+    pub(super) fn obstacle(&self) -> Option<&str> {
+        self.obstacle.as_deref()
+    }
+
     /// What the last probe found that has ended: one that is under way refutes nothing.
     pub(super) fn status(&self) -> Option<&ProbeStatus> {
         self.status.as_ref()
@@ -73,7 +103,7 @@ impl Honesty {
 
     /// Takes a denied packet that the agent sent itself; `false` when it is somebody else's.
     pub(super) fn take(&mut self, key: &ViolationKey, packets: u64) -> bool {
-        if key.ifindex != LOOPBACK {
+        if key.ifindex != LOOPBACK || self.obstacle.is_some() {
             return false;
         }
         self.out = self.out.saturating_sub(packets);
@@ -112,11 +142,6 @@ const EXPECTED: [Expected; 2] = [
     Expected { unmanaged: Unmanaged::Drop, action: XdpAction::Drop },
 ];
 
-/// Whether packets from the loopback interface are the agent's own.
-pub(super) fn can_probe(config: &Config) -> bool {
-    config.interfaces.iter().all(|interface| interface.name != LOOPBACK_NAME)
-}
-
 impl Agent {
     /// Probes when it is time, and ends a probe that is under way. Whether a sign of life is due: it says what the probe found,
     /// and accounts for its packets.
@@ -130,7 +155,7 @@ impl Agent {
             return false;
         }
         self.reporter.honesty.began = Some(Instant::now());
-        if !can_probe(&self.config) {
+        if self.reporter.honesty.obstacle.is_some() {
             return true;
         }
         self.begin_probe();
@@ -204,7 +229,7 @@ impl Agent {
     /// A probe is over when its packets have come back, or never will. Whether it is over now.
     fn end_probe(&mut self) -> bool {
         let Some(began) = self.reporter.honesty.began else { return false };
-        if !self.reporter.honesty.is_under_way || !can_probe(&self.config) {
+        if !self.reporter.honesty.is_under_way {
             return false;
         }
         if self.reporter.honesty.out == 0 {
@@ -275,6 +300,7 @@ mod tests {
     use bulkhead_common::layout::Traffic;
 
     use super::*;
+    use crate::config::parse_config;
 
     fn counted(passed: u64, dropped: u64) -> Counted {
         let traffic = |packets| Traffic { packets, bytes: 60 * packets };
@@ -342,5 +368,20 @@ mod tests {
         assert_eq!((honesty.out, honesty.untold()), (1, 1));
         honesty.told(1);
         assert_eq!(honesty.untold(), 0);
+    }
+
+    #[test]
+    fn where_packets_could_be_mixed_up_there_is_no_probe() {
+        let parsed = |text: &str| parse_config("bulkhead.toml", text).0.expect("a configuration");
+        let config = parsed("[interface.eth0]\n");
+        assert_eq!(Honesty::new(&config, (6, 6)).obstacle(), None);
+        assert!(
+            Honesty::new(&config, (6, 1)).obstacle().is_some_and(|why| why.contains("Linux 6.1 could mix"))
+        );
+        let mut watched = Honesty::new(&parsed("[interface.lo]\n"), (6, 18));
+        assert!(watched.obstacle().is_some_and(|why| why.contains("`lo`")));
+        assert!(!watched.take(&ViolationKey { ifindex: LOOPBACK, ..ViolationKey::default() }, 1));
+        let silent = parsed("[interface.eth0]\n\n[violations]\nheartbeat = \"0s\"\n");
+        assert!(Honesty::new(&silent, (6, 18)).obstacle().is_some());
     }
 }

@@ -9,7 +9,7 @@ use super::{honesty::Honesty, ledger::Ledger, nics::Nics, past::Began, remote::H
 use crate::{
     config::Config,
     control::{SinkStatus, ViolationStatus},
-    dataplane::{Dataplane, EventReader, Tally, monotonic_ns},
+    dataplane::{Dataplane, EventReader, Tally, kernel_version, monotonic_ns},
     model::Policy,
     observe::{Aggregate, Aggregator, Clock, Names, Recent, Teller, Tolerated, render},
     record::{Gap, Heartbeat, Modes, Record, VERSION, Violation},
@@ -60,7 +60,7 @@ impl Reporter {
             seq: 0,
             ledger: Ledger::default(),
             drained: 0,
-            honesty: Honesty::default(),
+            honesty: Honesty::new(config, kernel_version().1),
         }
     }
 

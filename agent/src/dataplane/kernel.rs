@@ -1,9 +1,9 @@
-//! System calls without a wrapper: the RCU grace period, and where a pinned link leads.
+//! Which kernel runs, and system calls without a wrapper: the RCU grace period, and where a pinned link leads.
 #![allow(unsafe_code, reason = "system calls that neither aya nor nix wraps")]
 
 use std::{
     ffi::CString,
-    io,
+    fs, io,
     os::{
         fd::{AsRawFd, FromRawFd, OwnedFd},
         unix::ffi::OsStrExt,
@@ -12,6 +12,15 @@ use std::{
 };
 
 use super::DataplaneError;
+
+/// The kernel that runs, as `uname -r` says it, and its first two numbers (0 where there are none).
+pub fn kernel_version() -> (String, (u32, u32)) {
+    let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    let release = release.trim().to_owned();
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(|n| n.parse().unwrap_or(0));
+    let version = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
+    (release, version)
+}
 
 /// Waits until every packet that is being judged now has been judged.
 ///

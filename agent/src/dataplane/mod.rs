@@ -64,7 +64,7 @@ pub use error::DataplaneError;
 pub use events::{EventReader, SampleReader};
 pub use flows::FlowReader;
 pub use ids::StableIds;
-pub use kernel::{hurry, monotonic_ns, rcu_grace};
+pub use kernel::{hurry, kernel_version, monotonic_ns, rcu_grace};
 pub use live::Live;
 pub use lock::PinsLock;
 pub use offloads::{Offloads, Queues, offloads, queues, switch_off};

@@ -62,7 +62,7 @@ struct Entry {
 /// The violations of the last minutes, bounded.
 ///
 /// A table of `capacity` entries of at most 720 bytes each, in trees of which at least a good half is filled; 4096
-/// sources that are watched with 16 keys of 80 bytes; 64 scans with at most 16 KiB for ports and three times 1024 targets
+/// sources that are watched with 16 keys of 80 bytes; 64 scans with at most 16 KiB for ports and four times 1024 targets
 /// of at most 24 bytes; and a budget of 24 bytes for each of `capacity` devices and reasons.
 /// With 65,536 entries that is below 100 MiB when all of it is taken, and nothing makes it more.
 pub struct Aggregator {

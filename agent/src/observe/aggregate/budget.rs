@@ -1,7 +1,7 @@
-//! How many violations may be told one by one: so many new ones of a device and reason in an interval.
+//! How many violations may be told one by one: so many new ones of a device and reason in an interval, and so many of all.
 //!
 //! In: keys of violations that are new, and the time. Out: whether one may be told by itself. What is denied because of one
-//! device leaves the budgets of the others alone.
+//! device leaves the budgets of the others alone, and the first one of a device and reason needs none of what is for all.
 
 use std::collections::BTreeMap;
 
@@ -15,6 +15,17 @@ struct Budget {
     used: usize,
 }
 
+impl Budget {
+    fn renew(&mut self, now: u64, interval: u64) {
+        if now.saturating_sub(self.since) >= interval {
+            *self = Self { since: now, used: 0 };
+        }
+    }
+}
+
+/// New violations that are told one by one in an interval, besides the first one of each device and reason.
+pub(super) const OF_ALL: usize = 4096;
+
 /// What is left of each budget.
 pub(super) struct Budgets {
     /// As many classes are told apart; a further one has nothing to spend.
@@ -22,11 +33,13 @@ pub(super) struct Budgets {
     interval: u64,
     firsts: usize,
     classes: BTreeMap<Class, Budget>,
+    all: Budget,
 }
 
 impl Budgets {
     pub(super) fn new(capacity: usize, interval: u64, firsts: usize) -> Self {
-        Self { capacity, interval, firsts, classes: BTreeMap::new() }
+        let all = Budget { since: 0, used: 0 };
+        Self { capacity, interval, firsts, classes: BTreeMap::new(), all }
     }
 
     /// Takes one out of the budget of a violation's device and reason, if something is left.
@@ -37,13 +50,14 @@ impl Budgets {
             return false;
         }
         let budget = self.classes.entry(class).or_insert(Budget { since: now, used: 0 });
-        if now.saturating_sub(budget.since) >= self.interval {
-            *budget = Budget { since: now, used: 0 };
-        }
-        if budget.used >= self.firsts {
+        budget.renew(now, self.interval);
+        self.all.renew(now, self.interval);
+        let is_first = budget.used == 0;
+        if budget.used >= self.firsts || (!is_first && self.all.used >= OF_ALL) {
             return false;
         }
         budget.used += 1;
+        self.all.used += usize::from(!is_first);
         true
     }
 

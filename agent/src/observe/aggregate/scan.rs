@@ -1,7 +1,8 @@
 //! Recognises who tries many targets, and folds what he does into one violation.
 //!
 //! In: violations that have no place of their own yet, and the time. Out: whether one is part of a scan, and what is to be
-//! told of each scan: at once when it begins, then once a summary interval. A source is a hardware address with an address on
+//! told of each scan: at once when it begins, then once a summary interval. The first violation of each device that a scan comes to
+//! is no part of it: who scans one device does not hide that he goes on to another. A source is a hardware address with an address on
 //! one interface, under one revision and with one outcome; so what one host does hides nothing of another.
 //!
 //! Bounded: so many sources are watched and so many scan at the same time. What finds no place is left to the budgets.
@@ -17,6 +18,10 @@ use super::{
 
 /// New violations of a source in a summary interval that are told one by one; one more is a scan.
 pub(super) const KINDS: usize = 16;
+/// Violations of a scan in a summary interval that are told one by one, because they are the first of their device.
+pub(super) const MET: usize = 16;
+/// Devices that a scan is known to have come to.
+pub(super) const DEVICES: usize = 1024;
 /// Sources that are watched: the one watched for longest makes room.
 pub(super) const WATCHED: usize = 4096;
 /// Scans at the same time.
@@ -44,6 +49,10 @@ struct Scan {
     seen: u64,
     /// When it was last told; never yet, when it has just begun.
     told: Option<u64>,
+    /// Devices that it has come to, at most [`DEVICES`].
+    devices: BTreeSet<u32>,
+    /// Since when so many of them were told of, at most [`MET`] in an interval.
+    met: (u64, usize),
     targets: Targets,
     waiting: Option<Aggregate>,
 }
@@ -72,8 +81,8 @@ impl Scans {
     /// Whether a violation that has no place of its own is part of a scan. One that is none counts as begun.
     pub(super) fn folds(&mut self, key: &ViolationKey, now: u64) -> bool {
         let source = Source::of(key);
-        if self.scans.contains_key(&source) {
-            return true;
+        if let Some(scan) = self.scans.get_mut(&source) {
+            return !scan.meets(key, now, self.interval);
         }
         let over = self.watched.get(&source).is_some_and(|w| now.saturating_sub(w.since) >= self.interval);
         if over {
@@ -159,7 +168,9 @@ impl Scans {
         let mut targets = Targets::default();
         let known = self.unwatch(&source).map(|watched| watched.kinds).unwrap_or_default();
         known.iter().for_each(|key| targets.add(key, 1));
-        self.scans.insert(source, Scan { seen: now, told: None, targets, waiting: None });
+        let devices = known.iter().map(|key| key.device).collect();
+        self.scans
+            .insert(source, Scan { seen: now, told: None, devices, met: (now, 0), targets, waiting: None });
         true
     }
 
@@ -171,6 +182,21 @@ impl Scans {
 }
 
 impl Scan {
+    /// Whether a violation is the first of a device that may be told by itself.
+    fn meets(&mut self, key: &ViolationKey, now: u64, interval: u64) -> bool {
+        if now.saturating_sub(self.met.0) >= interval {
+            self.met = (now, 0);
+        }
+        let room = self.met.1 < MET && self.devices.len() < DEVICES;
+        if key.device == 0 || !room || !self.devices.insert(key.device) {
+            return false;
+        }
+        self.met.1 += 1;
+        self.seen = now;
+        self.targets.add(key, 1);
+        true
+    }
+
     fn is_due(&self, now: u64, interval: u64) -> bool {
         self.waiting.is_some() && self.told.is_none_or(|told| now.saturating_sub(told) >= interval)
     }

@@ -264,9 +264,10 @@ fn scan_is_one_record_at_once_and_then_one_an_interval() {
 #[test]
 fn sweep_over_hosts_has_no_destination_and_names_its_port() {
     let mut aggregator = Aggregator::new(1 << 16, SUMMARY, FIRSTS);
-    let sweep = (10..=40).flat_map(|host| aggregator.event(&event(aimed(1, host, 502), SECOND)));
+    let sweep = (10..=100).flat_map(|host| aggregator.event(&event(aimed(1, host, 502), SECOND)));
     let out: Vec<Aggregate> = sweep.collect();
-    assert_eq!((out.len(), tried(&out[16])), (17, Some((17, 1, 17))));
+    // The scan, and the first of as many devices before it as after.
+    assert_eq!((out.len(), tried(&out[16])), (2 * 16 + 1, Some((17, 1, 17))));
     assert_eq!(
         (out[16].key.destination, out[16].key.device, out[16].key.port),
         (Address::UNSPECIFIED, 0, 502)
@@ -297,6 +298,22 @@ fn host_that_scans_hides_nothing_of_another() {
     for other in [forged, elsewhere, dropped] {
         assert_eq!(aggregator.event(&event(other, SECOND)), [one(other, SECOND)]);
     }
+}
+
+#[test]
+fn who_scans_one_device_does_not_hide_that_he_goes_on_to_another() {
+    let mut aggregator = Aggregator::new(1 << 16, SUMMARY, FIRSTS);
+    let at = |device: u32, port| event(ViolationKey { device, ..aimed(1, 2, port) }, SECOND);
+    for port in 1..=5000 {
+        aggregator.event(&at(1, port));
+    }
+    let [first, second] = [at(2, 502), at(2, 503)];
+    assert_eq!(aggregator.event(&first), [Aggregate::of_event(&first)]);
+    // What he does to that device from now on is part of the scan.
+    assert_eq!(aggregator.event(&second), []);
+    // A sweep over many devices is one scan all the same.
+    let told: usize = (3..=500).map(|device| aggregator.event(&at(device, 502)).len()).sum();
+    assert_eq!(told, scan::MET - 1);
 }
 
 #[test]

@@ -39,8 +39,8 @@ fn flooded(count: u32, kind: impl Fn(u32) -> ViolationKey) -> (usize, Aggregator
 fn flood_from_one_source_fills_nothing() {
     let port = |n: u32| u16::try_from(n % 65_536).expect("a port");
     let (records, aggregator) = flooded(MILLION, |n| aimed(1, 1 + n / 65_536, port(n)));
-    // Sixteen firsts, the beginning of the scan, and no interval is over.
-    assert_eq!((records, aggregator.totals().entries, aggregator.totals().scans), (17, 16, 1));
+    // Sixteen firsts, the beginning of the scan, the first of each of fifteen more devices, and no interval is over.
+    assert_eq!((records, aggregator.totals().entries, aggregator.totals().scans), (32, 31, 1));
 }
 
 #[test]
@@ -50,10 +50,19 @@ fn flood_from_sources_of_which_each_speaks_once_fills_nothing() {
 }
 
 #[test]
+fn flood_over_many_devices_has_one_budget() {
+    // Each of 40 devices has a budget of 256; together they would have 10,240.
+    let (records, _) = flooded(MILLION, |n| aimed(n, 1 + n % 40, 502));
+    assert_eq!(records, 40 + budget::OF_ALL + 40);
+}
+
+#[test]
 fn flood_from_everybody_to_everything_fills_no_table_beyond_its_bound() {
     // 200 sources scan 5000 devices each, and there are more sources than may scan.
-    let (_, aggregator) = flooded(MILLION, |n| aimed(n % 200, 1 + n / 200, 502));
+    let (records, aggregator) = flooded(MILLION, |n| aimed(n % 200, 1 + n / 200, 502));
     assert_eq!(aggregator.totals().scans, scan::SCANS);
+    // The first of each device and the others of each, what is for all, and each scan.
+    assert!(records <= 2 * 5000 + budget::OF_ALL + scan::SCANS, "{records}");
     // Each of 150,000 sources sends to two devices of its own: every entry is new, and few have a budget to share.
     let (_, aggregator) = flooded(300_000, |n| aimed(n / 2, 1 + n / 4, 502));
     assert_eq!((aggregator.totals().entries, aggregator.totals().scans), (DISTINCT, 0));
