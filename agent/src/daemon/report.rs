@@ -156,7 +156,7 @@ impl Reporter {
     /// taken over; `None` when that failed.
     pub(super) fn reckon(&mut self, tally: Option<&Tally>) {
         let Some(tally) = tally else { return self.ledger.skip() };
-        let pending = self.aggregator.totals().pending + self.honesty.untold();
+        let pending = self.aggregator.pending() + self.honesty.untold();
         for owed in self.ledger.reckon(tally, pending, &self.sinks.accounts()) {
             self.seq += 1;
             let gap = Gap {
