@@ -22,10 +22,8 @@ pub(super) struct Owed {
 pub(super) struct Account {
     /// Packets.
     pub(super) packets: u64,
-    /// Whether it has never told anything.
+    /// Whether it had never taken anything when this run began.
     pub(super) is_new: bool,
-    /// Records that it refused in this run.
-    pub(super) refused: u64,
 }
 
 /// What was looked at last.
@@ -35,8 +33,6 @@ pub(super) struct Ledger {
     counted: Option<u64>,
     /// Packets that the kernel has lost, as far as they were owned up to; `None` before the first reckoning of this run.
     lost: Option<u64>,
-    /// Records that all sinks have refused by then.
-    refused: u64,
 }
 
 impl Ledger {
@@ -63,12 +59,10 @@ impl Ledger {
         };
         let lost = tally.lost.saturating_sub(known);
         let ring = Owed::some(Cause::Ring, vec![lost; accounts.len()]);
-        let refused = accounts.iter().map(|account| account.refused).sum();
-        let refuse = refused > std::mem::replace(&mut self.refused, refused);
-        // What no sink refused has not come out of the kernel either: its counters are not all of one moment.
-        let cause = if refuse { Cause::Disk } else { Cause::Ring };
+        // What a disk refused is accounted for by its feed. The rest has not come out of the kernel: its counters are not all of
+        // one moment.
         let more = accounts.iter().map(|account| missing(account, lost)).collect();
-        ring.into_iter().chain(Owed::some(cause, more)).collect()
+        ring.into_iter().chain(Owed::some(Cause::Ring, more)).collect()
     }
 }
 
@@ -92,7 +86,7 @@ mod tests {
     }
 
     fn old(packets: u64) -> Account {
-        Account { packets, is_new: false, refused: 0 }
+        Account { packets, is_new: false }
     }
 
     #[test]
@@ -107,7 +101,7 @@ mod tests {
     #[test]
     fn a_killed_agent_owes_what_it_had_taken_and_a_new_sink_what_was_before_it() {
         let mut ledger = Ledger::default();
-        let new = Account { packets: 0, is_new: true, refused: 0 };
+        let new = Account { packets: 0, is_new: true };
         assert_eq!(ledger.reckon(&tally(100, 7), 0, &[old(60), new]), []);
         let owed = ledger.reckon(&tally(100, 7), 10, &[old(60), new]);
         let before = Owed { cause: Cause::Before, packets: vec![0, 90] };
@@ -128,15 +122,23 @@ mod tests {
     }
 
     #[test]
-    fn what_a_spool_refused_is_owed_by_it_alone() {
+    fn what_was_before_a_new_sink_is_so_also_when_it_has_told_something_by_then() {
+        let mut ledger = Ledger::default();
+        let new = |packets| Account { packets, is_new: true };
+        assert_eq!(ledger.reckon(&tally(100, 0), 0, &[new(0), old(100)]), []);
+        let owed = ledger.reckon(&tally(101, 0), 0, &[new(1), old(101)]);
+        assert_eq!(owed, [Owed { cause: Cause::Before, packets: vec![99, 0] }]);
+    }
+
+    #[test]
+    fn what_was_never_handed_over_is_owed_to_whom_it_is_missing() {
         let mut ledger = Ledger::default();
         for _ in 0..2 {
             let _ = ledger.reckon(&tally(5, 0), 0, &[old(5), old(5)]);
         }
         let _ = ledger.reckon(&tally(9, 0), 0, &[old(5), old(9)]);
-        let full = Account { refused: 2, ..old(5) };
-        let owed = ledger.reckon(&tally(9, 0), 0, &[full, old(9)]);
-        assert_eq!(owed, [Owed { cause: Cause::Disk, packets: vec![4, 0] }]);
+        let owed = ledger.reckon(&tally(9, 0), 0, &[old(5), old(9)]);
+        assert_eq!(owed, [Owed { cause: Cause::Ring, packets: vec![4, 0] }]);
     }
 
     #[test]

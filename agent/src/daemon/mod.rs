@@ -13,6 +13,7 @@ mod clock;
 mod door;
 mod drift;
 mod explain;
+mod feed;
 mod first;
 mod flows;
 mod forward;

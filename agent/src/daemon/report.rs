@@ -46,7 +46,12 @@ pub(super) struct Reporter {
 impl Reporter {
     /// `counters` names what the kernel counts with.
     pub(super) fn new(config: &Config, teller: Teller, counters: &str) -> Self {
-        let home = Home { state: &config.state, gateway: &teller.gateway, counters };
+        let home = Home {
+            state: &config.state,
+            gateway: &teller.gateway,
+            counters,
+            summary: config.violations.summary,
+        };
         let sinks = Sinks::open(&config.sinks, home);
         Self {
             teller,

@@ -86,7 +86,7 @@ impl Sinks {
 
     /// What each of those that are somewhere else accounts for, and those of this machine together.
     pub(super) fn accounts(&self) -> Vec<Account> {
-        let here = Account { packets: self.told.accounted(), is_new: self.told.is_new(), refused: 0 };
+        let here = Account { packets: self.told.accounted(), is_new: self.told.is_new() };
         self.remote.iter().map(Remote::account).chain([here]).collect()
     }
 

@@ -105,8 +105,9 @@ impl Spool {
         Ok((Self { folder: folder.to_owned(), shared, file: None, most, counting, is_new }, reader))
     }
 
-    /// Adds records: stamp, packets and text of each. What cannot be written is refused and counted, and accounts for nothing.
-    pub fn append<'r>(&mut self, records: impl IntoIterator<Item = (Stamp, u64, &'r str)>) {
+    /// Adds records: stamp, packets and text of each. How many were refused: when the disk says no, all from one on; and any
+    /// that is longer than [`MAX_RECORD`]. They account for nothing.
+    pub fn append<'r>(&mut self, records: impl IntoIterator<Item = (Stamp, u64, &'r str)>) -> usize {
         let mut bytes = Vec::new();
         let mut end = self.shared.lock().end;
         let (mut taken, mut refused) = (0, 0);
@@ -145,8 +146,7 @@ impl Spool {
             }
         }
         let mut state = self.shared.lock();
-        state.counts.taken += taken;
-        state.counts.refused += refused;
+        state.counts.taken += taken as u64;
         if taken > 0 || failure.is_some() {
             state.counts.failing = failure.is_some();
         }
@@ -176,6 +176,7 @@ impl Spool {
         }
     }
 
+        refused
     /// Its counters.
     pub fn counts(&self) -> Counts {
         self.shared.lock().counts.clone()
