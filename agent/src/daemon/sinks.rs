@@ -23,6 +23,10 @@ const JOURNAL: &str = "/run/systemd/journal/socket";
 /// How long an agent that ends waits for receivers. What they have not got by then they get from the next one.
 const PARTING: Duration = Duration::from_secs(2);
 
+/// Records that the sinks of this machine are told together. An agent that is killed when it has written them and not yet noted
+/// so owes them again.
+const TOGETHER: usize = 64;
+
 /// The sinks.
 pub(super) struct Sinks {
     local: Vec<Open>,
@@ -30,6 +34,8 @@ pub(super) struct Sinks {
     told: Told,
     /// Whether it was said that this cannot be written down.
     told_failure: bool,
+    /// Records written since that was noted.
+    unnoted: usize,
     remote: Vec<Remote>,
 }
 
@@ -59,8 +65,9 @@ impl Sinks {
         });
         Self {
             local: sinks.iter().filter_map(open).collect(),
-            told: Told::open(&home.state.join(SPOOLS), home.counters),
+            told: Told::open(home.state, home.counters),
             told_failure: false,
+            unnoted: 0,
             remote: remote.collect(),
         }
     }
@@ -69,6 +76,10 @@ impl Sinks {
     pub(super) fn write(&mut self, record: &Record) {
         self.local.iter_mut().for_each(|open| open.local.write(record));
         self.told.add(record.count());
+        self.unnoted += 1;
+        if self.unnoted >= TOGETHER {
+            self.flush_here();
+        }
         self.remote.iter_mut().for_each(|remote| remote.write(record));
     }
 
@@ -98,6 +109,11 @@ impl Sinks {
 
     /// Writes the batches, and tells of sinks that began or ceased to fail.
     pub(super) fn flush(&mut self) {
+        self.flush_here();
+        self.remote.iter_mut().for_each(Remote::flush);
+    }
+
+    fn flush_here(&mut self) {
         for Open { sink, local, told_failure } in &mut self.local {
             local.flush();
             let status = local.status();
@@ -116,7 +132,7 @@ impl Sinks {
         {
             tracing::error!("an agent that is killed will not know what was told: {error}");
         }
-        self.remote.iter_mut().for_each(Remote::flush);
+        self.unnoted = 0;
     }
 
     /// Opens all of them anew, as after somebody else rotated a file.
