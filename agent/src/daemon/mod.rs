@@ -16,6 +16,7 @@ mod explain;
 mod feed;
 mod first;
 mod flows;
+mod forgotten;
 mod forward;
 mod hits;
 mod honesty;

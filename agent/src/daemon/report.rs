@@ -245,6 +245,11 @@ impl Reporter {
         }
     }
 
+    /// What to say of spools that belong to no sink.
+    pub(super) fn forgotten(&self) -> impl Iterator<Item = String> {
+        self.sinks.forgotten()
+    }
+
     /// How each sink fares.
     pub(super) fn sinks(&self) -> Vec<SinkStatus> {
         self.sinks.status()

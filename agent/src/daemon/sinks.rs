@@ -6,6 +6,7 @@
 use std::{path::PathBuf, time::Duration};
 
 use super::{
+    forgotten::Forgotten,
     ledger::{Account, Owed},
     remote::{self, Home, Remote, SPOOLS},
 };
@@ -37,6 +38,8 @@ pub(super) struct Sinks {
     /// Records written since that was noted.
     unnoted: usize,
     remote: Vec<Remote>,
+    /// Spools that an earlier configuration has left.
+    forgotten: Vec<Forgotten>,
 }
 
 /// One that is on this machine.
@@ -63,11 +66,15 @@ impl Sinks {
             Destination::Syslog(syslog) => Some(Remote::open(sink, syslog, home)),
             Destination::Stdout | Destination::Journald | Destination::File { .. } => None,
         });
+        let spools = home.state.join(SPOOLS);
+        let forgotten = Forgotten::find(&spools, sinks);
+        forgotten.iter().filter_map(Forgotten::warning).for_each(|what| tracing::warn!("{what}"));
         Self {
             local: sinks.iter().filter_map(open).collect(),
             told: Told::open(home.state, home.counters),
             told_failure: false,
             unnoted: 0,
+            forgotten,
             remote: remote.collect(),
         }
     }
@@ -133,6 +140,11 @@ impl Sinks {
             tracing::error!("an agent that is killed will not know what was told: {error}");
         }
         self.unnoted = 0;
+    }
+
+    /// What to say of spools that belong to no sink, as long as they are there.
+    pub(super) fn forgotten(&self) -> impl Iterator<Item = String> {
+        self.forgotten.iter().filter_map(Forgotten::warning)
     }
 
     /// Opens all of them anew, as after somebody else rotated a file.

@@ -47,6 +47,27 @@ pub struct Waiting {
     pub packets: u64,
 }
 
+impl Waiting {
+    /// What waits in the folder of a spool that nobody has opened. It is only looked at.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn in_folder(folder: &Path) -> io::Result<Self> {
+        let told: Mark = recall(folder, POSITION).unwrap_or_default();
+        let mut end = told;
+        for start in starts(folder)?.into_iter().rev() {
+            if let (_, Some(last)) = whole(&fs::read(Segment::path(folder, start))?, start) {
+                end = last;
+                break;
+            }
+        }
+        Ok(Self {
+            bytes: end.offset.saturating_sub(told.offset),
+            packets: end.total.saturating_sub(told.total),
+        })
+    }
+}
+
 /// Since when the records account for which counters.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Counting {
@@ -155,6 +176,7 @@ impl Spool {
         }
         drop(state);
         self.shared.tell();
+        refused
     }
 
     /// Packets that its records account for, of those that the kernel's present counters have counted.
@@ -176,7 +198,6 @@ impl Spool {
         }
     }
 
-        refused
     /// Its counters.
     pub fn counts(&self) -> Counts {
         self.shared.lock().counts.clone()
@@ -281,8 +302,8 @@ fn make(folder: &Path) -> io::Result<()> {
     folder.ancestors().skip(1).take(2).try_for_each(|above| File::open(above)?.sync_all())
 }
 
-/// The segments in a folder, and the place behind the last whole frame.
-fn found(folder: &Path, told: Option<Mark>) -> io::Result<(VecDeque<Segment>, Mark)> {
+/// Offsets at which the segments in a folder begin.
+fn starts(folder: &Path) -> io::Result<Vec<u64>> {
     let mut starts = Vec::new();
     for entry in fs::read_dir(folder)? {
         let path = entry?.path();
@@ -294,6 +315,12 @@ fn found(folder: &Path, told: Option<Mark>) -> io::Result<(VecDeque<Segment>, Ma
         }
     }
     starts.sort_unstable();
+    Ok(starts)
+}
+
+/// The segments in a folder, and the place behind the last whole frame.
+fn found(folder: &Path, told: Option<Mark>) -> io::Result<(VecDeque<Segment>, Mark)> {
+    let starts = starts(folder)?;
     // Each ends where the one behind it begins; of the last it is not known yet.
     let ends = starts.iter().skip(1).chain(starts.last());
     let mut segments: VecDeque<Segment> =
