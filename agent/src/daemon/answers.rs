@@ -122,6 +122,7 @@ impl Agent {
         warnings.extend(failing.map(|sink| {
             format!("sink `{}` refuses records: {}", sink.name, sink.last_error.unwrap_or_default())
         }));
+        warnings.extend(self.reporter.forgotten());
         warnings.extend(self.ourselves());
         if self.in_force.policy.devices.is_empty() {
             warnings.push("the policy declares no device: nothing is enforced for any device".to_owned());

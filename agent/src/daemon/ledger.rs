@@ -22,10 +22,8 @@ pub(super) struct Owed {
 pub(super) struct Account {
     /// Packets.
     pub(super) packets: u64,
-    /// Whether it has never told anything.
+    /// Whether it had never taken anything when this run began.
     pub(super) is_new: bool,
-    /// Records that it refused in this run.
-    pub(super) refused: u64,
 }
 
 /// What was looked at last.
@@ -35,8 +33,6 @@ pub(super) struct Ledger {
     counted: Option<u64>,
     /// Packets that the kernel has lost, as far as they were owned up to; `None` before the first reckoning of this run.
     lost: Option<u64>,
-    /// Records that all sinks have refused by then.
-    refused: u64,
 }
 
 impl Ledger {
@@ -52,23 +48,17 @@ impl Ledger {
         let missing = |account: &Account, more: u64| {
             counted.saturating_sub(account.packets.saturating_add(more + pending))
         };
-        let Some(known) = self.lost.replace(tally.lost) else {
-            // What the kernel lost before this run is part of what is missing.
-            let of = |is_new: bool| {
-                let all = accounts.iter().map(|one| if one.is_new == is_new { missing(one, 0) } else { 0 });
-                all.collect::<Vec<_>>()
-            };
-            let owed = [(Cause::Before, of(true)), (Cause::Restart, of(false))];
-            return owed.into_iter().filter_map(|(cause, packets)| Owed::some(cause, packets)).collect();
+        // What the kernel lost before this run is part of what is missing.
+        let lost = self.lost.replace(tally.lost).map_or(0, |known| tally.lost.saturating_sub(known));
+        // The kernel loses nothing else and a feed owes what its disk refused, so the rest is what was before this run. Packets
+        // that arrive during the first look hide some of it, until all that is under way has been told.
+        let of = |is_new: bool| {
+            let all = accounts.iter().map(|one| if one.is_new == is_new { missing(one, lost) } else { 0 });
+            all.collect::<Vec<_>>()
         };
-        let lost = tally.lost.saturating_sub(known);
-        let ring = Owed::some(Cause::Ring, vec![lost; accounts.len()]);
-        let refused = accounts.iter().map(|account| account.refused).sum();
-        let refuse = refused > std::mem::replace(&mut self.refused, refused);
-        // What no sink refused has not come out of the kernel either: its counters are not all of one moment.
-        let cause = if refuse { Cause::Disk } else { Cause::Ring };
-        let more = accounts.iter().map(|account| missing(account, lost)).collect();
-        ring.into_iter().chain(Owed::some(cause, more)).collect()
+        let ring = vec![lost; accounts.len()];
+        let owed = [(Cause::Ring, ring), (Cause::Before, of(true)), (Cause::Restart, of(false))];
+        owed.into_iter().filter_map(|(cause, packets)| Owed::some(cause, packets)).collect()
     }
 }
 
@@ -92,7 +82,7 @@ mod tests {
     }
 
     fn old(packets: u64) -> Account {
-        Account { packets, is_new: false, refused: 0 }
+        Account { packets, is_new: false }
     }
 
     #[test]
@@ -107,7 +97,7 @@ mod tests {
     #[test]
     fn a_killed_agent_owes_what_it_had_taken_and_a_new_sink_what_was_before_it() {
         let mut ledger = Ledger::default();
-        let new = Account { packets: 0, is_new: true, refused: 0 };
+        let new = Account { packets: 0, is_new: true };
         assert_eq!(ledger.reckon(&tally(100, 7), 0, &[old(60), new]), []);
         let owed = ledger.reckon(&tally(100, 7), 10, &[old(60), new]);
         let before = Owed { cause: Cause::Before, packets: vec![0, 90] };
@@ -128,15 +118,24 @@ mod tests {
     }
 
     #[test]
-    fn what_a_spool_refused_is_owed_by_it_alone() {
+    fn what_was_before_a_new_sink_is_so_also_when_it_has_told_something_by_then() {
         let mut ledger = Ledger::default();
-        for _ in 0..2 {
-            let _ = ledger.reckon(&tally(5, 0), 0, &[old(5), old(5)]);
-        }
-        let _ = ledger.reckon(&tally(9, 0), 0, &[old(5), old(9)]);
-        let full = Account { refused: 2, ..old(5) };
-        let owed = ledger.reckon(&tally(9, 0), 0, &[full, old(9)]);
-        assert_eq!(owed, [Owed { cause: Cause::Disk, packets: vec![4, 0] }]);
+        let new = |packets| Account { packets, is_new: true };
+        assert_eq!(ledger.reckon(&tally(100, 0), 0, &[new(0), old(100)]), []);
+        let owed = ledger.reckon(&tally(101, 0), 0, &[new(1), old(101)]);
+        assert_eq!(owed, [Owed { cause: Cause::Before, packets: vec![99, 0] }]);
+    }
+
+    #[test]
+    fn what_packets_of_this_run_hid_at_first_is_no_fault_of_the_ring() {
+        let mut ledger = Ledger::default();
+        assert_eq!(ledger.reckon(&tally(100, 0), 0, &[old(60)]), []);
+        // Thirty more have arrived by then, and wait: ten are surely missing, and in truth forty.
+        let owed = ledger.reckon(&tally(130, 0), 30, &[old(60)]);
+        assert_eq!(owed, [Owed { cause: Cause::Restart, packets: vec![10] }]);
+        let owed = ledger.reckon(&tally(130, 0), 0, &[old(100)]);
+        assert_eq!(owed, [Owed { cause: Cause::Restart, packets: vec![30] }]);
+        assert_eq!(ledger.reckon(&tally(130, 0), 0, &[old(130)]), []);
     }
 
     #[test]

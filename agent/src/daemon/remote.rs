@@ -6,6 +6,7 @@ use std::{
 };
 
 use super::{
+    feed::Feed,
     forward::{Forwarder, Route},
     ledger::Account,
 };
@@ -14,7 +15,7 @@ use crate::{
     control::{SinkStatus, SpoolStatus},
     record::Record,
     sink::syslog::{self, Encoder},
-    spool::{Spool, Stamp},
+    spool::Spool,
 };
 
 /// Where the spools are, in the state folder.
@@ -29,19 +30,19 @@ pub(super) struct Home<'h> {
     pub(super) gateway: &'h str,
     /// Names the kernel's counters: others after a boot.
     pub(super) counters: &'h str,
+    /// The summary interval: how often a disk that refuses is tried when there is nothing to tell.
+    pub(super) summary: Duration,
 }
 
 /// The sink.
 pub(super) struct Remote {
     sink: Sink,
     /// `None` when it cannot be opened: its records are refused until the agent begins again.
-    open: Option<(Spool, Forwarder)>,
+    open: Option<(Feed, Forwarder)>,
     /// Why it is not.
     failure: Option<String>,
     /// Records that were refused because it is not.
     refused: u64,
-    /// Records that are added together.
-    batch: Vec<(Stamp, u64, String)>,
 }
 
 impl Remote {
@@ -52,7 +53,9 @@ impl Remote {
             .map_err(|error| error.to_string())
             .and_then(|(spool, reader)| {
                 let begun = Forwarder::begin(reader, route(sink, syslog, home.gateway));
-                begun.map(|forwarder| (spool, forwarder)).map_err(|error| error.to_string())
+                begun
+                    .map(|forwarder| (Feed::new(spool, home.gateway, home.summary), forwarder))
+                    .map_err(|error| error.to_string())
             });
         let (open, failure) = match opened {
             Ok(open) => (Some(open), None),
@@ -61,33 +64,28 @@ impl Remote {
                 (None, Some(error))
             }
         };
-        Self { sink: sink.clone(), open, failure, refused: 0, batch: Vec::new() }
+        Self { sink: sink.clone(), open, failure, refused: 0 }
     }
 
     /// Adds a record to the batch.
     pub(super) fn write(&mut self, record: &Record) {
-        let id = record.id();
-        let boot = u64::from_str_radix(&id.boot, 16).unwrap_or_default();
-        self.batch.push((Stamp { boot, seq: id.seq }, record.count(), record.to_json()));
+        match &mut self.open {
+            Some((feed, _)) => feed.write(record),
+            None => self.refused += 1,
+        }
     }
 
     /// Adds the batch to the spool.
     pub(super) fn flush(&mut self) {
-        let batch = std::mem::take(&mut self.batch);
-        match &mut self.open {
-            Some((spool, _)) if !batch.is_empty() => {
-                spool.append(batch.iter().map(|(stamp, count, text)| (*stamp, *count, text.as_str())));
-            }
-            Some(_) => {}
-            None => self.refused += batch.len() as u64,
+        if let Some((feed, _)) = &mut self.open {
+            feed.flush();
         }
     }
 
     /// What it accounts for; nothing is owed by a spool that is not open.
     pub(super) fn account(&self) -> Account {
-        self.open.as_ref().map_or(Account { packets: u64::MAX, is_new: false, refused: 0 }, |(spool, _)| {
-            Account { packets: spool.accounted(), is_new: spool.is_new(), refused: spool.counts().refused }
-        })
+        let closed = Account { packets: u64::MAX, is_new: false };
+        self.open.as_ref().map_or(closed, |(feed, _)| feed.account())
     }
 
     /// How it fares.
@@ -98,7 +96,7 @@ impl Remote {
             format: self.sink.format.name().to_owned(),
             ..SinkStatus::default()
         };
-        let Some((spool, forwarder)) = &self.open else {
+        let Some((feed, forwarder)) = &self.open else {
             return SinkStatus {
                 refused: self.refused,
                 failing: true,
@@ -106,11 +104,12 @@ impl Remote {
                 ..base
             };
         };
+        let spool = feed.spool();
         let (counts, waiting, fare) = (spool.counts(), spool.waiting(), forwarder.fare());
         let doubt = spool.doubt();
         SinkStatus {
             written: counts.taken,
-            refused: counts.refused,
+            refused: feed.refused(),
             failing: counts.failing || doubt.is_some() || (!fare.connected && fare.failures > 0),
             last_error: if counts.failing { counts.last_error } else { doubt.or(fare.last_error) },
             spool: Some(SpoolStatus {

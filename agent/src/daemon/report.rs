@@ -46,7 +46,12 @@ pub(super) struct Reporter {
 impl Reporter {
     /// `counters` names what the kernel counts with.
     pub(super) fn new(config: &Config, teller: Teller, counters: &str) -> Self {
-        let home = Home { state: &config.state, gateway: &teller.gateway, counters };
+        let home = Home {
+            state: &config.state,
+            gateway: &teller.gateway,
+            counters,
+            summary: config.violations.summary,
+        };
         let sinks = Sinks::open(&config.sinks, home);
         Self {
             teller,
@@ -156,7 +161,7 @@ impl Reporter {
     /// taken over; `None` when that failed.
     pub(super) fn reckon(&mut self, tally: Option<&Tally>) {
         let Some(tally) = tally else { return self.ledger.skip() };
-        let pending = self.aggregator.totals().pending + self.honesty.untold();
+        let pending = self.aggregator.pending() + self.honesty.untold();
         for owed in self.ledger.reckon(tally, pending, &self.sinks.accounts()) {
             self.seq += 1;
             let gap = Gap {
@@ -238,6 +243,11 @@ impl Reporter {
             Some(Record::Violation(one)) if one.boot == boot => Some(one),
             Some(Record::Violation(_) | Record::Gap(_) | Record::Heartbeat(_)) | None => None,
         }
+    }
+
+    /// What to say of spools that belong to no sink.
+    pub(super) fn forgotten(&self) -> impl Iterator<Item = String> {
+        self.sinks.forgotten()
     }
 
     /// How each sink fares.

@@ -6,6 +6,7 @@
 use std::{path::PathBuf, time::Duration};
 
 use super::{
+    forgotten::Forgotten,
     ledger::{Account, Owed},
     remote::{self, Home, Remote, SPOOLS},
 };
@@ -23,6 +24,10 @@ const JOURNAL: &str = "/run/systemd/journal/socket";
 /// How long an agent that ends waits for receivers. What they have not got by then they get from the next one.
 const PARTING: Duration = Duration::from_secs(2);
 
+/// Records that the sinks of this machine are told together. An agent that is killed when it has written them and not yet noted
+/// so owes them again.
+const TOGETHER: usize = 64;
+
 /// The sinks.
 pub(super) struct Sinks {
     local: Vec<Open>,
@@ -30,7 +35,11 @@ pub(super) struct Sinks {
     told: Told,
     /// Whether it was said that this cannot be written down.
     told_failure: bool,
+    /// Records written since that was noted.
+    unnoted: usize,
     remote: Vec<Remote>,
+    /// Spools that an earlier configuration has left.
+    forgotten: Vec<Forgotten>,
 }
 
 /// One that is on this machine.
@@ -57,10 +66,15 @@ impl Sinks {
             Destination::Syslog(syslog) => Some(Remote::open(sink, syslog, home)),
             Destination::Stdout | Destination::Journald | Destination::File { .. } => None,
         });
+        let spools = home.state.join(SPOOLS);
+        let forgotten = Forgotten::find(&spools, sinks);
+        forgotten.iter().filter_map(Forgotten::warning).for_each(|what| tracing::warn!("{what}"));
         Self {
             local: sinks.iter().filter_map(open).collect(),
-            told: Told::open(&home.state.join(SPOOLS), home.counters),
+            told: Told::open(home.state, home.counters),
             told_failure: false,
+            unnoted: 0,
+            forgotten,
             remote: remote.collect(),
         }
     }
@@ -69,6 +83,10 @@ impl Sinks {
     pub(super) fn write(&mut self, record: &Record) {
         self.local.iter_mut().for_each(|open| open.local.write(record));
         self.told.add(record.count());
+        self.unnoted += 1;
+        if self.unnoted >= TOGETHER {
+            self.flush_here();
+        }
         self.remote.iter_mut().for_each(|remote| remote.write(record));
     }
 
@@ -86,7 +104,7 @@ impl Sinks {
 
     /// What each of those that are somewhere else accounts for, and those of this machine together.
     pub(super) fn accounts(&self) -> Vec<Account> {
-        let here = Account { packets: self.told.accounted(), is_new: self.told.is_new(), refused: 0 };
+        let here = Account { packets: self.told.accounted(), is_new: self.told.is_new() };
         self.remote.iter().map(Remote::account).chain([here]).collect()
     }
 
@@ -98,6 +116,11 @@ impl Sinks {
 
     /// Writes the batches, and tells of sinks that began or ceased to fail.
     pub(super) fn flush(&mut self) {
+        self.flush_here();
+        self.remote.iter_mut().for_each(Remote::flush);
+    }
+
+    fn flush_here(&mut self) {
         for Open { sink, local, told_failure } in &mut self.local {
             local.flush();
             let status = local.status();
@@ -116,7 +139,12 @@ impl Sinks {
         {
             tracing::error!("an agent that is killed will not know what was told: {error}");
         }
-        self.remote.iter_mut().for_each(Remote::flush);
+        self.unnoted = 0;
+    }
+
+    /// What to say of spools that belong to no sink, as long as they are there.
+    pub(super) fn forgotten(&self) -> impl Iterator<Item = String> {
+        self.forgotten.iter().filter_map(Forgotten::warning)
     }
 
     /// Opens all of them anew, as after somebody else rotated a file.

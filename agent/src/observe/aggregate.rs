@@ -147,6 +147,11 @@ impl Aggregator {
         out
     }
 
+    /// Packets that wait for the end of their summary interval.
+    pub fn pending(&self) -> u64 {
+        self.taken - self.told
+    }
+
     /// Packets in and out so far. Walks the table: for status, not for every packet.
     pub fn totals(&self) -> Totals {
         let waiting = self.table.values().filter_map(|entry| entry.waiting.as_ref());

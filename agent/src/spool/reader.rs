@@ -17,6 +17,9 @@ use super::{
 /// How far records were told.
 pub(super) const POSITION: &str = "position";
 
+/// How often a place that the disk does not give is tried before what is there is a hole.
+const TRIES: u32 = 5;
+
 /// What comes next.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Item {
@@ -52,11 +55,13 @@ pub struct Reader {
     at: Mark,
     /// The segment that was read last.
     open: Option<(u64, File)>,
+    /// The place that could not be read last, and how often.
+    failed: (u64, u32),
 }
 
 impl Reader {
     pub(super) fn new(folder: PathBuf, shared: Shared, at: Mark) -> Self {
-        Self { folder, shared, at, open: None }
+        Self { folder, shared, at, open: None, failed: (0, 0) }
     }
 
     /// The end that brings the spool to the disk.
@@ -84,7 +89,7 @@ impl Reader {
     /// The next records, up to about `most` bytes, each with the place behind it; none when there are none.
     ///
     /// # Errors
-    /// When a segment cannot be read.
+    /// When a segment cannot be read. After a few attempts what is there is given up, and part of the next hole.
     pub fn read(&mut self, most: usize) -> io::Result<Vec<(Item, Mark)>> {
         let mut out = Vec::new();
         loop {
@@ -92,7 +97,11 @@ impl Reader {
             let segment = self.shared.lock().segments.iter().find(later).cloned();
             let Some(segment) = segment else { return Ok(out) };
             let from = self.at.offset.max(segment.start);
-            let bytes = self.bytes(&segment, from, most.max(HEADER + MAX_RECORD))?;
+            let bytes = match self.bytes(&segment, from, most.max(HEADER + MAX_RECORD)) {
+                Ok(bytes) => bytes,
+                Err(error) if !self.gives_up(from, &error) => return Err(error),
+                Err(_) => Vec::new(),
+            };
             let mut rest = &bytes[..];
             let mut offset = from;
             while let Some(frame) = Frame::take(rest) {
@@ -155,7 +164,17 @@ impl Reader {
         out.push((Item::Record { stamp: frame.stamp, count: frame.count, text }, self.at));
     }
 
-    /// Bytes of a segment from an offset on.
+    /// Notes that a place could not be read; whether it is given up.
+    fn gives_up(&mut self, offset: u64, error: &io::Error) -> bool {
+        let (before, times) = self.failed;
+        self.failed = (offset, if before == offset { times.saturating_add(1) } else { 1 });
+        // Want of files or memory passes, and says nothing of the disk.
+        let passes = matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE | libc::ENOMEM));
+        !passes && self.failed.1 >= TRIES
+    }
+
+    /// Bytes of a segment from an offset on; fewer when they are not there, or when the disk does not give what follows a
+    /// whole frame.
     fn bytes(&mut self, segment: &Segment, from: u64, most: usize) -> io::Result<Vec<u8>> {
         let file = match self.open.take() {
             Some((start, file)) if start == segment.start => file,
@@ -167,7 +186,17 @@ impl Reader {
         };
         let len = usize::try_from(segment.end() - from).unwrap_or(usize::MAX).min(most);
         let mut bytes = vec![0; len];
-        file.read_exact_at(&mut bytes, from - segment.start)?;
+        let mut filled = 0;
+        while filled < len {
+            match file.read_at(&mut bytes[filled..], from - segment.start + filled as u64) {
+                Ok(0) => break,
+                Ok(more) => filled += more,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if Frame::take(&bytes[..filled]).is_none() => return Err(error),
+                Err(_) => break,
+            }
+        }
+        bytes.truncate(filled);
         self.open = Some((segment.start, file));
         Ok(bytes)
     }

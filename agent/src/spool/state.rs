@@ -59,11 +59,9 @@ pub(super) const SEGMENT: &str = "seg";
 pub struct Counts {
     /// Records taken since the agent began.
     pub taken: u64,
-    /// Records that could not be written since then.
-    pub refused: u64,
     /// Bytes that were dropped untold since then, because the spool was full.
     pub dropped_bytes: u64,
-    /// Why records were last refused, even if others were taken since.
+    /// Why records were refused last, even if others were taken since.
     pub last_error: Option<String>,
     /// Whether the last attempt failed.
     pub failing: bool,

@@ -4,18 +4,14 @@
 //! It is written behind each batch of records, and not synced: a power cut ends the kernel's counters as well. An agent that is
 //! killed between the two owns up to that one batch although it was told.
 
-use std::{
-    fs::DirBuilder,
-    io,
-    os::unix::fs::DirBuilderExt,
-    path::{Path, PathBuf},
-};
+use std::{fs::File, io, os::unix::fs::FileExt, path::Path, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::state::{recall, replace};
+use super::state::{private, recall, replace};
 
-const NAME: &str = "told";
+/// Beside the folder of the spools, in which any name may be a sink's.
+const NAME: &str = "told.json";
 
 /// What is written.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,6 +25,8 @@ struct Kept {
 /// The account.
 pub struct Told {
     folder: PathBuf,
+    /// Once it was written.
+    file: Option<File>,
     kept: Kept,
     is_new: bool,
     changed: bool,
@@ -41,7 +39,7 @@ impl Told {
         let is_new = before.is_none();
         let kept = before.filter(|kept| kept.counters == counters);
         let kept = kept.unwrap_or(Kept { counters: counters.to_owned(), packets: 0 });
-        Self { folder: folder.to_owned(), kept, is_new, changed: true }
+        Self { folder: folder.to_owned(), file: None, kept, is_new, changed: true }
     }
 
     /// Records were told that account for so many packets.
@@ -58,8 +56,14 @@ impl Told {
         if !self.changed {
             return Ok(());
         }
-        DirBuilder::new().recursive(true).mode(0o700).create(&self.folder)?;
-        replace(&self.folder, NAME, &self.kept, false)?;
+        match &self.file {
+            // It gets no shorter, and is one page, which a kill does not part: there is a batch every few records in a flood.
+            Some(file) => file.write_all_at(&serde_json::to_vec(&self.kept)?, 0)?,
+            None => {
+                replace(&self.folder, NAME, &self.kept, false)?;
+                self.file = Some(private(false).open(self.folder.join(NAME))?);
+            }
+        }
         self.changed = false;
         Ok(())
     }
@@ -69,9 +73,9 @@ impl Told {
         self.kept.packets
     }
 
-    /// Whether nothing was ever told here.
+    /// Whether nothing was known of it when it was opened.
     pub fn is_new(&self) -> bool {
-        self.is_new && self.kept.packets == 0
+        self.is_new
     }
 }
 
@@ -82,14 +86,18 @@ mod tests {
     #[test]
     fn what_was_told_is_known_again_and_counters_that_are_new_begin_at_zero() {
         let dir = tempfile::tempdir().expect("a folder");
-        let folder = dir.path().join("spool");
-        let mut told = Told::open(&folder, "boot 1");
-        assert!(told.is_new());
+        let mut told = Told::open(dir.path(), "boot 1");
         told.add(7);
         told.keep().expect("written");
-        let told = Told::open(&folder, "boot 1");
-        assert_eq!((told.accounted(), told.is_new()), (7, false));
-        let told = Told::open(&folder, "boot 2");
+        for _ in 0..3 {
+            told.add(100);
+            told.keep().expect("written");
+        }
+        // It is asked when something was told already.
+        assert!(told.is_new());
+        let told = Told::open(dir.path(), "boot 1");
+        assert_eq!((told.accounted(), told.is_new()), (307, false));
+        let told = Told::open(dir.path(), "boot 2");
         assert_eq!((told.accounted(), told.is_new()), (0, false));
     }
 }

@@ -47,6 +47,27 @@ pub struct Waiting {
     pub packets: u64,
 }
 
+impl Waiting {
+    /// What waits in the folder of a spool that nobody has opened. It is only looked at.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn in_folder(folder: &Path) -> io::Result<Self> {
+        let told: Mark = recall(folder, POSITION).unwrap_or_default();
+        let mut end = told;
+        for start in starts(folder)?.into_iter().rev() {
+            if let (_, Some(last)) = whole(&fs::read(Segment::path(folder, start))?, start) {
+                end = last;
+                break;
+            }
+        }
+        Ok(Self {
+            bytes: end.offset.saturating_sub(told.offset),
+            packets: end.total.saturating_sub(told.total),
+        })
+    }
+}
+
 /// Since when the records account for which counters.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Counting {
@@ -64,6 +85,8 @@ pub struct Spool {
     /// Bytes of all segments.
     most: u64,
     counting: Counting,
+    /// Whether it had taken nothing when it was opened.
+    is_new: bool,
 }
 
 impl Spool {
@@ -85,6 +108,7 @@ impl Spool {
         }
         let confirmed = told.filter(|mark| mark.offset <= end.offset && mark.total <= end.total);
         let confirmed = confirmed.unwrap_or(Mark { offset: oldest, ..first_of(folder, &segments) });
+        let segments = without_told(folder, segments, confirmed);
         let counting = match recall::<Counting>(folder, COUNTING) {
             Some(known) if known.counters == counters && known.base <= end.total => known,
             Some(_) | None => {
@@ -93,16 +117,18 @@ impl Spool {
                 new
             }
         };
+        let is_new = end.offset == 0;
         let inherited = segments.iter().map(|segment| segment.start).collect();
         let unsynced = Unsynced { inherited, ..Unsynced::default() };
         let state = State { segments, end, confirmed, unsynced, ..State::default() };
         let shared = Shared::new(state);
         let reader = Reader::new(folder.to_owned(), shared.clone(), confirmed);
-        Ok((Self { folder: folder.to_owned(), shared, file: None, most, counting }, reader))
+        Ok((Self { folder: folder.to_owned(), shared, file: None, most, counting, is_new }, reader))
     }
 
-    /// Adds records: stamp, packets and text of each. What cannot be written is refused and counted, and accounts for nothing.
-    pub fn append<'r>(&mut self, records: impl IntoIterator<Item = (Stamp, u64, &'r str)>) {
+    /// Adds records: stamp, packets and text of each. How many were refused: when the disk says no, all from one on; and any
+    /// that is longer than [`MAX_RECORD`]. They account for nothing.
+    pub fn append<'r>(&mut self, records: impl IntoIterator<Item = (Stamp, u64, &'r str)>) -> usize {
         let mut bytes = Vec::new();
         let mut end = self.shared.lock().end;
         let (mut taken, mut refused) = (0, 0);
@@ -141,8 +167,7 @@ impl Spool {
             }
         }
         let mut state = self.shared.lock();
-        state.counts.taken += taken;
-        state.counts.refused += refused;
+        state.counts.taken += taken as u64;
         if taken > 0 || failure.is_some() {
             state.counts.failing = failure.is_some();
         }
@@ -151,6 +176,7 @@ impl Spool {
         }
         drop(state);
         self.shared.tell();
+        refused
     }
 
     /// Packets that its records account for, of those that the kernel's present counters have counted.
@@ -158,9 +184,9 @@ impl Spool {
         self.shared.lock().end.total - self.counting.base
     }
 
-    /// Whether it has never told anything.
+    /// Whether it had never taken anything when it was opened.
     pub fn is_new(&self) -> bool {
-        self.shared.lock().end.offset == 0
+        self.is_new
     }
 
     /// What waits.
@@ -253,7 +279,7 @@ impl Spool {
             let Some(oldest) = state.segments.pop_front() else { break };
             state.counts.dropped_bytes += oldest.end().saturating_sub(state.confirmed.offset).min(oldest.len);
             state.unsynced.folder = true;
-            // One that cannot be removed is found, and removed, at the next start.
+            // One that cannot be removed is found at the next start: told if that is still to be done, and removed.
             let _ = fs::remove_file(Segment::path(&self.folder, oldest.start));
         }
     }
@@ -276,8 +302,8 @@ fn make(folder: &Path) -> io::Result<()> {
     folder.ancestors().skip(1).take(2).try_for_each(|above| File::open(above)?.sync_all())
 }
 
-/// The segments in a folder, and the place behind the last whole frame.
-fn found(folder: &Path, told: Option<Mark>) -> io::Result<(VecDeque<Segment>, Mark)> {
+/// Offsets at which the segments in a folder begin.
+fn starts(folder: &Path) -> io::Result<Vec<u64>> {
     let mut starts = Vec::new();
     for entry in fs::read_dir(folder)? {
         let path = entry?.path();
@@ -289,6 +315,12 @@ fn found(folder: &Path, told: Option<Mark>) -> io::Result<(VecDeque<Segment>, Ma
         }
     }
     starts.sort_unstable();
+    Ok(starts)
+}
+
+/// The segments in a folder, and the place behind the last whole frame.
+fn found(folder: &Path, told: Option<Mark>) -> io::Result<(VecDeque<Segment>, Mark)> {
+    let starts = starts(folder)?;
     // Each ends where the one behind it begins; of the last it is not known yet.
     let ends = starts.iter().skip(1).chain(starts.last());
     let mut segments: VecDeque<Segment> =
@@ -321,11 +353,28 @@ fn cut_off(file: &File, len: u64) -> io::Result<()> {
     file.set_len(len)
 }
 
-/// How many bytes of a segment are whole frames, and the place behind the last of them.
+/// Removes what was told before the agent ended, or could not be removed when it was dropped. The last one is written on.
+fn without_told(folder: &Path, mut segments: VecDeque<Segment>, confirmed: Mark) -> VecDeque<Segment> {
+    let last = segments.pop_back();
+    // One that cannot be removed now is not read, and is tried again the next time.
+    segments.retain(|old| {
+        old.end() > confirmed.offset || fs::remove_file(Segment::path(folder, old.start)).is_err()
+    });
+    segments.extend(last);
+    segments
+}
+
+/// How many bytes of a segment are whole frames that follow each other, and the place behind the last of them. What a failed
+/// attempt has left behind the last one is whole as well, but does not go on where that ends.
 fn whole(bytes: &[u8], start: u64) -> (u64, Option<Mark>) {
     let mut at = 0;
     let mut last = None;
-    while let Some(frame) = Frame::take(&bytes[at..]) {
+    let follows = |frame: &Frame<'_>, last: Option<Mark>| {
+        let Some(last) = last else { return true };
+        let Stamp { boot, seq } = frame.stamp;
+        frame.before == last.total && (boot != last.boot || seq > last.seq)
+    };
+    while let Some(frame) = Frame::take(&bytes[at..]).filter(|frame| follows(frame, last)) {
         at += HEADER + frame.record.len();
         last = Some(Mark {
             offset: start + at as u64,

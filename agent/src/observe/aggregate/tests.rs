@@ -385,6 +385,7 @@ proptest! {
                 Call::Flush => aggregator.flush(),
             });
             let totals = aggregator.totals();
+            prop_assert_eq!(totals.pending, aggregator.pending());
             prop_assert_eq!(totals.taken, totals.told + totals.pending);
             prop_assert_eq!(totals.taken, expected.values().sum::<u64>());
             prop_assert_eq!(totals.told, out.iter().map(|a| a.packets).sum::<u64>());
