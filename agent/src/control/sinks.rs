@@ -35,6 +35,9 @@ pub struct SpoolStatus {
     pub waiting_packets: u64,
     /// Bytes that were dropped untold, because the spool was full.
     pub dropped_bytes: u64,
+    /// The last record that is surely on the disk, as its id `BOOT-SEQ`: a power cut takes none up to it.
+    #[serde(default)]
+    pub synced: Option<String>,
     /// Messages sent, those that were sent again included.
     pub sent: u64,
     /// Records that no message could be made of: a gap stands for each.

@@ -1,7 +1,8 @@
 //! A thread for each receiver that is somewhere else: it empties a spool over a connection, as often as it takes.
 //!
 //! In: a spool's reading end, and where it goes. Out: messages, each at least once and in order. A record is told when its
-//! receiver has surely read it; until then it is sent again over each new connection. Nothing here holds up the agent.
+//! receiver has surely read it; until then it is sent again over each new connection. Nothing here holds up the agent. A second
+//! thread brings the spool to the disk meanwhile: a receiver may take its time over a connection or a message.
 
 use std::{
     collections::VecDeque,
@@ -16,7 +17,7 @@ use crate::{
     dataplane::{TcpPeer, tcp_peer},
     record::{Cause, Gap, Record, VERSION},
     sink::syslog::{BackOff, Connection, Encoder, Patience, Peer, Receiver, SendError},
-    spool::{Hole, Item, Mark, Reader, Stamp},
+    spool::{Hole, Item, Keeper, Mark, Reader, Stamp},
 };
 
 /// How often the disk is asked to keep what was added, and the receiver what it has read.
@@ -50,6 +51,7 @@ pub(super) struct Fare {
 /// The agent's end of the thread.
 pub(super) struct Forwarder {
     fare: Arc<Mutex<Fare>>,
+    /// Nothing comes: it is closed once both threads have ended.
     ended: mpsc::Receiver<()>,
 }
 
@@ -59,19 +61,16 @@ impl Forwarder {
         let fare = Arc::new(Mutex::new(Fare::default()));
         let (end, ended) = mpsc::channel();
         let shared = Arc::clone(&fare);
+        let (keeper, name, kept) = (reader.keeper(), route.name.clone(), end.clone());
+        thread::Builder::new().name(format!("disk {name}")).spawn(move || {
+            keep(&keeper, &name);
+            drop(kept);
+        })?;
         thread::Builder::new().name(format!("sink {}", route.name)).spawn(move || {
-            let mut line = Line {
-                reader,
-                route,
-                fare: shared,
-                connection: None,
-                messages: 0,
-                sent: VecDeque::new(),
-                on_disk: Instant::now(),
-            };
+            let mut line =
+                Line { reader, route, fare: shared, connection: None, messages: 0, sent: VecDeque::new() };
             line.run();
-            // The agent may have left.
-            let _ = end.send(());
+            drop(end);
         })?;
         Ok(Self { fare, ended })
     }
@@ -85,6 +84,24 @@ impl Forwarder {
     pub(super) fn wait(&self, most: Duration) {
         // Ended or not, the agent goes.
         let _ = self.ended.recv_timeout(most);
+    }
+}
+
+/// Brings a spool to the disk, again and again until nothing is added any more, and then once more.
+fn keep(keeper: &Keeper, name: &str) {
+    let mut failing = false;
+    loop {
+        let last = keeper.pause(PAUSE);
+        let went = keeper.sync();
+        if let Err(error) = &went
+            && !failing
+        {
+            tracing::error!(sink = name, "failed to keep records on the disk: {error}");
+        }
+        failing = went.is_err();
+        if last {
+            return;
+        }
     }
 }
 
@@ -102,8 +119,6 @@ struct Line {
     messages: u64,
     /// The place behind each message of the connection that is not confirmed, oldest first, with the messages up to it.
     sent: VecDeque<(u64, Mark)>,
-    /// When the disk was last asked.
-    on_disk: Instant,
 }
 
 impl Line {
@@ -111,7 +126,6 @@ impl Line {
         let mut back_off = BackOff::default();
         loop {
             let more = self.reader.wait(PAUSE);
-            self.keep();
             if !more && self.reader.is_closed() {
                 return self.end();
             }
@@ -125,8 +139,7 @@ impl Line {
                     }
                     let until = Instant::now() + back_off.failed();
                     while Instant::now() < until && !self.reader.is_closed() {
-                        self.reader.pause(PAUSE.min(until.saturating_duration_since(Instant::now())));
-                        self.keep();
+                        self.reader.pause(until.saturating_duration_since(Instant::now()));
                     }
                 }
             }
@@ -137,17 +150,6 @@ impl Line {
     fn end(&mut self) {
         if let Some(connection) = self.connection.take() {
             self.confirm(connection.finish(PAUSE));
-        }
-    }
-
-    /// Brings to the disk what was added.
-    fn keep(&mut self) {
-        if self.on_disk.elapsed() < PAUSE {
-            return;
-        }
-        self.on_disk = Instant::now();
-        if let Err(error) = self.reader.sync() {
-            self.note(&format!("failed to keep records on the disk: {error}"));
         }
     }
 
@@ -250,17 +252,14 @@ impl Route {
                 let record = serde_json::from_str(&text).ok();
                 match record.and_then(|record: Record| self.encoder.message(&record)) {
                     Some(message) => (Some(message), true),
-                    None => {
-                        let id = Some(id(stamp));
-                        (self.encoder.message(&self.gap(stamp, count, id.clone(), id)), false)
-                    }
+                    None => (self.encoder.message(&self.gap(stamp, count, Some(stamp), Some(stamp))), false),
                 }
             }
             Item::Hole(Hole { after, before, count }) => {
                 let next = |stamp: Stamp| Stamp { seq: stamp.seq + 1, ..stamp };
                 let last = (before.seq > 1).then(|| Stamp { seq: before.seq - 1, ..before });
                 let stands_for = last.or(after.map(next)).unwrap_or(before);
-                let gap = self.gap(stands_for, count, after.map(next).map(id), last.map(id));
+                let gap = self.gap(stands_for, count, after.map(next), last);
                 (self.encoder.message(&gap), true)
             }
         }
@@ -270,8 +269,8 @@ impl Route {
         &self,
         Stamp { boot, seq }: Stamp,
         count: u64,
-        first: Option<String>,
-        last: Option<String>,
+        first: Option<Stamp>,
+        last: Option<Stamp>,
     ) -> Record {
         let cause = Cause::Spool;
         Record::Gap(Gap {
@@ -282,13 +281,9 @@ impl Route {
             seq,
             cause,
             explanation: cause.text().to_owned(),
-            first,
-            last,
+            first: first.map(|stamp| stamp.to_string()),
+            last: last.map(|stamp| stamp.to_string()),
             count,
         })
     }
-}
-
-fn id(Stamp { boot, seq }: Stamp) -> String {
-    format!("{boot:016x}-{seq}")
 }

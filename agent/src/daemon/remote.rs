@@ -107,16 +107,18 @@ impl Remote {
             };
         };
         let (counts, waiting, fare) = (spool.counts(), spool.waiting(), forwarder.fare());
+        let doubt = spool.doubt();
         SinkStatus {
             written: counts.taken,
             refused: counts.refused,
-            failing: counts.failing || (!fare.connected && fare.failures > 0),
-            last_error: if counts.failing { counts.last_error } else { fare.last_error },
+            failing: counts.failing || doubt.is_some() || (!fare.connected && fare.failures > 0),
+            last_error: if counts.failing { counts.last_error } else { doubt.or(fare.last_error) },
             spool: Some(SpoolStatus {
                 connected: fare.connected,
                 waiting_bytes: waiting.bytes,
                 waiting_packets: waiting.packets,
                 dropped_bytes: counts.dropped_bytes,
+                synced: spool.synced().map(|stamp| stamp.to_string()),
                 sent: fare.sent,
                 unsendable: fare.unsendable,
                 failures: fare.failures,

@@ -3,6 +3,8 @@
 //! In: bytes that may have been cut or changed. Out: a whole frame, or none. Each frame knows how many packets the records
 //! before it account for, so that a hole shows its size.
 
+use std::fmt;
+
 /// Bytes before the record: length and checksum, 4 each; agent run, sequence, packets before, packets, 8 each.
 pub(super) const HEADER: usize = 40;
 
@@ -16,6 +18,14 @@ pub struct Stamp {
     pub boot: u64,
     /// Counts its records, from 1.
     pub seq: u64,
+}
+
+/// Its id, as everywhere.
+impl fmt::Display for Stamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { boot, seq } = self;
+        write!(f, "{boot:016x}-{seq}")
+    }
 }
 
 /// A record on its way.

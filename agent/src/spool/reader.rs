@@ -10,6 +10,7 @@ use std::{
 
 use super::{
     frame::{Frame, HEADER, MAX_RECORD, Stamp},
+    keeper::Keeper,
     state::{Mark, Segment, Shared, private, replace},
 };
 
@@ -56,6 +57,11 @@ pub struct Reader {
 impl Reader {
     pub(super) fn new(folder: PathBuf, shared: Shared, at: Mark) -> Self {
         Self { folder, shared, at, open: None }
+    }
+
+    /// The end that brings the spool to the disk.
+    pub fn keeper(&self) -> Keeper {
+        Keeper::new(self.folder.clone(), self.shared.clone())
     }
 
     /// Waits until there is something to read, at most for a time. Whether there may be.
@@ -126,7 +132,7 @@ impl Reader {
         {
             gone.extend(state.segments.pop_front());
         }
-        state.folder_changed |= !gone.is_empty();
+        state.unsynced.folder |= !gone.is_empty();
         drop(state);
         // First what is known, then what is there: in between a power cut leaves too much.
         replace(&self.folder, POSITION, &mark, false)?;
@@ -134,27 +140,6 @@ impl Reader {
             fs::remove_file(Segment::path(&self.folder, segment.start))?;
         }
         Ok(())
-    }
-
-    /// Brings everything that was added to the disk: after it a power cut takes none of it.
-    ///
-    /// # Errors
-    /// When the disk says no; it is tried again the next time.
-    pub fn sync(&self) -> io::Result<()> {
-        let (files, folder) = {
-            let mut state = self.shared.lock();
-            (std::mem::take(&mut state.unsynced), std::mem::take(&mut state.folder_changed))
-        };
-        let synced = files.iter().try_for_each(File::sync_data).and_then(|()| match folder {
-            true => File::open(&self.folder)?.sync_all(),
-            false => Ok(()),
-        });
-        if synced.is_err() {
-            let mut state = self.shared.lock();
-            state.unsynced.extend(files);
-            state.folder_changed |= folder;
-        }
-        synced
     }
 
     fn take(&mut self, frame: &Frame<'_>, offset: u64, out: &mut Vec<(Item, Mark)>) {

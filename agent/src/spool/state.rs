@@ -76,18 +76,68 @@ pub(super) struct State {
     pub(super) end: Mark,
     /// Surely told up to here.
     pub(super) confirmed: Mark,
-    /// Files with bytes that a power cut would take.
-    pub(super) unsynced: Vec<File>,
-    /// Whether a file was made or removed since the folder was synced.
-    pub(super) folder_changed: bool,
+    pub(super) unsynced: Unsynced,
+    /// On the disk up to here.
+    pub(super) synced: Mark,
+    /// Why that may not be true of what was added later.
+    pub(super) doubt: Option<Doubt>,
+    /// Segments that begin before this offset may have lost bytes, and must not hide others behind them.
+    pub(super) apart: u64,
     pub(super) counts: Counts,
     /// Whether nothing will be added any more.
     pub(super) closed: bool,
 }
 
+/// What a power cut would take.
+#[derive(Default)]
+pub(super) struct Unsynced {
+    /// Files with new bytes.
+    pub(super) files: Vec<File>,
+    /// Segments of an earlier agent: nobody knows what it had brought to the disk before it was killed.
+    pub(super) inherited: Vec<u64>,
+    /// Whether a file was made or removed.
+    pub(super) folder: bool,
+}
+
+/// A sync has failed. The kernel says so once for each open file and may have let go of the bytes, so that a later success
+/// says nothing of them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Doubt {
+    /// It is about everything before this offset that was not synced.
+    pub(super) end: u64,
+    pub(super) why: String,
+}
+
 impl State {
     pub(super) fn bytes(&self) -> u64 {
         self.segments.iter().map(|segment| segment.len).sum()
+    }
+
+    /// What is to be synced, and the place that is reached with it: what is added meanwhile is not part of it.
+    pub(super) fn begin_sync(&mut self) -> (Unsynced, Mark) {
+        (std::mem::take(&mut self.unsynced), self.end)
+    }
+
+    /// Notes how that went. What is in doubt remains so until it was told, or dropped and owned up to.
+    pub(super) fn end_sync(&mut self, reached: Mark, went: &io::Result<()>) {
+        let needed = self.segments.front().map_or(self.end.offset, |oldest| oldest.start);
+        let needed = needed.max(self.confirmed.offset);
+        match went {
+            Err(error) => {
+                self.apart = reached.offset;
+                self.doubt = Some(Doubt { end: reached.offset, why: error.to_string() });
+            }
+            Ok(()) if self.doubt.as_ref().is_none_or(|doubt| doubt.end <= needed) => {
+                self.doubt = None;
+                self.synced = reached;
+            }
+            Ok(()) => {}
+        }
+    }
+
+    /// Whether a segment may be written on.
+    pub(super) fn is_sound(&self, segment: &Segment) -> bool {
+        self.apart <= segment.start
     }
 }
 
@@ -143,4 +193,45 @@ pub(super) fn private(create: bool) -> std::fs::OpenOptions {
     let mut options = std::fs::OpenOptions::new();
     options.read(true).write(true).create(create).mode(0o600).custom_flags(libc::O_NOFOLLOW);
     options
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mark(offset: u64) -> Mark {
+        Mark { offset, total: offset, boot: 7, seq: offset }
+    }
+
+    fn state(end: u64) -> State {
+        let segments = [Segment { start: 0, len: end }].into();
+        State { segments, end: mark(end), ..State::default() }
+    }
+
+    #[test]
+    fn what_is_added_during_a_sync_is_not_claimed() {
+        let mut state = state(10);
+        let (_, reached) = state.begin_sync();
+        state.end = mark(20);
+        assert_eq!(state.synced.stamp(), None);
+        state.end_sync(reached, &Ok(()));
+        assert_eq!(state.synced, mark(10));
+    }
+
+    #[test]
+    fn after_a_sync_that_failed_nothing_more_is_claimed_until_what_it_was_about_is_not_needed() {
+        let mut state = state(10);
+        state.end_sync(mark(5), &Ok(()));
+        state.end_sync(mark(10), &Err(io::Error::from_raw_os_error(libc::EIO)));
+        // The next one says nothing of the bytes that the kernel let go.
+        state.end = mark(20);
+        state.end_sync(mark(20), &Ok(()));
+        assert_eq!((state.synced, state.doubt.is_some()), (mark(5), true));
+        assert!(!state.is_sound(&state.segments[0]));
+        assert!(state.is_sound(&Segment { start: 10, len: 0 }));
+        state.confirmed = mark(10);
+        state.end_sync(mark(20), &Ok(()));
+        assert_eq!((state.synced, &state.doubt), (mark(20), &None));
+        assert!(!state.is_sound(&state.segments[0]));
+    }
 }

@@ -96,6 +96,20 @@ fn a_full_spool_drops_the_oldest_and_the_hole_says_how_many_packets() {
 }
 
 #[test]
+fn what_was_dropped_before_anything_was_told_is_a_hole_after_a_restart_too() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let (mut spool, reader) = open(dir.path());
+    for seq in 1..=5000 {
+        add(&mut spool, seq, 1, 300);
+    }
+    drop((spool, reader));
+    let (_spool, mut reader) = open(dir.path());
+    let (records, holes, _) = read_all(&mut reader);
+    let before = Stamp { boot: RUN, seq: records[0] };
+    assert_eq!(holes, [Hole { after: None, before, count: (1..records[0]).sum() }]);
+}
+
+#[test]
 fn what_was_sent_and_dropped_before_it_was_confirmed_is_a_hole_after_a_broken_connection_only() {
     let dir = tempfile::tempdir().expect("a folder");
     let (mut spool, mut reader) = open(dir.path());
@@ -134,6 +148,25 @@ fn a_cut_at_any_byte_leaves_whole_records_and_what_is_added_next_follows_them() 
         drop((spool, reader));
         segments(dir.path()).iter().for_each(|path| fs::remove_file(path).expect("removed"));
     }
+}
+
+#[test]
+fn frames_behind_a_torn_one_do_not_come_back_behind_others_of_the_same_length() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let (mut spool, reader) = open(dir.path());
+    add(&mut spool, 1, 4, 30);
+    drop((spool, reader));
+    let path = segments(dir.path()).pop().expect("a segment");
+    let mut bytes = fs::read(&path).expect("readable");
+    let quarter = bytes.len() / 4;
+    bytes[quarter..2 * quarter].fill(0);
+    fs::write(&path, bytes).expect("written");
+    let (mut spool, reader) = open(dir.path());
+    add(&mut spool, 9, 1, 30);
+    drop((spool, reader));
+    let (spool, mut reader) = open(dir.path());
+    let (records, holes, _) = read_all(&mut reader);
+    assert_eq!((records, holes, spool.accounted()), (vec![1, 9], vec![], 10));
 }
 
 #[test]

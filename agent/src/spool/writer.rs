@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     frame::{Frame, HEADER, MAX_RECORD, Stamp},
     reader::{POSITION, Reader},
-    state::{Counts, Mark, SEGMENT, Segment, Shared, State, private, recall, replace},
+    state::{Counts, Mark, SEGMENT, Segment, Shared, State, Unsynced, private, recall, replace},
 };
 
 /// Which counters the records account for.
@@ -25,6 +25,9 @@ const SEGMENTS: u64 = 16;
 const SMALLEST: u64 = 64 << 10;
 /// Largest one.
 const LARGEST: u64 = 4 << 20;
+
+/// Most segments, also of a disk on which each must be begun anew.
+const FILES: usize = 1024;
 
 /// A spool cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -71,11 +74,15 @@ impl Spool {
     /// [`SpoolError`] when the folder cannot be used.
     pub fn open(folder: &Path, most: u64, counters: &str) -> Result<(Self, Reader), SpoolError> {
         let failed = |act| move |source| SpoolError { act, path: folder.to_owned(), source };
-        DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(failed("create"))?;
+        make(folder).map_err(failed("create"))?;
         let told: Option<Mark> = recall(folder, POSITION);
         let (segments, end) = found(folder, told).map_err(failed("read"))?;
         let oldest = segments.front().map_or(end.offset, |segment| segment.start);
         // Without a position everything that is there is told again: a duplicate is recognised, a hole would be lost.
+        if end.offset == 0 && told.is_none() {
+            // What is dropped before anything was told is a hole after a restart, too.
+            replace(folder, POSITION, &end, true).map_err(failed("write to"))?;
+        }
         let confirmed = told.filter(|mark| mark.offset <= end.offset && mark.total <= end.total);
         let confirmed = confirmed.unwrap_or(Mark { offset: oldest, ..first_of(folder, &segments) });
         let counting = match recall::<Counting>(folder, COUNTING) {
@@ -86,7 +93,9 @@ impl Spool {
                 new
             }
         };
-        let state = State { segments, end, confirmed, ..State::default() };
+        let inherited = segments.iter().map(|segment| segment.start).collect();
+        let unsynced = Unsynced { inherited, ..Unsynced::default() };
+        let state = State { segments, end, confirmed, unsynced, ..State::default() };
         let shared = Shared::new(state);
         let reader = Reader::new(folder.to_owned(), shared.clone(), confirmed);
         Ok((Self { folder: folder.to_owned(), shared, file: None, most, counting }, reader))
@@ -168,6 +177,17 @@ impl Spool {
         self.shared.lock().counts.clone()
     }
 
+    /// The last record that is surely on the disk, with all before it that are there; none before the first sync.
+    pub fn synced(&self) -> Option<Stamp> {
+        self.shared.lock().synced.stamp()
+    }
+
+    /// Why what waits may not be on the disk, although it was asked for.
+    pub fn doubt(&self) -> Option<String> {
+        let state = self.shared.lock();
+        state.doubt.as_ref().map(|doubt| format!("what waits may not survive a power cut: {}", doubt.why))
+    }
+
     fn segment_bytes(&self) -> u64 {
         (self.most / SEGMENTS).clamp(SMALLEST, LARGEST)
     }
@@ -178,7 +198,10 @@ impl Spool {
         let start = end.offset - len;
         let has_room =
             |segment: &Segment| segment.end() == start && segment.len + len <= self.segment_bytes();
-        let current = self.shared.lock().segments.back().filter(|last| has_room(last)).cloned();
+        let current = {
+            let state = self.shared.lock();
+            state.segments.back().filter(|last| has_room(last) && state.is_sound(last)).cloned()
+        };
         let current = match current {
             Some(current) => current,
             None => self.begin_segment(start)?,
@@ -188,12 +211,15 @@ impl Spool {
             Some(file) => file,
             None => private(false).open(Segment::path(&self.folder, current.start))?,
         };
-        // What a failed attempt left behind the last frame is written over.
-        file.write_all_at(bytes, current.len)?;
+        if let Err(error) = file.write_all_at(bytes, current.len) {
+            // What cannot be removed is written over, or found and removed at the next start.
+            let _ = cut_off(&file, current.len);
+            return Err(error);
+        }
         let mut state = self.shared.lock();
         // A new segment is there already.
-        if state.unsynced.is_empty() {
-            state.unsynced.push(file.try_clone()?);
+        if state.unsynced.files.is_empty() {
+            state.unsynced.files.push(file.try_clone()?);
         }
         if let Some(segment) = state.segments.back_mut() {
             segment.len += len;
@@ -214,18 +240,19 @@ impl Spool {
             state.segments.pop_back();
         }
         state.segments.push_back(segment.clone());
-        state.unsynced.push(unsynced);
-        state.folder_changed = true;
+        state.unsynced.files.push(unsynced);
+        state.unsynced.folder = true;
         Ok(segment)
     }
 
     /// Drops the oldest segments until there is room for `len` more bytes.
     fn make_room(&self, len: u64) {
         let mut state = self.shared.lock();
-        while state.bytes() + len > self.most && state.segments.len() > 1 {
+        let is_full = |state: &State| state.bytes() + len > self.most || state.segments.len() > FILES;
+        while is_full(&state) && state.segments.len() > 1 {
             let Some(oldest) = state.segments.pop_front() else { break };
             state.counts.dropped_bytes += oldest.end().saturating_sub(state.confirmed.offset).min(oldest.len);
-            state.folder_changed = true;
+            state.unsynced.folder = true;
             // One that cannot be removed is found, and removed, at the next start.
             let _ = fs::remove_file(Segment::path(&self.folder, oldest.start));
         }
@@ -237,6 +264,16 @@ impl Drop for Spool {
         self.shared.lock().closed = true;
         self.shared.tell();
     }
+}
+
+/// Makes the folder if it is missing, so that it is there after a power cut.
+fn make(folder: &Path) -> io::Result<()> {
+    if folder.is_dir() {
+        return Ok(());
+    }
+    DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+    // That of all spools may be new as well.
+    folder.ancestors().skip(1).take(2).try_for_each(|above| File::open(above)?.sync_all())
 }
 
 /// The segments in a folder, and the place behind the last whole frame.
@@ -259,8 +296,12 @@ fn found(folder: &Path, told: Option<Mark>) -> io::Result<(VecDeque<Segment>, Ma
     let mut end = Mark::default();
     while let Some(Segment { start, len: _ }) = segments.pop_back() {
         let path = Segment::path(folder, start);
-        let (len, last) = whole(&fs::read(&path)?, start);
+        let bytes = fs::read(&path)?;
+        let (len, last) = whole(&bytes, start);
         if let Some(last) = last {
+            if len < bytes.len() as u64 {
+                cut_off(&private(false).open(&path)?, len)?;
+            }
             segments.push_back(Segment { start, len });
             end = last;
             break;
@@ -273,6 +314,11 @@ fn found(folder: &Path, told: Option<Mark>) -> io::Result<(VecDeque<Segment>, Ma
         end = told;
     }
     Ok((segments, end))
+}
+
+/// Removes what follows the last frame: whole frames among it would pass for later ones as soon as others end where they begin.
+fn cut_off(file: &File, len: u64) -> io::Result<()> {
+    file.set_len(len)
 }
 
 /// How many bytes of a segment are whole frames, and the place behind the last of them.

@@ -1,9 +1,9 @@
 //! The machine's interfaces, its agent, and what can be asked of both.
 //!
 //! In: nothing but the disk at `/state`. Out: an agent that runs, and its state in the words that the judge outside
-//! compares: the number of the revision, the mark that its policy carries in three files, the mode, what waits.
+//! compares: the number of the revision, the mark that its policy carries in three files, the mode, what waits, the records.
 
-use std::{fs, path::Path, time::Duration};
+use std::{cell::Cell, fs, path::Path, time::Duration};
 
 use anyhow::{Context, Result, ensure};
 use bulkhead_tests::{
@@ -18,13 +18,13 @@ use bulkhead_tests::{
 };
 use serde_json::{Value, json};
 
-use crate::say;
+use crate::{records, say};
 
 /// Where the disk is.
 const STATE: &str = "/state";
 /// An agent on an emulated processor that shares its core.
 const UP_WITHIN: Duration = Duration::from_secs(300);
-const SOON: Duration = Duration::from_secs(120);
+pub(crate) const SOON: Duration = Duration::from_secs(120);
 /// The device of all policies.
 pub(crate) const DEVICE: &str = "plc";
 /// The port of the policy with mark 0.
@@ -35,13 +35,15 @@ const BOUNDS: &str = "[audit]\nfile_bytes = 65536\nfiles = 4\n\n[limits]\nrevisi
 /// What the agent runs on.
 pub(crate) struct Machine {
     gateway: Gateway,
-    outside: Namespace,
+    pub(crate) outside: Namespace,
 }
 
 /// An agent that runs.
 pub(crate) struct Running<'a> {
-    machine: &'a Machine,
+    pub(crate) machine: &'a Machine,
     pub(crate) agent: Agent<'a>,
+    /// Kinds of packets that were denied so far.
+    pub(crate) denied: Cell<u32>,
 }
 
 impl Machine {
@@ -65,7 +67,8 @@ impl Machine {
     pub(crate) fn start(&self) -> Result<Running<'_>> {
         let room = &self.gateway.room;
         let mut agent = Agent::on(&self.gateway, agent_binary()?);
-        agent.write_config(BOUNDS)?;
+        let mut receiver = records::receiver();
+        agent.write_config(&[BOUNDS, &records::sink(&receiver)].concat())?;
         let config = room.read("bulkhead.toml")?;
         let of_room = room.inside("state").display().to_string();
         ensure!(config.contains(&of_room), "the lab's configuration names no state folder");
@@ -75,9 +78,10 @@ impl Machine {
         let code = chain.status.code();
         let chain: Value = serde_json::from_slice(&chain.stdout)
             .with_context(|| String::from_utf8_lossy(&chain.stderr).into_owned())?;
+        receiver.start(&self.gateway.namespace)?;
         say("starting", &Value::Null);
         agent.start_within(UP_WITHIN)?;
-        let running = Running { machine: self, agent };
+        let running = Running { machine: self, agent, denied: Cell::new(0) };
         let mut found = running.state()?;
         let status = running.ask("status")?;
         let mark = found["marks"][0].as_u64().context("no rule has a mark")?;
@@ -88,6 +92,7 @@ impl Machine {
         found["broken"] = running.ask("revisions")?["broken"].clone();
         found["wanted"] = running.revision_of(mark, found["mode"].as_str().unwrap_or_default())?.into();
         found["packets"] = running.try_packets(mark)?;
+        found["received"] = records::receive(&running.agent, receiver)?;
         found["trail"] = running.agent.cli_json(&["audit-log", "--json", "--last", "6"])?;
         say("found", &found);
         Ok(running)
@@ -142,6 +147,7 @@ impl Running<'_> {
             "mode": mode,
             "pending": status["pending"],
             "entries": last_entry()?,
+            "synced": records::synced(&status),
         }))
     }
 

@@ -2,9 +2,10 @@
 //!
 //! In: the words `bulkhead.*` of the kernel's command line, and the disk with the state folder. Out: lines with `@@ cut`
 //! on the console: what the agent found and enforces after the boot, then each change before it is tried and once it is
-//! acknowledged. The machine outside listens, ends this one at any moment, and judges.
+//! acknowledged, and how far records are on the disk. The machine outside listens, ends this one at any moment, and judges.
 
 mod gateway;
+mod records;
 mod steps;
 
 use std::{fs, process::ExitCode, thread, time::Duration};

@@ -1,6 +1,6 @@
 //! What is done on the gateway: one change after the other, each told before it is tried and once it is acknowledged.
 //!
-//! In: chance. Out: `try` with the state that the change leads to, `ack` with the one it led to.
+//! In: chance. Out: `kept` with records that are on the disk, `try` with the state that the change leads to, `ack` with the one it led to.
 
 use std::time::Duration;
 
@@ -101,6 +101,7 @@ impl Running<'_> {
     }
 
     fn change(&self, args: &[&str], after: &Value) -> Result<()> {
+        self.keep_records()?;
         say("try", &json!({ "what": args.join(" "), "after": after }));
         let output = self.agent.cli(args)?;
         if !output.status.success() {

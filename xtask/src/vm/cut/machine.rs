@@ -45,6 +45,7 @@ pub(super) struct Bench<'a> {
 pub(super) enum Event {
     Starting,
     Found(Value),
+    Kept(Value),
     Try(Value),
     Ack(Value),
     Returned(Value),
@@ -157,6 +158,7 @@ fn event(line: &str) -> Option<Result<Event>> {
     Some(Ok(match word {
         "starting" => Event::Starting,
         "found" => Event::Found(value),
+        "kept" => Event::Kept(value),
         "try" => Event::Try(value),
         "ack" => Event::Ack(value),
         "returned" => Event::Returned(value),

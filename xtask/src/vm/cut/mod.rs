@@ -2,7 +2,8 @@
 //!
 //! In: a kernel, the agent and the program `bulkhead-cut` of the tests, which is the gateway in the machine. Out: after
 //! each cut the machine boots again on the same disk, and what it finds is judged ([`judge`]): the revision acknowledged
-//! last or the one under way, all of its files, its packets, the audit trail, no damage. [`power`] cuts into changes and
+//! last or the one under way, all of its files, its packets, the audit trail, no damage; and records for a receiver that was away
+//! ([`spooled`]). [`power`] cuts into changes and
 //! starts of the agent; [`reboot`] boots with other clocks while a change waits for its confirmation.
 //!
 //! A cut is SIGKILL for qemu: what the kernel of the machine had in memory is gone. The disk is a server in this process
@@ -16,6 +17,7 @@ mod judge;
 mod machine;
 mod power;
 mod reboot;
+mod spooled;
 
 use std::{
     env, fs,

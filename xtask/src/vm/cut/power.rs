@@ -17,6 +17,7 @@ use super::{
     image,
     judge::{Fared, Ledger},
     machine::{Bench, Event, SILENCE, Session},
+    spooled::{Spooled, Survived},
 };
 
 /// One cut of so many falls into the start of the agent.
@@ -48,11 +49,16 @@ pub(super) struct Tally {
     pub(super) cached: usize,
     pub(super) lost: usize,
     pub(super) flushes: u64,
+    /// Records that were called synced before the cuts, and were found behind them.
+    pub(super) synced: usize,
+    /// Others that were found.
+    pub(super) beyond: usize,
 }
 
 impl Tally {
     pub(super) fn plus(&self, other: &Self) -> Self {
-        let Self { cuts, inside, done, in_start, changes, replayed, cached, lost, flushes } = other;
+        let Self { cuts, inside, done, in_start, changes, replayed, cached, lost, flushes, synced, beyond } =
+            other;
         Self {
             cuts: self.cuts + cuts,
             inside: self.inside + inside,
@@ -63,17 +69,21 @@ impl Tally {
             cached: self.cached + cached,
             lost: self.lost + lost,
             flushes: self.flushes + flushes,
+            synced: self.synced + synced,
+            beyond: self.beyond + beyond,
         }
     }
 }
 
 impl fmt::Display for Tally {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { cuts, inside, done, in_start, changes, replayed, cached, lost, flushes } = self;
+        let Self { cuts, inside, done, in_start, changes, replayed, cached, lost, flushes, synced, beyond } =
+            self;
         write!(
             f,
             "{cuts} power cuts: {inside} in a change ({done} of them had happened), {in_start} in the start of the agent\n\
              {changes} changes were acknowledged; {replayed} journals were replayed\n\
+             {synced} records were synced before the cuts, waited, and were found behind them, and {beyond} that were not\n\
              the disks were flushed {flushes} times and lost {lost} of {cached} blocks in their caches"
         )
     }
@@ -99,7 +109,7 @@ enum Plan {
 pub(super) fn run(bench: &Bench<'_>, cuts: u32, seed: u64) -> Result<Tally> {
     let mut dice = Dice::new(seed, 1);
     let mut pace = Pace { change: (FIRST, FIRST_REQUESTS), start: (FIRST, FIRST_REQUESTS) };
-    let (mut ledger, mut tally) = (Ledger::default(), Tally::default());
+    let (mut ledger, mut records, mut tally) = (Ledger::default(), Spooled::default(), Tally::default());
     let mut disk = image::fresh(&bench.dir)?;
     for boot in 1..=cuts + 1 {
         let plan = match boot > cuts {
@@ -112,6 +122,7 @@ pub(super) fn run(bench: &Bench<'_>, cuts: u32, seed: u64) -> Result<Tally> {
         let session = bench.power_on(disk, &words, None)?;
         let mut life = Life {
             ledger: &mut ledger,
+            records: &mut records,
             pace: &mut pace,
             tally: &mut tally,
             found: false,
@@ -138,6 +149,7 @@ pub(super) fn run(bench: &Bench<'_>, cuts: u32, seed: u64) -> Result<Tally> {
 /// One boot and its end.
 struct Life<'a> {
     ledger: &'a mut Ledger,
+    records: &'a mut Spooled,
     pace: &'a mut Pace,
     tally: &'a mut Tally,
     /// Whether the agent got so far that it was looked at.
@@ -173,7 +185,7 @@ impl Life<'_> {
                     self.pace.change = ((time * 3 + took.0) / 4, (requests * 3 + took.1).div_ceil(4));
                     left = left.map(|left| left - 1);
                 }
-                Event::Starting | Event::Try(_) | Event::Returned(_) | Event::Ended => {}
+                Event::Starting | Event::Kept(_) | Event::Try(_) | Event::Returned(_) | Event::Ended => {}
             }
             let looked = matches!(event, Event::Found(_)) && plan == Plan::Look;
             self.take(event)?;
@@ -240,10 +252,20 @@ impl Life<'_> {
                     }
                     Err(wrong) => bail!("{}\n{said:#}", wrong.join("\n")),
                 }
+                match self.records.finds(&said) {
+                    Ok(Survived { synced, beyond }) => {
+                        self.tally.synced += synced;
+                        self.tally.beyond += beyond;
+                        self.told += &format!("{synced} synced records, {beyond} more; ");
+                    }
+                    Err(wrong) => bail!("{wrong}\n{said:#}"),
+                }
             }
+            Event::Kept(said) => self.records.promises(&said).map_err(anyhow::Error::msg)?,
             Event::Try(said) => self.ledger.tries(&said).map_err(anyhow::Error::msg)?,
             Event::Ack(said) => {
                 self.ledger.acknowledges(&said).map_err(anyhow::Error::msg)?;
+                self.records.promises(&said).map_err(anyhow::Error::msg)?;
                 self.tally.changes += 1;
             }
             Event::Returned(said) => bail!("a change was undone: {said}"),

@@ -13,6 +13,7 @@ use super::{
     disk::{Disk, Fate},
     image, judge,
     machine::{Bench, Event},
+    spooled::Spooled,
 };
 
 /// How the machine goes down after it has made its change or has been looked at.
@@ -70,13 +71,15 @@ struct Known {
     old: Option<(Value, Value)>,
     /// The change that waits, and until when.
     new: Option<(Value, Timestamp)>,
+    records: Spooled,
 }
 
 /// Boots through all of it.
 pub(super) fn run(bench: &Bench<'_>, seed: u64) -> Result<usize> {
     let mut dice = Dice::new(seed, 2);
     let first: Timestamp = FIRST.parse()?;
-    let mut known = Known { disk: image::fresh(&bench.dir)?, old: None, new: None };
+    let mut known =
+        Known { disk: image::fresh(&bench.dir)?, old: None, new: None, records: Spooled::default() };
     for (number, (what, clock, then, down)) in (1_u32..).zip(BOOTS) {
         let minutes = SignedDuration::from_mins;
         let clock = match (clock, &known.new) {
@@ -103,7 +106,7 @@ fn boot(
     then: Then,
     down: Down,
 ) -> Result<Known> {
-    let Known { disk, mut old, mut new } = known;
+    let Known { disk, mut old, mut new, mut records } = known;
     let step = match then {
         Then::Arm(minutes) => format!("arm={minutes}m"),
         Then::Waits | Then::Undone => String::new(),
@@ -120,9 +123,11 @@ fn boot(
     loop {
         match session.wait()? {
             Event::Starting | Event::Try(_) => {}
+            Event::Kept(said) => records.promises(&said).map_err(anyhow::Error::msg)?,
             Event::Found(said) => {
                 let wrong = judge::well(&said);
                 ensure!(wrong.is_empty(), "{}\n{said:#}", wrong.join("\n"));
+                records.finds(&said).map_err(anyhow::Error::msg)?;
                 let in_force = (said["number"].clone(), said["revision"].clone());
                 match then {
                     Then::Arm(_) => ensure!(said["pending"].is_null(), "a change waits: {said:#}"),
@@ -156,7 +161,7 @@ fn boot(
         Down::Cut => session.cut()?.0,
         Down::Orderly => session.wait_for_end()?,
     };
-    Ok(Known { disk, old, new })
+    Ok(Known { disk, old, new, records })
 }
 
 /// The change waits, for as long as the clock of this boot says.
