@@ -96,6 +96,7 @@ pub enum SendError {
 pub struct Connection {
     to: String,
     way: Way,
+    patience: Patience,
     /// Messages sent.
     sent: u64,
     /// Messages that were surely read.
@@ -123,7 +124,7 @@ impl Connection {
             found.map_err(|cause| SendError::Resolve { host: host.clone(), cause })?.collect();
         let failed = |cause| SendError::Connect { to: to.clone(), cause };
         let stream = |socket, framing, client| {
-            let stream = Stream::begin(socket, client)
+            let stream = Stream::begin(socket, client, patience.connect)
                 .map_err(|cause| SendError::Handshake { to: to.clone(), cause })?;
             Ok(Way::Stream { stream, framing, meter, marks: VecDeque::new() })
         };
@@ -138,7 +139,7 @@ impl Connection {
                 stream(socket, Framing::OctetCounting, Some(client))?
             }
         };
-        Ok(Self { to, way, sent: 0, confirmed: 0 })
+        Ok(Self { to, way, patience, sent: 0, confirmed: 0 })
     }
 
     /// Sends messages, none of which has an end of line. After an error the connection is of no more use, except to ask it
@@ -159,7 +160,9 @@ impl Connection {
                     frame(&mut chunk, *framing, message);
                     self.sent += 1;
                     if chunk.len() >= CHUNK || at + 1 == messages.len() {
-                        stream.write_all(&chunk).map_err(|cause| broken(&self.to, cause))?;
+                        stream
+                            .write_all(&chunk, self.patience.write)
+                            .map_err(|cause| broken(&self.to, cause))?;
                         chunk.clear();
                         marks.push_back((stream.written(), self.sent));
                         let read = read(stream.written(), meter(stream.fd()));
@@ -229,8 +232,8 @@ fn frame(chunk: &mut Vec<u8>, framing: Framing, message: &str) {
 
 fn broken(to: &str, cause: io::Error) -> SendError {
     let to = to.to_owned();
-    // A socket with a time limit says that it would block when the time is over (socket(7), SO_SNDTIMEO).
-    if cause.kind() == io::ErrorKind::WouldBlock {
+    // Not what the kernel says of a peer that has acknowledged nothing for long: that one is gone.
+    if cause.kind() == io::ErrorKind::TimedOut && cause.raw_os_error().is_none() {
         return SendError::Slow { to };
     }
     SendError::Write { to, cause }
@@ -259,8 +262,6 @@ fn connect(to: SocketAddr, patience: Patience) -> io::Result<TcpStream> {
     let Patience { connect, write } = patience;
     let socket = TcpStream::connect_timeout(&to, connect)?;
     socket.set_nodelay(true)?;
-    socket.set_read_timeout(Some(connect))?;
-    socket.set_write_timeout(Some(write))?;
     // A peer that is gone without a word must not look like one that is slow.
     setsockopt(&socket, sockopt::TcpUserTimeout, &u32::try_from(write.as_millis()).unwrap_or(u32::MAX))?;
     Ok(socket)

@@ -250,6 +250,49 @@ fn reader_that_stalls_is_an_error_and_not_a_wait_without_end() {
 }
 
 #[test]
+fn reader_that_takes_a_little_at_a_time_is_an_error_too() {
+    let (listener, port) = listen();
+    let patience = Patience { write: Duration::from_millis(200), ..PATIENCE };
+    let mut connection =
+        Connection::open(&receiver(port, Transport::Tcp(Framing::Newline)), patience, silent)
+            .expect("it listens");
+    let (mut peer, _) = listener.accept().expect("somebody connects");
+    let reader = thread::spawn(move || {
+        let mut some = vec![0; 256 << 10];
+        while peer.read(&mut some).is_ok_and(|read| read > 0) {
+            thread::park_timeout(Duration::from_millis(20));
+        }
+    });
+    // More than both kernels hold, and more than is read in that time.
+    let error = connection.send(&["x".repeat(64 << 20)]).expect_err("it is too slow");
+    assert!(matches!(error, SendError::Slow { .. }), "{error}");
+    drop(connection);
+    reader.join().expect("the reader ends");
+}
+
+#[test]
+fn peer_that_drips_its_handshake_is_given_up() {
+    let plant = plant(false);
+    let (listener, port) = listen();
+    let drip = thread::spawn(move || {
+        let (mut peer, _) = listener.accept().expect("somebody connects");
+        // A handshake record of 200 bytes (RFC 8446 5.1), which is none.
+        let record = [&[22, 3, 3, 0, 200][..], &[0; 200]].concat();
+        for byte in record {
+            if peer.write_all(&[byte]).is_err() {
+                return;
+            }
+            thread::park_timeout(Duration::from_millis(20));
+        }
+    });
+    let patience = Patience { connect: Duration::from_millis(200), ..PATIENCE };
+    let target = receiver(port, Transport::Tls(tls(&plant, "siem.example", false)));
+    let error = Connection::open(&target, patience, silent).err().expect("there is no handshake").to_string();
+    assert!(error.ends_with("it does not go on in time"), "{error}");
+    drip.join().expect("it ends");
+}
+
+#[test]
 fn nobody_there_is_an_error_with_the_address() {
     let (listener, port) = listen();
     drop(listener);
