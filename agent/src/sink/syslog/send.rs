@@ -17,11 +17,14 @@ use super::{
     Framing, Patience, Receiver, Transport,
     stream::Stream,
     tls,
-    window::{Meter, read},
+    window::{Meter, read, read_by_end},
 };
 
 /// Bytes of messages that are confirmed together.
 const CHUNK: usize = 16 << 10;
+
+/// How long a peer that has ended TLS may take to close its connection.
+const CLOSING: Duration = Duration::from_millis(500);
 
 /// Why messages did not get through.
 #[derive(Debug, thiserror::Error)]
@@ -181,6 +184,10 @@ impl Connection {
             let read = read(stream.written(), meter(stream.fd()));
             self.confirmed = settle(marks, read).unwrap_or(self.confirmed);
             if stream.is_ended().map_err(|cause| broken(&self.to, cause))? {
+                if stream.is_closed(CLOSING).is_ok_and(|closed| closed) {
+                    let read = read_by_end(stream.written(), meter(stream.fd()));
+                    self.confirmed = settle(marks, read).unwrap_or(self.confirmed);
+                }
                 return Err(SendError::Closed { to: self.to.clone() });
             }
         }
@@ -198,8 +205,7 @@ impl Connection {
     pub fn finish(mut self, within: Duration) -> u64 {
         if let Way::Stream { stream, framing: _, meter, marks: _ } = &mut self.way
             && stream.finish(within).is_ok_and(|ended| ended)
-            // The beginning of a stream counts as a byte.
-            && meter(stream.fd()).is_some_and(|peer| peer.acknowledged > stream.written())
+            && meter(stream.fd()).is_some_and(|peer| peer.has_all(stream.written()))
         {
             self.confirmed = self.sent;
         }

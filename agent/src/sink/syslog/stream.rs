@@ -120,6 +120,20 @@ impl Stream {
         ended
     }
 
+    /// Whether the peer, which has ended the stream, has closed its connection too, in order; it may take a time.
+    pub(super) fn is_closed(&mut self, within: Duration) -> io::Result<bool> {
+        // The end of TLS may be written by a peer that has not read everything: the end of TCP counts.
+        let Self::Tls(stream) = self else { return Ok(true) };
+        stream.sock.until = Some(Instant::now() + within);
+        let mut buffer = [0; 4096];
+        for _ in 0..16 {
+            if stream.sock.read(&mut buffer)? == 0 {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
     fn is_ended_by_now(&mut self) -> io::Result<bool> {
         let mut buffer = [0; 4096];
         // A peer that talks on and on does not hold us up.
@@ -144,18 +158,7 @@ impl Stream {
             stream.flush()?;
         }
         self.counted().socket.shutdown(std::net::Shutdown::Write)?;
-        if !self.is_ended_by_now()? {
-            return Ok(false);
-        }
-        let Self::Tls(stream) = self else { return Ok(true) };
-        // The end of TLS may be written by a peer that has not read everything: the end of TCP counts.
-        let mut buffer = [0; 4096];
-        for _ in 0..16 {
-            if stream.sock.read(&mut buffer)? == 0 {
-                return Ok(true);
-            }
-        }
-        Ok(false)
+        Ok(self.is_ended_by_now()? && self.is_closed(within)?)
     }
 
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {

@@ -36,6 +36,11 @@ fn quick(_: std::os::fd::BorrowedFd<'_>) -> Option<Peer> {
     Some(Peer { acknowledged: u64::MAX, window: Some(0), scale: 0 })
 }
 
+/// A peer that has acknowledged everything and may have all of it in its buffer.
+fn roomy(_: std::os::fd::BorrowedFd<'_>) -> Option<Peer> {
+    Some(Peer { acknowledged: u64::MAX, window: Some(0), scale: 7 })
+}
+
 fn listen() -> (TcpListener, u16) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
     let port = listener.local_addr().expect("it has one").port();
@@ -196,6 +201,30 @@ fn reader_that_hangs_up_before_the_end_has_confirmed_nothing() {
     (&peer).read_exact(&mut byte).expect("it has come");
     drop(peer);
     assert_eq!(connection.finish(PATIENCE.write), 0);
+}
+
+#[test]
+fn reader_that_ends_by_itself_has_read_all_but_what_it_may_have_held() {
+    let (listener, port) = listen();
+    let target = receiver(port, Transport::Tcp(Framing::Newline));
+    let mut connection = Connection::open(&target, PATIENCE, roomy).expect("it listens");
+    let sent = messages(20_000);
+    let bytes: usize = sent.iter().map(|message| message.len() + 1).sum();
+    let reader = thread::spawn(move || {
+        let (mut peer, _) = listener.accept().expect("somebody connects");
+        peer.read_exact(&mut vec![0; bytes]).expect("it comes");
+    });
+    connection.send(&sent).expect("it is read");
+    reader.join().expect("the reader ends");
+    let error = loop {
+        match connection.confirmed() {
+            Ok(confirmed) => assert_eq!(confirmed, 0, "it may lie in a kernel"),
+            Err(error) => break error,
+        }
+    };
+    assert!(matches!(error, SendError::Closed { .. }), "{error}");
+    let confirmed = connection.known_confirmed();
+    assert!((10_000..20_000).contains(&confirmed), "{confirmed}");
 }
 
 #[test]
