@@ -80,6 +80,20 @@ fn name_of_a_gateway_breaks_no_header() {
 }
 
 #[test]
+fn name_of_a_gateway_is_whole_where_there_is_room() {
+    let [violation, ..] = examples();
+    let Record::Violation(mut one) = violation else { panic!("the first is a violation") };
+    one.gateway = "g".repeat(64);
+    let record = Record::Violation(one);
+    let encoder = Encoder { format: Format::Native, facility: FACILITY, limit: MAX_DATAGRAM };
+    let text = encoder.message(&record).expect("it fits");
+    assert!(text.contains(&format!("gateway=\"{}\" boot=", "g".repeat(64))), "{text}");
+    let shortest = (300..MAX_DATAGRAM).find_map(|limit| Encoder { limit, ..encoder }.message(&record));
+    let text = shortest.expect("it fits");
+    assert!(text.contains(&format!("gateway=\"{}\" boot=", "g".repeat(32))), "{text}");
+}
+
+#[test]
 fn message_that_does_not_fit_loses_its_frame_and_then_is_none() {
     let [violation, ..] = examples();
     let Record::Violation(mut one) = violation else { panic!("the first is a violation") };
