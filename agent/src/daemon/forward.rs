@@ -13,11 +13,11 @@ use std::{
     time::{Duration, Instant},
 };
 
+use super::wording::{Told, Wording};
 use crate::{
     dataplane::{TcpPeer, tcp_peer},
-    record::{Cause, Gap, Record, VERSION},
     sink::syslog::{BackOff, Connection, Encoder, Patience, Peer, Receiver, SendError},
-    spool::{Hole, Item, Keeper, Mark, Reader, Stamp},
+    spool::{Item, Keeper, Mark, Reader},
 };
 
 /// How often the disk is asked to keep what was added, and the receiver what it has read.
@@ -117,7 +117,7 @@ struct Line {
     connection: Option<Connection>,
     /// Messages sent over the connection.
     messages: u64,
-    /// The place behind each message of the connection that is not confirmed, oldest first, with the messages up to it.
+    /// The place behind each record of the connection that is not confirmed, oldest first, with the messages up to it.
     sent: VecDeque<(u64, Mark)>,
 }
 
@@ -181,17 +181,21 @@ impl Line {
                 return Ok(());
             }
         };
+        let Route { gateway, encoder, .. } = &self.route;
+        let wording = Wording { gateway: gateway.clone(), encoder: *encoder };
+        let now = format!("{:.6}", jiff::Timestamp::now());
         let mut messages = Vec::new();
-        let mut marks = Vec::new();
         let mut unsendable = 0;
         for (item, mark) in items {
-            let (message, whole) = self.route.message(item);
+            // A hole is confirmed with the record that follows it: another that begins at the same place has both then.
+            let is_record = matches!(item, Item::Record { .. });
+            let Told { message, whole } = wording.tell(item, &now);
             unsendable += u64::from(!whole);
             messages.extend(message);
-            marks.push((messages.len() as u64, mark));
+            if is_record {
+                self.sent.push_back((self.messages + messages.len() as u64, mark));
+            }
         }
-        let before = self.messages;
-        self.sent.extend(marks.into_iter().map(|(messages, mark)| (before + messages, mark)));
         connection.send(&messages)?;
         self.messages += messages.len() as u64;
         let mut fare = lock(&self.fare);
@@ -241,49 +245,5 @@ impl Line {
             tracing::error!(sink = self.route.name, "{what}");
         }
         fare.last_error = Some(what.to_owned());
-    }
-}
-
-impl Route {
-    /// The message for what was read, and whether it is the record itself. `None` when nothing fits.
-    fn message(&self, item: Item) -> (Option<String>, bool) {
-        match item {
-            Item::Record { stamp, count, text } => {
-                let record = serde_json::from_str(&text).ok();
-                match record.and_then(|record: Record| self.encoder.message(&record)) {
-                    Some(message) => (Some(message), true),
-                    None => (self.encoder.message(&self.gap(stamp, count, Some(stamp), Some(stamp))), false),
-                }
-            }
-            Item::Hole(Hole { after, before, count }) => {
-                let next = |stamp: Stamp| Stamp { seq: stamp.seq + 1, ..stamp };
-                let last = (before.seq > 1).then(|| Stamp { seq: before.seq - 1, ..before });
-                let stands_for = last.or(after.map(next)).unwrap_or(before);
-                let gap = self.gap(stands_for, count, after.map(next), last);
-                (self.encoder.message(&gap), true)
-            }
-        }
-    }
-
-    fn gap(
-        &self,
-        Stamp { boot, seq }: Stamp,
-        count: u64,
-        first: Option<Stamp>,
-        last: Option<Stamp>,
-    ) -> Record {
-        let cause = Cause::Spool;
-        Record::Gap(Gap {
-            v: VERSION,
-            time: format!("{:.6}", jiff::Timestamp::now()),
-            gateway: self.gateway.clone(),
-            boot: format!("{boot:016x}"),
-            seq,
-            cause,
-            explanation: cause.text().to_owned(),
-            first: first.map(|stamp| stamp.to_string()),
-            last: last.map(|stamp| stamp.to_string()),
-            count,
-        })
     }
 }

@@ -45,6 +45,7 @@ mod sinks;
 mod start;
 mod summary;
 mod trail;
+mod wording;
 
 pub use agent::{Agent, StartError};
 pub use input::Input;

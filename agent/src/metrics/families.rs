@@ -106,7 +106,7 @@ pub(super) const FLOWS_EVICTED: Family =
     counter("flows_evicted", "Flows that made room for others before they were over", &[]);
 pub(super) const SINK_RECORDS: Family = counter(
     "sink_records",
-    "Records of a sink since the agent began: taken, refused, sent (those sent again included)",
+    "Records of a sink since the agent began: taken, refused; sent, and unsendable (told as a gap), those sent again included",
     &["sink", "outcome"],
 );
 pub(super) const SINK_UP: Family =

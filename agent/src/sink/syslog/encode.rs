@@ -6,7 +6,7 @@
 
 use std::fmt::Write;
 
-use super::super::format::{Level, encode_within, severity_of, tame};
+use super::super::format::{Level, cause, encode_within, severity_of, tame};
 use crate::record::{Format, Record, RecordId, Severity};
 
 /// `local0` (RFC 5424 6.2.1).
@@ -47,10 +47,10 @@ impl Encoder {
 /// Everything before the text, with so many bytes of the gateway's name in the structured data.
 fn head(record: &Record, facility: u8, most: usize) -> String {
     let record = tame(record, Level::FULL);
-    let (kind, time, gateway) = match &record {
-        Record::Violation(one) => ("violation", &one.time, &one.gateway),
-        Record::Gap(one) => ("gap", &one.time, &one.gateway),
-        Record::Heartbeat(one) => ("heartbeat", &one.time, &one.gateway),
+    let (kind, time, gateway, why) = match &record {
+        Record::Violation(one) => ("violation", &one.time, &one.gateway, None),
+        Record::Gap(one) => ("gap", &one.time, &one.gateway, Some(cause(one.cause))),
+        Record::Heartbeat(one) => ("heartbeat", &one.time, &one.gateway, None),
     };
     let RecordId { boot, seq } = record.id();
     let value = u32::from(facility) * 8 + u32::from(priority(severity_of(&record)));
@@ -59,6 +59,8 @@ fn head(record: &Record, facility: u8, most: usize) -> String {
     parameter(&mut out, "boot", &boot);
     parameter(&mut out, "seq", &seq.to_string());
     parameter(&mut out, "count", &record.count().to_string());
+    // Where one stands for others its number is not its own.
+    why.into_iter().for_each(|why| parameter(&mut out, "cause", why));
     out.push(']');
     out
 }
