@@ -42,6 +42,7 @@ mod run;
 mod scrape;
 mod serve;
 mod sinks;
+mod standing;
 mod start;
 mod summary;
 mod trail;

@@ -110,7 +110,7 @@ pub(super) const SINK_RECORDS: Family = counter(
     &["sink", "outcome"],
 );
 pub(super) const SINK_UP: Family =
-    gauge("sink_up", "Whether a sink takes records, or is connected: 1, or 0", &["sink"]);
+    gauge("sink_up", "Whether a sink takes records, and they get through: 1, or 0", &["sink"]);
 pub(super) const SINK_WAITING: Family = gauge(
     "sink_waiting_bytes",
     "Bytes in the spool of a sink that its receiver has not surely read",
