@@ -92,3 +92,39 @@ fn reader_that_goes_on_confirms_most() {
     drop(go);
     assert_eq!(thread.join().expect("the reader ends"), batches * BATCH * MESSAGE);
 }
+
+#[test]
+fn reader_that_ends_by_itself_leaves_little_in_doubt() {
+    let sent = (20 * BATCH) as u64;
+    let (receiver, thread, go) = reader(20 * BATCH * MESSAGE);
+    let mut connection = Connection::open(&receiver, Patience::default(), meter).expect("it listens");
+    for _ in 0..20 {
+        connection.send(&batch()).expect("it is read");
+    }
+    go.send(()).expect("the reader waits");
+    thread.join().expect("the reader ends");
+    let error = loop {
+        match connection.confirmed() {
+            Ok(_) => thread::yield_now(),
+            Err(error) => break error,
+        }
+    };
+    assert!(matches!(error, SendError::Closed { .. }), "{error}");
+    let doubt = (sent - connection.known_confirmed()) * MESSAGE as u64;
+    assert!((256 << 10..320 << 10).contains(&doubt), "{doubt} bytes");
+}
+
+#[test]
+fn reader_that_ends_with_something_unread_has_confirmed_nothing_by_it() {
+    let (receiver, thread, go) = reader(10 * BATCH * MESSAGE);
+    let mut connection = Connection::open(&receiver, Patience::default(), meter).expect("it listens");
+    for _ in 0..20 {
+        connection.send(&batch()).expect("its kernel takes it");
+    }
+    go.send(()).expect("the reader waits");
+    thread.join().expect("the reader ends");
+    while connection.confirmed().is_ok() {
+        thread::yield_now();
+    }
+    assert_eq!(connection.known_confirmed(), 0);
+}

@@ -106,7 +106,11 @@ fn print(status: &Status) {
                 0 => String::new(),
                 dropped => format!(", {dropped} bytes dropped untold"),
             };
-            format!("; {bytes} bytes of {packets} packets wait{dropped}")
+            let unsendable = match spool.unsendable {
+                0 => String::new(),
+                unsendable => format!(", {unsendable} records told as gaps, being unsendable"),
+            };
+            format!("; {bytes} bytes of {packets} packets wait{dropped}{unsendable}")
         });
         let state = match last_error {
             Some(why) if *failing => format!("FAILING: {why}"),

@@ -40,7 +40,8 @@ pub struct SpoolStatus {
     pub synced: Option<String>,
     /// Messages sent, those that were sent again included.
     pub sent: u64,
-    /// Records that no message could be made of: a gap stands for each.
+    /// Records that no message could be made of, those that were tried again included: a gap with cause `unsendable` is told
+    /// instead of each.
     pub unsendable: u64,
     /// Connections that could not be made, or broke.
     pub failures: u64,

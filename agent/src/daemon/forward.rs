@@ -5,7 +5,7 @@
 //! thread brings the spool to the disk meanwhile: a receiver may take its time over a connection or a message.
 
 use std::{
-    collections::VecDeque,
+    collections::{BTreeMap, VecDeque},
     io,
     os::fd::BorrowedFd,
     sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc},
@@ -13,17 +13,27 @@ use std::{
     time::{Duration, Instant},
 };
 
+use super::{
+    standing::Standing,
+    wording::{Told, Wording},
+};
 use crate::{
     dataplane::{TcpPeer, tcp_peer},
-    record::{Cause, Gap, Record, VERSION},
-    sink::syslog::{BackOff, Connection, Encoder, Patience, Peer, Receiver, SendError},
-    spool::{Hole, Item, Keeper, Mark, Reader, Stamp},
+    sink::syslog::{Connection, Encoder, Patience, Peer, Receiver, SendError, Transport},
+    spool::{Item, Keeper, Mark, Reader},
 };
 
 /// How often the disk is asked to keep what was added, and the receiver what it has read.
 const PAUSE: Duration = Duration::from_millis(500);
 /// Bytes of records that are sent at once.
 const BATCH: usize = 64 << 10;
+/// How long nothing is sent before the receiver is asked for the end of the connection: what it has read only that shows. Sooner
+/// than receivers and what is in between give up a connection over which nothing comes.
+const QUIET: Duration = Duration::from_secs(15);
+
+/// What is done with a spool, and may fail.
+const READ: &str = "failed to read the spool";
+const CONFIRM: &str = "how far records were told could not be written down";
 
 /// Where records go, and in which words.
 pub(super) struct Route {
@@ -37,7 +47,7 @@ pub(super) struct Route {
 /// How a receiver is reached.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Fare {
-    pub(super) connected: bool,
+    standing: Standing,
     /// Messages sent since the agent began, those that were sent again included.
     pub(super) sent: u64,
     /// Records that no message could be made of: a gap stands for each.
@@ -46,6 +56,24 @@ pub(super) struct Fare {
     pub(super) failures: u64,
     /// Why the last one did.
     pub(super) last_error: Option<String>,
+    /// What cannot be done with the spool, and why.
+    faults: BTreeMap<&'static str, String>,
+}
+
+impl Fare {
+    pub(super) fn is_connected(&self) -> bool {
+        self.standing.is_connected()
+    }
+
+    /// Why the spool cannot be used.
+    pub(super) fn fault(&self) -> Option<String> {
+        self.faults.iter().next().map(|(what, why)| format!("{what}: {why}"))
+    }
+
+    /// Whether records do not get through, as far as is known.
+    pub(super) fn is_failing(&self, now: Instant) -> bool {
+        !self.faults.is_empty() || self.standing.is_failing(now)
+    }
 }
 
 /// The agent's end of the thread.
@@ -58,6 +86,10 @@ pub(super) struct Forwarder {
 impl Forwarder {
     /// Begins to empty a spool. It ends when the spool's writing end is dropped and all was sent, or cannot be.
     pub(super) fn begin(reader: Reader, route: Route) -> io::Result<Self> {
+        Self::begin_with(reader, route, QUIET)
+    }
+
+    fn begin_with(reader: Reader, route: Route, quiet: Duration) -> io::Result<Self> {
         let fare = Arc::new(Mutex::new(Fare::default()));
         let (end, ended) = mpsc::channel();
         let shared = Arc::clone(&fare);
@@ -67,8 +99,19 @@ impl Forwarder {
             drop(kept);
         })?;
         thread::Builder::new().name(format!("sink {}", route.name)).spawn(move || {
-            let mut line =
-                Line { reader, route, fare: shared, connection: None, messages: 0, sent: VecDeque::new() };
+            let Route { name, gateway, receiver, encoder } = route;
+            let mut line = Line {
+                reader,
+                name,
+                receiver,
+                wording: Wording { gateway, encoder },
+                fare: shared,
+                connection: None,
+                messages: 0,
+                sent: VecDeque::new(),
+                quiet: Some(quiet),
+                last: Instant::now(),
+            };
             line.run();
             drop(end);
         })?;
@@ -112,18 +155,23 @@ fn lock(fare: &Mutex<Fare>) -> MutexGuard<'_, Fare> {
 
 struct Line {
     reader: Reader,
-    route: Route,
+    name: String,
+    receiver: Receiver,
+    wording: Wording,
     fare: Arc<Mutex<Fare>>,
     connection: Option<Connection>,
     /// Messages sent over the connection.
     messages: u64,
-    /// The place behind each message of the connection that is not confirmed, oldest first, with the messages up to it.
+    /// The place behind each record of the connection that is not confirmed, oldest first, with the messages up to it.
     sent: VecDeque<(u64, Mark)>,
+    /// How long nothing is sent before the connection is ended; `None` once the receiver did not end it too.
+    quiet: Option<Duration>,
+    /// When something was sent last.
+    last: Instant,
 }
 
 impl Line {
     fn run(&mut self) {
-        let mut back_off = BackOff::default();
         loop {
             let more = self.reader.wait(PAUSE);
             if !more && self.reader.is_closed() {
@@ -131,16 +179,14 @@ impl Line {
             }
             let sent = self.settle().and_then(|()| if more { self.send() } else { Ok(()) });
             match sent {
-                Ok(()) => back_off.succeeded(),
+                Ok(()) if more => {}
+                Ok(()) => self.rest(),
                 Err(error) => {
-                    self.fail(&error);
+                    let wait = self.fail(&error);
                     if self.reader.is_closed() {
                         return;
                     }
-                    let until = Instant::now() + back_off.failed();
-                    while Instant::now() < until && !self.reader.is_closed() {
-                        self.reader.pause(until.saturating_duration_since(Instant::now()));
-                    }
+                    self.reader.pause(wait);
                 }
             }
         }
@@ -153,51 +199,72 @@ impl Line {
         }
     }
 
+    /// Ends a connection that nothing was sent over for a while and of which not all is confirmed.
+    fn rest(&mut self) {
+        let Some(quiet) = self.quiet else { return };
+        if self.sent.is_empty() || self.last.elapsed() < quiet {
+            return;
+        }
+        let Some(connection) = self.connection.take() else { return };
+        self.confirm(connection.finish(quiet));
+        if !self.sent.is_empty() {
+            // It does not know of ends, or takes its time: everything would be sent again after each.
+            self.quiet = None;
+            self.reader.rewind();
+        }
+        lock(&self.fare).standing.ends();
+    }
+
     fn send(&mut self) -> Result<(), SendError> {
         let connection = match self.connection.take() {
             Some(connection) => connection,
-            None => {
-                let meter = |socket: BorrowedFd<'_>| {
-                    let TcpPeer { acknowledged, window, scale } = tcp_peer(socket)?;
-                    Some(Peer { acknowledged, window, scale })
-                };
-                let connection = Connection::open(&self.route.receiver, Patience::default(), meter)?;
-                // What the last one did not confirm is sent again.
-                self.reader.rewind();
-                self.sent.clear();
-                self.messages = 0;
-                lock(&self.fare).connected = true;
-                tracing::info!(sink = self.route.name, "connected");
-                connection
-            }
+            None => self.connect()?,
         };
         let connection = self.connection.insert(connection);
         let items = match self.reader.read(BATCH) {
             Ok(items) => items,
             Err(error) => {
-                let note = format!("failed to read the spool: {error}");
-                self.note(&note);
+                self.note(READ, Err(error));
                 self.reader.pause(PAUSE);
                 return Ok(());
             }
         };
+        let now = format!("{:.6}", jiff::Timestamp::now());
         let mut messages = Vec::new();
-        let mut marks = Vec::new();
         let mut unsendable = 0;
         for (item, mark) in items {
-            let (message, whole) = self.route.message(item);
+            // A hole is confirmed with the record that follows it: another that begins at the same place has both then.
+            let is_record = matches!(item, Item::Record { .. });
+            let Told { message, whole } = self.wording.tell(item, &now);
             unsendable += u64::from(!whole);
             messages.extend(message);
-            marks.push((messages.len() as u64, mark));
+            if is_record {
+                self.sent.push_back((self.messages + messages.len() as u64, mark));
+            }
         }
-        let before = self.messages;
-        self.sent.extend(marks.into_iter().map(|(messages, mark)| (before + messages, mark)));
+        self.last = Instant::now();
         connection.send(&messages)?;
         self.messages += messages.len() as u64;
+        self.note(READ, Ok(()));
         let mut fare = lock(&self.fare);
         fare.sent += messages.len() as u64;
         fare.unsendable += unsendable;
         Ok(())
+    }
+
+    fn connect(&mut self) -> Result<Connection, SendError> {
+        lock(&self.fare).standing.tries(Instant::now());
+        let meter = |socket: BorrowedFd<'_>| {
+            let TcpPeer { acknowledged, window, scale } = tcp_peer(socket)?;
+            Some(Peer { acknowledged, window, scale })
+        };
+        let connection = Connection::open(&self.receiver, Patience::default(), meter)?;
+        // What the last one did not confirm is sent again.
+        self.reader.rewind();
+        self.sent.clear();
+        self.messages = 0;
+        lock(&self.fare).standing.connects(Instant::now());
+        Ok(connection)
     }
 
     /// Notes what the receiver has surely read.
@@ -205,6 +272,11 @@ impl Line {
         let Some(connection) = &mut self.connection else { return Ok(()) };
         let read = connection.confirmed()?;
         self.confirm(read);
+        // What became of a datagram nobody knows.
+        let shown = read > 0 && self.receiver.transport != Transport::Udp;
+        if lock(&self.fare).standing.holds(shown, Instant::now()) {
+            tracing::info!(sink = self.name, "the receiver is there");
+        }
         Ok(())
     }
 
@@ -213,124 +285,42 @@ impl Line {
         while let Some((_, mark)) = self.sent.pop_front_if(|(messages, _)| *messages <= read) {
             last = Some(mark);
         }
-        if let Some(mark) = last
-            && let Err(error) = self.reader.confirm(mark)
-        {
-            self.note(&format!("how far records were told could not be written down: {error}"));
+        if let Some(mark) = last {
+            let written = self.reader.confirm(mark);
+            self.note(CONFIRM, written);
         }
     }
 
-    /// Ends the connection.
-    fn fail(&mut self, error: &SendError) {
+    /// Ends the connection. How long to wait for the next.
+    fn fail(&mut self, error: &SendError) -> Duration {
         if let Some(connection) = self.connection.take() {
             self.confirm(connection.known_confirmed());
         }
         self.reader.rewind();
         let mut fare = lock(&self.fare);
-        if fare.connected || fare.failures == 0 {
-            tracing::warn!(sink = self.route.name, "records wait in the spool: {error}");
+        let (wait, news) = fare.standing.fails();
+        if news {
+            tracing::warn!(sink = self.name, "records wait in the spool: {error}");
         }
-        fare.connected = false;
         fare.failures += 1;
         fare.last_error = Some(error.to_string());
+        wait
     }
 
-    fn note(&self, what: &str) {
+    /// Notes whether something could be done with the spool.
+    fn note(&self, what: &'static str, went: io::Result<()>) {
         let mut fare = lock(&self.fare);
-        if fare.last_error.as_deref() != Some(what) {
-            tracing::error!(sink = self.route.name, "{what}");
-        }
-        fare.last_error = Some(what.to_owned());
-    }
-}
-
-impl Route {
-    /// The message for what was read, and whether it is the record itself. `None` when nothing fits.
-    fn message(&self, item: Item) -> (Option<String>, bool) {
-        match item {
-            Item::Record { stamp, count, text } => {
-                let record = serde_json::from_str(&text).ok();
-                match record.and_then(|record: Record| self.encoder.message(&record)) {
-                    Some(message) => (Some(message), true),
-                    None => (self.encoder.message(&self.gap(stamp, count, Some(stamp), Some(stamp))), false),
+        match went {
+            Ok(()) => drop(fare.faults.remove(what)),
+            Err(error) => {
+                let why = error.to_string();
+                if fare.faults.insert(what, why.clone()).as_ref() != Some(&why) {
+                    tracing::error!(sink = self.name, "{what}: {why}");
                 }
             }
-            Item::Hole(Hole { after, before, count }) => {
-                let next = |stamp: Stamp| Stamp { seq: stamp.seq + 1, ..stamp };
-                let last = (before.seq > 1).then(|| Stamp { seq: before.seq - 1, ..before });
-                let stands_for = last.or(after.map(next)).unwrap_or(before);
-                let gap = self.gap(stands_for, count, after.map(next), last);
-                (self.encoder.message(&gap), true)
-            }
         }
-    }
-
-    fn gap(
-        &self,
-        Stamp { boot, seq }: Stamp,
-        count: u64,
-        first: Option<Stamp>,
-        last: Option<Stamp>,
-    ) -> Record {
-        let cause = Cause::Spool;
-        Record::Gap(Gap {
-            v: VERSION,
-            time: format!("{:.6}", jiff::Timestamp::now()),
-            gateway: self.gateway.clone(),
-            boot: format!("{boot:016x}"),
-            seq,
-            cause,
-            explanation: cause.text().to_owned(),
-            first: first.map(|stamp| stamp.to_string()),
-            last: last.map(|stamp| stamp.to_string()),
-            count,
-        })
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use std::{fs, net::TcpListener};
-
-    use base64::prelude::{BASE64_STANDARD, Engine};
-
-    use super::*;
-    use crate::{
-        record::Format,
-        sink::syslog::{Tls, Transport},
-        spool::Spool,
-    };
-
-    const SOON: Duration = Duration::from_secs(60);
-
-    #[test]
-    fn receiver_that_does_not_answer_does_not_keep_records_from_the_disk() {
-        let dir = tempfile::tempdir().expect("a folder");
-        let made = rcgen::generate_simple_self_signed(["siem.example".to_owned()]).expect("a certificate");
-        let ca = dir.path().join("ca.pem");
-        let text = BASE64_STANDARD.encode(made.cert.der());
-        fs::write(&ca, format!("-----BEGIN CERTIFICATE-----\n{text}\n-----END CERTIFICATE-----\n"))
-            .expect("it can be written");
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
-        let port = listener.local_addr().expect("it has one").port();
-        let tls = Tls { ca: Some(ca), identity: None, server_name: Some("siem.example".into()) };
-        let receiver = Receiver { host: "127.0.0.1".into(), port, transport: Transport::Tls(tls) };
-        let encoder = Encoder { format: Format::Native, facility: 16, limit: 4096 };
-        let route = Route { name: "siem".into(), gateway: "gw".into(), receiver, encoder };
-        let (mut spool, reader) = Spool::open(&dir.path().join("spool"), 1 << 20, "boot").expect("it opens");
-        let forwarder = Forwarder::begin(reader, route).expect("it begins");
-        let mut add = |seq| spool.append([(Stamp { boot: 7, seq }, 1, "a record")]);
-        add(1);
-        let (held, _) = listener.accept().expect("it connects");
-        // From now on it waits for the other half of the handshake.
-        add(2);
-        let until = Instant::now() + SOON;
-        while spool.synced() != Some(Stamp { boot: 7, seq: 2 }) {
-            assert!(Instant::now() < until, "records are not brought to the disk");
-            thread::park_timeout(Duration::from_millis(10));
-        }
-        assert_eq!(forwarder.fare().failures, 0, "it was waiting all the time");
-        drop((spool, held));
-        forwarder.wait(SOON);
-    }
-}
+mod tests;

@@ -161,7 +161,7 @@ impl Gathered {
 fn sink(status: SinkStatus) -> SinkNumbers {
     let SinkStatus { name, to: _, format: _, written, refused, failing, last_error: _, spool } = status;
     let mut records = vec![("taken", written), ("refused", refused)];
-    records.extend(spool.as_ref().map(|spool| ("sent", spool.sent)));
+    records.extend(spool.iter().flat_map(|spool| [("sent", spool.sent), ("unsendable", spool.unsendable)]));
     let spool = spool.map(|spool| SpoolNumbers {
         bytes: spool.waiting_bytes,
         packets: spool.waiting_packets,
@@ -188,11 +188,18 @@ mod tests {
     #[test]
     fn a_sink_without_a_spool_has_no_numbers_of_one() {
         let local = SinkStatus { name: "log".to_owned(), written: 2, refused: 1, ..SinkStatus::default() };
-        let spool = SpoolStatus { waiting_bytes: 5, waiting_packets: 4, sent: 3, ..SpoolStatus::default() };
+        let spool = SpoolStatus {
+            waiting_bytes: 5,
+            waiting_packets: 4,
+            sent: 3,
+            unsendable: 1,
+            ..SpoolStatus::default()
+        };
         let remote = SinkStatus { failing: true, spool: Some(spool), ..local.clone() };
         let (local, remote) = (sink(local), sink(remote));
         assert_eq!((local.up, local.records, local.spool), (true, vec![("taken", 2), ("refused", 1)], None));
-        assert_eq!((remote.up, remote.records), (false, vec![("taken", 2), ("refused", 1), ("sent", 3)]));
+        let records = vec![("taken", 2), ("refused", 1), ("sent", 3), ("unsendable", 1)];
+        assert_eq!((remote.up, remote.records), (false, records));
         assert_eq!(remote.spool, Some(SpoolNumbers { bytes: 5, packets: 4, dropped: 0, failures: 0 }));
     }
 

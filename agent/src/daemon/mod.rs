@@ -45,9 +45,11 @@ mod scrape;
 mod series;
 mod serve;
 mod sinks;
+mod standing;
 mod start;
 mod summary;
 mod trail;
+mod wording;
 
 pub use agent::{Agent, StartError};
 pub use input::Input;

@@ -110,10 +110,14 @@ impl Remote {
         SinkStatus {
             written: counts.taken,
             refused: feed.refused(),
-            failing: counts.failing || doubt.is_some() || (!fare.connected && fare.failures > 0),
-            last_error: if counts.failing { counts.last_error } else { doubt.or(fare.last_error) },
+            failing: counts.failing || doubt.is_some() || fare.is_failing(Instant::now()),
+            last_error: if counts.failing {
+                counts.last_error
+            } else {
+                doubt.or(fare.fault()).or(fare.last_error.clone())
+            },
             spool: Some(SpoolStatus {
-                connected: fare.connected,
+                connected: fare.is_connected(),
                 waiting_bytes: waiting.bytes,
                 waiting_packets: waiting.packets,
                 dropped_bytes: counts.dropped_bytes,

@@ -115,14 +115,11 @@ pub(super) const FLOWS_EVICTED: Family = counter(
 );
 pub(super) const SINK_RECORDS: Family = counter(
     "sink_records",
-    "Records of a sink since the agent began: taken, refused, sent (those sent again included)",
+    "Records of a sink since the agent began: taken, refused; sent, and unsendable (told as a gap), those sent again included",
     &["sink", "outcome"],
 );
-pub(super) const SINK_UP: Family = gauge(
-    "sink_up",
-    "0 when a sink refused the last record, or its receiver was not reached when this was last tried; otherwise 1",
-    &["sink"],
-);
+pub(super) const SINK_UP: Family =
+    gauge("sink_up", "Whether a sink takes records, and they get through: 1, or 0", &["sink"]);
 pub(super) const SINK_WAITING: Family = gauge(
     "sink_waiting_bytes",
     "Bytes in the spool of a sink that its receiver has not surely read; over TCP and TLS the last ones stay until others follow them",

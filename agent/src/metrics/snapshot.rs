@@ -103,7 +103,7 @@ pub struct TableNumbers {
 pub struct SinkNumbers {
     /// As the configuration calls it.
     pub name: String,
-    /// Whether it takes records, or is connected.
+    /// Whether it takes records, and they get through.
     pub up: bool,
     /// Records by what became of them.
     pub records: Vec<(&'static str, u64)>,

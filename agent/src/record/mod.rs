@@ -156,17 +156,18 @@ pub struct Gap {
     pub time: String,
     /// The gateway's name.
     pub gateway: String,
-    /// The agent run: 16 hexadecimal digits.
+    /// The agent run: 16 hexadecimal digits; with the cause `spool`, of the record that follows the dropped ones.
     pub boot: String,
-    /// Counts the records of one agent run, from 1, without a gap.
+    /// Counts the records of one agent run, from 1, without a gap; with the cause `spool`, the number of the record that
+    /// follows the dropped ones.
     pub seq: u64,
     /// Why they are not told.
     pub cause: Cause,
     /// The same as a sentence.
     pub explanation: String,
-    /// The first record in whose place this one stands, when records were dropped.
+    /// The first record in whose place this one stands, when records were dropped; null then when there was none before them.
     pub first: Option<String>,
-    /// The last of them.
+    /// The last of them; null when they reach to the end of an agent run, and its length is not known.
     pub last: Option<String>,
     /// Packets.
     pub count: u64,
@@ -186,6 +187,8 @@ pub enum Cause {
     Spool,
     /// The spool could not be written.
     Disk,
+    /// One record, this one, of which no message for this sink could be made.
+    Unsendable,
 }
 
 /// A sign of life, with the totals at that moment.
@@ -275,6 +278,7 @@ impl Cause {
             Self::Ring => "the kernel had no room to tell them",
             Self::Spool => "the spool of this sink had no more room for them, or was damaged",
             Self::Disk => "the spool of this sink could not be written",
+            Self::Unsendable => "no message for this sink could be made of their record",
         }
     }
 }
@@ -307,6 +311,16 @@ impl Record {
             Self::Heartbeat(one) => (&one.boot, one.seq),
         };
         RecordId { boot: boot.clone(), seq }
+    }
+
+    /// The name that no other record of the gateway has: its id, and `BOOT-SEQ-gap` for a gap with cause `spool`, which has the
+    /// number of the record that follows it.
+    pub fn event_id(&self) -> String {
+        let id = self.id();
+        match self {
+            Self::Gap(Gap { cause: Cause::Spool, .. }) => format!("{id}-gap"),
+            Self::Gap(_) | Self::Violation(_) | Self::Heartbeat(_) => id.to_string(),
+        }
     }
 
     /// Its number in the agent run.

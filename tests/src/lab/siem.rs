@@ -7,6 +7,7 @@ use std::{
     collections::BTreeMap,
     io::{ErrorKind, Read},
     net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
+    ops::Range,
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -19,6 +20,9 @@ use anyhow::{Context, Result, anyhow};
 use serde_json::Value;
 
 use super::Namespace;
+
+/// An agent run, in the order in which they were heard of, and a number in it.
+type Place = (usize, u64);
 
 /// How often a thread looks whether it is to end.
 const LOOK: Duration = Duration::from_millis(20);
@@ -111,39 +115,47 @@ impl Siem {
 }
 
 impl Books {
-    /// What these records, in the order in which they came, say of denied packets. A gap with an extent stands for whatever
-    /// lies in it.
+    /// What these records, in the order in which they came, say of denied packets: the account of `docs/sinks.md`.
     pub fn of(records: &[Value]) -> Result<Self> {
         let messages = records.len();
-        let mut by_id: BTreeMap<(String, u64, bool), &Value> = BTreeMap::new();
-        let mut holes: BTreeMap<(String, String), &Value> = BTreeMap::new();
+        let mut by_id: BTreeMap<Place, &Value> = BTreeMap::new();
+        let mut holes: Vec<(Range<Place>, &Value)> = Vec::new();
         // Runs in the order in which they were first heard of.
         let mut runs: Vec<String> = Vec::new();
-        for one in records {
-            let boot = one["boot"].as_str().context("no boot")?.to_owned();
-            if !runs.contains(&boot) {
-                runs.push(boot.clone());
-            }
-            let extent = |key: &str| one[key].as_str().map(str::to_owned);
-            if one["kind"] == "gap" && one["cause"] == "spool" {
-                holes.insert((extent("first").unwrap_or_default(), extent("last").unwrap_or_default()), one);
-            } else {
-                by_id.insert((boot, one["seq"].as_u64().context("no seq")?, one["kind"] == "gap"), one);
-            }
-        }
-        let place = |id: &str| -> Option<(usize, u64)> {
-            let (boot, seq) = id.split_once('-')?;
-            Some((runs.iter().position(|run| run == boot)?, seq.parse().ok()?))
-        };
-        for (first, last) in holes.keys() {
-            let (from, to) = (place(first).unwrap_or((0, 0)), place(last).unwrap_or((usize::MAX, 0)));
-            by_id.retain(|(boot, seq, _), _| {
-                let at = (runs.iter().position(|run| run == boot).unwrap_or(0), *seq);
-                at < from || at > to
+        let mut place = |boot: &str, seq: u64| -> Place {
+            let known = runs.iter().position(|run| run == boot);
+            let run = known.unwrap_or_else(|| {
+                runs.push(boot.to_owned());
+                runs.len() - 1
             });
+            (run, seq)
+        };
+        for one in records {
+            let (boot, seq) =
+                (one["boot"].as_str().context("no boot")?, one["seq"].as_u64().context("no seq")?);
+            if one["kind"] != "gap" || one["cause"] != "spool" {
+                by_id.insert(place(boot, seq), one);
+                continue;
+            }
+            let first = match one["first"].as_str() {
+                None => (0, 0),
+                Some(id) => {
+                    let (boot, seq) = id.split_once('-').context("not an id")?;
+                    place(boot, seq.parse()?)
+                }
+            };
+            let range = first..place(boot, seq);
+            let lies_in = |inner: &Range<Place>, outer: &Range<Place>| {
+                outer.start <= inner.start && inner.end <= outer.end
+            };
+            if !holes.iter().any(|(other, _)| lies_in(&range, other) && *other != range) {
+                holes.retain(|(other, _)| !lies_in(other, &range));
+                holes.push((range, one));
+            }
         }
+        by_id.retain(|at, _| !holes.iter().any(|(range, _)| range.contains(at)));
         let mut books = Self { messages, ..Self::default() };
-        for one in by_id.values().chain(holes.values()) {
+        for one in by_id.into_values().chain(holes.into_iter().map(|(_, one)| one)) {
             let count = one["count"].as_u64().context("no count")?;
             books.records += 1;
             books.packets += count;
@@ -197,4 +209,54 @@ fn whole(bytes: &[u8]) -> Option<(String, usize)> {
     let len: usize = std::str::from_utf8(&bytes[..space]).ok()?.parse().ok()?;
     let message = bytes.get(space + 1..space + 1 + len)?;
     Some((String::from_utf8_lossy(message).into_owned(), space + 1 + len))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn record(boot: &str, seq: u64, count: u64) -> Value {
+        json!({ "kind": "violation", "boot": boot, "seq": seq, "count": count })
+    }
+
+    /// A hole up to a record.
+    fn hole(first: Option<&str>, boot: &str, seq: u64, count: u64) -> Value {
+        json!({ "kind": "gap", "cause": "spool", "boot": boot, "seq": seq, "first": first, "count": count })
+    }
+
+    fn packets(records: &[Value]) -> u64 {
+        Books::of(records).expect("they are records").packets
+    }
+
+    #[test]
+    fn hole_that_is_told_again_with_more_in_it_counts_once() {
+        let small = hole(Some("a-3"), "a", 5, 20);
+        let grown = hole(Some("a-2"), "a", 8, 60);
+        let before = [record("a", 1, 1), record("a", 2, 10), small.clone(), record("a", 5, 10)];
+        assert_eq!(packets(&before), 41);
+        let both = [&before[..], &[grown.clone(), record("a", 8, 5)]].concat();
+        assert_eq!(packets(&both), 1 + 60 + 5);
+        assert_eq!(packets(&[&both[..], &[small, grown]].concat()), 1 + 60 + 5);
+    }
+
+    #[test]
+    fn hole_up_to_the_first_record_of_a_run_leaves_the_run_alone() {
+        let all = [record("a", 1, 1), hole(Some("a-2"), "b", 1, 20), record("b", 1, 4), record("b", 2, 8)];
+        assert_eq!(packets(&all), 33);
+        let again = [&all[..], &[record("a", 2, 100), record("c", 1, 2)]].concat();
+        assert_eq!(packets(&again), 35);
+    }
+
+    #[test]
+    fn hole_from_the_beginning_has_everything_before_its_end() {
+        assert_eq!(packets(&[record("a", 1, 1), hole(None, "a", 3, 7), record("a", 3, 2)]), 9);
+    }
+
+    #[test]
+    fn gap_of_another_cause_is_a_record_like_all_others() {
+        let gap = json!({ "kind": "gap", "cause": "ring", "boot": "a", "seq": 2, "count": 3 });
+        assert_eq!(packets(&[record("a", 1, 1), gap.clone(), gap, hole(Some("a-3"), "a", 4, 5)]), 9);
+    }
 }

@@ -26,7 +26,7 @@ pub(super) fn encode(record: &Record) -> String {
     }
     let id = record.id();
     pairs.put("cnt", record.count());
-    pairs.put("externalId", &id);
+    pairs.put("externalId", record.event_id());
     pairs.labelled("cs5", "boot", Some(&id.boot));
     pairs.labelled("cn1", "seq", Some(id.seq));
     pairs.put("msg", sentence(record));

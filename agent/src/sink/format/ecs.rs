@@ -21,7 +21,7 @@ pub(super) fn encode(record: &Record, with_sentence: bool) -> String {
     let grade = severity_of(record);
     let id = record.id();
     let event = &mut out["event"];
-    event["id"] = json!(id.to_string());
+    event["id"] = json!(record.event_id());
     event["sequence"] = json!(id.seq);
     event["severity"] = json!(score(grade));
     event["module"] = json!("bulkhead");

@@ -16,7 +16,7 @@ mod words;
 
 use tame::LEVELS;
 pub(super) use tame::{Level, tame};
-pub(super) use words::{sentence, severity_of};
+pub(super) use words::{cause, sentence, severity_of};
 
 /// What every format calls the maker of its records, and the product.
 const VENDOR: &str = "Bulkhead";

@@ -50,7 +50,7 @@ pub(super) fn encode(record: &Record, with_sentence: bool) -> String {
         "version": OCSF,
         "product": { "name": VENDOR, "vendor_name": VENDOR, "version": VERSION },
         "profiles": ["security_control"],
-        "uid": id.to_string(),
+        "uid": record.event_id(),
         "sequence": id.seq,
         "event_code": event_code(record),
     });

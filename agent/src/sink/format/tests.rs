@@ -63,7 +63,7 @@ pub(in crate::sink) fn examples() -> [Record; 3] {
         time: "2026-03-02T10:00:10.000000Z".into(),
         gateway: "gw-7".into(),
         boot: boot(),
-        seq: 43,
+        seq: 10,
         cause: Cause::Spool,
         explanation: "the spool was full".into(),
         first: Some("5f0c2b9a41d84c6e-7".into()),

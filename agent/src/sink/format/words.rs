@@ -59,13 +59,14 @@ pub(super) fn happened(action: Action) -> &'static str {
 }
 
 /// The word of a cause.
-pub(super) fn cause(cause: Cause) -> &'static str {
+pub(in crate::sink) fn cause(cause: Cause) -> &'static str {
     match cause {
         Cause::Before => "before",
         Cause::Restart => "restart",
         Cause::Ring => "ring",
         Cause::Spool => "spool",
         Cause::Disk => "disk",
+        Cause::Unsendable => "unsendable",
     }
 }
 

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 const FIRST: Duration = Duration::from_millis(500);
-const LONGEST: Duration = Duration::from_secs(30);
 
 /// The next wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,10 +17,13 @@ impl Default for BackOff {
 }
 
 impl BackOff {
+    /// No wait is longer.
+    pub const LONGEST: Duration = Duration::from_secs(30);
+
     /// A try failed: how long to wait before the next.
     pub fn failed(&mut self) -> Duration {
         let wait = self.next;
-        self.next = (wait * 2).min(LONGEST);
+        self.next = (wait * 2).min(Self::LONGEST);
         wait
     }
 

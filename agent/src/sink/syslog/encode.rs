@@ -6,7 +6,7 @@
 
 use std::fmt::Write;
 
-use super::super::format::{Level, encode_within, severity_of, tame};
+use super::super::format::{Level, cause, encode_within, severity_of, tame};
 use crate::record::{Format, Record, RecordId, Severity};
 
 /// `local0` (RFC 5424 6.2.1).
@@ -18,7 +18,7 @@ const SD_ID: &str = "bulkhead@32473";
 /// Longest name of a gateway in a header, bytes: what Linux allows a host (`HOST_NAME_MAX`, hostname(7)).
 const MAX_HOST: usize = 64;
 
-/// Longest name of a gateway in the structured data, bytes: escaped, it must leave room in a datagram.
+/// Longest name of a gateway in the structured data where no text fits behind a longer one, bytes.
 const MAX_GATEWAY: usize = 32;
 
 /// How records become messages.
@@ -35,28 +35,32 @@ pub struct Encoder {
 impl Encoder {
     /// One message. `None` when even the shortest form of the record is longer than the limit.
     pub fn message(&self, record: &Record) -> Option<String> {
-        let head = head(record, self.facility);
-        let room = self.limit.checked_sub(head.len() + 1)?;
-        let text = encode_within(self.format, record, room.min(super::super::LONGEST))?;
-        Some(format!("{head} {text}"))
+        [usize::MAX, MAX_GATEWAY].into_iter().find_map(|most| {
+            let head = head(record, self.facility, most);
+            let room = self.limit.checked_sub(head.len() + 1)?;
+            let text = encode_within(self.format, record, room.min(super::super::LONGEST))?;
+            Some(format!("{head} {text}"))
+        })
     }
 }
 
-/// Everything before the text.
-fn head(record: &Record, facility: u8) -> String {
+/// Everything before the text, with so many bytes of the gateway's name in the structured data.
+fn head(record: &Record, facility: u8, most: usize) -> String {
     let record = tame(record, Level::FULL);
-    let (kind, time, gateway) = match &record {
-        Record::Violation(one) => ("violation", &one.time, &one.gateway),
-        Record::Gap(one) => ("gap", &one.time, &one.gateway),
-        Record::Heartbeat(one) => ("heartbeat", &one.time, &one.gateway),
+    let (kind, time, gateway, why) = match &record {
+        Record::Violation(one) => ("violation", &one.time, &one.gateway, None),
+        Record::Gap(one) => ("gap", &one.time, &one.gateway, Some(cause(one.cause))),
+        Record::Heartbeat(one) => ("heartbeat", &one.time, &one.gateway, None),
     };
     let RecordId { boot, seq } = record.id();
     let value = u32::from(facility) * 8 + u32::from(priority(severity_of(&record)));
     let mut out = format!("<{value}>1 {time} {} bulkhead - {kind} [{SD_ID}", host(gateway));
-    parameter(&mut out, "gateway", cut(gateway, MAX_GATEWAY));
+    parameter(&mut out, "gateway", cut(gateway, most));
     parameter(&mut out, "boot", &boot);
     parameter(&mut out, "seq", &seq.to_string());
     parameter(&mut out, "count", &record.count().to_string());
+    // Where one stands for others its number is not its own.
+    why.into_iter().for_each(|why| parameter(&mut out, "cause", why));
     out.push(']');
     out
 }

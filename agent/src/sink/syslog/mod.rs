@@ -77,9 +77,9 @@ pub struct Identity {
 /// How long a connection waits for its peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Patience {
-    /// For a connection, with TLS its handshake too.
+    /// For a connection, and with TLS as long again for its whole handshake.
     pub connect: Duration,
-    /// For room to write, and for an acknowledgement of what was written.
+    /// For room to write 16 KiB, all of them, and for an acknowledgement of what was written.
     pub write: Duration,
 }
 

@@ -17,11 +17,14 @@ use super::{
     Framing, Patience, Receiver, Transport,
     stream::Stream,
     tls,
-    window::{Meter, read},
+    window::{Meter, read, read_by_end},
 };
 
 /// Bytes of messages that are confirmed together.
 const CHUNK: usize = 16 << 10;
+
+/// How long a peer that has ended TLS may take to close its connection.
+const CLOSING: Duration = Duration::from_millis(500);
 
 /// Why messages did not get through.
 #[derive(Debug, thiserror::Error)]
@@ -96,6 +99,7 @@ pub enum SendError {
 pub struct Connection {
     to: String,
     way: Way,
+    patience: Patience,
     /// Messages sent.
     sent: u64,
     /// Messages that were surely read.
@@ -123,7 +127,7 @@ impl Connection {
             found.map_err(|cause| SendError::Resolve { host: host.clone(), cause })?.collect();
         let failed = |cause| SendError::Connect { to: to.clone(), cause };
         let stream = |socket, framing, client| {
-            let stream = Stream::begin(socket, client)
+            let stream = Stream::begin(socket, client, patience.connect)
                 .map_err(|cause| SendError::Handshake { to: to.clone(), cause })?;
             Ok(Way::Stream { stream, framing, meter, marks: VecDeque::new() })
         };
@@ -138,7 +142,7 @@ impl Connection {
                 stream(socket, Framing::OctetCounting, Some(client))?
             }
         };
-        Ok(Self { to, way, sent: 0, confirmed: 0 })
+        Ok(Self { to, way, patience, sent: 0, confirmed: 0 })
     }
 
     /// Sends messages, none of which has an end of line. After an error the connection is of no more use, except to ask it
@@ -159,7 +163,9 @@ impl Connection {
                     frame(&mut chunk, *framing, message);
                     self.sent += 1;
                     if chunk.len() >= CHUNK || at + 1 == messages.len() {
-                        stream.write_all(&chunk).map_err(|cause| broken(&self.to, cause))?;
+                        stream
+                            .write_all(&chunk, self.patience.write)
+                            .map_err(|cause| broken(&self.to, cause))?;
                         chunk.clear();
                         marks.push_back((stream.written(), self.sent));
                         let read = read(stream.written(), meter(stream.fd()));
@@ -178,6 +184,10 @@ impl Connection {
             let read = read(stream.written(), meter(stream.fd()));
             self.confirmed = settle(marks, read).unwrap_or(self.confirmed);
             if stream.is_ended().map_err(|cause| broken(&self.to, cause))? {
+                if stream.is_closed(CLOSING).is_ok_and(|closed| closed) {
+                    let read = read_by_end(stream.written(), meter(stream.fd()));
+                    self.confirmed = settle(marks, read).unwrap_or(self.confirmed);
+                }
                 return Err(SendError::Closed { to: self.to.clone() });
             }
         }
@@ -195,8 +205,7 @@ impl Connection {
     pub fn finish(mut self, within: Duration) -> u64 {
         if let Way::Stream { stream, framing: _, meter, marks: _ } = &mut self.way
             && stream.finish(within).is_ok_and(|ended| ended)
-            // The beginning of a stream counts as a byte.
-            && meter(stream.fd()).is_some_and(|peer| peer.acknowledged > stream.written())
+            && meter(stream.fd()).is_some_and(|peer| peer.has_all(stream.written()))
         {
             self.confirmed = self.sent;
         }
@@ -229,8 +238,8 @@ fn frame(chunk: &mut Vec<u8>, framing: Framing, message: &str) {
 
 fn broken(to: &str, cause: io::Error) -> SendError {
     let to = to.to_owned();
-    // A socket with a time limit says that it would block when the time is over (socket(7), SO_SNDTIMEO).
-    if cause.kind() == io::ErrorKind::WouldBlock {
+    // Not what the kernel says of a peer that has acknowledged nothing for long: that one is gone.
+    if cause.kind() == io::ErrorKind::TimedOut && cause.raw_os_error().is_none() {
         return SendError::Slow { to };
     }
     SendError::Write { to, cause }
@@ -259,8 +268,6 @@ fn connect(to: SocketAddr, patience: Patience) -> io::Result<TcpStream> {
     let Patience { connect, write } = patience;
     let socket = TcpStream::connect_timeout(&to, connect)?;
     socket.set_nodelay(true)?;
-    socket.set_read_timeout(Some(connect))?;
-    socket.set_write_timeout(Some(write))?;
     // A peer that is gone without a word must not look like one that is slow.
     setsockopt(&socket, sockopt::TcpUserTimeout, &u32::try_from(write.as_millis()).unwrap_or(u32::MAX))?;
     Ok(socket)

@@ -36,6 +36,11 @@ fn quick(_: std::os::fd::BorrowedFd<'_>) -> Option<Peer> {
     Some(Peer { acknowledged: u64::MAX, window: Some(0), scale: 0 })
 }
 
+/// A peer that has acknowledged everything and may have all of it in its buffer.
+fn roomy(_: std::os::fd::BorrowedFd<'_>) -> Option<Peer> {
+    Some(Peer { acknowledged: u64::MAX, window: Some(0), scale: 7 })
+}
+
 fn listen() -> (TcpListener, u16) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
     let port = listener.local_addr().expect("it has one").port();
@@ -72,6 +77,20 @@ fn name_of_a_gateway_breaks_no_header() {
     let text = encoder.message(&Record::Violation(one)).expect("it fits");
     assert!(text.contains(" gw bulkhead "), "{text}");
     assert!(text.contains("gateway=\"g w\\\"\\]\\\\\u{fffd}\u{fffd}ü\" boot="), "{text}");
+}
+
+#[test]
+fn name_of_a_gateway_is_whole_where_there_is_room() {
+    let [violation, ..] = examples();
+    let Record::Violation(mut one) = violation else { panic!("the first is a violation") };
+    one.gateway = "g".repeat(64);
+    let record = Record::Violation(one);
+    let encoder = Encoder { format: Format::Native, facility: FACILITY, limit: MAX_DATAGRAM };
+    let text = encoder.message(&record).expect("it fits");
+    assert!(text.contains(&format!("gateway=\"{}\" boot=", "g".repeat(64))), "{text}");
+    let shortest = (300..MAX_DATAGRAM).find_map(|limit| Encoder { limit, ..encoder }.message(&record));
+    let text = shortest.expect("it fits");
+    assert!(text.contains(&format!("gateway=\"{}\" boot=", "g".repeat(32))), "{text}");
 }
 
 #[test]
@@ -199,6 +218,30 @@ fn reader_that_hangs_up_before_the_end_has_confirmed_nothing() {
 }
 
 #[test]
+fn reader_that_ends_by_itself_has_read_all_but_what_it_may_have_held() {
+    let (listener, port) = listen();
+    let target = receiver(port, Transport::Tcp(Framing::Newline));
+    let mut connection = Connection::open(&target, PATIENCE, roomy).expect("it listens");
+    let sent = messages(20_000);
+    let bytes: usize = sent.iter().map(|message| message.len() + 1).sum();
+    let reader = thread::spawn(move || {
+        let (mut peer, _) = listener.accept().expect("somebody connects");
+        peer.read_exact(&mut vec![0; bytes]).expect("it comes");
+    });
+    connection.send(&sent).expect("it is read");
+    reader.join().expect("the reader ends");
+    let error = loop {
+        match connection.confirmed() {
+            Ok(confirmed) => assert_eq!(confirmed, 0, "it may lie in a kernel"),
+            Err(error) => break error,
+        }
+    };
+    assert!(matches!(error, SendError::Closed { .. }), "{error}");
+    let confirmed = connection.known_confirmed();
+    assert!((10_000..20_000).contains(&confirmed), "{confirmed}");
+}
+
+#[test]
 fn what_many_bytes_follow_is_confirmed() {
     let (listener, port) = listen();
     let reader = thread::spawn(move || everything(listener.accept().expect("somebody connects").0).len());
@@ -247,6 +290,49 @@ fn reader_that_stalls_is_an_error_and_not_a_wait_without_end() {
     assert!(matches!(error, SendError::Slow { .. } | SendError::Write { .. }), "{error}");
     assert_eq!(connection.known_confirmed(), 0);
     drop(peer);
+}
+
+#[test]
+fn reader_that_takes_a_little_at_a_time_is_an_error_too() {
+    let (listener, port) = listen();
+    let patience = Patience { write: Duration::from_millis(200), ..PATIENCE };
+    let mut connection =
+        Connection::open(&receiver(port, Transport::Tcp(Framing::Newline)), patience, silent)
+            .expect("it listens");
+    let (mut peer, _) = listener.accept().expect("somebody connects");
+    let reader = thread::spawn(move || {
+        let mut some = vec![0; 256 << 10];
+        while peer.read(&mut some).is_ok_and(|read| read > 0) {
+            thread::park_timeout(Duration::from_millis(20));
+        }
+    });
+    // More than both kernels hold, and more than is read in that time.
+    let error = connection.send(&["x".repeat(64 << 20)]).expect_err("it is too slow");
+    assert!(matches!(error, SendError::Slow { .. }), "{error}");
+    drop(connection);
+    reader.join().expect("the reader ends");
+}
+
+#[test]
+fn peer_that_drips_its_handshake_is_given_up() {
+    let plant = plant(false);
+    let (listener, port) = listen();
+    let drip = thread::spawn(move || {
+        let (mut peer, _) = listener.accept().expect("somebody connects");
+        // A handshake record of 200 bytes (RFC 8446 5.1), which is none.
+        let record = [&[22, 3, 3, 0, 200][..], &[0; 200]].concat();
+        for byte in record {
+            if peer.write_all(&[byte]).is_err() {
+                return;
+            }
+            thread::park_timeout(Duration::from_millis(20));
+        }
+    });
+    let patience = Patience { connect: Duration::from_millis(200), ..PATIENCE };
+    let target = receiver(port, Transport::Tls(tls(&plant, "siem.example", false)));
+    let error = Connection::open(&target, patience, silent).err().expect("there is no handshake").to_string();
+    assert!(error.ends_with("it does not go on in time"), "{error}");
+    drip.join().expect("it ends");
 }
 
 #[test]

@@ -47,6 +47,22 @@ pub(super) fn read(written: u64, peer: Option<Peer>) -> u64 {
     acknowledged.saturating_sub(unread + IN_PROGRAM)
 }
 
+/// How many of them have surely been read by a peer that has ended the stream by itself, in order: with something unread in its
+/// kernel it would have reset it. What its program held may be gone, since a program that is killed ends streams so too.
+pub(super) fn read_by_end(written: u64, peer: Option<Peer>) -> u64 {
+    match peer {
+        Some(peer) if peer.has_all(written) => written.saturating_sub(IN_PROGRAM),
+        Some(_) | None => 0,
+    }
+}
+
+impl Peer {
+    /// Whether it has acknowledged so many bytes. The beginning of a stream counts as one.
+    pub(super) fn has_all(self, written: u64) -> bool {
+        self.acknowledged > written
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -73,6 +89,16 @@ mod tests {
     fn what_is_not_acknowledged_is_not_read() {
         assert_eq!(read(1 << 30, peer(0, 65_536)), 0);
         assert_eq!(read(0, peer(1 << 30, 65_536)), 0);
+    }
+
+    #[test]
+    fn what_a_program_held_that_has_ended_is_not_read() {
+        const SENT: u64 = 1 << 20;
+        assert_eq!(read_by_end(SENT, peer(SENT, 0)), SENT - IN_PROGRAM);
+        assert_eq!(read_by_end(1000, peer(1000, 0)), 0);
+        let not_all = Some(Peer { acknowledged: SENT, window: Some(0), scale: 7 });
+        assert_eq!(read_by_end(SENT, not_all), 0);
+        assert_eq!(read_by_end(SENT, None), 0);
     }
 
     #[test]
