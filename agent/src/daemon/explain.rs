@@ -47,6 +47,18 @@ impl Agent {
         };
         let conversation = match meant(record, policy) {
             Meant::Conversation(conversation) => conversation,
+            // A rule allowed one of them, so it is that one. If none does any more, neither is to be opened on a guess.
+            Meant::Either(both) => match both.into_iter().find(|one| self.is_allowed(one)) {
+                Some(conversation) => conversation,
+                None => {
+                    explained.warnings.push(
+                        "no rule of today allows a conversation between the two over its ports, and which end asked is not known: \
+                         `bulkhead why FROM TO SERVICE` answers for the one that is meant"
+                            .to_owned(),
+                    );
+                    return Ok(explained);
+                }
+            },
             Meant::Nothing(why) => {
                 explained.warnings.push(why);
                 return Ok(explained);
@@ -64,6 +76,11 @@ impl Agent {
         }
         Ok(explained)
     }
+
+    /// Whether the policy in force allows a conversation.
+    fn is_allowed(&self, one: &Conversation<'_>) -> bool {
+        self.why(&one.from, &one.to, &one.service).is_ok_and(|answer| answer.verdict == "allow")
+    }
 }
 
 fn known(policy: &Policy, end: &End) -> Known {
@@ -77,8 +94,10 @@ fn known(policy: &Policy, end: &End) -> Known {
 /// What happened, a sentence each.
 fn told(record: &Violation) -> Vec<String> {
     let Violation { source, destination, protocol, count, bytes, interface, .. } = record;
-    let port = destination.port.or(record.icmp.map(|icmp| icmp.r#type.into()));
+    let server = if record.answer { source } else { destination };
+    let port = server.port.or(record.icmp.map(|icmp| icmp.r#type.into()));
     let over = port.map_or_else(|| protocol.clone(), |port| format!("{protocol}/{port}"));
+    let over = if record.answer { format!("{over} (answers)") } else { over };
     let vlan = record.vlan.map(|vlan| format!(" vlan {vlan}")).unwrap_or_default();
     let who = if record.others {
         "from and to several, too many to tell apart".to_owned()

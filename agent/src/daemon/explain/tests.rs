@@ -61,6 +61,7 @@ fn record(reason: Reason, source: End, destination: End) -> Violation {
 fn asked(record: &Violation) -> Result<[String; 3], String> {
     match meant(record, &policy()) {
         Meant::Conversation(Conversation { from, to, service, .. }) => Ok([from, to, service]),
+        Meant::Either(both) => Err(format!("one of {both:?}")),
         Meant::Nothing(why) => Err(why),
     }
 }
@@ -88,19 +89,50 @@ fn a_record_is_asked_about_by_the_narrowest_names_there_are() {
 
 #[test]
 fn an_answer_is_about_the_conversation_that_it_answers() {
-    let answer = record(
-        Reason::ServiceNotAllowed,
-        at(Some("plc"), "10.20.1.11", 502),
-        at(Some("hmi"), "10.20.2.20", 50_000),
-    );
-    assert_eq!(asked(&answer), words(["hmi", "plc", "modbus"]));
-    let late =
-        record(Reason::NoFlow, at(Some("plc"), "10.20.1.11", 9999), at(Some("hmi"), "10.20.2.20", 50_000));
+    let plc = |port| at(Some("plc"), "10.20.1.11", port);
+    let hmi = |port| at(Some("hmi"), "10.20.2.20", port);
+    let answer = |reason, from, to| Violation { answer: true, ..record(reason, from, to) };
+    let known = answer(Reason::ServiceNotAllowed, plc(502), hmi(50_000));
+    assert_eq!(asked(&known), words(["hmi", "plc", "modbus"]));
+    // As in monitor mode: its service is nobody's, and of the client's port nobody may have told.
+    let mut unnamed = answer(Reason::NoRule, plc(5000), hmi(51_514));
+    unnamed.protocol = "udp".to_owned();
+    assert_eq!(asked(&unnamed), words(["hmi", "plc", "udp/5000"]));
+    assert!(told(&unnamed)[0].contains(" over udp/5000 (answers), "), "{:?}", told(&unnamed));
+    unnamed.destination.port = None;
+    assert_eq!(asked(&unnamed), words(["hmi", "plc", "udp/5000"]));
+    let late = answer(Reason::NoFlow, plc(9999), hmi(50_000));
     assert_eq!(asked(&late), words(["hmi", "plc", "tcp/9999"]));
-    // Between two high ports nobody can tell.
-    let either =
+    // Only the record says what is an answer: a device may ask from a low port.
+    assert_eq!(asked(&record(Reason::NoRule, plc(502), hmi(50_000))), words(["plc", "hmi", "tcp/50000"]));
+    // Of an ICMP reply its type does.
+    let icmp = Some(crate::record::Icmp { r#type: 0, code: 0 });
+    let pong = Violation { protocol: "icmp".to_owned(), icmp, ..record(Reason::NoRule, plc(0), hmi(0)) };
+    assert_eq!(asked(&pong), words(["hmi", "plc", "ping"]));
+}
+
+#[test]
+fn between_two_ports_of_clients_the_other_way_is_named_as_well() {
+    let high =
         record(Reason::NoRule, at(Some("plc"), "10.20.1.11", 40_000), at(Some("hmi"), "10.20.2.20", 50_000));
-    assert_eq!(asked(&either), words(["plc", "hmi", "tcp/50000"]));
+    let policy = policy();
+    let Meant::Conversation(one) = meant(&high, &policy) else { panic!("it is one") };
+    assert_eq!([one.from, one.to, one.service], ["plc", "hmi", "tcp/50000"]);
+    assert!(
+        one.note
+            .is_some_and(|note| note.ends_with("if these packets are answers, ask for hmi -> plc tcp/40000"))
+    );
+}
+
+#[test]
+fn what_comes_late_belongs_to_either_of_two() {
+    // A client goes on where `midstream` is strict, or a server answers from a port of clients.
+    let late =
+        record(Reason::NoFlow, at(Some("hmi"), "10.20.2.20", 50_000), at(Some("plc"), "10.20.1.11", 502));
+    let policy = policy();
+    let Meant::Either(both) = meant(&late, &policy) else { panic!("it is one of two") };
+    let both = both.map(|Conversation { from, to, service, .. }| [from, to, service]);
+    assert_eq!(both, [["hmi", "plc", "modbus"], ["plc", "hmi", "tcp/50000"]]);
 }
 
 #[test]
