@@ -118,13 +118,11 @@ fn told(record: &Violation) -> Vec<String> {
         let criticality = record.criticality.as_ref().map(|word| format!(", criticality {word}"));
         format!("counted for {device}{}", criticality.unwrap_or_default())
     });
-    let mut told = vec![
+    vec![
         format!("{packets} ({bytes} bytes) {who} over {over}, on {interface}{vlan}, {when}"),
         format!("{fate}; {}", device.unwrap_or_else(|| "no managed device was involved".to_owned())),
         format!("{}: {}", record.reason, record.explanation),
-    ];
-    told.extend(record.rule.as_ref().map(|rule| format!("it is about the rule {rule}")));
-    told
+    ]
 }
 
 /// Like `hmi (10.20.2.20, 02:00:00:00:00:01)`.

@@ -40,7 +40,6 @@ fn record(reason: Reason, source: End, destination: End) -> Violation {
         action: Action::Dropped,
         reason: reason.name().to_owned(),
         explanation: reason.text().to_owned(),
-        rule: None,
         source,
         destination,
         protocol: "tcp".to_owned(),
