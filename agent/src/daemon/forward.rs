@@ -226,7 +226,7 @@ impl Line {
         self.reader.rewind();
         let mut fare = lock(&self.fare);
         if fare.connected || fare.failures == 0 {
-            tracing::warn!(sink = self.route.name, "records wait in the spool: {error}");
+            tracing::warn!("sink `{}` cannot reach its receiver, and records wait: {error}", self.route.name);
         }
         fare.connected = false;
         fare.failures += 1;

@@ -57,7 +57,7 @@ impl Remote {
         let (open, failure) = match opened {
             Ok(open) => (Some(open), None),
             Err(error) => {
-                tracing::error!("sink `{}` refuses records: {error}", sink.name);
+                tracing::error!("sink `{}` refuses records, which are lost: {error}", sink.name);
                 (None, Some(error))
             }
         };
@@ -114,6 +114,7 @@ impl Remote {
             last_error: if counts.failing { counts.last_error } else { fare.last_error },
             spool: Some(SpoolStatus {
                 connected: fare.connected,
+                failing: counts.failing,
                 waiting_bytes: waiting.bytes,
                 waiting_packets: waiting.packets,
                 dropped_bytes: counts.dropped_bytes,
