@@ -1,5 +1,5 @@
 //! What a violation was, for whoever is asked to allow it: who, what, which rules come close, and the lines that would have
-//! allowed it. Where no rule should, it says so instead.
+//! allowed it. Where no rule should, it says so instead; and of a gap or a heartbeat what such a record is.
 //!
 //! In: a record that is still remembered. The conversation it tells of is asked as `why` asks, of the policy of today: so
 //! what is proposed is what is missing now.
@@ -10,7 +10,7 @@ use super::agent::{Agent, user, world};
 use crate::{
     control::{Explained, Failure},
     model::{Criticality, Policy},
-    record::{Action, End, RecordId, Violation},
+    record::{Action, End, Gap, Heartbeat, Record, RecordId, Violation},
     report::why::{Answer, Known, nearest},
 };
 
@@ -28,17 +28,24 @@ impl Agent {
         })?;
         let record = self.reporter.find(boot, seq).ok_or_else(|| {
             user(format!(
-                "the agent does not remember record `{id}`: it keeps the last {} violations since its start\n\
+                "the agent does not remember record `{id}`: it keeps the last {} records since its start\n\
                  hint: the violation log and every other sink have had it, with `\"boot\":\"{boot}\"` and `\"seq\":{seq}`; \
                  `bulkhead why FROM TO SERVICE` answers for the ends that it names",
                 super::report::RECENT
             ))
         })?;
+        let id = RecordId { boot: boot.to_owned(), seq }.to_string();
+        let json = serde_json::to_value(record).map_err(world)?;
+        let record = match record {
+            Record::Violation(violation) => violation,
+            Record::Gap(gap) => return Ok(without_ends(id, json, gap_told(gap))),
+            Record::Heartbeat(heartbeat) => return Ok(without_ends(id, json, heartbeat_told(heartbeat))),
+        };
         let applied = self.dataplane.applied().ok_or_else(|| world("no policy is applied yet"))?;
         let policy = &self.in_force.policy;
         let mut explained = Explained {
-            id: RecordId { boot: boot.to_owned(), seq }.to_string(),
-            record: serde_json::to_value(record).map_err(world)?,
+            id,
+            record: json,
             told: told(record),
             today: None,
             nearest: Vec::new(),
@@ -83,6 +90,40 @@ impl Agent {
     }
 }
 
+/// A record that is about no conversation.
+fn without_ends(id: String, record: serde_json::Value, told: Vec<String>) -> Explained {
+    Explained { id, record, told, today: None, nearest: Vec::new(), snippet: None, warnings: Vec::new() }
+}
+
+/// What is missing, and why.
+fn gap_told(gap: &Gap) -> Vec<String> {
+    let Gap { time, explanation, first, last, count, .. } = gap;
+    let mut told = vec![
+        format!("{} denied of which no other record tells, found at {time}", packets(*count)),
+        explanation.clone(),
+    ];
+    if first.is_some() || last.is_some() {
+        let end = |id: &Option<String>| id.clone().unwrap_or_else(|| "an end that is not known".to_owned());
+        told.push(format!("it stands for the records from {} to {}", end(first), end(last)));
+    }
+    told
+}
+
+/// That nothing was denied.
+fn heartbeat_told(heartbeat: &Heartbeat) -> Vec<String> {
+    let Heartbeat { time, violations, warnings, count, .. } = heartbeat;
+    let mut told = vec![
+        format!("no denial, but a sign of life at {time}: {} denied until then", packets(*violations)),
+        format!("{} of its own by which the agent tested itself", packets(*count)),
+    ];
+    told.extend(warnings.iter().map(|warning| format!("wrong then: {warning}")));
+    told
+}
+
+fn packets(count: u64) -> String {
+    if count == 1 { "1 packet".to_owned() } else { format!("{count} packets") }
+}
+
 fn known(policy: &Policy, end: &End) -> Known {
     Known {
         device: end.name.as_ref().and_then(|name| policy.device(name)).map(|(id, _)| id),
@@ -104,7 +145,7 @@ fn told(record: &Violation) -> Vec<String> {
     } else {
         format!("from {} to {}", end(source), end(destination))
     };
-    let packets = if *count == 1 { "1 packet".to_owned() } else { format!("{count} packets") };
+    let packets = packets(*count);
     let when = if record.first == record.time {
         format!("at {}", record.time)
     } else {

@@ -7,7 +7,7 @@ use super::{
 use crate::{
     model::Mode,
     policy::resolve_texts,
-    record::{Scan, Severity, Verdict},
+    record::{Cause, Modes, Scan, Severity, Verdict},
 };
 
 fn policy() -> Policy {
@@ -168,6 +168,47 @@ fn what_is_not_tcp_is_named_as_well() {
     assert_eq!(service("ip/99").as_deref(), Ok("ip/99"));
     assert_eq!(service("0x9999").as_deref(), Ok("ethertype/0x9999"));
     assert!(service("802.3").is_err());
+}
+
+#[test]
+fn a_gap_and_a_heartbeat_say_what_they_are() {
+    let mut gap = Gap {
+        v: 1,
+        time: "2026-03-02T10:00:10.000000Z".to_owned(),
+        gateway: "gw".to_owned(),
+        boot: "5f0c2b9a41d84c6e".to_owned(),
+        seq: 43,
+        cause: Cause::Ring,
+        explanation: Cause::Ring.text().to_owned(),
+        first: None,
+        last: None,
+        count: 1204,
+    };
+    let denied = "1204 packets denied of which no other record tells, found at 2026-03-02T10:00:10.000000Z";
+    assert_eq!(gap_told(&gap), [denied, "the kernel had no room to tell them"]);
+    gap.last = Some("5f0c2b9a41d84c6e-19".to_owned());
+    let range = "it stands for the records from an end that is not known to 5f0c2b9a41d84c6e-19";
+    assert_eq!(gap_told(&gap)[2..], [range]);
+    let heartbeat = Heartbeat {
+        v: 1,
+        time: gap.time,
+        gateway: gap.gateway,
+        boot: gap.boot,
+        seq: 44,
+        revision: None,
+        modes: Modes::default(),
+        violations: 88_123,
+        warnings: vec!["`eth2` is missing".to_owned()],
+        count: 1,
+    };
+    assert_eq!(
+        heartbeat_told(&heartbeat),
+        [
+            "no denial, but a sign of life at 2026-03-02T10:00:10.000000Z: 88123 packets denied until then",
+            "1 packet of its own by which the agent tested itself",
+            "wrong then: `eth2` is missing",
+        ]
+    );
 }
 
 #[test]
