@@ -129,17 +129,16 @@ fn watch(
     Ok(())
 }
 
-/// Tells what became of changes that were under way when the screen ended: they would end with this process.
+/// Waits for changes that are under way when the screen ends, since they would end with this process, and tells what became
+/// of all.
 fn part(asked: &mut Asked, inputs: &mpsc::Receiver<Input>, stop: &AtomicBool) -> anyhow::Result<()> {
-    if asked.changes() == 0 {
-        return Ok(());
+    if asked.changes() > 0 {
+        // Whoever ended the screen by a signal needs another one to end the waiting.
+        stop.store(false, Ordering::Relaxed);
+        say!("waiting for the agent's answer to a change of mode");
+        asked.wait(inputs, PARTING, stop);
     }
-    // Whoever ended the screen by a signal needs another one to end the waiting.
-    stop.store(false, Ordering::Relaxed);
-    say!("waiting for the agent's answer to a change of mode");
-    for became in asked.wait(inputs, PARTING, stop) {
-        out!("{became}");
-    }
+    asked.became().for_each(|became| out!("{became}"));
     if asked.changes() > 0 {
         bail!(
             "the agent has not answered: whether the mode was changed is not known\n\

@@ -1,9 +1,10 @@
 //! What the worker was given: when the agent is to be asked again, and which changes nobody has heard of yet.
 //!
-//! In: what is to be done, and what the worker says. Out: jobs for it, as many as have room; at the end, what became of the
-//! changes that were still under way.
+//! In: what is to be done, and what the worker says. Out: jobs for it, as many as have room; at the end, what became of
+//! changes.
 
 use std::{
+    collections::VecDeque,
     sync::{
         atomic::{AtomicBool, Ordering},
         mpsc::{Receiver, RecvTimeoutError, SyncSender},
@@ -17,6 +18,9 @@ use super::{
     worker::Job,
 };
 
+/// What became of so many changes is told at the end; the audit trail has them all.
+const LAST: usize = 100;
+
 /// What the worker was given and has not answered.
 pub(super) struct Asked {
     jobs: SyncSender<Job>,
@@ -26,12 +30,14 @@ pub(super) struct Asked {
     /// When to look again; `None` while the worker looks.
     due: Option<Instant>,
     changes: usize,
+    /// What became of those before.
+    became: VecDeque<String>,
 }
 
 impl Asked {
     /// Nothing yet; the first look is due at once.
     pub(super) fn new(jobs: SyncSender<Job>, interval: Duration, begun: Instant) -> Self {
-        Self { jobs, begun, interval, due: Some(begun), changes: 0 }
+        Self { jobs, begun, interval, due: Some(begun), changes: 0, became: VecDeque::new() }
     }
 
     /// Whether it is time to look again.
@@ -59,7 +65,13 @@ impl Asked {
     pub(super) fn heard(&mut self, input: &Input, now: Instant) {
         match input {
             Input::Seen(_) | Input::Failed(_) => self.due = Some(now + self.interval),
-            Input::Done(_) => self.changes = self.changes.saturating_sub(1),
+            Input::Done(said) => {
+                self.changes = self.changes.saturating_sub(1);
+                if self.became.len() == LAST {
+                    self.became.pop_front();
+                }
+                self.became.push_back(said.clone());
+            }
             Input::Key(_) | Input::Explained(_) | Input::Said(_) => {}
         }
     }
@@ -69,29 +81,22 @@ impl Asked {
         self.changes
     }
 
-    /// Waits for them, at most for a time and until it is told to stop. What became of those that were answered.
-    pub(super) fn wait(
-        &mut self,
-        inputs: &Receiver<Input>,
-        most: Duration,
-        stop: &AtomicBool,
-    ) -> Vec<String> {
+    /// What became of the last ones. One that was answered a moment ago was never on the screen.
+    pub(super) fn became(&self) -> impl Iterator<Item = &str> {
+        self.became.iter().map(String::as_str)
+    }
+
+    /// Waits for them, at most for a time and until it is told to stop.
+    pub(super) fn wait(&mut self, inputs: &Receiver<Input>, most: Duration, stop: &AtomicBool) {
         let until = Instant::now() + most;
-        let mut became = Vec::new();
         while self.changes > 0 && !stop.load(Ordering::Relaxed) {
             let left = until.saturating_duration_since(Instant::now());
             match inputs.recv_timeout(left.min(TURN)) {
-                Ok(input) => {
-                    self.heard(&input, Instant::now());
-                    if let Input::Done(said) = input {
-                        became.push(said);
-                    }
-                }
+                Ok(input) => self.heard(&input, Instant::now()),
                 Err(RecvTimeoutError::Timeout) if !left.is_zero() => {}
                 Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => break,
             }
         }
-        became
     }
 }
 
@@ -139,22 +144,27 @@ mod tests {
         let now = Instant::now();
         let mut asked = Asked::new(jobs, INTERVAL, now);
         let stop = AtomicBool::new(false);
-        assert_eq!(asked.wait(&inputs, 1000 * INTERVAL, &stop), [""; 0], "nothing is under way");
+        asked.wait(&inputs, 1000 * INTERVAL, &stop);
+        assert_eq!(asked.became().count(), 0, "nothing is under way");
         assert!(asked.give(quarantine(), now) && asked.give(Act::Release { device: "hmi".to_owned() }, now));
         for input in [Input::Failed("slow".to_owned()), done(), Input::Said("no record".to_owned()), done()] {
             answers.send(input).expect("it is read");
         }
-        assert_eq!(asked.wait(&inputs, 1000 * INTERVAL, &stop).len(), 2);
-        assert_eq!(asked.changes(), 0);
+        asked.wait(&inputs, 1000 * INTERVAL, &stop);
+        assert_eq!((asked.changes(), asked.became().count()), (0, 2));
         // Nobody waits for ever: not for an agent that is silent, a worker that is gone, or against somebody's will.
         assert!(asked.give(quarantine(), now));
-        assert_eq!(asked.wait(&inputs, Duration::ZERO, &stop), [""; 0]);
+        asked.wait(&inputs, Duration::ZERO, &stop);
         stop.store(true, Ordering::Relaxed);
-        assert_eq!(asked.wait(&inputs, 1000 * INTERVAL, &stop), [""; 0]);
+        asked.wait(&inputs, 1000 * INTERVAL, &stop);
         stop.store(false, Ordering::Relaxed);
         drop(answers);
-        assert_eq!(asked.wait(&inputs, 1000 * INTERVAL, &stop), [""; 0]);
-        assert_eq!(asked.changes(), 1);
+        asked.wait(&inputs, 1000 * INTERVAL, &stop);
+        assert_eq!((asked.changes(), asked.became().count()), (1, 2));
+        for _ in 0..LAST {
+            asked.heard(&done(), now);
+        }
+        assert_eq!(asked.became().count(), LAST);
     }
 
     #[test]
