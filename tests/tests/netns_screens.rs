@@ -315,6 +315,36 @@ fn why_of_a_violation_says_what_would_have_allowed_it_and_that_does() {
     assert!(err.contains("does not remember record `0123456789abcdef-1`") && err.contains("hint: "), "{err}");
 }
 
+#[test]
+fn why_of_an_answer_that_is_watched_names_who_asked() {
+    const UNNAMED: u16 = 7000;
+    let test = "why_of_an_answer_that_is_watched_names_who_asked";
+    let Some(lab) = require_lab(test, Topology::Bridged) else { return };
+    let text = policy(&lab).replace("mode = \"enforce\"", "mode = \"monitor\"");
+    let mut agent = Agent::new(&lab, &text).expect("an agent");
+    agent.write_probing_config("1s", "").expect("written");
+    agent.start().expect("it starts");
+    let _echo = EchoStream::start(lab.host("hmi"), lab.plc(), UNNAMED, EVERY).expect("it passes");
+    let is_answer = |record: &Value| record["answer"] == true && record["source"]["port"] == UNNAMED;
+    let answer = agent.wait_violation("the answer", SOON, is_answer).expect("it is told");
+    let told = agent.cli_json(&["why", &id(&answer), "--json"]).expect("an answer");
+    let asked = ["from", "to", "service"].map(|key| told["today"][key].as_str().unwrap_or_default());
+    assert_eq!(asked, ["hmi", PLC, "udp/7000"], "{told:#}");
+    let snippet = told["snippet"].as_str().unwrap_or_default();
+    assert!(snippet.starts_with("[[device.plc.allow]]\nfrom = [\"hmi\"]"), "{snippet}");
+
+    // What is no denial has an id as well.
+    let is_heartbeat = |record: &Value| record["kind"] == "heartbeat";
+    let heartbeat = || Ok(agent.records()?.into_iter().find(is_heartbeat));
+    let heartbeat = id(&wait_for("a heartbeat", SOON, heartbeat).expect("it is told"));
+    let (code, out, err) = said(&agent, &["why", &heartbeat]);
+    assert_eq!(code, 0, "{err}");
+    assert!(
+        out.starts_with(&format!("heartbeat {heartbeat}\nwhat     no denial, but a sign of life")),
+        "{out}"
+    );
+}
+
 /// `bulkhead top` on a terminal of its own.
 struct Top {
     child: Child,
@@ -446,6 +476,17 @@ fn top_shows_explains_and_changes_and_leaves_the_terminal_as_it_was() {
     assert_eq!(top.ended(), Some(0));
     assert!(!top.is_raw(), "the terminal is as it was");
     top.leaves();
+
+    // Who says yes and is gone at once has still changed it, and is told so.
+    let mut top = Top::start(&lab);
+    top.shows("(by hand)");
+    top.press("ryq");
+    assert_eq!(top.ended(), Some(0));
+    assert_eq!(plant::status(&agent)["quarantined"], serde_json::json!([]));
+    top.leaves();
+    let is_told = |shown: &str| shown.contains("hmi: quarantine -> enforce");
+    let told = || Ok(is_told(&top.shown.lock().expect("no panic")).then_some(()));
+    wait_for("what became of it", SOON, told).expect("it is printed");
 
     let mut top = Top::start(&lab);
     top.shows("ENFORCING");

@@ -99,26 +99,7 @@ fn print(status: &Status) {
     if let Some(why) = &status.no_probe {
         out!("probe       none: {why}");
     }
-    for SinkStatus { name, to, format, written, refused, failing, last_error, spool } in &status.sinks {
-        let waits = spool.as_ref().map(|spool| {
-            let (bytes, packets) = (spool.waiting_bytes, spool.waiting_packets);
-            let dropped = match spool.dropped_bytes {
-                0 => String::new(),
-                dropped => format!(", {dropped} bytes dropped untold"),
-            };
-            let unsendable = match spool.unsendable {
-                0 => String::new(),
-                unsendable => format!(", {unsendable} records told as gaps, being unsendable"),
-            };
-            format!("; {bytes} bytes of {packets} packets wait{dropped}{unsendable}")
-        });
-        let state = match last_error {
-            Some(why) if *failing => format!("FAILING: {why}"),
-            Some(_) | None => format!("{written} records written, {refused} refused"),
-        };
-        let state = state + &waits.unwrap_or_default();
-        out!("sink        {name}: {to}, {format}; {state}");
-    }
+    status.sinks.iter().for_each(|sink| out!("sink        {}", fares(sink)));
     if status.log_refused > 0 {
         out!(
             "log         {} messages refused: nobody reads standard error, or its disk is full",
@@ -171,6 +152,26 @@ fn print(status: &Status) {
     if status.link_news_lost > 0 {
         out!("\nnews of interfaces were lost {} times; all were looked at instead", status.link_news_lost);
     }
+}
+
+/// How a sink fares, in one line.
+fn fares(sink: &SinkStatus) -> String {
+    let SinkStatus { name, to, format, written, refused, failing: _, last_error: _, spool } = sink;
+    let trouble = sink.trouble().map(|trouble| format!("FAILING: {trouble}; ")).unwrap_or_default();
+    let waits = spool.as_ref().map(|spool| {
+        let (bytes, packets) = (spool.waiting_bytes, spool.waiting_packets);
+        let dropped = match spool.dropped_bytes {
+            0 => String::new(),
+            dropped => format!(", {dropped} bytes dropped untold"),
+        };
+        let unsendable = match spool.unsendable {
+            0 => String::new(),
+            unsendable => format!(", {unsendable} records told as gaps, being unsendable"),
+        };
+        format!("; {bytes} bytes of {packets} packets wait{dropped}{unsendable}")
+    });
+    let waits = waits.unwrap_or_default();
+    format!("{name}: {to}, {format}; {trouble}{written} records written, {refused} refused{waits}")
 }
 
 /// Enforcing or not, and why not.

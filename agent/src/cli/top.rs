@@ -22,6 +22,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use super::{Cli, Exit, flows, rules::time, status, violations, why};
 use crate::control::{Body, Request};
 
+mod asked;
 mod draw;
 mod keys;
 mod state;
@@ -29,6 +30,7 @@ mod state;
 mod tests;
 mod worker;
 
+use asked::Asked;
 use state::{Act, Input, Key, State, step};
 
 /// How long a key or a signal waits for its turn.
@@ -36,6 +38,8 @@ const TURN: Duration = Duration::from_millis(100);
 /// More often would be work for the agent and nothing to see.
 const SHORTEST: Duration = Duration::from_millis(500);
 const LONGEST: Duration = Duration::from_secs(600);
+/// How long a change that is under way is waited for at the end: longer than the worker waits for its answer.
+const PARTING: Duration = Duration::from_secs(90);
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = keys::HELP)]
@@ -73,22 +77,21 @@ pub(super) fn run(cli: &Cli, args: &Args) -> anyhow::Result<Exit> {
     thread::spawn(move || worker::work(&socket, &to_do, &done));
     // A panic leaves the terminal as it was, too.
     let mut terminal = ratatui::try_init().context("failed to prepare the terminal")?;
-    let ended = watch(&mut terminal, &inputs, &jobs, args.interval, &stop);
+    let mut asked = Asked::new(jobs, args.interval, Instant::now());
+    let ended = watch(&mut terminal, &inputs, &mut asked, &stop);
     ratatui::restore();
-    ended.map(|()| Exit::Fine)
+    let parted = part(&mut asked, &inputs, &stop);
+    ended.and(parted).map(|()| Exit::Fine)
 }
 
 /// Until somebody ends it.
 fn watch(
     terminal: &mut ratatui::DefaultTerminal,
     inputs: &mpsc::Receiver<Input>,
-    jobs: &mpsc::SyncSender<worker::Job>,
-    interval: Duration,
+    asked: &mut Asked,
     stop: &AtomicBool,
 ) -> anyhow::Result<()> {
-    let begun = Instant::now();
     let mut state = State::default();
-    let mut due = Some(Instant::now());
     let mut drawn = false;
     while !stop.load(Ordering::Relaxed) {
         if !drawn {
@@ -96,14 +99,11 @@ fn watch(
             drawn = true;
         }
         let mut acts = Vec::new();
-        if due.is_some_and(|due| due <= Instant::now()) {
-            due = None;
+        if asked.is_due(Instant::now()) {
             acts.push(Act::Look { of: state.device().map(str::to_owned) });
         }
         for input in inputs.try_iter() {
-            if matches!(input, Input::Seen(_) | Input::Failed(_)) {
-                due = Some(Instant::now() + interval);
-            }
+            asked.heard(&input, Instant::now());
             acts.extend(step(&mut state, input));
             drawn = false;
         }
@@ -120,11 +120,30 @@ fn watch(
             if act == Act::Quit {
                 return Ok(());
             }
-            if jobs.try_send((begun, act)).is_err() {
+            if !asked.give(act, Instant::now()) {
                 drawn = false;
-                step(&mut state, Input::Done("the agent has not answered what was asked before".to_owned()));
+                step(&mut state, Input::Said("the agent has not answered what was asked before".to_owned()));
             }
         }
+    }
+    Ok(())
+}
+
+/// Waits for changes that are under way when the screen ends, since they would end with this process, and tells what became
+/// of all.
+fn part(asked: &mut Asked, inputs: &mpsc::Receiver<Input>, stop: &AtomicBool) -> anyhow::Result<()> {
+    if asked.changes() > 0 {
+        // Whoever ended the screen by a signal needs another one to end the waiting.
+        stop.store(false, Ordering::Relaxed);
+        say!("waiting for the agent's answer to a change of mode");
+        asked.wait(inputs, PARTING, stop);
+    }
+    asked.became().for_each(|became| out!("{became}"));
+    if asked.changes() > 0 {
+        bail!(
+            "the agent has not answered: whether the mode was changed is not known\n\
+             hint: `bulkhead devices` shows the mode of each device"
+        );
     }
     Ok(())
 }

@@ -87,10 +87,10 @@ fn violation(cli: &Cli, id: &str, output: Output) -> anyhow::Result<Exit> {
     Ok(Exit::Fine)
 }
 
-/// An explained violation, line by line.
+/// An explained record, line by line.
 pub(super) fn lines(explained: &Explained) -> Vec<String> {
-    let Explained { id, record: _, told, today, nearest, snippet, warnings } = explained;
-    let mut lines = vec![format!("violation {id}")];
+    let Explained { id, record, told, today, nearest, snippet, warnings } = explained;
+    let mut lines = vec![format!("{} {id}", record["kind"].as_str().unwrap_or("violation"))];
     lines.extend(told.iter().map(|told| format!("what     {told}")));
     if let Some(Answer { from, to, service, verdict, reason, explanation, notes, .. }) = today {
         let verdict = if verdict == "allow" { "allowed" } else { "denied" };

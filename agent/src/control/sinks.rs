@@ -24,11 +24,26 @@ pub struct SinkStatus {
     pub spool: Option<SpoolStatus>,
 }
 
+impl SinkStatus {
+    /// What is wrong with it, behind its name: records that wait are not lost.
+    pub fn trouble(&self) -> Option<String> {
+        let why = self.last_error.as_deref().filter(|_| self.failing)?;
+        Some(match self.spool.as_ref().filter(|spool| !spool.failing) {
+            Some(spool) if spool.connected => format!("has trouble with its spool, and records wait: {why}"),
+            Some(_) => format!("cannot reach its receiver, and records wait: {why}"),
+            None => format!("refuses records, which are lost: {why}"),
+        })
+    }
+}
+
 /// What waits for a receiver.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SpoolStatus {
     /// Whether there is a connection.
     pub connected: bool,
+    /// Whether the spool itself refused the last record.
+    #[serde(default)]
+    pub failing: bool,
     /// Bytes that the receiver has not surely read.
     pub waiting_bytes: u64,
     /// Denied packets that these records account for.
@@ -54,4 +69,28 @@ pub struct ProbeStatus {
     pub checked: String,
     /// What was not as it should be; empty when all was.
     pub faults: Vec<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_receiver_that_is_away_costs_nothing_and_a_sink_that_refuses_does() {
+        let error = Some("connection refused".to_owned());
+        let spool = |failing| Some(SpoolStatus { failing, ..SpoolStatus::default() });
+        let of = |failing, spool| SinkStatus {
+            failing,
+            last_error: error.clone(),
+            spool,
+            ..SinkStatus::default()
+        };
+        let refuses = Some("refuses records, which are lost: connection refused".to_owned());
+        let waits = Some("cannot reach its receiver, and records wait: connection refused".to_owned());
+        assert_eq!(of(true, None).trouble(), refuses);
+        assert_eq!(of(true, spool(true)).trouble(), refuses);
+        assert_eq!(of(true, spool(false)).trouble(), waits);
+        // What went wrong once is no trouble any more.
+        assert_eq!(of(false, None).trouble(), None);
+    }
 }

@@ -118,10 +118,9 @@ impl Agent {
         warnings.extend(self.nics.left_over.iter().map(|name| {
             format!("`{name}` is no longer configured and still enforced: `bulkhead detach --interface {name}` ends that")
         }));
-        let failing = self.reporter.sinks().into_iter().filter(|sink| sink.failing);
-        warnings.extend(failing.map(|sink| {
-            format!("sink `{}` refuses records: {}", sink.name, sink.last_error.unwrap_or_default())
-        }));
+        let sinks = self.reporter.sinks();
+        let troubles = sinks.iter().filter_map(|sink| Some((&sink.name, sink.trouble()?)));
+        warnings.extend(troubles.map(|(name, trouble)| format!("sink `{name}` {trouble}")));
         warnings.extend(self.reporter.forgotten());
         warnings.extend(self.ourselves());
         if self.in_force.policy.devices.is_empty() {

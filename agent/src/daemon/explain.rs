@@ -1,5 +1,5 @@
 //! What a violation was, for whoever is asked to allow it: who, what, which rules come close, and the lines that would have
-//! allowed it. Where no rule should, it says so instead.
+//! allowed it. Where no rule should, it says so instead; and of a gap or a heartbeat what such a record is.
 //!
 //! In: a record that is still remembered. The conversation it tells of is asked as `why` asks, of the policy of today: so
 //! what is proposed is what is missing now.
@@ -10,7 +10,7 @@ use super::agent::{Agent, user, world};
 use crate::{
     control::{Explained, Failure},
     model::{Criticality, Policy},
-    record::{Action, End, RecordId, Violation},
+    record::{Action, End, Gap, Heartbeat, Record, RecordId, Violation},
     report::why::{Answer, Known, nearest},
 };
 
@@ -28,17 +28,24 @@ impl Agent {
         })?;
         let record = self.reporter.find(boot, seq).ok_or_else(|| {
             user(format!(
-                "the agent does not remember record `{id}`: it keeps the last {} violations since its start\n\
+                "the agent does not remember record `{id}`: it keeps the last {} records since its start\n\
                  hint: the violation log and every other sink have had it, with `\"boot\":\"{boot}\"` and `\"seq\":{seq}`; \
                  `bulkhead why FROM TO SERVICE` answers for the ends that it names",
                 super::report::RECENT
             ))
         })?;
+        let id = RecordId { boot: boot.to_owned(), seq }.to_string();
+        let json = serde_json::to_value(record).map_err(world)?;
+        let record = match record {
+            Record::Violation(violation) => violation,
+            Record::Gap(gap) => return Ok(without_ends(id, json, gap_told(gap))),
+            Record::Heartbeat(heartbeat) => return Ok(without_ends(id, json, heartbeat_told(heartbeat))),
+        };
         let applied = self.dataplane.applied().ok_or_else(|| world("no policy is applied yet"))?;
         let policy = &self.in_force.policy;
         let mut explained = Explained {
-            id: RecordId { boot: boot.to_owned(), seq }.to_string(),
-            record: serde_json::to_value(record).map_err(world)?,
+            id,
+            record: json,
             told: told(record),
             today: None,
             nearest: Vec::new(),
@@ -47,6 +54,18 @@ impl Agent {
         };
         let conversation = match meant(record, policy) {
             Meant::Conversation(conversation) => conversation,
+            // A rule allowed one of them, so it is that one. If none does any more, neither is to be opened on a guess.
+            Meant::Either(both) => match both.into_iter().find(|one| self.is_allowed(one)) {
+                Some(conversation) => conversation,
+                None => {
+                    explained.warnings.push(
+                        "no rule of today allows a conversation between the two over its ports, and which end asked is not known: \
+                         `bulkhead why FROM TO SERVICE` answers for the one that is meant"
+                            .to_owned(),
+                    );
+                    return Ok(explained);
+                }
+            },
             Meant::Nothing(why) => {
                 explained.warnings.push(why);
                 return Ok(explained);
@@ -64,6 +83,45 @@ impl Agent {
         }
         Ok(explained)
     }
+
+    /// Whether the policy in force allows a conversation.
+    fn is_allowed(&self, one: &Conversation<'_>) -> bool {
+        self.why(&one.from, &one.to, &one.service).is_ok_and(|answer| answer.verdict == "allow")
+    }
+}
+
+/// A record that is about no conversation.
+fn without_ends(id: String, record: serde_json::Value, told: Vec<String>) -> Explained {
+    Explained { id, record, told, today: None, nearest: Vec::new(), snippet: None, warnings: Vec::new() }
+}
+
+/// What is missing, and why.
+fn gap_told(gap: &Gap) -> Vec<String> {
+    let Gap { time, explanation, first, last, count, .. } = gap;
+    let mut told = vec![
+        format!("{} denied of which no other record tells, found at {time}", packets(*count)),
+        explanation.clone(),
+    ];
+    if first.is_some() || last.is_some() {
+        let end = |id: &Option<String>| id.clone().unwrap_or_else(|| "an end that is not known".to_owned());
+        told.push(format!("it stands for the records from {} to {}", end(first), end(last)));
+    }
+    told
+}
+
+/// That nothing was denied.
+fn heartbeat_told(heartbeat: &Heartbeat) -> Vec<String> {
+    let Heartbeat { time, violations, warnings, count, .. } = heartbeat;
+    let mut told = vec![
+        format!("no denial, but a sign of life at {time}: {} denied until then", packets(*violations)),
+        format!("{} of its own by which the agent tested itself", packets(*count)),
+    ];
+    told.extend(warnings.iter().map(|warning| format!("wrong then: {warning}")));
+    told
+}
+
+fn packets(count: u64) -> String {
+    if count == 1 { "1 packet".to_owned() } else { format!("{count} packets") }
 }
 
 fn known(policy: &Policy, end: &End) -> Known {
@@ -77,15 +135,17 @@ fn known(policy: &Policy, end: &End) -> Known {
 /// What happened, a sentence each.
 fn told(record: &Violation) -> Vec<String> {
     let Violation { source, destination, protocol, count, bytes, interface, .. } = record;
-    let port = destination.port.or(record.icmp.map(|icmp| icmp.r#type.into()));
+    let server = if record.answer { source } else { destination };
+    let port = server.port.or(record.icmp.map(|icmp| icmp.r#type.into()));
     let over = port.map_or_else(|| protocol.clone(), |port| format!("{protocol}/{port}"));
+    let over = if record.answer { format!("{over} (answers)") } else { over };
     let vlan = record.vlan.map(|vlan| format!(" vlan {vlan}")).unwrap_or_default();
     let who = if record.others {
         "from and to several, too many to tell apart".to_owned()
     } else {
         format!("from {} to {}", end(source), end(destination))
     };
-    let packets = if *count == 1 { "1 packet".to_owned() } else { format!("{count} packets") };
+    let packets = packets(*count);
     let when = if record.first == record.time {
         format!("at {}", record.time)
     } else {
@@ -99,13 +159,11 @@ fn told(record: &Violation) -> Vec<String> {
         let criticality = record.criticality.as_ref().map(|word| format!(", criticality {word}"));
         format!("counted for {device}{}", criticality.unwrap_or_default())
     });
-    let mut told = vec![
+    vec![
         format!("{packets} ({bytes} bytes) {who} over {over}, on {interface}{vlan}, {when}"),
         format!("{fate}; {}", device.unwrap_or_else(|| "no managed device was involved".to_owned())),
         format!("{}: {}", record.reason, record.explanation),
-    ];
-    told.extend(record.rule.as_ref().map(|rule| format!("it is about the rule {rule}")));
-    told
+    ]
 }
 
 /// Like `hmi (10.20.2.20, 02:00:00:00:00:01)`.

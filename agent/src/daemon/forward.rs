@@ -300,7 +300,7 @@ impl Line {
         let mut fare = lock(&self.fare);
         let (wait, news) = fare.standing.fails();
         if news {
-            tracing::warn!(sink = self.name, "records wait in the spool: {error}");
+            tracing::warn!("sink `{}` cannot reach its receiver, and records wait: {error}", self.name);
         }
         fare.failures += 1;
         fare.last_error = Some(error.to_string());

@@ -60,7 +60,7 @@ impl Remote {
         let (open, failure) = match opened {
             Ok(open) => (Some(open), None),
             Err(error) => {
-                tracing::error!("sink `{}` refuses records: {error}", sink.name);
+                tracing::error!("sink `{}` refuses records, which are lost: {error}", sink.name);
                 (None, Some(error))
             }
         };
@@ -118,6 +118,7 @@ impl Remote {
             },
             spool: Some(SpoolStatus {
                 connected: fare.is_connected(),
+                failing: counts.failing,
                 waiting_bytes: waiting.bytes,
                 waiting_packets: waiting.packets,
                 dropped_bytes: counts.dropped_bytes,

@@ -12,7 +12,7 @@ use crate::{
     dataplane::{Dataplane, EventReader, Tally, kernel_version, monotonic_ns},
     model::Policy,
     observe::{Aggregate, Aggregator, Clock, Names, Recent, Teller, Tolerated, render},
-    record::{Gap, Heartbeat, Modes, Record, VERSION, Violation},
+    record::{Gap, Heartbeat, Modes, Record, VERSION},
 };
 
 /// Distinct violations the agent tells apart at the same time.
@@ -238,11 +238,8 @@ impl Reporter {
     }
 
     /// A record, if it is still remembered.
-    pub(super) fn find(&self, boot: &str, seq: u64) -> Option<&Violation> {
-        match self.recent.get(seq) {
-            Some(Record::Violation(one)) if one.boot == boot => Some(one),
-            Some(Record::Violation(_) | Record::Gap(_) | Record::Heartbeat(_)) | None => None,
-        }
+    pub(super) fn find(&self, boot: &str, seq: u64) -> Option<&Record> {
+        self.recent.get(seq).filter(|record| record.id().boot == boot)
     }
 
     /// What to say of spools that belong to no sink.

@@ -127,7 +127,7 @@ impl Sinks {
             match (status.failing, *told_failure) {
                 (true, false) => {
                     let why = status.last_error.as_deref().unwrap_or_default();
-                    tracing::error!("sink `{}` refuses records: {why}", sink.name);
+                    tracing::error!("sink `{}` refuses records, which are lost: {why}", sink.name);
                 }
                 (false, true) => tracing::info!("sink `{}` takes records again", sink.name),
                 (true, true) | (false, false) => {}

@@ -107,7 +107,6 @@ pub fn render(aggregate: &Aggregate, names: &Names, clock: &Clock, teller: &Tell
         action: if key.dropped == 0 { Action::Passed } else { Action::Dropped },
         reason: reason.map_or_else(|| format!("code-{}", key.reason), |r| r.name().to_owned()),
         explanation: explanation(reason, scan),
-        rule: None,
         source: End {
             name: sender,
             mac: (!others).then(|| Mac(key.source_mac).to_string()),

@@ -74,8 +74,6 @@ pub struct Violation {
     pub reason: String,
     /// The reason in one sentence.
     pub explanation: String,
-    /// The rule concerned, with its file and line; null when no rule is.
-    pub rule: Option<String>,
     /// Who sent it.
     pub source: End,
     /// To whom.

@@ -182,7 +182,6 @@ impl Random {
             action: self.one(&[Action::Dropped, Action::Passed]),
             reason: if self.below(8) == 0 { self.text() } else { "no-rule".to_owned() },
             explanation: self.text(),
-            rule: self.maybe(Self::text),
             source: self.end(),
             destination: self.end(),
             protocol: match self.below(6) {

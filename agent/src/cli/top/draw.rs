@@ -53,7 +53,7 @@ pub(super) fn draw(frame: &mut Frame<'_>, state: &State) {
         Over::Nothing | Over::Filter => {}
         Over::Help => page(frame, "keys", keys::HELP.lines().map(str::to_owned).collect(), 0),
         Over::Confirm { question, act: _ } => page(frame, "change", vec![question.clone()], 0),
-        Over::Page { lines, from } => page(frame, "violation (any key closes)", lines.clone(), *from),
+        Over::Page { lines, from } => page(frame, "record (any key closes)", lines.clone(), *from),
     }
 }
 

@@ -33,6 +33,8 @@ pub(super) enum Input {
     Explained(Box<Explained>),
     /// What became of a change.
     Done(String),
+    /// Why something else could not be done.
+    Said(String),
 }
 
 /// A key, as far as it means something.
@@ -145,7 +147,7 @@ pub(super) fn step(state: &mut State, input: Input) -> Option<Act> {
         Input::Explained(explained) => {
             state.over = Over::Page { lines: why::lines(&explained), from: 0 };
         }
-        Input::Done(said) => state.message = Some(said),
+        Input::Done(said) | Input::Said(said) => state.message = Some(said),
     }
     None
 }

@@ -32,8 +32,8 @@ pub(super) fn work(socket: &Path, jobs: &mpsc::Receiver<Job>, done: &mpsc::Sende
             },
             Act::Explain { id } => match client::ask(socket, &Request::Explain { id }) {
                 Ok(Body::Explained(explained)) => Input::Explained(explained),
-                Ok(other) => Input::Done(super::super::unexpected(&other).to_string()),
-                Err(error) => Input::Done(first_line(&error)),
+                Ok(other) => Input::Said(super::super::unexpected(&other).to_string()),
+                Err(error) => Input::Said(first_line(&error)),
             },
             Act::Change { device, mode } => {
                 let reason = Some(REASON.to_owned());

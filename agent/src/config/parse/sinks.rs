@@ -54,7 +54,8 @@ const OWN: [(&[&str], &str, &str); 4] = [
 /// The sinks, by name; one file where none is named.
 pub(super) fn sinks(reader: &mut Reader<'_, '_>, root: &DeTable<'_>) -> Vec<Sink> {
     let tables = reader.named_tables(root, "sink");
-    if !root.contains_key("sink") {
+    // An empty `[sink]` names none either: nobody switches all telling off by that.
+    if tables.is_empty() {
         return vec![Sink::unnamed()];
     }
     if let Some((leaf, _)) = tables.get(MAX_SINKS) {
@@ -66,16 +67,43 @@ pub(super) fn sinks(reader: &mut Reader<'_, '_>, root: &DeTable<'_>) -> Vec<Sink
     for (name, table) in tables.into_iter().take(MAX_SINKS) {
         let usable = reader.name(&name, "sink");
         let Some(sink) = sink(reader, &name, table).filter(|_| usable) else { continue };
-        // Two that rotate one file, or mix their lines on one stream, would each spoil the other's.
-        if let Some(other) = found.iter().find(|other| other.to() == sink.to()) {
-            let message =
-                format!("sinks `{}` and {} both go to `{}`", other.name, quote(&name.value), sink.to());
+        if let Some((other, how)) = found.iter().find_map(|other| Some((other, clash(other, &sink)?))) {
+            let message = format!("sinks `{}` and {} {how}", other.name, quote(&name.value));
             reader.refuse::<()>(CODE, &name, message, "remove one of the two, or send it elsewhere");
         }
         found.push(sink);
     }
     found.sort_by(|a, b| a.name.cmp(&b.name));
     found
+}
+
+/// How two sinks would spoil what the other writes: two that rotate one file, or mix their lines on one stream.
+fn clash(a: &Sink, b: &Sink) -> Option<String> {
+    if a.to() == b.to() {
+        return Some(format!("both go to `{}`", a.to()));
+    }
+    let aside = |of: &Sink, other: &Sink| {
+        let (Destination::File { path, keep, .. }, Destination::File { path: taken, .. }) =
+            (&of.to, &other.to)
+        else {
+            return None;
+        };
+        let behind = taken.to_str()?.strip_prefix(path.to_str()?)?.strip_prefix('.')?;
+        let is_aside = (1..=*keep).any(|number| number.to_string() == behind);
+        is_aside.then(|| format!("clash: `{}` puts its older lines aside in `{}`", of.name, taken.display()))
+    };
+    aside(a, b).or_else(|| aside(b, a))
+}
+
+/// The path of a file, in the one spelling that two sinks of the same file share.
+fn plain(reader: &mut Reader<'_, '_>, to: &Leaf<String>, path: &str) -> Option<PathBuf> {
+    let leaf = Leaf { value: path.to_owned(), at: to.at };
+    let found = absolute(reader, &leaf)?;
+    if path.split('/').skip(1).any(|part| matches!(part, "" | "." | "..")) {
+        let message = format!("{} does not say plainly which file it is", quote(path));
+        return reader.refuse(CODE, to, message, "write the path of a file without `//`, `.` and `..`");
+    }
+    Some(found)
 }
 
 fn sink(reader: &mut Reader<'_, '_>, name: &Leaf<String>, table: &DeTable<'_>) -> Option<Sink> {
@@ -103,8 +131,7 @@ fn sink(reader: &mut Reader<'_, '_>, name: &Leaf<String>, table: &DeTable<'_>) -
         "journald" => Destination::Journald,
         other => {
             if let Some(path) = other.strip_prefix("file:") {
-                let path = Leaf { value: path.to_owned(), at: to.at };
-                Destination::File { path: absolute(reader, &path)?, rotate_bytes, keep }
+                Destination::File { path: plain(reader, &to, path)?, rotate_bytes, keep }
             } else if let Some(address) = other.strip_prefix("syslog+udp://") {
                 let (host, port) = address_of(reader, &to, address, 514)?;
                 syslog(host, port, Transport::Udp)

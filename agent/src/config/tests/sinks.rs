@@ -11,6 +11,7 @@ fn sinks(text: &str) -> Vec<Sink> {
 #[test]
 fn sinks_are_read_with_their_defaults() {
     assert_eq!(sinks(""), [Sink::unnamed()]);
+    assert_eq!(sinks("[sink]\n"), [Sink::unnamed()]);
     assert_eq!(Sink::unnamed().to(), "file:/var/log/bulkhead/violations.jsonl");
     let text = "[sink.b]\nto = \"syslog+tls://siem.example\"\nca = \"/ca.pem\"\ncertificate = \"/gw.pem\"\nkey = \"/gw.key\"\n\
                 server_name = \"other.example\"\nfacility = \"auth\"\nspool_bytes = 1048576\nformat = \"leef\"\n\
@@ -117,6 +118,23 @@ fn sink_that_could_not_write_is_refused_with_help() {
     );
     let twice = format!("{UPLINK}[sink.a]\nto = \"file:/a\"\n[sink.b]\nto = \"file:/a\"\n");
     one(&twice, "BH0615", "sinks `a` and `b` both go to `file:/a`", "remove one of the two");
+    // Spelt otherwise, it would be the same file.
+    for path in ["/a//v", "/a/./v", "/a/../a/v", "/a/v/", "//a", "/", "/a/..", "/."] {
+        let message = format!("`{path}` does not say plainly which file it is");
+        wrong(&format!("to = \"file:{path}\""), &message, "without `//`, `.` and `..`");
+    }
+    let two = |log: &str, other: &str| {
+        format!("{UPLINK}[sink.log]\nto = \"file:/v.jsonl\"\n{log}\n[sink.other]\nto = \"file:/{other}\"\n")
+    };
+    let message = "sinks `log` and `other` clash: `log` puts its older lines aside in `/v.jsonl.4`";
+    one(&two("", "v.jsonl.4"), "BH0615", message, "send it elsewhere");
+    let turned = format!("{UPLINK}[sink.a]\nto = \"file:/v.1\"\n[sink.b]\nto = \"file:/v\"\n");
+    let message = "sinks `a` and `b` clash: `b` puts its older lines aside in `/v.1`";
+    one(&turned, "BH0615", message, "send it elsewhere");
+    for (log, other) in [("", "v.jsonl.5"), ("keep = 3", "v.jsonl.4"), ("", "v.jsonl.01"), ("", "v.jsonl.x")]
+    {
+        assert_eq!(codes(&two(log, other)), [""; 0], "{other}");
+    }
     let many: String = (0..9).map(|n| format!("[sink.s{n}]\nto = \"file:/{n}\"\n")).collect();
     one(&format!("{UPLINK}{many}"), "BH0615", "9 sinks are too many", "at most 8");
     assert_eq!(codes(&format!("{UPLINK}[sink.\"a b\"]\nto = \"stdout\"\n")), ["BH0104"]);

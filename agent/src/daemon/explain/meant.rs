@@ -2,14 +2,14 @@
 
 use bulkhead_common::{
     reason::Reason,
-    wire::{ethertype, protocol},
+    wire::{ethertype, icmp, protocol},
 };
 use ipnet::IpNet;
 
 use crate::{
     model::{Policy, Selector, pseudo},
     record::{End, Violation},
-    report::why::{called, spelled},
+    report::why::called,
 };
 
 /// Ports from here on are what clients ask from (RFC 6335 6 begins a little later, Linux here).
@@ -20,6 +20,8 @@ const EPHEMERAL: u16 = 32_768;
 pub(super) enum Meant<'r> {
     /// Packets that a rule could allow.
     Conversation(Conversation<'r>),
+    /// Packets of one of the two, whichever a rule allows: its beginning was not seen or is forgotten.
+    Either([Conversation<'r>; 2]),
     /// Something else, and what to do about it.
     Nothing(String),
 }
@@ -52,29 +54,73 @@ pub(super) fn meant<'r>(record: &'r Violation, policy: &Policy) -> Meant<'r> {
             "it stands for many that were too different to tell apart: none of them can be named",
         );
     }
-    let is_answer = match Kind::of(reason) {
-        Kind::Talk => looks_like_an_answer(record, policy),
-        Kind::Late => true,
+    let of = |way| conversation(record, policy, way);
+    let found = match Kind::of(reason) {
+        Kind::Talk if is_answer(record) => of(Way::Back),
+        Kind::Talk => of(Way::There),
+        Kind::Late if is_answer(record) => of(Way::Back),
+        Kind::Late => match (of(Way::There), of(Way::Back)) {
+            (Ok(there), Ok(back)) => return Meant::Either([there, back]),
+            (found, Err(_)) | (Err(_), found) => found,
+        },
         Kind::Other(why) => return Meant::Nothing(with_command(why, record)),
     };
-    let (mut ends, mut port) = ([&record.source, &record.destination], record.destination.port);
-    let mut note = None;
-    if is_answer && let Some(asked) = record.source.port {
-        ends.reverse();
-        port = Some(asked);
-        note = Some(format!(
-            "its ports are those of an answer, from {asked}: the conversation is the one that it answers"
-        ));
+    match found {
+        Ok(conversation) => Meant::Conversation(conversation),
+        Err(why) => nothing(why),
     }
-    let Some(selector) = selector(record, port) else {
-        return nothing("a rule names services, and what these packets carry is none that can be named");
+}
+
+/// Whether the packets go the way of the conversation that they belong to, or answer it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    There,
+    Back,
+}
+
+/// The conversation that the packets belong to if they go this way; or why no rule can name it.
+fn conversation<'r>(
+    record: &'r Violation,
+    policy: &Policy,
+    way: Way,
+) -> Result<Conversation<'r>, &'static str> {
+    let Violation { source, destination, icmp, .. } = record;
+    let kind = icmp.map(|icmp| icmp.r#type);
+    let (ends, port, kind) = match way {
+        Way::There => ([source, destination], destination.port, kind),
+        Way::Back => ([destination, source], source.port, kind.and_then(|reply| request_of(record, reply))),
     };
+    let selector = selector(record, port, kind)
+        .ok_or("a rule names services, and what these packets carry is none that can be named")?;
     let [Some(from), Some(to)] = ends.map(|end| word(end, policy)) else {
-        return nothing(
+        return Err(
             "a rule names ends by device or address, and one end here has neither: make it a device by its hardware address first",
         );
     };
-    Meant::Conversation(Conversation { from, to, service: called(policy, selector), ends, note })
+    let both_of_clients =
+        [source, destination].iter().all(|end| end.port.is_some_and(|port| port >= EPHEMERAL));
+    let note = match way {
+        Way::Back => Some("its packets are answers: the conversation is the one that they answer".to_owned()),
+        Way::There if both_of_clients => source.port.map(|port| {
+            format!(
+                "both its ports are such as clients use: if these packets are answers, ask for {to} -> {from} {}/{port}",
+                record.protocol
+            )
+        }),
+        Way::There => None,
+    };
+    Ok(Conversation { from, to, service: called(policy, selector), ends, note })
+}
+
+/// In monitor mode what is not allowed is answered, and the answers are told of as well.
+fn is_answer(record: &Violation) -> bool {
+    record.answer || record.icmp.is_some_and(|icmp| request_of(record, icmp.r#type).is_some())
+}
+
+/// The type of the ICMP message that a reply of this type answers.
+fn request_of(record: &Violation, reply: u8) -> Option<u8> {
+    let protocol = if record.protocol == "icmp" { protocol::ICMP } else { protocol::ICMPV6 };
+    icmp::request_of(protocol, reply)
 }
 
 fn nothing(why: &str) -> Meant<'static> {
@@ -85,7 +131,7 @@ fn nothing(why: &str) -> Meant<'static> {
 enum Kind {
     /// They would begin or go on with a conversation, and no rule is there.
     Talk,
-    /// They belong to a conversation that is not remembered.
+    /// They belong to a conversation that a rule allows and that is not remembered.
     Late,
     /// No rule is the answer, but this is.
     Other(&'static str),
@@ -182,21 +228,12 @@ fn with_command(advice: &str, record: &Violation) -> String {
     }
 }
 
-/// In monitor mode what is not allowed is answered, and the answers are told of as well.
-fn looks_like_an_answer(record: &Violation, policy: &Policy) -> bool {
-    let (Some(from), Some(to)) = (record.source.port, record.destination.port) else { return false };
-    let is_known = |port: u16| {
-        selector(record, Some(port)).is_some_and(|selector| called(policy, selector) != spelled(selector))
-    };
-    from < EPHEMERAL && to >= EPHEMERAL && is_known(from) && !is_known(to)
-}
-
 /// What a rule would have to name.
-fn selector(record: &Violation, port: Option<u16>) -> Option<Selector> {
+fn selector(record: &Violation, port: Option<u16>, kind: Option<u8>) -> Option<Selector> {
     let one = |protocol: u8, at: u16| Some(Selector { protocol, low: at, high: at });
     let whole = |protocol: u8| Some(Selector { protocol, low: 0, high: u16::MAX });
     let frame = |kind: u16| one(pseudo::ETHERTYPE, kind);
-    let icmp = |protocol: u8| one(protocol, u16::from(record.icmp?.r#type) << 8);
+    let icmp = |protocol: u8| one(protocol, u16::from(kind?) << 8);
     match record.protocol.as_str() {
         "tcp" => one(protocol::TCP, port?),
         "udp" => one(protocol::UDP, port?),

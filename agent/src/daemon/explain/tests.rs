@@ -7,7 +7,7 @@ use super::{
 use crate::{
     model::Mode,
     policy::resolve_texts,
-    record::{Scan, Severity, Verdict},
+    record::{Cause, Modes, Scan, Severity, Verdict},
 };
 
 fn policy() -> Policy {
@@ -40,7 +40,6 @@ fn record(reason: Reason, source: End, destination: End) -> Violation {
         action: Action::Dropped,
         reason: reason.name().to_owned(),
         explanation: reason.text().to_owned(),
-        rule: None,
         source,
         destination,
         protocol: "tcp".to_owned(),
@@ -61,6 +60,7 @@ fn record(reason: Reason, source: End, destination: End) -> Violation {
 fn asked(record: &Violation) -> Result<[String; 3], String> {
     match meant(record, &policy()) {
         Meant::Conversation(Conversation { from, to, service, .. }) => Ok([from, to, service]),
+        Meant::Either(both) => Err(format!("one of {both:?}")),
         Meant::Nothing(why) => Err(why),
     }
 }
@@ -88,19 +88,50 @@ fn a_record_is_asked_about_by_the_narrowest_names_there_are() {
 
 #[test]
 fn an_answer_is_about_the_conversation_that_it_answers() {
-    let answer = record(
-        Reason::ServiceNotAllowed,
-        at(Some("plc"), "10.20.1.11", 502),
-        at(Some("hmi"), "10.20.2.20", 50_000),
-    );
-    assert_eq!(asked(&answer), words(["hmi", "plc", "modbus"]));
-    let late =
-        record(Reason::NoFlow, at(Some("plc"), "10.20.1.11", 9999), at(Some("hmi"), "10.20.2.20", 50_000));
+    let plc = |port| at(Some("plc"), "10.20.1.11", port);
+    let hmi = |port| at(Some("hmi"), "10.20.2.20", port);
+    let answer = |reason, from, to| Violation { answer: true, ..record(reason, from, to) };
+    let known = answer(Reason::ServiceNotAllowed, plc(502), hmi(50_000));
+    assert_eq!(asked(&known), words(["hmi", "plc", "modbus"]));
+    // As in monitor mode: its service is nobody's, and of the client's port nobody may have told.
+    let mut unnamed = answer(Reason::NoRule, plc(5000), hmi(51_514));
+    unnamed.protocol = "udp".to_owned();
+    assert_eq!(asked(&unnamed), words(["hmi", "plc", "udp/5000"]));
+    assert!(told(&unnamed)[0].contains(" over udp/5000 (answers), "), "{:?}", told(&unnamed));
+    unnamed.destination.port = None;
+    assert_eq!(asked(&unnamed), words(["hmi", "plc", "udp/5000"]));
+    let late = answer(Reason::NoFlow, plc(9999), hmi(50_000));
     assert_eq!(asked(&late), words(["hmi", "plc", "tcp/9999"]));
-    // Between two high ports nobody can tell.
-    let either =
+    // Only the record says what is an answer: a device may ask from a low port.
+    assert_eq!(asked(&record(Reason::NoRule, plc(502), hmi(50_000))), words(["plc", "hmi", "tcp/50000"]));
+    // Of an ICMP reply its type does.
+    let icmp = Some(crate::record::Icmp { r#type: 0, code: 0 });
+    let pong = Violation { protocol: "icmp".to_owned(), icmp, ..record(Reason::NoRule, plc(0), hmi(0)) };
+    assert_eq!(asked(&pong), words(["hmi", "plc", "ping"]));
+}
+
+#[test]
+fn between_two_ports_of_clients_the_other_way_is_named_as_well() {
+    let high =
         record(Reason::NoRule, at(Some("plc"), "10.20.1.11", 40_000), at(Some("hmi"), "10.20.2.20", 50_000));
-    assert_eq!(asked(&either), words(["plc", "hmi", "tcp/50000"]));
+    let policy = policy();
+    let Meant::Conversation(one) = meant(&high, &policy) else { panic!("it is one") };
+    assert_eq!([one.from, one.to, one.service], ["plc", "hmi", "tcp/50000"]);
+    assert!(
+        one.note
+            .is_some_and(|note| note.ends_with("if these packets are answers, ask for hmi -> plc tcp/40000"))
+    );
+}
+
+#[test]
+fn what_comes_late_belongs_to_either_of_two() {
+    // A client goes on where `midstream` is strict, or a server answers from a port of clients.
+    let late =
+        record(Reason::NoFlow, at(Some("hmi"), "10.20.2.20", 50_000), at(Some("plc"), "10.20.1.11", 502));
+    let policy = policy();
+    let Meant::Either(both) = meant(&late, &policy) else { panic!("it is one of two") };
+    let both = both.map(|Conversation { from, to, service, .. }| [from, to, service]);
+    assert_eq!(both, [["hmi", "plc", "modbus"], ["plc", "hmi", "tcp/50000"]]);
 }
 
 #[test]
@@ -137,6 +168,47 @@ fn what_is_not_tcp_is_named_as_well() {
     assert_eq!(service("ip/99").as_deref(), Ok("ip/99"));
     assert_eq!(service("0x9999").as_deref(), Ok("ethertype/0x9999"));
     assert!(service("802.3").is_err());
+}
+
+#[test]
+fn a_gap_and_a_heartbeat_say_what_they_are() {
+    let mut gap = Gap {
+        v: 1,
+        time: "2026-03-02T10:00:10.000000Z".to_owned(),
+        gateway: "gw".to_owned(),
+        boot: "5f0c2b9a41d84c6e".to_owned(),
+        seq: 43,
+        cause: Cause::Ring,
+        explanation: Cause::Ring.text().to_owned(),
+        first: None,
+        last: None,
+        count: 1204,
+    };
+    let denied = "1204 packets denied of which no other record tells, found at 2026-03-02T10:00:10.000000Z";
+    assert_eq!(gap_told(&gap), [denied, "the kernel had no room to tell them"]);
+    gap.last = Some("5f0c2b9a41d84c6e-19".to_owned());
+    let range = "it stands for the records from an end that is not known to 5f0c2b9a41d84c6e-19";
+    assert_eq!(gap_told(&gap)[2..], [range]);
+    let heartbeat = Heartbeat {
+        v: 1,
+        time: gap.time,
+        gateway: gap.gateway,
+        boot: gap.boot,
+        seq: 44,
+        revision: None,
+        modes: Modes::default(),
+        violations: 88_123,
+        warnings: vec!["`eth2` is missing".to_owned()],
+        count: 1,
+    };
+    assert_eq!(
+        heartbeat_told(&heartbeat),
+        [
+            "no denial, but a sign of life at 2026-03-02T10:00:10.000000Z: 88123 packets denied until then",
+            "1 packet of its own by which the agent tested itself",
+            "wrong then: `eth2` is missing",
+        ]
+    );
 }
 
 #[test]

@@ -90,7 +90,7 @@ fn violation(one: &Violation, pairs: &mut Pairs) {
     pairs.put("in", one.bytes);
     pairs.labelled("cs1", "device", one.device.as_ref());
     pairs.labelled("cs2", "mode", Some(one.mode.name()));
-    pairs.labelled("cs3", "rule", one.rule.as_ref());
+    pairs.labelled("cs3", "form", form(one));
     pairs.labelled("cs4", "revision", one.revision.as_ref());
     pairs.labelled("cs6", "packet", one.packet.as_ref());
     pairs.labelled("cn2", "vlan", one.vlan);
@@ -99,6 +99,16 @@ fn violation(one: &Violation, pairs: &mut Pairs) {
     pairs.labelled("flexString2", "scan", one.scan.as_ref().map(scanned));
     pairs.labelled("flexNumber1", "icmpType", one.icmp.map(|icmp| icmp.r#type));
     pairs.labelled("flexNumber2", "icmpCode", one.icmp.map(|icmp| icmp.code));
+}
+
+/// What packets look like, or stand for, that are not simply packets of the conversation between the two ends.
+fn form(one: &Violation) -> Option<&'static str> {
+    match (one.answer, one.others) {
+        // Of many that were too different nobody knows more.
+        (_, true) => Some("others"),
+        (true, false) => Some("answer"),
+        (false, false) => None,
+    }
 }
 
 /// What a scan has tried, as a text.
@@ -124,6 +134,7 @@ fn heartbeat(one: &Heartbeat, pairs: &mut Pairs) {
     pairs.labelled("cs4", "revision", one.revision.as_ref());
     pairs.labelled("cn2", "violations", Some(one.violations));
     pairs.labelled("cs1", "modes", Some(modes(one)));
+    pairs.labelled("cs2", "warnings", (!one.warnings.is_empty()).then(|| one.warnings.join("; ")));
 }
 
 /// Devices by mode, as a text.

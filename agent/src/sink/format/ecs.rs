@@ -58,7 +58,6 @@ fn violation(one: &Violation) -> Value {
             "packets": one.count,
             "bytes": one.bytes,
         },
-        "rule": one.rule.as_ref().map(|rule| json!({ "name": rule, "ruleset": one.revision })),
         "bulkhead": {
             "kind": "violation", "v": one.v, "gateway": one.gateway, "boot": one.boot, "seq": one.seq, "count": one.count,
             "revision": one.revision, "device": one.device, "criticality": one.criticality,

@@ -78,7 +78,6 @@ fn violation(one: &Violation, pairs: &mut Pairs) {
     pairs.maybe("device", one.device.as_ref());
     pairs.maybe("criticality", one.criticality.as_ref());
     pairs.maybe("policy", one.revision.as_ref());
-    pairs.maybe("rule", one.rule.as_ref());
     pairs.put("interface", &one.interface);
     pairs.maybe("vlan", one.vlan);
     pairs.maybe("innerVlan", one.inner_vlan);

@@ -93,7 +93,6 @@ fn violation(one: &Violation) -> (Value, Kind) {
             "protocol_ver_id": ip_version(one),
         },
         "traffic": { "packets": one.count, "bytes": one.bytes },
-        "firewall_rule": one.rule.as_ref().map(|rule| json!({ "name": rule, "desc": one.explanation })),
         "policy": one.revision.as_ref().map(|revision| json!({ "uid": revision, "name": "bulkhead" })),
         "status_detail": one.explanation,
         "unmapped": {

@@ -33,7 +33,6 @@ pub(in crate::sink) fn examples() -> [Record; 3] {
         action: Action::Dropped,
         reason: "no-rule".into(),
         explanation: "both ends are known, and no rule lets the one talk to the other".into(),
-        rule: None,
         source: End {
             name: Some("office".into()),
             mac: Some("02:00:00:00:00:66".into()),
@@ -121,7 +120,6 @@ fn hostile() -> Record {
     one.interface = evil();
     one.explanation = evil();
     one.device = Some(evil());
-    one.rule = Some(evil());
     one.criticality = Some(evil());
     one.revision = Some(evil());
     one.reason = evil();
@@ -165,6 +163,23 @@ fn bars_and_equals_signs_are_escaped_where_they_divide() {
         assert_eq!(encode(Format::Cef, &record).matches('|').count(), 7);
         assert_eq!(encode(Format::Leef, &record).matches('|').count(), 6);
     }
+}
+
+#[test]
+fn cef_has_a_field_for_what_the_others_say_of_answers_others_and_warnings() {
+    let [violation, _, heartbeat] = examples();
+    let Record::Violation(mut one) = violation else { panic!("the first is a violation") };
+    let mut cef = |answer, others| {
+        (one.answer, one.others) = (answer, others);
+        encode(Format::Cef, &Record::Violation(one.clone()))
+    };
+    assert!(!cef(false, false).contains("cs3"));
+    assert!(cef(true, false).contains(" cs3=answer cs3Label=form "));
+    assert!(cef(false, true).contains(" cs3=others cs3Label=form "));
+    let Record::Heartbeat(mut one) = heartbeat else { panic!("the last is a heartbeat") };
+    one.warnings = vec!["a=b".to_owned(), "c".to_owned()];
+    let line = encode(Format::Cef, &Record::Heartbeat(one));
+    assert!(line.contains(r" cs2=a\=b; c cs2Label=warnings "), "{line}");
 }
 
 #[test]

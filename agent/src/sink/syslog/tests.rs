@@ -98,7 +98,7 @@ fn message_that_does_not_fit_loses_its_frame_and_then_is_none() {
     let [violation, ..] = examples();
     let Record::Violation(mut one) = violation else { panic!("the first is a violation") };
     one.packet = Some("0a".repeat(500));
-    one.rule = Some("r".repeat(400));
+    one.explanation = "r".repeat(400);
     let record = Record::Violation(one);
     let encoder = Encoder { format: Format::Native, facility: FACILITY, limit: MAX_DATAGRAM };
     let text = encoder.message(&record).expect("it fits without its frame");
@@ -124,7 +124,6 @@ fn longest_record_there_can_be_fits_into_a_datagram_in_every_format() {
     one.reason = word(24);
     one.protocol = word(6);
     one.device = Some(long());
-    one.rule = Some(long());
     one.revision = Some(word(12));
     one.criticality = Some(word(6));
     for end in [&mut one.source, &mut one.destination] {
