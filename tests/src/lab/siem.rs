@@ -29,7 +29,7 @@ const LOOK: Duration = Duration::from_millis(20);
 
 /// The receiver. It keeps its port and what it has read while it is stopped.
 pub struct Siem {
-    port: u16,
+    to: SocketAddr,
     read: Arc<Mutex<Vec<String>>>,
     /// Microseconds that it takes over each message.
     pause: Arc<AtomicU64>,
@@ -52,17 +52,22 @@ pub struct Books {
 impl Siem {
     /// A receiver on the loopback address of a namespace; it does not run yet.
     pub fn new(port: u16) -> Self {
-        Self { port, read: Arc::default(), pause: Arc::default(), running: None }
+        Self::on(SocketAddr::from((Ipv4Addr::LOCALHOST, port)))
+    }
+
+    /// A receiver on any address; it does not run yet.
+    pub fn on(to: SocketAddr) -> Self {
+        Self { to, read: Arc::default(), pause: Arc::default(), running: None }
     }
 
     /// Where records go.
     pub fn url(&self) -> String {
-        format!("syslog+tcp://127.0.0.1:{}", self.port)
+        format!("syslog+tcp://{}", self.to)
     }
 
     /// Begins to listen.
     pub fn start(&mut self, namespace: &Namespace) -> Result<()> {
-        let to = SocketAddr::from((Ipv4Addr::LOCALHOST, self.port));
+        let to = self.to;
         let listener =
             namespace.run(|| TcpListener::bind(to)).with_context(|| format!("failed to listen on {to}"))?;
         listener.set_nonblocking(true)?;
