@@ -28,7 +28,7 @@ use super::{
     wait::wait_for,
 };
 
-const CONFIG: &str = "bulkhead.toml";
+pub(super) const CONFIG: &str = "bulkhead.toml";
 const POLICY: &str = "policy.d/lab.toml";
 const LOG: &str = "agent.log";
 const SOCKET: &str = "api.sock";

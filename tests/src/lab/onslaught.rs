@@ -19,6 +19,7 @@ use serde_json::{Value, json};
 
 use super::{
     Agent, Lab, Mac,
+    agent::CONFIG,
     source::Source,
     spent::{self, Memory},
     topology::FORGED_TTL,
@@ -67,6 +68,9 @@ pub fn policy(lab: &Lab) -> String {
 pub fn run(lab: &Lab, agent: &mut Agent<'_>, least: u64) -> Result<Onslaught> {
     let source = Source::new(&lab.gateway, INTERFACE)?;
     agent.write_config(&format!("\n[interface.{INTERFACE}]\n"))?;
+    let room = &lab.gateway.room;
+    let config = room.read(CONFIG)?;
+    room.write(CONFIG, &config.replace("summary = \"1s\"", "summary = \"10s\""))?;
     agent.start()?;
     let mut tail = Tail::of(agent.violations_file())?;
     let pid = agent.pid().context("the agent ended")?;
@@ -86,8 +90,8 @@ pub fn run(lab: &Lab, agent: &mut Agent<'_>, least: u64) -> Result<Onslaught> {
         let record = wait_for(&name, SOON, || tail.find(&format!("\"device\":\"{name}\"")))?;
         others.push((clock.elapsed(), record));
     }
-    let processor = spent::processor(pid)?.saturating_sub(begun);
     let (sent, took) = flood.end()?;
+    let processor = spent::processor(pid)?.saturating_sub(begun);
 
     let counts = wait_for("every packet to be taken over and told of", SOON, || {
         let counts = violations(agent)?;

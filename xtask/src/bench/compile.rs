@@ -3,7 +3,12 @@
 //! In: sizes, rounds. Out: time and memory of `check`, of an agent that starts, and of a change of one device. Each
 //! sample is taken of a process of its own.
 
-use std::{env, ffi::OsString, path::PathBuf, process::Command};
+use std::{
+    env,
+    ffi::OsString,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use anyhow::{Context, Result, ensure};
 use bulkhead_tests::{
@@ -46,12 +51,7 @@ pub(super) struct CompileArgs {
 /// Runs the benchmark. Nothing that fails to fit is an error: the size says why it was left.
 pub(super) fn run(args: &CompileArgs) -> Result<Outcome> {
     on_interrupt()?;
-    let binary = match &args.binary {
-        Some(binary) => {
-            binary.canonicalize().with_context(|| format!("no agent at `{}`", binary.display()))?
-        }
-        None => build()?,
-    };
+    let binary = binary(args.binary.as_deref())?;
     let without_root = requirements().err();
     if let Some(reason) = &without_root {
         eprintln!("only `check` is measured: {reason}");
@@ -87,7 +87,7 @@ pub(super) fn run(args: &CompileArgs) -> Result<Outcome> {
 }
 
 /// What `bulkhead check` takes for the folder.
-fn check(site: &Site, binary: &std::path::Path, rounds: u32, size: &mut Size) -> Result<()> {
+fn check(site: &Site, binary: &Path, rounds: u32, size: &mut Size) -> Result<()> {
     let folder = tempfile::tempdir().context("failed to make a folder")?;
     let policy = folder.path().join("policy.d");
     write(site, &policy)?;
@@ -115,6 +115,14 @@ pub(super) fn limits(site: &Site) -> String {
     let devices = (site.devices() + 2).max(4096);
     let more = if site.devices() > 500 { "rules = 262144\nrows = 16777216\n" } else { "" };
     format!("\n[limits]\ndevices = {devices}\n{more}")
+}
+
+/// The agent at a path, or a release build of this checkout.
+pub(super) fn binary(at: Option<&Path>) -> Result<PathBuf> {
+    match at {
+        Some(binary) => binary.canonicalize().with_context(|| format!("no agent at `{}`", binary.display())),
+        None => build(),
+    }
 }
 
 fn build() -> Result<PathBuf> {

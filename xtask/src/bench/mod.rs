@@ -1,13 +1,15 @@
 //! `cargo xtask bench`: how long and how much, measured on this machine, beside what is promised.
 //!
 //! In: sizes and rounds. Out: one table, or JSON. [`compile`] measures a policy's way from files to the kernel; [`gateway`]
-//! does so through a real agent in a network namespace; [`cost`] is what a process takes; [`report`] the medians and
-//! the table. The policies come from `bulkhead_tests::site`. Nothing here is a test: a busy machine is not a fault.
+//! does so through a real agent in a network namespace; [`flood`] is what denied packets cost; [`cost`] is what a process takes; [`report`] the
+//! table. The policies come from `bulkhead_tests::site`. Nothing here is a test: a busy machine is not a fault.
 
 mod compile;
 mod cost;
+mod flood;
 mod gateway;
 mod report;
+mod spread;
 
 use std::{fs, path::PathBuf};
 
@@ -27,6 +29,7 @@ pub(crate) struct BenchArgs {
 #[derive(Subcommand)]
 enum Bench {
     Compile(compile::CompileArgs),
+    Flood(flood::FloodArgs),
     Site(SiteArgs),
     /// Run a command and print what it cost as one JSON object
     #[command(hide = true)]
@@ -50,6 +53,7 @@ struct SiteArgs {
 pub(crate) fn run(args: &BenchArgs) -> Result<Outcome> {
     match &args.bench {
         Bench::Compile(args) => compile::run(args),
+        Bench::Flood(args) => flood::run(args),
         Bench::Site(args) => site(args),
         Bench::Measure(args) => cost::run(args),
     }

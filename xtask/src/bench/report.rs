@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use comfy_table::{CellAlignment, Table, presets};
 use serde_json::{Value, json};
 
+use super::spread::Spread;
+
 /// What is measured, in the order of the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum What {
@@ -121,30 +123,13 @@ pub(super) struct Size {
     pub(super) stopped: Option<String>,
 }
 
-/// The middle of the samples, and their ends.
-#[derive(Clone, Copy, Debug, PartialEq)]
-struct Spread {
-    median: f64,
-    least: f64,
-    most: f64,
-}
-
 impl Size {
     pub(super) fn add(&mut self, what: What, sample: f64) {
         self.samples.entry(what).or_default().push(sample);
     }
 
     fn spread(&self, what: What) -> Option<Spread> {
-        let mut samples = self.samples.get(&what)?.clone();
-        samples.sort_by(f64::total_cmp);
-        let (least, most) = (*samples.first()?, *samples.last()?);
-        let half = samples.len() / 2;
-        let median = if samples.len() % 2 == 1 {
-            samples[half]
-        } else {
-            f64::midpoint(samples[half - 1], samples[half])
-        };
-        Some(Spread { median, least, most })
+        Spread::of(self.samples.get(&what)?)
     }
 
     /// Whether a promise was not kept, or could not be looked at.
@@ -170,7 +155,7 @@ pub(super) fn table(sizes: &[Size]) -> String {
     table.add_row(count("rules in effect", |size| size.effective));
     for what in ALL {
         let (_, name, unit) = what.names();
-        let cells = sizes.iter().map(|size| size.spread(what).map_or_else(|| "-".to_owned(), cell));
+        let cells = sizes.iter().map(|size| size.spread(what).map_or_else(|| "-".to_owned(), Spread::cell));
         let targets = sizes.iter().filter_map(|size| Some((what.target(size.devices)?, size.devices)));
         let targets: Vec<String> =
             targets.map(|(target, devices)| format!("<= {target} at {devices}")).collect();
@@ -183,12 +168,6 @@ pub(super) fn table(sizes: &[Size]) -> String {
     let stopped = sizes.iter().filter_map(|size| Some((size.devices, size.stopped.as_ref()?)));
     let stopped: String = stopped.map(|(devices, why)| format!("\n{devices} devices: {why}\n")).collect();
     format!("{}\n{stopped}", table.trim_fmt())
-}
-
-fn cell(found: Spread) -> String {
-    let Spread { median, least, most } = found;
-    let places = if median < 10.0 { 2 } else { 0 };
-    format!("{median:.places$} ({least:.places$}-{most:.places$})")
 }
 
 /// The same as one object.
@@ -224,13 +203,6 @@ mod tests {
             samples.iter().for_each(|sample| size.add(what, *sample));
         }
         size
-    }
-
-    #[test]
-    fn median_is_the_middle_and_between_the_two_middles() {
-        assert_eq!(size(10, &[9.0, 1.0, 2.0]).spread(What::Check).map(|found| found.median), Some(2.0));
-        assert_eq!(size(10, &[9.0, 1.0]).spread(What::Check).map(|found| found.median), Some(5.0));
-        assert_eq!(Size::default().spread(What::Check), None);
     }
 
     #[test]
