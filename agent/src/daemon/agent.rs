@@ -20,6 +20,7 @@ use super::{
     leases::LeaseKeeper,
     names::NameKeeper,
     nics::Nics,
+    pace::Pace,
     policies::{Candidate, Maker, Origin, Refused},
     refusals::Refusals,
     report::Reporter,
@@ -47,8 +48,6 @@ use crate::{
 const LOOK_EVERY: Duration = Duration::from_secs(2);
 /// Counters are numbered from 1; number 0 is for packets of no device, and allowed by no rule.
 pub(super) const NOBODY: u32 = 1;
-/// Events taken out of the ring before something else gets its turn.
-const EVENTS_PER_STEP: usize = 4096;
 /// Bytes of one event in the ring: its header of 8 (`BPF_RINGBUF_HDR_SZ`) and the event.
 const EVENT_BYTES: usize = 8 + size_of::<Event>();
 
@@ -112,8 +111,8 @@ pub struct Agent {
     looked: Instant,
     /// What was heard of interfaces since the start.
     pub(super) link_news: LinkNews,
-    /// Whether the ring may hold events that nobody will wake the agent for.
-    behind: bool,
+    /// When events and repeats are taken.
+    pace: Pace,
     pub(super) leases: LeaseKeeper,
     pub(super) names: NameKeeper,
     /// One place: a plan takes memory and a processor.
@@ -241,7 +240,7 @@ impl Agent {
             rehearsed: false,
             looked: Instant::now(),
             link_news: LinkNews::default(),
-            behind: false,
+            pace: Pace::default(),
             leases,
             names,
             planning: Arc::new(Semaphore::new(1)),
@@ -264,7 +263,10 @@ impl Agent {
     /// Does what an input asks for.
     pub fn step(&mut self, input: Input, events: &mut EventReader) -> ControlFlow<()> {
         match input {
-            Input::Events => self.behind = self.reporter.take_events(events, EVENTS_PER_STEP),
+            Input::Events => {
+                let taken = self.reporter.take_events(events, Pace::step(self.ring_events()));
+                self.pace.took(taken, Instant::now());
+            }
             Input::Samples(samples) => self.take_samples(&samples),
             Input::Overheard(frames) => self.take_overheard(&frames),
             Input::Links(news) => {
@@ -320,16 +322,16 @@ impl Agent {
         self.reporter.follow()
     }
 
-    /// Whether there is more to take out of the ring. The kernel wakes a reader only when it had read all.
-    pub fn is_behind(&self) -> bool {
-        self.behind
+    /// Until when no events are taken. Then they are: there may be some that nobody wakes the agent for.
+    pub fn rests_until(&self) -> Option<Instant> {
+        self.pace.rests_until()
     }
 
     /// Takes over everything the kernel has to tell at this moment, and not what a flood adds meanwhile.
     pub(super) fn collect(&mut self, events: &mut EventReader) {
         // Before anything is taken over: what is counted here has arrived by the next time.
         let tally = self.dataplane.tally();
-        let full_ring = self.dataplane.sizes().ring_bytes as usize / EVENT_BYTES + 1;
+        let full_ring = self.ring_events();
         self.reporter.take_events(events, full_ring);
         let mut repeats = Vec::new();
         let drained = self.dataplane.drain_repeats(&mut repeats);
@@ -340,12 +342,21 @@ impl Agent {
             .inspect_err(|error| tracing::error!("{error}"))
             .ok();
         // A drain ends with a grace period: events of the packets before it are in the ring now.
-        self.behind = self.reporter.take_events(events, full_ring);
+        let taken = self.reporter.take_events(events, full_ring);
+        self.pace.took(taken, Instant::now());
+        self.pace.drained(repeats.len(), self.dataplane.sizes().violations as usize, Instant::now());
         self.reporter.reckon(tally.as_ref());
     }
 
+    /// Events for which the ring has room.
+    fn ring_events(&self) -> usize {
+        self.dataplane.sizes().ring_bytes as usize / EVENT_BYTES + 1
+    }
+
     fn tick(&mut self, events: &mut EventReader) {
-        self.collect(events);
+        if self.pace.drains(Instant::now()) {
+            self.collect(events);
+        }
         self.reporter.tick(monotonic_ns());
         self.look_after_leases();
         self.look_after_names();

@@ -31,6 +31,7 @@ mod names;
 mod nic;
 mod nics;
 mod ourselves;
+mod pace;
 mod pairs;
 mod past;
 mod plan;

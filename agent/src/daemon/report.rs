@@ -103,8 +103,8 @@ impl Reporter {
         self.sinks.reopen();
     }
 
-    /// Takes at most `most` events out of the ring; whether more may be there.
-    pub(super) fn take_events(&mut self, events: &mut EventReader, most: usize) -> bool {
+    /// Takes at most `most` events out of the ring; how many.
+    pub(super) fn take_events(&mut self, events: &mut EventReader, most: usize) -> usize {
         let mut left = most;
         while left > 0 {
             // Told chunk by chunk: what is taken must not pile up before it is written.
@@ -124,10 +124,10 @@ impl Reporter {
             }
             self.tell(told);
             if taken < chunk {
-                return false;
+                return most - left - (chunk - taken);
             }
         }
-        true
+        most
     }
 
     pub(super) fn take_repeats(&mut self, repeats: &[(ViolationKey, Repeats)]) {

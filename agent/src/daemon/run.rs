@@ -1,6 +1,9 @@
 //! The select loop: the one place where the agent waits.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use anyhow::Context;
 use tokio::{
@@ -73,7 +76,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
             overheard.get_mut().listen().context("failed to hear what leaves")?;
         }
         let input = tokio::select! {
-            ready = events.readable_mut() => {
+            ready = events.readable_mut(), if agent.rests_until().is_none() => {
                 ready.context("failed to wait on the event ring")?.clear_ready();
                 Input::Events
             }
@@ -118,8 +121,8 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
                 }
                 continue;
             }
-            // After the connections had their turn: a flood of events must not keep them waiting.
-            () = tokio::task::yield_now(), if agent.is_behind() => Input::Events,
+            // The kernel wakes a reader only when it had read all.
+            () = rest(agent.rests_until()), if agent.rests_until().is_some() => Input::Events,
             Some(request) = requests.recv() => Input::Asked(request),
             Some(scrape) = scrapes.recv() => Input::Metrics(scrape),
             _ = tick.tick() => Input::Tick,
@@ -158,6 +161,12 @@ fn boot() -> anyhow::Result<String> {
     const SOURCE: &str = "/proc/sys/kernel/random/uuid";
     let uuid = std::fs::read_to_string(SOURCE).with_context(|| format!("failed to read `{SOURCE}`"))?;
     Ok(uuid.chars().filter(char::is_ascii_hexdigit).take(16).collect())
+}
+
+async fn rest(until: Option<Instant>) {
+    if let Some(until) = until {
+        tokio::time::sleep_until(until.into()).await;
+    }
 }
 
 async fn accept(listener: &tokio::net::UnixListener) -> tokio::net::UnixStream {

@@ -7,7 +7,7 @@
 //!
 //! Bounded: so many sources are watched and so many scan at the same time. What finds no place is left to the budgets.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
 use bulkhead_common::{address::Address, layout::ViolationKey};
 
@@ -28,7 +28,7 @@ pub(super) const WATCHED: usize = 4096;
 pub(super) const SCANS: usize = 64;
 
 /// Who sends.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 struct Source {
     mac: [u8; 6],
     address: Address,
@@ -60,9 +60,10 @@ struct Scan {
 /// Those who scan, and those who may.
 pub(super) struct Scans {
     interval: u64,
-    watched: BTreeMap<Source, Watched>,
-    /// Those that are watched by since when.
-    oldest: BTreeSet<(u64, Source)>,
+    /// Nothing depends on its order.
+    watched: HashMap<Source, Watched>,
+    /// Those that are watched by since when, and some that are not any more.
+    oldest: VecDeque<(u64, Source)>,
     scans: BTreeMap<Source, Scan>,
 }
 
@@ -75,7 +76,7 @@ impl Source {
 
 impl Scans {
     pub(super) fn new(interval: u64) -> Self {
-        Self { interval, watched: BTreeMap::new(), oldest: BTreeSet::new(), scans: BTreeMap::new() }
+        Self { interval, watched: HashMap::new(), oldest: VecDeque::new(), scans: BTreeMap::new() }
     }
 
     /// Whether a violation that has no place of its own is part of a scan. One that is none counts as begun.
@@ -86,7 +87,7 @@ impl Scans {
         }
         let over = self.watched.get(&source).is_some_and(|w| now.saturating_sub(w.since) >= self.interval);
         if over {
-            self.unwatch(&source);
+            self.watched.remove(&source);
         }
         let Some(watched) = self.watched.get_mut(&source) else {
             self.watch(source, key, now);
@@ -124,10 +125,8 @@ impl Scans {
         let lately = |then: u64| now.saturating_sub(then) < interval;
         self.scans
             .retain(|_, scan| scan.waiting.is_some() || lately(scan.seen) || scan.told.is_some_and(lately));
-        while let Some((since, source)) = self.oldest.first().copied()
-            && now.saturating_sub(since) >= interval
-        {
-            self.unwatch(&source);
+        while self.oldest.front().is_some_and(|(since, _)| now.saturating_sub(*since) >= interval) {
+            self.unwatch_oldest();
         }
         told
     }
@@ -148,25 +147,25 @@ impl Scans {
     }
 
     fn watch(&mut self, source: Source, key: &ViolationKey, now: u64) {
-        if self.watched.len() >= WATCHED
-            && let Some((_, oldest)) = self.oldest.first().copied()
-        {
-            self.unwatch(&oldest);
+        while self.watched.len() >= WATCHED || self.oldest.len() >= 2 * WATCHED {
+            self.unwatch_oldest();
         }
         self.watched.insert(source, Watched { since: now, kinds: vec![*key] });
-        self.oldest.insert((now, source));
+        self.oldest.push_back((now, source));
     }
 
-    fn unwatch(&mut self, source: &Source) -> Option<Watched> {
-        let gone = self.watched.remove(source)?;
-        self.oldest.remove(&(gone.since, *source));
-        Some(gone)
+    fn unwatch_oldest(&mut self) {
+        let Some((since, source)) = self.oldest.pop_front() else { return };
+        // It may have scanned meanwhile, or be watched anew.
+        if self.watched.get(&source).is_some_and(|watched| watched.since == since) {
+            self.watched.remove(&source);
+        }
     }
 
     /// What was told one by one counts as tried: the first record says at once what the scan is after.
     fn begin(&mut self, source: Source, now: u64) -> bool {
         let mut targets = Targets::default();
-        let known = self.unwatch(&source).map(|watched| watched.kinds).unwrap_or_default();
+        let known = self.watched.remove(&source).map(|watched| watched.kinds).unwrap_or_default();
         known.iter().for_each(|key| targets.add(key, 1));
         let devices = known.iter().map(|key| key.device).collect();
         self.scans
