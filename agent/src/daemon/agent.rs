@@ -12,7 +12,7 @@ use tokio::sync::{Semaphore, broadcast};
 use super::{
     calendar::Calendar,
     changes::{Wanted, millis},
-    clock::clocks,
+    clock::counters,
     drift::Watch,
     first::{Beginning, First},
     hits::HitKeeper,
@@ -214,7 +214,7 @@ impl Agent {
             return Err(StartError::Attach(problems.join("\n")));
         }
         // Enforcement comes first: what waits in the spools is read from the disk.
-        let counters = format!("{} {}", clocks().boot, dataplane.counters()?);
+        let counters = counters(&dataplane, "TALLY")?;
         let reporter = Reporter::new(&config, Teller { gateway: gateway.clone(), boot }, &counters);
         let mut agent = Self {
             in_force: InForce { layers, policy, origin, from },

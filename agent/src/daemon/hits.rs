@@ -4,14 +4,11 @@
 //! In: the kernel's counters, a part of the rules at each tick, and the wall clock. Out: totals, and a file in the state
 //! folder, written once a minute at most.
 
-use std::{
-    fs,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
-use super::Agent;
+use super::{Agent, clock::counters};
 use crate::{
     compile::Revision,
     dataplane::{Dataplane, DataplaneError},
@@ -55,7 +52,7 @@ impl HitKeeper {
             None
         });
         let RuleHits { counters: before, rules } = kept.unwrap_or_default();
-        let counters = counters(dataplane).unwrap_or_else(|error| {
+        let counters = counters(dataplane, "RULE_COUNTS").unwrap_or_else(|error| {
             // As if they began at nothing: what was counted twice is told of, what never was is not.
             tracing::error!("what rules have allowed may be counted twice: {error}");
             String::new()
@@ -163,10 +160,4 @@ impl Agent {
             }
         }
     }
-}
-
-/// The boot and the map: either alone may be another's number.
-fn counters(dataplane: &Dataplane) -> Result<String, Box<dyn std::error::Error>> {
-    let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id")?;
-    Ok(format!("{} {}", boot.trim(), dataplane.rule_counters()?))
 }

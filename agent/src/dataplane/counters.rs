@@ -92,15 +92,6 @@ impl Dataplane {
         })
     }
 
-    /// Which map counts for rules: others, made after this one, begin at nothing. A number of this boot.
-    ///
-    /// # Errors
-    /// When the map cannot be asked.
-    pub fn rule_counters(&self) -> Result<u32, DataplaneError> {
-        let open = |source| DataplaneError::Map { act: "ask", map: "RULE_COUNTS", source };
-        Ok(MapInfo::from_pin(self.pins.map("RULE_COUNTS")).map_err(open)?.id())
-    }
-
     /// Counters of the interface with a counter index.
     ///
     /// # Errors
@@ -115,14 +106,13 @@ impl Dataplane {
         }))
     }
 
-    /// Names the counters that [`Dataplane::tally`] reads: others when the maps are made anew, and after each boot.
+    /// The number of a map of counters, in this boot: those of another one began at nothing.
     ///
     /// # Errors
-    /// When the kernel does not say what they are.
-    pub fn counters(&self) -> Result<u32, DataplaneError> {
-        let open = |source| DataplaneError::Map { act: "open the pinned", map: "TALLY", source };
-        let info = MapData::from_pin(self.pins.map("TALLY")).and_then(|map| map.info()).map_err(open)?;
-        Ok(info.id())
+    /// When the kernel does not say what it is.
+    pub fn counters(&self, map: &'static str) -> Result<u32, DataplaneError> {
+        let open = |source| DataplaneError::Map { act: "ask", map, source };
+        Ok(MapInfo::from_pin(self.pins.map(map)).map_err(open)?.id())
     }
 
     /// What became of the denied packets so far.
