@@ -4,11 +4,16 @@ use std::{fs, path::Path};
 
 use serde::Serialize;
 
+mod outward;
+
 use super::{Cli, Exit, Output, print_json};
 use crate::{
     compile::{Limits, compile},
     config::{Attach, Config, Interface, Segment},
-    control::{Request, client},
+    control::{
+        Body, Request, Status,
+        client::{self, ClientError},
+    },
     dataplane::{self, AttachMode, DataplaneError, Entry, Obstacle, Pins, Queues, kernel_version, probe},
     files::{Access, read_set, read_trust, require_guarded},
     policy::resolve_texts,
@@ -95,7 +100,15 @@ fn gateway(config: &Config) -> Vec<Finding> {
     findings.extend(config.segments.iter().map(segment));
     findings.push(policy(config));
     findings.push(state(config));
-    findings.push(agent(config));
+    let asked = client::ask(&config.socket, &Request::Status);
+    let status = match &asked {
+        Ok(Body::Status(status)) => Some(&**status),
+        Ok(_) | Err(_) => None,
+    };
+    findings.extend(outward::sinks(config, status));
+    findings.push(outward::metrics(config, asked.is_ok()));
+    findings.push(agent(config, asked.as_ref().err()));
+    findings.extend(status.into_iter().flat_map(warned));
     findings
 }
 
@@ -343,10 +356,21 @@ fn state(config: &Config) -> Finding {
     problem("state", &format!("{path} cannot be written"), "run as root")
 }
 
-fn agent(config: &Config) -> Finding {
-    match client::ask(&config.socket, &Request::Status) {
-        Ok(_) => ok("agent", &format!("answers on {}", config.socket.display())),
-        Err(error) => {
+/// What the agent itself warns of, its sinks left out: they have findings of their own.
+fn warned(status: &Status) -> impl Iterator<Item = Finding> {
+    let of_sinks: Vec<String> = status.sinks.iter().map(|sink| format!("sink `{}` ", sink.name)).collect();
+    let others =
+        status.warnings.iter().filter(move |text| !of_sinks.iter().any(|sink| text.starts_with(sink)));
+    others.map(|text| {
+        let (seen, fix) = text.split_once("\nhint: ").unwrap_or((text, "bulkhead status"));
+        warning("agent", seen, fix)
+    })
+}
+
+fn agent(config: &Config, error: Option<&ClientError>) -> Finding {
+    match error {
+        None => ok("agent", &format!("answers on {}", config.socket.display())),
+        Some(error) => {
             let left = probe::interfaces().and_then(|there| attached(config, &there));
             let left = left.unwrap_or_default().join(", ");
             if left.is_empty() {

@@ -57,9 +57,14 @@ fn row(flow: &FlowStatus) -> [String; 11] {
         left(flow.idle_seconds),
         volume(flow.bytes_from),
         volume(flow.bytes_to),
-        flow.rule.clone().unwrap_or_else(|| "(no rule of the policy in force)".to_owned()),
+        rule(flow),
         flow.place.clone().unwrap_or_default(),
     ]
+}
+
+/// The rule's text.
+pub(super) fn rule(flow: &FlowStatus) -> String {
+    flow.rule.clone().unwrap_or_else(|| "(no rule of the policy in force)".to_owned())
 }
 
 /// Like `812 B`, `1.5 kB` or `12 MB`.
@@ -76,6 +81,11 @@ pub(super) fn volume(bytes: u64) -> String {
 pub(super) fn state(flow: &FlowStatus) -> String {
     let word = if flow.live { flow.state.as_deref().unwrap_or("live") } else { "expired" };
     word.to_owned()
+}
+
+/// Like `hmi`, and its address where nobody is called so.
+pub(super) fn who(end: &FlowEnd) -> String {
+    end.name.clone().unwrap_or_else(|| self::end(&FlowEnd { port: None, ..end.clone() }))
 }
 
 /// Like `hmi (10.20.2.20:49152)`.

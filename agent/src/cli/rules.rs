@@ -55,13 +55,20 @@ pub(super) fn run(cli: &Cli, args: &Args) -> anyhow::Result<Exit> {
     }
     if args.output.json {
         print_json(&rules)?;
+    } else if rules.is_empty() {
+        say!("{}", if args.unused { "no such rule" } else { "the policy has no rule" });
     } else {
         print(rules, now);
     }
     if too_new > 0 {
-        say!("{} more were never used, and are known for less than that", counted(too_new, "rule"));
+        say!("{}", known_for_less(too_new));
     }
     Ok(Exit::Fine)
+}
+
+fn known_for_less(count: usize) -> String {
+    let [was, is] = if count == 1 { ["was", "is"] } else { ["were", "are"] };
+    format!("{} more {was} never used, and {is} known for less than that", counted(count, "rule"))
 }
 
 fn used(rule: &RuleStatus, unused_for: Option<Duration>, now: Timestamp) -> Use {
@@ -155,6 +162,12 @@ mod tests {
         for wrong in ["30", "soon", "-1d", "1y2"] {
             assert!(time(wrong).is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn rules_that_are_too_new_agree_with_their_number() {
+        assert_eq!(known_for_less(1), "1 rule more was never used, and is known for less than that");
+        assert_eq!(known_for_less(2), "2 rules more were never used, and are known for less than that");
     }
 
     #[test]

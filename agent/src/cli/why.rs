@@ -68,6 +68,7 @@ pub(super) fn run(cli: &Cli, args: &Args) -> anyhow::Result<Exit> {
 
 /// What a violation was, and what would have allowed it.
 fn violation(cli: &Cli, id: &str, output: Output) -> anyhow::Result<Exit> {
+    let id = id.trim();
     let is_id = id.rsplit_once('-').is_some_and(|(boot, seq)| {
         boot.len() == 16 && boot.bytes().all(|b| b.is_ascii_hexdigit()) && seq.parse::<u64>().is_ok()
     });

@@ -20,21 +20,18 @@ use meant::{Conversation, Meant, meant};
 impl Agent {
     /// Explains the record with this id.
     pub(super) fn explain(&self, id: &str) -> Result<Explained, Failure> {
-        let wanted = id.split_once('-').and_then(|(boot, seq)| Some((boot, seq.parse::<u64>().ok()?)));
+        let id = id.trim();
+        let wanted = id
+            .split_once('-')
+            .and_then(|(boot, seq)| Some((boot.to_ascii_lowercase(), seq.parse::<u64>().ok()?)));
         let (boot, seq) = wanted.ok_or_else(|| {
             user(format!(
                 "`{id}` is no id of a record\nhint: `bulkhead violations` ends each line with one, such as `5f0c2b9a41d84c6e-42`"
             ))
         })?;
-        let record = self.reporter.find(boot, seq).ok_or_else(|| {
-            user(format!(
-                "the agent does not remember record `{id}`: it keeps the last {} records since its start\n\
-                 hint: the violation log and every other sink have had it, with `\"boot\":\"{boot}\"` and `\"seq\":{seq}`; \
-                 `bulkhead why FROM TO SERVICE` answers for the ends that it names",
-                super::report::RECENT
-            ))
-        })?;
-        let id = RecordId { boot: boot.to_owned(), seq }.to_string();
+        let record =
+            self.reporter.find(&boot, seq).ok_or_else(|| user(unknown(&boot, seq, self.reporter.run())))?;
+        let id = RecordId { boot, seq }.to_string();
         let json = serde_json::to_value(record).map_err(world)?;
         let record = match record {
             Record::Violation(violation) => violation,
@@ -88,6 +85,34 @@ impl Agent {
     fn is_allowed(&self, one: &Conversation<'_>) -> bool {
         self.why(&one.from, &one.to, &one.service).is_ok_and(|answer| answer.verdict == "allow")
     }
+}
+
+/// Why a record is not at hand. `run` is the agent run, and the last record of it.
+fn unknown(boot: &str, seq: u64, (run, last): (&str, u64)) -> String {
+    let elsewhere = format!(
+        "its sinks have been given it, with `\"boot\":\"{boot}\"` and `\"seq\":{seq}`; `bulkhead why FROM TO SERVICE` answers for the \
+         ends that it names"
+    );
+    if boot != run {
+        return format!(
+            "record `{boot}-{seq}` is not of this run of the agent, which is `{run}`\n\
+             hint: if an earlier run told it, {elsewhere}"
+        );
+    }
+    if (1..=last).contains(&seq) {
+        return format!(
+            "the agent does not remember record `{boot}-{seq}`: it keeps the last {} records since its start\nhint: {elsewhere}",
+            super::report::RECENT
+        );
+    }
+    let until = if last == 0 {
+        "this run has told none yet".to_owned()
+    } else {
+        format!("those of this run are `{run}-1` to `{run}-{last}`")
+    };
+    format!(
+        "there never was a record `{boot}-{seq}`: {until}\nhint: each line of `bulkhead violations` ends with an id"
+    )
 }
 
 /// A record that is about no conversation.

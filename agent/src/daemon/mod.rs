@@ -56,4 +56,6 @@ pub use agent::{Agent, StartError};
 pub use input::Input;
 pub use log::Log;
 pub use ourselves::own;
+pub use remote::receiver;
 pub use run::run;
+pub use sinks::JOURNAL;

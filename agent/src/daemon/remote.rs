@@ -146,8 +146,9 @@ pub(super) fn wait(ending: Vec<Forwarder>, most: Duration) {
     }
 }
 
-fn route(sink: &Sink, syslog: &Syslog, gateway: &str) -> Route {
-    let Syslog { host, port, transport, facility, spool_bytes: _ } = syslog;
+/// A receiver as it is connected to.
+pub fn receiver(syslog: &Syslog) -> syslog::Receiver {
+    let Syslog { host, port, transport, facility: _, spool_bytes: _ } = syslog;
     let transport = match transport {
         Transport::Udp => syslog::Transport::Udp,
         Transport::Tcp(Framing::OctetCounting) => syslog::Transport::Tcp(syslog::Framing::OctetCounting),
@@ -161,11 +162,16 @@ fn route(sink: &Sink, syslog: &Syslog, gateway: &str) -> Route {
             syslog::Transport::Tls(syslog::Tls { ca, identity, server_name })
         }
     };
-    let limit = transport.longest();
+    syslog::Receiver { host: host.clone(), port: *port, transport }
+}
+
+fn route(sink: &Sink, syslog: &Syslog, gateway: &str) -> Route {
+    let receiver = receiver(syslog);
+    let limit = receiver.transport.longest();
     Route {
         name: sink.name.clone(),
         gateway: gateway.to_owned(),
-        receiver: syslog::Receiver { host: host.clone(), port: *port, transport },
-        encoder: Encoder { format: sink.format, facility: *facility, limit },
+        receiver,
+        encoder: Encoder { format: sink.format, facility: syslog.facility, limit },
     }
 }

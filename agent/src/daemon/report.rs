@@ -242,6 +242,11 @@ impl Reporter {
         self.recent.get(seq).filter(|record| record.id().boot == boot)
     }
 
+    /// The agent run, and the last record of it that was told.
+    pub(super) fn run(&self) -> (&str, u64) {
+        (&self.teller.boot, self.seq)
+    }
+
     /// What to say of spools that belong to no sink.
     pub(super) fn forgotten(&self) -> impl Iterator<Item = String> {
         self.sinks.forgotten()

@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// Where the journal takes records (systemd-journald.service(8)).
-const JOURNAL: &str = "/run/systemd/journal/socket";
+pub const JOURNAL: &str = "/run/systemd/journal/socket";
 
 /// How long an agent that ends waits for receivers. What they have not got by then they get from the next one.
 const PARTING: Duration = Duration::from_secs(2);

@@ -1,4 +1,5 @@
 //! What the tests with a real rsyslog share: the program, and certificates that a plant's own authority vouches for.
+#![allow(dead_code, reason = "each test target uses a part of it")]
 
 use std::{
     fs,

@@ -189,13 +189,13 @@ fn draw_flows(frame: &mut Frame<'_>, state: &State, area: Rect) {
     };
     let rows = state.flows().into_iter().flat_map(|list| &list.flows).map(flow_row);
     let widths = [
-        Constraint::Fill(2),
-        Constraint::Fill(2),
-        Constraint::Length(14),
-        Constraint::Length(11),
-        Constraint::Length(5),
-        Constraint::Length(8),
         Constraint::Fill(1),
+        Constraint::Fill(1),
+        Constraint::Length(12),
+        Constraint::Length(11),
+        Constraint::Length(4),
+        Constraint::Length(7),
+        Constraint::Fill(2),
     ];
     let names = ["FROM", "TO", "SERVICE", "STATE", "IDLE", "BYTES", "RULE"];
     let table = Table::new(rows, widths).header(header(&names)).block(titled(title, false));
@@ -205,13 +205,13 @@ fn draw_flows(frame: &mut Frame<'_>, state: &State, area: Rect) {
 fn flow_row(flow: &FlowStatus) -> Row<'static> {
     let style = if flow.live { Style::new() } else { quiet() };
     Row::new([
-        flows::end(&flow.from),
-        flows::end(&crate::control::FlowEnd { port: None, ..flow.to.clone() }),
+        flows::who(&flow.from),
+        flows::who(&flow.to),
         flow.service.clone(),
         flows::state(flow),
         super::super::devices::left(flow.idle_seconds),
         flows::volume(flow.bytes_from.saturating_add(flow.bytes_to)),
-        flow.place.clone().unwrap_or_default(),
+        flows::rule(flow),
     ])
     .style(style)
 }
@@ -230,11 +230,7 @@ fn violation_row(record: &Value) -> Row<'static> {
         Some("critical" | "high") => Style::new().fg(Color::Red),
         Some(_) | None => Style::new(),
     };
-    let line = violations::line(record);
-    // The date is the same for all that is new, and what an id is for here is the key `w`.
-    let line = line.split_once('T').map_or(line.as_str(), |(_, time)| time);
-    let line = line.split("  id ").next().unwrap_or_default().to_owned();
-    Row::new([line]).style(style)
+    Row::new([violations::short(record)]).style(style)
 }
 
 fn footer(state: &State) -> Paragraph<'static> {

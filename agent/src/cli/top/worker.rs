@@ -22,7 +22,7 @@ const REASON: &str = "from `bulkhead top`";
 pub(super) type Job = (Instant, Act);
 
 /// Works until the screen has ended.
-pub(super) fn work(socket: &Path, jobs: &mpsc::Receiver<Job>, done: &mpsc::Sender<Input>) {
+pub(super) fn work(socket: &Path, jobs: &mpsc::Receiver<Job>, done: &mpsc::SyncSender<Input>) {
     for (begun, act) in jobs {
         let input = match act {
             Act::Quit => return,

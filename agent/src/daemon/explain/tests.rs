@@ -212,6 +212,31 @@ fn a_gap_and_a_heartbeat_say_what_they_are() {
 }
 
 #[test]
+fn a_record_that_is_not_at_hand_is_not_said_to_be_anywhere_unless_it_was_told() {
+    let said = |boot, seq, last| unknown(boot, seq, ("5f0c2b9a41d84c6e", last));
+    let forgotten = said("5f0c2b9a41d84c6e", 7, 5000);
+    assert!(forgotten.contains("does not remember record `5f0c2b9a41d84c6e-7`"), "{forgotten}");
+    assert!(
+        forgotten.contains("hint: its sinks have been given it, with `\"boot\":\"5f0c2b9a41d84c6e\"`"),
+        "{forgotten}"
+    );
+    for seq in [0, 5001] {
+        let never = said("5f0c2b9a41d84c6e", seq, 5000);
+        let range = format!(
+            "there never was a record `5f0c2b9a41d84c6e-{seq}`: those of this run are `5f0c2b9a41d84c6e-1` to `5f0c2b9a41d84c6e-5000`"
+        );
+        assert!(never.starts_with(&range) && !never.contains("sinks"), "{never}");
+    }
+    assert!(said("5f0c2b9a41d84c6e", 1, 0).contains("this run has told none yet"));
+    let other = said("deadbeefdeadbeef", 1, 5000);
+    assert!(
+        other.starts_with("record `deadbeefdeadbeef-1` is not of this run of the agent, which is `5f0c"),
+        "{other}"
+    );
+    assert!(other.contains("hint: if an earlier run told it, its sinks"), "{other}");
+}
+
+#[test]
 fn a_record_is_told_in_words() {
     let told =
         told(&record(Reason::NoRule, at(Some("hmi"), "10.20.2.20", 50_000), at(None, "10.20.1.11", 502)));

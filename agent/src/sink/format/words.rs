@@ -23,8 +23,8 @@ pub(in crate::sink) fn sentence(record: &Record) -> String {
         }
         Record::Heartbeat(Heartbeat { modes, violations, warnings, .. }) => {
             let state = format!(
-                "{} devices enforced, {} watched, {} cut off; {} denied so far",
-                modes.enforce,
+                "{} enforced, {} watched, {} cut off; {} denied so far",
+                devices(modes.enforce),
                 modes.monitor,
                 modes.quarantine,
                 packets(*violations)
@@ -32,6 +32,10 @@ pub(in crate::sink) fn sentence(record: &Record) -> String {
             if warnings.is_empty() { state } else { format!("{state}; {}", warnings.join("; ")) }
         }
     }
+}
+
+fn devices(count: u64) -> String {
+    if count == 1 { "1 device".to_owned() } else { format!("{count} devices") }
 }
 
 fn packets(count: u64) -> String {

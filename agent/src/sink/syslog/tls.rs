@@ -12,6 +12,13 @@ use rustls::{
 
 use super::{Identity, SendError, Tls};
 
+impl Tls {
+    /// Whether its files make a client for a receiver of this host.
+    pub fn check(&self, host: &str) -> Result<(), SendError> {
+        client(self, host).map(drop)
+    }
+}
+
 /// A client that has said nothing yet, to a receiver of this host.
 pub(super) fn client(tls: &Tls, host: &str) -> Result<ClientConnection, SendError> {
     let Tls { ca, identity, server_name } = tls;
