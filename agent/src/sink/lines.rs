@@ -91,6 +91,8 @@ impl Lines {
     /// Adds a line, without its end, to the batch.
     pub(super) fn write(&mut self, line: &str) {
         if line.len() >= MAX_LINE || line.contains('\n') {
+            // In order: what is before it was not refused with it.
+            self.flush();
             return self.refuse(1, &Refusal::Line { bytes: line.len() });
         }
         self.batch.push_str(line);
