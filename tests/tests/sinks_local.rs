@@ -201,5 +201,6 @@ fn a_file_that_refused_records_is_told_what_it_missed_by_the_next_agent_too() {
     assert_eq!((&records[0]["first"], &records[0]["last"]), (&id(first).into(), &id(last).into()));
     let packets: u64 = first_run.iter().filter_map(|record| record["count"].as_u64()).sum();
     assert_eq!(records[0]["count"], packets);
+    assert!(agent.log().contains("made folder `/run/bulkhead/late`, which was missing"), "{}", agent.log());
     agent.stop().expect("it stops");
 }

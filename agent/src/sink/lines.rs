@@ -242,6 +242,8 @@ fn open_path(path: &Path) -> io::Result<Output> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             if let Some(folder) = path.parent() {
                 DirBuilder::new().recursive(true).mode(0o750).create(folder)?;
+                // Of a path with a mistake in it nothing else would be seen.
+                tracing::info!("made folder `{}`, which was missing", folder.display());
             }
             open()?
         }

@@ -98,11 +98,14 @@ fn spool_that_cannot_be_read_is_a_fault_until_it_can() {
     bench.add(1);
     let path = segment(bench.folder.path());
     let bytes = fs::read(&path).expect("readable");
-    fs::write(&path, "").expect("written");
+    // What is cut off is a hole; a folder cannot be read.
+    fs::remove_file(&path).expect("removed");
+    fs::create_dir(&path).expect("made");
     let forwarder = bench.begin(SOON);
     until("the fault", || forwarder.fare().is_failing(Instant::now()));
     let fault = forwarder.fare().fault().expect("a fault");
     assert!(fault.starts_with("failed to read the spool: "), "{fault}");
+    fs::remove_dir(&path).expect("removed");
     fs::write(&path, bytes).expect("written");
     until("the record", || forwarder.fare().sent == 1);
     assert_eq!((forwarder.fare().fault(), forwarder.fare().is_failing(Instant::now())), (None, false));
