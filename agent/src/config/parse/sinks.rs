@@ -40,6 +40,9 @@ pub(in crate::config) const FACILITIES: [(&str, u8); 12] = [
 ];
 const LOCAL0: u8 = 16;
 
+/// Under load up to 8 MiB and 256 KiB are sent and not surely read, with the usual buffers of Linux.
+const DOUBT: u32 = 16 << 20;
+
 /// The ways to write `to`, for whoever wrote another.
 const WAYS: &str = "write `file:/path`, `stdout`, `journald`, or `syslog+udp://HOST:PORT`, `syslog+tcp://…`, `syslog+tls://…`";
 
@@ -146,6 +149,7 @@ fn sink(
     let facility = word_or(reader, table, "facility", &FACILITIES, LOCAL0);
     let spool_bytes = size(reader, table, "spool_bytes", 1 << 20..=1 << 30, SPOOL_BYTES);
     let framing = word(reader, table, "framing", &FRAMINGS);
+    let small = reader.integer(table, "spool_bytes").filter(|_| spool_bytes < DOUBT);
     let tls = tls(reader, table);
     let Some(to) = reader.string(table, "to") else {
         if !table.contains_key("to") {
@@ -177,6 +181,17 @@ fn sink(
             }
         }
     };
+    let is_stream = matches!(
+        &destination,
+        Destination::Syslog(Syslog { transport: Transport::Tcp(_) | Transport::Tls { .. }, .. })
+    );
+    if let Some(leaf) = small.filter(|_| is_stream) {
+        let location = reader.out.locate(leaf.at);
+        let message =
+            format!("the spool of {what} has less room than what a healthy receiver leaves in doubt");
+        let help = format!("write `{DOUBT}` or more, or leave `spool_bytes` out for {SPOOL_BYTES}");
+        reader.out.push(Diagnostic::warning("BH0618", message).at(location, "").help(help));
+    }
     if let Destination::File { path, keep, .. } = &destination
         && let Some((place, file)) = written(path, *keep).find_map(|file| Some((own.holds(&file)?, file)))
     {

@@ -14,7 +14,7 @@ fn sinks_are_read_with_their_defaults() {
     assert_eq!(sinks("[sink]\n"), [Sink::unnamed()]);
     assert_eq!(Sink::unnamed().to(), "file:/var/log/bulkhead/violations.jsonl");
     let text = "[sink.b]\nto = \"syslog+tls://siem.example\"\nca = \"/ca.pem\"\ncertificate = \"/gw.pem\"\nkey = \"/gw.key\"\n\
-                server_name = \"other.example\"\nfacility = \"auth\"\nspool_bytes = 1048576\nformat = \"leef\"\n\
+                server_name = \"other.example\"\nfacility = \"auth\"\nspool_bytes = 33554432\nformat = \"leef\"\n\
                 [sink.a]\nto = \"syslog+tcp://[2001:db8::1]:601\"\nframing = \"newline\"\n\
                 [sink.c]\nto = \"syslog+udp://10.0.0.1\"\n\
                 [sink.d]\nto = \"file:/srv/v.cef\"\nrotate_bytes = 65536\nkeep = 9\n\
@@ -45,7 +45,7 @@ fn sinks_are_read_with_their_defaults() {
         Destination::Syslog(syslog("2001:db8::1", 601, Transport::Tcp(Framing::Newline))),
         Destination::Syslog(Syslog {
             facility: 4,
-            spool_bytes: 1 << 20,
+            spool_bytes: 32 << 20,
             ..syslog("siem.example", 6514, tls)
         }),
         Destination::Syslog(syslog("10.0.0.1", 514, Transport::Udp)),
@@ -198,4 +198,17 @@ fn a_sink_that_would_write_the_products_own_files_is_refused() {
         found[0].message.ends_with("which is where the configuration is, `/etc/b/bulkhead.toml`"),
         "{found:?}"
     );
+}
+
+#[test]
+fn a_spool_with_less_room_than_what_is_in_doubt_is_warned_of() {
+    let sink = |way: &str, bytes: u32| {
+        format!("{UPLINK}[sink.siem]\nto = \"syslog+{way}://10.0.0.1\"\nspool_bytes = {bytes}\n")
+    };
+    let message = "the spool of sink `siem` has less room than what a healthy receiver leaves in doubt";
+    for way in ["tcp", "tls"] {
+        one(&sink(way, (16 << 20) - 1), "BH0618", message, "write `16777216` or more");
+        assert_eq!(codes(&sink(way, 16 << 20)), [""; 0]);
+    }
+    assert_eq!(codes(&sink("udp", 1 << 20)), [""; 0], "nothing is in doubt for long");
 }
