@@ -27,8 +27,11 @@ fn file(path: &Path, debt: Option<Debt>) -> Local {
     Local::open(place, Format::Native, debt)
 }
 
+/// The first and the last record that a gap stands for.
+type Extent = Option<(String, String)>;
+
 /// Sequence and packets of each record, and of a gap which records it stands for.
-fn told(path: &Path) -> Vec<(u64, u64, Option<(String, String)>)> {
+fn told(path: &Path) -> Vec<(u64, u64, Extent)> {
     let text = fs::read_to_string(path).expect("it was written");
     let records = text.lines().map(|line| serde_json::from_str::<Record>(line).expect("a record"));
     let told = records.map(|record| match &record {
@@ -41,7 +44,7 @@ fn told(path: &Path) -> Vec<(u64, u64, Option<(String, String)>)> {
     told.collect()
 }
 
-fn extent(first: u64, last: u64) -> Option<(String, String)> {
+fn extent(first: u64, last: u64) -> Extent {
     Some((format!("{BOOT}-{first}"), format!("{BOOT}-{last}")))
 }
 
