@@ -133,7 +133,7 @@ fn journalctl_finds_a_record_by_its_fields() {
         last: None,
         count: 7,
     };
-    let mut sink = Local::open(Place::Journal(socket.to_owned()), Format::Cef);
+    let mut sink = Local::open(Place::Journal(socket.to_owned()), Format::Cef, None);
     sink.write(&Record::Gap(gap));
     assert_eq!((sink.status().written, sink.status().refused), (1, 0), "{:?}", sink.status());
     let entry = wait_for("the entry", WITHIN, || {
@@ -153,4 +153,54 @@ fn journalctl_finds_a_record_by_its_fields() {
         assert_eq!(entry[field], value, "{field}: {entry:#}");
     }
     assert!(entry["BULKHEAD_RECORD"].as_str().is_some_and(|text| text.starts_with("CEF:0|")), "{entry:#}");
+}
+
+#[test]
+fn a_file_that_refused_records_is_told_what_it_missed_by_the_next_agent_too() {
+    let test = "a_file_that_refused_records_is_told_what_it_missed_by_the_next_agent_too";
+    let Some(lab) = lab_for(Tier::Netns, test, Topology::Routed, 1500) else { return };
+    let mut agent = Agent::new(&lab, &policy(&lab)).expect("an agent");
+    agent.write_config("[sink.late]\nto = \"file:/run/bulkhead/late/v.jsonl\"\n").expect("a config");
+    // Where its folder would be is a file: nothing can be written.
+    let late = agent.violations_file().with_file_name("late");
+    fs::write(&late, "in the way").expect("it can be written");
+    agent.start().expect("it starts");
+    let to = (lab.plc().ip, MODBUS);
+    let send = || {
+        let socket = lab.host("hmi").namespace.run(|| UdpSocket::bind("0.0.0.0:0"));
+        socket.and_then(|socket| socket.send_to(b"x", to)).expect("the way there is known");
+    };
+    send();
+    agent.wait_violation("the datagram", WITHIN, |record| record["reason"] == "no-rule").expect("it is told");
+    let missed =
+        wait_for("the refusal", WITHIN, || Ok(sink(&agent, "late")["refused"].as_u64().filter(|n| *n > 0)));
+    assert!(missed.is_ok(), "{:#}", sink(&agent, "late"));
+    agent.stop().expect("it stops");
+    let first_run = agent.records().expect("a log");
+
+    fs::remove_file(&late).expect("it is there");
+    agent.start().expect("it starts");
+    send();
+    let records = wait_for("both to have everything", WITHIN, || {
+        let text = fs::read_to_string(late.join("v.jsonl")).unwrap_or_default();
+        let complete = &text[..text.rfind('\n').map_or(0, |end| end + 1)];
+        let records = complete.lines().map(serde_json::from_str).collect::<Result<Vec<Value>, _>>()?;
+        let told: u64 = records.iter().filter_map(|record| record["count"].as_u64()).sum();
+        let status: Value = serde_json::from_slice(&agent.cli(&["status", "--json"])?.stdout)?;
+        let counted = status["violations"]["violations"].as_u64().unwrap_or(0);
+        Ok((records.len() > 1 && told == counted).then_some(records))
+    });
+    let records = records.unwrap_or_else(|error| {
+        panic!("{error}: {:?}, {:#}", fs::read_to_string(late.join("v.jsonl")), sink(&agent, "late"))
+    });
+    let id = |record: &Value| format!("{}-{}", record["boot"].as_str().unwrap_or_default(), record["seq"]);
+    let (Some(first), Some(last)) = (first_run.first(), first_run.last()) else {
+        panic!("the first run told something")
+    };
+    assert_eq!((&records[0]["kind"], &records[0]["cause"]), (&"gap".into(), &"disk".into()));
+    assert_eq!((&records[0]["first"], &records[0]["last"]), (&id(first).into(), &id(last).into()));
+    let packets: u64 = first_run.iter().filter_map(|record| record["count"].as_u64()).sum();
+    assert_eq!(records[0]["count"], packets);
+    assert!(agent.log().contains("made folder `/run/bulkhead/late`, which was missing"), "{}", agent.log());
+    agent.stop().expect("it stops");
 }

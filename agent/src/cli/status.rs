@@ -162,13 +162,16 @@ fn fares(sink: &SinkStatus) -> String {
         let (bytes, packets) = (spool.waiting_bytes, spool.waiting_packets);
         let dropped = match spool.dropped_bytes {
             0 => String::new(),
-            dropped => format!(", {dropped} bytes dropped untold"),
+            dropped => format!(", {dropped} bytes dropped before they were surely read"),
         };
         let unsendable = match spool.unsendable {
             0 => String::new(),
             unsendable => format!(", {unsendable} records told as gaps, being unsendable"),
         };
-        format!("; {bytes} bytes of {packets} packets wait{dropped}{unsendable}")
+        let unsent = spool.unsent_bytes;
+        let sent = bytes.saturating_sub(unsent);
+        let where_to = format!("{unsent} not sent, {sent} sent and not surely read");
+        format!("; {bytes} bytes of {packets} packets wait ({where_to}){dropped}{unsendable}")
     });
     let waits = waits.unwrap_or_default();
     format!("{name}: {to}, {format}; {trouble}{written} records written, {refused} refused{waits}")

@@ -1,6 +1,11 @@
 //! Text -> Config. In: one file. Out: the configuration, or every problem with its place and help.
 
-use std::{net::SocketAddr, ops::RangeInclusive, path::PathBuf, time::Duration};
+use std::{
+    net::SocketAddr,
+    ops::RangeInclusive,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use ipnet::IpNet;
 use toml::de::DeTable;
@@ -57,13 +62,13 @@ pub fn parse_config(path: &str, text: &str) -> (Option<Config>, Vec<Diagnostic>,
     if !clean {
         cascade.note(FileId(0), &sources, reader.out.since(0));
     }
-    let config = config(&mut reader, document.get_ref());
+    let config = config(&mut reader, document.get_ref(), Path::new(path));
     out.retain(|found| cascade.keeps(found));
     let found = out.finish();
     ((!has_errors(&found)).then_some(config), found, sources)
 }
 
-fn config(reader: &mut Reader<'_, '_>, root: &DeTable<'_>) -> Config {
+fn config(reader: &mut Reader<'_, '_>, root: &DeTable<'_>, file: &Path) -> Config {
     reader.keys(root, &ROOT, CONFIG_ROOT);
     let name = reader.string(root, "name").filter(|name| reader.name(name, "gateway"));
     let group = reader.string(root, "socket_group").filter(|group| {
@@ -80,22 +85,28 @@ fn config(reader: &mut Reader<'_, '_>, root: &DeTable<'_>) -> Config {
         }
         None => Infrastructure::default(),
     };
-    let (interfaces, own) = interfaces::interfaces(reader, root, infrastructure);
+    let (interfaces, own_segments) = interfaces::interfaces(reader, root, infrastructure);
+    let policy = path(reader, root, "policy", "/etc/bulkhead/policy.d");
+    let state = path(reader, root, "state", "/var/lib/bulkhead");
+    let pins = path(reader, root, "pins", "/sys/fs/bpf/bulkhead");
+    let socket = socket(reader, root);
+    let own = sinks::Own { config: file, policy: &policy, state: &state, pins: &pins, socket: &socket };
+    let sinks = sinks::sinks(reader, root, &own);
     Config {
         name: name.map(|leaf| leaf.value),
-        policy: path(reader, root, "policy", "/etc/bulkhead/policy.d"),
-        state: path(reader, root, "state", "/var/lib/bulkhead"),
-        pins: path(reader, root, "pins", "/sys/fs/bpf/bulkhead"),
-        socket: socket(reader, root),
+        policy,
+        state,
+        pins,
+        socket,
         socket_group: group.map(|leaf| leaf.value),
-        segments: segments::segments(reader, root, &interfaces, own),
+        segments: segments::segments(reader, root, &interfaces, own_segments),
         interfaces,
         management: reader.table(root, "management").map(|(_, t)| management(reader, t)).unwrap_or_default(),
         infrastructure,
         flows: reader.table(root, "flows").map(|(_, t)| flows(reader, t)).unwrap_or_default(),
         names: reader.table(root, "names").map(|(_, t)| names(reader, t)).unwrap_or_default(),
         violations: reader.table(root, "violations").map(|(_, t)| violations(reader, t)).unwrap_or_default(),
-        sinks: sinks::sinks(reader, root),
+        sinks,
         metrics: reader.table(root, "metrics").map(|(_, t)| metrics(reader, t)).unwrap_or_default(),
         audit: reader.table(root, "audit").map(|(_, t)| audit(reader, t)).unwrap_or_default(),
         drift: reader.table(root, "drift").map(|(_, t)| drift(reader, t)).unwrap_or_default(),

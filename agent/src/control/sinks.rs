@@ -44,11 +44,14 @@ pub struct SpoolStatus {
     /// Whether the spool itself refused the last record.
     #[serde(default)]
     pub failing: bool,
-    /// Bytes that the receiver has not surely read.
+    /// Bytes that are kept because the receiver has not surely read them.
     pub waiting_bytes: u64,
+    /// Bytes of them that were not sent over the present connection; the others were, and are with the receiver if it is well.
+    #[serde(default)]
+    pub unsent_bytes: u64,
     /// Denied packets that these records account for.
     pub waiting_packets: u64,
-    /// Bytes that were dropped untold, because the spool was full.
+    /// Bytes that were dropped before they were surely read, because the spool was full. The receiver may have them.
     pub dropped_bytes: u64,
     /// The last record that is surely on the disk, as its id `BOOT-SEQ`: a power cut takes none up to it.
     #[serde(default)]

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::ledger::Account;
 use crate::{
-    record::{Cause, Gap, Record, VERSION},
+    record::{Debt, Record, RecordId},
     spool::{MAX_RECORD, Spool, Stamp},
 };
 
@@ -20,6 +20,8 @@ pub(super) struct Feed {
     /// Records that are added together.
     batch: Vec<Entry>,
     debt: Option<Debt>,
+    /// When the disk was tried last.
+    tried: Instant,
     /// Records that were refused since the agent began.
     refused: u64,
 }
@@ -27,27 +29,22 @@ pub(super) struct Feed {
 /// A record on its way: which it is, its packets, its text.
 type Entry = (Stamp, u64, String);
 
-/// Records that the spool refused, one behind the other.
-#[derive(Clone, Copy, Debug)]
-struct Debt {
-    first: Stamp,
-    last: Stamp,
-    /// Packets that they account for.
-    packets: u64,
-    /// When the disk was tried last.
-    tried: Instant,
-}
-
 impl Feed {
     pub(super) fn new(spool: Spool, gateway: &str, every: Duration) -> Self {
-        Self { spool, gateway: gateway.to_owned(), every, batch: Vec::new(), debt: None, refused: 0 }
+        Self {
+            spool,
+            gateway: gateway.to_owned(),
+            every,
+            batch: Vec::new(),
+            debt: None,
+            tried: Instant::now(),
+            refused: 0,
+        }
     }
 
     /// Adds a record to the batch.
     pub(super) fn write(&mut self, record: &Record) {
-        let id = record.id();
-        let boot = u64::from_str_radix(&id.boot, 16).unwrap_or_default();
-        let entry = (Stamp { boot, seq: id.seq }, record.count(), record.to_json());
+        let entry = (stamp(record), record.count(), record.to_json());
         if entry.2.len() > MAX_RECORD {
             // What is before it must not become part of the same debt.
             self.flush();
@@ -59,8 +56,11 @@ impl Feed {
     /// Adds the batch to the spool, behind a gap for what was refused before it.
     pub(super) fn flush(&mut self) {
         let batch = std::mem::take(&mut self.batch);
-        let gap = self.debt.filter(|debt| !batch.is_empty() || debt.tried.elapsed() >= self.every);
-        let gap = gap.map(|debt| debt.entry(&self.gateway));
+        let is_time = !batch.is_empty() || self.tried.elapsed() >= self.every;
+        let gap = self.debt.as_ref().filter(|_| is_time).map(|debt| {
+            let gap = debt.gap(format!("{:.6}", jiff::Timestamp::now()));
+            (stamp(&gap), debt.packets(), gap.to_json())
+        });
         let all = || gap.iter().chain(&batch);
         if all().next().is_none() {
             return;
@@ -69,15 +69,16 @@ impl Feed {
         // It refuses from one record on, so the gap is the last to be refused.
         if refused < all().count() {
             self.debt = None;
-        } else if let Some(debt) = &mut self.debt {
-            debt.tried = Instant::now();
+        }
+        if refused > 0 {
+            self.tried = Instant::now();
         }
         self.refuse(&batch[batch.len().saturating_sub(refused)..]);
     }
 
     /// What it accounts for: what is owed to the receiver already is owed by nobody else.
     pub(super) fn account(&self) -> Account {
-        let owed = self.debt.map_or(0, |debt| debt.packets);
+        let owed = self.debt.as_ref().map_or(0, Debt::packets);
         Account { packets: self.spool.accounted() + owed, is_new: self.spool.is_new() }
     }
 
@@ -92,37 +93,17 @@ impl Feed {
 
     fn refuse(&mut self, records: &[Entry]) {
         self.refused += records.len() as u64;
-        for (stamp, count, _) in records {
-            let debt = self.debt.get_or_insert(Debt {
-                first: *stamp,
-                last: *stamp,
-                packets: 0,
-                tried: Instant::now(),
-            });
-            debt.last = *stamp;
-            debt.packets += count;
+        for (Stamp { boot, seq }, count, _) in records {
+            let id = RecordId { boot: format!("{boot:016x}"), seq: *seq };
+            Debt::add(&mut self.debt, &self.gateway, id, *count);
         }
     }
 }
 
-impl Debt {
-    /// The gap that stands for the records, in the place of the last of them.
-    fn entry(&self, gateway: &str) -> Entry {
-        let cause = Cause::Disk;
-        let gap = Record::Gap(Gap {
-            v: VERSION,
-            time: format!("{:.6}", jiff::Timestamp::now()),
-            gateway: gateway.to_owned(),
-            boot: format!("{:016x}", self.last.boot),
-            seq: self.last.seq,
-            cause,
-            explanation: cause.text().to_owned(),
-            first: Some(self.first.to_string()),
-            last: Some(self.last.to_string()),
-            count: self.packets,
-        });
-        (self.last, self.packets, gap.to_json())
-    }
+/// The number of a record in the spool.
+fn stamp(record: &Record) -> Stamp {
+    let id = record.id();
+    Stamp { boot: u64::from_str_radix(&id.boot, 16).unwrap_or_default(), seq: id.seq }
 }
 
 #[cfg(test)]
@@ -133,7 +114,7 @@ mod tests {
     use crate::{
         daemon::ledger::Ledger,
         dataplane::Tally,
-        record::{Heartbeat, Modes},
+        record::{Heartbeat, Modes, VERSION},
         spool::{Item, Reader},
     };
 

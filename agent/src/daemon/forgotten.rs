@@ -37,7 +37,7 @@ impl Forgotten {
 
     /// What to say of it, as long as it is there.
     pub(super) fn warning(&self) -> Option<String> {
-        let Self { folder, name, waiting: Waiting { bytes, packets } } = self;
+        let Self { folder, name, waiting: Waiting { bytes, packets, unsent: _ } } = self;
         let folder = folder.is_dir().then(|| folder.display())?;
         Some(match bytes {
             0 => format!("`{folder}` is the spool of no sink, and nothing waits in it: remove it"),

@@ -275,7 +275,10 @@ impl Line {
         // What became of a datagram nobody knows.
         let shown = read > 0 && self.receiver.transport != Transport::Udp;
         if lock(&self.fare).standing.holds(shown, Instant::now()) {
-            tracing::info!(sink = self.name, "the receiver is there");
+            // Of datagrams nobody says that they arrive.
+            let udp = self.receiver.transport == Transport::Udp;
+            let what = if udp { "no datagram is refused" } else { "the receiver is there" };
+            tracing::info!(sink = self.name, "{what}");
         }
         Ok(())
     }

@@ -120,6 +120,7 @@ impl Remote {
                 connected: fare.is_connected(),
                 failing: counts.failing,
                 waiting_bytes: waiting.bytes,
+                unsent_bytes: waiting.unsent,
                 waiting_packets: waiting.packets,
                 dropped_bytes: counts.dropped_bytes,
                 synced: spool.synced().map(|stamp| stamp.to_string()),

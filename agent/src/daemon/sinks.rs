@@ -51,6 +51,8 @@ struct Open {
 
 impl Sinks {
     pub(super) fn open(sinks: &[Sink], home: Home<'_>) -> Self {
+        let mut told = Told::open(home.state, home.counters);
+        told.retain(|name| sinks.iter().any(|sink| sink.name == name));
         let open = |sink: &Sink| {
             let place = match &sink.to {
                 Destination::Stdout => Place::Stdout,
@@ -60,7 +62,8 @@ impl Sinks {
                 }
                 Destination::Syslog(_) => return None,
             };
-            Some(Open { local: Local::open(place, sink.format), sink: sink.clone(), told_failure: false })
+            let local = Local::open(place, sink.format, told.debt(&sink.name).cloned());
+            Some(Open { local, sink: sink.clone(), told_failure: false })
         };
         let remote = sinks.iter().filter_map(|sink| match &sink.to {
             Destination::Syslog(syslog) => Some(Remote::open(sink, syslog, home)),
@@ -71,7 +74,7 @@ impl Sinks {
         forgotten.iter().filter_map(Forgotten::warning).for_each(|what| tracing::warn!("{what}"));
         Self {
             local: sinks.iter().filter_map(open).collect(),
-            told: Told::open(home.state, home.counters),
+            told,
             told_failure: false,
             unnoted: 0,
             forgotten,
@@ -133,6 +136,7 @@ impl Sinks {
                 (true, true) | (false, false) => {}
             }
             *told_failure = status.failing;
+            self.told.owe(&sink.name, local.debt());
         }
         if let Err(error) = self.told.keep()
             && !std::mem::replace(&mut self.told_failure, true)

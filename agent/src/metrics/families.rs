@@ -127,8 +127,11 @@ pub(super) const SINK_WAITING: Family = gauge(
 );
 pub(super) const SINK_PACKETS: Family =
     gauge("sink_waiting_packets", "Denied packets that these records account for", &["sink"]);
-pub(super) const SINK_DROPPED: Family =
-    counter("sink_dropped_bytes", "Bytes that were dropped untold because the spool was full", &["sink"]);
+pub(super) const SINK_DROPPED: Family = counter(
+    "sink_dropped_bytes",
+    "Bytes that were dropped before they were surely read, because the spool was full; the receiver may have them",
+    &["sink"],
+);
 pub(super) const SINK_FAILURES: Family =
     counter("sink_failures", "Connections that could not be made, or broke", &["sink"]);
 

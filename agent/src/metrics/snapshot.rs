@@ -118,7 +118,7 @@ pub struct SpoolNumbers {
     pub bytes: u64,
     /// Packets that they account for.
     pub packets: u64,
-    /// Bytes that were dropped untold.
+    /// Bytes that were dropped before they were surely read.
     pub dropped: u64,
     /// Connections that could not be made, or broke.
     pub failures: u64,

@@ -11,8 +11,10 @@ use serde_json::Value;
 
 use crate::model::Mode;
 
+mod debt;
 mod format;
 
+pub use debt::Debt;
 pub use format::Format;
 
 /// Version of the fields below. A new field does not raise it; a changed meaning does.
@@ -31,7 +33,7 @@ pub enum Record {
 }
 
 /// Which record of which agent run: enough to recognise a duplicate, and to see that one is missing.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct RecordId {
     /// One agent run: 16 hexadecimal digits.
     pub boot: String,
@@ -183,7 +185,7 @@ pub enum Cause {
     Ring,
     /// The spool was full: the oldest records went. Or some of it was damaged.
     Spool,
-    /// The spool could not be written.
+    /// The sink, or its spool, could not be written.
     Disk,
     /// One record, this one, of which no message for this sink could be made.
     Unsendable,
@@ -275,7 +277,7 @@ impl Cause {
             }
             Self::Ring => "the kernel had no room to tell them",
             Self::Spool => "the spool of this sink had no more room for them, or was damaged",
-            Self::Disk => "the spool of this sink could not be written",
+            Self::Disk => "this sink, or its spool, could not be written",
             Self::Unsendable => "no message for this sink could be made of their record",
         }
     }
@@ -309,6 +311,15 @@ impl Record {
             Self::Heartbeat(one) => (&one.boot, one.seq),
         };
         RecordId { boot: boot.clone(), seq }
+    }
+
+    /// The gateway's name.
+    pub fn gateway(&self) -> &str {
+        match self {
+            Self::Violation(one) => &one.gateway,
+            Self::Gap(one) => &one.gateway,
+            Self::Heartbeat(one) => &one.gateway,
+        }
     }
 
     /// The name that no other record of the gateway has: its id, and `BOOT-SEQ-gap` for a gap with cause `spool`, which has the

@@ -91,6 +91,8 @@ impl Lines {
     /// Adds a line, without its end, to the batch.
     pub(super) fn write(&mut self, line: &str) {
         if line.len() >= MAX_LINE || line.contains('\n') {
+            // In order: what is before it was not refused with it.
+            self.flush();
             return self.refuse(1, &Refusal::Line { bytes: line.len() });
         }
         self.batch.push_str(line);
@@ -240,6 +242,8 @@ fn open_path(path: &Path) -> io::Result<Output> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             if let Some(folder) = path.parent() {
                 DirBuilder::new().recursive(true).mode(0o750).create(folder)?;
+                // Of a path with a mistake in it nothing else would be seen.
+                tracing::info!("made folder `{}`, which was missing", folder.display());
             }
             open()?
         }

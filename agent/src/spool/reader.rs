@@ -113,6 +113,7 @@ impl Reader {
                 self.take(&frame, offset, &mut out);
             }
             if offset > from {
+                self.shared.lock().read = self.at.offset;
                 return Ok(out);
             }
             // Damaged or taken away: what follows in the segment cannot be found. Its packets are part of the next hole.
@@ -122,7 +123,9 @@ impl Reader {
 
     /// Goes back to what is not surely told: all of it is sent again.
     pub fn rewind(&mut self) {
-        self.at = self.shared.lock().confirmed;
+        let mut state = self.shared.lock();
+        self.at = state.confirmed;
+        state.read = self.at.offset;
     }
 
     /// Everything before a place was told: segments that lie before it are removed.

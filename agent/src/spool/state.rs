@@ -59,7 +59,7 @@ pub(super) const SEGMENT: &str = "seg";
 pub struct Counts {
     /// Records taken since the agent began.
     pub taken: u64,
-    /// Bytes that were dropped untold since then, because the spool was full.
+    /// Bytes that were dropped since then before they were surely read, because the spool was full.
     pub dropped_bytes: u64,
     /// Why records were refused last, even if others were taken since.
     pub last_error: Option<String>,
@@ -74,6 +74,8 @@ pub(super) struct State {
     pub(super) end: Mark,
     /// Surely told up to here.
     pub(super) confirmed: Mark,
+    /// Read up to this offset, to be sent: what is behind it has never left since the last [`super::Reader::rewind`].
+    pub(super) read: u64,
     pub(super) unsynced: Unsynced,
     /// On the disk up to here.
     pub(super) synced: Mark,
@@ -111,6 +113,12 @@ impl State {
         self.segments.iter().map(|segment| segment.len).sum()
     }
 
+    /// Where what is still there and was not surely told begins.
+    pub(super) fn oldest(&self) -> u64 {
+        let kept = self.segments.front().map_or(self.end.offset, |oldest| oldest.start);
+        kept.max(self.confirmed.offset)
+    }
+
     /// What is to be synced, and the place that is reached with it: what is added meanwhile is not part of it.
     pub(super) fn begin_sync(&mut self) -> (Unsynced, Mark) {
         (std::mem::take(&mut self.unsynced), self.end)
@@ -118,8 +126,7 @@ impl State {
 
     /// Notes how that went. What is in doubt remains so until it was told, or dropped and owned up to.
     pub(super) fn end_sync(&mut self, reached: Mark, went: &io::Result<()>) {
-        let needed = self.segments.front().map_or(self.end.offset, |oldest| oldest.start);
-        let needed = needed.max(self.confirmed.offset);
+        let needed = self.oldest();
         match went {
             Err(error) => {
                 self.apart = reached.offset;

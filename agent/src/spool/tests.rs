@@ -94,6 +94,11 @@ fn a_full_spool_drops_the_oldest_and_the_hole_says_how_many_packets() {
     let dropped = (1..first).sum();
     assert_eq!(holes, [Hole { after: None, before: Stamp { boot: RUN, seq: first }, count: dropped }]);
     assert!(spool.counts().dropped_bytes > 0);
+    let waiting = spool.waiting();
+    assert!(waiting.bytes <= MOST, "what was dropped does not wait: {waiting:?}");
+    assert_eq!((waiting.unsent, waiting.packets), (0, (1..=5000).sum::<u64>()));
+    reader.rewind();
+    assert_eq!(spool.waiting().unsent, waiting.bytes);
     assert_eq!(spool.accounted(), (1..=5000).sum::<u64>());
 }
 

@@ -41,9 +41,11 @@ pub struct SpoolError {
 /// What waits in a spool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct Waiting {
-    /// Bytes that are not surely told.
+    /// Bytes that are there and not surely told.
     pub bytes: u64,
-    /// Packets that they account for.
+    /// Bytes of them that were not read yet to be sent.
+    pub unsent: u64,
+    /// Packets that they account for, with those of a hole that is not surely told.
     pub packets: u64,
 }
 
@@ -61,10 +63,8 @@ impl Waiting {
                 break;
             }
         }
-        Ok(Self {
-            bytes: end.offset.saturating_sub(told.offset),
-            packets: end.total.saturating_sub(told.total),
-        })
+        let bytes = end.offset.saturating_sub(told.offset);
+        Ok(Self { bytes, unsent: bytes, packets: end.total.saturating_sub(told.total) })
     }
 }
 
@@ -193,7 +193,8 @@ impl Spool {
     pub fn waiting(&self) -> Waiting {
         let state = self.shared.lock();
         Waiting {
-            bytes: state.end.offset - state.confirmed.offset,
+            bytes: state.end.offset - state.oldest(),
+            unsent: state.end.offset - state.oldest().max(state.read),
             packets: state.end.total - state.confirmed.total,
         }
     }

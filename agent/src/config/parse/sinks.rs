@@ -1,6 +1,6 @@
 //! `[sink.NAME]`: where violation records go.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use toml::de::DeTable;
 
@@ -40,6 +40,9 @@ pub(in crate::config) const FACILITIES: [(&str, u8); 12] = [
 ];
 const LOCAL0: u8 = 16;
 
+/// Under load up to 8 MiB and 256 KiB are sent and not surely read, with the usual buffers of Linux.
+const DOUBT: u32 = 16 << 20;
+
 /// The ways to write `to`, for whoever wrote another.
 const WAYS: &str = "write `file:/path`, `stdout`, `journald`, or `syslog+udp://HOST:PORT`, `syslog+tcp://…`, `syslog+tls://…`";
 
@@ -51,8 +54,34 @@ const OWN: [(&[&str], &str, &str); 4] = [
     (&["ca", "certificate", "key", "server_name"], "syslog+tls:", "`syslog+tls:` sinks"),
 ];
 
+/// Where the product's own files are: whatever else is written there spoils them.
+pub(super) struct Own<'p> {
+    /// The file that is read.
+    pub(super) config: &'p Path,
+    pub(super) policy: &'p Path,
+    pub(super) state: &'p Path,
+    pub(super) pins: &'p Path,
+    pub(super) socket: &'p Path,
+}
+
+impl Own<'_> {
+    /// What a file would lie in or upon.
+    fn holds(&self, file: &Path) -> Option<String> {
+        let Self { config, policy, state, pins, socket } = self;
+        let named = [
+            ("in the state folder", state),
+            ("in the policy", policy),
+            ("in the folder of the pins", pins),
+            ("where the configuration is,", config),
+            ("where the control socket is,", socket),
+        ];
+        let found = named.into_iter().find(|(_, own)| file.starts_with(own));
+        found.map(|(how, own)| format!("{how} {}", quote(&own.display().to_string())))
+    }
+}
+
 /// The sinks, by name; one file where none is named.
-pub(super) fn sinks(reader: &mut Reader<'_, '_>, root: &DeTable<'_>) -> Vec<Sink> {
+pub(super) fn sinks(reader: &mut Reader<'_, '_>, root: &DeTable<'_>, own: &Own<'_>) -> Vec<Sink> {
     let tables = reader.named_tables(root, "sink");
     // An empty `[sink]` names none either: nobody switches all telling off by that.
     if tables.is_empty() {
@@ -66,7 +95,7 @@ pub(super) fn sinks(reader: &mut Reader<'_, '_>, root: &DeTable<'_>) -> Vec<Sink
     let mut found: Vec<Sink> = Vec::new();
     for (name, table) in tables.into_iter().take(MAX_SINKS) {
         let usable = reader.name(&name, "sink");
-        let Some(sink) = sink(reader, &name, table).filter(|_| usable) else { continue };
+        let Some(sink) = sink(reader, &name, table, own).filter(|_| usable) else { continue };
         if let Some((other, how)) = found.iter().find_map(|other| Some((other, clash(other, &sink)?))) {
             let message = format!("sinks `{}` and {} {how}", other.name, quote(&name.value));
             reader.refuse::<()>(CODE, &name, message, "remove one of the two, or send it elsewhere");
@@ -106,7 +135,12 @@ fn plain(reader: &mut Reader<'_, '_>, to: &Leaf<String>, path: &str) -> Option<P
     Some(found)
 }
 
-fn sink(reader: &mut Reader<'_, '_>, name: &Leaf<String>, table: &DeTable<'_>) -> Option<Sink> {
+fn sink(
+    reader: &mut Reader<'_, '_>,
+    name: &Leaf<String>,
+    table: &DeTable<'_>,
+    own: &Own<'_>,
+) -> Option<Sink> {
     let what = format!("sink {}", quote(&name.value));
     reader.keys(table, &SINK, &what);
     let format = word(reader, table, "format", &Format::ALL);
@@ -115,6 +149,7 @@ fn sink(reader: &mut Reader<'_, '_>, name: &Leaf<String>, table: &DeTable<'_>) -
     let facility = word_or(reader, table, "facility", &FACILITIES, LOCAL0);
     let spool_bytes = size(reader, table, "spool_bytes", 1 << 20..=1 << 30, SPOOL_BYTES);
     let framing = word(reader, table, "framing", &FRAMINGS);
+    let small = reader.integer(table, "spool_bytes").filter(|_| spool_bytes < DOUBT);
     let tls = tls(reader, table);
     let Some(to) = reader.string(table, "to") else {
         if !table.contains_key("to") {
@@ -126,7 +161,7 @@ fn sink(reader: &mut Reader<'_, '_>, name: &Leaf<String>, table: &DeTable<'_>) -
     strangers(reader, table, &what, &to);
     let syslog =
         |host, port, transport| Destination::Syslog(Syslog { host, port, transport, facility, spool_bytes });
-    let to = match to.value.as_str() {
+    let destination = match to.value.as_str() {
         "stdout" => Destination::Stdout,
         "journald" => Destination::Journald,
         other => {
@@ -146,7 +181,34 @@ fn sink(reader: &mut Reader<'_, '_>, name: &Leaf<String>, table: &DeTable<'_>) -
             }
         }
     };
-    Some(Sink { name: name.value.clone(), to, format })
+    let is_stream = matches!(
+        &destination,
+        Destination::Syslog(Syslog { transport: Transport::Tcp(_) | Transport::Tls { .. }, .. })
+    );
+    if let Some(leaf) = small.filter(|_| is_stream) {
+        let location = reader.out.locate(leaf.at);
+        let message =
+            format!("the spool of {what} has less room than what a healthy receiver leaves in doubt");
+        let help = format!("write `{DOUBT}` or more, or leave `spool_bytes` out for {SPOOL_BYTES}");
+        reader.out.push(Diagnostic::warning("BH0618", message).at(location, "").help(help));
+    }
+    if let Destination::File { path, keep, .. } = &destination
+        && let Some((place, file)) = written(path, *keep).find_map(|file| Some((own.holds(&file)?, file)))
+    {
+        let message = format!("{what} would write {}, which is {place}", quote(&file.display().to_string()));
+        return reader.refuse(CODE, &to, message, "these files are the agent's own: name a file elsewhere");
+    }
+    Some(Sink { name: name.value.clone(), to: destination, format })
+}
+
+/// Every file that a file sink writes: itself, and what it puts aside.
+fn written(path: &Path, keep: u32) -> impl Iterator<Item = PathBuf> {
+    let aside = move |number: u32| {
+        let mut name = path.as_os_str().to_owned();
+        name.push(format!(".{number}"));
+        PathBuf::from(name)
+    };
+    std::iter::once(path.to_owned()).chain((1..=keep).map(aside))
 }
 
 /// Keys that this destination has no use for: whoever wrote one expects something of it.
@@ -213,6 +275,15 @@ fn address_of(
     address: &str,
     default: u16,
 ) -> Option<(String, u16)> {
+    if let Some((receiver, _)) = address.split_once(['/', '?', '#']) {
+        let message = format!("{} goes on behind the receiver", quote(&to.value));
+        let (way, _) = to.value.split_once("//").unwrap_or_default();
+        let help = format!(
+            "syslog knows hosts and ports, and no paths: write {}",
+            quote(&format!("{way}//{receiver}"))
+        );
+        return reader.refuse(CODE, to, message, &help);
+    }
     let (host, port) = match address.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
         Some((host, rest)) => (host, rest.strip_prefix(':').or(rest.is_empty().then_some(""))),
         None => match address.split_once(':') {

@@ -14,7 +14,7 @@ fn sinks_are_read_with_their_defaults() {
     assert_eq!(sinks("[sink]\n"), [Sink::unnamed()]);
     assert_eq!(Sink::unnamed().to(), "file:/var/log/bulkhead/violations.jsonl");
     let text = "[sink.b]\nto = \"syslog+tls://siem.example\"\nca = \"/ca.pem\"\ncertificate = \"/gw.pem\"\nkey = \"/gw.key\"\n\
-                server_name = \"other.example\"\nfacility = \"auth\"\nspool_bytes = 1048576\nformat = \"leef\"\n\
+                server_name = \"other.example\"\nfacility = \"auth\"\nspool_bytes = 33554432\nformat = \"leef\"\n\
                 [sink.a]\nto = \"syslog+tcp://[2001:db8::1]:601\"\nframing = \"newline\"\n\
                 [sink.c]\nto = \"syslog+udp://10.0.0.1\"\n\
                 [sink.d]\nto = \"file:/srv/v.cef\"\nrotate_bytes = 65536\nkeep = 9\n\
@@ -45,7 +45,7 @@ fn sinks_are_read_with_their_defaults() {
         Destination::Syslog(syslog("2001:db8::1", 601, Transport::Tcp(Framing::Newline))),
         Destination::Syslog(Syslog {
             facility: 4,
-            spool_bytes: 1 << 20,
+            spool_bytes: 32 << 20,
             ..syslog("siem.example", 6514, tls)
         }),
         Destination::Syslog(syslog("10.0.0.1", 514, Transport::Udp)),
@@ -65,9 +65,7 @@ fn sink_that_could_not_write_is_refused_with_help() {
     wrong("", "sink `siem` says not where its records go", "add `to`: write `file:/path`, `stdout`");
     wrong("to = \"siem.example\"", "no sink can write to `siem.example`", "`syslog+tls://…`");
     wrong("to = \"syslog://siem\"", "no sink can write to `syslog://siem`", "`syslog+udp://HOST:PORT`");
-    for host in
-        ["", ":514", "a b", "user@siem", "siem/path", "2001:db8::1", "[10.0.0.1]", "-siem", "[2001:db8::1"]
-    {
+    for host in ["", ":514", "a b", "user@siem", "2001:db8::1", "[10.0.0.1]", "-siem", "[2001:db8::1"] {
         let to = format!("syslog+tcp://{host}");
         wrong(&format!("to = \"{to}\""), &format!("`{to}` names no host"), "`[2001:db8::1]`");
     }
@@ -78,6 +76,13 @@ fn sink_that_could_not_write_is_refused_with_help() {
             &format!("`{to}` has no port that could be used"),
             "`1` to `65535`, or none for 6514",
         );
+    }
+    for (address, plain) in
+        [("10.0.0.1:6514/path", "10.0.0.1:6514"), ("siem/", "siem"), ("siem:514?x", "siem:514")]
+    {
+        let to = format!("syslog+tls://{address}");
+        let message = format!("`{to}` goes on behind the receiver");
+        wrong(&format!("to = \"{to}\""), &message, &format!("no paths: write `syslog+tls://{plain}`"));
     }
     one(&sink("to = \"file:log\""), "BH0608", "`log` is not an absolute path", "starting with `/`");
     one(
@@ -167,4 +172,43 @@ fn described_defaults_and_ranges_of_a_sink_are_those_of_the_agent() {
             assert_eq!(!found.contains(&"BH0606"), fits, "{} = {value}", key.name);
         }
     }
+}
+
+#[test]
+fn a_sink_that_would_write_the_products_own_files_is_refused() {
+    let places = "policy = \"/etc/b/policy.d\"\nstate = \"/srv/state/\"\npins = \"/sys/fs/bpf/b\"\nsocket = \"/run/b/api.sock.2\"\n";
+    let sink = |to: &str| format!("{places}{UPLINK}[sink.audit]\nto = \"file:{to}\"\n");
+    for (to, file, place) in [
+        ("/srv/state/audit.log", "/srv/state/audit.log", "in the state folder `/srv/state/`"),
+        ("/srv/state/spool/siem/x", "/srv/state/spool/siem/x", "in the state folder `/srv/state/`"),
+        ("/etc/b/policy.d/x.toml", "/etc/b/policy.d/x.toml", "in the policy `/etc/b/policy.d`"),
+        ("/sys/fs/bpf/b/x", "/sys/fs/bpf/b/x", "in the folder of the pins `/sys/fs/bpf/b`"),
+        ("/run/b/api.sock.2", "/run/b/api.sock.2", "where the control socket is, `/run/b/api.sock.2`"),
+        ("/run/b/api.sock", "/run/b/api.sock.2", "where the control socket is, `/run/b/api.sock.2`"),
+    ] {
+        let message = format!("sink `audit` would write `{file}`, which is {place}");
+        one(&sink(to), "BH0615", &message, "name a file elsewhere");
+    }
+    for to in ["/srv/state.log", "/run/b/api.sock.2.log", "/etc/b/policy.dx"] {
+        assert_eq!(codes(&sink(to)), [""; 0], "{to}");
+    }
+    let itself = format!("{UPLINK}[sink.log]\nto = \"file:/etc/b/bulkhead.toml\"\n");
+    let found = parse_config("/etc/b/bulkhead.toml", &itself).1;
+    assert!(
+        found[0].message.ends_with("which is where the configuration is, `/etc/b/bulkhead.toml`"),
+        "{found:?}"
+    );
+}
+
+#[test]
+fn a_spool_with_less_room_than_what_is_in_doubt_is_warned_of() {
+    let sink = |way: &str, bytes: u32| {
+        format!("{UPLINK}[sink.siem]\nto = \"syslog+{way}://10.0.0.1\"\nspool_bytes = {bytes}\n")
+    };
+    let message = "the spool of sink `siem` has less room than what a healthy receiver leaves in doubt";
+    for way in ["tcp", "tls"] {
+        one(&sink(way, (16 << 20) - 1), "BH0618", message, "write `16777216` or more");
+        assert_eq!(codes(&sink(way, 16 << 20)), [""; 0]);
+    }
+    assert_eq!(codes(&sink("udp", 1 << 20)), [""; 0], "nothing is in doubt for long");
 }

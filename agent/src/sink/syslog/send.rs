@@ -12,6 +12,7 @@ use std::{
 };
 
 use nix::sys::socket::{setsockopt, sockopt};
+use rustls::{CertificateError, Error::InvalidCertificate};
 
 use super::{
     Framing, Patience, Receiver, Transport,
@@ -66,12 +67,22 @@ pub enum SendError {
     #[error("failed to set TLS up: {0}")]
     Setup(rustls::Error),
     /// No TLS with this peer: its certificate, or ours, or what it speaks.
-    #[error("failed to begin TLS with `{to}`: {cause}")]
+    #[error("failed to begin TLS with `{to}`: {cause}{hint}")]
     Handshake {
         /// Host and port.
         to: String,
         /// What went wrong.
         cause: io::Error,
+        /// What may be done about it, behind a colon; empty where the cause says it.
+        hint: String,
+    },
+    /// The peer takes connections and does not end a handshake.
+    #[error("no TLS answer from `{to}` within {} s: does a TLS receiver listen there?", within.as_secs_f32())]
+    Mute {
+        /// Host and port.
+        to: String,
+        /// How long it was given.
+        within: Duration,
     },
     /// The connection broke.
     #[error("failed to write to `{to}`: {cause}")]
@@ -128,7 +139,7 @@ impl Connection {
         let failed = |cause| SendError::Connect { to: to.clone(), cause };
         let stream = |socket, framing, client| {
             let stream = Stream::begin(socket, client, patience.connect)
-                .map_err(|cause| SendError::Handshake { to: to.clone(), cause })?;
+                .map_err(|cause| no_tls(&to, cause, transport, patience.connect))?;
             Ok(Way::Stream { stream, framing, meter, marks: VecDeque::new() })
         };
         let way = match transport {
@@ -180,6 +191,12 @@ impl Connection {
     /// How many messages, the first ones of this connection, the receiver has surely read. The last ones stay unconfirmed
     /// until others follow them. An error says that the connection has ended.
     pub fn confirmed(&mut self) -> Result<u64, SendError> {
+        if let Way::Datagrams(socket) = &self.way
+            // What a host answers for which nobody listens (RFC 1122 4.1.3.3).
+            && let Some(cause) = socket.take_error().unwrap_or_else(Some)
+        {
+            return Err(broken(&self.to, cause));
+        }
         if let Way::Stream { stream, framing: _, meter, marks } = &mut self.way {
             let read = read(stream.written(), meter(stream.fd()));
             self.confirmed = settle(marks, read).unwrap_or(self.confirmed);
@@ -234,6 +251,27 @@ fn frame(chunk: &mut Vec<u8>, framing: Framing, message: &str) {
             chunk.push(b'\n');
         }
     }
+}
+
+/// Why no TLS begins, in words that say where to look.
+fn no_tls(to: &str, cause: io::Error, transport: &Transport, within: Duration) -> SendError {
+    let to = to.to_owned();
+    if matches!(cause.kind(), io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock) {
+        return SendError::Mute { to, within };
+    }
+    let is_unknown = matches!(
+        cause.get_ref().and_then(|inner| inner.downcast_ref()),
+        // Another authority of the same name has signed nothing of it.
+        Some(InvalidCertificate(CertificateError::UnknownIssuer | CertificateError::BadSignature))
+    );
+    let hint = match transport {
+        Transport::Tls(tls) if is_unknown => match &tls.ca {
+            Some(ca) => format!(": nobody in `{}`, which `ca` names, vouches for it", ca.display()),
+            None => ": nobody whom this system trusts vouches for it, so name with `ca` who does".to_owned(),
+        },
+        Transport::Tls(_) | Transport::Tcp(_) | Transport::Udp => String::new(),
+    };
+    SendError::Handshake { to, cause, hint }
 }
 
 fn broken(to: &str, cause: io::Error) -> SendError {
