@@ -1,25 +1,15 @@
 //! A running gateway with several sinks: each has every record in its own format, and one that fails says so and holds up
 //! nobody.
 
-use std::{
-    fs,
-    net::UdpSocket,
-    path::{Path, PathBuf},
-    process::Command,
-    time::{Duration, SystemTime},
-};
+use std::{fs, net::UdpSocket, path::PathBuf, time::Duration};
 
-use bulkhead_agent::{
-    record::{Cause, Format, Gap, Record, VERSION},
-    sink::{Local, Place},
-};
 use bulkhead_tests::{
     lab::{
         Agent, Lab, Topology, lab_for,
         topology::{Host, MODBUS},
         wait::wait_for,
     },
-    skip::{Tier, skip},
+    skip::Tier,
 };
 use serde_json::Value;
 
@@ -108,51 +98,6 @@ fn every_sink_has_every_record() {
     fs::rename(file("v.cef"), file("v.cef.old")).expect("it is there");
     agent.hup().expect("it runs");
     wait_for("the file to be made anew", WITHIN, || Ok(file("v.cef").exists().then_some(()))).expect("it is");
-}
-
-#[test]
-fn journalctl_finds_a_record_by_its_fields() {
-    let test = "journalctl_finds_a_record_by_its_fields";
-    // systemd-journald.service(8)
-    let socket = Path::new("/run/systemd/journal/socket");
-    if !socket.exists() || Command::new("journalctl").arg("--version").output().is_err() {
-        return skip(Tier::Sinks, test, "no journal runs here, or there is no `journalctl`");
-    }
-    // The journal of this host may have those of other runs.
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("after 1970");
-    let boot = format!("{:016x}", since.as_nanos() & u128::from(u64::MAX));
-    let gap = Gap {
-        v: VERSION,
-        time: "2026-03-02T10:00:10.000000Z".to_owned(),
-        gateway: "gw-7".to_owned(),
-        boot: boot.clone(),
-        seq: 43,
-        cause: Cause::Ring,
-        explanation: Cause::Ring.text().to_owned(),
-        first: None,
-        last: None,
-        count: 7,
-    };
-    let mut sink = Local::open(Place::Journal(socket.to_owned()), Format::Cef, None);
-    sink.write(&Record::Gap(gap));
-    assert_eq!((sink.status().written, sink.status().refused), (1, 0), "{:?}", sink.status());
-    let entry = wait_for("the entry", WITHIN, || {
-        let wanted = format!("BULKHEAD_BOOT={boot}");
-        let found = Command::new("journalctl").args(["--quiet", "--output=json", &wanted]).output()?;
-        Ok(serde_json::from_slice::<Value>(&found.stdout).ok())
-    })
-    .expect("it is kept");
-    for (field, value) in [
-        ("BULKHEAD_KIND", "gap"),
-        ("BULKHEAD_CAUSE", "ring"),
-        ("BULKHEAD_SEQ", "43"),
-        ("BULKHEAD_COUNT", "7"),
-        ("PRIORITY", "4"),
-        ("SYSLOG_IDENTIFIER", "bulkhead"),
-    ] {
-        assert_eq!(entry[field], value, "{field}: {entry:#}");
-    }
-    assert!(entry["BULKHEAD_RECORD"].as_str().is_some_and(|text| text.starts_with("CEF:0|")), "{entry:#}");
 }
 
 #[test]

@@ -78,6 +78,8 @@ fn tier(target: &str) -> (u8, &str) {
         (3, "stacks")
     } else if target.starts_with("vm_") {
         (4, "vm")
+    } else if target.starts_with("sinks_") {
+        (0, "sinks")
     } else {
         (0, target)
     }
@@ -114,7 +116,9 @@ mod tests {
             "netns_routed",
             "packet",
             "vm_links",
+            "sinks_local",
             "stacks_plant",
+            "sinks_agent",
         ];
         let tiers = by_tier(targets.map(target).into());
         let names: Vec<(&str, Vec<&str>)> = tiers
@@ -128,6 +132,7 @@ mod tests {
             [
                 ("cli", vec!["cli"]),
                 ("policy", vec!["policy"]),
+                ("sinks", vec!["sinks_agent", "sinks_local"]),
                 ("packet", vec!["packet", "packet_differential"]),
                 ("netns", vec!["netns_bridged", "netns_routed"]),
                 ("stacks", vec!["stacks_plant", "stacks_scan"]),
