@@ -11,10 +11,7 @@ use std::{
     time::Duration,
 };
 
-use bulkhead_common::{
-    layout::{SegmentRow, TrustedKey},
-    lookup::trust,
-};
+use bulkhead_common::layout::{SegmentRow, TrustedKey};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 pub use bulkhead_common::lookup::Unmanaged;
@@ -29,7 +26,7 @@ mod sink;
 
 pub use parse::parse_config;
 pub use segment::{Fragments, Host, Infrastructure, Interface, Pair, Segment};
-pub use sink::{Destination, Framing, MAX_SINKS, Sink, Syslog, Transport};
+pub use sink::{Destination, Framing, MAX_SINKS, Sink, Syslog, Transport, receiver_key};
 
 /// The agent's configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -110,12 +107,7 @@ impl Config {
 
     /// Who may be a DHCP server or a router on which segment, and which address receives records at which port.
     pub fn trusted_hosts(&self) -> BTreeSet<TrustedKey> {
-        let receivers = self.sinks.iter().filter_map(Sink::receiver);
-        let receivers = receivers.map(|receiver| TrustedKey {
-            address: receiver.ip().into(),
-            segment: receiver.port().into(),
-            role: trust::RECEIVER,
-        });
+        let receivers = self.sinks.iter().filter_map(Sink::receiver).map(receiver_key);
         self.numbered().flat_map(|(id, segment)| segment.trusted_hosts(id)).chain(receivers).collect()
     }
 

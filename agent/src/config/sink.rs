@@ -5,6 +5,8 @@ use std::{
     path::PathBuf,
 };
 
+use bulkhead_common::{layout::TrustedKey, lookup::trust};
+
 use crate::record::Format;
 
 /// Sinks of one gateway.
@@ -122,6 +124,11 @@ impl Sink {
             }
         }
     }
+}
+
+/// The row that lets pass what a receiver answers over TCP.
+pub fn receiver_key(receiver: SocketAddr) -> TrustedKey {
+    TrustedKey { address: receiver.ip().into(), segment: receiver.port().into(), role: trust::RECEIVER }
 }
 
 pub(super) const ROTATE_BYTES: u32 = 64 << 20;

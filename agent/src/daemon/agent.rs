@@ -22,6 +22,7 @@ use super::{
     nics::Nics,
     pace::Pace,
     policies::{Candidate, Maker, Origin, Refused},
+    receivers::Receivers,
     refusals::Refusals,
     report::Reporter,
     rollback::{FailedReturn, Former},
@@ -113,6 +114,8 @@ pub struct Agent {
     pub(super) link_news: LinkNews,
     /// When events and repeats are taken.
     pace: Pace,
+    /// Where receivers are that sinks name.
+    pub(super) receivers: Receivers,
     pub(super) leases: LeaseKeeper,
     pub(super) names: NameKeeper,
     /// One place: a plan takes memory and a processor.
@@ -181,7 +184,7 @@ impl Agent {
         };
         let First { candidate, origin, from, pointer, then, missed } = beginning.first_policy()?;
         let mut nics = Nics::new(&config, &mut dataplane)?;
-        dataplane.configure(&runtime(&config, &dataplane)?)?;
+        dataplane.configure(&runtime(&config, &Receivers::new(), &dataplane)?)?;
         let Candidate { layers, policy, tables, doubts } = candidate;
         let begun = Instant::now();
         dataplane.make_room_for_names(config.limits.names);
@@ -241,6 +244,7 @@ impl Agent {
             looked: Instant::now(),
             link_news: LinkNews::default(),
             pace: Pace::default(),
+            receivers: Receivers::new(),
             leases,
             names,
             planning: Arc::new(Semaphore::new(1)),
@@ -360,6 +364,7 @@ impl Agent {
         self.reporter.tick(monotonic_ns());
         self.look_after_leases();
         self.look_after_names();
+        self.look_after_receivers();
         self.look_after_hits();
         self.look_after_pending();
         self.tell_of_refusals();

@@ -289,7 +289,7 @@ impl Agent {
             settings: self.dataplane.settings().map_err(world)?,
             gateway: self.nics.addresses.clone(),
             segments: self.config.segment_ids(),
-            trusted: self.config.trusted_hosts(),
+            trusted: self.trusted_hosts(),
             named: self
                 .names
                 .rows(&applied.tables, self.calendar.deadlines())

@@ -7,6 +7,7 @@
 use std::{
     collections::{BTreeMap, VecDeque},
     io,
+    net::SocketAddr,
     os::fd::BorrowedFd,
     sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc},
     thread,
@@ -48,6 +49,8 @@ pub(super) struct Route {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Fare {
     standing: Standing,
+    /// Where the receiver was found last.
+    pub(super) addresses: Vec<SocketAddr>,
     /// Messages sent since the agent began, those that were sent again included.
     pub(super) sent: u64,
     /// Records that no message could be made of: a gap stands for each.
@@ -258,7 +261,9 @@ impl Line {
             let TcpPeer { acknowledged, window, scale } = tcp_peer(socket)?;
             Some(Peer { acknowledged, window, scale })
         };
-        let connection = Connection::open(&self.receiver, Patience::default(), meter)?;
+        let addresses = self.receiver.addresses()?;
+        lock(&self.fare).addresses.clone_from(&addresses);
+        let connection = Connection::to(&self.receiver, &addresses, Patience::default(), meter)?;
         // What the last one did not confirm is sent again.
         self.reader.rewind();
         self.sent.clear();

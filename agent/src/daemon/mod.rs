@@ -36,6 +36,7 @@ mod pairs;
 mod past;
 mod plan;
 mod policies;
+mod receivers;
 mod refusals;
 mod remote;
 mod report;

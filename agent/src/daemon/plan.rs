@@ -85,7 +85,7 @@ impl Agent {
             settings,
             gateway: self.nics.addresses.clone(),
             segments: self.config.segment_ids(),
-            trusted: self.config.trusted_hosts(),
+            trusted: self.trusted_hosts(),
             ..Placed::default()
         });
         let names = self.in_force.policy.devices.iter().map(|device| device.name.clone());

@@ -1,6 +1,8 @@
 //! A sink that is somewhere else: its spool, and the thread that empties it.
 
 use std::{
+    collections::BTreeSet,
+    net::SocketAddr,
     path::Path,
     time::{Duration, Instant},
 };
@@ -11,7 +13,7 @@ use super::{
     ledger::Account,
 };
 use crate::{
-    config::{Framing, Sink, Syslog, Transport},
+    config::{Destination, Framing, Sink, Syslog, Transport},
     control::{SinkStatus, SpoolStatus},
     record::Record,
     sink::syslog::{self, Encoder},
@@ -86,6 +88,17 @@ impl Remote {
     pub(super) fn account(&self) -> Account {
         let closed = Account { packets: u64::MAX, is_new: false };
         self.open.as_ref().map_or(closed, |(feed, _)| feed.account())
+    }
+
+    /// Where its receiver was found, if it takes connections.
+    pub(super) fn receiver(&self) -> Option<(String, BTreeSet<SocketAddr>)> {
+        let Destination::Syslog(Syslog { transport: Transport::Tcp(_) | Transport::Tls { .. }, .. }) =
+            &self.sink.to
+        else {
+            return None;
+        };
+        let found = self.open.as_ref()?.1.fare().addresses;
+        (!found.is_empty()).then(|| (self.sink.name.clone(), found.into_iter().collect()))
     }
 
     /// How it fares.

@@ -5,7 +5,10 @@ use std::sync::Arc;
 use bulkhead_common::layout::{Repeats, ViolationKey};
 use tokio::sync::broadcast;
 
-use super::{honesty::Honesty, ledger::Ledger, nics::Nics, past::Began, remote::Home, sinks::Sinks};
+use super::{
+    honesty::Honesty, ledger::Ledger, nics::Nics, past::Began, receivers::Receivers, remote::Home,
+    sinks::Sinks,
+};
 use crate::{
     config::Config,
     control::{SinkStatus, ViolationStatus},
@@ -248,6 +251,11 @@ impl Reporter {
     }
 
     /// What to say of spools that belong to no sink.
+    /// Where those are now that take connections and are found by a name.
+    pub(super) fn receivers(&self) -> Receivers {
+        self.sinks.receivers()
+    }
+
     pub(super) fn forgotten(&self) -> impl Iterator<Item = String> {
         self.sinks.forgotten()
     }

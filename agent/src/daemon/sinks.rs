@@ -8,6 +8,7 @@ use std::{path::PathBuf, time::Duration};
 use super::{
     forgotten::Forgotten,
     ledger::{Account, Owed},
+    receivers::Receivers,
     remote::{self, Home, Remote, SPOOLS},
 };
 use crate::{
@@ -154,6 +155,11 @@ impl Sinks {
     /// Opens all of them anew, as after somebody else rotated a file.
     pub(super) fn reopen(&mut self) {
         self.local.iter_mut().for_each(|open| open.local.reopen());
+    }
+
+    /// Where receivers were found that take connections, by the names of their sinks.
+    pub(super) fn receivers(&self) -> Receivers {
+        self.remote.iter().filter_map(Remote::receiver).collect()
     }
 
     /// How each fares.

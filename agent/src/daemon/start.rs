@@ -1,12 +1,16 @@
 //! What the agent starts with: the sizes of the tables, and what packets read besides.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
-use bulkhead_common::{layout::Settings, lookup::setting, wire::protocol};
+use bulkhead_common::{
+    layout::{Settings, TrustedKey},
+    lookup::setting,
+    wire::protocol,
+};
 
-use super::agent::NOBODY;
+use super::{agent::NOBODY, receivers::Receivers};
 use crate::{
-    config::{Config, Midstream},
+    config::{Config, Midstream, receiver_key},
     dataplane::{Dataplane, DataplaneError, Runtime, Sizes, monotonic_ns},
 };
 
@@ -37,7 +41,11 @@ pub(super) fn sizes(config: &Config) -> Sizes {
 }
 
 /// What packets read besides the policy. The adoption window opens once in the life of the maps.
-pub(super) fn runtime(config: &Config, dataplane: &Dataplane) -> Result<Runtime, DataplaneError> {
+pub(super) fn runtime(
+    config: &Config,
+    receivers: &Receivers,
+    dataplane: &Dataplane,
+) -> Result<Runtime, DataplaneError> {
     let ns = |duration: Duration| u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
     let flows = &config.flows;
     let adopted = dataplane.active()?.generation != 0;
@@ -66,6 +74,12 @@ pub(super) fn runtime(config: &Config, dataplane: &Dataplane) -> Result<Runtime,
         },
         management_peers: config.management.from.clone(),
         management_services: config.management.services.clone(),
-        trusted: config.trusted_hosts(),
+        trusted: trusted(config, receivers),
     })
+}
+
+/// Who has a role by the configuration, and who receives by a name in it.
+pub(super) fn trusted(config: &Config, receivers: &Receivers) -> BTreeSet<TrustedKey> {
+    let found = receivers.values().flatten().map(|receiver| receiver_key(*receiver));
+    config.trusted_hosts().into_iter().chain(found).collect()
 }

@@ -222,8 +222,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
     mutant(
         "initiator and responder of a live flow are mixed up",
         "decide/conversation.rs",
-        "rules, flow.initiator == side)",
-        "rules, flow.initiator != side)",
+        "rules, initiator == side)",
+        "rules, initiator != side)",
     ),
     mutant(
         "a changed policy is not asked about live flows",

@@ -106,6 +106,9 @@ pub enum SendError {
     },
 }
 
+/// Addresses of one receiver that are tried.
+const ADDRESSES: usize = 16;
+
 /// A connection.
 pub struct Connection {
     to: String,
@@ -128,14 +131,31 @@ enum Way {
     },
 }
 
+impl Receiver {
+    /// Where it is, by the resolver of this machine, which takes as long as it is configured to: 16 addresses at most.
+    pub fn addresses(&self) -> Result<Vec<SocketAddr>, SendError> {
+        let Self { host, port, transport: _ } = self;
+        let found = (host.as_str(), *port).to_socket_addrs();
+        let found = found.map_err(|cause| SendError::Resolve { host: host.clone(), cause })?;
+        Ok(found.take(ADDRESSES).collect())
+    }
+}
+
 impl Connection {
-    /// Connects, and proves who is who where there is TLS.
+    /// Finds the receiver and connects.
     pub fn open(receiver: &Receiver, patience: Patience, meter: Meter) -> Result<Self, SendError> {
+        Self::to(receiver, &receiver.addresses()?, patience, meter)
+    }
+
+    /// Connects to the first of these addresses that answers, and proves who is who where there is TLS.
+    pub fn to(
+        receiver: &Receiver,
+        addresses: &[SocketAddr],
+        patience: Patience,
+        meter: Meter,
+    ) -> Result<Self, SendError> {
         let Receiver { host, port, transport } = receiver;
         let to = if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
-        let found = (host.as_str(), *port).to_socket_addrs();
-        let addresses: Vec<SocketAddr> =
-            found.map_err(|cause| SendError::Resolve { host: host.clone(), cause })?.collect();
         let failed = |cause| SendError::Connect { to: to.clone(), cause };
         let stream = |socket, framing, client| {
             let stream = Stream::begin(socket, client, patience.connect)
@@ -143,13 +163,13 @@ impl Connection {
             Ok(Way::Stream { stream, framing, meter, marks: VecDeque::new() })
         };
         let way = match transport {
-            Transport::Udp => Way::Datagrams(first(&addresses, datagrams).map_err(failed)?),
+            Transport::Udp => Way::Datagrams(first(addresses, datagrams).map_err(failed)?),
             Transport::Tcp(framing) => {
-                stream(first(&addresses, |to| connect(to, patience)).map_err(failed)?, *framing, None)?
+                stream(first(addresses, |to| connect(to, patience)).map_err(failed)?, *framing, None)?
             }
             Transport::Tls(settings) => {
                 let client = tls::client(settings, host)?;
-                let socket = first(&addresses, |to| connect(to, patience)).map_err(failed)?;
+                let socket = first(addresses, |to| connect(to, patience)).map_err(failed)?;
                 stream(socket, Framing::OctetCounting, Some(client))?
             }
         };
