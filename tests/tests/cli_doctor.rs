@@ -11,8 +11,10 @@ use command::{Ran, bulkhead, file, folder};
 /// What is said of a subject: how bad it is, what was seen, and the fix.
 fn said(room: &Path, tables: &str, subject: &str) -> (String, String, String) {
     let text = format!(
-        "policy = {room:?}\nstate = {room:?}\nsocket = \"{}\"\n[interface.eth0]\n{tables}",
-        room.join("none.sock").display()
+        "policy = {:?}\nstate = {:?}\nsocket = {:?}\n[interface.eth0]\n{tables}",
+        room.join("policy.d"),
+        room.join("state"),
+        room.join("none.sock")
     );
     let config = file(room, "bulkhead.toml", text);
     let args: [&OsStr; 4] = ["--config".as_ref(), config.as_os_str(), "doctor".as_ref(), "--json".as_ref()];

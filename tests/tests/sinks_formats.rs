@@ -159,8 +159,11 @@ fn check(schemas: &Schemas, record: &Record, shorter: usize) -> Result<(), Strin
     let (name, format) = Format::ALL[shorter % Format::ALL.len()];
     let small = encode_within(format, record, 2000).ok_or(format!("no {name} within 2000 bytes"))?;
     check_line(schemas, format, &small, 2000, &wanted)?;
+    // Of a gap alone.
+    let native = serde_json::to_value(record).expect("a record is strings and numbers");
+    let cause = native["cause"].as_str();
     for limit in [MAX_DATAGRAM, 8192] {
-        check_message(&Encoder { format, facility: FACILITY, limit }, record, &wanted)
+        check_message(&Encoder { format, facility: FACILITY, limit }, record, &wanted, cause)
             .map_err(|why| format!("{name} as syslog of {limit} bytes: {why}"))?;
     }
     Ok(())
@@ -187,7 +190,12 @@ fn check_line(
     Ok(())
 }
 
-fn check_message(encoder: &Encoder, record: &Record, wanted: &Found) -> Result<(), String> {
+fn check_message(
+    encoder: &Encoder,
+    record: &Record,
+    wanted: &Found,
+    cause: Option<&str>,
+) -> Result<(), String> {
     let text = encoder.message(record).ok_or("it does not fit")?;
     if text.len() > encoder.limit || !is_one_line(encoder.format, &text) {
         return Err(format!("it is no message: {text:?}"));
@@ -206,13 +214,14 @@ fn check_message(encoder: &Encoder, record: &Record, wanted: &Found) -> Result<(
         Some("bulkhead"),
         Some(wanted.kind.as_str()),
         "bulkhead@32473",
-        ["gateway", "boot", "seq", "count"].as_slice(),
+        &["gateway", "boot", "seq", "count", "cause"][..4 + usize::from(cause.is_some())],
     );
     if parts != right {
         return Err(format!("{parts:?}\n{text}"));
     }
     let values: Vec<&str> = params.iter().skip(1).map(|(_, value)| value.as_str()).collect();
-    if values != [wanted.boot.clone(), wanted.seq.to_string(), wanted.count.to_string()] {
+    let id = [wanted.boot.clone(), wanted.seq.to_string(), wanted.count.to_string()];
+    if values != id.iter().map(String::as_str).chain(cause).collect::<Vec<_>>() {
         return Err(format!("{values:?}\n{text}"));
     }
     if is_harmless(&wanted.gateway) && params[0].1 != wanted.gateway {
