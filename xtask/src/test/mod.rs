@@ -25,7 +25,7 @@ use report::{Counts, TierResult};
 /// Run every test tier and print what passed, failed and was skipped
 ///
 /// Tiers in order: format, tidy, clippy, unit, then every integration test the workspace has; tests named `packet*`
-/// form the tier packet, `netns*` the tier netns, `stacks*` the tier stacks (which `cargo xtask stacks` prepares),
+/// form the tier packet, `netns*` the tier netns, `stacks*` the tier stacks (which `cargo xtask stacks` prepares), `sinks_*` the tier sinks,
 /// `vm*` the tier vm (with --vm only), any other its own. The BPF object is committed, so no BPF toolchain is needed.
 /// Tests that cannot run say why they were skipped; BULKHEAD_REQUIRE=packet,netns makes a skip in those tiers a
 /// failure. The last line is `N passed, N failed, N skipped`.
