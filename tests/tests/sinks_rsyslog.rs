@@ -132,7 +132,9 @@ impl Rsyslog {
     }
 
     fn lines(&self, name: &str) -> Vec<String> {
-        let bytes = fs::read(self.folder.path().join(format!("{name}.log"))).unwrap_or_default();
+        let mut bytes = fs::read(self.folder.path().join(format!("{name}.log"))).unwrap_or_default();
+        // What is being written has no end yet.
+        bytes.truncate(bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |last| last + 1));
         String::from_utf8(bytes).expect("it is UTF-8").lines().map(str::to_owned).collect()
     }
 
