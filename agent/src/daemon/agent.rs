@@ -268,8 +268,9 @@ impl Agent {
     pub fn step(&mut self, input: Input, events: &mut EventReader) -> ControlFlow<()> {
         match input {
             Input::Events => {
-                let taken = self.reporter.take_events(events, Pace::step(self.ring_events()));
-                self.pace.took(taken, Instant::now());
+                let most = Pace::step(self.ring_events());
+                let taken = self.reporter.take_events(events, most);
+                self.pace.took(taken, most, Instant::now());
             }
             Input::Samples(samples) => self.take_samples(&samples),
             Input::Overheard(frames) => self.take_overheard(&frames),
@@ -347,7 +348,7 @@ impl Agent {
             .ok();
         // A drain ends with a grace period: events of the packets before it are in the ring now.
         let taken = self.reporter.take_events(events, full_ring);
-        self.pace.took(taken, Instant::now());
+        self.pace.took(taken, full_ring, Instant::now());
         self.pace.drained(repeats.len(), self.dataplane.sizes().violations as usize, Instant::now());
         self.reporter.reckon(tally.as_ref());
     }

@@ -30,9 +30,9 @@ impl Pace {
         LEAST.max(ring / STEPS)
     }
 
-    /// So many events were taken.
-    pub(super) fn took(&mut self, events: usize, now: Instant) {
-        self.rests_until = (events >= MANY).then(|| now + REST);
+    /// So many events were taken, of `most` that would have been: there may be more, for which nobody wakes the agent.
+    pub(super) fn took(&mut self, events: usize, most: usize, now: Instant) {
+        self.rests_until = (events >= MANY.min(most)).then(|| now + REST);
     }
 
     /// Until when no events are taken; then they are, whether or not somebody says that there are some.
@@ -58,12 +58,15 @@ mod tests {
     #[test]
     fn little_is_taken_at_once_and_a_flood_with_rests() {
         let (mut pace, now) = (Pace::default(), Instant::now());
-        pace.took(MANY - 1, now);
+        pace.took(MANY - 1, 1024, now);
         assert_eq!(pace.rests_until(), None);
-        pace.took(MANY, now);
+        pace.took(MANY, 1024, now);
         assert_eq!(pace.rests_until(), Some(now + REST));
-        pace.took(0, now + REST);
+        pace.took(0, 1024, now + REST);
         assert_eq!(pace.rests_until(), None);
+        // Of a small ring all that was asked for is little, and not all that is there.
+        pace.took(20, 20, now);
+        assert_eq!(pace.rests_until(), Some(now + REST));
         // However large the ring is, its last event waits for less than half a second.
         assert_eq!([1000, 100_000].map(Pace::step), [1024, 12_500]);
     }

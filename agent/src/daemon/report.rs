@@ -250,12 +250,12 @@ impl Reporter {
         (&self.teller.boot, self.seq)
     }
 
-    /// What to say of spools that belong to no sink.
     /// Where those are now that take connections and are found by a name.
     pub(super) fn receivers(&self) -> Receivers {
         self.sinks.receivers()
     }
 
+    /// What to say of spools that belong to no sink.
     pub(super) fn forgotten(&self) -> impl Iterator<Item = String> {
         self.sinks.forgotten()
     }
