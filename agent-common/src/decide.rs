@@ -80,6 +80,20 @@ pub struct Ends {
     destination: Endpoint,
 }
 
+impl Ends {
+    /// Nobody is known yet.
+    fn unknown() -> Self {
+        let (nobody, unknown) = (EndRow::default(), Endpoint::network(identity::UNKNOWN));
+        Self {
+            segment: SegmentRow::default(),
+            source_mac: nobody,
+            destination_mac: nobody,
+            source: unknown,
+            destination: unknown,
+        }
+    }
+}
+
 /// A verdict before it is known what happens to the packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Judgement {
@@ -101,41 +115,49 @@ type Granted = (Grant, u32);
 #[inline(always)]
 pub fn decide<R: Rules>(packet: &Packet, rules: &R) -> Decision {
     let mut packet = *packet;
-    let ends = recognise(&mut packet, rules);
+    let mut ends = Ends::unknown();
+    recognise(&mut packet, rules, &mut ends);
     let mut judgement = judge(&packet, &ends, rules);
     settle(&packet, &ends, rules, &mut judgement);
     account(&packet, &ends, rules.head().shapes, &judgement)
 }
 
-/// Who is it: each end by MAC and by address. A later fragment gets the ports of its packet here.
+/// Who is it: each end by MAC and by address, written into `ends`, whatever was there. A later fragment gets the ports of its
+/// packet here.
 #[inline(always)]
-pub fn recognise<R: Rules>(packet: &mut Packet, rules: &R) -> Ends {
-    let segment = rules.segment(packet.vlan);
-    let source_mac = rules.mac(packet.source_mac);
+pub fn recognise<R: Rules>(packet: &mut Packet, rules: &R, ends: &mut Ends) {
+    ends.segment = rules.segment(packet.vlan);
+    ends.source_mac = rules.mac(packet.source_mac);
     let is_group = packet.destination_mac & mac::GROUP != 0;
-    let nobody = EndRow::default();
-    let behind =
-        if is_group && packet.kind != Kind::Other { nobody } else { rules.mac(packet.destination_mac) };
-    let (source, mut destination) = match packet.kind {
-        Kind::Ip | Kind::Arp | Kind::Neighbor => {
-            (whose(&packet.source, &source_mac, rules), whose(&packet.destination, &behind, rules))
-        }
-        Kind::Other => (Endpoint::from_row(&source_mac), Endpoint::from_row(&behind)),
+    ends.destination_mac = if is_group && packet.kind != Kind::Other {
+        EndRow::default()
+    } else {
+        rules.mac(packet.destination_mac)
     };
+    match packet.kind {
+        Kind::Ip | Kind::Arp | Kind::Neighbor => {
+            ends.source = whose(&packet.source, &ends.source_mac, rules);
+            ends.destination = whose(&packet.destination, &ends.destination_mac, rules);
+        }
+        Kind::Other => {
+            ends.source = Endpoint::from_row(&ends.source_mac);
+            ends.destination = Endpoint::from_row(&ends.destination_mac);
+        }
+    }
+    if is_group {
+        ends.destination_mac = EndRow::default();
+    }
     let everybody = packet.destination_mac == mac::BROADCAST || packet.destination == Address::BROADCAST;
-    let is_somebody = destination.device != 0 || destination.is_gateway();
+    let is_somebody = ends.destination.device != 0 || ends.destination.is_gateway();
     if everybody && !is_somebody && packet.kind != Kind::Arp && !packet.destination.is_multicast() {
-        destination = Endpoint::network(identity::BROADCAST);
+        ends.destination = Endpoint::network(identity::BROADCAST);
     }
     if packet.is_to_group() {
-        destination.flags |= device_flag::GROUP;
+        ends.destination.flags |= device_flag::GROUP;
     }
-    let destination_mac = if is_group { nobody } else { behind };
-    let ends = Ends { segment, source_mac, destination_mac, source, destination };
-    if packet.fault.is_none() && fragments::concern(packet, &ends) {
-        fragments::borrow_ports(packet, &ends, rules);
+    if packet.fault.is_none() && fragments::concern(packet, ends) {
+        fragments::borrow_ports(packet, ends, rules);
     }
-    ends
 }
 
 /// Who is behind an address on a packet that names `row`'s hardware address for that end.

@@ -5,10 +5,12 @@
 use crate::address::Address;
 
 mod told;
-pub use told::{Event, Repeats, SAMPLE_BYTES, START_BYTES, Sample, ViolationKey, is_answer, reading};
+pub use told::{
+    Event, Repeats, SAMPLE_BYTES, START_BYTES, Sample, ViolationKey, is_answer, is_answered, reading,
+};
 
 /// Version of everything in this file. Agents of different ABIs never share maps.
-pub const ABI: u32 = 4;
+pub const ABI: u32 = 5;
 
 /// Inner tables of a policy live in one of two slots: one enforces, the other is being filled.
 pub const SLOTS: u32 = 2;
@@ -34,14 +36,38 @@ pub const SAMPLE_RING_BYTES: u32 = 262_144;
 /// Bytes of them that answers of resolvers leave to those of DHCP servers.
 pub const SAMPLES_FOR_LEASES: u32 = SAMPLE_RING_BYTES / 4;
 
-/// The value each packet reads once: which slot decides, and under which generation.
-#[repr(C)]
+/// The value each packet reads once, as one word: which slot decides, and under which generation.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Active {
     /// 0 or 1.
     pub slot: u32,
+    /// Counts what user space wrote that a remembered verdict may depend on, policies included; 31 bits of it are kept.
+    pub edition: u32,
     /// Counts applied policies; 0 means that none was ever applied.
     pub generation: u32,
+}
+
+impl Active {
+    /// What stands in the map: the slot in bit 0, the edition up to bit 31, the generation above.
+    #[inline(always)]
+    pub const fn word(self) -> u64 {
+        (self.slot & 1) as u64 | ((self.edition << 1) as u64) | (self.generation as u64) << 32
+    }
+
+    /// The value behind a word of the map.
+    #[inline(always)]
+    pub const fn from_word(word: u64) -> Self {
+        let low = word as u32;
+        Self { slot: low & 1, edition: low >> 1, generation: (word >> 32) as u32 }
+    }
+
+    /// The same with the next edition. Neither the first nor the last number is one: an entry of the verdict cache that is
+    /// empty has the one, one that is taken the other.
+    #[must_use]
+    pub const fn next_edition(self) -> Self {
+        let next = (self.edition + 1) & (u32::MAX >> 1);
+        Self { edition: if next == 0 || next == u32::MAX >> 1 { 1 } else { next }, ..self }
+    }
 }
 
 /// What a packet needs to know of a slot besides its tables.
@@ -325,6 +351,16 @@ pub struct SegmentRow {
     pub flags: u8,
 }
 
+/// Value of the per-CPU array `SWEEP`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Sweep {
+    /// The set of the verdict cache with which the next run begins.
+    pub next: u32,
+    /// 1 when there may be an entry in the CPU's part of the cache.
+    pub filled: u32,
+}
+
 /// Packets and bytes.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -388,7 +424,6 @@ macro_rules! layout {
 
 layout! {
     Address: 16,
-    Active: 8,
     Head: 16,
     EndRow: 24,
     Lease: 24,
@@ -406,6 +441,7 @@ layout! {
     Settings: 80,
     SegmentKey: 8,
     SegmentRow: 16,
+    Sweep: 8,
     Traffic: 16,
     InterfaceCounters: 64,
     ViolationKey: 80,

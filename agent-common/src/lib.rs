@@ -11,6 +11,7 @@ extern crate std;
 
 pub mod address;
 pub mod bytes;
+pub mod cache;
 pub mod decide;
 pub mod flow;
 pub mod layout;

@@ -22,7 +22,10 @@ use bulkhead_common::{
 };
 
 use crate::{
-    maps::{EPOCH, EVENTS, HEADS, OTHERS_0, OTHERS_1, REPEATS_0, REPEATS_1, SAMPLES, Scratch, add_to_tally},
+    atomic,
+    maps::{
+        EPOCH, EVENTS, HEADS, OTHERS_0, OTHERS_1, REPEATS_0, REPEATS_1, SAMPLES, Scratch, TALLY, add_to_tally,
+    },
     packet::Linear,
 };
 
@@ -30,7 +33,7 @@ use crate::{
 #[inline(always)]
 pub fn violation(frame: &Linear, scratch: &mut Scratch) {
     add_to_tally(tally::VIOLATIONS);
-    let Scratch { context, packet, ends: _, judgement: _, decision, key, others } = scratch;
+    let Scratch { sight, context, packet, ends: _, judgement: _, decision, key, others } = scratch;
     let Verdict::Deny(reason) = decision.verdict else { return };
     let generation = HEADS.get(context.slot).map_or(0, |head| head.generation);
     let now = context.now;
@@ -57,11 +60,10 @@ pub fn violation(frame: &Linear, scratch: &mut Scratch) {
         others: 0,
         pad: [0; 2],
     };
-    // Read once: the agent waits until every packet that saw the old epoch has left before it drains.
-    // SAFETY: the pointer is to the array's element 0.
-    let epoch = EPOCH.get_ptr(0).map_or(0, |e| unsafe { e.read_volatile() });
-
-    if repeat(epoch, key, packet.len, now) {
+    let epoch = epoch();
+    let one = Repeats { packets: 1, bytes: u64::from(packet.len), first: now, last: now };
+    if repeat(epoch, key, &one) {
+        sight.repeated = 1;
         return add_to_tally(tally::AGGREGATED);
     }
     let told = Repeats { packets: 0, bytes: 0, first: 0, last: 0 };
@@ -95,12 +97,35 @@ pub fn violation(frame: &Linear, scratch: &mut Scratch) {
         let _ = insert(epoch, key, &told);
         return;
     }
-    let first = Repeats { packets: 1, bytes: u64::from(packet.len), first: now, last: now };
-    // Another CPU may have inserted the same key between the look-up and now.
-    if insert(epoch, key, &first) || repeat(epoch, key, packet.len, now) {
-        return add_to_tally(tally::AGGREGATED);
+    add_to_tally(if aggregate(epoch, key, others, &one) { tally::AGGREGATED } else { tally::LOST });
+}
+
+/// Reports packets of a kind that was denied before, which are in [`tally::VIOLATIONS`] already.
+#[inline(always)]
+pub fn again(key: &ViolationKey, others: &ViolationKey, more: &Repeats) {
+    let epoch = epoch();
+    let known = repeat(epoch, key, more) || aggregate(epoch, key, others, more);
+    let index = if known { tally::AGGREGATED } else { tally::LOST };
+    if let Some(count) = TALLY.get_ptr_mut(index) {
+        // SAFETY: an element of a map, aligned.
+        unsafe { atomic::add(count, more.packets) };
     }
-    add_to_tally(if other(epoch, others, packet.len, now) { tally::AGGREGATED } else { tally::LOST });
+}
+
+/// Which table of repeats is filled. Read once: the agent waits until every packet that saw the old epoch has left before it
+/// drains.
+#[inline(always)]
+fn epoch() -> u32 {
+    // SAFETY: the pointer is to the array's element 0.
+    EPOCH.get_ptr(0).map_or(0, |e| unsafe { e.read_volatile() })
+}
+
+/// Puts a violation that is not there into the table of repeats, or among those that cannot be told apart; `false` when there
+/// is no room.
+#[inline(always)]
+fn aggregate(epoch: u32, key: &ViolationKey, others: &ViolationKey, more: &Repeats) -> bool {
+    // Another CPU may have inserted the same key between the look-up and now.
+    insert(epoch, key, more) || repeat(epoch, key, more) || other(epoch, others, more)
 }
 
 #[inline(always)]
@@ -116,7 +141,7 @@ fn half_of_the_ring_is_free() -> bool {
 /// Hands the start of a frame to user space. Never waits: without room the sample is counted as lost.
 #[inline(always)]
 pub fn sample(packet: &Linear, scratch: &Scratch) {
-    let Scratch { context, packet: _, ends: _, judgement, decision, key: _, others: _ } = scratch;
+    let Scratch { context, judgement, decision, .. } = scratch;
     // A device may ask its resolver as often as it likes; what servers say of leases finds room nevertheless.
     // SAFETY: the helper reads a counter of the ring.
     let waiting =
@@ -173,29 +198,30 @@ fn insert_other(epoch: u32, key: &ViolationKey, value: &Repeats) -> bool {
     }
 }
 
-/// Adds one packet to a violation that is in the table already.
+/// Adds packets to a violation that is in the table already.
 #[inline(always)]
-fn repeat(epoch: u32, key: &ViolationKey, len: u32, now: u64) -> bool {
-    add(if epoch == 0 { REPEATS_0.get_ptr_mut(key) } else { REPEATS_1.get_ptr_mut(key) }, len, now)
+fn repeat(epoch: u32, key: &ViolationKey, more: &Repeats) -> bool {
+    add(if epoch == 0 { REPEATS_0.get_ptr_mut(key) } else { REPEATS_1.get_ptr_mut(key) }, more)
 }
 
-/// Adds one packet to those that cannot be told apart.
+/// Adds packets to those that cannot be told apart.
 #[inline(always)]
-fn other(epoch: u32, key: &ViolationKey, len: u32, now: u64) -> bool {
-    add(if epoch == 0 { OTHERS_0.get_ptr_mut(key) } else { OTHERS_1.get_ptr_mut(key) }, len, now)
+fn other(epoch: u32, key: &ViolationKey, more: &Repeats) -> bool {
+    add(if epoch == 0 { OTHERS_0.get_ptr_mut(key) } else { OTHERS_1.get_ptr_mut(key) }, more)
 }
 
 #[inline(always)]
-fn add(found: Option<*mut Repeats>, len: u32, now: u64) -> bool {
+fn add(found: Option<*mut Repeats>, more: &Repeats) -> bool {
     let Some(repeats) = found else { return false };
     // SAFETY: this CPU's own value; entries are removed by the agent only, and only from the table that
-    // no packet fills.
-    let repeats = unsafe { &mut *repeats };
-    repeats.packets += 1;
-    repeats.bytes += u64::from(len);
-    if repeats.first == 0 {
-        repeats.first = now;
+    // no packet fills. What the sweep adds may be interrupted by a packet: each count is one instruction.
+    unsafe {
+        atomic::add(&raw mut (*repeats).packets, more.packets);
+        atomic::add(&raw mut (*repeats).bytes, more.bytes);
+        if (*repeats).first == 0 {
+            (*repeats).first = more.first;
+        }
+        (*repeats).last = more.last;
     }
-    repeats.last = now;
     true
 }

@@ -1,7 +1,11 @@
 //! The XDP program: packet, decide, count, emit, action.
 #![no_std]
 #![no_main]
+// One load from a packet of more than a byte.
+#![feature(asm_experimental_arch)]
 
+mod atomic;
+mod cache;
 mod count;
 mod emit;
 mod maps;
@@ -18,7 +22,7 @@ use aya_ebpf::{
 use bulkhead_common::decide::Decision;
 use bulkhead_common::{
     decide::{self, Action, Ends, Judgement, Verdict},
-    layout::{reading, tally},
+    layout::{Active, reading, tally},
     lookup::{NOWHERE, Rules},
     parse::{Packet, parse_into},
     reason::Reason,
@@ -40,12 +44,24 @@ pub fn bulkhead(ctx: XdpContext) -> u32 {
     run(&ctx, (ctx.data_end() - ctx.data()) as u32)
 }
 
+/// Brings the exact counters up to what the verdict cache of this CPU has counted. The agent runs it; it sees no packet.
+#[xdp]
+pub fn sweep(_: XdpContext) -> u32 {
+    cache::sweep();
+    xdp_action::XDP_PASS
+}
+
 #[inline(always)]
 fn run(ctx: &XdpContext, len: u32) -> u32 {
+    let action = look(ctx.ctx, len);
+    if action != cache::MISSED {
+        return action;
+    }
     let ifindex = ctx.ingress_ifindex() as u32;
     if begin(ifindex) == 0 {
         return closed(tables::interface(ifindex).counter, len);
     }
+    cache::refresh();
     read(ctx.ctx, len);
     recognise();
     judge();
@@ -61,6 +77,7 @@ fn run(ctx: &XdpContext, len: u32) -> u32 {
     } else if outcome & outcome::SAMPLED != 0 {
         sample(ctx.ctx);
     }
+    cache::keep();
     if outcome & outcome::DROPPED != 0 {
         return xdp_action::XDP_DROP;
     }
@@ -96,13 +113,29 @@ fn trace(ctx: &XdpContext, decision: &Decision) {
 // judges each of them once and alone, instead of following every path of one step through all the next. Old kernels
 // let such a function have numbers and the context as arguments, nothing else.
 
+/// Looks for the packet among those that were decided of late.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn look(ctx: *mut xdp_md, len: u32) -> u32 {
+    let ctx = XdpContext::new(ctx);
+    let interface = ctx.ingress_ifindex() as u32;
+    cache::look(&packet::Packet::new(&ctx, len), interface, maps::active())
+}
+
 /// Chooses what the packet is judged by: 0 while there is no policy. A step of its own, because what the main function
 /// keeps takes room below every other.
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn begin(ifindex: u32) -> u32 {
-    let Some(context) = Context::active(ifindex, tables::interface(ifindex)) else { return 0 };
-    done(maps::with_scratch(|scratch| scratch.context = context))
+    done(
+        maps::with_scratch(|scratch| {
+            let Active { slot, generation, edition: _ } = Active::from_word(scratch.sight.active);
+            scratch.context = Context::of(slot, ifindex);
+            generation != 0
+        })
+        .filter(|is_some| *is_some)
+        .map(drop),
+    )
 }
 
 #[unsafe(no_mangle)]
@@ -117,7 +150,7 @@ extern "C" fn read(ctx: *mut xdp_md, len: u32) -> u32 {
 #[inline(never)]
 extern "C" fn recognise() -> u32 {
     let Some(Step { tables, packet, ends, judgement: _ }) = step() else { return 0 };
-    *ends = decide::recognise(packet, &tables);
+    decide::recognise(packet, &tables, ends);
     1
 }
 
@@ -141,8 +174,7 @@ extern "C" fn settle() -> u32 {
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn account(len: u32) -> u32 {
-    let Some(Scratch { context, packet, ends, judgement, decision, key: _, others: _ }) = maps::scratch()
-    else {
+    let Some(Scratch { context, packet, ends, judgement, decision, .. }) = maps::scratch() else {
         return 0;
     };
     let Some(tables) = Tables::of(context) else { return 0 };

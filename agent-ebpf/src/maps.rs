@@ -9,18 +9,22 @@ use aya_ebpf::{
 };
 use bulkhead_common::{
     address::Address,
+    cache::{self, Entry4, Entry6, WAYS},
     decide::{Decision, Ends, Judgement},
     layout::{
         Budget, EndRow, Event, Flow, FlowKey, FragmentKey, FragmentRow, Head, InterfaceCounters, Lease,
         MAX_FRAGMENTED, MAX_INTERFACES, MAX_SCHEDULES, MAX_SEGMENTS, MAX_TRUSTED, NamedKey, NamedRow,
         Repeats, RuleKey, RuleRow, SAMPLE_RING_BYTES, SLOTS, Sample, SegmentKey, SegmentRow, ServiceKey,
-        Settings, Traffic, TrustedKey, ViolationKey, tally,
+        Settings, Sweep, Traffic, TrustedKey, ViolationKey, tally,
     },
     parse::Packet,
     reason::CODES,
 };
 
-use crate::tables::Context;
+use crate::{
+    cache::{Emptied, Sight},
+    tables::Context,
+};
 
 // The value of an inner map is no bare struct: Linux 5.15 to 6.1 take a map made from a type for another kind than one
 // made without, as user space makes them, where the type is a struct (bpf_map_meta_equal).
@@ -99,6 +103,23 @@ pub static EVENTS: RingBuf<Event, 4096> = RingBuf::new();
 #[btf_map]
 pub static SAMPLES: RingBuf<Sample, { SAMPLE_RING_BYTES as usize }> = RingBuf::new();
 
+/// The verdict cache: the sets of the first CPU, then those of the next. Its pages can be mapped, so that it begins at one: an
+/// entry is a cache line.
+#[btf_map]
+pub static CACHE_V4: Array<[Entry4; WAYS], 4, MAPPABLE> = Array::new();
+#[btf_map]
+pub static CACHE_V6: Array<[Entry6; WAYS], 4, MAPPABLE> = Array::new();
+/// Counts what happens to flows, in groups of them, and to leases.
+#[btf_map]
+pub static STAMPS: Array<u64, { cache::STAMPS as usize + 1 }> = Array::new();
+/// To where what passes goes, by the index of the interface where it arrived; 0 hands it to the stack.
+#[btf_map]
+pub static REDIRECTS: Array<u32, { cache::key::INTERFACES as usize }> = Array::new();
+/// How far the sweep of each CPU has come, and whether there is anything for it.
+#[btf_map]
+pub static SWEEP: PerCpuArray<Sweep, 1> = PerCpuArray::new();
+const MAPPABLE: usize = aya_ebpf::bindings::BPF_F_MMAPABLE as usize;
+
 /// Adds one to an entry of the tally.
 #[inline(always)]
 pub fn add_to_tally(index: u32) {
@@ -117,15 +138,38 @@ pub static QUERY: PerCpuArray<[u32; 10], 1> = PerCpuArray::new();
 #[btf_map]
 pub static NEW_FLOW: PerCpuArray<Flow, 1> = PerCpuArray::new();
 
+/// Where an entry of the verdict cache is looked at while it is emptied: room for a packet, and for the sweep.
+#[btf_map]
+static EMPTIED: PerCpuArray<[u64; EMPTIED_WORDS], 2> = PerCpuArray::new();
+const EMPTIED_WORDS: usize = 40;
+const _: () = assert!(size_of::<Emptied>() <= EMPTIED_WORDS * 8 && align_of::<Emptied>() <= 8);
+
+/// This CPU's room for an entry that is emptied: 0 is that of packets, 1 that of the sweep.
+#[inline(always)]
+pub fn emptied<'a>(room: u32) -> Option<&'a mut Emptied> {
+    let words = EMPTIED.get_ptr_mut(room)?;
+    // SAFETY: size and alignment are asserted above, and every bit pattern is a value: it has integers only. No two borrows
+    // overlap but that of `empty` and `credit`, which it calls: one writes what the other reads.
+    Some(unsafe { &mut *words.cast::<Emptied>() })
+}
+
+/// Slot, edition and generation, read at once: they belong together, and no packet sees half a change.
+#[inline(always)]
+pub fn active() -> u64 {
+    // SAFETY: the pointer is to the array's element 0.
+    ACTIVE.get_ptr(0).map_or(0, |word| unsafe { word.read_volatile() })
+}
+
 /// Where a packet is kept while it is judged: the stack of a program is 512 bytes.
 #[btf_map]
 static SCRATCH: PerCpuArray<[u64; SCRATCH_WORDS], 1> = PerCpuArray::new();
-const SCRATCH_WORDS: usize = 80;
+const SCRATCH_WORDS: usize = 96;
 const _: () = assert!(size_of::<Scratch>() <= SCRATCH_WORDS * 8 && align_of::<Scratch>() <= 8);
 
 /// What one packet needs room for. Filled from the first field to the last; what a step reads was written by one before
 /// it.
 pub struct Scratch {
+    pub sight: Sight,
     pub context: Context,
     pub packet: Packet,
     pub ends: Ends,

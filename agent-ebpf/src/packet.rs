@@ -1,7 +1,10 @@
 //! The bytes of a packet in the kernel: between `data` and `data_end`, each access bounded for the verifier.
 
 use aya_ebpf::programs::XdpContext;
-use bulkhead_common::bytes::Bytes;
+use bulkhead_common::{
+    bytes::Bytes,
+    cache::key::{self, Frame},
+};
 
 /// Nothing we read starts behind this offset: Ethernet 14, two tags 8, IPv6 40, four extension headers 256, ICMPv6 24,
 /// four options 256; and the bytes of a sample.
@@ -46,6 +49,61 @@ impl Linear {
     #[inline(always)]
     pub fn start(&self) -> *const core::ffi::c_void {
         self.data as *const _
+    }
+}
+
+/// The start of a frame, as far as it was found to be there.
+#[derive(Clone, Copy)]
+pub struct Window(usize);
+
+impl Frame for Packet {
+    type Window = Window;
+
+    #[inline(always)]
+    fn window<const N: usize>(&self) -> Option<Window> {
+        if self.data + N > self.end { None } else { Some(Window(self.data)) }
+    }
+
+    #[inline(always)]
+    fn length(&self) -> u32 {
+        self.len
+    }
+}
+
+/// One load of its width. The compiler would make eight of one whose address may be odd.
+macro_rules! load {
+    ($window:expr, $width:literal) => {{
+        let value: u64;
+        // SAFETY: the verifier has seen that the bytes lie between the packet's `data` and `data_end`, and takes unaligned
+        // loads from a packet where the machine does.
+        // JUSTIFICATION: no Rust type says "an address that need not be aligned, in one load".
+        unsafe {
+            core::arch::asm!(
+                concat!("{value} = *(", $width, " *)({start} + {at})"),
+                value = lateout(reg) value,
+                start = in(reg) $window.0,
+                at = const AT,
+                options(readonly, nostack, preserves_flags),
+            );
+        }
+        value
+    }};
+}
+
+impl key::Window for Window {
+    #[inline(always)]
+    fn word<const AT: usize>(self) -> u64 {
+        load!(self, "u64")
+    }
+
+    #[inline(always)]
+    fn half<const AT: usize>(self) -> u32 {
+        load!(self, "u32") as u32
+    }
+
+    #[inline(always)]
+    fn short<const AT: usize>(self) -> u16 {
+        load!(self, "u16") as u16
     }
 }
 

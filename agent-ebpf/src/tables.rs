@@ -5,15 +5,18 @@ use bulkhead_common::{
     address::Address,
     flow,
     layout::{
-        Active, EndRow, Flow, FlowKey, FragmentKey, FragmentRow, Head, Lease, MAX_SCHEDULES, NamedKey,
-        NamedRow, RuleKey, RuleRow, SegmentKey, SegmentRow, ServiceKey, Settings, TrustedKey, tally,
+        EndRow, Flow, FlowKey, FragmentKey, FragmentRow, Head, Lease, MAX_SCHEDULES, NamedKey, NamedRow,
+        RuleKey, RuleRow, SegmentKey, SegmentRow, ServiceKey, Settings, TrustedKey, tally,
     },
     lookup::{ANY_VLAN, Endpoint, Rules, class, identity, probe, segment_flag},
 };
 
-use crate::maps::{
-    ACTIVE, ADDRESSES, BUDGETS, FLOWS, FRAGMENTS, HEADS, LEASES, MACS, MGMT_PEERS, MGMT_PORTS, NAMED,
-    NETWORKS, NEW_FLOW, QUERY, RULES, SCHEDULES, SEGMENTS, SERVICES, SETTINGS, TRUSTED, add_to_tally,
+use crate::{
+    cache,
+    maps::{
+        ADDRESSES, BUDGETS, FLOWS, FRAGMENTS, HEADS, LEASES, MACS, MGMT_PEERS, MGMT_PORTS, NAMED, NETWORKS,
+        NEW_FLOW, QUERY, RULES, SCHEDULES, SEGMENTS, SERVICES, SETTINGS, TRUSTED, add_to_tally,
+    },
 };
 
 /// [`Rules::permitted`] for a slot (the upper half of `place`), a service class (the lower one) and the names in
@@ -80,8 +83,9 @@ fn is_open(slot: u32, schedule: u32) -> bool {
         && SCHEDULES.get(slot * MAX_SCHEDULES + schedule).is_some_and(|until| *until > now())
 }
 
+/// Monotonic time, ns.
 #[inline(always)]
-fn now() -> u64 {
+pub fn now() -> u64 {
     // SAFETY: the helper reads a clock.
     unsafe { bpf_ktime_get_ns() }
 }
@@ -100,14 +104,10 @@ pub struct Context {
 }
 
 impl Context {
-    /// The active slot; `None` before the first policy was applied.
+    /// The slot that was active when the packet came.
     #[inline(always)]
-    pub fn active(ifindex: u32, interface: SegmentRow) -> Option<Self> {
-        // One 64-bit read: slot and generation belong together, and no packet sees half a change.
-        // SAFETY: the pointer is to the array's element 0.
-        let word = unsafe { ACTIVE.get_ptr(0)?.read_volatile() };
-        let Active { slot, generation } = Active { slot: word as u32, generation: (word >> 32) as u32 };
-        (generation != 0).then(|| Self { now: now(), slot, ifindex, interface })
+    pub fn of(slot: u32, ifindex: u32) -> Self {
+        Self { now: now(), slot, ifindex, interface: interface(ifindex) }
     }
 }
 
@@ -135,6 +135,12 @@ impl<'a> Tables<'a> {
     #[inline(always)]
     pub fn of(context: &'a Context) -> Option<Self> {
         Some(Self { context, head: HEADS.get(context.slot)?, settings: SETTINGS.get(0)? })
+    }
+
+    /// The generation of the packet's slot.
+    #[inline(always)]
+    pub fn generation(&self) -> u32 {
+        self.head.generation
     }
 }
 
@@ -190,6 +196,11 @@ impl Rules for Tables<'_> {
 
     #[inline(always)]
     fn bind(&self, address: &Address, lease: &Lease) {
+        // SAFETY: one word of it, whichever it is.
+        let before = unsafe { LEASES.get(address) }.map_or(0, |known| known.mac);
+        if before != lease.mac {
+            cache::stamp_leases();
+        }
         if LEASES.insert(address, lease, 0).is_err() {
             add_to_tally(tally::LEASES_REFUSED);
         }

@@ -18,9 +18,10 @@ use bulkhead_common::{
     reason::Reason,
 };
 use bulkhead_tests::lab::Room;
-use packet::{COUNTER, Setup, gateway, lab, open, tables, text};
+use packet::{CACHE, COUNTER, Setup, gateway, lab, open, tables, text};
 
-const SIZES: Sizes = Sizes { devices: 12, rules: 24, flows: 256, violations: 64, ring_bytes: 4096 };
+const SIZES: Sizes =
+    Sizes { devices: 12, rules: 24, flows: 256, violations: 64, ring_bytes: 4096, cache: CACHE };
 /// Denied frames of each of the two floods.
 const FLOOD: u64 = 30_000;
 /// Violations that repeat all the time, among those that never do.
@@ -99,6 +100,7 @@ fn every_violation_is_delivered_or_aggregated_however_many_kinds_there_are() {
 
         // Nobody reads: half of the ring overflows, then the table.
         flood(&mut dataplane, &base, |_, _| {});
+        dataplane.collect().expect("the sweep runs");
         let silent = dataplane.tally().expect("readable");
         assert_eq!(silent.violations, FLOOD);
         assert_eq!(silent.violations, silent.delivered + silent.aggregated + silent.lost);
@@ -118,6 +120,7 @@ fn every_violation_is_delivered_or_aggregated_however_many_kinds_there_are() {
             stop.store(true, Ordering::Release);
             (events.join().expect("the reader does not panic"), repeated)
         });
+        dataplane.collect().expect("the sweep runs");
         // Both tables: the one being filled, and the one before it.
         repeated += repeats(&mut dataplane);
         repeated += repeats(&mut dataplane);

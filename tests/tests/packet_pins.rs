@@ -11,9 +11,10 @@ use bulkhead_agent::{
 };
 use bulkhead_common::reason::{Grant, Reason};
 use bulkhead_tests::{frame::frame, lab::Room};
-use packet::{COUNTER, Setup, gateway, lab, open, tables, text};
+use packet::{CACHE, COUNTER, Setup, gateway, lab, open, tables, text};
 
-const SIZES: Sizes = Sizes { devices: 16, rules: 32, flows: 256, violations: 64, ring_bytes: 4096 };
+const SIZES: Sizes =
+    Sizes { devices: 16, rules: 32, flows: 256, violations: 64, ring_bytes: 4096, cache: CACHE };
 
 fn start(room: &Room, pins: &str, sizes: Sizes) -> Dataplane {
     let (mut dataplane, _) = open(room, pins, sizes);
@@ -73,7 +74,8 @@ fn other_sizes_in_the_configuration_wait_for_new_maps() {
     let Some((namespace, room)) = lab("other_sizes_in_the_configuration_wait_for_new_maps") else { return };
     namespace.run(|| {
         drop(start(&room, "pins", SIZES));
-        let wanted = Sizes { devices: 99, rules: 99, flows: 512, violations: 99, ring_bytes: 8192 };
+        let wanted =
+            Sizes { devices: 99, rules: 99, flows: 512, violations: 99, ring_bytes: 8192, cache: CACHE };
         assert_eq!(start(&room, "pins", wanted).sizes(), SIZES);
         assert_eq!(start(&room, "other-pins", wanted).sizes(), wanted);
     });

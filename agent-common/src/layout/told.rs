@@ -68,12 +68,17 @@ impl ViolationKey {
 #[inline(always)]
 pub fn is_answer(packet: &Packet) -> bool {
     let opens = packet.protocol == protocol::TCP && packet.tcp_flags & (tcp::SYN | tcp::ACK) == tcp::SYN;
-    // Port 0 is nobody's, and what a frame has that was not read as far as its ports.
-    let from_server = packet.source_port != 0 && is_of_servers(packet.source_port);
     matches!(packet.protocol, protocol::TCP | protocol::UDP | protocol::SCTP)
-        && from_server
-        && !is_of_servers(packet.destination_port)
         && !opens
+        && is_answered(packet.source_port, packet.destination_port)
+}
+
+/// Whether these are the ports of an answer of a server.
+#[inline(always)]
+pub const fn is_answered(source_port: u16, destination_port: u16) -> bool {
+    // Port 0 is nobody's, and what a frame has that was not read as far as its ports.
+    let from_server = source_port != 0 && is_of_servers(source_port);
+    from_server && !is_of_servers(destination_port)
 }
 
 /// Whether servers are at a port: below those of clients, or where IANA has put automation among them. PROFINET, EtherCAT,

@@ -247,6 +247,9 @@ table! {
     "rows": integer(1024, 1 << 24).default("1048576");
     /// Live conversations.
     "flows": integer(1024, 1 << 24).default("131072");
+    /// Verdicts that each processor remembers for the packets that follow, of IPv4; a quarter as many of IPv6. What is not
+    /// remembered is decided anew. Each takes 64 bytes for each processor (IPv6 128), and all of them 64 MiB at most.
+    "verdicts": integer(1024, 1 << 20).default("65536");
     /// Distinct violations held between two drains; further ones are counted for their device and reason.
     "violations": integer(64, 1 << 20).default("8192");
     /// Bytes of the event ring: a power of two, at least a page. An event takes 208, so that the default holds 1260 new

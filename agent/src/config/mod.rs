@@ -252,6 +252,8 @@ pub struct Limits {
     pub rows: u32,
     /// Live conversations.
     pub flows: u32,
+    /// Verdicts that each processor remembers.
+    pub verdicts: u32,
     /// Distinct violations held between two drains.
     pub violations: u32,
     /// Bytes of the event ring: a power of two of at least a page.
@@ -324,6 +326,7 @@ impl Default for Limits {
             rules: 65_536,
             rows: 1 << 20,
             flows: 1 << 17,
+            verdicts: 1 << 16,
             violations: 8192,
             ring_bytes: 256 << 10,
             names: 4096,

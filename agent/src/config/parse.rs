@@ -250,6 +250,7 @@ fn limits(reader: &mut Reader<'_, '_>, table: &DeTable<'_>) -> Limits {
         rules: size(reader, table, "rules", 1..=bound(MAX_RULES), default.rules),
         rows: size(reader, table, "rows", 1024..=1 << 24, default.rows),
         flows: size(reader, table, "flows", 1024..=1 << 24, default.flows),
+        verdicts: size(reader, table, "verdicts", 1024..=1 << 20, default.verdicts),
         violations: size(reader, table, "violations", 64..=1 << 20, default.violations),
         ring_bytes: ring,
         names: size(reader, table, "names", 16..=1 << 16, default.names),

@@ -108,6 +108,7 @@ devices = 10
 rules = 20
 rows = 2048
 flows = 4096
+verdicts = 2048
 violations = 64
 ring_bytes = 4096
 names = 65536
@@ -202,6 +203,7 @@ required = false
             rules: 20,
             rows: 2048,
             flows: 4096,
+            verdicts: 2048,
             violations: 64,
             ring_bytes: 4096,
             names: 65_536,

@@ -11,7 +11,7 @@ use bulkhead_common::{
 use super::{agent::NOBODY, receivers::Receivers};
 use crate::{
     config::{Config, Midstream, receiver_key},
-    dataplane::{Dataplane, DataplaneError, Runtime, Sizes, monotonic_ns},
+    dataplane::{CacheSizes, Dataplane, DataplaneError, Runtime, Sizes, monotonic_ns},
 };
 
 /// How long a TCP flow lives on after FIN or RST: long enough for retransmissions of the last segments
@@ -37,6 +37,7 @@ pub(super) fn sizes(config: &Config) -> Sizes {
         flows: limits.flows,
         violations: limits.violations,
         ring_bytes: limits.ring_bytes,
+        cache: CacheSizes::holding(limits.verdicts),
     }
 }
 

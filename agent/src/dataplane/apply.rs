@@ -45,6 +45,7 @@ impl Dataplane {
         let next = Active {
             slot: if old.generation == 0 { 0 } else { (old.slot + 1) % SLOTS },
             generation: old.generation.checked_add(1).unwrap_or(1),
+            ..old.next_edition()
         };
         let begun = Instant::now();
         // Packets that chose this slot when it was last in force have left before anything in it changes.
@@ -62,8 +63,7 @@ impl Dataplane {
         self.ids.commit(&plan)?;
         let ids = plan.ids;
         self.clear_reused(&ids)?;
-        let word = u64::from(next.slot) | u64::from(next.generation) << 32;
-        self.active.set(0, word, 0).map_err(write("ACTIVE"))?;
+        self.active.set(0, next.word(), 0).map_err(write("ACTIVE"))?;
 
         self.ids.settle();
 
@@ -98,21 +98,29 @@ impl Dataplane {
     /// When the map cannot be written.
     pub fn reschedule(&mut self, deadlines: &[u64]) -> Result<(), DataplaneError> {
         match self.in_force {
-            Some(slot) => self.write_deadlines(u32::try_from(slot).unwrap_or(0), deadlines),
+            Some(slot) => {
+                if self.write_deadlines(u32::try_from(slot).unwrap_or(0), deadlines)? {
+                    self.edited()?;
+                }
+                Ok(())
+            }
             None => Ok(()),
         }
     }
 
-    fn write_deadlines(&mut self, slot: u32, deadlines: &[u64]) -> Result<(), DataplaneError> {
+    /// Whether anything changed.
+    fn write_deadlines(&mut self, slot: u32, deadlines: &[u64]) -> Result<bool, DataplaneError> {
         let known = &mut self.deadlines[slot as usize];
+        let mut changed = false;
         // Index 0 is the schedule that is always open.
         for (index, until) in (1..).zip(deadlines) {
             if known.get(&index) != Some(until) {
                 self.schedules.set(slot * MAX_SCHEDULES + index, until, 0).map_err(write("SCHEDULES"))?;
                 known.insert(index, *until);
+                changed = true;
             }
         }
-        Ok(())
+        Ok(changed)
     }
 
     /// Permits a device something at an address that it learned by name, from the next packet on; device and rule have
@@ -125,7 +133,10 @@ impl Dataplane {
         let Some(slot) = &mut self.slots[slot] else { return Ok(false) };
         let mut row = row;
         row.row.rule = applied.ids.rule(row.row.rule);
-        slot.named.insert(NamedKey { device: applied.ids.device(key.device), ..key }, row, "NAMED")
+        let put =
+            slot.named.insert(NamedKey { device: applied.ids.device(key.device), ..key }, row, "NAMED")?;
+        self.edited()?;
+        Ok(put)
     }
 
     /// Takes back what [`Dataplane::learn_name`] permitted.
@@ -169,11 +180,16 @@ impl Dataplane {
     /// When the map cannot be read.
     pub fn active(&self) -> Result<Active, DataplaneError> {
         let word = self.active.get(&0, 0).map_err(read("ACTIVE"))?;
-        let low = word & u64::from(u32::MAX);
-        Ok(Active {
-            slot: u32::try_from(low).unwrap_or_default(),
-            generation: u32::try_from(word >> 32).unwrap_or_default(),
-        })
+        Ok(Active::from_word(word))
+    }
+
+    /// Makes packets forget every verdict that is remembered: something it may depend on was written.
+    ///
+    /// # Errors
+    /// When the map cannot be read or written.
+    pub(super) fn edited(&mut self) -> Result<(), DataplaneError> {
+        let next = self.active()?.next_edition();
+        self.active.set(0, next.word(), 0).map_err(write("ACTIVE"))
     }
 
     /// Generation and the start of the revision of each slot, as the kernel has them.

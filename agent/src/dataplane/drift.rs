@@ -54,8 +54,8 @@ impl Dataplane {
         let mut found = Vec::new();
         let (Some(at), Some(applied)) = (self.in_force, &self.applied) else { return Ok(found) };
         let index = u32::try_from(at).unwrap_or_default();
-        let wanted = Active { slot: index, generation: applied.generation };
         let active = self.active()?;
+        let wanted = Active { slot: index, generation: applied.generation, ..active };
         if active != wanted {
             found.push(drift("ACTIVE", format!("names {active:?}, not {wanted:?}")));
         }

@@ -22,7 +22,8 @@ impl Dataplane {
     /// # Errors
     /// When the map is full (`limits.devices`) or cannot be written.
     pub fn set_lease(&mut self, address: Address, lease: Lease) -> Result<(), DataplaneError> {
-        self.leases.insert(address, lease, 0).map_err(write("LEASES"))
+        self.leases.insert(address, lease, 0).map_err(write("LEASES"))?;
+        self.edited()
     }
 
     /// Forgets a lease, if there is one.
@@ -31,7 +32,8 @@ impl Dataplane {
     /// When the map cannot be written.
     pub fn remove_lease(&mut self, address: Address) -> Result<(), DataplaneError> {
         match self.leases.remove(&address) {
-            Ok(()) | Err(aya::maps::MapError::KeyNotFound) => Ok(()),
+            Ok(()) => self.edited(),
+            Err(aya::maps::MapError::KeyNotFound) => Ok(()),
             Err(error) => Err(write("LEASES")(error)),
         }
     }

@@ -6,7 +6,7 @@ use aya::{Ebpf, EbpfLoader};
 
 use super::{
     Array, ArrayOfMaps, Dataplane, DataplaneError, Entry, EventReader, HashMap, LpmTrie, Map, MapData,
-    MapError, OBJECT, PerCpuArray, PerCpuHashMap, Pins, RingBuf, SampleReader, Sizes, drift, entry,
+    MapError, OBJECT, PerCpuArray, PerCpuHashMap, Pins, RingBuf, SampleReader, Sizes, cache, drift, entry,
     ids::Ids,
     kernel,
     pins::{Entries, maps},
@@ -30,11 +30,14 @@ impl Dataplane {
                 loader.map_max_entries(spec.name, *size(&mut sizes.clone()));
             }
         }
+        let constants = cache::Constants::of(sizes.cache)?;
+        constants.put(&mut loader);
         let mut ebpf = loader.load(OBJECT)?;
         #[cfg(feature = "trace")]
         super::trace::start(&mut ebpf);
         // The other entry is loaded when a NIC needs it: its verification takes as long again.
         entry::load(&mut ebpf, Entry::Linear)?;
+        cache::load(&mut ebpf)?;
         let ids = Ids::open(&pins, sizes.devices, sizes.rules)?;
         let events = ring(&ebpf, "EVENTS")?;
         let samples = ring(&ebpf, "SAMPLES")?;
@@ -50,6 +53,7 @@ impl Dataplane {
             services: ArrayOfMaps::try_from(map("SERVICES")).map_err(open("SERVICES"))?,
             rules: ArrayOfMaps::try_from(map("RULES")).map_err(open("RULES"))?,
             named: ArrayOfMaps::try_from(map("NAMED")).map_err(open("NAMED"))?,
+            redirects: Array::try_from(map("REDIRECTS")).map_err(open("REDIRECTS"))?,
             schedules: Array::try_from(map("SCHEDULES")).map_err(open("SCHEDULES"))?,
             segments: HashMap::try_from(map("SEGMENTS")).map_err(open("SEGMENTS"))?,
             trusted: HashMap::try_from(map("TRUSTED")).map_err(open("TRUSTED"))?,
@@ -63,6 +67,7 @@ impl Dataplane {
             rule_counts: PerCpuArray::try_from(map("RULE_COUNTS")).map_err(open("RULE_COUNTS"))?,
             port_counts: PerCpuArray::try_from(map("PORT_COUNTS")).map_err(open("PORT_COUNTS"))?,
             tally: PerCpuArray::try_from(map("TALLY")).map_err(open("TALLY"))?,
+            sweep: PerCpuArray::try_from(map("SWEEP")).map_err(open("SWEEP"))?,
             epoch: Array::try_from(map("EPOCH")).map_err(open("EPOCH"))?,
             repeats: [
                 PerCpuHashMap::try_from(map("REPEATS_0")).map_err(open("REPEATS_0"))?,

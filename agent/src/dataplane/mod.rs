@@ -16,8 +16,8 @@ use bulkhead_common::{
     address::Address,
     layout::{
         Budget, EndRow, Flow, FlowKey, FragmentKey, FragmentRow, Head, InterfaceCounters, Lease, NamedKey,
-        NamedRow, Repeats, RuleKey, RuleRow, SLOTS, SegmentKey, SegmentRow, ServiceKey, Settings, Traffic,
-        TrustedKey, ViolationKey,
+        NamedRow, Repeats, RuleKey, RuleRow, SLOTS, SegmentKey, SegmentRow, ServiceKey, Settings, Sweep,
+        Traffic, TrustedKey, ViolationKey,
     },
     reason::CODES,
 };
@@ -27,6 +27,7 @@ use slot::Slot;
 
 mod apply;
 mod attach;
+mod cache;
 mod counters;
 mod drift;
 mod entry;
@@ -57,6 +58,7 @@ mod verifier;
 mod watch;
 
 pub use attach::{AttachMode, Attached};
+pub use cache::CacheSizes;
 pub use counters::{CounterReader, DeviceCounts, Tally};
 pub use drift::Drift;
 pub use entry::{Entry, LINEAR_MTU};
@@ -121,6 +123,7 @@ pub struct Dataplane {
     services: ArrayOfMaps<MapData, Services>,
     rules: ArrayOfMaps<MapData, RuleRows>,
     named: ArrayOfMaps<MapData, NamedRows>,
+    redirects: Array<MapData, u32>,
     schedules: Array<MapData, u64>,
     segments: HashMap<MapData, SegmentKey, SegmentRow>,
     trusted: HashMap<MapData, TrustedKey, u32>,
@@ -134,6 +137,7 @@ pub struct Dataplane {
     rule_counts: PerCpuArray<MapData, Traffic>,
     port_counts: PerCpuArray<MapData, InterfaceCounters>,
     tally: PerCpuArray<MapData, u64>,
+    sweep: PerCpuArray<MapData, Sweep>,
     epoch: Array<MapData, u32>,
     repeats: [PerCpuHashMap<MapData, ViolationKey, Repeats>; 2],
     others: [PerCpuHashMap<MapData, ViolationKey, Repeats>; 2],

@@ -9,16 +9,17 @@ use std::{
 use aya::maps::{MapInfo, MapType, lpm_trie::Key};
 use bulkhead_common::{
     address::Address,
+    cache::{self, Entry4, Entry6, WAYS},
     layout::{
         ABI, Budget, Flow, FlowKey, FragmentKey, FragmentRow, Head, InterfaceCounters, Lease, MAX_FRAGMENTED,
         MAX_INTERFACES, MAX_SCHEDULES, MAX_SEGMENTS, MAX_TRUSTED, Repeats, SAMPLE_RING_BYTES, SLOTS,
-        SegmentKey, SegmentRow, ServiceKey, Settings, Traffic, TrustedKey, ViolationKey, tally,
+        SegmentKey, SegmentRow, ServiceKey, Settings, Sweep, Traffic, TrustedKey, ViolationKey, tally,
     },
     reason::CODES,
 };
 use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
 
-use super::error::DataplaneError;
+use super::{CacheSizes, error::DataplaneError};
 
 /// Sizes of the maps that the configuration chooses. They are fixed while the maps exist.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,6 +34,8 @@ pub struct Sizes {
     pub violations: u32,
     /// Bytes of the event ring; a power of two and a multiple of the page size.
     pub ring_bytes: u32,
+    /// Of the verdict cache.
+    pub cache: CacheSizes,
 }
 
 /// A map of the object, as it must be.
@@ -56,6 +59,7 @@ pub(super) enum Entries {
 }
 
 const NO_PREALLOC: u32 = 1;
+const MMAPABLE: u32 = 1024;
 
 /// Every pinned map of the object.
 pub(super) fn maps() -> Vec<MapSpec> {
@@ -106,6 +110,17 @@ pub(super) fn maps() -> Vec<MapSpec> {
         repeats("REPEATS_1"),
         repeats("OTHERS_0"),
         repeats("OTHERS_1"),
+        MapSpec {
+            flags: MMAPABLE,
+            ..map("CACHE_V4", MapType::Array, 4, WAYS * size_of::<Entry4>(), Chosen(|s| &mut s.cache.v4))
+        },
+        MapSpec {
+            flags: MMAPABLE,
+            ..map("CACHE_V6", MapType::Array, 4, WAYS * size_of::<Entry6>(), Chosen(|s| &mut s.cache.v6))
+        },
+        map("SWEEP", MapType::PerCpuArray, 4, size_of::<Sweep>(), Fixed(1)),
+        map("STAMPS", MapType::Array, 4, 8, Fixed(cache::STAMPS + 1)),
+        map("REDIRECTS", MapType::Array, 4, 4, Fixed(cache::key::INTERFACES)),
         map("EVENTS", MapType::RingBuf, 0, 0, Chosen(|s| &mut s.ring_bytes)),
         map("SAMPLES", MapType::RingBuf, 0, 0, Fixed(SAMPLE_RING_BYTES)),
     ]

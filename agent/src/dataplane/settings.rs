@@ -3,7 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use aya::maps::lpm_trie::Key;
-use bulkhead_common::layout::{SegmentKey, SegmentRow, ServiceKey, Settings, TrustedKey};
+use bulkhead_common::{
+    cache::key::INTERFACES,
+    layout::{SegmentKey, SegmentRow, ServiceKey, Settings, TrustedKey},
+    lookup::ANY_VLAN,
+};
 use ipnet::{IpNet, Ipv4Net};
 
 use super::{Dataplane, DataplaneError, read, write};
@@ -66,7 +70,7 @@ impl Dataplane {
             }
         }
         self.placed.runtime = Some(runtime.clone());
-        Ok(())
+        self.edited()
     }
 
     /// The settings in force, all zero before the first [`Dataplane::configure`].
@@ -84,6 +88,15 @@ impl Dataplane {
     pub fn set_segment(&mut self, key: SegmentKey, row: SegmentRow) -> Result<(), DataplaneError> {
         self.segments.insert(key, row, 0).map_err(write("SEGMENTS"))?;
         self.placed.segments.insert(key, row);
+        self.redirect(key, row.redirect)?;
+        self.edited()
+    }
+
+    /// Says where what passes on an interface goes, for packets that are not judged again.
+    fn redirect(&mut self, key: SegmentKey, to: u32) -> Result<(), DataplaneError> {
+        if key.vlan == ANY_VLAN && key.ifindex < INTERFACES {
+            self.redirects.set(key.ifindex, to, 0).map_err(write("REDIRECTS"))?;
+        }
         Ok(())
     }
 
@@ -95,10 +108,11 @@ impl Dataplane {
         for key in self.segments.keys().collect::<Result<Vec<_>, _>>().map_err(read("SEGMENTS"))? {
             if !keep.contains(&key) {
                 self.segments.remove(&key).map_err(write("SEGMENTS"))?;
+                self.redirect(key, 0)?;
             }
         }
         self.placed.segments.retain(|key, _| keep.contains(key));
-        Ok(())
+        self.edited()
     }
 }
 

@@ -37,7 +37,7 @@ impl Dataplane {
         })
     }
 
-    /// Forgets every flow, fragment, lease and budget, as new maps would have it: loading the program takes the
+    /// Forgets every flow, fragment, lease, budget and verdict, as new maps would have it: loading the program takes the
     /// verifier half a second, and many experiments can share one.
     ///
     /// # Errors
@@ -55,7 +55,7 @@ impl Dataplane {
         for device in 0..self.sizes.devices {
             self.budgets.set(device, Budget::default(), 0).map_err(write("BUDGETS"))?;
         }
-        Ok(())
+        self.edited()
     }
 
     /// Packets of which some fragments are remembered at this moment.

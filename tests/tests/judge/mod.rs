@@ -20,7 +20,7 @@ use std::{
 
 use bulkhead_agent::{
     compile::{Limits, compile},
-    dataplane::{AttachMode, Attached, Dataplane, Moment, Runtime, Sizes},
+    dataplane::{AttachMode, Attached, CacheSizes, Dataplane, Moment, Runtime, Sizes},
     diagnostic::render_text,
     model::Policy,
     policy::{SourceFile, resolve_texts},
@@ -40,8 +40,9 @@ use scripts::{Script, ethernet};
 
 /// Longer than any test.
 const FOREVER: u64 = u64::MAX;
+const CACHE: CacheSizes = CacheSizes { v4: 64, v6: 32 };
 const SIZES: Sizes =
-    Sizes { devices: 64, rules: 65_536, flows: 65_536, violations: 1024, ring_bytes: 65_536 };
+    Sizes { devices: 64, rules: 65_536, flows: 65_536, violations: 1024, ring_bytes: 65_536, cache: CACHE };
 
 /// How both judges treat a segment in the middle of a TCP connection that they did not see begin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -18,7 +18,7 @@ use bulkhead_common::{
 use bulkhead_tests::lab::Room;
 
 use super::{
-    COUNTER, Setup, calendar,
+    CACHE, COUNTER, Setup, calendar,
     expect::word,
     gateway, invariants, invent, moment, mutate, named, open,
     random::{self, Random},
@@ -27,7 +27,7 @@ use super::{
 };
 
 const SIZES: Sizes =
-    Sizes { devices: 256, rules: 4096, flows: 1 << 17, violations: 1024, ring_bytes: 1 << 16 };
+    Sizes { devices: 256, rules: 4096, flows: 1 << 17, violations: 1024, ring_bytes: 1 << 16, cache: CACHE };
 /// Policies of the packet table, under which one stretch in four is fought; the others have one of their own.
 const TEXTS: &[&str] =
     &["cell.toml", "cell-held.toml", "plant.toml", "plant.toml", "served.toml", "sets.toml", "named.toml"];
@@ -70,6 +70,7 @@ impl Counted {
 
     /// The counters of devices up to an id, and of some rules.
     fn kernel(dataplane: &Dataplane, devices: u32, rules: &[u32]) -> Self {
+        dataplane.collect().unwrap_or_else(|error| panic!("{error}"));
         let mut counted = Self::default();
         for id in 0..=devices {
             let counts = dataplane.device_counts(id).expect("the id is in the map");

@@ -96,6 +96,7 @@ impl Kernel {
 
     /// Every counter there is.
     fn counters(&self) -> Moved {
+        self.dataplane.collect().unwrap_or_else(|error| panic!("{error}"));
         let mut moved = Moved::default();
         for id in 0..SIZES.devices {
             let name = self.devices.get(&id).cloned().unwrap_or_else(|| format!("id {id}"));

@@ -18,7 +18,7 @@ use std::{collections::BTreeSet, net::IpAddr, path::Path};
 
 use bulkhead_agent::{
     compile::{Limits, Tables, compile},
-    dataplane::{Dataplane, EventReader, Moment, Sizes, monotonic_ns},
+    dataplane::{CacheSizes, Dataplane, EventReader, Moment, Sizes, monotonic_ns},
     diagnostic::render_text,
     policy::{SourceFile, resolve_texts},
 };
@@ -39,8 +39,12 @@ pub const COUNTER: u32 = 1;
 /// Longer than any test; no clock can make host and kernel disagree.
 pub const FOREVER: u64 = u64::MAX;
 
+/// A verdict cache of a few sets, so that verdicts make room for others.
+pub const CACHE: CacheSizes = CacheSizes { v4: 64, v6: 32 };
+
 /// Room for everything the rows do.
-pub const SIZES: Sizes = Sizes { devices: 64, rules: 128, flows: 4096, violations: 64, ring_bytes: 4096 };
+pub const SIZES: Sizes =
+    Sizes { devices: 64, rules: 128, flows: 4096, violations: 64, ring_bytes: 4096, cache: CACHE };
 
 /// A namespace with private pins, or `None` after the skip was recorded.
 pub fn lab(test: &str) -> Option<(Namespace, Room)> {

@@ -1,0 +1,162 @@
+//! The verdict cache, from user space: how large it is, what the program must know of it, and how its counts come into the
+//! counters that are exact.
+//!
+//! Each CPU has a part of its own, which only programs on that CPU touch. So [`Dataplane::collect`] has the `sweep` of the
+//! object run on each CPU in turn.
+
+use std::{fs::File, io::Read};
+
+use aya::{
+    Ebpf, EbpfLoader,
+    programs::{ProgramError, TestRun, TestRunOptions, Xdp},
+    util::nr_cpus,
+};
+use bulkhead_common::cache::{Entry4, Entry6, WAYS};
+use nix::{
+    sched::{CpuSet, sched_getaffinity, sched_setaffinity},
+    time::{ClockId, clock_getres},
+    unistd::Pid,
+};
+
+use super::{Dataplane, DataplaneError, read};
+
+/// Random numbers from the kernel (urandom(4)).
+const RANDOM: &str = "/dev/urandom";
+/// The program that empties a CPU's part.
+const SWEEP: &str = "sweep";
+/// Sets that one run of it looks at, as in `agent-ebpf/src/cache.rs`.
+const STRIDE: u32 = 16;
+/// Bytes that the cache takes of the kernel's memory at most, whatever the number of CPUs.
+const MOST: usize = 64 << 20;
+/// Entries for IPv4 to each one for IPv6, which is twice as large.
+const V4_TO_V6: u32 = 4;
+
+/// Sets of the cache over all CPUs, of each family.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CacheSizes {
+    /// For IPv4.
+    pub v4: u32,
+    /// For IPv6.
+    pub v6: u32,
+}
+
+impl CacheSizes {
+    /// Room for so many verdicts on each CPU, in whole powers of two; less on a machine with very many CPUs.
+    pub fn holding(verdicts: u32) -> Self {
+        let cpus = u32::try_from(cpus()).unwrap_or(1);
+        let sets = |verdicts: u32, entry: usize| {
+            let most = u32::try_from(MOST / 2 / entry / cpus as usize).unwrap_or(u32::MAX);
+            let sets = verdicts.min(most) / u32::try_from(WAYS).unwrap_or(1);
+            power_of_two_below(sets.max(STRIDE)) * cpus
+        };
+        Self { v4: sets(verdicts, size_of::<Entry4>()), v6: sets(verdicts / V4_TO_V6, size_of::<Entry6>()) }
+    }
+
+    /// Verdicts for IPv4 and IPv6 that each CPU remembers.
+    pub fn verdicts(self) -> (u32, u32) {
+        let ways = u32::try_from(WAYS).unwrap_or(1);
+        (self.each().v4 * ways, self.each().v6 * ways)
+    }
+
+    /// Sets of one CPU.
+    fn each(self) -> Self {
+        let cpus = u32::try_from(cpus()).unwrap_or(1);
+        Self { v4: power_of_two_below(self.v4 / cpus), v6: power_of_two_below(self.v6 / cpus) }
+    }
+}
+
+/// CPUs that there may ever be while the machine runs; their numbers are below it.
+fn cpus() -> usize {
+    nr_cpus().unwrap_or(1).max(1)
+}
+
+/// The largest power of two that is not above a number; 0 of 0.
+fn power_of_two_below(number: u32) -> u32 {
+    number.checked_ilog2().map_or(0, |log| 1 << log)
+}
+
+/// What the program must know when it is loaded: an attacker who knew the seeds could make flows meet in one set.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Constants {
+    sets_v4: u32,
+    sets_v6: u32,
+    seeds: [u32; 4],
+    tick: u32,
+}
+
+impl Constants {
+    /// For a cache of these sizes.
+    pub(super) fn of(sizes: CacheSizes) -> Result<Self, DataplaneError> {
+        let CacheSizes { v4, v6 } = sizes.each();
+        let mut seeds = [[0; 4]; 4];
+        let fill = |seeds: &mut [[u8; 4]; 4]| File::open(RANDOM)?.read_exact(seeds.as_flattened_mut());
+        fill(&mut seeds).map_err(|source| DataplaneError::System { act: "read random numbers", source })?;
+        Ok(Self { sets_v4: v4, sets_v6: v6, seeds: seeds.map(u32::from_ne_bytes), tick: tick()? })
+    }
+
+    /// Writes them where the object has them.
+    pub(super) fn put<'a>(&'a self, loader: &mut EbpfLoader<'a>) {
+        let Self { sets_v4, sets_v6, seeds: [a, b, c, d], tick } = self;
+        let all = [
+            ("CACHE_SETS_V4", sets_v4),
+            ("CACHE_SETS_V6", sets_v6),
+            ("CACHE_SEED_0", a),
+            ("CACHE_SEED_1", b),
+            ("CACHE_SEED_2", c),
+            ("CACHE_SEED_3", d),
+            ("TICK", tick),
+        ];
+        for (name, value) in all {
+            loader.override_global(name, value, true);
+        }
+    }
+}
+
+/// Nanoseconds of a tick of the kernel's clock: what its coarse clocks resolve (clock_getres(2)).
+fn tick() -> Result<u32, DataplaneError> {
+    let resolution = clock_getres(ClockId::CLOCK_MONOTONIC_COARSE)
+        .map_err(|e| DataplaneError::System { act: "ask for the tick of the clock", source: e.into() })?;
+    Ok(u32::try_from(resolution.tv_nsec()).unwrap_or(1).max(1))
+}
+
+impl Dataplane {
+    /// Brings the counters and the flows up to what the verdict cache has counted so far. Each CPU is visited for about a
+    /// millisecond; what one that cannot be visited has counted comes later, at most a second after the traffic.
+    ///
+    /// # Errors
+    /// When the kernel does not run the program.
+    pub fn collect(&self) -> Result<(), DataplaneError> {
+        let own = sched_getaffinity(Pid::from_raw(0));
+        let own =
+            own.map_err(|e| DataplaneError::System { act: "ask for the agent's CPUs", source: e.into() })?;
+        let program = self.ebpf.program(SWEEP).and_then(|program| <&Xdp>::try_from(program).ok());
+        let program = program.expect("the object is built with this XDP program");
+        let CacheSizes { v4, v6 } = self.sizes.cache.each();
+        let runs = v4.max(v6).div_ceil(STRIDE);
+        let mut swept = Ok(());
+        let filled = self.sweep.get(&0, 0).map_err(read("SWEEP"))?;
+        for (cpu, _) in (0..).zip(filled.iter()).filter(|(_, sweep)| sweep.filled != 0) {
+            let mut one = CpuSet::new();
+            let placed = one.set(cpu).and_then(|()| sched_setaffinity(Pid::from_raw(0), &one));
+            if placed.is_ok() && runs != 0 {
+                let options =
+                    TestRunOptions { data_in: Some(&[0; 14]), repeat: runs, ..TestRunOptions::default() };
+                swept = swept.and(program.test_run(options).map(drop));
+            }
+        }
+        let _ = sched_setaffinity(Pid::from_raw(0), &own);
+        swept.map_err(|source| DataplaneError::Program { name: SWEEP, source })
+    }
+}
+
+/// Loads the program that empties a CPU's part.
+pub(super) fn load(ebpf: &mut Ebpf) -> Result<(), DataplaneError> {
+    let program = ebpf.program_mut(SWEEP).expect("the object is built with this program");
+    let program: &mut Xdp = program.try_into().expect("it is an XDP program");
+    program.load().map_err(|source| {
+        if let ProgramError::LoadError { io_error: _, verifier_log } = &source {
+            tracing::debug!("the verifier on `{SWEEP}`:\n{verifier_log}");
+        }
+        DataplaneError::Program { name: SWEEP, source }
+    })
+}
