@@ -99,8 +99,11 @@ pub(crate) fn run(args: &BenchArgs) -> Result<Outcome> {
     }
 }
 
-/// Measures and shows in one table. `parts` are what there is to measure, by the order of the table.
-fn ratios(args: &RatioArgs, parts: &[fn(&RatioArgs) -> Result<Vec<Row>>]) -> Result<Outcome> {
+/// Something to measure: rows of the common table.
+type Part = fn(&RatioArgs) -> Result<Vec<Row>>;
+
+/// Measures and shows in one table. `parts` are what there is to measure, in the order of the table.
+fn ratios(args: &RatioArgs, parts: &[Part]) -> Result<Outcome> {
     on_interrupt()?;
     let mut found = Vec::new();
     for part in parts {
