@@ -16,7 +16,7 @@ mod spread;
 
 use std::{fs, path::PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use bulkhead_tests::{lab::on_interrupt, site::Site};
 use clap::Subcommand;
 use rows::Row;
@@ -44,9 +44,16 @@ pub(crate) struct RatioArgs {
     /// Print one JSON object instead of the table
     #[arg(long)]
     json: bool,
-    /// Only the groups whose name begins so
+    /// Only the rows that begin so: a group, or `GROUP: ROW`
     #[arg(long, value_name = "GROUP")]
     only: Option<String>,
+}
+
+impl RatioArgs {
+    /// Whether a row is asked for.
+    fn wants(&self, group: &str, name: &str) -> bool {
+        self.only.as_ref().is_none_or(|only| format!("{group}: {name}").starts_with(only))
+    }
 }
 
 /// How often a built agent is measured, and how it is shown.
@@ -109,6 +116,8 @@ fn ratios(args: &RatioArgs, parts: &[Part]) -> Result<Outcome> {
     for part in parts {
         found.extend(part(args)?);
     }
+    let only = args.only.as_deref().unwrap_or_default();
+    ensure!(!found.is_empty(), "no row begins with `{only}`; without `--only` there are all of them");
     if args.json {
         println!("{}", rows::document(&found, args.rounds));
     } else {

@@ -84,8 +84,8 @@ impl Row {
     }
 
     /// What is promised of the ratio, or of the figure if it has none.
-    pub(super) fn target(self, target: Target) -> Self {
-        Self { target: Some(target), ..self }
+    pub(super) fn target(self, target: impl Into<Option<Target>>) -> Self {
+        Self { target: target.into(), ..self }
     }
 
     /// The row without figures: why there are none.

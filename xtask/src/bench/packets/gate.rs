@@ -25,7 +25,7 @@ use bulkhead_tests::{
 
 use super::{
     clock::{self, Probe, Sample, Unit},
-    lines::{Scenario, Verdict},
+    lines::{self, Scenario, Verdict},
 };
 use crate::bench::{cost, rows::Row};
 
@@ -155,11 +155,17 @@ impl Gate {
     }
 
     /// What the tables take.
-    pub(super) fn memory(&self) -> Vec<Row> {
-        let Grid { devices, .. } = self.grid;
-        let name = format!("{devices} devices, {} rules, {FLOWS} flows", self.grid.rules());
-        vec![Row::new("memory", name, "MiB", &[self.mib])]
+    pub(super) fn memory(&self) -> Row {
+        Row::new(MEMORY, memory_name(self.grid), "MiB", &[self.mib])
     }
+}
+
+/// The group of rows about memory.
+pub(super) const MEMORY: &str = "memory";
+
+/// The row of a grid in it.
+pub(super) fn memory_name(grid: Grid) -> String {
+    format!("{}, {FLOWS} flows", lines::size(grid))
 }
 
 fn word(code: u8) -> &'static str {

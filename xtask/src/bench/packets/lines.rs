@@ -64,6 +64,7 @@ impl Line {
 }
 
 /// 10 devices with 10 rules each, 1,000 and 10,000 with 100.
+pub(super) const GRIDS: [Grid; 3] = [SMALL, MIDDLE, LARGE];
 const SMALL: Grid = Grid { devices: 10, entries: 10 };
 const MIDDLE: Grid = Grid { devices: 1000, entries: 100 };
 const LARGE: Grid = Grid { devices: 10_000, entries: 100 };
@@ -73,13 +74,6 @@ const ONE: u32 = 0;
 const MANY: u32 = 12;
 /// More than there is room for, and no packet of one soon after another.
 const ENDLESS: u32 = 24;
-
-/// Every group, in the order of the table.
-pub(super) fn groups() -> Vec<&'static str> {
-    let mut names: Vec<&'static str> = all().iter().map(|line| line.group).collect();
-    names.dedup();
-    names
-}
 
 /// Every row.
 pub(super) fn all() -> Vec<Line> {
@@ -139,7 +133,7 @@ fn established() -> Vec<Line> {
 }
 
 /// What a size is called.
-fn size(grid: Grid) -> String {
+pub(super) fn size(grid: Grid) -> String {
     format!("{} devices, {} rules", grid.devices, grid.rules())
 }
 

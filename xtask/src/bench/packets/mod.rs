@@ -1,6 +1,6 @@
 //! `cargo xtask bench packets`: what one packet costs the program, over what it costs an empty one, and others.
 //!
-//! In: rounds and groups. Out: rows of the common table. The kernel runs the program on frames of its own (BPF_PROG_TEST_RUN), so
+//! In: rounds, and which rows. Out: rows of the common table. The kernel runs the program on frames of its own (BPF_PROG_TEST_RUN), so
 //! that no driver and no wire is in the figures. [`lines`] says what is measured; a [`gate`] is the product with a policy of some size,
 //! [`filter`] is somebody else's; [`clock`] takes the time. Each scenario proves by exact counters that it measured what it says.
 
@@ -9,167 +9,161 @@ mod filter;
 mod gate;
 mod lines;
 
-use anyhow::{Context, Result, anyhow, ensure};
-use bulkhead_tests::lab::{Namespace, Room, interrupted, program::Program, requirements};
+use anyhow::{Result, anyhow, ensure};
+use bulkhead_tests::{
+    grid::Grid,
+    lab::{Namespace, Room, interrupted, requirements},
+};
 
 use super::{
     RatioArgs,
     rows::{Found, Row, ratios},
 };
 use clock::{Probe, Sample, Unit};
-use filter::Filter;
+use filter::{Features, Filter};
 use gate::Gate;
-use lines::{Line, Over, Scenario, Subject};
+use lines::{GRIDS, Line, Over, Scenario, Subject};
 
 /// Measure what a packet costs the program, over what it costs an empty one
 ///
-/// The kernel runs the loaded program on generated frames of many flows, in turn with an empty program and with others (root). Exit
-/// code 1 means that a target was missed.
+/// The kernel runs the loaded program on generated frames of many flows, in turn with an empty program and with others (root); see
+/// docs/performance.md for what each row means. Exit code 1 means that a target was missed.
 #[derive(clap::Args)]
 pub(super) struct PacketsArgs {
     #[command(flatten)]
     pub(super) ratios: RatioArgs,
 }
 
-/// What is looked at.
-struct Site<'a> {
-    room: &'a Room,
-    gates: Vec<Gate>,
-    filters: Vec<(Subject, Result<Filter, Found>)>,
-    unit: Unit,
+/// Measures every row that is asked for.
+pub(super) fn rows(args: &RatioArgs) -> Result<Vec<Row>> {
+    let lines: Vec<Line> =
+        lines::all().into_iter().filter(|line| args.wants(line.group, &line.name)).collect();
+    let grids: Vec<Grid> =
+        GRIDS.into_iter().filter(|grid| args.wants(gate::MEMORY, &gate::memory_name(*grid))).collect();
+    if lines.is_empty() && grids.is_empty() {
+        return Ok(Vec::new());
+    }
+    requirements().map_err(|reason| anyhow!("packets need the lab: {reason}"))?;
+    let (namespace, room) = Namespace::with_room("packets")?;
+    namespace.run(|| {
+        clock::stay_on_one_processor()?;
+        let mut site = Site { room: &room, gates: Vec::new(), filters: Vec::new() };
+        let mut rows = site.measure(&lines, args.rounds)?;
+        for grid in grids {
+            rows.push(site.gate(grid)?.memory());
+        }
+        Ok(rows)
+    })
 }
 
 /// A scenario and what each round found.
 struct Series {
     scenario: Scenario,
+    /// Why nothing further is measured, or with what.
     probe: Result<Probe, Found>,
     samples: Vec<Sample>,
 }
 
-/// Measures every row of the chosen groups.
-pub(super) fn rows(args: &RatioArgs) -> Result<Vec<Row>> {
-    let only = args.only.as_deref().unwrap_or_default();
-    let lines: Vec<Line> = lines::all().into_iter().filter(|line| line.group.starts_with(only)).collect();
-    ensure!(!lines.is_empty(), "no group of packets begins with `{only}`: {}", lines::groups().join(", "));
-    requirements().map_err(|reason| anyhow!("packets need the lab: {reason}"))?;
-    let (namespace, room) = Namespace::with_room("packets")?;
-    namespace.run(|| measure(&room, lines, args.rounds))
-}
-
-fn measure(room: &Room, lines: Vec<Line>, rounds: u32) -> Result<Vec<Row>> {
-    clock::stay_on_one_processor()?;
-    let mut site = Site { room, gates: Vec::new(), filters: Vec::new(), unit: Unit::new()? };
-    let mut all: Vec<Series> = Vec::new();
-    for scenario in lines.iter().flat_map(Line::scenarios) {
-        if !all.iter().any(|known| known.scenario == scenario) {
-            let probe = site.probe(&scenario)?;
-            all.push(Series { scenario, probe, samples: Vec::new() });
-        }
-    }
-    for round in 1..=rounds {
-        eprintln!("round {round} of {rounds}: {} scenarios", all.len());
-        for series in &mut all {
-            ensure!(!interrupted(), "interrupted");
-            let Ok(probe) = &mut series.probe else { continue };
-            match site.round(&series.scenario, probe) {
-                Ok(sample) => series.samples.push(sample),
-                Err(error) => series.probe = Err(Found::Failed(format!("{error:#}"))),
-            }
-        }
-    }
-    let mut rows: Vec<Row> = lines.iter().map(|line| row(line, &all)).collect();
-    rows.extend(site.gates.iter().flat_map(Gate::memory));
-    Ok(rows)
+/// What is looked at, each loaded when it is first needed.
+struct Site<'a> {
+    room: &'a Room,
+    gates: Vec<Gate>,
+    filters: Vec<(Features, Result<Filter, Found>)>,
 }
 
 impl Site<'_> {
+    fn measure(&mut self, lines: &[Line], rounds: u32) -> Result<Vec<Row>> {
+        let unit = Unit::new()?;
+        let mut all: Vec<Series> = Vec::new();
+        for scenario in lines.iter().flat_map(Line::scenarios) {
+            if !all.iter().any(|known| known.scenario == scenario) {
+                let probe = self.probe(&scenario, &unit)?;
+                all.push(Series { scenario, probe, samples: Vec::new() });
+            }
+        }
+        let scenarios = all.len();
+        for round in (1..=rounds).filter(|_| scenarios > 0) {
+            eprintln!("round {round} of {rounds}: {scenarios} scenarios");
+            for Series { scenario, probe, samples } in &mut all {
+                ensure!(!interrupted(), "interrupted");
+                let Ok(ready) = probe else { continue };
+                match self.round(scenario, ready, &unit) {
+                    Ok(sample) => samples.push(sample),
+                    Err(error) => *probe = Err(Found::Failed(format!("{error:#}"))),
+                }
+            }
+        }
+        Ok(lines.iter().map(|line| row(line, &all)).collect())
+    }
+
     /// What runs a scenario's packets through its subject.
-    fn probe(&mut self, scenario: &Scenario) -> Result<Result<Probe, Found>> {
-        let Site { room, gates, filters, unit } = self;
+    fn probe(&mut self, scenario: &Scenario, unit: &Unit) -> Result<Result<Probe, Found>> {
+        let Scenario { subject, stream, .. } = scenario;
+        let program = match subject {
+            Subject::Gate(grid) => &self.gate(*grid)?.program,
+            Subject::Filter(features) => match self.filter(*features, stream.grid) {
+                Ok(filter) => &filter.program,
+                Err(found) => return Ok(Err(found.clone())),
+            },
+        };
+        Probe::new(stream, program, unit).map(Ok)
+    }
+
+    fn round(&mut self, scenario: &Scenario, probe: &mut Probe, unit: &Unit) -> Result<Sample> {
         match scenario.subject {
-            Subject::Gate(grid) => {
-                if !gates.iter().any(|gate| gate.grid == grid) {
-                    eprintln!("{} devices, {} rules in effect", grid.devices, grid.rules());
-                    gates.push(Gate::open(room, grid)?);
-                }
-            }
-            Subject::Filter(features) => {
-                if !filters.iter().any(|(known, _)| *known == scenario.subject) {
-                    eprintln!("xdp-filter, features `{}`", features.name());
-                    filters.push((scenario.subject, Filter::load(features, scenario.stream.grid)));
-                }
-            }
-        }
-        match program(gates, filters, scenario.subject) {
-            Ok(program) => Probe::new(&scenario.stream, program, unit).map(Ok),
-            Err(found) => Ok(Err(found)),
+            Subject::Gate(grid) => self.gate(grid)?.round(scenario, probe, unit),
+            Subject::Filter(features) => match self.filter(features, scenario.stream.grid) {
+                Ok(filter) => filter.round(&scenario.stream, probe, unit),
+                Err(found) => Err(anyhow!("{found:?}")),
+            },
         }
     }
 
-    fn round(&mut self, scenario: &Scenario, probe: &mut Probe) -> Result<Sample> {
-        match scenario.subject {
-            Subject::Gate(grid) => {
-                let gate = self.gates.iter_mut().find(|gate| gate.grid == grid).context("no such gate")?;
-                gate.round(scenario, probe, &self.unit)
-            }
-            Subject::Filter(_) => {
-                let (_, filter) =
-                    self.filters.iter().find(|(known, _)| *known == scenario.subject).context("no filter")?;
-                match filter {
-                    Ok(filter) => filter.round(&scenario.stream, probe, &self.unit),
-                    Err(found) => Err(anyhow!("{found:?}")),
-                }
-            }
+    /// The product with the policy of a grid.
+    fn gate(&mut self, grid: Grid) -> Result<&mut Gate> {
+        let known = self.gates.iter().position(|gate| gate.grid == grid);
+        let at = known.unwrap_or(self.gates.len());
+        if known.is_none() {
+            eprintln!("{} devices, {} rules in effect", grid.devices, grid.rules());
+            self.gates.push(Gate::open(self.room, grid)?);
         }
+        Ok(&mut self.gates[at])
     }
-}
 
-fn program<'a>(
-    gates: &'a [Gate],
-    filters: &'a [(Subject, Result<Filter, Found>)],
-    subject: Subject,
-) -> Result<&'a Program, Found> {
-    match subject {
-        Subject::Gate(grid) => {
-            let gate = gates.iter().find(|gate| gate.grid == grid);
-            gate.map(|gate| &gate.program).ok_or_else(|| Found::Failed("no such gate".to_owned()))
+    /// xdp-filter, or why there is none.
+    fn filter(&mut self, features: Features, grid: Grid) -> &Result<Filter, Found> {
+        let known = self.filters.iter().position(|(known, _)| *known == features);
+        let at = known.unwrap_or(self.filters.len());
+        if known.is_none() {
+            eprintln!("xdp-filter, features `{}`", features.name());
+            self.filters.push((features, Filter::load(features, grid)));
         }
-        Subject::Filter(_) => match filters.iter().find(|(known, _)| *known == subject) {
-            Some((_, Ok(filter))) => Ok(&filter.program),
-            Some((_, Err(found))) => Err(found.clone()),
-            None => Err(Found::Failed("no such filter".to_owned())),
-        },
+        &self.filters[at].1
     }
 }
 
 /// The row of a line, of what the rounds found.
 fn row(line: &Line, all: &[Series]) -> Row {
     let Line { group, name, scenario, over, target } = line;
-    let series = |scenario: &Scenario| all.iter().find(|series| series.scenario == *scenario);
-    let packets = |series: &Series| series.samples.iter().map(|sample| sample.packet).collect::<Vec<f64>>();
-    let row = |packets: &[f64]| {
-        let row = Row::new(group, name, "ns", packets);
-        match target {
-            Some(target) => row.target(*target),
-            None => row,
-        }
+    let (word, other) = match over {
+        Over::Empty => ("1 empty", scenario),
+        Over::Other(word, other) => (*word, other),
     };
-    let both = match over {
-        Over::Empty => [series(scenario), series(scenario)],
-        Over::Other(_, other) => [series(scenario), series(other)],
+    let found = |scenario: &Scenario| {
+        let series = all.iter().find(|series| series.scenario == *scenario)?;
+        Some((&series.samples, series.probe.as_ref().err()))
     };
-    let [Some(own), Some(other)] = both else { return row(&[]) };
-    for failed in [own, other] {
-        if let Err(found) = &failed.probe {
-            return row(&[]).without(found.clone());
-        }
+    let row = |samples: &[f64]| Row::new(group, name, "ns", samples).target(*target);
+    let (Some((samples, failed)), Some((others, other_failed))) = (found(scenario), found(other)) else {
+        return row(&[]);
+    };
+    if let Some(failed) = failed.or(other_failed) {
+        return row(&[]).without(failed.clone());
     }
-    let own_packets = packets(own);
-    match over {
-        Over::Empty => {
-            let empty: Vec<f64> = own.samples.iter().map(|sample| sample.empty).collect();
-            row(&own_packets).over("1 empty", &ratios(&own_packets, &empty))
-        }
-        Over::Other(word, _) => row(&own_packets).over(word, &ratios(&own_packets, &packets(other))),
-    }
+    let packets = |samples: &[Sample]| samples.iter().map(|sample| sample.packet).collect::<Vec<_>>();
+    let (own, others) = match over {
+        Over::Empty => (packets(samples), samples.iter().map(|sample| sample.empty).collect()),
+        Over::Other(..) => (packets(samples), packets(others)),
+    };
+    row(&own).over(word, &ratios(&own, &others))
 }
