@@ -17,6 +17,7 @@ use bulkhead_tests::{
 };
 
 use super::{
+    AgentArgs,
     cost::{self, Cost},
     gateway,
     report::{self, Size, What},
@@ -37,21 +38,14 @@ pub(super) struct CompileArgs {
     /// How many devices, one or several numbers
     #[arg(long, value_name = "N,...", value_delimiter = ',', default_values_t = [10, 50, 100, 1000, 10_000])]
     devices: Vec<u32>,
-    /// How often each size is measured; the table has the median and both ends
-    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
-    rounds: u32,
-    /// Print one JSON object instead of the table
-    #[arg(long)]
-    json: bool,
-    /// An agent that is built already, instead of a release build of this checkout
-    #[arg(long, value_name = "PATH")]
-    binary: Option<PathBuf>,
+    #[command(flatten)]
+    agent: AgentArgs,
 }
 
 /// Runs the benchmark. Nothing that fails to fit is an error: the size says why it was left.
 pub(super) fn run(args: &CompileArgs) -> Result<Outcome> {
     on_interrupt()?;
-    let binary = binary(args.binary.as_deref())?;
+    let binary = binary(args.agent.binary.as_deref())?;
     let without_root = requirements().err();
     if let Some(reason) = &without_root {
         eprintln!("only `check` is measured: {reason}");
@@ -66,11 +60,11 @@ pub(super) fn run(args: &CompileArgs) -> Result<Outcome> {
             effective: site.effective(),
             ..Size::default()
         };
-        let measured = check(&site, &binary, args.rounds, &mut size).and_then(|()| {
+        let measured = check(&site, &binary, args.agent.rounds, &mut size).and_then(|()| {
             if size.stopped.is_some() || without_root.is_some() {
                 return Ok(());
             }
-            (0..args.rounds).try_for_each(|_| gateway::round(&site, &binary, &mut size))
+            (0..args.agent.rounds).try_for_each(|_| gateway::round(&site, &binary, &mut size))
         });
         ensure!(!interrupted(), "interrupted");
         if let Err(error) = measured {
@@ -78,8 +72,8 @@ pub(super) fn run(args: &CompileArgs) -> Result<Outcome> {
         }
         sizes.push(size);
     }
-    if args.json {
-        println!("{}", report::document(&sizes, args.rounds));
+    if args.agent.json {
+        println!("{}", report::document(&sizes, args.agent.rounds));
     } else {
         print!("{}", report::table(&sizes));
     }

@@ -4,7 +4,7 @@
 //! violation of another device took to its record in the log. The flood comes over a cable of its own, as fast as one
 //! processor can make it; the gateway judges it on that processor too.
 
-use std::{path::PathBuf, time::Duration};
+use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
 use bulkhead_tests::lab::{
@@ -15,7 +15,7 @@ use bulkhead_tests::lab::{
 use comfy_table::{CellAlignment, Table, presets};
 use serde_json::{Value, json};
 
-use super::{compile, spread::Spread};
+use super::{AgentArgs, compile, spread::Spread};
 use crate::Outcome;
 
 /// Measure an agent that is flooded with denied packets
@@ -28,15 +28,8 @@ pub(super) struct FloodArgs {
     /// How many packets at least in a round
     #[arg(long, value_name = "N", default_value_t = 20_000_000)]
     packets: u64,
-    /// How often; the table has the median and both ends
-    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
-    rounds: u32,
-    /// Print one JSON object instead of the table
-    #[arg(long)]
-    json: bool,
-    /// An agent that is built already, instead of a release build of this checkout
-    #[arg(long, value_name = "PATH")]
-    binary: Option<PathBuf>,
+    #[command(flatten)]
+    agent: AgentArgs,
 }
 
 /// A number of each round, and what is promised.
@@ -73,10 +66,10 @@ const FIGURES: [Figure; 6] = [
 pub(super) fn run(args: &FloodArgs) -> Result<Outcome> {
     on_interrupt()?;
     requirements().map_err(|reason| anyhow!("the flood needs the lab: {reason}"))?;
-    let binary = compile::binary(args.binary.as_deref())?;
+    let binary = compile::binary(args.agent.binary.as_deref())?;
     let mut rounds = Vec::new();
-    for round in 1..=args.rounds {
-        eprintln!("round {round} of {}", args.rounds);
+    for round in 1..=args.agent.rounds {
+        eprintln!("round {round} of {}", args.agent.rounds);
         let lab = Lab::build(Topology::Bridged, 1500)?;
         let mut agent = Agent::of(&lab, binary.clone(), &onslaught::policy(&lab))?;
         rounds.push(onslaught::run(&lab, &mut agent, args.packets).with_context(|| agent.log())?);
@@ -85,14 +78,14 @@ pub(super) fn run(args: &FloodArgs) -> Result<Outcome> {
         .iter()
         .filter_map(|figure| Some((figure, Spread::of(&rounds.iter().map(figure.of).collect::<Vec<_>>())?)))
         .collect();
-    if args.json {
+    if args.agent.json {
         let figure = |(figure, spread): &(&Figure, Spread)| {
             let Figure { name, unit, most, .. } = figure;
             let value = json!({ "unit": unit, "target": most, "median": spread.median, "min": spread.least, "max": spread.most });
             ((*name).to_owned(), value)
         };
         let figures: serde_json::Map<String, Value> = spreads.iter().map(figure).collect();
-        println!("{}", json!({ "rounds": args.rounds, "figures": figures }));
+        println!("{}", json!({ "rounds": args.agent.rounds, "figures": figures }));
     } else {
         let mut table = Table::new();
         table.load_style(presets::NOTHING);

@@ -2,32 +2,77 @@
 //!
 //! In: sizes and rounds. Out: one table, or JSON. [`compile`] measures a policy's way from files to the kernel; [`gateway`]
 //! does so through a real agent in a network namespace; [`flood`] is what denied packets cost; [`cost`] is what a process takes; [`report`] the
-//! table. The policies come from `bulkhead_tests::site`. Nothing here is a test: a busy machine is not a fault.
+//! table. [`packets`] is what one packet costs, over what it costs others, in a table of [`rows`]; that is also what runs without a
+//! subcommand. The policies come from `bulkhead_tests`. Nothing here is a test: a busy machine is not a fault.
 
 mod compile;
 mod cost;
 mod flood;
 mod gateway;
+mod packets;
 mod report;
+mod rows;
 mod spread;
 
 use std::{fs, path::PathBuf};
 
-use anyhow::{Context, Result};
-use bulkhead_tests::site::Site;
+use anyhow::{Context, Result, ensure};
+use bulkhead_tests::{lab::on_interrupt, site::Site};
 use clap::Subcommand;
+use rows::Row;
 
 use crate::Outcome;
 
 /// Measure the product on this machine
+///
+/// Without a subcommand: what a packet costs, over what it costs others, in one table.
 #[derive(clap::Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct BenchArgs {
     #[command(subcommand)]
-    bench: Bench,
+    bench: Option<Bench>,
+    #[command(flatten)]
+    ratios: RatioArgs,
+}
+
+/// How often packets are measured, and how it is shown.
+#[derive(clap::Args)]
+pub(crate) struct RatioArgs {
+    /// How often each figure is measured; the table has the median and both ends
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100))]
+    rounds: u32,
+    /// Print one JSON object instead of the table
+    #[arg(long)]
+    json: bool,
+    /// Only the rows that begin so: a group, or `GROUP: ROW`
+    #[arg(long, value_name = "GROUP")]
+    only: Option<String>,
+}
+
+impl RatioArgs {
+    /// Whether a row is asked for.
+    fn wants(&self, group: &str, name: &str) -> bool {
+        self.only.as_ref().is_none_or(|only| format!("{group}: {name}").starts_with(only))
+    }
+}
+
+/// How often a built agent is measured, and how it is shown.
+#[derive(clap::Args)]
+struct AgentArgs {
+    /// How often each figure is measured; the table has the median and both ends
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
+    rounds: u32,
+    /// Print one JSON object instead of the table
+    #[arg(long)]
+    json: bool,
+    /// An agent that is built already, instead of a release build of this checkout
+    #[arg(long, value_name = "PATH")]
+    binary: Option<PathBuf>,
 }
 
 #[derive(Subcommand)]
 enum Bench {
+    Packets(packets::PacketsArgs),
     Compile(compile::CompileArgs),
     Flood(flood::FloodArgs),
     Site(SiteArgs),
@@ -52,11 +97,33 @@ struct SiteArgs {
 /// Runs one benchmark.
 pub(crate) fn run(args: &BenchArgs) -> Result<Outcome> {
     match &args.bench {
-        Bench::Compile(args) => compile::run(args),
-        Bench::Flood(args) => flood::run(args),
-        Bench::Site(args) => site(args),
-        Bench::Measure(args) => cost::run(args),
+        None => ratios(&args.ratios, &[packets::rows]),
+        Some(Bench::Packets(packets::PacketsArgs { ratios: args })) => ratios(args, &[packets::rows]),
+        Some(Bench::Compile(args)) => compile::run(args),
+        Some(Bench::Flood(args)) => flood::run(args),
+        Some(Bench::Site(args)) => site(args),
+        Some(Bench::Measure(args)) => cost::run(args),
     }
+}
+
+/// Something to measure: rows of the common table.
+type Part = fn(&RatioArgs) -> Result<Vec<Row>>;
+
+/// Measures and shows in one table. `parts` are what there is to measure, in the order of the table.
+fn ratios(args: &RatioArgs, parts: &[Part]) -> Result<Outcome> {
+    on_interrupt()?;
+    let mut found = Vec::new();
+    for part in parts {
+        found.extend(part(args)?);
+    }
+    let only = args.only.as_deref().unwrap_or_default();
+    ensure!(!found.is_empty(), "no row begins with `{only}`; without `--only` there are all of them");
+    if args.json {
+        println!("{}", rows::document(&found, args.rounds));
+    } else {
+        print!("{}", rows::table(&found));
+    }
+    Ok(if rows::misses(&found) { Outcome::Found } else { Outcome::Fine })
 }
 
 fn site(args: &SiteArgs) -> Result<Outcome> {
