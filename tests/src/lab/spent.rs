@@ -1,6 +1,6 @@
 //! What a running process takes. In: its id. Out: numbers of the kernel.
 
-use std::{fs, time::Duration};
+use std::{collections::BTreeMap, fs, time::Duration};
 
 use anyhow::{Context, Result};
 use nix::{
@@ -36,4 +36,22 @@ pub fn memory(pid: u32) -> Result<Memory> {
         number.with_context(|| format!("no `{name}` in the agent's status"))
     };
     Ok(Memory { now: field("VmRSS")?, peak: field("VmHWM")? })
+}
+
+/// Kernel memory in KiB of the BPF maps that a process holds open, each once. Tables that only a pin or another
+/// table holds are not among them.
+pub fn maps(pid: u32) -> Result<f64> {
+    let mut found: BTreeMap<u64, f64> = BTreeMap::new();
+    let folder = format!("/proc/{pid}/fdinfo");
+    for entry in fs::read_dir(&folder).with_context(|| format!("failed to list `{folder}`"))? {
+        // A descriptor may be closed while they are listed.
+        let Ok(text) = fs::read_to_string(entry?.path()) else { continue };
+        let field =
+            |name: &str| text.lines().find_map(|line| line.strip_prefix(name)?.trim().parse::<u64>().ok());
+        if let (Some(id), Some(bytes)) = (field("map_id:"), field("memlock:")) {
+            #[expect(clippy::cast_precision_loss, reason = "a map has less than 2^52 bytes")]
+            found.insert(id, bytes as f64 / 1024.0);
+        }
+    }
+    Ok(found.values().sum())
 }

@@ -1,8 +1,7 @@
 //! What a process takes: time and memory. In: a command, or the id of a running process. Out: numbers of the kernel.
 
 use std::{
-    collections::BTreeMap,
-    env, fs,
+    env,
     path::Path,
     process::{Command, Stdio},
     time::Instant,
@@ -64,22 +63,4 @@ pub(super) fn run(args: &MeasureArgs) -> Result<Outcome> {
     let (peak, exit) = (usage.max_rss(), status.code());
     println!("{}", json!({ "ms": ms, "cpu_ms": cpu_ms, "peak_kib": peak, "exit": exit }));
     Ok(Outcome::Fine)
-}
-
-/// Kernel memory in KiB of the BPF maps that a process holds open, each once. Tables that only a pin or another
-/// table holds are not among them.
-pub(super) fn maps(pid: u32) -> Result<f64> {
-    let mut found: BTreeMap<u64, f64> = BTreeMap::new();
-    let folder = format!("/proc/{pid}/fdinfo");
-    for entry in fs::read_dir(&folder).with_context(|| format!("failed to list `{folder}`"))? {
-        // A descriptor may be closed while they are listed.
-        let Ok(text) = fs::read_to_string(entry?.path()) else { continue };
-        let field =
-            |name: &str| text.lines().find_map(|line| line.strip_prefix(name)?.trim().parse::<u64>().ok());
-        if let (Some(id), Some(bytes)) = (field("map_id:"), field("memlock:")) {
-            #[expect(clippy::cast_precision_loss, reason = "a map has less than 2^52 bytes")]
-            found.insert(id, bytes as f64 / 1024.0);
-        }
-    }
-    Ok(found.values().sum())
 }

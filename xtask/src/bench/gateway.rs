@@ -22,7 +22,6 @@ use bulkhead_tests::{
 
 use super::{
     compile::limits,
-    cost,
     report::{Size, What},
 };
 
@@ -91,7 +90,7 @@ pub(super) fn round(site: &Site, binary: &Path, size: &mut Size) -> Result<()> {
         }
     }
     size.add(What::Peak, f64::from(spent::memory(pid)?.peak) / 1024.0);
-    size.add(What::Maps, cost::maps(pid)? / 1024.0);
+    size.add(What::Maps, spent::maps(pid)? / 1024.0);
     agent.stop()?;
     Ok(())
 }

@@ -49,13 +49,6 @@ pub(crate) struct RatioArgs {
     only: Option<String>,
 }
 
-impl RatioArgs {
-    /// Whether a row is asked for.
-    fn wants(&self, group: &str, name: &str) -> bool {
-        self.only.as_ref().is_none_or(|only| format!("{group}: {name}").starts_with(only))
-    }
-}
-
 /// How often a built agent is measured, and how it is shown.
 #[derive(clap::Args)]
 struct AgentArgs {

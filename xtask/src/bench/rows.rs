@@ -55,32 +55,33 @@ pub(super) enum Found {
 /// One figure.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Row {
-    pub(super) group: &'static str,
+    pub(super) group: String,
     pub(super) name: String,
-    pub(super) unit: &'static str,
+    pub(super) unit: String,
     pub(super) found: Found,
     /// How many times as much as `over`; what a target is about, where there is one.
     pub(super) ratio: Option<Spread>,
-    pub(super) over: &'static str,
+    pub(super) over: String,
     pub(super) target: Option<Target>,
 }
 
 impl Row {
     /// A figure, of a sample of each round.
     pub(super) fn new(
-        group: &'static str,
+        group: impl Into<String>,
         name: impl Into<String>,
-        unit: &'static str,
+        unit: impl Into<String>,
         samples: &[f64],
     ) -> Self {
         let none = || Found::Failed("no round was measured".to_owned());
         let found = Spread::of(samples).map_or_else(none, Found::Measured);
-        Self { group, name: name.into(), unit, found, ratio: None, over: "", target: None }
+        let (group, name, unit) = (group.into(), name.into(), unit.into());
+        Self { group, name, unit, found, ratio: None, over: String::new(), target: None }
     }
 
     /// The figure over another one: a ratio of each round.
-    pub(super) fn over(self, over: &'static str, ratios: &[f64]) -> Self {
-        Self { ratio: Spread::of(ratios), over, ..self }
+    pub(super) fn over(self, over: impl Into<String>, ratios: &[f64]) -> Self {
+        Self { ratio: Spread::of(ratios), over: over.into(), ..self }
     }
 
     /// What is promised of the ratio, or of the figure if it has none.
@@ -123,8 +124,8 @@ pub(super) fn table(rows: &[Row]) -> String {
     let mut reasons = String::new();
     for row in rows {
         let Row { name, unit, found, ratio, over, target, .. } = row;
-        let first = if row.group == group { "" } else { row.group };
-        group = row.group;
+        let first = if row.group == group { "" } else { &row.group };
+        group = &row.group;
         let cell = match found {
             Found::Measured(spread) => spread.cell(),
             Found::Absent(why) => {
@@ -139,10 +140,10 @@ pub(super) fn table(rows: &[Row]) -> String {
         table.add_row([
             first.to_owned(),
             name.clone(),
-            (*unit).to_owned(),
+            unit.clone(),
             cell,
             ratio.map(Spread::cell).unwrap_or_default(),
-            if ratio.is_some() { (*over).to_owned() } else { String::new() },
+            if ratio.is_some() { over.clone() } else { String::new() },
             target.map(Target::cell).unwrap_or_default(),
             if row.misses() { "missed".to_owned() } else { String::new() },
         ]);

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Error, Result};
 use bulkhead_tests::lab::{
     program::{Jump, Program},
     stream::{Order, Stream},
@@ -20,8 +20,8 @@ use nix::{
 const SLICE: u32 = 125_000;
 /// About how long one may take, ns.
 const SLICE_TAKES: f64 = 25e6;
-/// Turns within a round.
-const TURNS: u32 = 8;
+/// Turns within a round: an odd number has a middle.
+const TURNS: usize = 9;
 /// Packets before the first slice, at least.
 const WARM: u64 = 20_000;
 
@@ -107,17 +107,16 @@ impl Probe {
         Ok(())
     }
 
-    /// Takes the time, all turns together.
+    /// Takes the time: the middle of all turns, whose three times are of one moment.
     pub(super) fn round(&mut self, unit: &Unit) -> Result<Sample> {
-        let mut sums = [0.0; 3];
-        for _ in 0..TURNS {
+        let (mut empties, mut packets) = ([0.0; TURNS], [0.0; TURNS]);
+        for turn in 0..TURNS {
             let frame = self.frame(self.slice);
-            for (sum, program) in sums.iter_mut().zip([&unit.empty, &self.base, &self.full]) {
-                *sum += time(program, &frame, self.slice)?;
-            }
+            let take = |program| Ok::<_, Error>(time(program, &frame, self.slice)? / f64::from(self.slice));
+            let (empty, base, full) = (take(&unit.empty)?, take(&self.base)?, take(&self.full)?);
+            (empties[turn], packets[turn]) = (empty, empty + full - base);
         }
-        let [empty, base, full] = sums.map(|sum| sum / f64::from(self.slice * TURNS));
-        Ok(Sample { empty, packet: empty + full - base })
+        Ok(Sample { empty: middle(empties), packet: middle(packets) })
     }
 
     /// The frame in front of the next packets.
@@ -137,6 +136,11 @@ impl Probe {
 /// Whether there are so many flows that none comes twice: they are not sent once before.
 pub(super) fn is_endless(stream: &Stream) -> bool {
     stream.bits > 16
+}
+
+fn middle(mut turns: [f64; TURNS]) -> f64 {
+    turns.sort_by(f64::total_cmp);
+    turns[TURNS / 2]
 }
 
 /// ns of some packets.

@@ -1,6 +1,7 @@
-//! `cargo xtask bench packets`: what one packet costs the program, over what it costs an empty one, and others.
+//! What one packet costs the program, over what it costs an empty one, and others: the measuring half of `cargo xtask bench packets`,
+//! which is built after xtask, as everything that needs the agent.
 //!
-//! In: rounds, and which rows. Out: rows of the common table. The kernel runs the program on frames of its own (BPF_PROG_TEST_RUN), so
+//! In: rounds, and how the rows begin. Out: rows as JSON. The kernel runs the program on frames of its own (BPF_PROG_TEST_RUN), so
 //! that no driver and no wire is in the figures. [`lines`] says what is measured; a [`gate`] is the product with a policy of some size,
 //! [`filter`] is somebody else's; [`clock`] takes the time. Each scenario proves by exact counters that it measured what it says.
 
@@ -8,38 +9,38 @@ mod clock;
 mod filter;
 mod gate;
 mod lines;
+mod rows;
 
-use anyhow::{Result, anyhow, ensure};
+use std::env;
+
+use anyhow::{Context, Result, anyhow, ensure};
 use bulkhead_tests::{
     grid::Grid,
-    lab::{Namespace, Room, interrupted, requirements},
+    lab::{Namespace, Room, interrupted, on_interrupt, requirements},
 };
 
-use super::{
-    RatioArgs,
-    rows::{Found, Row, ratios},
-};
 use clock::{Probe, Sample, Unit};
 use filter::{Features, Filter};
 use gate::Gate;
 use lines::{GRIDS, Line, Over, Scenario, Subject};
+use rows::{Missing, Row};
 
-/// Measure what a packet costs the program, over what it costs an empty one
-///
-/// The kernel runs the loaded program on generated frames of many flows, in turn with an empty program and with others (root); see
-/// docs/performance.md for what each row means. Exit code 1 means that a target was missed.
-#[derive(clap::Args)]
-pub(super) struct PacketsArgs {
-    #[command(flatten)]
-    pub(super) ratios: RatioArgs,
+fn main() -> Result<()> {
+    // Cargo adds an argument of its own.
+    let mut arguments = env::args().skip(1).filter(|argument| argument != "--bench");
+    let rounds = arguments.next().context("how many rounds?")?.parse().context("rounds are a number")?;
+    let only = arguments.next().unwrap_or_default();
+    on_interrupt()?;
+    println!("{}", rows::document(&measure(rounds, &only)?));
+    Ok(())
 }
 
-/// Measures every row that is asked for.
-pub(super) fn rows(args: &RatioArgs) -> Result<Vec<Row>> {
-    let lines: Vec<Line> =
-        lines::all().into_iter().filter(|line| args.wants(line.group, &line.name)).collect();
-    let grids: Vec<Grid> =
-        GRIDS.into_iter().filter(|grid| args.wants(gate::MEMORY, &gate::memory_name(*grid))).collect();
+/// Measures every row whose title begins so.
+fn measure(rounds: u32, only: &str) -> Result<Vec<Row>> {
+    let wants = |group: &str, name: &str| format!("{group}: {name}").starts_with(only);
+    let lines: Vec<Line> = lines::all().into_iter().filter(|line| wants(line.group, &line.name)).collect();
+    let grids = GRIDS.into_iter().filter(|grid| wants(gate::MEMORY, &gate::memory_name(*grid)));
+    let grids: Vec<Grid> = grids.collect();
     if lines.is_empty() && grids.is_empty() {
         return Ok(Vec::new());
     }
@@ -48,7 +49,7 @@ pub(super) fn rows(args: &RatioArgs) -> Result<Vec<Row>> {
     namespace.run(|| {
         clock::stay_on_one_processor()?;
         let mut site = Site { room: &room, gates: Vec::new(), filters: Vec::new() };
-        let mut rows = site.measure(&lines, args.rounds)?;
+        let mut rows = site.measure(&lines, rounds)?;
         for grid in grids {
             rows.push(site.gate(grid)?.memory());
         }
@@ -60,7 +61,7 @@ pub(super) fn rows(args: &RatioArgs) -> Result<Vec<Row>> {
 struct Series {
     scenario: Scenario,
     /// Why nothing further is measured, or with what.
-    probe: Result<Probe, Found>,
+    probe: Result<Probe, Missing>,
     samples: Vec<Sample>,
 }
 
@@ -68,7 +69,7 @@ struct Series {
 struct Site<'a> {
     room: &'a Room,
     gates: Vec<Gate>,
-    filters: Vec<(Features, Result<Filter, Found>)>,
+    filters: Vec<(Features, Result<Filter, Missing>)>,
 }
 
 impl Site<'_> {
@@ -89,7 +90,7 @@ impl Site<'_> {
                 let Ok(ready) = probe else { continue };
                 match self.round(scenario, ready, &unit) {
                     Ok(sample) => samples.push(sample),
-                    Err(error) => *probe = Err(Found::Failed(format!("{error:#}"))),
+                    Err(error) => *probe = Err(Missing::Failed(format!("{error:#}"))),
                 }
             }
         }
@@ -97,7 +98,7 @@ impl Site<'_> {
     }
 
     /// What runs a scenario's packets through its subject.
-    fn probe(&mut self, scenario: &Scenario, unit: &Unit) -> Result<Result<Probe, Found>> {
+    fn probe(&mut self, scenario: &Scenario, unit: &Unit) -> Result<Result<Probe, Missing>> {
         let Scenario { subject, stream, .. } = scenario;
         let program = match subject {
             Subject::Gate(grid) => &self.gate(*grid)?.program,
@@ -131,7 +132,7 @@ impl Site<'_> {
     }
 
     /// xdp-filter, or why there is none.
-    fn filter(&mut self, features: Features, grid: Grid) -> &Result<Filter, Found> {
+    fn filter(&mut self, features: Features, grid: Grid) -> &Result<Filter, Missing> {
         let known = self.filters.iter().position(|(known, _)| *known == features);
         let at = known.unwrap_or(self.filters.len());
         if known.is_none() {
@@ -144,26 +145,21 @@ impl Site<'_> {
 
 /// The row of a line, of what the rounds found.
 fn row(line: &Line, all: &[Series]) -> Row {
-    let Line { group, name, scenario, over, target } = line;
+    let Line { group, name, scenario, over, most } = line;
     let (word, other) = match over {
         Over::Empty => ("1 empty", scenario),
         Over::Other(word, other) => (*word, other),
     };
-    let found = |scenario: &Scenario| {
-        let series = all.iter().find(|series| series.scenario == *scenario)?;
-        Some((&series.samples, series.probe.as_ref().err()))
-    };
-    let row = |samples: &[f64]| Row::new(group, name, "ns", samples).target(*target);
-    let (Some((samples, failed)), Some((others, other_failed))) = (found(scenario), found(other)) else {
-        return row(&[]);
-    };
-    if let Some(failed) = failed.or(other_failed) {
-        return row(&[]).without(failed.clone());
+    let found = |scenario: &Scenario| all.iter().find(|series| series.scenario == *scenario);
+    let row = Row { over: word, most: *most, ..Row::new(group, name) };
+    let (Some(own), Some(other)) = (found(scenario), found(other)) else { return row };
+    if let Some(missing) = own.probe.as_ref().err().or(other.probe.as_ref().err()) {
+        return Row { missing: Some(missing.clone()), ..row };
     }
-    let packets = |samples: &[Sample]| samples.iter().map(|sample| sample.packet).collect::<Vec<_>>();
-    let (own, others) = match over {
-        Over::Empty => (packets(samples), samples.iter().map(|sample| sample.empty).collect()),
-        Over::Other(..) => (packets(samples), packets(others)),
+    let packets = |series: &Series| series.samples.iter().map(|sample| sample.packet).collect();
+    let others = match over {
+        Over::Empty => own.samples.iter().map(|sample| sample.empty).collect(),
+        Over::Other(..) => packets(other),
     };
-    row(&own).over(word, &ratios(&own, &others))
+    Row { samples: packets(own), others, ..row }
 }

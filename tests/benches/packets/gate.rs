@@ -19,6 +19,7 @@ use bulkhead_tests::{
     lab::{
         Room,
         program::Program,
+        spent,
         stream::{Kind, Stream},
     },
 };
@@ -27,7 +28,7 @@ use super::{
     clock::{self, Probe, Sample, Unit},
     lines::{self, Scenario, Verdict},
 };
-use crate::bench::{cost, rows::Row};
+use crate::rows::Row;
 
 /// The loopback interface of a namespace, from which test frames come.
 const LO: u32 = 1;
@@ -53,7 +54,7 @@ impl Gate {
     pub(super) fn open(room: &Room, grid: Grid) -> Result<Self> {
         let limits = Limits { devices: LIMITS.devices.max(grid.devices + 2), ..LIMITS };
         let tables = tables(grid, &limits)?;
-        let before = cost::maps(std::process::id())?;
+        let before = spent::maps(std::process::id())?;
         let Limits { devices, rules, rows: _ } = limits;
         let sizes = Sizes { devices, rules, flows: FLOWS, violations: VIOLATIONS, ring_bytes: RING_BYTES };
         let pins = room.pin_outside(&format!("grid-{}", grid.devices));
@@ -74,7 +75,7 @@ impl Gate {
         let (id, _) =
             programs.iter().find(|(_, entry)| *entry == Entry::Linear).context("it is not loaded")?;
         let program = Program::by_id(*id)?;
-        let mib = (cost::maps(std::process::id())? - before) / 1024.0;
+        let mib = (spent::maps(std::process::id())? - before) / 1024.0;
         Ok(Self { grid, program, dataplane, events, mib })
     }
 
@@ -156,7 +157,7 @@ impl Gate {
 
     /// What the tables take.
     pub(super) fn memory(&self) -> Row {
-        Row::new(MEMORY, memory_name(self.grid), "MiB", &[self.mib])
+        Row { unit: "MiB", samples: vec![self.mib], ..Row::new(MEMORY, &memory_name(self.grid)) }
     }
 }
 

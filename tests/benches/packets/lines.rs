@@ -7,7 +7,6 @@ use bulkhead_tests::{
 };
 
 use super::filter::Features;
-use crate::bench::rows::Target;
 
 /// Whose packets they are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,7 +49,8 @@ pub(super) struct Line {
     pub(super) name: String,
     pub(super) scenario: Scenario,
     pub(super) over: Over,
-    pub(super) target: Option<Target>,
+    /// At most so many times as much.
+    pub(super) most: Option<f64>,
 }
 
 impl Line {
@@ -114,7 +114,7 @@ fn line(
     over: Over,
     most: Option<f64>,
 ) -> Line {
-    Line { group, name: name.into(), scenario, over, target: most.map(Target::Most) }
+    Line { group, name: name.into(), scenario, over, most }
 }
 
 fn established() -> Vec<Line> {

@@ -20,7 +20,7 @@ use bulkhead_tests::{
 };
 
 use super::clock::{Probe, Sample, Unit};
-use crate::bench::rows::Found;
+use crate::rows::Missing;
 
 /// What it looks at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,8 +53,8 @@ const SOURCE: u64 = 1;
 
 impl Filter {
     /// Drops what comes from nobody in the grid.
-    pub(super) fn load(features: Features, grid: Grid) -> Result<Self, Found> {
-        load(features, grid).unwrap_or_else(|error| Err(Found::Failed(format!("{error:#}"))))
+    pub(super) fn load(features: Features, grid: Grid) -> Result<Self, Missing> {
+        load(features, grid).unwrap_or_else(|error| Err(Missing::Failed(format!("{error:#}"))))
     }
 
     /// Measures one round of a stream of which all must pass.
@@ -68,7 +68,7 @@ impl Filter {
 }
 
 /// The outer result is for what should not happen.
-fn load(features: Features, grid: Grid) -> Result<Result<Filter, Found>> {
+fn load(features: Features, grid: Grid) -> Result<Result<Filter, Missing>> {
     let (namespace, room) = Namespace::with_room("filter")?;
     let other = Namespace::new("filter-peer")?;
     let end = |namespace, interface, last| {
@@ -83,7 +83,7 @@ fn load(features: Features, grid: Grid) -> Result<Result<Filter, Found>> {
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
     let child = match namespace.spawn_child(command) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            return Ok(Err(Found::Absent("xdp-filter is not installed".to_owned())));
+            return Ok(Err(Missing::Absent("xdp-filter is not installed".to_owned())));
         }
         child => child.context("failed to start xdp-filter")?,
     };
