@@ -334,6 +334,7 @@ impl Agent {
 
     /// Takes over everything the kernel has to tell at this moment, and not what a flood adds meanwhile.
     pub(super) fn collect(&mut self, events: &mut EventReader) {
+        self.sweep();
         // Before anything is taken over: what is counted here has arrived by the next time.
         let tally = self.dataplane.tally();
         let full_ring = self.ring_events();
@@ -351,6 +352,13 @@ impl Agent {
         self.pace.took(taken, full_ring, Instant::now());
         self.pace.drained(repeats.len(), self.dataplane.sizes().violations as usize, Instant::now());
         self.reporter.reckon(tally.as_ref());
+    }
+
+    /// Brings the counters up to what the kernel's verdict cache has counted so far.
+    pub(super) fn sweep(&self) {
+        if let Err(error) = self.dataplane.collect() {
+            tracing::error!("{error}; counters may be a second behind");
+        }
     }
 
     /// Events for which the ring has room.

@@ -28,6 +28,7 @@ impl Agent {
                     self.collect(events);
                     return self.tell_status(events.foreign(), back);
                 }
+                self.sweep();
                 if let Request::Flows { of, last } = request {
                     return self.flows(of, last, back);
                 }

@@ -49,7 +49,10 @@ impl Agent {
     pub(super) fn scraped(&mut self, scrape: Scrape) {
         match scrape {
             // Whoever asked may have left.
-            Scrape::Wanted(back) => drop(back.send(self.gather_metrics())),
+            Scrape::Wanted(back) => {
+                self.sweep();
+                drop(back.send(self.gather_metrics()));
+            }
             Scrape::Listens(Ok(())) => drop(self.warnings.remove("metrics")),
             Scrape::Listens(Err(why)) => drop(self.warnings.insert("metrics", why)),
         }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use anyhow::{Context, Result, anyhow, bail};
 use bulkhead_agent::{
     compile::{Limits, Tables, compile},
-    dataplane::{Dataplane, Entry, EventReader, Moment, Runtime, Sizes},
+    dataplane::{CacheSizes, Dataplane, Entry, EventReader, Moment, Runtime, Sizes},
     diagnostic::render_text,
     policy::{SourceFile, resolve_texts},
 };
@@ -37,6 +37,8 @@ const LIMITS: Limits = Limits { devices: 4096, rules: 65_536, rows: 1 << 20 };
 /// Flows remembered: more than any scenario has, so that none is pushed out but where that is what is measured.
 const FLOWS: u32 = 1 << 17;
 const VIOLATIONS: u32 = 8192;
+/// Verdicts remembered, of IPv4.
+const VERDICTS: u32 = 1 << 16;
 const RING_BYTES: u32 = 256 << 10;
 /// Longer than a round.
 const HOUR: u64 = 3600 * 1_000_000_000;
@@ -56,7 +58,9 @@ impl Gate {
         let tables = tables(grid, &limits)?;
         let before = spent::maps(std::process::id())?;
         let Limits { devices, rules, rows: _ } = limits;
-        let sizes = Sizes { devices, rules, flows: FLOWS, violations: VIOLATIONS, ring_bytes: RING_BYTES };
+        let cache = CacheSizes::holding(VERDICTS);
+        let sizes =
+            Sizes { devices, rules, flows: FLOWS, violations: VIOLATIONS, ring_bytes: RING_BYTES, cache };
         let pins = room.pin_outside(&format!("grid-{}", grid.devices));
         let (mut dataplane, events, _) = Dataplane::open(&pins, sizes)?;
         let key = SegmentKey { ifindex: LO, vlan: ANY_VLAN, pad: 0 };
@@ -129,6 +133,7 @@ impl Gate {
 
     /// Packets of all devices by their codes, to the packet.
     fn counts(&mut self) -> Result<[u64; CODES as usize]> {
+        self.dataplane.collect()?;
         let mut sum = [0; CODES as usize];
         for id in 0..=self.grid.devices {
             let counts = self.dataplane.device_counts(id)?;
