@@ -3,7 +3,7 @@
 //! Why here: `unsafe` in one file can be read in one sitting. Everything else of the lab is safe code.
 #![allow(
     unsafe_code,
-    reason = "packet sockets, ethtool, bpf(2) and the parent-death signal have no safe wrapper"
+    reason = "packet sockets, ethtool, bpf(2), priorities and the parent-death signal have no safe wrapper"
 )]
 #![allow(
     clippy::cast_possible_truncation,
@@ -329,6 +329,40 @@ pub(super) fn run_live(program: BorrowedFd<'_>, frame: &[u8], times: u32) -> io:
     let result =
         unsafe { libc::syscall(libc::SYS_bpf, TEST_RUN, &raw mut attributes, size_of::<Attributes>()) };
     check(i32::try_from(result).map_err(io::Error::other)?)
+}
+
+/// Attaches an XDP program in native mode; it stays until the descriptor is closed.
+pub(super) fn attach_xdp(program: BorrowedFd<'_>, index: u32) -> io::Result<OwnedFd> {
+    /// `BPF_LINK_CREATE`.
+    const LINK_CREATE: libc::c_long = 28;
+    /// `BPF_XDP`.
+    const XDP: u32 = 37;
+    /// `XDP_FLAGS_DRV_MODE` (linux/if_link.h).
+    const NATIVE: u32 = 1 << 2;
+    /// The beginning of `union bpf_attr` for this command.
+    #[repr(C)]
+    struct Attributes {
+        program: u32,
+        index: u32,
+        kind: u32,
+        flags: u32,
+    }
+    let program = program.as_raw_fd().cast_unsigned();
+    let mut attributes = Attributes { program, index, kind: XDP, flags: NATIVE };
+    // SAFETY: the kernel reads the attributes, whose size is theirs.
+    let fd =
+        unsafe { libc::syscall(libc::SYS_bpf, LINK_CREATE, &raw mut attributes, size_of::<Attributes>()) };
+    let fd = i32::try_from(fd).map_err(io::Error::other)?;
+    check(fd)?;
+    // SAFETY: a new descriptor that nobody else has.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Gives a thread a turn before everything that has no such priority (`SCHED_FIFO`, sched(7)): 1 and more, the highest first.
+pub(super) fn first_in_turn(thread: i32, priority: i32) -> io::Result<()> {
+    let parameters = libc::sched_param { sched_priority: priority };
+    // SAFETY: the kernel reads the parameters, which live across the call.
+    check(unsafe { libc::sched_setscheduler(thread, libc::SCHED_FIFO, &raw const parameters) })
 }
 
 fn set_option<T>(fd: &OwnedFd, level: i32, name: i32, value: T) -> io::Result<()> {
