@@ -309,7 +309,12 @@ pub struct Counted {
 
 /// Reads the counters of an interface.
 pub fn counted(namespace: &Namespace, interface: &str) -> Result<Counted> {
-    let text = namespace.run(|| fs::read_to_string("/proc/thread-self/net/dev"))?;
+    namespace.run(|| counted_here(interface))
+}
+
+/// Reads the counters of an interface of the caller's namespace.
+pub(super) fn counted_here(interface: &str) -> Result<Counted> {
+    let text = fs::read_to_string("/proc/thread-self/net/dev").context("failed to read `/proc/net/dev`")?;
     // `name: bytes packets errs drop fifo frame compressed multicast`, and the same of the way out.
     let line = text.lines().find_map(|line| line.trim().strip_prefix(interface)?.strip_prefix(':'));
     let line = line.with_context(|| format!("there is no interface `{interface}`"))?;

@@ -8,21 +8,22 @@ use std::{
     net::{Ipv4Addr, SocketAddrV4},
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicBool, Ordering},
     },
-    thread::JoinHandle,
+    thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, ensure};
 
 use super::{
-    link::{self, End, Mac},
+    link::{self, Counted, End, Mac},
     namespace::Namespace,
     napi,
     program::{Attached, Program, helper, op},
     sys::Instruction,
     topology::FORGED_TTL,
+    wait::check_interrupt,
     wire::{self, Path},
 };
 
@@ -40,6 +41,8 @@ pub const SERVERS: (Ipv4Addr, u8) = (Ipv4Addr::new(10, 40, 0, 0), 16);
 pub const CELL: (Ipv4Addr, u8) = (Ipv4Addr::new(10, 20, 0, 0), 16);
 
 const KEPT: [&str; 2] = ["kept0", "kept1"];
+/// Somebody who takes frames at all takes a burst within this.
+const TAKEN_WITHIN: Duration = Duration::from_secs(10);
 /// Frames of one call into the kernel.
 const BURST: u32 = 4096;
 /// The lowest of the low halves of all addresses.
@@ -110,7 +113,6 @@ pub struct Sent {
 /// It sends.
 pub struct Running {
     end: Arc<AtomicBool>,
-    sent: Arc<AtomicU64>,
     thread: JoinHandle<Result<Sent>>,
 }
 
@@ -149,47 +151,68 @@ pub struct Turn {
     pub forbidden: u32,
     /// Frames of a burst.
     pub burst: u32,
+    /// Whether a burst waits until the one before the last has left the link: nothing is dropped if the link's queue has room for two.
+    pub paced: bool,
 }
 
 impl Turn {
     /// Nothing that is forbidden.
-    pub const ALLOWED: Self = Self { allowed: 1, forbidden: 0, burst: BURST };
+    pub const ALLOWED: Self = Self { allowed: 1, forbidden: 0, burst: BURST, paced: false };
 }
 
 impl Running {
-    /// Starts to send, turn by turn, until it is told to end.
-    pub fn start(namespace: &Namespace, stream: Arc<Stream>, turn: Turn) -> Result<Self> {
-        let (end, sent) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
-        let (ended, counted) = (Arc::clone(&end), Arc::clone(&sent));
-        let thread = namespace.spawn("stream", move || {
-            napi::pin(0, stream.processor)?;
-            let burst = u64::from(turn.burst);
-            let mut sent = Sent::default();
-            while !ended.load(Ordering::Relaxed) {
-                for _ in 0..turn.allowed {
-                    stream.allowed.send(&stream.frame, turn.burst)?;
-                    sent.allowed += burst;
-                }
-                for _ in 0..turn.forbidden {
-                    stream.forbidden.send(&stream.frame, turn.burst)?;
-                    sent.forbidden += burst;
-                }
-                counted.store(sent.allowed + sent.forbidden, Ordering::Relaxed);
-            }
-            Ok(sent)
-        })?;
-        Ok(Self { end, sent, thread })
-    }
-
-    /// Frames so far.
-    pub fn sent(&self) -> u64 {
-        self.sent.load(Ordering::Relaxed)
+    /// Starts to send out of an interface, turn by turn, until it is told to end.
+    pub fn start(namespace: &Namespace, interface: &str, stream: &Arc<Stream>, turn: Turn) -> Result<Self> {
+        let end = Arc::new(AtomicBool::new(false));
+        let (ended, stream, interface) = (Arc::clone(&end), Arc::clone(stream), interface.to_owned());
+        let thread = namespace.spawn("stream", move || stream.send(&interface, turn, &ended))?;
+        Ok(Self { end, thread })
     }
 
     /// Ends it: what was sent. A link that is full has dropped some of it.
     pub fn end(self) -> Result<Sent> {
         self.end.store(true, Ordering::Relaxed);
         self.thread.join().map_err(|_| anyhow!("the source panicked"))?
+    }
+}
+
+impl Stream {
+    fn send(&self, interface: &str, turn: Turn, ended: &AtomicBool) -> Result<Sent> {
+        napi::pin(0, self.processor)?;
+        let before = link::counted_here(interface)?;
+        let mut sent = Sent::default();
+        while !ended.load(Ordering::Relaxed) {
+            for burst in 0..turn.allowed + turn.forbidden {
+                let (program, sum) = if burst < turn.allowed {
+                    (&self.allowed, &mut sent.allowed)
+                } else {
+                    (&self.forbidden, &mut sent.forbidden)
+                };
+                program.send(&self.frame, turn.burst)?;
+                *sum += u64::from(turn.burst);
+                if turn.paced {
+                    wait_until_taken(
+                        interface,
+                        before,
+                        (sent.allowed + sent.forbidden).saturating_sub(turn.burst.into()),
+                    )?;
+                }
+            }
+        }
+        Ok(sent)
+    }
+}
+
+/// Looks without a pause: the other end needs some hundredths of a millisecond.
+fn wait_until_taken(interface: &str, before: Counted, sent: u64) -> Result<()> {
+    let deadline = Instant::now() + TAKEN_WITHIN;
+    loop {
+        let now = link::counted_here(interface)?;
+        if (now.sent - before.sent) + (now.unsent - before.unsent) >= sent {
+            return Ok(());
+        }
+        ensure!(Instant::now() < deadline, "nobody takes what `{interface}` sends");
+        thread::yield_now();
     }
 }
 
@@ -278,12 +301,16 @@ fn program(out: i32, frame: &[u8], port: u16) -> Vec<Instruction> {
 /// How long a stream is run before it is measured: tables are warm then.
 pub const WARM_UP: Duration = Duration::from_millis(150);
 
-/// Runs a stream for so long.
-pub fn run_for(namespace: &Namespace, stream: &Arc<Stream>, turn: Turn, how_long: Duration) -> Result<Sent> {
-    let running = Running::start(namespace, Arc::clone(stream), turn)?;
-    let until = Instant::now() + how_long;
-    super::wait::wait_for("the source to have sent", how_long + Duration::from_secs(1), || {
-        Ok((Instant::now() >= until).then_some(()))
-    })?;
+/// Sends for so long.
+pub fn run_for(
+    namespace: &Namespace,
+    interface: &str,
+    stream: &Arc<Stream>,
+    turn: Turn,
+    how_long: Duration,
+) -> Result<Sent> {
+    let running = Running::start(namespace, interface, stream, turn)?;
+    check_interrupt()?;
+    thread::sleep(how_long);
     running.end()
 }

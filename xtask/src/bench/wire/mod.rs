@@ -4,9 +4,10 @@
 //! In: rounds and seconds. Out: rows. Real frames go from a source over a gateway to a sink, each a network namespace, over virtual
 //! cables with native XDP. The cost is the time that the kernel thread of the gateway's interface has worked. [`scenario`] is
 //! what is compared, [`lane`] one way for each of them, all of which stand while [`window`]s of one after the other are measured in
-//! the order of [`rounds`]; [`bulkhead`] and [`peers`] are the filters.
+//! the order of [`rounds`]; [`change`] is what happens while something changes; [`bulkhead`] and [`peers`] are the filters.
 
 mod bulkhead;
+mod change;
 mod lane;
 mod peers;
 mod rounds;
@@ -22,9 +23,10 @@ use std::{
 };
 
 use anyhow::{Result, anyhow, ensure};
+use bulkhead::Policy;
 use bulkhead_tests::lab::{interrupted, napi, requirements};
 use lane::{Ground, Lane, Shared};
-use scenario::{Filter, Group, Scenario};
+use scenario::{Filter, Group, Scenario, Way};
 use window::Window;
 
 use super::{
@@ -80,50 +82,60 @@ fn apart(args: &RatioArgs, seconds: u64, binary: Option<&Path>) -> Result<Vec<Ro
 
 fn kept_apart(args: &RatioArgs, seconds: u64, binary: Option<&Path>) -> Result<Vec<Row>> {
     let wanted: Vec<Scenario> = scenario::ALL.into_iter().filter(|scenario| wants(args, scenario)).collect();
-    if wanted.is_empty() {
+    let changes = args.only.as_ref().is_none_or(|prefix| change::TITLE.starts_with(prefix));
+    if wanted.is_empty() && !changes {
         return Ok(Vec::new());
     }
     requirements().map_err(|reason| anyhow!("the wire needs the lab: {reason}"))?;
     let binary = compile::binary(binary)?;
-    let mut findings: BTreeMap<&str, Findings> = BTreeMap::new();
+    // Its number is none of a scenario's.
+    let changing = Ground::new(scenario::ALL.len(), Way::Redirected)?;
+    let shared = Shared::new(&changing)?;
+    napi::pin(0, shared.source)?;
+    let how_long = Duration::from_secs(seconds);
+    let mut rows = compared(&wanted, &shared, &binary, args.rounds, how_long)?;
+    if changes {
+        rows.extend(changed(&changing, &shared, &binary, args.rounds, how_long)?);
+    }
+    Ok(rows)
+}
 
+/// The rows of scenarios, which are measured in turn.
+fn compared(
+    wanted: &[Scenario],
+    shared: &Shared,
+    binary: &Path,
+    rounds: u32,
+    how_long: Duration,
+) -> Result<Vec<Row>> {
+    let mut findings: BTreeMap<&str, Findings> = BTreeMap::new();
+    let mut without = |scenario: &Scenario, found| {
+        ensure!(!interrupted(), "interrupted");
+        findings.insert(scenario.name, Findings { without: Some(found), ..Findings::default() });
+        Ok(())
+    };
     let mut grounds = Vec::new();
     for (number, scenario) in wanted.iter().enumerate() {
-        let absent = match scenario.filter {
-            Filter::Peer(peer) => peer.missing(),
-            Filter::Nothing | Filter::DropAll | Filter::Redirect | Filter::Bulkhead(_) => None,
-        };
-        if let Some(program) = absent {
-            let found = Found::Absent(format!("`{program}` is not installed"));
-            findings.insert(scenario.name, Findings { without: Some(found), ..Findings::default() });
-        } else {
-            grounds.push((*scenario, Ground::new(number, scenario.way)?));
+        match scenario.filter.missing() {
+            Some(program) => without(scenario, Found::Absent(format!("`{program}` is not installed")))?,
+            None => grounds.push((*scenario, Ground::new(number, scenario.way)?)),
         }
     }
-    let Some((_, first)) = grounds.first() else {
-        return Ok(wanted.iter().map(|scenario| row(scenario, &findings)).collect());
-    };
-    let shared = Shared::new(first)?;
-    napi::pin(0, shared.source)?;
     let mut lanes = Vec::new();
     for (scenario, ground) in &grounds {
         eprintln!("preparing {}: {}", scenario.group.title(), scenario.name);
-        match Lane::new(ground, scenario.way, &scenario.filter, &shared, &binary) {
+        match Lane::new(ground, scenario.way, &scenario.filter, shared, binary) {
             Ok(lane) => lanes.push((*scenario, lane)),
-            Err(error) => {
-                ensure!(!interrupted(), "interrupted");
-                let found = Found::Failed(format!("{error:#}"));
-                findings.insert(scenario.name, Findings { without: Some(found), ..Findings::default() });
-            }
+            Err(error) => without(scenario, Found::Failed(format!("{error:#}")))?,
         }
     }
-    let how_long = Duration::from_secs(seconds);
-    for round in 1..=args.rounds {
-        eprintln!("round {round} of {}", args.rounds);
+    for round in (1..=rounds).filter(|_| !lanes.is_empty()) {
+        eprintln!("round {round} of {rounds}");
         for group in Group::ALL {
             let lanes: Vec<_> = lanes.iter().filter(|(scenario, _)| scenario.group == group).collect();
-            for at in rounds::order(lanes.len(), round) {
-                let Some((scenario, lane)) = lanes.get(at) else { continue };
+            for (scenario, lane) in
+                rounds::order(lanes.len(), round).into_iter().filter_map(|at| lanes.get(at))
+            {
                 let found = findings.entry(scenario.name).or_default();
                 if found.without.is_some() {
                     continue;
@@ -132,7 +144,7 @@ fn kept_apart(args: &RatioArgs, seconds: u64, binary: Option<&Path>) -> Result<V
                     Ok(window) => found.windows.push(window),
                     Err(error) => {
                         ensure!(!interrupted(), "interrupted");
-                        eprintln!("{}: {error:#}", scenario.name);
+                        eprintln!("  {}: {error:#}", scenario.name);
                         found.without = Some(Found::Failed(format!("{error:#}")));
                     }
                 }
@@ -140,6 +152,26 @@ fn kept_apart(args: &RatioArgs, seconds: u64, binary: Option<&Path>) -> Result<V
         }
     }
     Ok(wanted.iter().map(|scenario| row(scenario, &findings)).collect())
+}
+
+/// The rows of changes under load. What keeps them from being measured is one row.
+fn changed(
+    ground: &Ground,
+    shared: &Shared,
+    binary: &Path,
+    rounds: u32,
+    how_long: Duration,
+) -> Result<Vec<Row>> {
+    let filter = Filter::Bulkhead(Policy::Allows);
+    let measured = Lane::new(ground, Way::Redirected, &filter, shared, binary)
+        .and_then(|mut lane| change::measure(&mut lane, &shared.stream, rounds, how_long));
+    ensure!(!interrupted(), "interrupted");
+    Ok(measured.unwrap_or_else(|error| {
+        vec![
+            Row::new(change::TITLE, "packets while something changes", "", &[])
+                .without(Found::Failed(format!("{error:#}"))),
+        ]
+    }))
 }
 
 fn wants(args: &RatioArgs, scenario: &Scenario) -> bool {

@@ -24,8 +24,10 @@ pub(super) enum Peer {
     NetdevSet { allows: bool },
     /// So many rules of which none matches, one after the other, at the ingress of the interface.
     NetdevLinear(u32),
-    /// Connection tracking, then the set, where packets are forwarded.
+    /// Connection tracking, then the set, where packets are forwarded: of flows that nobody answers, each packet meets both.
     InetTracked { allows: bool },
+    /// The same of flows that were answered: connection tracking alone lets them pass.
+    InetEstablished,
     /// The set, where a bridge forwards.
     BridgeSet,
     /// xdp-filter, with the address of each device.
@@ -38,6 +40,7 @@ impl Peer {
             Self::NetdevSet { allows: _ }
             | Self::NetdevLinear(_)
             | Self::InetTracked { allows: _ }
+            | Self::InetEstablished
             | Self::BridgeSet => "nft",
             Self::XdpFilter => "xdp-filter",
         }
@@ -59,7 +62,8 @@ impl Peer {
         match self {
             Self::NetdevSet { allows } => nft(ground, &table(&netdev(), &set(allows), MATCH)),
             Self::NetdevLinear(rules) => nft(ground, &table(&netdev(), "", &linear(rules))),
-            Self::InetTracked { allows } => {
+            Self::InetTracked { allows: _ } | Self::InetEstablished => {
+                let allows = self != Self::InetTracked { allows: false };
                 let chain = "inet x {\nHEADtype filter hook forward priority 0;";
                 nft(ground, &table(chain, &set(allows), &format!("ct state established accept\n{MATCH}")))?;
                 for key in ["udp_timeout", "udp_timeout_stream"] {
@@ -81,7 +85,7 @@ impl Peer {
 
     /// Whether a flow is only established when it was answered.
     pub(super) fn wants_answers(self) -> bool {
-        self == Self::InetTracked { allows: true }
+        self == Self::InetEstablished
     }
 }
 

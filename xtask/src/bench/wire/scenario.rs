@@ -46,6 +46,16 @@ pub(super) struct Scenario {
     pub(super) target: Option<Target>,
 }
 
+impl Filter {
+    /// The command that is needed and not installed.
+    pub(super) fn missing(self) -> Option<&'static str> {
+        match self {
+            Self::Peer(peer) => peer.missing(),
+            Self::Nothing | Self::DropAll | Self::Redirect | Self::Bulkhead(_) => None,
+        }
+    }
+}
+
 impl Group {
     pub(super) const ALL: [Self; 2] = [Self::Drop, Self::Forward];
 
@@ -71,7 +81,7 @@ pub(super) const REDIRECT: &str = "XDP redirect, no filter";
 pub(super) const OVER_REDIRECT: Target = Target::Most(1.25);
 
 /// All of them; of each group the reference first.
-pub(super) const ALL: [Scenario; 16] = [
+pub(super) const ALL: [Scenario; 17] = [
     dropped(Group::Drop.reference(), Filter::Bulkhead(Policy::Denies), None),
     dropped("XDP drop that reads nothing", Filter::DropAll, None),
     dropped("nft netdev, set of 16k", Filter::Peer(Peer::NetdevSet { allows: false }), least(3.5)),
@@ -95,6 +105,7 @@ pub(super) const ALL: [Scenario; 16] = [
         Filter::Peer(Peer::InetTracked { allows: true }),
         least(10.0),
     ),
+    forwarded("routing, nft inet, ct established", Way::Routed, Filter::Peer(Peer::InetEstablished), None),
     forwarded("bridge, no filter", Way::Bridged, Filter::Nothing, None),
     forwarded("bridge, Bulkhead", Way::Bridged, Filter::Bulkhead(Policy::Allows), None),
     forwarded("bridge, nft bridge, set of 16k", Way::Bridged, Filter::Peer(Peer::BridgeSet), None),

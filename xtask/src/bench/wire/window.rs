@@ -84,7 +84,7 @@ pub(super) fn measure(
 ) -> Result<Window> {
     let send = |how_long| {
         let before = link::counted(&lane.ground.source, GEN)?;
-        let sent = stream::run_for(&lane.ground.source, stream, Turn::ALLOWED, how_long)?;
+        let sent = stream::run_for(&lane.ground.source, GEN, stream, Turn::ALLOWED, how_long)?;
         Still::of(lane, sent.allowed + sent.forbidden, before)
     };
     let mut before = send(WARM_UP)?;
