@@ -43,8 +43,8 @@ pub const CELL: (Ipv4Addr, u8) = (Ipv4Addr::new(10, 20, 0, 0), 16);
 const KEPT: [&str; 2] = ["kept0", "kept1"];
 /// Somebody who takes frames at all takes a burst within this.
 const TAKEN_WITHIN: Duration = Duration::from_secs(10);
-/// Frames of one call into the kernel.
-const BURST: u32 = 4096;
+/// Frames of one call into the kernel: some hundredths of a second, beside which it does not matter that one call waits for another.
+const BURST: u32 = 1 << 16;
 /// The lowest of the low halves of all addresses.
 const FIRST: u16 = 0x100;
 /// The lowest source port.
