@@ -2,6 +2,7 @@
 
 pub mod dice;
 pub mod frame;
+pub mod grid;
 pub mod lab;
 pub mod minisign;
 pub mod site;

@@ -20,7 +20,8 @@ use anyhow::{Context, Result, anyhow};
 use super::{
     link::{self, End, Mac},
     namespace::Namespace,
-    sys::{self, Instruction},
+    program::op,
+    sys::{self, Instruction, Verdicts},
     topology::{FORGED_TTL, Gateway},
     wire::{self, Path},
 };
@@ -79,7 +80,7 @@ impl Source {
         let thread = self.namespace.spawn("source", move || {
             let began = Instant::now();
             while counted.load(Ordering::Relaxed) < least || !ended.load(Ordering::Relaxed) {
-                sys::run_live(program.as_fd(), &frame, BURST).context("failed to send")?;
+                sys::run_xdp(program.as_fd(), &frame, BURST, Verdicts::Done).context("failed to send")?;
                 counted.fetch_add(BURST.into(), Ordering::Relaxed);
             }
             Ok(began.elapsed())
@@ -116,17 +117,10 @@ fn template(mut path: Path) -> Vec<u8> {
 
 /// Other sources and ports, out of one interface.
 fn program(out: i32) -> [Instruction; 18] {
-    // Operations (RFC 9669): moves, 64-bit arithmetic with constants, loads and stores by their width, jumps.
-    const MOVE: u8 = 0xbf;
-    const MOVE_CONSTANT: u8 = 0xb7;
-    const ADD: u8 = 0x07;
-    const XOR: u8 = 0xa7;
-    const SHIFT_RIGHT: u8 = 0x77;
-    const LOAD_32: u8 = 0x61;
-    const STORE_16: u8 = 0x6b;
-    const IF_GREATER: u8 = 0x2d;
-    const CALL: u8 = 0x85;
-    const EXIT: u8 = 0x95;
+    use op::{
+        ADD_CONSTANT as ADD, CALL, EXIT, IF_GREATER, LOAD_32, MOVE, MOVE_CONSTANT, SHIFT_RIGHT, STORE_16,
+        XOR_CONSTANT as XOR,
+    };
     const RANDOM: i32 = 7;
     const REDIRECT: i32 = 23;
     [

@@ -1,316 +1,324 @@
-//! Established flows as fast as one processor can send: the same 4,096 again and again, in no order.
+//! Packets of very many flows, as fast as the machine can make them: a small XDP program rewrites one frame to another flow each time
+//! it runs, then jumps to the program that is looked at.
 //!
-//! In: an interface, the address of the next hop, a processor. Out: UDP packets of four flows of each of 1,024 devices, all checksums
-//! right, and exactly how many were sent. A small XDP program changes each copy of a frame and sends it (live frames, Linux
-//! 5.18). A device never asks for the forbidden ports by itself; who wants to see them denied sends them too.
+//! In: a [`Grid`] and which of its flows. Out: a program, and the frame that it begins with. The last four bytes of the frame count the
+//! packets; all of a flow follows from that number. Checksums stay as they are: no data path looks at them.
 
-use std::{
-    net::{Ipv4Addr, SocketAddrV4},
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    thread::{self, JoinHandle},
-    time::{Duration, Instant},
-};
+use std::net::Ipv6Addr;
 
-use anyhow::{Context, Result, anyhow, ensure};
+use anyhow::Result;
+use etherparse::PacketBuilder;
 
 use super::{
-    link::{self, Counted, End, Mac},
-    namespace::Namespace,
-    napi,
-    program::{Attached, Program, helper, op},
+    program::{Jump, Program, op},
     sys::Instruction,
-    topology::FORGED_TTL,
-    wait::check_interrupt,
-    wire::{self, Path},
 };
+use crate::grid::{DEVICES, DEVICES_V6, FIRST_PORT, Grid, MAC, NETWORKS, NETWORKS_V6, OF_CLASS, SETS};
 
-/// Devices that send.
-pub const DEVICES: u16 = 1024;
-/// Flows of all of them.
-pub const FLOWS: u16 = 4096;
-/// The first of the four ports that the flows are for.
-pub const ALLOWED: u16 = 2000;
-/// The first of the four ports that are for nobody.
-pub const FORBIDDEN: u16 = 3000;
-/// Whom they talk to, each flow to another address: the network.
-pub const SERVERS: (Ipv4Addr, u8) = (Ipv4Addr::new(10, 40, 0, 0), 16);
-/// Where the devices are.
-pub const CELL: (Ipv4Addr, u8) = (Ipv4Addr::new(10, 20, 0, 0), 16);
-
-const KEPT: [&str; 2] = ["kept0", "kept1"];
-/// Somebody who takes frames at all takes a burst within this.
-const TAKEN_WITHIN: Duration = Duration::from_secs(10);
-/// Frames of one call into the kernel: some hundredths of a second, beside which it does not matter that one call waits for another.
-const BURST: u32 = 1 << 16;
-/// The lowest of the low halves of all addresses.
-const FIRST: u16 = 0x100;
-/// The lowest source port.
-const SRC_PORT: u16 = 0x8000;
-
-/// Where fields are in a frame without VLAN tags (RFC 791 3.1, RFC 768).
-mod at {
-    /// The low half of the address that ends there.
-    pub(super) const SRC_MAC: i16 = 10;
-    pub(super) const IP_ID: i16 = 18;
-    pub(super) const TTL: i16 = 22;
-    pub(super) const IP_CHECKSUM: i16 = 24;
-    /// The low half of the source address.
-    pub(super) const SRC_IP: i16 = 28;
-    /// The low half of the destination address.
-    pub(super) const DST_IP: i16 = 32;
-    pub(super) const SRC_PORT: i16 = 34;
-    pub(super) const DST_PORT: i16 = 36;
-    pub(super) const UDP_CHECKSUM: usize = 40;
-    pub(super) const PAYLOAD: i32 = 42;
+/// Internet protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Family {
+    /// IPv4.
+    V4,
+    /// IPv6.
+    V6,
 }
 
-/// The hardware address of a device and its IPv4 address.
-pub fn device(device: u16) -> (Mac, Ipv4Addr) {
-    let low = FIRST + device % DEVICES;
-    let [high, last] = low.to_be_bytes();
-    let [a, b, _, _] = CELL.0.octets();
-    (Mac([0x02, 0x42, a, b, high, last]), Ipv4Addr::new(a, b, high, last))
+/// What the packets are, and in which direction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// UDP from devices.
+    Udp,
+    /// The first packet of a connection from a device.
+    Syn,
+    /// Its answer.
+    SynAck,
+    /// What comes later from a device.
+    Ack,
 }
 
-/// Source and destination of a flow.
-pub fn flow(flow: u16) -> (SocketAddrV4, SocketAddrV4) {
-    let [high, last] = (FIRST + flow).to_be_bytes();
-    let [a, b, _, _] = SERVERS.0.octets();
-    let src = SocketAddrV4::new(device(flow).1, SRC_PORT + flow);
-    (src, SocketAddrV4::new(Ipv4Addr::new(a, b, high, last), ALLOWED + flow / DEVICES))
+/// Whom devices talk to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Peers {
+    /// One they may talk to.
+    Allowed,
+    /// The same over a service that nobody may use.
+    OtherService,
+    /// Addresses and ports at random, of which nobody knows anything.
+    Anybody,
+    /// The same, but these talk to devices.
+    Strangers,
 }
 
-/// What sends, wherever it is told to: one pair of programs for all namespaces.
+/// In which order flows come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// One after the other.
+    InTurn,
+    /// As if at random; some come twice before others come once.
+    Mixed,
+    /// Far from each other, and none twice before all others have come.
+    Apart,
+}
+
+/// Packets of 2^`bits` flows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stream {
-    allowed: Program,
-    forbidden: Program,
-    frame: Vec<u8>,
-    processor: usize,
-    index: u32,
-    _kept: Kept,
+    /// Whose devices.
+    pub grid: Grid,
+    /// At most 32.
+    pub bits: u32,
+    /// Over which protocol.
+    pub family: Family,
+    /// What they are.
+    pub kind: Kind,
+    /// To whom.
+    pub peers: Peers,
 }
 
-/// An interface at which nothing arrives and both programs stay attached. The kernel calls attached programs directly, by code
-/// that it writes anew, and waits for all processors, whenever there is one more or less: each call that sends would take hundredths
-/// of a second.
-struct Kept {
-    _attached: [Attached; 2],
-    _namespace: Namespace,
+/// Where fields are in a frame without VLAN tags.
+struct Fields {
+    device_mac: i16,
+    device: i16,
+    peer: i16,
+    device_port: i16,
+    peer_port: i16,
 }
 
-/// How many frames were sent.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Sent {
-    /// For the ports that a policy allows.
-    pub allowed: u64,
-    /// For the others.
-    pub forbidden: u64,
-}
-
-/// It sends.
-pub struct Running {
-    end: Arc<AtomicBool>,
-    thread: JoinHandle<Result<Sent>>,
-}
+/// Bytes behind the last header: enough for the shortest frame of Ethernet (IEEE 802.3: 64 with its checksum).
+const PAYLOAD: usize = 18;
+/// The MAC behind which all peers are.
+const ROUTER: [u8; 6] = [2, 0xb, 10, 20, 4, 1];
+/// The first port of devices.
+const DEVICE_PORT: i32 = 1024;
+/// How many ports of devices there are, less one.
+const DEVICE_PORTS: i32 = 0x7fff;
+/// A port that is no service.
+const NO_SERVICE: i32 = 9;
+/// Where strangers are: 200.0.0.0/6, and the same low bits of addresses in an IPv6 network that no policy names.
+const STRANGERS: i32 = 200;
+const STRANGERS_V6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb9, 0, 0, 0, 0, 0, 0);
+/// 2^32 over the golden ratio: multiples of it are spread evenly (Knuth, TAOCP 6.4).
+const GOLDEN: i32 = 0x9e37_79b1_u32.cast_signed();
+/// Makes peers independent of the order of flows.
+const SALT: i32 = 0x5bd1_e995;
 
 impl Stream {
-    /// Loads what sends out of the interface of this index, to the next hop, on one processor.
-    pub fn new(index: u32, next_hop: Mac, processor: usize) -> Result<Self> {
-        let out = i32::try_from(index)?;
-        let frame = template(next_hop);
-        let load = |port| Program::load(&program(out, &frame, port)).context("failed to load what sends");
-        let (allowed, forbidden) = (load(ALLOWED)?, load(FORBIDDEN)?);
-        let namespace = Namespace::new("kept")?;
-        let end = |interface, last| End {
-            namespace: &namespace,
-            interface,
-            mac: Mac([2, 0, 0, 0, 0, last]),
-            mtu: 1500,
+    /// How many flows there are.
+    pub fn flows(&self) -> u64 {
+        1 << self.bits
+    }
+
+    /// The frame whose first packet is the one with this number.
+    pub fn frame(&self, first: u32) -> Vec<u8> {
+        let builder = PacketBuilder::ethernet2(self.mac(6), self.mac(0));
+        let v6_peer = if self.is_random() { STRANGERS_V6 } else { NETWORKS_V6 };
+        let (device, peer) = (DEVICES_V6.octets(), (u128::from(v6_peer) + 7).to_be_bytes());
+        let (source, destination) = if self.is_to_device() { (peer, device) } else { (device, peer) };
+        let builder = match self.family {
+            Family::V4 => builder.ipv4([0; 4], [0; 4], 64),
+            Family::V6 => builder.ipv6(source, destination, 64),
         };
-        link::veth(&end(KEPT[0], 1), &end(KEPT[1], 2))?;
-        let attached = [allowed.attach(&namespace, KEPT[0])?, forbidden.attach(&namespace, KEPT[1])?];
-        let kept = Kept { _attached: attached, _namespace: namespace };
-        Ok(Self { allowed, forbidden, processor, frame, index, _kept: kept })
+        let mut payload = [0; PAYLOAD];
+        payload[PAYLOAD - 4..].copy_from_slice(&first.to_ne_bytes());
+        let mut frame = Vec::new();
+        let written = match self.kind {
+            Kind::Udp => builder.udp(0, 0).write(&mut frame, &payload),
+            Kind::Syn => builder.tcp(0, 0, 0, 64_240).syn().write(&mut frame, &payload),
+            Kind::SynAck => builder.tcp(0, 0, 0, 64_240).syn().ack(1).write(&mut frame, &payload),
+            Kind::Ack => builder.tcp(0, 0, 1, 64_240).ack(1).write(&mut frame, &payload),
+        };
+        written.expect("the payload fits");
+        frame
     }
 
-    /// Whether an interface is the one out of which it sends, in its namespace.
-    pub fn sends_from(&self, namespace: &Namespace, interface: &str) -> Result<bool> {
-        Ok(link::index(namespace, interface)? == self.index)
-    }
-}
-
-/// What is sent in a turn: bursts of allowed frames, then bursts of forbidden ones.
-#[derive(Clone, Copy, Debug)]
-pub struct Turn {
-    /// Bursts of allowed frames.
-    pub allowed: u32,
-    /// Bursts of forbidden frames.
-    pub forbidden: u32,
-    /// Frames of a burst.
-    pub burst: u32,
-    /// Whether a burst waits until the one before the last has left the link: nothing is dropped if the link's queue has room for two.
-    pub paced: bool,
-}
-
-impl Turn {
-    /// Nothing that is forbidden.
-    pub const ALLOWED: Self = Self { allowed: 1, forbidden: 0, burst: BURST, paced: false };
-}
-
-impl Running {
-    /// Starts to send out of an interface, turn by turn, until it is told to end.
-    pub fn start(namespace: &Namespace, interface: &str, stream: &Arc<Stream>, turn: Turn) -> Result<Self> {
-        let end = Arc::new(AtomicBool::new(false));
-        let (ended, stream, interface) = (Arc::clone(&end), Arc::clone(stream), interface.to_owned());
-        let thread = namespace.spawn("stream", move || stream.send(&interface, turn, &ended))?;
-        Ok(Self { end, thread })
+    /// A program that makes the next packet and jumps.
+    pub fn program(&self, order: Order, jump: &Jump) -> Result<Program> {
+        let frame = i32::try_from(self.frame(0).len())?;
+        let mut body = self.flow(order, i16::try_from(frame)? - 4);
+        let Fields { device_mac, device, peer, device_port, peer_port } = self.fields();
+        body.extend(self.ports(device_port, peer_port));
+        body.extend(self.addresses(device, peer));
+        body.extend([
+            Instruction(op::BIG_ENDIAN, 1, 0, 0, 32),
+            Instruction(op::STORE_32, 7, 1, device_mac, 0),
+        ]);
+        body.extend(jump.instructions());
+        let over = i16::try_from(body.len())?;
+        // Register 6: the context. Register 7: where the frame begins.
+        let mut program = vec![
+            Instruction(op::MOVE, 6, 1, 0, 0),
+            Instruction(op::LOAD_32, 7, 1, 0, 0),
+            Instruction(op::LOAD_32, 8, 1, 4, 0),
+            Instruction(op::MOVE, 2, 7, 0, 0),
+            Instruction(op::ADD_CONSTANT, 2, 0, 0, frame),
+            Instruction(op::IF_GREATER, 2, 8, over, 0),
+        ];
+        program.extend(body);
+        // A frame that is too short: XDP_ABORTED.
+        program.extend([Instruction(op::MOVE_CONSTANT, 0, 0, 0, 0), Instruction(op::EXIT, 0, 0, 0, 0)]);
+        Program::load(&program)
     }
 
-    /// Ends it: what was sent. A link that is full has dropped some of it.
-    pub fn end(self) -> Result<Sent> {
-        self.end.store(true, Ordering::Relaxed);
-        self.thread.join().map_err(|_| anyhow!("the source panicked"))?
+    /// Register 8: the flow; 1: its device; 2: the class; 4: the network; 9: chance.
+    fn flow(&self, order: Order, counter: i16) -> Vec<Instruction> {
+        let Grid { devices, entries } = self.grid;
+        let [bits, devices, entries] = [self.bits, devices, entries].map(u32::cast_signed);
+        let mask = u32::MAX.checked_shr(32 - self.bits).unwrap_or(0);
+        let mut body = vec![
+            Instruction(op::LOAD_32, 8, 7, counter, 0),
+            Instruction(op::MOVE, 0, 8, 0, 0),
+            Instruction(op::ADD_CONSTANT, 0, 0, 0, 1),
+            Instruction(op::STORE_32, 7, 0, counter, 0),
+        ];
+        match order {
+            Order::InTurn => {}
+            Order::Mixed => body.extend(mix(8)),
+            Order::Apart => body.push(Instruction(op::MULTIPLY_CONSTANT_32, 8, 0, 0, GOLDEN)),
+        }
+        body.push(Instruction(op::AND_CONSTANT_32, 8, 0, 0, mask.cast_signed()));
+        // Flows are spread over all devices, those of one device follow each other.
+        body.extend([
+            Instruction(op::MOVE, 1, 8, 0, 0),
+            Instruction(op::MULTIPLY_CONSTANT, 1, 0, 0, devices),
+            Instruction(op::SHIFT_RIGHT, 1, 0, 0, bits),
+        ]);
+        body.extend([Instruction(op::MOVE, 9, 8, 0, 0), Instruction(op::XOR_CONSTANT_32, 9, 0, 0, SALT)]);
+        body.extend(mix(9));
+        // A hundredth, exact below 43,699: a division would take longer than all the rest.
+        const { assert!(OF_CLASS == 100 && SETS == 8) };
+        body.extend([
+            Instruction(op::MOVE, 2, 1, 0, 0),
+            Instruction(op::MULTIPLY_CONSTANT, 2, 0, 0, 5243),
+            Instruction(op::SHIFT_RIGHT, 2, 0, 0, 19),
+            Instruction(op::MOVE, 3, 9, 0, 0),
+            Instruction(op::AND_CONSTANT_32, 3, 0, 0, 0xffff),
+            Instruction(op::MULTIPLY_CONSTANT, 3, 0, 0, entries),
+            Instruction(op::SHIFT_RIGHT, 3, 0, 0, 16),
+            Instruction(op::MOVE, 4, 2, 0, 0),
+            Instruction(op::AND_CONSTANT_32, 4, 0, 0, 7),
+            Instruction(op::MULTIPLY_CONSTANT, 4, 0, 0, entries),
+            Instruction(op::ADD, 4, 3, 0, 0),
+        ]);
+        body
     }
-}
 
-impl Stream {
-    fn send(&self, interface: &str, turn: Turn, ended: &AtomicBool) -> Result<Sent> {
-        napi::pin(0, self.processor)?;
-        let before = link::counted_here(interface)?;
-        let mut sent = Sent::default();
-        while !ended.load(Ordering::Relaxed) {
-            for burst in 0..turn.allowed + turn.forbidden {
-                let (program, sum) = if burst < turn.allowed {
-                    (&self.allowed, &mut sent.allowed)
-                } else {
-                    (&self.forbidden, &mut sent.forbidden)
-                };
-                program.send(&self.frame, turn.burst)?;
-                *sum += u64::from(turn.burst);
-                if turn.paced {
-                    wait_until_taken(
-                        interface,
-                        before,
-                        (sent.allowed + sent.forbidden).saturating_sub(turn.burst.into()),
-                    )?;
-                }
+    fn ports(&self, device: i16, peer: i16) -> Vec<Instruction> {
+        let mut body = vec![
+            Instruction(op::MOVE, 5, 8, 0, 0),
+            Instruction(op::AND_CONSTANT_32, 5, 0, 0, DEVICE_PORTS),
+            Instruction(op::ADD_CONSTANT, 5, 0, 0, DEVICE_PORT),
+            Instruction(op::BIG_ENDIAN, 5, 0, 0, 16),
+            Instruction(op::STORE_16, 7, 5, device, 0),
+        ];
+        body.extend(match self.peers {
+            Peers::Allowed => vec![
+                Instruction(op::MOVE, 5, 2, 0, 0),
+                Instruction(op::ADD_CONSTANT, 5, 0, 0, FIRST_PORT.cast_signed()),
+            ],
+            Peers::OtherService => vec![Instruction(op::MOVE_CONSTANT, 5, 0, 0, NO_SERVICE)],
+            Peers::Anybody | Peers::Strangers => vec![
+                Instruction(op::MOVE, 5, 9, 0, 0),
+                Instruction(op::SHIFT_RIGHT_32, 5, 0, 0, 17),
+                Instruction(op::ADD_CONSTANT, 5, 0, 0, DEVICE_PORT),
+            ],
+        });
+        body.extend([Instruction(op::BIG_ENDIAN, 5, 0, 0, 16), Instruction(op::STORE_16, 7, 5, peer, 0)]);
+        body
+    }
+
+    fn addresses(&self, device: i16, peer: i16) -> Vec<Instruction> {
+        let v4 = |base: u32| match self.family {
+            Family::V4 => base.cast_signed(),
+            Family::V6 => 0,
+        };
+        let mut body = vec![
+            Instruction(op::MOVE, 5, 1, 0, 0),
+            Instruction(op::ADD_CONSTANT, 5, 0, 0, v4(u32::from(DEVICES)) + 1),
+            Instruction(op::BIG_ENDIAN, 5, 0, 0, 32),
+            Instruction(op::STORE_32, 7, 5, device, 0),
+        ];
+        if self.is_random() {
+            body.extend([
+                Instruction(op::MOVE, 5, 9, 0, 0),
+                Instruction(op::AND_CONSTANT_32, 5, 0, 0, 0x03ff_ffff),
+                Instruction(op::XOR_CONSTANT_32, 5, 0, 0, (STRANGERS.cast_unsigned() << 24).cast_signed()),
+                Instruction(op::BIG_ENDIAN, 5, 0, 0, 32),
+                Instruction(op::STORE_32, 7, 5, peer, 0),
+            ]);
+            return body;
+        }
+        body.extend(match self.family {
+            Family::V4 => [
+                Instruction(op::SHIFT_LEFT, 4, 0, 0, 8),
+                Instruction(op::OR_CONSTANT, 4, 0, 0, v4(u32::from(NETWORKS)) | 7),
+                Instruction(op::BIG_ENDIAN, 4, 0, 0, 32),
+                Instruction(op::STORE_32, 7, 4, peer, 0),
+            ],
+            // The network is the third word of 16 bits; the peer's last bytes are in the frame.
+            Family::V6 => [
+                Instruction(op::MOVE, 5, 4, 0, 0),
+                Instruction(op::BIG_ENDIAN, 5, 0, 0, 16),
+                Instruction(op::STORE_16, 7, 5, peer - 8, 0),
+                Instruction(op::MOVE, 5, 4, 0, 0),
+            ],
+        });
+        body
+    }
+
+    /// Who makes the addresses of peers at random.
+    fn is_random(&self) -> bool {
+        match self.peers {
+            Peers::Anybody | Peers::Strangers => true,
+            Peers::Allowed | Peers::OtherService => false,
+        }
+    }
+
+    fn is_to_device(&self) -> bool {
+        self.kind == Kind::SynAck || self.peers == Peers::Strangers
+    }
+
+    /// The MAC that is written at a place of the frame: the destination is at 0.
+    fn mac(&self, at: usize) -> [u8; 6] {
+        if self.is_to_device() == (at == 0) { [MAC[0], MAC[1], 0, 0, 0, 0] } else { ROUTER }
+    }
+
+    fn fields(&self) -> Fields {
+        // Of an address the last four bytes: RFC 791 3.1, RFC 8200 3.
+        let (source, destination, ports) = match self.family {
+            Family::V4 => (26, 30, 34),
+            Family::V6 => (34, 50, 54),
+        };
+        if self.is_to_device() {
+            Fields {
+                device_mac: 2,
+                device: destination,
+                peer: source,
+                device_port: ports + 2,
+                peer_port: ports,
+            }
+        } else {
+            Fields {
+                device_mac: 8,
+                device: source,
+                peer: destination,
+                device_port: ports,
+                peer_port: ports + 2,
             }
         }
-        Ok(sent)
     }
 }
 
-/// Looks without a pause: the other end needs some hundredths of a millisecond.
-fn wait_until_taken(interface: &str, before: Counted, sent: u64) -> Result<()> {
-    let deadline = Instant::now() + TAKEN_WITHIN;
-    loop {
-        let now = link::counted_here(interface)?;
-        if (now.sent - before.sent) + (now.unsent - before.unsent) >= sent {
-            return Ok(());
-        }
-        ensure!(Instant::now() < deadline, "nobody takes what `{interface}` sends");
-        thread::yield_now();
-    }
-}
-
-/// A frame of 60 bytes. Its checksum stays right when the identification is the complement of the sum of the low halves of both
-/// addresses. UDP has none (RFC 768: zero).
-fn template(next_hop: Mac) -> Vec<u8> {
-    let ((src_mac, src), (_, dst)) = (device(0), flow(0));
-    let network = |ip: Ipv4Addr| {
-        let [a, b, _, _] = ip.octets();
-        Ipv4Addr::new(a, b, 0, 0)
+/// Spreads a number over 32 bits (Appleby: MurmurHash3, its last step). Register 0 is used.
+fn mix(register: u8) -> impl Iterator<Item = Instruction> {
+    let fold = move |bits: i32| {
+        [
+            Instruction(op::MOVE, 0, register, 0, 0),
+            Instruction(op::SHIFT_RIGHT_32, 0, 0, 0, bits),
+            Instruction(op::XOR_32, register, 0, 0, 0),
+        ]
     };
-    let src = SocketAddrV4::new(network(src), SRC_PORT);
-    let dst = SocketAddrV4::new(network(*dst.ip()), dst.port());
-    let path = Path { src_mac, dst_mac: next_hop, src, dst, ttl: FORGED_TTL };
-    let mut frame = wire::udp(path, b"established flow!!");
-    frame[usize::from(at::IP_ID.cast_unsigned())..][..2].fill(0xff);
-    frame[at::UDP_CHECKSUM..][..2].fill(0);
-    wire::set_ipv4_checksum(&mut frame);
-    frame
-}
-
-/// Another flow for each frame, out of one interface.
-fn program(out: i32, frame: &[u8], port: u16) -> Vec<Instruction> {
-    let pair = |at: usize| i32::from(u16::from_ne_bytes([frame[at], frame[at + 1]]));
-    let four = |at: usize| i32::from_ne_bytes([frame[at], frame[at + 1], frame[at + 2], frame[at + 3]]);
-    let checksum = pair(usize::from(at::IP_CHECKSUM.cast_unsigned()));
-    let to_wire = |register| Instruction(op::TO_WIRE, register, 0, 0, 16);
-    let add = |register, constant: u16| Instruction(op::ADD_CONSTANT, register, 0, 0, i32::from(constant));
-    let store = |at, register| Instruction(op::STORE_16, 7, register, at, 0);
-    vec![
-        // Registers 7 and 8: where the frame begins and ends. Register 6: the flow.
-        Instruction(op::LOAD_32, 7, 1, 0, 0),
-        Instruction(op::LOAD_32, 8, 1, 4, 0),
-        Instruction(op::MOVE, 2, 7, 0, 0),
-        Instruction(op::ADD_CONSTANT, 2, 0, 0, at::PAYLOAD),
-        Instruction(op::IF_GREATER, 2, 8, 38, 0),
-        Instruction(op::CALL, 0, 0, 0, helper::RANDOM),
-        Instruction(op::MOVE, 6, 0, 0, 0),
-        Instruction(op::AND_CONSTANT, 6, 0, 0, i32::from(FLOWS - 1)),
-        // A router has changed these in the copy that comes back.
-        Instruction(op::STORE_CONSTANT_32, 7, 0, 0, four(0)),
-        Instruction(op::STORE_CONSTANT_32, 7, 0, 4, four(4)),
-        Instruction(op::STORE_CONSTANT_16, 7, 0, 8, pair(8)),
-        Instruction(op::STORE_CONSTANT_8, 7, 0, at::TTL, i32::from(FORGED_TTL)),
-        Instruction(op::STORE_CONSTANT_16, 7, 0, at::IP_CHECKSUM, checksum),
-        // The device.
-        Instruction(op::MOVE, 3, 6, 0, 0),
-        Instruction(op::AND_CONSTANT, 3, 0, 0, i32::from(DEVICES - 1)),
-        add(3, FIRST),
-        to_wire(3),
-        store(at::SRC_MAC, 3),
-        store(at::SRC_IP, 3),
-        // Its server.
-        Instruction(op::MOVE, 4, 6, 0, 0),
-        add(4, FIRST),
-        to_wire(4),
-        store(at::DST_IP, 4),
-        // The sum of both as RFC 1071 has it, whatever the order of bytes.
-        Instruction(op::ADD, 3, 4, 0, 0),
-        Instruction(op::MOVE, 4, 3, 0, 0),
-        Instruction(op::SHIFT_RIGHT, 4, 0, 0, 16),
-        Instruction(op::AND_CONSTANT, 3, 0, 0, 0xffff),
-        Instruction(op::ADD, 3, 4, 0, 0),
-        Instruction(op::XOR_CONSTANT, 3, 0, 0, 0xffff),
-        store(at::IP_ID, 3),
-        // The ports.
-        Instruction(op::MOVE, 3, 6, 0, 0),
-        add(3, SRC_PORT),
-        to_wire(3),
-        store(at::SRC_PORT, 3),
-        Instruction(op::MOVE, 3, 6, 0, 0),
-        Instruction(op::SHIFT_RIGHT, 3, 0, 0, i32::try_from(DEVICES.trailing_zeros()).unwrap_or_default()),
-        add(3, port),
-        to_wire(3),
-        store(at::DST_PORT, 3),
-        Instruction(op::MOVE_CONSTANT, 1, 0, 0, out),
-        Instruction(op::MOVE_CONSTANT, 2, 0, 0, 0),
-        Instruction(op::CALL, 0, 0, 0, helper::REDIRECT),
-        Instruction(op::EXIT, 0, 0, 0, 0),
-        // A frame that is too short: XDP_ABORTED.
-        Instruction(op::MOVE_CONSTANT, 0, 0, 0, 0),
-        Instruction(op::EXIT, 0, 0, 0, 0),
-    ]
-}
-
-/// How long a stream is run before it is measured: tables are warm then.
-pub const WARM_UP: Duration = Duration::from_millis(150);
-
-/// Sends for so long.
-pub fn run_for(
-    namespace: &Namespace,
-    interface: &str,
-    stream: &Arc<Stream>,
-    turn: Turn,
-    how_long: Duration,
-) -> Result<Sent> {
-    let running = Running::start(namespace, interface, stream, turn)?;
-    check_interrupt()?;
-    thread::sleep(how_long);
-    running.end()
+    let multiply = move |by: u32| [Instruction(op::MULTIPLY_CONSTANT_32, register, 0, 0, by.cast_signed())];
+    let steps = [fold(16).to_vec(), multiply(0x85eb_ca6b).to_vec(), fold(13).to_vec()];
+    steps.into_iter().chain([multiply(0xc2b2_ae35).to_vec(), fold(16).to_vec()]).flatten()
 }

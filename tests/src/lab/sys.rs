@@ -11,6 +11,7 @@
 )]
 
 use std::{
+    ffi::CStr,
     io, mem,
     os::{
         fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd},
@@ -239,15 +240,46 @@ fn ethtool(interface: &str, command: u32, data: u32) -> io::Result<u32> {
 }
 
 /// A BPF instruction: operation, destination and source register, offset, constant (linux/bpf.h, `struct bpf_insn`).
+#[derive(Clone, Copy)]
 pub(super) struct Instruction(pub(super) u8, pub(super) u8, pub(super) u8, pub(super) i16, pub(super) i32);
+
+/// Commands of bpf(2) (linux/bpf.h, `enum bpf_cmd`).
+#[derive(Clone, Copy)]
+#[repr(u8)]
+enum Bpf {
+    MakeMap = 0,
+    SetEntry = 2,
+    Load = 5,
+    Pinned = 7,
+    TestRun = 10,
+    ProgramById = 13,
+    Attach = 28,
+}
+
+/// # Safety
+/// The attributes must be the beginning of `union bpf_attr` for the command, and their pointers good for it.
+unsafe fn bpf<T>(command: Bpf, attributes: &mut T) -> io::Result<i32> {
+    // SAFETY: what the caller promises; the size is that of the attributes.
+    let result = unsafe {
+        libc::syscall(libc::SYS_bpf, command as libc::c_long, std::ptr::from_mut(attributes), size_of::<T>())
+    };
+    let result = i32::try_from(result).map_err(io::Error::other)?;
+    check(result).map(|()| result)
+}
+
+/// # Safety
+/// As for [`bpf`], and the command must give a new descriptor.
+unsafe fn bpf_fd<T>(command: Bpf, attributes: &mut T) -> io::Result<OwnedFd> {
+    // SAFETY: what the caller promises; a new descriptor is nobody else's.
+    unsafe { Ok(OwnedFd::from_raw_fd(bpf(command, attributes)?)) }
+}
 
 /// Loads an XDP program that is given by its instructions.
 pub(super) fn load_xdp(instructions: &[Instruction]) -> io::Result<OwnedFd> {
-    /// `BPF_PROG_LOAD`.
-    const LOAD: libc::c_long = 5;
     /// `BPF_PROG_TYPE_XDP`.
     const XDP: u32 = 6;
-    /// The beginning of `union bpf_attr` for this command.
+    /// `BPF_XDP`: what libraries load for an interface, and what a program must be that hands packets on to such a one.
+    const FOR_INTERFACES: u32 = 37;
     #[repr(C)]
     struct Attributes {
         kind: u32,
@@ -258,6 +290,9 @@ pub(super) fn load_xdp(instructions: &[Instruction]) -> io::Result<OwnedFd> {
         log_buffer: u64,
         version: u32,
         flags: u32,
+        name: [u8; 16],
+        interface: u32,
+        attach: u32,
     }
     let bytes: Vec<u8> = instructions
         .iter()
@@ -276,22 +311,79 @@ pub(super) fn load_xdp(instructions: &[Instruction]) -> io::Result<OwnedFd> {
         log_buffer: 0,
         version: 0,
         flags: 0,
+        name: [0; 16],
+        interface: 0,
+        attach: FOR_INTERFACES,
     };
-    // SAFETY: the kernel reads the instructions and the licence, both alive here, and the attributes, whose size is theirs.
-    let fd = unsafe { libc::syscall(libc::SYS_bpf, LOAD, &raw mut attributes, size_of::<Attributes>()) };
-    let fd = i32::try_from(fd).map_err(io::Error::other)?;
-    check(fd)?;
-    // SAFETY: a new descriptor that nobody else has.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+    // SAFETY: the kernel reads the instructions and the licence, both alive here.
+    unsafe { bpf_fd(Bpf::Load, &mut attributes) }
 }
 
-/// Lets an XDP program send copies of a frame as fast as it can (`BPF_F_TEST_XDP_LIVE_FRAMES`, Linux 5.18). What it sends goes out
-/// of an interface of the caller's network namespace.
-pub(super) fn run_live(program: BorrowedFd<'_>, frame: &[u8], times: u32) -> io::Result<()> {
-    /// `BPF_PROG_TEST_RUN`.
-    const TEST_RUN: libc::c_long = 10;
-    const LIVE_FRAMES: u32 = 1 << 1;
-    /// The beginning of `union bpf_attr` for this command.
+/// A program that is loaded already, by the kernel's id of it.
+pub(super) fn program_by_id(id: u32) -> io::Result<OwnedFd> {
+    // Behind the id: the next one, and flags.
+    // SAFETY: no pointers.
+    unsafe { bpf_fd(Bpf::ProgramById, &mut [id, 0, 0]) }
+}
+
+/// A program or map that is pinned.
+pub(super) fn pinned(path: &CStr) -> io::Result<OwnedFd> {
+    #[repr(C)]
+    struct Attributes {
+        path: u64,
+        fd: u32,
+        flags: u32,
+    }
+    // SAFETY: the kernel reads the path, which is alive here and ends with a zero.
+    unsafe { bpf_fd(Bpf::Pinned, &mut Attributes { path: path.as_ptr() as u64, fd: 0, flags: 0 }) }
+}
+
+/// A map with one entry, the program that is jumped to (`BPF_MAP_TYPE_PROG_ARRAY`).
+pub(super) fn jump() -> io::Result<OwnedFd> {
+    /// Its number; then sizes of key and value, entries, flags.
+    const PROGRAMS: [u32; 5] = [3, 4, 4, 1, 0];
+    // SAFETY: no pointers.
+    unsafe { bpf_fd(Bpf::MakeMap, &mut PROGRAMS.clone()) }
+}
+
+/// Writes an entry of a map. Key and value must have the map's sizes; a per-CPU map has a value for each CPU the
+/// machine could have.
+pub(super) fn set_entry(map: BorrowedFd<'_>, key: &[u8], value: &[u8]) -> io::Result<()> {
+    #[repr(C)]
+    struct Attributes {
+        map: u64,
+        key: u64,
+        value: u64,
+        flags: u64,
+    }
+    let mut attributes = Attributes {
+        map: map.as_raw_fd().cast_unsigned().into(),
+        key: key.as_ptr() as u64,
+        value: value.as_ptr() as u64,
+        flags: 0,
+    };
+    // SAFETY: the kernel reads key and value, which are alive and, as the callers see to, as long as the map's.
+    unsafe { bpf(Bpf::SetEntry, &mut attributes) }.map(drop)
+}
+
+/// What a test run does with what the program returns.
+#[derive(Clone, Copy)]
+#[repr(u32)]
+pub(super) enum Verdicts {
+    /// Nothing: the next run sees the frame as the last one left it.
+    Ignored = 0,
+    /// What it says, with a copy of the frame each time (`BPF_F_TEST_XDP_LIVE_FRAMES`, Linux 5.18). What is sent goes out of an
+    /// interface of the caller's network namespace.
+    Done = 1 << 1,
+}
+
+/// Runs an XDP program many times on a frame. Returns what the last run returned.
+pub(super) fn run_xdp(
+    program: BorrowedFd<'_>,
+    frame: &[u8],
+    times: u32,
+    verdicts: Verdicts,
+) -> io::Result<u32> {
     #[repr(C)]
     struct Attributes {
         program: u32,
@@ -320,42 +412,24 @@ pub(super) fn run_live(program: BorrowedFd<'_>, frame: &[u8], times: u32) -> io:
         duration: 0,
         context_sizes: [0; 2],
         contexts: [0; 2],
-        flags: LIVE_FRAMES,
+        flags: verdicts as u32,
         cpu: 0,
         batch: 0,
         padding: 0,
     };
-    // SAFETY: the kernel reads the frame, which is alive and as long as it says, and the attributes, whose size is theirs.
-    let result =
-        unsafe { libc::syscall(libc::SYS_bpf, TEST_RUN, &raw mut attributes, size_of::<Attributes>()) };
-    check(i32::try_from(result).map_err(io::Error::other)?)
+    // SAFETY: the kernel reads the frame, which is alive and as long as it says.
+    unsafe { bpf(Bpf::TestRun, &mut attributes) }?;
+    Ok(attributes.returned)
 }
 
 /// Attaches an XDP program in native mode; it stays until the descriptor is closed.
 pub(super) fn attach_xdp(program: BorrowedFd<'_>, index: u32) -> io::Result<OwnedFd> {
-    /// `BPF_LINK_CREATE`.
-    const LINK_CREATE: libc::c_long = 28;
     /// `BPF_XDP`.
     const XDP: u32 = 37;
     /// `XDP_FLAGS_DRV_MODE` (linux/if_link.h).
     const NATIVE: u32 = 1 << 2;
-    /// The beginning of `union bpf_attr` for this command.
-    #[repr(C)]
-    struct Attributes {
-        program: u32,
-        index: u32,
-        kind: u32,
-        flags: u32,
-    }
-    let program = program.as_raw_fd().cast_unsigned();
-    let mut attributes = Attributes { program, index, kind: XDP, flags: NATIVE };
-    // SAFETY: the kernel reads the attributes, whose size is theirs.
-    let fd =
-        unsafe { libc::syscall(libc::SYS_bpf, LINK_CREATE, &raw mut attributes, size_of::<Attributes>()) };
-    let fd = i32::try_from(fd).map_err(io::Error::other)?;
-    check(fd)?;
-    // SAFETY: a new descriptor that nobody else has.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+    // SAFETY: no pointers.
+    unsafe { bpf_fd(Bpf::Attach, &mut [program.as_raw_fd().cast_unsigned(), index, XDP, NATIVE]) }
 }
 
 /// Gives a thread a turn before everything that has no such priority (`SCHED_FIFO`, sched(7)): 1 and more, the highest first.

@@ -2,8 +2,8 @@
 //!
 //! In: sizes and rounds. Out: one table, or JSON. [`compile`] measures a policy's way from files to the kernel; [`gateway`]
 //! does so through a real agent in a network namespace; [`flood`] is what denied packets cost; [`cost`] is what a process takes; [`report`] the
-//! table. [`packets`] is what one packet costs the program, and [`wire`] what it costs a gateway, over what it costs others, in a table of [`rows`]; that is also what runs without a
-//! subcommand. The policies come from `bulkhead_tests`. Nothing here is a test: a busy machine is not a fault.
+//! table. [`packets`] is what one packet costs the program, and [`wire`] what it costs a gateway, over what it costs others, in a table of
+//! [`rows`]; that is also what runs without a subcommand. The policies come from `bulkhead_tests`. Nothing here is a test: a busy machine is not a fault.
 
 mod compile;
 mod cost;
@@ -17,7 +17,7 @@ mod wire;
 
 use std::{fs, path::PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use bulkhead_tests::{lab::on_interrupt, site::Site};
 use clap::Subcommand;
 use rows::Row;
@@ -45,9 +45,16 @@ pub(crate) struct RatioArgs {
     /// Print one JSON object instead of the table
     #[arg(long)]
     json: bool,
-    /// Only the groups whose name begins so
+    /// Only the rows that begin so: a group, or `GROUP: ROW`
     #[arg(long, value_name = "GROUP")]
     only: Option<String>,
+}
+
+impl RatioArgs {
+    /// Whether a row is asked for.
+    fn wants(&self, group: &str, name: &str) -> bool {
+        self.only.as_ref().is_none_or(|only| format!("{group}: {name}").starts_with(only))
+    }
 }
 
 /// How often a built agent is measured, and how it is shown.
@@ -102,16 +109,18 @@ pub(crate) fn run(args: &BenchArgs) -> Result<Outcome> {
     }
 }
 
-/// What measures some of the rows.
-type Part<'a> = dyn Fn(&RatioArgs) -> Result<Vec<Row>> + 'a;
+/// Something to measure: rows of the common table.
+type Part<'a> = &'a dyn Fn(&RatioArgs) -> Result<Vec<Row>>;
 
-/// Measures and shows in one table. `parts` are what there is to measure, by the order of the table.
-fn ratios(args: &RatioArgs, parts: &[&Part<'_>]) -> Result<Outcome> {
+/// Measures and shows in one table. `parts` are what there is to measure, in the order of the table.
+fn ratios(args: &RatioArgs, parts: &[Part<'_>]) -> Result<Outcome> {
     on_interrupt()?;
     let mut found = Vec::new();
     for part in parts {
         found.extend(part(args)?);
     }
+    let only = args.only.as_deref().unwrap_or_default();
+    ensure!(!found.is_empty(), "no row begins with `{only}`; without `--only` there are all of them");
     if args.json {
         println!("{}", rows::document(&found, args.rounds));
     } else {

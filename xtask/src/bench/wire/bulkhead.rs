@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use bulkhead_tests::lab::stream::{self, ALLOWED, DEVICES, SERVERS};
+use bulkhead_tests::lab::traffic::{self, ALLOWED, DEVICES, SERVERS};
 
 use super::{lane::Ground, scenario::Way};
 
@@ -85,7 +85,7 @@ pub(super) fn policy(policy: Policy) -> String {
         Policy::Denies => allow("office", "telemetry"),
     }
     for number in 0..DEVICES {
-        let (mac, ip) = stream::device(number);
+        let (mac, ip) = traffic::device(number);
         write!(text, "\n[device.station-{number}]\nmac = \"{mac}\"\nip = \"{ip}\"\nclass = \"station\"\n")
             .expect("a string takes any text");
     }

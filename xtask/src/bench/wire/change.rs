@@ -10,7 +10,7 @@ use anyhow::{Context, Result, ensure};
 use bulkhead_tests::lab::{
     Agent, Seen, Sniffer,
     link::Counted,
-    stream::{FORBIDDEN, Running, Sent, Stream, Turn, WARM_UP},
+    traffic::{FORBIDDEN, Running, Sent, Traffic, Turn, WARM_UP},
     wait::{check_interrupt, wait_for},
 };
 use serde_json::json;
@@ -61,23 +61,23 @@ struct Window {
 /// Measures all rounds.
 pub(super) fn measure(
     lane: &mut Lane<'_>,
-    stream: &Arc<Stream>,
+    traffic: &Arc<Traffic>,
     rounds: u32,
     how_long: Duration,
 ) -> Result<Vec<Row>> {
     let mut samples = Samples::default();
     let forbidden = |seen: &Seen| seen.transport().filter(|to| to.dst.port() >= FORBIDDEN).map(|_| ());
-    window(lane, stream, |_| wait(WARM_UP))?;
+    window(lane, traffic, |_| wait(WARM_UP))?;
     for round in 1..=rounds {
         eprintln!("{TITLE}: round {round} of {rounds}");
         let sniffer = Sniffer::start(&lane.ground.sink, SINK, forbidden)?;
         let before = judged(lane)?;
-        let quiet = window(lane, stream, |_| wait(how_long))?;
-        let changing = window(lane, stream, |agent| {
+        let quiet = window(lane, traffic, |_| wait(how_long))?;
+        let changing = window(lane, traffic, |agent| {
             let policies = [Policy::AllowsMore, Policy::Allows].into_iter().cycle();
             policies.zip(0..CHANGES).try_for_each(|(policy, _)| change(agent, policy))
         })?;
-        let replaced = window(lane, stream, |agent| {
+        let replaced = window(lane, traffic, |agent| {
             ensure!(agent.stop()?.success(), "the agent ended with an error");
             agent.start()
         })?;
@@ -94,11 +94,11 @@ pub(super) fn measure(
 /// Sends until something is done.
 fn window(
     lane: &mut Lane<'_>,
-    stream: &Arc<Stream>,
+    traffic: &Arc<Traffic>,
     act: impl FnOnce(&mut Agent<'_>) -> Result<()>,
 ) -> Result<Window> {
     let start = Still::now(lane)?;
-    let running = Running::start(&lane.ground.source, GEN, stream, TURN)?;
+    let running = Running::start(&lane.ground.source, GEN, traffic, TURN)?;
     let acted = act(lane.agent.as_mut().context("the lane has no agent")?);
     let sent = running.end()?;
     acted?;

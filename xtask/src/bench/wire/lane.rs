@@ -13,8 +13,9 @@ use bulkhead_tests::lab::{
     agent::CONFIG,
     link::{self, End},
     napi::{self, Napi},
-    program::{Attached, Program},
-    stream::{self, Stream},
+    program::Program,
+    traffic::{self, Traffic},
+    xdp::{self, Attached},
 };
 
 use super::{
@@ -100,8 +101,8 @@ impl Ground {
                 link::address(namespace, outward, OUT, 24)?;
                 link::permanent_neighbour(namespace, inward, BEFORE, GEN_MAC)?;
                 link::permanent_neighbour(namespace, outward, BEHIND, *sink_mac)?;
-                link::route(namespace, stream::CELL.0, stream::CELL.1, BEFORE)?;
-                link::route(namespace, stream::SERVERS.0, stream::SERVERS.1, BEHIND)?;
+                link::route(namespace, traffic::CELL.0, traffic::CELL.1, BEFORE)?;
+                link::route(namespace, traffic::SERVERS.0, traffic::SERVERS.1, BEHIND)?;
                 link::set(namespace, "net/ipv4/ip_forward", "1")
             }
             Way::Bridged => {
@@ -145,15 +146,18 @@ impl<'a> Lane<'a> {
         binary: &std::path::Path,
     ) -> Result<Self> {
         let namespace = &ground.gateway.namespace;
-        let Shared { stream, sink, drop_all, source, gateway } = shared;
-        let mut attached = vec![sink.attach(&ground.sink, SINK)?];
+        let Shared { traffic, sink, source, gateway } = shared;
+        let mut attached = vec![xdp::attach(sink, &ground.sink, SINK)?];
         let mut agent = None;
+        let at_inward = |program: Program| xdp::attach(&program, namespace, &ground.inward);
         match filter {
             Filter::Nothing => {}
-            Filter::DropAll => attached.push(drop_all.attach(namespace, &ground.inward)?),
-            Filter::Redirect => {
+            Filter::DropAll => attached.push(at_inward(Program::empty()?)?),
+            Filter::DropRead => attached.push(at_inward(xdp::drop_read()?)?),
+            Filter::Redirect | Filter::RedirectRead => {
                 let out = link::index(namespace, &ground.outward)?;
-                attached.push(Program::redirect(out)?.attach(namespace, &ground.inward)?);
+                let program = if *filter == Filter::Redirect { xdp::redirect } else { xdp::redirect_read };
+                attached.push(at_inward(program(out)?)?);
             }
             Filter::Bulkhead(policy) => {
                 ground.gateway.room.write(CONFIG, &bulkhead::config(ground, way))?;
@@ -168,7 +172,7 @@ impl<'a> Lane<'a> {
         let sink_napi = Napi::threaded(&ground.sink, SINK)?;
         sink_napi.pin(*source, SINK_PRIORITY)?;
         ensure!(
-            stream.sends_from(&ground.source, GEN)?,
+            traffic.sends_from(&ground.source, GEN)?,
             "`{GEN}` has another index than that of the first source"
         );
         Ok(Self { ground, napi, _sink_napi: sink_napi, _attached: attached, agent })
@@ -178,9 +182,8 @@ impl<'a> Lane<'a> {
 /// What all lanes have in common. The kernel calls up to 48 XDP programs of the whole machine without a detour (its dispatcher), so
 /// that there is one of each kind.
 pub(super) struct Shared {
-    pub(super) stream: Arc<Stream>,
+    pub(super) traffic: Arc<Traffic>,
     sink: Program,
-    drop_all: Program,
     /// The source's processor, which is everybody's but the gateway's.
     pub(super) source: usize,
     /// The gateway's.
@@ -195,9 +198,8 @@ impl Shared {
             bail!("packets on the wire are measured with two processors, and there is one")
         };
         Ok(Self {
-            stream: Arc::new(Stream::new(link::index(&first.source, GEN)?, NEXT_HOP, source)?),
-            sink: Program::drop_below(stream::FORBIDDEN)?,
-            drop_all: Program::drop_all()?,
+            traffic: Arc::new(Traffic::new(link::index(&first.source, GEN)?, NEXT_HOP, source)?),
+            sink: xdp::drop_below(traffic::FORBIDDEN)?,
             source,
             gateway,
         })

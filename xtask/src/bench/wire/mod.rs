@@ -82,7 +82,7 @@ fn apart(args: &RatioArgs, seconds: u64, binary: Option<&Path>) -> Result<Vec<Ro
 
 fn kept_apart(args: &RatioArgs, seconds: u64, binary: Option<&Path>) -> Result<Vec<Row>> {
     let wanted: Vec<Scenario> = scenario::ALL.into_iter().filter(|scenario| wants(args, scenario)).collect();
-    let changes = args.only.as_ref().is_none_or(|prefix| change::TITLE.starts_with(prefix));
+    let changes = args.wants(change::TITLE, "");
     if wanted.is_empty() && !changes {
         return Ok(Vec::new());
     }
@@ -140,7 +140,7 @@ fn compared(
                 if found.without.is_some() {
                     continue;
                 }
-                match window::measure(lane, &shared.stream, scenario, how_long, found.windows.is_empty()) {
+                match window::measure(lane, &shared.traffic, scenario, how_long, found.windows.is_empty()) {
                     Ok(window) => found.windows.push(window),
                     Err(error) => {
                         ensure!(!interrupted(), "interrupted");
@@ -164,7 +164,7 @@ fn changed(
 ) -> Result<Vec<Row>> {
     let filter = Filter::Bulkhead(Policy::Allows);
     let measured = Lane::new(ground, Way::Redirected, &filter, shared, binary)
-        .and_then(|mut lane| change::measure(&mut lane, &shared.stream, rounds, how_long));
+        .and_then(|mut lane| change::measure(&mut lane, &shared.traffic, rounds, how_long));
     ensure!(!interrupted(), "interrupted");
     Ok(measured.unwrap_or_else(|error| {
         vec![
@@ -174,10 +174,9 @@ fn changed(
     }))
 }
 
+/// A scenario that is asked for, and what such a one is measured over.
 fn wants(args: &RatioArgs, scenario: &Scenario) -> bool {
-    let Some(prefix) = &args.only else { return true };
-    let starts =
-        |scenario: &Scenario| format!("{}: {}", scenario.group.title(), scenario.name).starts_with(prefix);
+    let starts = |scenario: &Scenario| args.wants(scenario.group.title(), scenario.name);
     let reference = scenario.name == scenario.group.reference();
     let group = || scenario::ALL.iter().any(|other| other.group == scenario.group && starts(other));
     starts(scenario) || reference && group()

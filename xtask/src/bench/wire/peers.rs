@@ -6,7 +6,7 @@ use std::{env, ffi::OsStr, fmt::Write, os::unix::ffi::OsStrExt, process::Command
 use anyhow::Result;
 use bulkhead_tests::lab::{
     link,
-    stream::{self, DEVICES, FLOWS},
+    traffic::{self, DEVICES, FLOWS},
     wire::{self, Path, RawSender},
 };
 
@@ -100,7 +100,7 @@ fn table(head: &str, set: &str, rules: &str) -> String {
 /// The flows, if they are allowed, and other elements up to the size of the set.
 fn set(allows: bool) -> String {
     let flows = (0..FLOWS).filter(|_| allows).map(|flow| {
-        let (src, dst) = stream::flow(flow);
+        let (src, dst) = traffic::flow(flow);
         format!("{} . {} . udp . {}", src.ip(), dst.ip(), dst.port())
     });
     let others = (0..SET).map(|number| {
@@ -139,7 +139,7 @@ fn xdp_filter(ground: &Ground) -> Result<()> {
     ground.command(load, "")?;
     let mut add = Command::new("sh");
     add.args(["-c", "while read -r address; do xdp-filter ip --mode src \"$address\" || exit 1; done"]);
-    let addresses: String = (0..DEVICES).map(|device| format!("{}\n", stream::device(device).1)).collect();
+    let addresses: String = (0..DEVICES).map(|device| format!("{}\n", traffic::device(device).1)).collect();
     ground.command(add, &addresses)
 }
 
@@ -148,9 +148,34 @@ pub(super) fn answer(ground: &Ground) -> Result<()> {
     let sender = RawSender::new(&ground.sink, SINK)?;
     let (src_mac, dst_mac) = ground.answer_path();
     for flow in 0..FLOWS {
-        let (src, dst) = stream::flow(flow);
+        let (src, dst) = traffic::flow(flow);
         let path = Path { src_mac, dst_mac, src: dst, dst: src, ttl: 64 };
         sender.send(&wire::udp(path, b"answer"))?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn set_has_its_size_and_the_flows_only_if_they_are_allowed() {
+        for allows in [true, false] {
+            let set = set(allows);
+            assert_eq!(set.matches(" . udp . ").count(), SET as usize);
+            assert_eq!(set.matches("10.20.").count(), if allows { usize::from(FLOWS) } else { 0 });
+        }
+    }
+
+    #[test]
+    fn table_ends_with_drop_whatever_is_before_it() {
+        let table = table("inet x {\nHEADtype filter hook forward priority 0;", "", &linear(2));
+        assert_eq!(table.matches("accept").count(), 2);
+        assert!(
+            table.starts_with("table inet x {\n\nchain c {\ntype filter hook forward priority 0;\n"),
+            "{table}"
+        );
+        assert!(table.ends_with("accept\n\ndrop\n}\n}\n"), "{table}");
+    }
 }

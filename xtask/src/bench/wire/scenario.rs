@@ -22,6 +22,9 @@ pub(super) enum Filter {
     DropAll,
     /// An XDP program that sends every frame on and reads none.
     Redirect,
+    /// As above, both having looked at each frame: it comes from the memory of another processor, for whoever looks at it first.
+    DropRead,
+    RedirectRead,
     /// The agent.
     Bulkhead(Policy),
     Peer(Peer),
@@ -51,7 +54,12 @@ impl Filter {
     pub(super) fn missing(self) -> Option<&'static str> {
         match self {
             Self::Peer(peer) => peer.missing(),
-            Self::Nothing | Self::DropAll | Self::Redirect | Self::Bulkhead(_) => None,
+            Self::Nothing
+            | Self::DropAll
+            | Self::Redirect
+            | Self::DropRead
+            | Self::RedirectRead
+            | Self::Bulkhead(_) => None,
         }
     }
 }
@@ -81,15 +89,17 @@ pub(super) const REDIRECT: &str = "XDP redirect, no filter";
 pub(super) const OVER_REDIRECT: Target = Target::Most(1.25);
 
 /// All of them; of each group the reference first.
-pub(super) const ALL: [Scenario; 17] = [
+pub(super) const ALL: [Scenario; 19] = [
     dropped(Group::Drop.reference(), Filter::Bulkhead(Policy::Denies), None),
     dropped("XDP drop that reads nothing", Filter::DropAll, None),
+    dropped("XDP drop that reads the port", Filter::DropRead, None),
     dropped("nft netdev, set of 16k", Filter::Peer(Peer::NetdevSet { allows: false }), least(3.5)),
     dropped("nft netdev, 100 rules", Filter::Peer(Peer::NetdevLinear(100)), None),
     dropped("nft netdev, 1,000 rules", Filter::Peer(Peer::NetdevLinear(1000)), least(60.0)),
     dropped("nft inet, ct and set of 16k", Filter::Peer(Peer::InetTracked { allows: false }), None),
     forwarded(Group::Forward.reference(), Way::Redirected, Filter::Bulkhead(Policy::Allows), None),
     forwarded(REDIRECT, Way::Redirected, Filter::Redirect, None),
+    forwarded("XDP redirect that reads the port", Way::Redirected, Filter::RedirectRead, None),
     forwarded("routing, no filter", Way::Routed, Filter::Nothing, least(4.0)),
     forwarded("routing, Bulkhead", Way::Routed, Filter::Bulkhead(Policy::Allows), None),
     forwarded("routing, xdp-filter, 1,024 addresses", Way::Routed, Filter::Peer(Peer::XdpFilter), None),

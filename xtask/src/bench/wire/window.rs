@@ -11,7 +11,7 @@ use std::{
 use anyhow::{Context, Result, ensure};
 use bulkhead_tests::lab::{
     link::{self, Counted},
-    stream::{self, Stream, Turn, WARM_UP},
+    traffic::{self, Traffic, Turn, WARM_UP},
     wait::wait_for,
 };
 
@@ -77,14 +77,14 @@ impl Still {
 /// Warms the lane up, and measures it.
 pub(super) fn measure(
     lane: &Lane<'_>,
-    stream: &Arc<Stream>,
+    traffic: &Arc<Traffic>,
     scenario: &Scenario,
     how_long: Duration,
     first: bool,
 ) -> Result<Window> {
     let send = |how_long| {
         let before = link::counted(&lane.ground.source, GEN)?;
-        let sent = stream::run_for(&lane.ground.source, GEN, stream, Turn::ALLOWED, how_long)?;
+        let sent = traffic::run_for(&lane.ground.source, GEN, traffic, Turn::ALLOWED, how_long)?;
         Still::of(lane, sent.allowed + sent.forbidden, before)
     };
     let mut before = send(WARM_UP)?;
