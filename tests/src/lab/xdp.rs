@@ -64,7 +64,7 @@ fn redirecting(index: u32) -> Result<[Instruction; 4]> {
     ])
 }
 
-/// Loads the destination port into register 3 and waits for it. A frame that has none, or 0, ends in `otherwise`.
+/// Loads the destination port into register 3 and looks at it. A frame that has none, or 0, ends in `otherwise`.
 fn reading(otherwise: u32) -> [Instruction; 10] {
     [
         Instruction(op::LOAD_32, 7, 1, 0, 0),

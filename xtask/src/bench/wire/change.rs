@@ -71,22 +71,22 @@ pub(super) fn measure(
     for round in 1..=rounds {
         eprintln!("{TITLE}: round {round} of {rounds}");
         let sniffer = Sniffer::start(&lane.ground.sink, SINK, forbidden)?;
-        let before = judged(lane)?;
+        let mut counted = judged(lane)?;
+        let mut off = 0;
         let quiet = window(lane, traffic, |_| wait(how_long))?;
+        off += uncounted(lane, "nothing changes", &mut counted, &quiet)?;
         let changing = window(lane, traffic, |agent| {
             let policies = [Policy::AllowsMore, Policy::Allows].into_iter().cycle();
             policies.zip(0..CHANGES).try_for_each(|(policy, _)| change(agent, policy))
         })?;
+        off += uncounted(lane, "policies change", &mut counted, &changing)?;
         let replaced = window(lane, traffic, |agent| {
             ensure!(agent.stop()?.success(), "the agent ended with an error");
             agent.start()
         })?;
-        samples.add(
-            lane,
-            before,
-            [&quiet, &changing, &replaced],
-            sniffer.stop()?.get(&()).copied().unwrap_or(0),
-        )?;
+        off += uncounted(lane, "the agent restarts", &mut counted, &replaced)?;
+        let wrong = sniffer.stop()?.get(&()).copied().unwrap_or(0);
+        samples.add([&quiet, &changing, &replaced], wrong, off);
     }
     Ok(samples.rows())
 }
@@ -137,36 +137,50 @@ fn judged(lane: &Lane<'_>) -> Result<Judged> {
     Ok(Judged { seen: of("seen")?, passed: of("passed")?, dropped: of("dropped")? })
 }
 
+/// How far the agent's counters are from what was sent, once they had the time to be gathered; they are where to go on from.
+fn uncounted(lane: &Lane<'_>, what: &str, counted: &mut Judged, window: &Window) -> Result<u64> {
+    let Sent { allowed, forbidden } = window.sent;
+    let expected = Judged {
+        seen: counted.seen + allowed + forbidden,
+        passed: counted.passed + allowed,
+        dropped: counted.dropped + forbidden,
+    };
+    let all = wait_for("the agent's counters", COUNTED_WITHIN, || {
+        Ok((judged(lane)? == expected).then_some(expected))
+    });
+    let found = match all {
+        Ok(found) => found,
+        Err(_) => judged(lane)?,
+    };
+    check_interrupt()?;
+    let pairs = [
+        ("seen", found.seen, expected.seen),
+        ("passed", found.passed, expected.passed),
+        ("dropped", found.dropped, expected.dropped),
+    ];
+    for (name, found, expected) in pairs.into_iter().filter(|(_, found, expected)| found != expected) {
+        eprintln!("  while {what}: `{name}` is {found} and should be {expected}");
+    }
+    *counted = found;
+    Ok(pairs.into_iter().map(|(_, found, expected)| found.abs_diff(expected)).sum())
+}
+
 impl Samples {
-    fn add(&mut self, lane: &Lane<'_>, before: Judged, windows: [&Window; 3], seen: u64) -> Result<()> {
+    fn add(&mut self, windows: [&Window; 3], wrong: u64, off: u64) {
         let sum = |of: fn(&Window) -> u64| windows.into_iter().map(of).sum::<u64>();
         let (allowed, forbidden) = (sum(|window| window.sent.allowed), sum(|window| window.sent.forbidden));
-        let arrived = sum(|window| window.arrived);
-        let expected = Judged {
-            seen: before.seen + allowed + forbidden,
-            passed: before.passed + allowed,
-            dropped: before.dropped + forbidden,
-        };
-        // Counters that are gathered come a little later; others are what they are.
-        let counted = wait_for("the agent's counters", COUNTED_WITHIN, || {
-            Ok((judged(lane)? == expected).then_some(expected))
-        });
-        let found = counted.or_else(|_| judged(lane))?;
-        let off =
-            [(found.seen, expected.seen), (found.passed, expected.passed), (found.dropped, expected.dropped)];
-        let uncounted: u64 = off.into_iter().map(|(found, expected)| found.abs_diff(expected)).sum();
+        let arrived = sum(|window| window.arrived).saturating_sub(wrong);
         let [quiet, changing, replaced] = windows.map(|window| window.cost);
         self.quiet.push(quiet);
         self.changing.push(changing);
         self.replaced.push(replaced);
         self.sent.push(count(allowed + forbidden) / 1e6);
-        self.passed.push(count(seen));
-        self.lost.push(count(allowed.saturating_sub(arrived.saturating_sub(seen))));
-        self.uncounted.push(count(uncounted));
+        self.passed.push(count(wrong));
+        self.lost.push(count(allowed.saturating_sub(arrived)));
+        self.uncounted.push(count(off));
         eprintln!(
             "  {quiet:.0} ns, {changing:.0} ns while policies change, {replaced:.0} ns while the agent restarts"
         );
-        Ok(())
     }
 
     fn rows(&self) -> Vec<Row> {
