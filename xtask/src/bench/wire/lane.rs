@@ -5,7 +5,13 @@
 //!  source  gen0 --- inN  gateway  outN --- sink0  sink
 //! ```
 
-use std::{net::Ipv4Addr, process::Child, sync::Arc};
+use std::{
+    io::Write,
+    net::Ipv4Addr,
+    path::Path,
+    process::{Command, Stdio},
+    sync::Arc,
+};
 
 use anyhow::{Context, Result, bail, ensure};
 use bulkhead_tests::lab::{
@@ -41,9 +47,8 @@ const BEFORE: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 2);
 const OUT: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 1);
 const BEHIND: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 2);
 
-/// The threads of the sink come before those of the gateway: what is transmitted is taken at once, and no queue overflows.
-const SINK_PRIORITY: i32 = 2;
-const GATEWAY_PRIORITY: i32 = 1;
+/// What is sent is taken at once, by the gateway and by the sink: before everything else that their processors have to do.
+const PRIORITY: i32 = 1;
 
 /// The machines and their cables, without a filter.
 pub(super) struct Ground {
@@ -120,12 +125,11 @@ impl Ground {
     }
 
     /// Runs a command in the gateway to its end, with this on its standard input.
-    pub(super) fn command(&self, mut command: std::process::Command, input: &str) -> Result<()> {
-        use std::{io::Write, process::Stdio};
-        let what = format!("{command:?}");
+    pub(super) fn command(&self, mut command: Command, input: &str) -> Result<()> {
+        let what = format!("`{}`", command.get_program().display());
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child: Child =
-            self.gateway.namespace.spawn_child(command).with_context(|| format!("failed to run {what}"))?;
+        let child = self.gateway.namespace.spawn_child(command);
+        let mut child = child.with_context(|| format!("failed to run {what}"))?;
         let mut stdin = child.stdin.take().context("a child without standard input")?;
         let wrote = stdin.write_all(input.as_bytes());
         drop(stdin);
@@ -143,7 +147,7 @@ impl<'a> Lane<'a> {
         way: Way,
         filter: &Filter,
         shared: &Shared,
-        binary: &std::path::Path,
+        binary: &Path,
     ) -> Result<Self> {
         let namespace = &ground.gateway.namespace;
         let Shared { traffic, sink, source, gateway } = shared;
@@ -168,9 +172,10 @@ impl<'a> Lane<'a> {
             Filter::Peer(peer) => peer.install(ground)?,
         }
         let napi = Napi::threaded(namespace, &ground.inward)?;
-        napi.pin(*gateway, GATEWAY_PRIORITY)?;
+        napi.pin(*gateway, PRIORITY)?;
+        // Not on the gateway's: the scheduler would charge the one for what the other has done since it was woken.
         let sink_napi = Napi::threaded(&ground.sink, SINK)?;
-        sink_napi.pin(*source, SINK_PRIORITY)?;
+        sink_napi.pin(*source, PRIORITY)?;
         ensure!(
             traffic.sends_from(&ground.source, GEN)?,
             "`{GEN}` has another index than that of the first source"
