@@ -28,7 +28,8 @@ use super::{
     wait::wait_for,
 };
 
-pub(super) const CONFIG: &str = "bulkhead.toml";
+/// The name of the configuration in the gateway's room.
+pub const CONFIG: &str = "bulkhead.toml";
 const POLICY: &str = "policy.d/lab.toml";
 const LOG: &str = "agent.log";
 const SOCKET: &str = "api.sock";

@@ -17,7 +17,7 @@ use rtnetlink::{
     packet_route::{
         AddressFamily,
         link::{BondMode, InfoData, InfoVeth, LinkFlags},
-        neighbour::NeighbourState,
+        neighbour::{NeighbourFlags, NeighbourState},
     },
 };
 
@@ -274,6 +274,55 @@ pub fn default_route(namespace: &Namespace, via: Ipv4Addr) -> Result<()> {
     let message = RouteMessageBuilder::<Ipv4Addr>::new().gateway(via).build();
     netlink(namespace, async move |handle| handle.route().add(message).execute().await)
         .with_context(|| format!("failed to add the default route via {via}"))
+}
+
+/// Sends what is for a network to `via`.
+pub fn route(namespace: &Namespace, network: Ipv4Addr, prefix: u8, via: Ipv4Addr) -> Result<()> {
+    let message =
+        RouteMessageBuilder::<Ipv4Addr>::new().destination_prefix(network, prefix).gateway(via).build();
+    netlink(namespace, async move |handle| handle.route().add(message).execute().await)
+        .with_context(|| format!("failed to add the route to {network}/{prefix} via {via}"))
+}
+
+/// Tells a bridge by which of its ports an address is reached.
+pub fn permanent_port(namespace: &Namespace, port: &str, mac: Mac) -> Result<()> {
+    let what = || format!("failed to tell the bridge that {mac} is at `{port}`");
+    let index = index(namespace, port).with_context(what)?;
+    netlink(namespace, async move |handle| {
+        let entry = handle.neighbours().add_bridge(index, &mac.0);
+        // `Permanent` would be an address of the bridge's own.
+        entry.state(NeighbourState::Noarp).flags(NeighbourFlags::Controller).replace().execute().await
+    })
+    .with_context(what)
+}
+
+/// What an interface has counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Counted {
+    /// Frames received.
+    pub received: u64,
+    /// Frames sent: of a veth, those that the other end has taken.
+    pub sent: u64,
+    /// Frames that were to be sent and were not: of a veth, because the queue of the other end is full.
+    pub unsent: u64,
+}
+
+/// Reads the counters of an interface.
+pub fn counted(namespace: &Namespace, interface: &str) -> Result<Counted> {
+    namespace.run(|| counted_here(interface))
+}
+
+/// Reads the counters of an interface of the caller's namespace.
+pub(super) fn counted_here(interface: &str) -> Result<Counted> {
+    let text = fs::read_to_string("/proc/thread-self/net/dev").context("failed to read `/proc/net/dev`")?;
+    // `name: bytes packets errs drop fifo frame compressed multicast`, and the same of the way out.
+    let line = text.lines().find_map(|line| line.trim().strip_prefix(interface)?.strip_prefix(':'));
+    let line = line.with_context(|| format!("there is no interface `{interface}`"))?;
+    let column = |at: usize| {
+        let column = line.split_whitespace().nth(at).and_then(|column| column.parse().ok());
+        column.with_context(|| format!("`{interface}` has no counter {at}"))
+    };
+    Ok(Counted { received: column(1)?, sent: column(9)?, unsent: column(11)? })
 }
 
 /// Adds a neighbour that no ARP message can change.

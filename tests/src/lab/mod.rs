@@ -15,6 +15,7 @@ pub mod frames;
 pub mod link;
 pub mod modbus;
 pub mod namespace;
+pub mod napi;
 pub mod onslaught;
 pub mod poller;
 pub mod program;
@@ -28,8 +29,10 @@ pub mod stacks;
 pub mod stream;
 mod sys;
 pub mod topology;
+pub mod traffic;
 pub mod wait;
 pub mod wire;
+pub mod xdp;
 
 pub use agent::{Agent, agent_binary};
 pub use barrage::Barrage;

@@ -20,11 +20,15 @@ use super::sys::{self, Instruction, Verdicts};
 pub(super) mod op {
     pub(in crate::lab) const ADD: u8 = 0x0f;
     pub(in crate::lab) const ADD_CONSTANT: u8 = 0x07;
+    pub(in crate::lab) const AND_CONSTANT: u8 = 0x57;
     pub(in crate::lab) const AND_CONSTANT_32: u8 = 0x54;
     pub(in crate::lab) const BIG_ENDIAN: u8 = 0xdc;
     pub(in crate::lab) const CALL: u8 = 0x85;
     pub(in crate::lab) const EXIT: u8 = 0x95;
     pub(in crate::lab) const IF_GREATER: u8 = 0x2d;
+    pub(in crate::lab) const IF_LESS_CONSTANT: u8 = 0xa5;
+    pub(in crate::lab) const IF_NOT_CONSTANT: u8 = 0x55;
+    pub(in crate::lab) const LOAD_16: u8 = 0x69;
     pub(in crate::lab) const LOAD_32: u8 = 0x61;
     pub(in crate::lab) const LOAD_MAP: u8 = 0x18;
     pub(in crate::lab) const MOVE: u8 = 0xbf;
@@ -37,6 +41,9 @@ pub(super) mod op {
     pub(in crate::lab) const SHIFT_RIGHT_32: u8 = 0x74;
     pub(in crate::lab) const STORE_16: u8 = 0x6b;
     pub(in crate::lab) const STORE_32: u8 = 0x63;
+    pub(in crate::lab) const STORE_CONSTANT_8: u8 = 0x72;
+    pub(in crate::lab) const STORE_CONSTANT_16: u8 = 0x6a;
+    pub(in crate::lab) const STORE_CONSTANT_32: u8 = 0x62;
     pub(in crate::lab) const XOR_32: u8 = 0xac;
     pub(in crate::lab) const XOR_CONSTANT: u8 = 0xa7;
     pub(in crate::lab) const XOR_CONSTANT_32: u8 = 0xa4;
@@ -48,7 +55,7 @@ pub const DROP: u32 = 1;
 pub const PASS: u32 = 2;
 
 /// A loaded XDP program.
-pub struct Program(OwnedFd);
+pub struct Program(pub(super) OwnedFd);
 
 /// A place that a program jumps to (`bpf_tail_call`).
 pub struct Jump(OwnedFd);

@@ -3,7 +3,7 @@
 //! Why here: `unsafe` in one file can be read in one sitting. Everything else of the lab is safe code.
 #![allow(
     unsafe_code,
-    reason = "packet sockets, ethtool, bpf(2) and the parent-death signal have no safe wrapper"
+    reason = "packet sockets, ethtool, bpf(2), priorities and the parent-death signal have no safe wrapper"
 )]
 #![allow(
     clippy::cast_possible_truncation,
@@ -253,6 +253,7 @@ enum Bpf {
     Pinned = 7,
     TestRun = 10,
     ProgramById = 13,
+    Attach = 28,
 }
 
 /// # Safety
@@ -419,6 +420,23 @@ pub(super) fn run_xdp(
     // SAFETY: the kernel reads the frame, which is alive and as long as it says.
     unsafe { bpf(Bpf::TestRun, &mut attributes) }?;
     Ok(attributes.returned)
+}
+
+/// Attaches an XDP program in native mode; it stays until the descriptor is closed.
+pub(super) fn attach_xdp(program: BorrowedFd<'_>, index: u32) -> io::Result<OwnedFd> {
+    /// `BPF_XDP`.
+    const XDP: u32 = 37;
+    /// `XDP_FLAGS_DRV_MODE` (linux/if_link.h).
+    const NATIVE: u32 = 1 << 2;
+    // SAFETY: no pointers.
+    unsafe { bpf_fd(Bpf::Attach, &mut [program.as_raw_fd().cast_unsigned(), index, XDP, NATIVE]) }
+}
+
+/// Gives a thread a turn before everything that has no such priority (`SCHED_FIFO`, sched(7)): 1 and more, the highest first.
+pub(super) fn first_in_turn(thread: i32, priority: i32) -> io::Result<()> {
+    let parameters = libc::sched_param { sched_priority: priority };
+    // SAFETY: the kernel reads the parameters, which live across the call.
+    check(unsafe { libc::sched_setscheduler(thread, libc::SCHED_FIFO, &raw const parameters) })
 }
 
 fn set_option<T>(fd: &OwnedFd, level: i32, name: i32, value: T) -> io::Result<()> {

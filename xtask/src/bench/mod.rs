@@ -2,8 +2,8 @@
 //!
 //! In: sizes and rounds. Out: one table, or JSON. [`compile`] measures a policy's way from files to the kernel; [`gateway`]
 //! does so through a real agent in a network namespace; [`flood`] is what denied packets cost; [`cost`] is what a process takes; [`report`] the
-//! table. [`packets`] is what one packet costs, over what it costs others, in a table of [`rows`]; that is also what runs without a
-//! subcommand. The policies come from `bulkhead_tests`. Nothing here is a test: a busy machine is not a fault.
+//! table. [`packets`] is what one packet costs the program, and [`wire`] what it costs a gateway, over what it costs others, in a table of
+//! [`rows`]; that is also what runs without a subcommand. The policies come from `bulkhead_tests`. Nothing here is a test: a busy machine is not a fault.
 
 mod compile;
 mod cost;
@@ -13,6 +13,7 @@ mod packets;
 mod report;
 mod rows;
 mod spread;
+mod wire;
 
 use std::{fs, path::PathBuf};
 
@@ -49,6 +50,13 @@ pub(crate) struct RatioArgs {
     only: Option<String>,
 }
 
+impl RatioArgs {
+    /// Whether a row is asked for.
+    fn wants(&self, group: &str, name: &str) -> bool {
+        self.only.as_ref().is_none_or(|only| format!("{group}: {name}").starts_with(only))
+    }
+}
+
 /// How often a built agent is measured, and how it is shown.
 #[derive(clap::Args)]
 struct AgentArgs {
@@ -66,6 +74,7 @@ struct AgentArgs {
 #[derive(Subcommand)]
 enum Bench {
     Packets(packets::PacketsArgs),
+    Wire(wire::WireArgs),
     Compile(compile::CompileArgs),
     Flood(flood::FloodArgs),
     Site(SiteArgs),
@@ -90,8 +99,9 @@ struct SiteArgs {
 /// Runs one benchmark.
 pub(crate) fn run(args: &BenchArgs) -> Result<Outcome> {
     match &args.bench {
-        None => ratios(&args.ratios, &[packets::rows]),
-        Some(Bench::Packets(packets::PacketsArgs { ratios: args })) => ratios(args, &[packets::rows]),
+        None => ratios(&args.ratios, &[&packets::rows, &wire::rows]),
+        Some(Bench::Packets(packets::PacketsArgs { ratios: args })) => ratios(args, &[&packets::rows]),
+        Some(Bench::Wire(args)) => ratios(&args.ratios, &[&|_| wire::measure(args)]),
         Some(Bench::Compile(args)) => compile::run(args),
         Some(Bench::Flood(args)) => flood::run(args),
         Some(Bench::Site(args)) => site(args),
@@ -100,10 +110,10 @@ pub(crate) fn run(args: &BenchArgs) -> Result<Outcome> {
 }
 
 /// Something to measure: rows of the common table.
-type Part = fn(&RatioArgs) -> Result<Vec<Row>>;
+type Part<'a> = &'a dyn Fn(&RatioArgs) -> Result<Vec<Row>>;
 
 /// Measures and shows in one table. `parts` are what there is to measure, in the order of the table.
-fn ratios(args: &RatioArgs, parts: &[Part]) -> Result<Outcome> {
+fn ratios(args: &RatioArgs, parts: &[Part<'_>]) -> Result<Outcome> {
     on_interrupt()?;
     let mut found = Vec::new();
     for part in parts {
