@@ -54,6 +54,8 @@ pub mod flag {
     pub const SIDE: u8 = 8;
     /// It depends on leases.
     pub const LEASED: u8 = 16;
+    /// What passes on its interface goes out of another one.
+    pub const REDIRECTED: u8 = 32;
     /// Where the mode of a denial begins: two bits.
     pub const MODE: u8 = 6;
 }

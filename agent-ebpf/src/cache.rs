@@ -11,7 +11,7 @@ use aya_ebpf::{
 use bulkhead_common::{
     cache::{
         self, Entry4, Entry6, Holds, PACKETS, Remembered, TAKEN, WAYS, flag,
-        key::{self, Carries, Told},
+        key::{self, Carries, Frame, Seeds, Told},
     },
     decide::{Action, Verdict},
     flow,
@@ -39,13 +39,9 @@ static CACHE_SETS_V4: u32 = 0;
 static CACHE_SETS_V6: u32 = 0;
 /// Secrets of the hash.
 #[unsafe(no_mangle)]
-static CACHE_SEED_0: u32 = 0;
+static CACHE_SEED_0: u64 = 0;
 #[unsafe(no_mangle)]
-static CACHE_SEED_1: u32 = 0;
-#[unsafe(no_mangle)]
-static CACHE_SEED_2: u32 = 0;
-#[unsafe(no_mangle)]
-static CACHE_SEED_3: u32 = 0;
+static CACHE_SEED_1: u64 = 0;
 /// Nanoseconds of a tick of the kernel's clock.
 #[unsafe(no_mangle)]
 static TICK: u32 = 0;
@@ -58,8 +54,8 @@ macro_rules! loaded {
 }
 
 #[inline(always)]
-fn seeds() -> [u32; 4] {
-    [loaded!(CACHE_SEED_0), loaded!(CACHE_SEED_1), loaded!(CACHE_SEED_2), loaded!(CACHE_SEED_3)]
+fn seeds() -> Seeds {
+    [loaded!(CACHE_SEED_0), loaded!(CACHE_SEED_1)]
 }
 
 #[inline(always)]
@@ -87,8 +83,8 @@ pub struct Sight {
 
 /// The action for a packet that is in the cache, counted; [`MISSED`] for any other. Then the scratch says what was seen of it.
 #[inline(always)]
-pub fn look(packet: &Packet, interface: u32, active: u64) -> u32 {
-    if interface < key::INTERFACES {
+pub fn look(packet: &Packet, interface: u64, active: u64) -> u32 {
+    if interface < u64::from(key::INTERFACES) {
         match key::carries(packet) {
             Carries::V4 => return of_v4(key::v4(packet, interface), packet, interface, active),
             Carries::V6 => return of_v6(key::v6(packet, interface), packet, interface, active),
@@ -113,9 +109,9 @@ fn unseen(active: u64) -> u32 {
 }
 
 #[inline(always)]
-fn of_v4(key: Option<[u64; 4]>, packet: &Packet, interface: u32, active: u64) -> u32 {
+fn of_v4(key: Option<[u64; 4]>, packet: &Packet, interface: u64, active: u64) -> u32 {
     let Some(mut words) = key else { return unseen(active) };
-    let place = key::place(&seeds(), words[2], words[3] as u32, (words[1] >> 32) as u32);
+    let place = key::place(&seeds(), words[2], words[3], words[1] >> 32);
     words[3] |= active << 32;
     let set = index(place.set, loaded!(CACHE_SETS_V4));
     if let Some(entries) = CACHE_V4.get_ptr_mut(set) {
@@ -124,8 +120,9 @@ fn of_v4(key: Option<[u64; 4]>, packet: &Packet, interface: u32, active: u64) ->
         for entry in entries {
             let [a, b, c, d] = entry.key;
             if c == words[2] && d == words[3] && b == words[1] && a == words[0] {
-                if holds(&entry.known, place.flow) {
-                    return count(&mut entry.known, packet, interface);
+                let now = ticks();
+                if holds(&entry.known, place.flow, now) {
+                    return count(&mut entry.known, packet, interface, now);
                 }
                 break;
             }
@@ -138,13 +135,12 @@ fn of_v4(key: Option<[u64; 4]>, packet: &Packet, interface: u32, active: u64) ->
 }
 
 #[inline(always)]
-fn of_v6(key: Option<[u64; 8]>, packet: &Packet, interface: u32, active: u64) -> u32 {
+fn of_v6(key: Option<[u64; 8]>, packet: &Packet, interface: u64, active: u64) -> u32 {
     let Some(mut words) = key else { return unseen(active) };
     let seeds = seeds();
     let source = key::digest(&seeds, words[2], words[3]);
     let destination = key::digest(&seeds, words[4], words[5]);
-    let ends = u64::from(source) | u64::from(destination) << 32;
-    let place = key::place(&seeds, ends, words[6] as u32, (words[1] >> 32) as u32);
+    let place = key::place(&seeds, source | destination << 32, words[6], words[1] >> 32);
     words[6] |= active << 32;
     let set = index(place.set, loaded!(CACHE_SETS_V6));
     if let Some(entries) = CACHE_V6.get_ptr_mut(set) {
@@ -159,8 +155,9 @@ fn of_v6(key: Option<[u64; 8]>, packet: &Packet, interface: u32, active: u64) ->
                 && entry.key[1] == words[1]
                 && entry.key[0] == words[0]
             {
-                if holds(&entry.known, place.flow) {
-                    return count(&mut entry.known, packet, interface);
+                let now = ticks();
+                if holds(&entry.known, place.flow, now) {
+                    return count(&mut entry.known, packet, interface, now);
                 }
                 break;
             }
@@ -180,7 +177,7 @@ fn index(place: u32, sets: u32) -> u32 {
 }
 
 #[inline(always)]
-fn holds(known: &Remembered, flow: u32) -> bool {
+fn holds(known: &Remembered, flow: u32, now: u32) -> bool {
     let mut stamp = 0;
     if known.flags & flag::FLOW != 0 {
         stamp = stamp_of(flow);
@@ -188,7 +185,7 @@ fn holds(known: &Remembered, flow: u32) -> bool {
     if known.flags & flag::LEASED != 0 {
         stamp += stamp_of(cache::LEASES);
     }
-    known.until.wrapping_sub(ticks()) as i32 > 0 && stamp as u16 == known.stamp
+    known.until.wrapping_sub(now) as i32 > 0 && stamp as u16 == known.stamp
 }
 
 #[inline(always)]
@@ -198,13 +195,16 @@ fn stamp_of(index: u32) -> u32 {
 }
 
 #[inline(always)]
-fn count(known: &mut Remembered, packet: &Packet, interface: u32) -> u32 {
-    known.counts += 1 << PACKETS | u64::from(key::Frame::length(packet));
-    known.last = ticks() as u16;
+fn count(known: &mut Remembered, packet: &Packet, interface: u64, now: u32) -> u32 {
+    known.counts += 1 << PACKETS | packet.length();
+    known.last = now as u16;
+    if known.flags & (flag::DROPPED | flag::REDIRECTED) == 0 {
+        return xdp_action::XDP_PASS;
+    }
     if known.flags & flag::DROPPED != 0 {
         return xdp_action::XDP_DROP;
     }
-    match REDIRECTS.get(interface) {
+    match REDIRECTS.get(interface as u32) {
         // SAFETY: the helper notes where the frame goes; what cannot be sent there is dropped by the kernel.
         Some(redirect) if *redirect != 0 => unsafe { bpf_redirect(*redirect, 0) as u32 },
         _ => xdp_action::XDP_PASS,
@@ -462,6 +462,9 @@ pub extern "C" fn keep() -> u32 {
     }
     if matches!(decision.action, Action::Drop) {
         flags |= flag::DROPPED;
+    }
+    if context.interface.redirect != 0 {
+        flags |= flag::REDIRECTED;
     }
     let mut stamp = 0;
     if flags & flag::FLOW != 0 {

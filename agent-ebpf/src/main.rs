@@ -118,7 +118,7 @@ fn trace(ctx: &XdpContext, decision: &Decision) {
 #[inline(never)]
 extern "C" fn look(ctx: *mut xdp_md, len: u32) -> u32 {
     let ctx = XdpContext::new(ctx);
-    let interface = ctx.ingress_ifindex() as u32;
+    let interface = ctx.ingress_ifindex() as u64;
     cache::look(&packet::Packet::new(&ctx, len), interface, maps::active())
 }
 

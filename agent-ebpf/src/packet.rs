@@ -65,8 +65,8 @@ impl Frame for Packet {
     }
 
     #[inline(always)]
-    fn length(&self) -> u32 {
-        self.len
+    fn length(&self) -> u64 {
+        u64::from(self.len)
     }
 }
 

@@ -32,8 +32,8 @@ pub trait Frame {
     type Window: Window;
     /// The first `N` bytes, if they are there.
     fn window<const N: usize>(&self) -> Option<Self::Window>;
-    /// Length of the whole frame.
-    fn length(&self) -> u32;
+    /// Length of the whole frame in bytes.
+    fn length(&self) -> u64;
 }
 
 /// Octets 12 and 13 of a frame, as they are loaded: what it carries, or that it has a tag.
@@ -95,11 +95,11 @@ macro_rules! v4 {
     ($name:ident, $ip:literal, $tag:expr) => {
         /// The key of an IPv4 packet, where [`carries`] found one: four words, the last one without its edition.
         #[inline(always)]
-        pub fn $name<F: Frame>(frame: &F, interface: u32) -> Option<[u64; 4]> {
+        pub fn $name<F: Frame>(frame: &F, interface: u64) -> Option<[u64; 4]> {
             let w = frame.window::<{ $ip + 28 }>()?;
             // Total length, identification, fragment, time to live, protocol (RFC 791 3.1).
             let middle = w.word::<{ $ip + 2 }>();
-            let total = u32::from((middle as u16).swap_bytes());
+            let total = u64::from((middle as u16).swap_bytes());
             let is_fragment = (middle >> 32) & 0xff3f != 0;
             if is_fragment || total < 28 || $ip + total > frame.length() {
                 return None;
@@ -112,7 +112,7 @@ macro_rules! v4 {
                 }
                 _ => return None,
             };
-            let extra = u64::from(interface | control | $tag(w)) << 32;
+            let extra = (interface | control | $tag(w)) << 32;
             let ends = w.word::<{ $ip + 12 }>();
             Some([w.word::<0>(), u64::from(w.half::<8>()) | extra, ends, u64::from(w.half::<{ $ip + 20 }>())])
         }
@@ -125,11 +125,11 @@ macro_rules! v6 {
         /// The key of an IPv6 packet without extension headers, where [`carries`] found one: eight words, the last but one
         /// without its edition.
         #[inline(always)]
-        pub fn $name<F: Frame>(frame: &F, interface: u32) -> Option<[u64; 8]> {
+        pub fn $name<F: Frame>(frame: &F, interface: u64) -> Option<[u64; 8]> {
             let w = frame.window::<{ $ip + 48 }>()?;
             // Payload length, next header, hop limit (RFC 8200 3).
             let middle = w.half::<{ $ip + 4 }>();
-            let payload = u32::from((middle as u16).swap_bytes());
+            let payload = u64::from((middle as u16).swap_bytes());
             if payload < 8 || $ip + 40 + payload > frame.length() {
                 return None;
             }
@@ -141,7 +141,7 @@ macro_rules! v6 {
                 }
                 _ => return None,
             };
-            let extra = u64::from(interface | control | $tag(w)) << 32;
+            let extra = (interface | control | $tag(w)) << 32;
             Some([
                 w.word::<0>(),
                 u64::from(w.half::<8>()) | extra,
@@ -163,30 +163,30 @@ v6!(tagged_v6, 18, tag);
 
 /// The VLAN behind an outer tag, where it is in a key.
 #[inline(always)]
-fn tag<W: Window>(w: W) -> u32 {
-    u32::from(w.short::<14>().swap_bytes() & 0x0fff) << VLAN_BITS
+fn tag<W: Window>(w: W) -> u64 {
+    u64::from(w.short::<14>().swap_bytes() & 0x0fff) << VLAN_BITS
 }
 
 #[inline(always)]
-fn no_tag<W: Window>(_: W) -> u32 {
+fn no_tag<W: Window>(_: W) -> u64 {
     0
 }
 
 /// A datagram of `len` bytes whose length field was loaded: nothing to add to its key, if it is whole (RFC 768).
 #[inline(always)]
-fn datagram(field: u16, len: u32) -> Option<u32> {
-    let total = u32::from(field.swap_bytes());
+fn datagram(field: u16, len: u64) -> Option<u64> {
+    let total = u64::from(field.swap_bytes());
     if total < 8 || total > len { None } else { Some(0) }
 }
 
 /// TCP's control bits, where they are in a key: FIN, SYN, RST, ACK, of the octets for data offset and flags of a segment of
 /// `len` bytes. One without any is malformed, and looks like a datagram.
 #[inline(always)]
-fn segment(field: u16, len: u32) -> Option<u32> {
-    let header = u32::from(field as u8 >> 4) * 4;
+fn segment(field: u16, len: u64) -> Option<u64> {
+    let header = u64::from(field as u8 >> 4) * 4;
     let flags = (field >> 8) as u8;
     let control = flags & (tcp::FIN | tcp::SYN | tcp::RST) | (flags & tcp::ACK) >> 1;
-    if header < 20 || header > len || control == 0 { None } else { Some(u32::from(control) << CONTROL_BITS) }
+    if header < 20 || header > len || control == 0 { None } else { Some(u64::from(control) << CONTROL_BITS) }
 }
 
 /// Where a key belongs: a number for its set, and one for its flow, the same in both directions.
@@ -198,51 +198,45 @@ pub struct Place {
     pub flow: u32,
 }
 
-/// Places a key. The hash is NH (RFC 4418 5.2.2), sums of products of secret and message, over each address and over the
-/// ports: who does not know the seeds finds no two flows that meet but by chance.
+/// What the hash of keys begins with: random, so that who does not know them finds no flows that meet but by chance.
+pub type Seeds = [u64; 2];
+
+/// Places a key: the ends as they are in its words (of IPv6 their [`digest`]), ports, and what stands above its second word. Sums
+/// of products of secret and message (as NH has them, RFC 4418 5.2.2), the same in both directions.
 #[inline(always)]
-pub fn place(seeds: &[u32; 4], ends: u64, ports: u32, extra: u32) -> Place {
-    let product = |a: u32, b: u32, seed: u32| {
-        u64::from(a.wrapping_add(seed)).wrapping_mul(u64::from(b.wrapping_add(seed)))
-    };
-    let flow = product(ends as u32, (ends >> 32) as u32, seeds[0]).wrapping_add(product(
-        ports & 0xffff,
-        ports >> 16,
-        seeds[1],
-    ));
-    let flow = mix(flow);
-    let set = mix(flow ^ u64::from(extra.wrapping_add(seeds[2])).wrapping_mul(u64::from(seeds[3]) | 1));
+pub fn place(seeds: &Seeds, ends: u64, ports: u64, extra: u64) -> Place {
+    let product = |a: u64, b: u64, seed: u64| a.wrapping_add(seed).wrapping_mul(b.wrapping_add(seed));
+    let flow = product(ends & 0xffff_ffff, ends >> 32, seeds[0])
+        .wrapping_add(product(ports & 0xffff, ports >> 16, seeds[1]));
+    let flow = (flow ^ (flow >> 32)).wrapping_mul(SPREAD);
+    let set = (flow ^ extra).wrapping_mul(SPREAD);
     Place { set: (set >> 32) as u32, flow: (flow >> 54) as u32 }
 }
 
 /// The number of a flow among [`super::STAMPS`], as [`place`] has it for the keys of its packets.
 #[inline(always)]
-pub fn flow(seeds: &[u32; 4], packet: &Packet) -> u32 {
-    let end = |address: &Address| match address.is_v4() {
-        true => (address.low as u32).swap_bytes(),
-        false => digest(seeds, address.high.swap_bytes(), address.low.swap_bytes()),
+pub fn flow(seeds: &Seeds, packet: &Packet) -> u32 {
+    let end = |address: &Address| {
+        if address.is_v4() {
+            u64::from((address.low as u32).swap_bytes())
+        } else {
+            digest(seeds, address.high.swap_bytes(), address.low.swap_bytes())
+        }
     };
-    let ends = u64::from(end(&packet.source)) | u64::from(end(&packet.destination)) << 32;
-    let ports = packet.source_port.swap_bytes() as u32 | (packet.destination_port.swap_bytes() as u32) << 16;
+    let ends = end(&packet.source) | end(&packet.destination) << 32;
+    let ports = u64::from(packet.source_port.swap_bytes()) | u64::from(packet.destination_port.swap_bytes()) << 16;
     place(seeds, ends, ports, 0).flow
 }
 
 /// The address of an end of an IPv6 packet in 32 bits, for [`place`].
 #[inline(always)]
-pub fn digest(seeds: &[u32; 4], high: u64, low: u64) -> u32 {
-    let half = |word: u64, a: u32, b: u32| {
-        u64::from((word as u32).wrapping_add(a))
-            .wrapping_mul(u64::from(((word >> 32) as u32).wrapping_add(b)))
-    };
-    (mix(half(high, seeds[0], seeds[1]).wrapping_add(half(low, seeds[2], seeds[3]))) >> 32) as u32
+pub fn digest(seeds: &Seeds, high: u64, low: u64) -> u64 {
+    let product = high.wrapping_add(seeds[0]).wrapping_mul(low.wrapping_add(seeds[1]));
+    (product ^ (product >> 32)).wrapping_mul(SPREAD) >> 32
 }
 
-/// Spreads every bit upwards and down again.
-#[inline(always)]
-const fn mix(word: u64) -> u64 {
-    let word = (word ^ (word >> 32)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    word ^ (word >> 29)
-}
+/// An odd number without a pattern, the golden ratio: its product has every bit of a word in the upper ones.
+const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
 
 /// What a key says, for whoever must tell of its packets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

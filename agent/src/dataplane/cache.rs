@@ -80,7 +80,7 @@ fn power_of_two_below(number: u32) -> u32 {
 pub(super) struct Constants {
     sets_v4: u32,
     sets_v6: u32,
-    seeds: [u32; 4],
+    seeds: [u64; 2],
     tick: u32,
 }
 
@@ -88,25 +88,19 @@ impl Constants {
     /// For a cache of these sizes.
     pub(super) fn of(sizes: CacheSizes) -> Result<Self, DataplaneError> {
         let CacheSizes { v4, v6 } = sizes.each();
-        let mut seeds = [[0; 4]; 4];
-        let fill = |seeds: &mut [[u8; 4]; 4]| File::open(RANDOM)?.read_exact(seeds.as_flattened_mut());
+        let mut seeds = [[0; 8]; 2];
+        let fill = |seeds: &mut [[u8; 8]; 2]| File::open(RANDOM)?.read_exact(seeds.as_flattened_mut());
         fill(&mut seeds).map_err(|source| DataplaneError::System { act: "read random numbers", source })?;
-        Ok(Self { sets_v4: v4, sets_v6: v6, seeds: seeds.map(u32::from_ne_bytes), tick: tick()? })
+        Ok(Self { sets_v4: v4, sets_v6: v6, seeds: seeds.map(u64::from_ne_bytes), tick: tick()? })
     }
 
     /// Writes them where the object has them.
     pub(super) fn put<'a>(&'a self, loader: &mut EbpfLoader<'a>) {
-        let Self { sets_v4, sets_v6, seeds: [a, b, c, d], tick } = self;
-        let all = [
-            ("CACHE_SETS_V4", sets_v4),
-            ("CACHE_SETS_V6", sets_v6),
-            ("CACHE_SEED_0", a),
-            ("CACHE_SEED_1", b),
-            ("CACHE_SEED_2", c),
-            ("CACHE_SEED_3", d),
-            ("TICK", tick),
-        ];
-        for (name, value) in all {
+        let Self { sets_v4, sets_v6, seeds: [a, b], tick } = self;
+        for (name, value) in [("CACHE_SETS_V4", sets_v4), ("CACHE_SETS_V6", sets_v6), ("TICK", tick)] {
+            loader.override_global(name, value, true);
+        }
+        for (name, value) in [("CACHE_SEED_0", a), ("CACHE_SEED_1", b)] {
             loader.override_global(name, value, true);
         }
     }
