@@ -170,7 +170,8 @@ impl Running {
     pub fn start(namespace: &Namespace, interface: &str, traffic: &Arc<Traffic>, turn: Turn) -> Result<Self> {
         let end = Arc::new(AtomicBool::new(false));
         let (ended, traffic, interface) = (Arc::clone(&end), Arc::clone(traffic), interface.to_owned());
-        let thread = namespace.spawn("traffic", move || traffic.send(&interface, turn, &ended))?;
+        let thread = namespace
+            .spawn("traffic", move || traffic.send(&interface, turn, || !ended.load(Ordering::Relaxed)))?;
         Ok(Self { end, thread })
     }
 
@@ -182,11 +183,17 @@ impl Running {
 }
 
 impl Traffic {
-    fn send(&self, interface: &str, turn: Turn, ended: &AtomicBool) -> Result<Sent> {
+    /// Sends so many turns out of an interface.
+    pub fn turns(&self, namespace: &Namespace, interface: &str, turn: Turn, turns: u32) -> Result<Sent> {
+        let mut left = 0..turns;
+        namespace.run(|| self.send(interface, turn, || left.next().is_some()))
+    }
+
+    fn send(&self, interface: &str, turn: Turn, mut more: impl FnMut() -> bool) -> Result<Sent> {
         napi::pin(0, self.processor)?;
         let before = link::counted_here(interface)?;
         let mut sent = Sent::default();
-        while !ended.load(Ordering::Relaxed) {
+        while more() {
             for burst in 0..turn.allowed + turn.forbidden {
                 let (program, sum) = if burst < turn.allowed {
                     (&self.allowed, &mut sent.allowed)

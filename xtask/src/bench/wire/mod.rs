@@ -179,7 +179,10 @@ fn wants(args: &RatioArgs, scenario: &Scenario) -> bool {
     let starts = |scenario: &Scenario| args.wants(scenario.group.title(), scenario.name);
     let reference = scenario.name == scenario.group.reference();
     let group = || scenario::ALL.iter().any(|other| other.group == scenario.group && starts(other));
-    starts(scenario) || reference && group()
+    starts(scenario)
+        || reference && group()
+        || scenario.name == scenario::REDIRECT
+            && args.wants(scenario.group.title(), scenario.group.reference())
 }
 
 fn row(scenario: &Scenario, findings: &BTreeMap<&str, Findings>) -> Row {
