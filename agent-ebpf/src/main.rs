@@ -10,6 +10,7 @@ mod count;
 mod emit;
 mod maps;
 mod packet;
+mod sweep;
 mod tables;
 
 use aya_ebpf::{
@@ -51,7 +52,7 @@ pub fn bulkhead(ctx: XdpContext) -> u32 {
 pub fn sweep(ctx: XdpContext) -> u32 {
     let frame = packet::Packet::new(&ctx, 4);
     if let Some(begin) = frame.array(0) {
-        cache::sweep(u32::from_ne_bytes(begin));
+        sweep::sweep(u32::from_ne_bytes(begin));
     }
     xdp_action::XDP_PASS
 }

@@ -21,10 +21,7 @@ use bulkhead_common::{
     reason::CODES,
 };
 
-use crate::{
-    cache::{Emptied, Sight},
-    tables::Context,
-};
+use crate::{cache::Sight, sweep::Emptied, tables::Context};
 
 // The value of an inner map is no bare struct: Linux 5.15 to 6.1 take a map made from a type for another kind than one
 // made without, as user space makes them, where the type is a struct (bpf_map_meta_equal).
@@ -124,8 +121,8 @@ const MAPPABLE: usize = aya_ebpf::bindings::BPF_F_MMAPABLE as usize;
 #[inline(always)]
 pub fn add_to_tally(index: u32) {
     if let Some(count) = TALLY.get_ptr_mut(index) {
-        // SAFETY: this CPU's own element; XDP is not preempted by XDP on one CPU. A test run may be, before Linux 6.6: the agent
-        // makes none there.
+        // SAFETY: this CPU's own element; XDP is not preempted by XDP on one CPU. A test run may be, before Linux 6.6: there the
+        // agent makes none but that of the sweep, which adds in one instruction.
         unsafe { *count += 1 };
     }
 }
@@ -148,8 +145,8 @@ const _: () = assert!(size_of::<Emptied>() <= EMPTIED_WORDS * 8 && align_of::<Em
 #[inline(always)]
 pub fn emptied<'a>(room: u32) -> Option<&'a mut Emptied> {
     let words = EMPTIED.get_ptr_mut(room)?;
-    // SAFETY: size and alignment are asserted above, and every bit pattern is a value: it has integers only. No two borrows
-    // overlap but that of `empty` and `credit`, which it calls: one writes what the other reads.
+    // SAFETY: size and alignment are asserted above, and every bit pattern is a value: it has integers only. `empty` writes it and
+    // calls `credit`, which borrows it anew; it does not use its own borrow after that.
     Some(unsafe { &mut *words.cast::<Emptied>() })
 }
 

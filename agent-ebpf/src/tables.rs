@@ -136,12 +136,6 @@ impl<'a> Tables<'a> {
     pub fn of(context: &'a Context) -> Option<Self> {
         Some(Self { context, head: HEADS.get(context.slot)?, settings: SETTINGS.get(0)? })
     }
-
-    /// The generation of the packet's slot.
-    #[inline(always)]
-    pub fn generation(&self) -> u32 {
-        self.head.generation
-    }
 }
 
 impl Rules for Tables<'_> {

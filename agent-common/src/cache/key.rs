@@ -203,8 +203,8 @@ pub struct Place {
 /// What the hash of keys begins with: random, so that who does not know them finds no flows that meet but by chance.
 pub type Seeds = [u64; 2];
 
-/// Places a key: the ends as they are in its words (of IPv6 their [`digest`]), ports, and what stands above its second word. Sums
-/// of products of secret and message (as NH has them, RFC 4418 5.2.2), the same in both directions.
+/// Places a key: the ends as they are in its words (of IPv6 their [`digest`]), ports, and what stands above its second word. Products
+/// of secret and message, the same in both directions.
 #[inline(always)]
 pub fn place(seeds: &Seeds, ends: u64, ports: u64, extra: u64) -> Place {
     let product = |a: u64, b: u64, seed: u64| a.wrapping_add(seed).wrapping_mul(b.wrapping_add(seed));
@@ -238,10 +238,16 @@ pub fn flow(seeds: &Seeds, packet: &Packet) -> u32 {
 #[inline(always)]
 pub fn digest(seeds: &Seeds, high: u64, low: u64) -> u64 {
     let product = high.wrapping_add(seeds[0]).wrapping_mul(low.wrapping_add(seeds[1]));
-    (product ^ (product >> 32)).wrapping_mul(SPREAD) >> 32
+    spread(product) >> 32
 }
 
-/// An odd number without a pattern, the golden ratio: its product has every bit of a word in the upper ones.
+/// Every bit of a word in the upper ones.
+#[inline(always)]
+const fn spread(word: u64) -> u64 {
+    (word ^ (word >> 32)).wrapping_mul(SPREAD)
+}
+
+/// An odd number without a pattern, the golden ratio.
 const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
 
 /// What a key says, for whoever must tell of its packets.

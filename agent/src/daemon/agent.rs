@@ -355,9 +355,10 @@ impl Agent {
     }
 
     /// Brings the counters up to what the kernel's verdict cache has counted so far.
-    pub(super) fn sweep(&self) {
-        if let Err(error) = self.dataplane.collect() {
-            tracing::error!("{error}; counters may be a second behind");
+    pub(super) fn sweep(&mut self) {
+        match self.dataplane.collect() {
+            Ok(()) => drop(self.warnings.remove("sweep")),
+            Err(error) => drop(self.warnings.insert("sweep", format!("counters may be behind: {error}"))),
         }
     }
 

@@ -16,7 +16,7 @@ use bulkhead_common::{
 };
 
 use super::{
-    Applied, Dataplane, DataplaneError, MapError, StableIds, kernel, read,
+    Applied, Dataplane, DataplaneError, MapError, StableIds, kernel, monotonic_ns, read,
     slot::{Image, Moment, Slot},
     write,
 };
@@ -63,8 +63,9 @@ impl Dataplane {
         self.ids.commit(&plan)?;
         let ids = plan.ids;
         if !(ids.reused_devices.is_empty() && ids.reused_rules.is_empty()) {
-            // What is remembered of packets of whoever had a number before is counted for him.
-            self.collect()?;
+            // What is remembered of packets of whoever had a number before is counted for him, but for those of the moment until the
+            // flip.
+            self.collect_or_warn();
         }
         self.clear_reused(&ids)?;
         self.active.set(0, next.word(), 0).map_err(write("ACTIVE"))?;
@@ -137,9 +138,14 @@ impl Dataplane {
         let Some(slot) = &mut self.slots[slot] else { return Ok(false) };
         let mut row = row;
         row.row.rule = applied.ids.rule(row.row.rule);
-        let put =
-            slot.named.insert(NamedKey { device: applied.ids.device(key.device), ..key }, row, "NAMED")?;
-        self.edited()?;
+        let key = NamedKey { device: applied.ids.device(key.device), ..key };
+        let known = slot.named.row(&key);
+        let goes_on = known.is_some_and(|known| known.row == row.row && known.expires > monotonic_ns());
+        let put = slot.named.insert(key, row, "NAMED")?;
+        // A name that is asked for again changes no verdict: a device could make all of them be forgotten all the time.
+        if put && !goes_on {
+            self.edited()?;
+        }
         Ok(put)
     }
 

@@ -4,7 +4,10 @@
 //! Each CPU has a part of its own, which only programs on that CPU touch. So [`Dataplane::collect`] has the `sweep` of the
 //! object run on each CPU in turn.
 
-use std::{fs::File, io::Read};
+use std::{
+    fs::File,
+    io::{self, Read},
+};
 
 use aya::{
     Ebpf, EbpfLoader,
@@ -133,6 +136,13 @@ impl Dataplane {
         swept
     }
 
+    /// [`Dataplane::collect`] where something else is being done, which no counter may stop.
+    pub(super) fn collect_or_warn(&self) {
+        if let Err(error) = self.collect() {
+            tracing::warn!("{error}; some packets may be counted for another device, rule or interface");
+        }
+    }
+
     /// Whether there is anything to sweep, by CPU.
     fn sweeps(&self) -> Result<PerCpuValues<Sweep>, DataplaneError> {
         self.sweep.get(&0, 0).map_err(read("SWEEP"))
@@ -154,7 +164,12 @@ impl Dataplane {
             frame[..4].copy_from_slice(&begin.to_ne_bytes());
             // Once each: to repeat it in the kernel, the kernel would patch its own code, and wait for all CPUs.
             let options = TestRunOptions { data_in: Some(&frame), repeat: 1, ..TestRunOptions::default() };
-            program.test_run(options).map_err(|source| DataplaneError::Program { name: SWEEP, source })?;
+            match program.test_run(options) {
+                // A signal that came meanwhile: it ran all the same.
+                Err(ProgramError::SyscallError(error))
+                    if error.io_error.kind() == io::ErrorKind::Interrupted => {}
+                run => drop(run.map_err(|source| DataplaneError::Program { name: SWEEP, source })?),
+            }
         }
         Ok(())
     }

@@ -3,7 +3,7 @@
 
 use bulkhead_common::{address::Address, layout::Lease};
 
-use super::{Dataplane, DataplaneError, read, write};
+use super::{Dataplane, DataplaneError, monotonic_ns, read, write};
 
 impl Dataplane {
     /// Every lease in the kernel's table, in the order of the addresses.
@@ -22,8 +22,11 @@ impl Dataplane {
     /// # Errors
     /// When the map is full (`limits.devices`) or cannot be written.
     pub fn set_lease(&mut self, address: Address, lease: Lease) -> Result<(), DataplaneError> {
+        let known = self.leases.get(&address, 0).unwrap_or_default();
         self.leases.insert(address, lease, 0).map_err(write("LEASES"))?;
-        self.edited()
+        // A lease that goes on changes no verdict, as long as it was one.
+        let goes_on = known.mac == lease.mac && known.expires.min(lease.expires) > monotonic_ns();
+        if goes_on { Ok(()) } else { self.edited() }
     }
 
     /// Forgets a lease, if there is one.

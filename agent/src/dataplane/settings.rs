@@ -94,7 +94,7 @@ impl Dataplane {
         let counts_elsewhere =
             self.placed.segments.get(&key).is_some_and(|known| known.counter != row.counter);
         if counts_elsewhere {
-            self.collect()?;
+            self.collect_or_warn();
         }
         let written = self.segments.insert(key, row, 0).map_err(write("SEGMENTS"));
         self.placed.segments.insert(key, row);
@@ -118,16 +118,16 @@ impl Dataplane {
         let there: Vec<SegmentKey> =
             self.segments.keys().collect::<Result<_, _>>().map_err(read("SEGMENTS"))?;
         let gone: Vec<SegmentKey> = there.into_iter().filter(|key| !keep.contains(key)).collect();
+        self.placed.segments.retain(|key, _| keep.contains(key));
         if gone.is_empty() {
             return Ok(());
         }
         // What their packets are counted by goes with them.
-        self.collect()?;
+        self.collect_or_warn();
         let written = gone.iter().try_for_each(|key| {
             self.segments.remove(key).map_err(write("SEGMENTS"))?;
             self.redirect(*key, 0)
         });
-        self.placed.segments.retain(|key, _| keep.contains(key));
         self.edited().and(written)
     }
 }

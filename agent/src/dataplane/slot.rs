@@ -324,6 +324,12 @@ impl<M: Table<K, V>, K: Ord + Copy, V: PartialEq + Copy> Inner<M, K, V> {
         Ok(())
     }
 
+    /// One row, if it is there.
+    pub(super) fn row(&self, key: &K) -> Option<&V> {
+        let at = self.rows.binary_search_by(|(known, _)| known.cmp(key)).ok()?;
+        Some(&self.rows[at].1)
+    }
+
     /// What the table was made to hold, sorted by key.
     pub(super) fn rows(&self) -> &[(K, V)] {
         &self.rows
