@@ -89,13 +89,29 @@ pub struct Remembered {
     pub flags: u8,
 }
 
+/// More ticks than [`LIFE`] has, on any kernel.
+const MOST_TICKS: u32 = 2048;
+
 impl Remembered {
+    /// Whether it still holds. Ticks begin anew after 2^32 of them, and an entry that nobody looks at does not come to life again but for
+    /// its last moments.
+    #[inline(always)]
+    pub const fn holds_at(&self, tick: u32) -> bool {
+        holds_at(self.until, tick)
+    }
+
     /// The tick of its last packet: within the time for which it held.
     #[inline(always)]
     pub const fn last_tick(&self) -> u32 {
         let before = (self.until as u16).wrapping_sub(self.last);
         self.until.wrapping_sub(before as u32)
     }
+}
+
+/// [`Remembered::holds_at`] for its [`Remembered::until`].
+#[inline(always)]
+pub const fn holds_at(until: u32, tick: u32) -> bool {
+    until.wrapping_sub(tick).wrapping_sub(1) < MOST_TICKS
 }
 
 /// An entry for TCP or UDP over IPv4: one cache line.

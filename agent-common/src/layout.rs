@@ -218,7 +218,7 @@ pub struct Flow {
     pub seen: u64,
     /// Monotonic time of the packet that began it, or with which it was adopted, ns.
     pub began: u64,
-    /// Packets from the lower address and from the higher one. Two CPUs that count one direction at one moment may count as one.
+    /// Packets from the lower address and from the higher one. Of two CPUs that count one direction at one moment, one may be forgotten.
     pub packets: [u64; 2],
     /// Their bytes, from the first of the Ethernet header on.
     pub bytes: [u64; 2],

@@ -185,7 +185,7 @@ fn holds(known: &Remembered, flow: u32, now: u32) -> bool {
     if known.flags & flag::LEASED != 0 {
         stamp += stamp_of(cache::LEASES);
     }
-    known.until.wrapping_sub(now) as i32 > 0 && stamp as u16 == known.stamp
+    known.holds_at(now) && stamp as u16 == known.stamp
 }
 
 #[inline(always)]
@@ -298,7 +298,7 @@ extern "C" fn empty(place: u64) -> u32 {
     // SAFETY: an element of a map, taken.
     unsafe {
         emptied.known = *known;
-        let stays = room == OF_SWEEP && emptied.known.until.wrapping_sub(ticks()) as i32 > 0;
+        let stays = room == OF_SWEEP && emptied.known.holds_at(ticks());
         credit(family as u32 | room << 8);
         (*known).counts = 0;
         atomic::put(edition, if stays { before } else { 0 });
@@ -530,7 +530,7 @@ fn room(sight: &Sight, now: u32, allowed: bool) -> Option<usize> {
         };
         let of = (word >> 32) as u32;
         if of != TAKEN {
-            if of != edition || until.wrapping_sub(now) as i32 <= 0 {
+            if of != edition || !cache::holds_at(until, now) {
                 return Some(way);
             }
             if flags & flag::DENIED != 0 {
@@ -612,7 +612,7 @@ fn sweep_set(set: u32, family: u64) -> bool {
             let Entry6 { key, known, pad: _ } = unsafe { &(*entries)[way] };
             (known.counts, key[6] >> 32, known.until)
         };
-        let is_over = until.wrapping_sub(ticks()) as i32 <= 0;
+        let is_over = !cache::holds_at(until, ticks());
         if edition != 0 && (counts != 0 || is_over) {
             empty(u64::from(set) | (way as u64) << 32 | family << 40 | u64::from(OF_SWEEP) << 48);
         }

@@ -218,10 +218,13 @@ fn add(found: Option<*mut Repeats>, more: &Repeats) -> bool {
     unsafe {
         atomic::add(&raw mut (*repeats).packets, more.packets);
         atomic::add(&raw mut (*repeats).bytes, more.bytes);
-        if (*repeats).first == 0 {
+        // What was remembered is told later than what came after it.
+        if (*repeats).first == 0 || (*repeats).first > more.first {
             (*repeats).first = more.first;
         }
-        (*repeats).last = more.last;
+        if (*repeats).last < more.last {
+            (*repeats).last = more.last;
+        }
     }
     true
 }

@@ -196,13 +196,14 @@ impl Rules for Tables<'_> {
 
     #[inline(always)]
     fn bind(&self, address: &Address, lease: &Lease) {
-        // SAFETY: one word of it, whichever it is.
-        let before = unsafe { LEASES.get(address) }.map_or(0, |known| known.mac);
-        if before != lease.mac {
-            cache::stamp_leases();
-        }
+        // SAFETY: two words of it, of whichever lease.
+        let before = unsafe { LEASES.get(address) }.map_or((0, 0), |known| (known.mac, known.expires));
         if LEASES.insert(address, lease, 0).is_err() {
             add_to_tally(tally::LEASES_REFUSED);
+        }
+        // Behind it: whoever decides by what was there before has the old stamp.
+        if before.0 != lease.mac || before.1 <= self.context.now {
+            cache::stamp_leases();
         }
     }
 

@@ -184,7 +184,7 @@ fn pins_of_another_version_are_named_and_go_on_enforcing() {
     agent.stop().expect("it stops");
     let (_, program) = program_on(&lab, UPLINK).expect("a program");
     let pin = |name: &str| lab.gateway.room.pin_outside(&format!("bulkhead/{name}"));
-    fs::rename(pin("v4"), pin("v0")).expect("renamed");
+    fs::rename(pin("v5"), pin("v0")).expect("renamed");
     let (code, said) = bulkhead(&lab, &["run"]);
     assert_eq!(code, 2, "{said}");
     assert!(said.contains(&format!("id {program}")) && said.contains("bulkhead/v0"), "{said}");

@@ -56,7 +56,7 @@ fn many_conversations_are_counted_and_the_last_of_them_told() {
     let test = "many_conversations_are_counted_and_the_last_of_them_told";
     let Some(lab) = require_lab(test, Topology::Bridged) else { return };
     let agent = started(&lab, &policy(&lab));
-    let pin = lab.gateway.room.pin_outside("bulkhead/v4/FLOWS");
+    let pin = lab.gateway.room.pin_outside("bulkhead/v5/FLOWS");
     let map = Map::from_map_data(MapData::from_pin(pin).expect("it is pinned")).expect("a kind of map");
     let mut flows: HashMap<MapData, FlowKey, Flow> = HashMap::try_from(map).expect("the flows");
     let high = Address::from(Ipv4Addr::from(u32::MAX - 9));

@@ -13,11 +13,12 @@ use bulkhead_tests::{
         stream::{Family, Kind, Order, Peers, Stream},
     },
 };
-use packet::{Setup, gateway, lab, open, tables};
+use packet::{CACHE, Setup, gateway, lab, open, tables};
 
 const GRID: Grid = Grid { devices: 250, entries: 10 };
 const FLOWS: u32 = 1 << 10;
-const SIZES: Sizes = Sizes { devices: 512, rules: 512, flows: 1 << 14, violations: 64, ring_bytes: 4096 };
+const SIZES: Sizes =
+    Sizes { devices: 512, rules: 512, flows: 1 << 14, violations: 64, ring_bytes: 4096, cache: CACHE };
 
 /// A data path with the policy of the grid, and a way into its program.
 fn enforcing(room: &Room, pins: &str) -> (Dataplane, Jump) {

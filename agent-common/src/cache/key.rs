@@ -206,8 +206,11 @@ pub type Seeds = [u64; 2];
 #[inline(always)]
 pub fn place(seeds: &Seeds, ends: u64, ports: u64, extra: u64) -> Place {
     let product = |a: u64, b: u64, seed: u64| a.wrapping_add(seed).wrapping_mul(b.wrapping_add(seed));
-    let flow = product(ends & 0xffff_ffff, ends >> 32, seeds[0])
-        .wrapping_add(product(ports & 0xffff, ports >> 16, seeds[1]));
+    let flow = product(ends & 0xffff_ffff, ends >> 32, seeds[0]).wrapping_add(product(
+        ports & 0xffff,
+        ports >> 16,
+        seeds[1],
+    ));
     let flow = (flow ^ (flow >> 32)).wrapping_mul(SPREAD);
     let set = (flow ^ extra).wrapping_mul(SPREAD);
     Place { set: (set >> 32) as u32, flow: (flow >> 54) as u32 }
@@ -224,7 +227,8 @@ pub fn flow(seeds: &Seeds, packet: &Packet) -> u32 {
         }
     };
     let ends = end(&packet.source) | end(&packet.destination) << 32;
-    let ports = u64::from(packet.source_port.swap_bytes()) | u64::from(packet.destination_port.swap_bytes()) << 16;
+    let ports =
+        u64::from(packet.source_port.swap_bytes()) | u64::from(packet.destination_port.swap_bytes()) << 16;
     place(seeds, ends, ports, 0).flow
 }
 

@@ -62,6 +62,10 @@ impl Dataplane {
 
         self.ids.commit(&plan)?;
         let ids = plan.ids;
+        if !(ids.reused_devices.is_empty() && ids.reused_rules.is_empty()) {
+            // What is remembered of packets of whoever had a number before is counted for him.
+            self.collect()?;
+        }
         self.clear_reused(&ids)?;
         self.active.set(0, next.word(), 0).map_err(write("ACTIVE"))?;
 

@@ -127,6 +127,8 @@ impl Dataplane {
             entry,
             source,
         })?;
+        // Two programs do not agree on the place of a flow: what one knew of its end the other does not.
+        self.edited()?;
         Ok(true)
     }
 }

@@ -4,14 +4,21 @@
 //! Each CPU has a part of its own, which only programs on that CPU touch. So [`Dataplane::collect`] has the `sweep` of the
 //! object run on each CPU in turn.
 
-use std::{fs::File, io::Read};
+use std::{
+    fs::File,
+    io::{self, Read},
+};
 
 use aya::{
     Ebpf, EbpfLoader,
+    maps::PerCpuValues,
     programs::{ProgramError, TestRun, TestRunOptions, Xdp},
     util::nr_cpus,
 };
-use bulkhead_common::cache::{Entry4, Entry6, WAYS};
+use bulkhead_common::{
+    cache::{Entry4, Entry6, WAYS},
+    layout::Sweep,
+};
 use nix::{
     sched::{CpuSet, sched_getaffinity, sched_setaffinity},
     time::{ClockId, clock_getres},
@@ -26,6 +33,8 @@ const RANDOM: &str = "/dev/urandom";
 const SWEEP: &str = "sweep";
 /// Sets that one run of it looks at, as in `agent-ebpf/src/cache.rs`.
 const STRIDE: u32 = 16;
+/// Runs of the program after which a CPU is left to the next time.
+const TRIES: usize = 8;
 /// Bytes that the cache takes of the kernel's memory at most, whatever the number of CPUs.
 const MOST: usize = 64 << 20;
 /// Entries for IPv4 to each one for IPv6, which is twice as large.
@@ -114,8 +123,9 @@ fn tick() -> Result<u32, DataplaneError> {
 }
 
 impl Dataplane {
-    /// Brings the counters and the flows up to what the verdict cache has counted so far. Each CPU is visited for about a
-    /// millisecond; what one that cannot be visited has counted comes later, at most a second after the traffic.
+    /// Brings the counters and the flows up to what the verdict cache has counted so far. Each CPU that remembers anything is visited
+    /// for about a millisecond. What one that cannot be visited has counted comes later: when its flows go on, or the CPU
+    /// is back.
     ///
     /// # Errors
     /// When the kernel does not run the program.
@@ -123,23 +133,43 @@ impl Dataplane {
         let own = sched_getaffinity(Pid::from_raw(0));
         let own =
             own.map_err(|e| DataplaneError::System { act: "ask for the agent's CPUs", source: e.into() })?;
+        let cpus = self.sweeps()?.len();
+        let swept = (0..cpus).try_for_each(|cpu| self.sweep(cpu));
+        let _ = sched_setaffinity(Pid::from_raw(0), &own);
+        swept
+    }
+
+    fn sweeps(&self) -> Result<PerCpuValues<Sweep>, DataplaneError> {
+        self.sweep.get(&0, 0).map_err(read("SWEEP"))
+    }
+
+    /// Empties what one CPU has counted, if there is anything and the agent may run there.
+    fn sweep(&self, cpu: usize) -> Result<(), DataplaneError> {
         let program = self.ebpf.program(SWEEP).and_then(|program| <&Xdp>::try_from(program).ok());
         let program = program.expect("the object is built with this XDP program");
         let CacheSizes { v4, v6 } = self.sizes.cache.each();
         let runs = v4.max(v6).div_ceil(STRIDE);
-        let mut swept = Ok(());
-        let filled = self.sweep.get(&0, 0).map_err(read("SWEEP"))?;
-        for (cpu, _) in (0..).zip(filled.iter()).filter(|(_, sweep)| sweep.filled != 0) {
-            let mut one = CpuSet::new();
-            let placed = one.set(cpu).and_then(|()| sched_setaffinity(Pid::from_raw(0), &one));
-            if placed.is_ok() && runs != 0 {
-                let options =
-                    TestRunOptions { data_in: Some(&[0; 14]), repeat: runs, ..TestRunOptions::default() };
-                swept = swept.and(program.test_run(options).map(drop));
+        let mut one = CpuSet::new();
+        if self.sweeps()?[cpu].filled == 0
+            || one.set(cpu).is_err()
+            || sched_setaffinity(Pid::from_raw(0), &one).is_err()
+        {
+            return Ok(());
+        }
+        // One that was cut short, by a signal or the end of an agent, is finished before the next one begins.
+        for _ in 0..TRIES {
+            let next = self.sweeps()?[cpu].next / STRIDE;
+            let repeat = runs.saturating_sub(next);
+            let options = TestRunOptions { data_in: Some(&[0; 14]), repeat, ..TestRunOptions::default() };
+            match program.test_run(options) {
+                Ok(_) if next == 0 => return Ok(()),
+                Ok(_) => {}
+                Err(ProgramError::SyscallError(error))
+                    if error.io_error.kind() == io::ErrorKind::Interrupted => {}
+                Err(source) => return Err(DataplaneError::Program { name: SWEEP, source }),
             }
         }
-        let _ = sched_setaffinity(Pid::from_raw(0), &own);
-        swept.map_err(|source| DataplaneError::Program { name: SWEEP, source })
+        Ok(())
     }
 }
 

@@ -36,6 +36,11 @@ impl Dataplane {
     /// # Errors
     /// When a map cannot be written, for example because more than 64 peers are pinned.
     pub fn configure(&mut self, runtime: &Runtime) -> Result<(), DataplaneError> {
+        let written = self.write_runtime(runtime);
+        self.edited().and(written)
+    }
+
+    fn write_runtime(&mut self, runtime: &Runtime) -> Result<(), DataplaneError> {
         let Runtime { settings, management_peers, management_services, trusted } = runtime;
         self.settings.set(0, settings, 0).map_err(write("SETTINGS"))?;
         let peers = peers(management_peers);
@@ -70,7 +75,7 @@ impl Dataplane {
             }
         }
         self.placed.runtime = Some(runtime.clone());
-        self.edited()
+        Ok(())
     }
 
     /// The settings in force, all zero before the first [`Dataplane::configure`].
@@ -86,10 +91,15 @@ impl Dataplane {
     /// # Errors
     /// When the map is full (1024 segments) or cannot be written.
     pub fn set_segment(&mut self, key: SegmentKey, row: SegmentRow) -> Result<(), DataplaneError> {
-        self.segments.insert(key, row, 0).map_err(write("SEGMENTS"))?;
+        let counts_elsewhere =
+            self.placed.segments.get(&key).is_some_and(|known| known.counter != row.counter);
+        if counts_elsewhere {
+            self.collect()?;
+        }
+        let written = self.segments.insert(key, row, 0).map_err(write("SEGMENTS"));
         self.placed.segments.insert(key, row);
-        self.redirect(key, row.redirect)?;
-        self.edited()
+        let written = written.and_then(|()| self.redirect(key, row.redirect));
+        self.edited().and(written)
     }
 
     /// Says where what passes on an interface goes, for packets that are not judged again.
@@ -105,14 +115,20 @@ impl Dataplane {
     /// # Errors
     /// When the map cannot be read or written.
     pub fn retain_segments(&mut self, keep: &BTreeSet<SegmentKey>) -> Result<(), DataplaneError> {
-        for key in self.segments.keys().collect::<Result<Vec<_>, _>>().map_err(read("SEGMENTS"))? {
-            if !keep.contains(&key) {
-                self.segments.remove(&key).map_err(write("SEGMENTS"))?;
-                self.redirect(key, 0)?;
-            }
+        let there: Vec<SegmentKey> =
+            self.segments.keys().collect::<Result<_, _>>().map_err(read("SEGMENTS"))?;
+        let gone: Vec<SegmentKey> = there.into_iter().filter(|key| !keep.contains(key)).collect();
+        if gone.is_empty() {
+            return Ok(());
         }
+        // What their packets are counted by goes with them.
+        self.collect()?;
+        let written = gone.iter().try_for_each(|key| {
+            self.segments.remove(key).map_err(write("SEGMENTS"))?;
+            self.redirect(*key, 0)
+        });
         self.placed.segments.retain(|key, _| keep.contains(key));
-        self.edited()
+        self.edited().and(written)
     }
 }
 

@@ -20,7 +20,7 @@ use serde_json::{Value, json};
 pub(crate) const SOON: Duration = Duration::from_secs(10);
 pub(crate) const SILENCE: Duration = Duration::from_millis(300);
 /// The pins of the ABI under test, below the lab's pin directory.
-pub(crate) const PINS: &str = "bulkhead/v4";
+pub(crate) const PINS: &str = "bulkhead/v5";
 
 pub(crate) fn require_lab(test: &str) -> Option<Lab> {
     require_lab_with(test, 1500)
