@@ -8,13 +8,9 @@ mod packet;
 
 use std::time::{Duration, Instant};
 
-use bulkhead_common::{
-    layout::{Lease, Traffic},
-    reason::{Grant, Reason},
-    wire::mac,
-};
+use bulkhead_common::{layout::Lease, wire::mac};
 use bulkhead_tests::{
-    frame::{frame, host},
+    frame::{Host, frame, host},
     skip::{Tier, skip},
 };
 use packet::{
@@ -25,51 +21,6 @@ use packet::{
     setup::ENDLESS,
     text,
 };
-
-#[test]
-fn packets_of_a_flow_are_answered_from_the_cache_and_all_are_counted() {
-    let Some((namespace, room)) = lab("packets_of_a_flow_are_answered_from_the_cache_and_all_are_counted")
-    else {
-        return;
-    };
-    namespace.run(|| {
-        for (pins, kind) in [("v4", ""), ("v6", "6")] {
-            for tag in ["", " vlan=7", " vlan=0", " vlan=7 tpid=88a8"] {
-                let name = format!("{pins}{}", tag.replace([' ', '=', ','], "-"));
-                let mut gate = Gate::new(&room, &name, "strict", &only(502));
-                let (there, back) = (
-                    format!("attacker>plc udp{kind} 50000>502 len=70{tag}"),
-                    format!("plc>attacker udp{kind} 502>50000 len=41{tag}"),
-                );
-                gate.warm(&there, PASS);
-                gate.warm(&back, PASS);
-                for _ in 0..100 {
-                    assert_eq!(gate.run(&there), PASS);
-                    assert_eq!(gate.run(&there), PASS);
-                    assert_eq!(gate.run(&back), PASS);
-                }
-                gate.collect();
-                let interface = gate.dataplane.interface_counts(COUNTER).expect("it is configured");
-                let [(_, flow)] = gate.flows().try_into().expect("one flow");
-                assert_eq!(flow.packets.iter().sum::<u64>(), interface.seen.packets);
-                assert_eq!(flow.bytes.iter().sum::<u64>(), interface.seen.bytes);
-                assert!(flow.packets[1] > flow.packets[0] + 90 && flow.packets[0] > 100, "{flow:?}");
-                let sizes = [&back, &there].map(|line| frame(line).expect("well formed").len() as u64);
-                let bytes = [flow.packets[0] * sizes[0], flow.packets[1] * sizes[1]];
-                assert_eq!(flow.bytes, bytes, "the plc has the lower address");
-                assert_eq!(interface.passed, interface.seen);
-                assert_eq!((interface.dropped, interface.would_drop), Default::default());
-                assert_eq!(gate.by_rules(), interface.seen);
-                let of_flow = gate.device("plc", Grant::Flow.code());
-                assert_eq!(gate.device("plc", Grant::Rule.code()) + of_flow, interface.seen.packets);
-                assert_eq!(gate.dataplane.tally().expect("readable").violations, 0);
-                // Nothing is told twice.
-                gate.collect();
-                assert_eq!(gate.by_rules(), interface.seen);
-            }
-        }
-    });
-}
 
 #[test]
 fn policy_that_changes_decides_the_next_packet() {
@@ -346,119 +297,6 @@ fn flood_of_denied_kinds_takes_no_room_from_a_flow() {
 }
 
 #[test]
-fn more_flows_than_there_is_room_for_are_all_counted() {
-    let Some((namespace, room)) = lab("more_flows_than_there_is_room_for_are_all_counted") else { return };
-    namespace.run(|| {
-        const FLOWS: u16 = 600;
-        const TURNS: u64 = 6;
-        let mut gate = Gate::new(&room, "many", "strict", &only(502));
-        let mut bytes = 0;
-        for kind in ["udp", "udp6"] {
-            let lines: Vec<Vec<u8>> = (0..FLOWS)
-                .map(|n| {
-                    let line = format!("hmi>plc {kind} {}>502 len={}", 40_000 + n, 40 + n);
-                    frame(&line).expect("well formed")
-                })
-                .collect();
-            for _ in 0..TURNS {
-                for (n, frame) in lines.iter().enumerate() {
-                    // Twice: the second one finds what the first one left.
-                    for _ in 0..2 {
-                        assert_eq!(gate.dataplane.test_run(frame).expect("it runs"), PASS, "{kind} {n}");
-                        bytes += frame.len() as u64;
-                    }
-                }
-            }
-        }
-        assert!(gate.counted() < 4 * u64::from(FLOWS) * TURNS, "some are answered from the cache");
-        gate.collect();
-        let all = Traffic { packets: 4 * u64::from(FLOWS) * TURNS, bytes };
-        assert_eq!(gate.by_rules(), all);
-        assert_eq!(gate.dataplane.interface_counts(COUNTER).expect("it is configured").passed, all);
-        let flows = gate.flows();
-        assert_eq!(flows.len(), 2 * usize::from(FLOWS));
-        for (key, flow) in flows {
-            assert_eq!(flow.packets, [0, 2 * TURNS], "{key:?}");
-            let len = flow.bytes[1] / (2 * TURNS);
-            assert_eq!(flow.bytes[1], len * 2 * TURNS, "{key:?}");
-        }
-    });
-}
-
-#[test]
-fn what_was_counted_before_a_change_is_counted_after_it() {
-    let Some((namespace, room)) = lab("what_was_counted_before_a_change_is_counted_after_it") else { return };
-    namespace.run(|| {
-        let mut gate = Gate::new(&room, "changes", "strict", &only(502));
-        let (allowed, denied) = ("hmi>plc udp 50000>502", "hmi>plc udp 50000>503");
-        let mut sent = 0;
-        for n in 0..20 {
-            for _ in 0..25 {
-                assert_eq!((gate.run(allowed), gate.run(denied)), (PASS, DROP));
-                sent += 1;
-            }
-            match n % 3 {
-                0 => gate.apply(&only(502)),
-                1 => gate.set("strict"),
-                _ => gate.collect(),
-            }
-        }
-        assert!(gate.counted() < 2 * sent, "some are answered from the cache");
-        gate.collect();
-        assert_eq!(gate.by_rules().packets, sent);
-        assert_eq!(gate.device("plc", Reason::ServiceNotAllowed.code()), sent);
-        let interface = gate.dataplane.interface_counts(COUNTER).expect("it is configured");
-        assert_eq!((interface.passed.packets, interface.dropped.packets), (sent, sent));
-        let tally = gate.dataplane.tally().expect("readable");
-        assert_eq!((tally.violations, tally.delivered + tally.aggregated + tally.lost), (sent, sent));
-    });
-}
-
-#[test]
-fn denial_from_the_cache_is_told_as_the_one_that_was_decided() {
-    let Some((namespace, room)) = lab("denial_from_the_cache_is_told_as_the_one_that_was_decided") else {
-        return;
-    };
-    namespace.run(|| {
-        let mut gate = Gate::new(&room, "told", "strict", &text("cell.toml"));
-        for (line, action) in [
-            ("internet>plc udp 50000>1", DROP),
-            ("internet>plc udp6 50000>1", DROP),
-            ("internet>plc tcp 50000>1 S", DROP),
-            ("internet>plc tcp6 50000>1 S", DROP),
-            ("internet>plc tcp 443>50000 A", DROP),
-            ("internet>plc tcp6 443>50000 SA", DROP),
-            ("plc>internet udp 44818>50000", DROP),
-            ("internet>oven udp 50000>2 vlan=7", PASS),
-            ("internet>oven udp6 50000>2 vlan=9 tpid=88a8", PASS),
-            ("tagged>hmi tcp 50000>502 A vlan=8", DROP),
-            ("guest>internet udp 1000>2000", PASS),
-            ("stolen>hmi udp 50000>2", DROP),
-            ("attacker>hmi udp 50000>2 sip=plc", DROP),
-        ] {
-            while gate.events.next_record().is_some() {}
-            gate.collect();
-            let _ = gate.repeats();
-            let _ = gate.repeats();
-            gate.warm(line, action);
-            for _ in 0..10 {
-                assert_eq!(gate.run(line), action, "{line}");
-            }
-            gate.collect();
-            let event = gate.events.next_record().unwrap_or_else(|| panic!("`{line}` is told"));
-            let told = gate.repeats();
-            let [(key, packets, bytes)] = told[..] else { panic!("`{line}`: {told:?}") };
-            assert_eq!(key, event.key, "`{line}`");
-            assert!(packets >= 11, "`{line}`: {packets}");
-            assert_eq!(bytes, packets * u64::from(event.len), "`{line}`");
-            assert!(gate.events.next_record().is_none(), "`{line}` is told once");
-        }
-        let tally = gate.dataplane.tally().expect("readable");
-        assert_eq!(tally.violations, tally.delivered + tally.aggregated);
-    });
-}
-
-#[test]
 fn what_has_no_key_is_decided_each_time() {
     let Some((namespace, room)) = lab("what_has_no_key_is_decided_each_time") else { return };
     namespace.run(|| {
@@ -480,6 +318,24 @@ fn what_has_no_key_is_decided_each_time() {
             ("hmi>plc ether 88b5", DROP),
         ] {
             gate.always_decided(line, action);
+        }
+    });
+}
+
+#[test]
+fn lease_that_begins_again_gives_its_client_the_next_packet() {
+    let Some((namespace, room)) = lab("lease_that_begins_again_gives_its_client_the_next_packet") else {
+        return;
+    };
+    namespace.run(|| {
+        let mut gate = Gate::new(&room, "again", "", &text("plant.toml"));
+        let Host { mac, v4, v6: _ } = host("roamer").expect("it is in the list");
+        let over = Lease { mac: mac::from_octets(mac), expires: 1, length: 1 << 40 };
+        for line in ["roamer>ntp udp 123>123", "hmi>roamer tcp 49152>502 S"] {
+            gate.dataplane.set_lease(v4.into(), over).expect("there is room");
+            gate.warm(line, DROP);
+            assert_eq!(gate.run("dhcpd>roamer dhcp reply yiaddr=roamer"), PASS);
+            gate.anew(line, PASS);
         }
     });
 }

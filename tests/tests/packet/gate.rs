@@ -38,8 +38,12 @@ pub struct Gate {
 
 impl Gate {
     pub fn new(room: &Room, pins: &str, words: &str, policy: &str) -> Self {
+        Self::of_size(room, pins, SIZES, words, policy)
+    }
+
+    pub fn of_size(room: &Room, pins: &str, sizes: Sizes, words: &str, policy: &str) -> Self {
         go_to(processors()[0]);
-        let (dataplane, events) = open(room, pins, SIZES);
+        let (dataplane, events) = open(room, pins, sizes);
         let mut gate = Self { dataplane, events };
         gate.set(words);
         gate.apply(policy);
