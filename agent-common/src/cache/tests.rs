@@ -395,3 +395,16 @@ fn tick_of_the_last_packet_is_found_again_when_ticks_begin_anew() {
         }
     }
 }
+
+#[test]
+fn verdict_holds_up_to_its_tick_and_not_again_while_ticks_go_round() {
+    assert!(LIFE / 1_000_000 < u64::from(MOST_TICKS), "no kernel has more than a thousand ticks a second");
+    for until in [0_u32, 1, 1000, 0x7fff_ffff, 0x8000_0000, u32::MAX] {
+        let known = Remembered { until, ..Remembered::default() };
+        let at = |before: u32| known.holds_at(until.wrapping_sub(before));
+        assert!([1, 2, 250, 1000].into_iter().all(at), "{until:#x}");
+        // After it: at once, after weeks, and until its last moments come round.
+        let after = [0, 1, 1000, 0x7fff_ffff, 0x8000_0000, 0x8000_0001, 0xfff0_0000];
+        assert!(!after.into_iter().any(|ticks| known.holds_at(until.wrapping_add(ticks))), "{until:#x}");
+    }
+}
