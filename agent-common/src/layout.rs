@@ -351,14 +351,30 @@ pub struct SegmentRow {
     pub flags: u8,
 }
 
-/// Value of the per-CPU array `SWEEP`.
+/// Value of the per-CPU array `SWEEP`: whether a CPU's part of the verdict cache has anything to tell. Packets write the first word,
+/// the sweep the others.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Sweep {
-    /// The set of the verdict cache with which the next run begins.
-    pub next: u32,
-    /// 1 when there may be an entry in the CPU's part of the cache.
-    pub filled: u32,
+    /// Counts the entries that were made.
+    pub made: u32,
+    /// How many there had been when the sweep began.
+    pub begun: u32,
+    /// 1 when an entry stays behind it.
+    pub stays: u32,
+    /// Of how many all are gone.
+    pub gone: u32,
+}
+
+impl Sweep {
+    /// Sets that one run of the sweep looks at: as many as a verifier follows without effort. It begins with the one that the first
+    /// four bytes of its frame say.
+    pub const STRIDE: u32 = 256;
+
+    /// Whether there may be an entry.
+    pub const fn is_needed(self) -> bool {
+        self.made != self.gone
+    }
 }
 
 /// Packets and bytes.
@@ -441,7 +457,7 @@ layout! {
     Settings: 80,
     SegmentKey: 8,
     SegmentRow: 16,
-    Sweep: 8,
+    Sweep: 16,
     Traffic: 16,
     InterfaceCounters: 64,
     ViolationKey: 80,

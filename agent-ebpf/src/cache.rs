@@ -15,7 +15,7 @@ use bulkhead_common::{
     },
     decide::{Action, Verdict},
     flow,
-    layout::{InterfaceCounters, Repeats, Traffic, ViolationKey, is_answered, tally},
+    layout::{InterfaceCounters, Repeats, Sweep, Traffic, ViolationKey, is_answered, tally},
     lookup::NOWHERE,
     reason::CODES,
     wire::{ethertype, tcp},
@@ -492,8 +492,8 @@ pub extern "C" fn keep() -> u32 {
     let Some(way) = room(sight, now, allowed) else { return 0 };
     empty(u64::from(sight.set) | (way as u64) << 32 | u64::from(sight.family) << 40);
     if let Some(sweep) = SWEEP.get_ptr_mut(0) {
-        // SAFETY: this CPU's own element; a sweep that it interrupts asks for another one.
-        unsafe { (*sweep).filled = 1 };
+        // SAFETY: this CPU's own element; the sweep never writes this field.
+        unsafe { (*sweep).made = (*sweep).made.wrapping_add(1) };
     }
     let [a, b, c, d, ..] = sight.words;
     if sight.family == 4 {
@@ -561,42 +561,45 @@ pub fn stamp_leases() {
     stamp(cache::LEASES);
 }
 
-/// Sets that one run of the sweep looks at.
-const STRIDE: u32 = 16;
-
-/// Adds what the next sets of this CPU have counted to the exact counters. The agent runs it often enough to reach all of them.
+/// Adds what the sets of this CPU from `begin` on have counted to the exact counters.
 #[inline(always)]
-pub fn sweep() {
-    let Some(at) = SWEEP.get_ptr_mut(0) else { return };
-    // SAFETY: this CPU's own element.
-    let begin = unsafe { (*at).next };
-    if begin == 0 {
-        // SAFETY: as above; volatile, because a packet that comes now sets it again.
-        unsafe { (&raw mut (*at).filled).write_volatile(0) };
-    }
+pub fn sweep(begin: u32) {
+    let Some(sweep) = SWEEP.get_ptr_mut(0) else { return };
+    // SAFETY: this CPU's own element; of the first field, which packets write, only the value is taken.
+    let sweep = unsafe { &mut *sweep };
     let (v4, v6) = (loaded!(CACHE_SETS_V4), loaded!(CACHE_SETS_V6));
-    let (mut n, mut stay) = (0, false);
-    while n < STRIDE {
-        let place = begin.wrapping_add(n);
-        if place < v4 {
-            stay |= sweep_set(index(place, v4), 4);
-        }
-        if place < v6 {
-            stay |= sweep_set(index(place, v6), 6);
-        }
+    if begin == 0 {
+        (sweep.begun, sweep.stays) = (sweep.made, 0);
+    }
+    let (mut n, mut stays) = (0, 0);
+    while n < Sweep::STRIDE {
+        stays |= sweep_sets(begin.wrapping_add(n));
         n += 1;
     }
-    let next = begin.wrapping_add(STRIDE);
-    // SAFETY: as above.
-    unsafe {
-        (*at).next = if next < v4.max(v6) { next } else { 0 };
-        if stay {
-            (*at).filled = 1;
-        }
+    sweep.stays |= stays;
+    // What was made since it began is for the next one.
+    if begin.wrapping_add(Sweep::STRIDE) >= v4.max(v6) && sweep.stays == 0 {
+        sweep.gone = sweep.begun;
     }
 }
 
-/// Whether an entry stays there.
+/// Sweeps the sets of both families with this number: 1 when an entry stays there. A global function: the verifier follows the loop
+/// that calls it, and not what it does each time.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn sweep_sets(number: u32) -> u32 {
+    let (v4, v6) = (loaded!(CACHE_SETS_V4), loaded!(CACHE_SETS_V6));
+    let mut stays = false;
+    if number < v4 {
+        stays |= sweep_set(index(number, v4), 4);
+    }
+    if number < v6 {
+        stays |= sweep_set(index(number, v6), 6);
+    }
+    u32::from(stays)
+}
+
+/// Whether an entry stays in a set.
 #[inline(always)]
 fn sweep_set(set: u32, family: u64) -> bool {
     let (mut way, mut stay) = (0, false);

@@ -21,6 +21,7 @@ use aya_ebpf::{
 #[cfg(feature = "trace")]
 use bulkhead_common::decide::Decision;
 use bulkhead_common::{
+    bytes::Bytes,
     decide::{self, Action, Ends, Judgement, Verdict},
     layout::{Active, reading, tally},
     lookup::{NOWHERE, Rules},
@@ -44,10 +45,14 @@ pub fn bulkhead(ctx: XdpContext) -> u32 {
     run(&ctx, (ctx.data_end() - ctx.data()) as u32)
 }
 
-/// Brings the exact counters up to what the verdict cache of this CPU has counted. The agent runs it; it sees no packet.
+/// Brings the exact counters up to what the verdict cache of this CPU has counted. The agent runs it; its frame says with which set
+/// it begins.
 #[xdp]
-pub fn sweep(_: XdpContext) -> u32 {
-    cache::sweep();
+pub fn sweep(ctx: XdpContext) -> u32 {
+    let frame = packet::Packet::new(&ctx, 4);
+    if let Some(begin) = frame.array(0) {
+        cache::sweep(u32::from_ne_bytes(begin));
+    }
     xdp_action::XDP_PASS
 }
 

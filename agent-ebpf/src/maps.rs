@@ -115,7 +115,7 @@ pub static STAMPS: Array<u64, { cache::STAMPS as usize + 1 }> = Array::new();
 /// To where what passes goes, by the index of the interface where it arrived; 0 hands it to the stack.
 #[btf_map]
 pub static REDIRECTS: Array<u32, { cache::key::INTERFACES as usize }> = Array::new();
-/// How far the sweep of each CPU has come, and whether there is anything for it.
+/// Whether there is anything for the sweep of each CPU.
 #[btf_map]
 pub static SWEEP: PerCpuArray<Sweep, 1> = PerCpuArray::new();
 const MAPPABLE: usize = aya_ebpf::bindings::BPF_F_MMAPABLE as usize;

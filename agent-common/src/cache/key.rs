@@ -10,6 +10,8 @@
 //! | 2 | source and destination | source (2, 3) and destination (4, 5) |
 //! | last | source and destination port; above it the edition | the same (6) |
 
+#![allow(clippy::cast_possible_truncation, reason = "fields are cut out of words that were loaded whole")]
+
 use crate::{
     address::Address,
     parse::Packet,

@@ -4,10 +4,7 @@
 //! Each CPU has a part of its own, which only programs on that CPU touch. So [`Dataplane::collect`] has the `sweep` of the
 //! object run on each CPU in turn.
 
-use std::{
-    fs::File,
-    io::{self, Read},
-};
+use std::{fs::File, io::Read};
 
 use aya::{
     Ebpf, EbpfLoader,
@@ -31,10 +28,6 @@ use super::{Dataplane, DataplaneError, read};
 const RANDOM: &str = "/dev/urandom";
 /// The program that empties a CPU's part.
 const SWEEP: &str = "sweep";
-/// Sets that one run of it looks at, as in `agent-ebpf/src/cache.rs`.
-const STRIDE: u32 = 16;
-/// Runs of the program after which a CPU is left to the next time.
-const TRIES: usize = 8;
 /// Bytes that the cache takes of the kernel's memory at most, whatever the number of CPUs.
 const MOST: usize = 64 << 20;
 /// Entries for IPv4 to each one for IPv6, which is twice as large.
@@ -56,7 +49,7 @@ impl CacheSizes {
         let sets = |verdicts: u32, entry: usize| {
             let most = u32::try_from(MOST / 2 / entry / cpus as usize).unwrap_or(u32::MAX);
             let sets = verdicts.min(most) / u32::try_from(WAYS).unwrap_or(1);
-            power_of_two_below(sets.max(STRIDE)) * cpus
+            power_of_two_below(sets.max(1)) * cpus
         };
         Self { v4: sets(verdicts, size_of::<Entry4>()), v6: sets(verdicts / V4_TO_V6, size_of::<Entry6>()) }
     }
@@ -133,41 +126,35 @@ impl Dataplane {
         let own = sched_getaffinity(Pid::from_raw(0));
         let own =
             own.map_err(|e| DataplaneError::System { act: "ask for the agent's CPUs", source: e.into() })?;
-        let cpus = self.sweeps()?.len();
-        let swept = (0..cpus).try_for_each(|cpu| self.sweep(cpu));
+        let sweeps = self.sweeps()?;
+        let filled = (0..).zip(sweeps.iter()).filter(|(_, sweep)| sweep.is_needed());
+        let swept = filled.map(|(cpu, _)| cpu).try_for_each(|cpu| self.sweep(cpu));
         let _ = sched_setaffinity(Pid::from_raw(0), &own);
         swept
     }
 
+    /// Whether there is anything to sweep, by CPU.
     fn sweeps(&self) -> Result<PerCpuValues<Sweep>, DataplaneError> {
         self.sweep.get(&0, 0).map_err(read("SWEEP"))
     }
 
-    /// Empties what one CPU has counted, if there is anything and the agent may run there.
+    /// Empties what one CPU has counted, if the agent may run there.
     fn sweep(&self, cpu: usize) -> Result<(), DataplaneError> {
         let program = self.ebpf.program(SWEEP).and_then(|program| <&Xdp>::try_from(program).ok());
         let program = program.expect("the object is built with this XDP program");
-        let CacheSizes { v4, v6 } = self.sizes.cache.each();
-        let runs = v4.max(v6).div_ceil(STRIDE);
         let mut one = CpuSet::new();
-        if self.sweeps()?[cpu].filled == 0
-            || one.set(cpu).is_err()
-            || sched_setaffinity(Pid::from_raw(0), &one).is_err()
-        {
+        if one.set(cpu).is_err() || sched_setaffinity(Pid::from_raw(0), &one).is_err() {
             return Ok(());
         }
-        // One that was cut short, by a signal or the end of an agent, is finished before the next one begins.
-        for _ in 0..TRIES {
-            let next = self.sweeps()?[cpu].next / STRIDE;
-            let repeat = runs.saturating_sub(next);
-            let options = TestRunOptions { data_in: Some(&[0; 14]), repeat, ..TestRunOptions::default() };
-            match program.test_run(options) {
-                Ok(_) if next == 0 => return Ok(()),
-                Ok(_) => {}
-                Err(ProgramError::SyscallError(error))
-                    if error.io_error.kind() == io::ErrorKind::Interrupted => {}
-                Err(source) => return Err(DataplaneError::Program { name: SWEEP, source }),
-            }
+        let CacheSizes { v4, v6 } = self.sizes.cache.each();
+        let stride = usize::try_from(Sweep::STRIDE).unwrap_or(1);
+        for begin in (0..v4.max(v6)).step_by(stride) {
+            // The shortest frame there may be.
+            let mut frame = [0; 14];
+            frame[..4].copy_from_slice(&begin.to_ne_bytes());
+            // Once each: to repeat it in the kernel, the kernel would patch its own code, and wait for all CPUs.
+            let options = TestRunOptions { data_in: Some(&frame), repeat: 1, ..TestRunOptions::default() };
+            program.test_run(options).map_err(|source| DataplaneError::Program { name: SWEEP, source })?;
         }
         Ok(())
     }
