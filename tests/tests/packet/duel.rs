@@ -11,7 +11,7 @@ use bulkhead_agent::{
 };
 use bulkhead_common::{
     decide::{Action, Decision, Verdict, decide},
-    layout::{Budget, InterfaceCounters, Traffic},
+    layout::{Budget, Flow, FlowKey, InterfaceCounters, Traffic},
     parse::parse,
     reason::{Grant, Reason},
 };
@@ -275,6 +275,9 @@ impl Duel<'_> {
                 let kernel = Counted::kernel(&self.dataplane, self.highest.0, rules);
                 self.remembered += kernel.interface.seen.packets - before.seen.packets;
                 differ = self.counted.difference(&kernel, rules);
+                if n == STRETCH {
+                    differ.push_str(&self.other_flows(&host.memory()));
+                }
             }
             if !differ.is_empty() {
                 let hex: String = frame.iter().map(|byte| format!("{byte:02x}")).collect();
@@ -288,6 +291,29 @@ impl Duel<'_> {
         let stable = self.memory.budgets.iter().map(|(id, budget)| (ids.device(*id), *budget));
         self.memory.budgets = stable.chain(elsewhere).collect();
         Ok(())
+    }
+
+    /// Flows that only one side has, or that are in another state. Packets of a flow that began again may be counted for the new one.
+    fn other_flows(&self, memory: &Memory) -> String {
+        let reader = self.dataplane.flow_reader().unwrap_or_else(|error| panic!("{error}"));
+        let (flows, is_all) = reader.read(SIZES.flows as usize).unwrap_or_else(|error| panic!("{error}"));
+        assert!(is_all, "there is room for all");
+        let kernel: BTreeMap<FlowKey, Flow> = flows.into_iter().collect();
+        let keys: BTreeSet<&FlowKey> = memory.flows.keys().chain(kernel.keys()).collect();
+        let mut lines = Vec::new();
+        for key in keys {
+            let (ours, theirs) = (memory.flows.get(key), kernel.get(key));
+            let same = ours.zip(theirs).is_some_and(|(ours, theirs)| {
+                let more = |side: usize| {
+                    theirs.packets[side] >= ours.packets[side] && theirs.bytes[side] >= ours.bytes[side]
+                };
+                (ours.state, ours.initiator) == (theirs.state, theirs.initiator) && more(0) && more(1)
+            });
+            if !same {
+                lines.push(format!("{key:?}: host {ours:?}, kernel {theirs:?}"));
+            }
+        }
+        lines.join("\n")
     }
 
     /// Something is written that changes no verdict: whatever is remembered is decided anew, or goes on.
