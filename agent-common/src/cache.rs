@@ -265,3 +265,6 @@ fn lasts(reason: Reason, shapes: u32) -> bool {
 pub fn changes_a_flow(packet: &Packet) -> bool {
     packet.protocol == protocol::TCP && packet.tcp_flags & (tcp::SYN | tcp::FIN | tcp::RST) != 0
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,7 +3,7 @@
 //! A round is made from its seed alone, so that a difference which the counters show only after a while is found again
 //! frame by frame.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bulkhead_agent::{
     compile::{Host, Memory, Placed, Revision, Tables},
@@ -11,7 +11,7 @@ use bulkhead_agent::{
 };
 use bulkhead_common::{
     decide::{Action, Decision, Verdict, decide},
-    layout::{Budget, InterfaceCounters, Traffic},
+    layout::{Budget, Flow, FlowKey, InterfaceCounters, Traffic},
     parse::parse,
     reason::{Grant, Reason},
 };
@@ -35,6 +35,8 @@ const TEXTS: &[&str] =
 pub const BROKEN: &str = "a broken promise: ";
 /// Frames under one policy and one setup.
 const STRETCH: usize = 2000;
+/// Frames that a frame may be told again after: more kinds than the cache has room for.
+const AGAIN: usize = 300;
 
 /// What both have counted. Device counters by id and code, rules by id.
 #[derive(Default, PartialEq, Eq)]
@@ -145,6 +147,8 @@ struct Duel<'a> {
     highest: (u32, u32),
     /// Revisions of the policies so far.
     policies: BTreeSet<Revision>,
+    /// Frames that were not in the counters before those were collected.
+    remembered: u64,
     fight: &'a Fight<'a>,
 }
 
@@ -156,12 +160,15 @@ pub struct Met {
     pub policies: BTreeSet<Revision>,
     /// How often each grant and reason, by code.
     pub words: BTreeMap<u8, u64>,
+    /// Frames that were answered from the verdict cache, at least.
+    pub remembered: u64,
 }
 
 impl Met {
     pub fn add(&mut self, other: Self) {
-        let Self { frames, policies, words } = other;
+        let Self { frames, policies, words, remembered } = other;
         self.frames += frames;
+        self.remembered += remembered;
         self.policies.extend(policies);
         words.into_iter().for_each(|(code, count)| *self.words.entry(code).or_default() += count);
     }
@@ -180,6 +187,7 @@ pub fn round(room: &Room, pins: &str, fight: &Fight<'_>) -> Result<Met, String> 
         memory: Memory::default(),
         highest: (0, 0),
         policies: BTreeSet::new(),
+        remembered: 0,
         fight,
     };
     let mut result = Ok(());
@@ -199,8 +207,9 @@ pub fn round(room: &Room, pins: &str, fight: &Fight<'_>) -> Result<Met, String> 
             break;
         }
     }
-    let Duel { dataplane, counted, memory: _, highest: _, policies, fight: _ } = duel;
-    let mut met = Met { frames: counted.interface.seen.packets, policies, words: BTreeMap::new() };
+    let Duel { dataplane, counted, memory: _, highest: _, policies, remembered, fight: _ } = duel;
+    let frames = counted.interface.seen.packets;
+    let mut met = Met { frames, policies, words: BTreeMap::new(), remembered };
     for ((_, code), count) in &counted.devices {
         *met.words.entry(*code).or_default() += count;
     }
@@ -212,24 +221,34 @@ pub fn round(room: &Room, pins: &str, fight: &Fight<'_>) -> Result<Met, String> 
 impl Duel<'_> {
     fn stretch(&mut self, random: &mut Random, tables: &Tables, setup: &Setup) -> Result<(), String> {
         setup.configure(&mut self.dataplane);
-        let learned = named::invented(random, tables);
-        let moment = Moment { named: learned.clone(), ..moment(tables, calendar()) };
+        let moment = Moment { named: named::invented(random, tables), ..moment(tables, calendar()) };
         let applied = self.dataplane.apply(tables.clone(), &gateway(), &Setup::segments(), &moment);
         let applied = applied.unwrap_or_else(|error| panic!("{error}"));
         let ids = applied.ids.clone();
         let highest = |ids: &[u32], so_far: u32| ids.iter().copied().fold(so_far, u32::max);
         self.highest = (highest(&ids.devices, self.highest.0), highest(&ids.rules, self.highest.1));
-        let mut host = Host::new(tables, Placed { named: learned, ..setup.placed(&ENDLESS) });
-        host.reschedule(tables.deadlines(calendar(), 0));
+        let mut host = made(tables, setup, &moment);
         let mut memory = std::mem::take(&mut self.memory);
         // Budgets are remembered by the ids that last.
         let dense = |stable: u32| (0..).take(tables.devices.len() + 1).find(|id| ids.device(*id) == stable);
         let elsewhere: Vec<(u32, Budget)> =
             memory.budgets.iter().filter(|(id, _)| dense(**id).is_none()).map(|(id, b)| (*id, *b)).collect();
         memory.budgets = memory.budgets.iter().filter_map(|(id, b)| Some((dense(*id)?, *b))).collect();
-        host.adopt(memory, applied.generation);
+        let mut generation = applied.generation;
+        host.adopt(memory, generation);
+        let mut told: VecDeque<Vec<u8>> = VecDeque::new();
         for n in 1..=STRETCH {
-            let frame = mutate::frame(random, self.fight.corpus);
+            if random.once_in(500) {
+                self.change(random, tables, setup, &moment);
+                let next = self.dataplane.active().expect("readable").generation;
+                if next != generation {
+                    generation = next;
+                    let memory = host.memory();
+                    host = made(tables, setup, &moment);
+                    host.adopt(memory, generation);
+                }
+            }
+            let frame = again(random, &mut told, self.fight.corpus);
             let mut decision = decide(&parse(frame.as_slice()), &host);
             let promise = invariants::broken(&frame, tables, &decision);
             if let (Verdict::Allow(grant), Some(deaf)) = (decision.verdict, self.fight.deaf)
@@ -252,8 +271,13 @@ impl Duel<'_> {
                 // Counters of other policies' rules stand still: enough to look at them at the end.
                 let all: Vec<u32> = (1..=self.highest.1).collect();
                 let rules = if n == STRETCH { &all } else { &ids.rules };
+                let before = self.dataplane.interface_counts(COUNTER).expect("the interface has counters");
                 let kernel = Counted::kernel(&self.dataplane, self.highest.0, rules);
+                self.remembered += kernel.interface.seen.packets - before.seen.packets;
                 differ = self.counted.difference(&kernel, rules);
+                if n == STRETCH {
+                    differ.push_str(&self.other_flows(&host.memory()));
+                }
             }
             if !differ.is_empty() {
                 let hex: String = frame.iter().map(|byte| format!("{byte:02x}")).collect();
@@ -268,4 +292,70 @@ impl Duel<'_> {
         self.memory.budgets = stable.chain(elsewhere).collect();
         Ok(())
     }
+
+    /// Flows that only one side has, or that are in another state. Packets of a flow that began again may be counted for the new one.
+    fn other_flows(&self, memory: &Memory) -> String {
+        let reader = self.dataplane.flow_reader().unwrap_or_else(|error| panic!("{error}"));
+        let (flows, is_all) = reader.read(SIZES.flows as usize).unwrap_or_else(|error| panic!("{error}"));
+        assert!(is_all, "there is room for all");
+        let kernel: BTreeMap<FlowKey, Flow> = flows.into_iter().collect();
+        let keys: BTreeSet<&FlowKey> = memory.flows.keys().chain(kernel.keys()).collect();
+        let mut lines = Vec::new();
+        for key in keys {
+            let (ours, theirs) = (memory.flows.get(key), kernel.get(key));
+            let same = ours.zip(theirs).is_some_and(|(ours, theirs)| {
+                let more = |side: usize| {
+                    theirs.packets[side] >= ours.packets[side] && theirs.bytes[side] >= ours.bytes[side]
+                };
+                (ours.state, ours.initiator) == (theirs.state, theirs.initiator) && more(0) && more(1)
+            });
+            if !same {
+                lines.push(format!("{key:?}: host {ours:?}, kernel {theirs:?}"));
+            }
+        }
+        lines.join("\n")
+    }
+
+    /// Something is written that changes no verdict: whatever is remembered is decided anew, or goes on.
+    fn change(&mut self, random: &mut Random, tables: &Tables, setup: &Setup, moment: &Moment) {
+        match random.below(4) {
+            0 => setup.configure(&mut self.dataplane),
+            1 => {
+                let applied = self.dataplane.apply(tables.clone(), &gateway(), &Setup::segments(), moment);
+                applied.map(drop).unwrap_or_else(|error| panic!("{error}"));
+            }
+            2 => {
+                let mut drained = Vec::new();
+                self.dataplane.drain_repeats(&mut drained).unwrap_or_else(|error| panic!("{error}"));
+            }
+            _ => self.dataplane.collect().unwrap_or_else(|error| panic!("{error}")),
+        }
+    }
+}
+
+/// The host's side of what is in force.
+fn made<'t>(tables: &'t Tables, setup: &Setup, moment: &Moment) -> Host<'t> {
+    let mut host = Host::new(tables, Placed { named: moment.named.clone(), ..setup.placed(&ENDLESS) });
+    host.reschedule(tables.deadlines(calendar(), 0));
+    host
+}
+
+/// A frame of the corpus, or one that was told a while ago: as it was, with other control bits, or with something else that no
+/// key has.
+fn again(random: &mut Random, told: &mut VecDeque<Vec<u8>>, corpus: &[Vec<u8>]) -> Vec<u8> {
+    let mut frame = match told.len() {
+        0 => mutate::frame(random, corpus),
+        // The last one, up to four times in a row, or any of the last ones.
+        known if random.once_in(2) => told[known - 1].clone(),
+        known if random.once_in(2) => told[random.below(known)].clone(),
+        _ => mutate::frame(random, corpus),
+    };
+    if random.once_in(8) {
+        mutate::control(random, &mut frame);
+    }
+    if told.len() == AGAIN {
+        told.pop_front();
+    }
+    told.push_back(frame.clone());
+    frame
 }

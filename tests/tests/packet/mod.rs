@@ -4,6 +4,7 @@
 
 pub mod duel;
 pub mod expect;
+pub mod gate;
 pub mod host;
 pub mod invariants;
 pub mod invent;

@@ -35,6 +35,16 @@ pub fn frame(random: &mut Random, corpus: &[Vec<u8>]) -> Vec<u8> {
     frame
 }
 
+/// Other control bits, of a frame that may be a segment: what opens, goes on, closes and resets.
+pub fn control(random: &mut Random, frame: &mut [u8]) {
+    let at = network(frame);
+    let (protocol, flags) =
+        if frame.get(at - 2..at) == Some(&[0x86, 0xdd]) { (at + 6, at + 53) } else { (at + 9, at + 33) };
+    if frame.get(protocol) == Some(&6) {
+        put(frame, flags, &[*random.pick(&[0x02, 0x12, 0x10, 0x10, 0x18, 0x11, 0x04, 0x14])]);
+    }
+}
+
 /// Where what follows the EtherType begins, if the tags are as most frames have them.
 fn network(frame: &[u8]) -> usize {
     let is_tag = |at: usize| matches!(frame.get(at..at + 2), Some([0x81, 0] | [0x88, 0xa8] | [0x91, 0]));
