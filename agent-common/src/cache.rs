@@ -101,6 +101,7 @@ impl Remembered {
     }
 
     /// The tick of its last packet: within the time for which it held.
+    #[allow(clippy::cast_possible_truncation, reason = "both are cut to the half that is kept")]
     #[inline(always)]
     pub const fn last_tick(&self) -> u32 {
         let before = (self.until as u16).wrapping_sub(self.last);

@@ -55,6 +55,7 @@ impl Active {
     }
 
     /// The value behind a word of the map.
+    #[allow(clippy::cast_possible_truncation, reason = "the halves of a word")]
     #[inline(always)]
     pub const fn from_word(word: u64) -> Self {
         let low = word as u32;

@@ -165,10 +165,11 @@ impl Dataplane {
             // Once each: to repeat it in the kernel, the kernel would patch its own code, and wait for all CPUs.
             let options = TestRunOptions { data_in: Some(&frame), repeat: 1, ..TestRunOptions::default() };
             match program.test_run(options) {
+                Ok(_) => {}
                 // A signal that came meanwhile: it ran all the same.
                 Err(ProgramError::SyscallError(error))
                     if error.io_error.kind() == io::ErrorKind::Interrupted => {}
-                run => drop(run.map_err(|source| DataplaneError::Program { name: SWEEP, source })?),
+                Err(source) => return Err(DataplaneError::Program { name: SWEEP, source }),
             }
         }
         Ok(())
