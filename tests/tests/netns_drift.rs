@@ -45,6 +45,8 @@ fn edit(lab: &Lab) {
     let key = segments.keys().next().expect("there is one").expect("it is readable");
     let row = segments.get(&key, 0).expect("it is there");
     segments.insert(key, SegmentRow { unmanaged: 1, ..row }, 0).expect("it is changed");
+    let mut redirects: Array<_, u32> = pinned(lab, "REDIRECTS").try_into().expect("an array");
+    redirects.set(key.ifindex, 1, 0).expect("it is changed");
 }
 
 fn started<'a>(lab: &'a Lab, more: &str) -> Agent<'a> {
@@ -69,6 +71,7 @@ fn what_somebody_changed_by_hand_is_named_and_left_alone() {
         "RULES: 1 row missing; 1 row not the agent's, the first RuleKey { initiator: 1",
         "MACS: 1 row changed",
         "SEGMENTS: 1 row changed",
+        "REDIRECTS: 1 row changed",
     ] {
         assert!(said.contains(words), "`{words}` is not in:\n{said}");
     }

@@ -13,7 +13,7 @@ use aya::{
     Ebpf, EbpfLoader,
     maps::PerCpuValues,
     programs::{ProgramError, TestRun, TestRunOptions, Xdp},
-    util::nr_cpus,
+    util::{nr_cpus, online_cpus},
 };
 use bulkhead_common::{
     cache::{Entry4, Entry6, WAYS},
@@ -124,14 +124,14 @@ impl Dataplane {
     /// is back.
     ///
     /// # Errors
-    /// When the kernel does not run the program.
+    /// When the kernel does not run the program, or not on a CPU that is there: the others are visited all the same.
     pub fn collect(&self) -> Result<(), DataplaneError> {
         let own = sched_getaffinity(Pid::from_raw(0));
         let own =
             own.map_err(|e| DataplaneError::System { act: "ask for the agent's CPUs", source: e.into() })?;
         let sweeps = self.sweeps()?;
         let filled = (0..).zip(sweeps.iter()).filter(|(_, sweep)| sweep.is_needed());
-        let swept = filled.map(|(cpu, _)| cpu).try_for_each(|cpu| self.sweep(cpu));
+        let swept = filled.map(|(cpu, _)| self.sweep(cpu)).fold(Ok(()), Result::and);
         let _ = sched_setaffinity(Pid::from_raw(0), &own);
         swept
     }
@@ -148,13 +148,16 @@ impl Dataplane {
         self.sweep.get(&0, 0).map_err(read("SWEEP"))
     }
 
-    /// Empties what one CPU has counted, if the agent may run there.
+    /// Empties what one CPU has counted, if it is there.
     fn sweep(&self, cpu: usize) -> Result<(), DataplaneError> {
         let program = self.ebpf.program(SWEEP).and_then(|program| <&Xdp>::try_from(program).ok());
         let program = program.expect("the object is built with this XDP program");
         let mut one = CpuSet::new();
-        if one.set(cpu).is_err() || sched_setaffinity(Pid::from_raw(0), &one).is_err() {
-            return Ok(());
+        if let Err(error) = one.set(cpu).and_then(|()| sched_setaffinity(Pid::from_raw(0), &one)) {
+            let is_there = online_cpus().is_ok_and(|online| online.iter().any(|one| *one as usize == cpu));
+            let source = io::Error::from(error);
+            let act = "run on each processor, as its counters need (a cpuset?)";
+            return if is_there { Err(DataplaneError::System { act, source }) } else { Ok(()) };
         }
         let CacheSizes { v4, v6 } = self.sizes.cache.each();
         let stride = usize::try_from(Sweep::STRIDE).unwrap_or(1);

@@ -7,7 +7,10 @@
 use std::{collections::BTreeMap, fmt, path::Path};
 
 use aya::maps::{MapError, MapInfo};
-use bulkhead_common::layout::{Active, Head, MAX_SCHEDULES, SegmentKey, SegmentRow, ServiceKey};
+use bulkhead_common::{
+    cache::key::INTERFACES,
+    layout::{Active, Head, MAX_SCHEDULES, SegmentKey, SegmentRow, ServiceKey},
+};
 
 use super::{
     Dataplane, DataplaneError, Entry, Runtime, kernel,
@@ -146,13 +149,17 @@ impl Dataplane {
         for (key, row) in &segments {
             self.set_segment(*key, *row)?;
         }
-        self.retain_segments(&segments.into_keys().collect())
+        self.retain_segments(&segments.into_keys().collect())?;
+        self.redirect_all()
     }
 
     /// What packets read besides the policy.
     fn besides(&self, found: &mut Vec<Drift>) -> Result<(), DataplaneError> {
         let segments: Vec<_> = self.placed.segments.iter().map(|(key, row)| (*key, *row)).collect();
         found.extend(rows("SEGMENTS", &segments, self.segments.iter())?);
+        let wanted: Vec<_> = (0..INTERFACES).map(|ifindex| (ifindex, self.redirect_of(ifindex))).collect();
+        let there = (0..).zip(self.redirects.iter()).map(|(ifindex, to)| to.map(|to| (ifindex, to)));
+        found.extend(rows("REDIRECTS", &wanted, there)?);
         let Some(runtime) = &self.placed.runtime else { return Ok(()) };
         if self.settings()? != runtime.settings {
             found.push(drift("SETTINGS", "timeouts or switches were changed".to_owned()));

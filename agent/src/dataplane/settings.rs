@@ -102,7 +102,22 @@ impl Dataplane {
         self.edited().and(written)
     }
 
-    /// Says where what passes on an interface goes, for packets that are not judged again.
+    /// Where what passes on an interface goes by its segments, for packets that are not judged again; 0 is the stack.
+    pub(super) fn redirect_of(&self, ifindex: u32) -> u32 {
+        let key = SegmentKey { ifindex, vlan: ANY_VLAN, pad: 0 };
+        self.placed.segments.get(&key).map_or(0, |row| row.redirect)
+    }
+
+    /// Writes all of them.
+    pub(super) fn redirect_all(&mut self) -> Result<(), DataplaneError> {
+        for ifindex in 0..INTERFACES {
+            let to = self.redirect_of(ifindex);
+            self.redirects.set(ifindex, to, 0).map_err(write("REDIRECTS"))?;
+        }
+        self.edited()
+    }
+
+    /// Says where what passes on an interface goes.
     fn redirect(&mut self, key: SegmentKey, to: u32) -> Result<(), DataplaneError> {
         if key.vlan == ANY_VLAN && key.ifindex < INTERFACES {
             self.redirects.set(key.ifindex, to, 0).map_err(write("REDIRECTS"))?;
