@@ -10,7 +10,7 @@ use std::{
 };
 
 use aya::{
-    Ebpf, EbpfLoader,
+    EbpfLoader,
     maps::PerCpuValues,
     programs::{ProgramError, TestRun, TestRunOptions, Xdp},
     util::{nr_cpus, online_cpus},
@@ -30,7 +30,7 @@ use super::{Dataplane, DataplaneError, read};
 /// Random numbers from the kernel (urandom(4)).
 const RANDOM: &str = "/dev/urandom";
 /// The program that empties a CPU's part.
-const SWEEP: &str = "sweep";
+pub(super) const SWEEP: &str = "sweep";
 /// Bytes that the cache takes of the kernel's memory at most, whatever the number of CPUs.
 const MOST: usize = 64 << 20;
 /// Entries for IPv4 to each one for IPv6, which is twice as large.
@@ -55,12 +55,6 @@ impl CacheSizes {
             power_of_two_below(sets.max(1)) * cpus
         };
         Self { v4: sets(verdicts, size_of::<Entry4>()), v6: sets(verdicts / V4_TO_V6, size_of::<Entry6>()) }
-    }
-
-    /// Verdicts for IPv4 and IPv6 that each CPU remembers.
-    pub fn verdicts(self) -> (u32, u32) {
-        let ways = u32::try_from(WAYS).unwrap_or(1);
-        (self.each().v4 * ways, self.each().v6 * ways)
     }
 
     /// Sets of one CPU.
@@ -177,16 +171,4 @@ impl Dataplane {
         }
         Ok(())
     }
-}
-
-/// Loads the program that empties a CPU's part.
-pub(super) fn load(ebpf: &mut Ebpf) -> Result<(), DataplaneError> {
-    let program = ebpf.program_mut(SWEEP).expect("the object is built with this program");
-    let program: &mut Xdp = program.try_into().expect("it is an XDP program");
-    program.load().map_err(|source| {
-        if let ProgramError::LoadError { io_error: _, verifier_log } = &source {
-            tracing::debug!("the verifier on `{SWEEP}`:\n{verifier_log}");
-        }
-        DataplaneError::Program { name: SWEEP, source }
-    })
 }

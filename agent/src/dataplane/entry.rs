@@ -69,7 +69,7 @@ impl Entry {
 impl Dataplane {
     /// The entry, loaded now if it was not yet.
     pub(super) fn entry(&mut self, entry: Entry) -> Result<&mut Xdp, DataplaneError> {
-        load(&mut self.ebpf, entry)
+        load(&mut self.ebpf, entry.symbol())
     }
 
     /// Tries the entries that suit a NIC and that this kernel knows, best first, and gives what the first to succeed
@@ -114,11 +114,10 @@ impl Dataplane {
     }
 }
 
-/// The entry of an object, loaded now if it was not yet.
-pub(super) fn load(ebpf: &mut Ebpf, entry: Entry) -> Result<&mut Xdp, DataplaneError> {
-    let name = entry.symbol();
-    let program = ebpf.program_mut(name).expect("the object is built with both entries");
-    let program: &mut Xdp = program.try_into().expect("both entries of the object are XDP programs");
+/// A program of an object, loaded now if it was not yet.
+pub(super) fn load<'a>(ebpf: &'a mut Ebpf, name: &'static str) -> Result<&'a mut Xdp, DataplaneError> {
+    let program = ebpf.program_mut(name).expect("the object is built with this program");
+    let program: &mut Xdp = program.try_into().expect("all programs of the object are XDP programs");
     if program.fd().is_err() {
         program.load().map_err(|source| {
             if let ProgramError::LoadError { io_error: _, verifier_log } = &source {

@@ -36,8 +36,8 @@ impl Dataplane {
         #[cfg(feature = "trace")]
         super::trace::start(&mut ebpf);
         // The other entry is loaded when a NIC needs it: its verification takes as long again.
-        entry::load(&mut ebpf, Entry::Linear)?;
-        cache::load(&mut ebpf)?;
+        entry::load(&mut ebpf, Entry::Linear.symbol())?;
+        entry::load(&mut ebpf, cache::SWEEP)?;
         let ids = Ids::open(&pins, sizes.devices, sizes.rules)?;
         let events = ring(&ebpf, "EVENTS")?;
         let samples = ring(&ebpf, "SAMPLES")?;

@@ -7,14 +7,11 @@ use std::time::Duration;
 
 use anyhow::{Context, Error, Result};
 use bulkhead_tests::lab::{
+    napi,
     program::{Jump, Program},
     stream::{Order, Stream},
 };
-use nix::{
-    sched::{CpuSet, sched_getaffinity, sched_setaffinity},
-    time::{ClockId, clock_gettime},
-    unistd::Pid,
-};
+use nix::time::{ClockId, clock_gettime};
 
 /// The most packets of one slice.
 const SLICE: u32 = 125_000;
@@ -157,10 +154,5 @@ fn now() -> Result<Duration> {
 
 /// Keeps the calling thread where it may be last: the first processor serves more interrupts.
 pub(super) fn stay_on_one_processor() -> Result<()> {
-    let this = Pid::from_raw(0);
-    let may = sched_getaffinity(this).context("failed to ask for processors")?;
-    let last = (0..CpuSet::count()).rev().find(|cpu| may.is_set(*cpu).unwrap_or(false));
-    let mut one = CpuSet::new();
-    one.set(last.context("no processor")?).context("failed to name a processor")?;
-    sched_setaffinity(this, &one).context("failed to stay on one processor")
+    napi::pin(0, *napi::processors()?.last().context("no processor")?)
 }

@@ -307,6 +307,13 @@ pub struct Counted {
     pub unsent: u64,
 }
 
+impl Counted {
+    /// Frames that were to be sent since then, and are done with: the other end has taken them, or its queue was full.
+    pub fn done_since(self, before: Self) -> u64 {
+        (self.sent - before.sent) + (self.unsent - before.unsent)
+    }
+}
+
 /// Reads the counters of an interface.
 pub fn counted(namespace: &Namespace, interface: &str) -> Result<Counted> {
     namespace.run(|| counted_here(interface))

@@ -49,6 +49,28 @@ pub(super) mod op {
     pub(in crate::lab) const XOR_CONSTANT_32: u8 = 0xa4;
 }
 
+/// Where fields are in a frame without VLAN tags (RFC 791 3.1, RFC 768).
+pub(super) mod at {
+    /// The low half of the address that ends there.
+    pub(in crate::lab) const SRC_MAC: i16 = 10;
+    pub(in crate::lab) const IP_ID: i16 = 18;
+    pub(in crate::lab) const TTL: i16 = 22;
+    pub(in crate::lab) const IP_CHECKSUM: i16 = 24;
+    /// The low half of the source address.
+    pub(in crate::lab) const SRC_IP: i16 = 28;
+    /// The low half of the destination address.
+    pub(in crate::lab) const DST_IP: i16 = 32;
+    pub(in crate::lab) const SRC_PORT: i16 = 34;
+    pub(in crate::lab) const DST_PORT: i16 = 36;
+    pub(in crate::lab) const UDP_CHECKSUM: usize = 40;
+    pub(in crate::lab) const PAYLOAD: i32 = 42;
+}
+
+/// `bpf_get_prandom_u32`.
+pub(super) const RANDOM: i32 = 7;
+/// `bpf_redirect`.
+pub(super) const REDIRECT: i32 = 23;
+
 /// `XDP_DROP`.
 pub const DROP: u32 = 1;
 /// `XDP_PASS`.

@@ -20,7 +20,7 @@ use anyhow::{Context, Result, anyhow};
 use super::{
     link::{self, End, Mac},
     namespace::Namespace,
-    program::op,
+    program::{RANDOM, REDIRECT, at, op},
     sys::{self, Instruction, Verdicts},
     topology::{FORGED_TTL, Gateway},
     wire::{self, Path},
@@ -32,16 +32,6 @@ const MAC: Mac = Mac([2, 0xb, 10, 20, 3, 66]);
 const OUT: &str = "source0";
 /// Frames of one call into the kernel: some hundredths of a second.
 const BURST: u32 = 1 << 15;
-
-/// Where fields are in a frame without VLAN tags (RFC 791 3.1, RFC 768).
-mod at {
-    pub(super) const IP_ID: i16 = 18;
-    /// The low half of the source address.
-    pub(super) const SRC_IP: i16 = 28;
-    pub(super) const DST_PORT: i16 = 36;
-    pub(super) const UDP_CHECKSUM: usize = 40;
-    pub(super) const PAYLOAD: i32 = 42;
-}
 
 /// A machine that sends nothing until it is told to, and its cable.
 pub struct Source {
@@ -121,8 +111,6 @@ fn program(out: i32) -> [Instruction; 18] {
         ADD_CONSTANT as ADD, CALL, EXIT, IF_GREATER, LOAD_32, MOVE, MOVE_CONSTANT, SHIFT_RIGHT, STORE_16,
         XOR_CONSTANT as XOR,
     };
-    const RANDOM: i32 = 7;
-    const REDIRECT: i32 = 23;
     [
         // Registers 7 and 8: where the frame begins and ends.
         Instruction(LOAD_32, 7, 1, 0, 0),

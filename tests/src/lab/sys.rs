@@ -243,6 +243,9 @@ fn ethtool(interface: &str, command: u32, data: u32) -> io::Result<u32> {
 #[derive(Clone, Copy)]
 pub(super) struct Instruction(pub(super) u8, pub(super) u8, pub(super) u8, pub(super) i16, pub(super) i32);
 
+/// `BPF_XDP`: what libraries load for an interface, and what a program must be that hands packets on to such a one.
+const FOR_INTERFACES: u32 = 37;
+
 /// Commands of bpf(2) (linux/bpf.h, `enum bpf_cmd`).
 #[derive(Clone, Copy)]
 #[repr(u8)]
@@ -278,8 +281,6 @@ unsafe fn bpf_fd<T>(command: Bpf, attributes: &mut T) -> io::Result<OwnedFd> {
 pub(super) fn load_xdp(instructions: &[Instruction]) -> io::Result<OwnedFd> {
     /// `BPF_PROG_TYPE_XDP`.
     const XDP: u32 = 6;
-    /// `BPF_XDP`: what libraries load for an interface, and what a program must be that hands packets on to such a one.
-    const FOR_INTERFACES: u32 = 37;
     #[repr(C)]
     struct Attributes {
         kind: u32,
@@ -424,12 +425,10 @@ pub(super) fn run_xdp(
 
 /// Attaches an XDP program in native mode; it stays until the descriptor is closed.
 pub(super) fn attach_xdp(program: BorrowedFd<'_>, index: u32) -> io::Result<OwnedFd> {
-    /// `BPF_XDP`.
-    const XDP: u32 = 37;
     /// `XDP_FLAGS_DRV_MODE` (linux/if_link.h).
     const NATIVE: u32 = 1 << 2;
     // SAFETY: no pointers.
-    unsafe { bpf_fd(Bpf::Attach, &mut [program.as_raw_fd().cast_unsigned(), index, XDP, NATIVE]) }
+    unsafe { bpf_fd(Bpf::Attach, &mut [program.as_raw_fd().cast_unsigned(), index, FOR_INTERFACES, NATIVE]) }
 }
 
 /// Gives a thread a turn before everything that has no such priority (`SCHED_FIFO`, sched(7)): 1 and more, the highest first.

@@ -21,12 +21,12 @@ use super::{
     link::{self, Counted, End, Mac},
     namespace::Namespace,
     napi,
-    program::{Program, op},
+    program::{Program, RANDOM, REDIRECT, at, op},
     sys::{self, Instruction, Verdicts},
     topology::FORGED_TTL,
-    wait::check_interrupt,
+    wait::pass,
     wire::{self, Path},
-    xdp::{self, Attached, REDIRECT},
+    xdp::{self, Attached},
 };
 
 /// Devices that send.
@@ -47,29 +47,10 @@ const KEPT: [&str; 2] = ["kept0", "kept1"];
 const TAKEN_WITHIN: Duration = Duration::from_secs(10);
 /// Frames of one call into the kernel: some hundredths of a second, beside which it does not matter that one call waits for another.
 const BURST: u32 = 1 << 16;
-/// `bpf_get_prandom_u32`.
-const RANDOM: i32 = 7;
 /// The lowest of the low halves of all addresses.
 const FIRST: u16 = 0x100;
 /// The lowest source port.
 const SRC_PORT: u16 = 0x8000;
-
-/// Where fields are in a frame without VLAN tags (RFC 791 3.1, RFC 768).
-mod at {
-    /// The low half of the address that ends there.
-    pub(super) const SRC_MAC: i16 = 10;
-    pub(super) const IP_ID: i16 = 18;
-    pub(super) const TTL: i16 = 22;
-    pub(super) const IP_CHECKSUM: i16 = 24;
-    /// The low half of the source address.
-    pub(super) const SRC_IP: i16 = 28;
-    /// The low half of the destination address.
-    pub(super) const DST_IP: i16 = 32;
-    pub(super) const SRC_PORT: i16 = 34;
-    pub(super) const DST_PORT: i16 = 36;
-    pub(super) const UDP_CHECKSUM: usize = 40;
-    pub(super) const PAYLOAD: i32 = 42;
-}
 
 /// The hardware address of a device and its IPv4 address.
 pub fn device(device: u16) -> (Mac, Ipv4Addr) {
@@ -220,8 +201,7 @@ impl Traffic {
 fn wait_until_taken(interface: &str, before: Counted, sent: u64) -> Result<()> {
     let deadline = Instant::now() + TAKEN_WITHIN;
     loop {
-        let now = link::counted_here(interface)?;
-        if (now.sent - before.sent) + (now.unsent - before.unsent) >= sent {
+        if link::counted_here(interface)?.done_since(before) >= sent {
             return Ok(());
         }
         ensure!(Instant::now() < deadline, "nobody takes what `{interface}` sends");
@@ -323,7 +303,7 @@ pub fn run_for(
     how_long: Duration,
 ) -> Result<Sent> {
     let running = Running::start(namespace, interface, traffic, turn)?;
-    check_interrupt()?;
-    thread::sleep(how_long);
-    running.end()
+    let passed = pass(how_long);
+    let sent = running.end()?;
+    passed.map(|()| sent)
 }

@@ -48,6 +48,13 @@ pub fn check_interrupt() -> Result<()> {
     Ok(())
 }
 
+/// Lets time pass in which something is measured. Fails when it was interrupted.
+pub fn pass(how_long: Duration) -> Result<()> {
+    check_interrupt()?;
+    thread::sleep(how_long);
+    check_interrupt()
+}
+
 /// Asks until the answer is `Some`. Fails after `within`, naming `what`, and at once when the answer is an error.
 pub fn wait_for<T>(what: &str, within: Duration, mut ask: impl FnMut() -> Result<Option<T>>) -> Result<T> {
     let deadline = Instant::now() + within;

@@ -9,14 +9,9 @@ use anyhow::{Context, Result};
 use super::{
     link,
     namespace::Namespace,
-    program::{DROP, PASS, Program, op},
+    program::{DROP, PASS, Program, REDIRECT, at, op},
     sys::{self, Instruction},
 };
-
-/// `bpf_redirect`.
-pub(super) const REDIRECT: i32 = 23;
-/// Where the destination port of UDP is in a frame of IPv4 without VLAN tags and options.
-const DST_PORT: i16 = 36;
 
 /// A program runs for every frame that an interface receives, until this is dropped.
 pub struct Attached {
@@ -70,10 +65,10 @@ fn reading(otherwise: u32) -> [Instruction; 10] {
         Instruction(op::LOAD_32, 7, 1, 0, 0),
         Instruction(op::LOAD_32, 8, 1, 4, 0),
         Instruction(op::MOVE, 2, 7, 0, 0),
-        Instruction(op::ADD_CONSTANT, 2, 0, 0, i32::from(DST_PORT) + 2),
+        Instruction(op::ADD_CONSTANT, 2, 0, 0, i32::from(at::DST_PORT) + 2),
         Instruction(op::MOVE_CONSTANT, 0, 0, 0, otherwise.cast_signed()),
         Instruction(op::IF_GREATER, 2, 8, 3, 0),
-        Instruction(op::LOAD_16, 3, 7, DST_PORT, 0),
+        Instruction(op::LOAD_16, 3, 7, at::DST_PORT, 0),
         Instruction(op::BIG_ENDIAN, 3, 0, 0, 16),
         Instruction(op::IF_NOT_CONSTANT, 3, 0, 1, 0),
         Instruction(op::EXIT, 0, 0, 0, 0),

@@ -4,10 +4,9 @@ use std::time::{Duration, Instant};
 
 use bulkhead_agent::dataplane::{Dataplane, EventReader, Sizes, XdpAction};
 use bulkhead_common::layout::{Flow, FlowKey, Traffic, ViolationKey};
-use bulkhead_tests::{frame::frame, lab::Room};
-use nix::{
-    sched::{CpuSet, sched_getaffinity, sched_setaffinity},
-    unistd::Pid,
+use bulkhead_tests::{
+    frame::frame,
+    lab::{Room, napi},
 };
 
 use super::{CACHE, COUNTER, Setup, calendar, gateway, moment, open, tables};
@@ -19,15 +18,12 @@ pub const DROP: XdpAction = XdpAction::Drop;
 
 /// Processors that this thread may run on.
 pub fn processors() -> Vec<usize> {
-    let set = sched_getaffinity(Pid::from_raw(0)).expect("the kernel tells");
-    (0..CpuSet::count()).filter(|cpu| set.is_set(*cpu).expect("it is below the count")).collect()
+    napi::processors().unwrap_or_else(|error| panic!("{error}"))
 }
 
 /// Each has a cache of its own.
 pub fn go_to(processor: usize) {
-    let mut set = CpuSet::new();
-    set.set(processor).expect("it is one that there is");
-    sched_setaffinity(Pid::from_raw(0), &set).expect("it is one of those that are allowed");
+    napi::pin(0, processor).unwrap_or_else(|error| panic!("{error}"));
 }
 
 /// A data path on one processor.

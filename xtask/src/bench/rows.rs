@@ -14,7 +14,6 @@ pub(super) enum Target {
     /// At most so much.
     Most(f64),
     /// At least so much.
-    #[allow(dead_code, reason = "of packets alone nothing is promised that way round")]
     Least(f64),
 }
 

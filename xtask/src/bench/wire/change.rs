@@ -11,7 +11,7 @@ use bulkhead_tests::lab::{
     Agent, Seen, Sniffer,
     link::Counted,
     traffic::{FORBIDDEN, Running, Sent, Traffic, Turn, WARM_UP},
-    wait::{check_interrupt, wait_for},
+    wait::{check_interrupt, pass, wait_for},
 };
 use serde_json::json;
 
@@ -67,13 +67,13 @@ pub(super) fn measure(
 ) -> Result<Vec<Row>> {
     let mut samples = Samples::default();
     let forbidden = |seen: &Seen| seen.transport().filter(|to| to.dst.port() >= FORBIDDEN).map(|_| ());
-    window(lane, traffic, |_| wait(WARM_UP))?;
+    window(lane, traffic, |_| pass(WARM_UP))?;
     for round in 1..=rounds {
         eprintln!("{TITLE}: round {round} of {rounds}");
         let sniffer = Sniffer::start(&lane.ground.sink, SINK, forbidden)?;
         let mut counted = judged(lane)?;
         let mut off = 0;
-        let quiet = window(lane, traffic, |_| wait(how_long))?;
+        let quiet = window(lane, traffic, |_| pass(how_long))?;
         off += uncounted(lane, "nothing changes", &mut counted, &quiet)?;
         let changing = window(lane, traffic, |agent| {
             let policies = [Policy::AllowsMore, Policy::Allows].into_iter().cycle();
@@ -109,12 +109,6 @@ fn window(
     let worked = (end.worked - start.worked).as_secs_f64();
     let cost = worked * 1e9 / count(end.taken - start.taken);
     Ok(Window { sent, cost, arrived: end.arrived - start.arrived })
-}
-
-fn wait(how_long: Duration) -> Result<()> {
-    check_interrupt()?;
-    std::thread::sleep(how_long);
-    check_interrupt()
 }
 
 fn change(agent: &Agent<'_>, policy: Policy) -> Result<()> {

@@ -48,8 +48,7 @@ impl Still {
     pub(super) fn of(lane: &Lane<'_>, sent: u64, before: Counted) -> Result<Self> {
         let ground = lane.ground;
         wait_for("the gateway to take what was sent", DRAINED_WITHIN, || {
-            let now = link::counted(&ground.source, GEN)?;
-            let done = (now.sent - before.sent) + (now.unsent - before.unsent);
+            let done = link::counted(&ground.source, GEN)?.done_since(before);
             Ok((done >= sent).then_some(()))
         })?;
         let mut last = Self::now(lane)?;
