@@ -50,8 +50,6 @@ pub mod flag {
     pub const DROPPED: u8 = 2;
     /// It belongs to a flow.
     pub const FLOW: u8 = 4;
-    /// The side of the flow that it comes from.
-    pub const SIDE: u8 = 8;
     /// It depends on leases.
     pub const LEASED: u8 = 16;
     /// What passes on its interface goes out of another one.
@@ -192,7 +190,7 @@ fn steady<R: Rules>(packet: &Packet, rules: &R) -> Option<Holds> {
         return None;
     }
     let ports = (packet.source_port, packet.destination_port);
-    let (key, side) = flow::key(packet.source, packet.destination, ports.0, ports.1, packet.protocol, 0);
+    let (key, _) = flow::key(packet.source, packet.destination, ports.0, ports.1, packet.protocol, 0);
     // A closed schedule ends a flow with its next packet.
     let is_steady =
         rules.with_flow(&key, |flow| flow.schedule == 0 && flow.state & !flow::state::ANSWERED == 0);
@@ -202,7 +200,7 @@ fn steady<R: Rules>(packet: &Packet, rules: &R) -> Option<Holds> {
     let settings = rules.settings();
     let idle = if is_tcp { settings.tcp_idle } else { settings.udp_idle };
     let life = if idle / 4 < LIFE { idle / 4 } else { LIFE };
-    Some(Holds { life, flags: flag::FLOW | if side == 0 { 0 } else { flag::SIDE } })
+    Some(Holds { life, flags: flag::FLOW })
 }
 
 /// Whether a denial depends on nothing but the ends of a packet, its service and the tables: no flow, no rate, no time.

@@ -213,7 +213,7 @@ pub fn place(seeds: &Seeds, ends: u64, ports: u64, extra: u64) -> Place {
         ports >> 16,
         seeds[1],
     ));
-    let flow = (flow ^ (flow >> 32)).wrapping_mul(SPREAD);
+    let flow = spread(flow);
     let set = (flow ^ extra).wrapping_mul(SPREAD);
     Place { set: (set >> 32) as u32, flow: (flow >> 54) as u32 }
 }

@@ -178,7 +178,7 @@ fn in_flow(packet: &Packet, flow: Flow) -> Option<Holds> {
 fn flow_is_remembered_for_each_side_and_no_longer_than_a_quarter_of_its_idle_time() {
     let udp = Some(Holds { life: SECOND / 2, flags: flag::FLOW });
     assert_eq!(in_flow(&datagram(), Flow::default()), udp);
-    let from_the_higher = Some(Holds { life: SECOND / 2, flags: flag::FLOW | flag::SIDE });
+    let from_the_higher = Some(Holds { life: SECOND / 2, flags: flag::FLOW });
     assert_eq!(in_flow(&turned(datagram()), Flow::default()), from_the_higher);
     // A connection may be silent for an hour.
     let tcp = Some(Holds { life: LIFE, flags: flag::FLOW });
