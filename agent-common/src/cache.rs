@@ -25,6 +25,7 @@ use crate::{
     wire::{protocol, tcp},
 };
 
+pub mod broad;
 pub mod key;
 
 /// Entries of a set.
@@ -50,6 +51,8 @@ pub mod flag {
     pub const DROPPED: u8 = 2;
     /// It belongs to a flow.
     pub const FLOW: u8 = 4;
+    /// It holds for whole networks, see [`broad`](super::broad).
+    pub const BROAD: u8 = 8;
     /// It depends on leases.
     pub const LEASED: u8 = 16;
     /// What passes on its interface goes out of another one.

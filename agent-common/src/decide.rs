@@ -81,8 +81,20 @@ pub struct Ends {
 }
 
 impl Ends {
+    /// Who is behind the source address.
+    #[inline(always)]
+    pub(crate) const fn source(&self) -> &Endpoint {
+        &self.source
+    }
+
+    /// Who is behind the destination address.
+    #[inline(always)]
+    pub(crate) const fn destination(&self) -> &Endpoint {
+        &self.destination
+    }
+
     /// Nobody is known yet.
-    fn unknown() -> Self {
+    pub fn unknown() -> Self {
         let (nobody, unknown) = (EndRow::default(), Endpoint::network(identity::UNKNOWN));
         Self {
             segment: SegmentRow::default(),

@@ -13,6 +13,7 @@ pub mod address;
 pub mod bytes;
 pub mod cache;
 pub mod decide;
+pub mod flat;
 pub mod flow;
 pub mod layout;
 pub mod lookup;

@@ -7,20 +7,22 @@ use aya_ebpf::{
     helpers::generated::{bpf_get_smp_processor_id, bpf_jiffies64, bpf_redirect},
 };
 use bulkhead_common::{
+    address::Address,
     cache::{
-        self, Entry4, Entry6, Holds, PACKETS, Remembered, TAKEN, WAYS, flag,
+        self, Entry4, Entry6, Holds, PACKETS, Remembered, TAKEN, WAYS, broad, flag,
         key::{self, Carries, Frame, Seeds},
     },
     decide::{Action, Verdict},
-    lookup::{NOWHERE, Rules},
+    layout::Active,
+    lookup::{NOWHERE, Rules, shape},
 };
 
 use crate::{
-    atomic,
-    maps::{self, CACHE_V4, CACHE_V6, REDIRECTS, STAMPS, SWEEP, Scratch},
+    atomic, emit,
+    maps::{self, CACHE_V4, CACHE_V6, HEADS, LEASES, REDIRECTS, STAMPS, SWEEP, Scratch},
     packet::Packet,
     sweep,
-    tables::Tables,
+    tables::{self, Tables},
 };
 
 // Set when the object is loaded; the verifier knows their values.
@@ -72,8 +74,20 @@ pub struct Sight {
     pub stamps: [u32; 2],
     /// 4 or 6; 0 when it has no key.
     pub family: u32,
-    /// 1 when it is a denied packet of a kind that was denied before.
-    pub repeated: u32,
+    /// How a denied packet was told of: one of [`Counted`].
+    pub counted: u32,
+}
+
+/// Where a denied packet was counted.
+pub struct Counted;
+
+impl Counted {
+    /// By itself, or not at all.
+    pub const ALONE: u32 = 0;
+    /// With others of its kind.
+    pub const AGAIN: u32 = 1;
+    /// With those that are too many to tell apart.
+    pub const WITH_OTHERS: u32 = 2;
 }
 
 /// The action for a packet that is in the cache, counted; [`MISSED`] for any other. Then the scratch says what was seen of it.
@@ -117,7 +131,7 @@ fn of_v4(key: Option<[u64; 4]>, packet: &Packet, interface: u64, active: u64) ->
             if c == words[2] && d == words[3] && b == words[1] && a == words[0] {
                 let now = ticks();
                 if holds(&entry.known, place.flow, now) {
-                    return count(&mut entry.known, packet, interface, now);
+                    return count(&mut entry.known, packet.length(), interface, now);
                 }
                 break;
             }
@@ -152,7 +166,7 @@ fn of_v6(key: Option<[u64; 8]>, packet: &Packet, interface: u64, active: u64) ->
             {
                 let now = ticks();
                 if holds(&entry.known, place.flow, now) {
-                    return count(&mut entry.known, packet, interface, now);
+                    return count(&mut entry.known, packet.length(), interface, now);
                 }
                 break;
             }
@@ -190,8 +204,8 @@ fn stamp_of(index: u32) -> u32 {
 }
 
 #[inline(always)]
-fn count(known: &mut Remembered, packet: &Packet, interface: u64, now: u32) -> u32 {
-    known.counts += 1 << PACKETS | packet.length();
+fn count(known: &mut Remembered, len: u64, interface: u64, now: u32) -> u32 {
+    known.counts += 1 << PACKETS | len;
     known.last = now as u16;
     if known.flags & (flag::DROPPED | flag::REDIRECTED) == 0 {
         return xdp_action::XDP_PASS;
@@ -210,9 +224,49 @@ fn count(known: &mut Remembered, packet: &Packet, interface: u64, now: u32) -> u
 fn missed(words: [u64; 8], active: u64, set: u32, flow: u32, family: u32) -> u32 {
     let stamps = [stamp_of(flow), stamp_of(cache::LEASES)];
     maps::with_scratch(|scratch| {
-        scratch.sight = Sight { active, words, set, stamps, family, repeated: 0 };
+        scratch.sight = Sight { active, words, set, stamps, family, counted: Counted::ALONE };
     });
     MISSED
+}
+
+/// The action for the packet in the scratch if it is denied with whole networks; [`MISSED`] for any other.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn look_broad(interface: u32, len: u32) -> u32 {
+    let Some(epoch) = emit::full() else { return MISSED };
+    let Some(Scratch { sight, .. }) = maps::scratch() else { return MISSED };
+    let Some(([a, b, c, d], set)) = broad_key(sight, epoch) else { return MISSED };
+    let Some(entries) = CACHE_V4.get_ptr_mut(set) else { return MISSED };
+    // SAFETY: this CPU's own set.
+    let entries = unsafe { &mut *entries };
+    for Entry4 { key, known } in entries {
+        if key[2] == c && key[3] == d && key[1] == b && key[0] == a {
+            let now = ticks();
+            if holds(known, 0, now) {
+                return count(known, u64::from(len), u64::from(interface), now);
+            }
+            break;
+        }
+    }
+    MISSED
+}
+
+/// The key under which the denial of a packet holds for whole networks, and the index of its set.
+#[inline(always)]
+fn broad_key(sight: &Sight, epoch: u32) -> Option<([u64; 4], u32)> {
+    if sight.family != 4 {
+        return None;
+    }
+    let Active { slot, .. } = Active::from_word(sight.active);
+    let has_leases = HEADS.get(slot)?.shapes & shape::LEASED != 0;
+    let [a, b, c, d, ..] = sight.words;
+    let (key, place) = broad::key(&seeds(), &[a, b, c, d], epoch, |address| {
+        let identity = tables::network(slot, address)?;
+        // SAFETY: only asked whether it is there.
+        let is_leased = has_leases && unsafe { LEASES.get(Address::v4(address)) }.is_some();
+        if is_leased { None } else { Some(identity) }
+    })?;
+    Some((key, index(place, loaded!(CACHE_SETS_V4))))
 }
 
 /// Empties what is left in the cache of the packet in the scratch, so that its flow is as alive as it is.
@@ -255,18 +309,30 @@ pub extern "C" fn refresh() -> u32 {
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn keep() -> u32 {
-    let Some(Scratch { sight, context, packet, judgement, decision, .. }) = maps::scratch() else { return 0 };
+    let Some(Scratch { sight, context, packet, ends, judgement, decision, .. }) = maps::scratch() else {
+        return 0;
+    };
     let Some(tables) = Tables::of(context) else { return 0 };
     let allowed = matches!(decision.verdict, Verdict::Allow(_));
     if allowed && cache::changes_a_flow(packet) {
         stamp(key::flow(&seeds(), packet));
     }
-    if sight.family == 0 || (!allowed && sight.repeated == 0) || context.interface.redirect == NOWHERE {
+    let is_alone = !allowed && sight.counted == Counted::ALONE;
+    if sight.family == 0 || is_alone || context.interface.redirect == NOWHERE {
         return 0;
     }
     let Some(Holds { life, mut flags }) = cache::holds(packet, judgement, decision, &tables) else {
         return 0;
     };
+    if !allowed && sight.counted == Counted::WITH_OTHERS {
+        if !broad::holds(packet, ends, decision) {
+            return 0;
+        }
+        let Some((key, set)) = emit::full().and_then(|epoch| broad_key(sight, epoch)) else { return 0 };
+        sight.words[..4].copy_from_slice(&key);
+        sight.set = set;
+        flags |= flag::BROAD;
+    }
     let now = ticks();
     let life = (life / u64::from(loaded!(TICK).max(1))) as u32;
     if life == 0 {

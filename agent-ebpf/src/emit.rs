@@ -23,6 +23,7 @@ use bulkhead_common::{
 
 use crate::{
     atomic,
+    cache::Counted,
     maps::{
         EPOCH, EVENTS, HEADS, OTHERS_0, OTHERS_1, REPEATS_0, REPEATS_1, SAMPLES, Scratch, TALLY, add_to_tally,
     },
@@ -63,7 +64,7 @@ pub fn violation(frame: &Linear, scratch: &mut Scratch) {
     let epoch = epoch();
     let one = Repeats { packets: 1, bytes: u64::from(packet.len), first: now, last: now };
     if repeat(epoch, key, &one) {
-        sight.repeated = 1;
+        sight.counted = Counted::AGAIN;
         return add_to_tally(tally::AGGREGATED);
     }
     let told = Repeats { packets: 0, bytes: 0, first: 0, last: 0 };
@@ -97,14 +98,33 @@ pub fn violation(frame: &Linear, scratch: &mut Scratch) {
         let _ = insert(epoch, key, &told);
         return;
     }
-    add_to_tally(if aggregate(epoch, key, others, &one) { tally::AGGREGATED } else { tally::LOST });
+    add_to_tally(match aggregate(epoch, key, others, &one) {
+        Some(true) => tally::AGGREGATED,
+        Some(false) => {
+            sight.counted = Counted::WITH_OTHERS;
+            tally::AGGREGATED
+        }
+        None => tally::LOST,
+    });
 }
 
 /// Reports packets of a kind that was denied before, which are in [`tally::VIOLATIONS`] already.
 #[inline(always)]
 pub fn again(key: &ViolationKey, others: &ViolationKey, more: &Repeats) {
     let epoch = epoch();
-    let known = repeat(epoch, key, more) || aggregate(epoch, key, others, more);
+    let known = repeat(epoch, key, more) || aggregate(epoch, key, others, more).is_some();
+    add_packets(known, more);
+}
+
+/// Reports packets that were not told apart, likewise.
+#[inline(always)]
+pub fn many(others: &ViolationKey, more: &Repeats) {
+    let epoch = epoch();
+    add_packets(other(epoch, others, more) || insert_other(epoch, others, more), more);
+}
+
+#[inline(always)]
+fn add_packets(known: bool, more: &Repeats) {
     let index = if known { tally::AGGREGATED } else { tally::LOST };
     if let Some(count) = TALLY.get_ptr_mut(index) {
         // SAFETY: an element of a map, aligned.
@@ -112,20 +132,46 @@ pub fn again(key: &ViolationKey, others: &ViolationKey, more: &Repeats) {
     }
 }
 
-/// Which table of repeats is filled. Read once: the agent waits until every packet that saw the old epoch has left before it
-/// drains.
+/// Counts the tables of repeats; which of the two is filled is the lowest bit. Read once: the agent waits until every packet that
+/// saw the old epoch has left before it drains.
 #[inline(always)]
 fn epoch() -> u32 {
-    // SAFETY: the pointer is to the array's element 0.
+    // SAFETY: the pointer is to an element of the array.
     EPOCH.get_ptr(0).map_or(0, |e| unsafe { e.read_volatile() })
 }
 
-/// Puts a violation that is not there into the table of repeats, or among those that cannot be told apart; `false` when there
-/// is no room.
+/// The epoch, once its table of repeats is full.
 #[inline(always)]
-fn aggregate(epoch: u32, key: &ViolationKey, others: &ViolationKey, more: &Repeats) -> bool {
+pub fn full() -> Option<u32> {
+    let epoch = epoch();
+    // SAFETY: as above.
+    let next = EPOCH.get_ptr(FULL).map_or(0, |e| unsafe { e.read_volatile() });
+    if next == epoch.wrapping_add(1) { Some(epoch) } else { None }
+}
+
+/// Index in `EPOCH` of one more than the last one whose table was full.
+const FULL: u32 = 1;
+
+#[inline(always)]
+fn fill(epoch: u32) {
+    if full() != Some(epoch)
+        && let Some(full) = EPOCH.get_ptr_mut(FULL)
+    {
+        // SAFETY: as above. Whoever writes it later writes the same, or, of an epoch that is over, what nobody looks for.
+        unsafe { full.write_volatile(epoch.wrapping_add(1)) };
+    }
+}
+
+/// Puts a violation that is not there into the table of repeats (`true`), or among those that cannot be told apart; `None`
+/// when there is no room.
+#[inline(always)]
+fn aggregate(epoch: u32, key: &ViolationKey, others: &ViolationKey, more: &Repeats) -> Option<bool> {
     // Another CPU may have inserted the same key between the look-up and now.
-    insert(epoch, key, more) || repeat(epoch, key, more) || other(epoch, others, more)
+    if insert(epoch, key, more) || repeat(epoch, key, more) {
+        return Some(true);
+    }
+    fill(epoch);
+    if other(epoch, others, more) { Some(false) } else { None }
 }
 
 #[inline(always)]
@@ -176,7 +222,7 @@ pub fn sample(packet: &Linear, scratch: &Scratch) {
 #[inline(always)]
 fn insert(epoch: u32, key: &ViolationKey, value: &Repeats) -> bool {
     let flags = u64::from(BPF_NOEXIST);
-    if epoch == 0 {
+    if epoch & 1 == 0 {
         REPEATS_0.insert(key, value, flags).is_ok()
     } else {
         REPEATS_1.insert(key, value, flags).is_ok()
@@ -185,13 +231,13 @@ fn insert(epoch: u32, key: &ViolationKey, value: &Repeats) -> bool {
 
 #[inline(always)]
 fn knows_other(epoch: u32, key: &ViolationKey) -> bool {
-    if epoch == 0 { OTHERS_0.get_ptr(key).is_some() } else { OTHERS_1.get_ptr(key).is_some() }
+    if epoch & 1 == 0 { OTHERS_0.get_ptr(key).is_some() } else { OTHERS_1.get_ptr(key).is_some() }
 }
 
 #[inline(always)]
 fn insert_other(epoch: u32, key: &ViolationKey, value: &Repeats) -> bool {
     let flags = u64::from(BPF_NOEXIST);
-    if epoch == 0 {
+    if epoch & 1 == 0 {
         OTHERS_0.insert(key, value, flags).is_ok()
     } else {
         OTHERS_1.insert(key, value, flags).is_ok()
@@ -201,13 +247,13 @@ fn insert_other(epoch: u32, key: &ViolationKey, value: &Repeats) -> bool {
 /// Adds packets to a violation that is in the table already.
 #[inline(always)]
 fn repeat(epoch: u32, key: &ViolationKey, more: &Repeats) -> bool {
-    add(if epoch == 0 { REPEATS_0.get_ptr_mut(key) } else { REPEATS_1.get_ptr_mut(key) }, more)
+    add(if epoch & 1 == 0 { REPEATS_0.get_ptr_mut(key) } else { REPEATS_1.get_ptr_mut(key) }, more)
 }
 
 /// Adds packets to those that cannot be told apart.
 #[inline(always)]
 fn other(epoch: u32, key: &ViolationKey, more: &Repeats) -> bool {
-    add(if epoch == 0 { OTHERS_0.get_ptr_mut(key) } else { OTHERS_1.get_ptr_mut(key) }, more)
+    add(if epoch & 1 == 0 { OTHERS_0.get_ptr_mut(key) } else { OTHERS_1.get_ptr_mut(key) }, more)
 }
 
 #[inline(always)]

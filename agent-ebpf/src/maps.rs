@@ -11,6 +11,7 @@ use bulkhead_common::{
     address::Address,
     cache::{self, Entry4, Entry6, WAYS},
     decide::{Decision, Ends, Judgement},
+    flat,
     layout::{
         Budget, EndRow, Event, Flow, FlowKey, FragmentKey, FragmentRow, Head, InterfaceCounters, Lease,
         MAX_FRAGMENTED, MAX_INTERFACES, MAX_SCHEDULES, MAX_SEGMENTS, MAX_TRUSTED, NamedKey, NamedRow,
@@ -28,6 +29,7 @@ use crate::{cache::Sight, sweep::Emptied, tables::Context};
 pub type Macs = HashMap<u64, [EndRow; 1], 1>;
 pub type Addresses = HashMap<Address, [EndRow; 1], 1>;
 pub type Networks = LpmTrie<[u8; 16], u32, 1>;
+pub type Flat = Array<flat::Page, { flat::PAGES as usize }>;
 pub type Services = LpmTrie<ServiceKey, u32, 1>;
 pub type RuleRows = HashMap<RuleKey, [RuleRow; 1], 1>;
 pub type NamedRows = HashMap<NamedKey, [NamedRow; 1], 1>;
@@ -44,6 +46,8 @@ pub static MACS: ArrayOfMaps<Macs, { SLOTS as usize }> = ArrayOfMaps::new();
 pub static ADDRESSES: ArrayOfMaps<Addresses, { SLOTS as usize }> = ArrayOfMaps::new();
 #[btf_map]
 pub static NETWORKS: ArrayOfMaps<Networks, { SLOTS as usize }> = ArrayOfMaps::new();
+#[btf_map]
+pub static FLAT: ArrayOfMaps<Flat, { SLOTS as usize }> = ArrayOfMaps::new();
 #[btf_map]
 pub static SERVICES: ArrayOfMaps<Services, { SLOTS as usize }> = ArrayOfMaps::new();
 #[btf_map]
@@ -83,9 +87,10 @@ pub static PORT_COUNTS: PerCpuArray<InterfaceCounters, { MAX_INTERFACES as usize
 #[btf_map]
 pub static TALLY: PerCpuArray<u64, { tally::LEN as usize }> = PerCpuArray::new();
 
-/// Which of the two tables of repeats is being filled; the agent drains the other one.
+/// Counts the tables of repeats, the lowest bit says which of the two is being filled: the agent drains the other one. Behind it, one
+/// more than the last one that was full.
 #[btf_map]
-pub static EPOCH: Array<u32, 1> = Array::new();
+pub static EPOCH: Array<u32, 2> = Array::new();
 #[btf_map]
 pub static REPEATS_0: PerCpuHashMap<ViolationKey, Repeats, 1024> = PerCpuHashMap::new();
 #[btf_map]

@@ -183,7 +183,12 @@ extern "C" fn credit(of: u32) -> u32 {
         pad: [0; 2],
     };
     *others = key.without_ends();
-    emit::again(key, others, &Repeats { packets, bytes, first: last, last });
+    let more = Repeats { packets, bytes, first: last, last };
+    if known.flags & flag::BROAD != 0 {
+        emit::many(others, &more);
+    } else {
+        emit::again(key, others, &more);
+    }
     1
 }
 

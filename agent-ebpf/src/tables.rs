@@ -3,6 +3,7 @@
 use aya_ebpf::{bindings::BPF_NOEXIST, btf_maps::lpm_trie::Key, helpers::bpf_ktime_get_ns};
 use bulkhead_common::{
     address::Address,
+    flat::{self, ENTRIES},
     flow,
     layout::{
         EndRow, Flow, FlowKey, FragmentKey, FragmentRow, Head, Lease, MAX_SCHEDULES, NamedKey, NamedRow,
@@ -14,8 +15,8 @@ use bulkhead_common::{
 use crate::{
     cache,
     maps::{
-        ADDRESSES, BUDGETS, FLOWS, FRAGMENTS, HEADS, LEASES, MACS, MGMT_PEERS, MGMT_PORTS, NAMED, NETWORKS,
-        NEW_FLOW, QUERY, RULES, SCHEDULES, SEGMENTS, SERVICES, SETTINGS, TRUSTED, add_to_tally,
+        ADDRESSES, BUDGETS, FLAT, FLOWS, FRAGMENTS, HEADS, LEASES, MACS, MGMT_PEERS, MGMT_PORTS, NAMED,
+        NETWORKS, NEW_FLOW, QUERY, RULES, SCHEDULES, SEGMENTS, SERVICES, SETTINGS, TRUSTED, add_to_tally,
     },
 };
 
@@ -88,6 +89,13 @@ fn is_open(slot: u32, schedule: u32) -> bool {
 pub fn now() -> u64 {
     // SAFETY: the helper reads a clock.
     unsafe { bpf_ktime_get_ns() }
+}
+
+/// The identity of the networks around an IPv4 address, where the flat table tells.
+#[inline(always)]
+pub fn network(slot: u32, address: u32) -> Option<u32> {
+    let pages = FLAT.get(slot)?;
+    flat::identity(address, |page, at| pages.get(page).map_or(flat::ASK, |page| page[at & (ENTRIES - 1)]))
 }
 
 /// What one packet is judged by: chosen once, and the same for every step.
@@ -172,6 +180,11 @@ impl Rules for Tables<'_> {
 
     #[inline(always)]
     fn endpoint(&self, address: &Address) -> Endpoint {
+        if address.is_v4()
+            && let Some(identity) = network(self.context.slot, address.low as u32)
+        {
+            return Endpoint::network(identity);
+        }
         // SAFETY: as in `mac`.
         let row = ADDRESSES.get(self.context.slot).and_then(|rows| unsafe { rows.get(address) });
         if let Some([row]) = row {

@@ -46,7 +46,7 @@ const QINQ: u16 = 0xa888;
 const QINQ_LEGACY: u16 = 0x0091;
 
 /// Where they are in the upper half of word 1, above the interface: TCP's control bits (none of UDP), the VLAN.
-const CONTROL_BITS: u32 = 16;
+pub(super) const CONTROL_BITS: u32 = 16;
 const VLAN_BITS: u32 = 20;
 
 /// The first interface index that has no place in a key.
@@ -298,7 +298,7 @@ impl Told {
                 | u64::from((second as u32).swap_bytes()),
             vlan: (extra >> VLAN_BITS) as u16,
             control: control & (tcp::FIN | tcp::SYN | tcp::RST) | (control & 8) << 1,
-            interface: extra & 0xffff,
+            interface: extra & 0xffff & !super::broad::ENDS,
             source,
             destination,
             source_port: (ports as u16).swap_bytes(),

@@ -22,6 +22,7 @@ use crate::{
     model::{Criticality, Device, DeviceId, Mode, Policy, Rule, Schedule, Source},
 };
 
+pub mod flat;
 mod host;
 mod identities;
 mod moment;

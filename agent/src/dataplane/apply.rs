@@ -161,7 +161,7 @@ impl Dataplane {
 
     /// Puts the inner tables that were made anew into a slot that no packet looks at.
     fn put(&mut self, at: u32, slot: &Slot) -> Result<(), DataplaneError> {
-        let Self { macs, addresses, networks, services, rules, named, .. } = self;
+        let Self { macs, addresses, networks, flat, services, rules, named, .. } = self;
         // Each set waits for a grace period inside the kernel (maybe_wait_bpf_programs): all at once take as long as one.
         std::thread::scope(|scope| {
             let mut sets = Vec::new();
@@ -176,6 +176,7 @@ impl Dataplane {
                 macs "MACS",
                 addresses "ADDRESSES",
                 networks "NETWORKS",
+                flat "FLAT",
                 services "SERVICES",
                 rules "RULES",
                 named "NAMED",

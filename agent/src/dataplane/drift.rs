@@ -38,7 +38,7 @@ impl fmt::Display for Drift {
 }
 
 /// The maps of which each slot has a table.
-pub(super) const TABLES: [&str; 6] = ["MACS", "ADDRESSES", "NETWORKS", "SERVICES", "RULES", "NAMED"];
+pub(super) const TABLES: [&str; 7] = ["MACS", "ADDRESSES", "NETWORKS", "FLAT", "SERVICES", "RULES", "NAMED"];
 
 /// What the agent put into maps that outlive revisions.
 #[derive(Debug, Default)]
@@ -104,6 +104,8 @@ impl Dataplane {
         found.extend(rows("ADDRESSES", slot.addresses.rows(), slot.addresses.map.iter())?);
         let trie = slot.networks.map.iter().map(|row| row.map(|(k, v)| ((k.prefix_len(), k.data()), v)));
         found.extend(rows("NETWORKS", slot.networks.rows(), trie)?);
+        let pages = (0..).zip(slot.flat.map.iter()).map(|(number, page)| page.map(|page| (number, page)));
+        found.extend(rows("FLAT", slot.flat.rows(), pages)?);
         let trie = slot.services.map.iter().map(|row| row.map(|(k, v)| ((k.prefix_len(), k.data()), v)));
         found.extend(rows("SERVICES", slot.services.rows(), trie)?);
         found.extend(rows("RULES", slot.rules.rows(), slot.rules.map.iter())?);

@@ -99,9 +99,9 @@ impl Dataplane {
         drained: &mut Vec<(ViolationKey, Repeats)>,
     ) -> Result<(), DataplaneError> {
         let filled = self.epoch.get(&0, 0).map_err(read("EPOCH"))?;
-        self.epoch.set(0, u32::from(filled == 0), 0).map_err(write("EPOCH"))?;
+        self.epoch.set(0, filled.wrapping_add(1), 0).map_err(write("EPOCH"))?;
         kernel::rcu_grace()?;
-        let filled = usize::from(filled != 0);
+        let filled = usize::from(filled & 1 != 0);
         drain(&mut self.others[filled], "OTHERS", drained)?;
         drain(&mut self.repeats[filled], "REPEATS", drained)
     }

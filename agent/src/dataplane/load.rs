@@ -50,6 +50,7 @@ impl Dataplane {
             macs: ArrayOfMaps::try_from(map("MACS")).map_err(open("MACS"))?,
             addresses: ArrayOfMaps::try_from(map("ADDRESSES")).map_err(open("ADDRESSES"))?,
             networks: ArrayOfMaps::try_from(map("NETWORKS")).map_err(open("NETWORKS"))?,
+            flat: ArrayOfMaps::try_from(map("FLAT")).map_err(open("FLAT"))?,
             services: ArrayOfMaps::try_from(map("SERVICES")).map_err(open("SERVICES"))?,
             rules: ArrayOfMaps::try_from(map("RULES")).map_err(open("RULES"))?,
             named: ArrayOfMaps::try_from(map("NAMED")).map_err(open("NAMED"))?,

@@ -14,6 +14,7 @@ use aya::{
 };
 use bulkhead_common::{
     address::Address,
+    flat,
     layout::{
         Budget, EndRow, Flow, FlowKey, FragmentKey, FragmentRow, Head, InterfaceCounters, Lease, NamedKey,
         NamedRow, Repeats, RuleKey, RuleRow, SLOTS, SegmentKey, SegmentRow, ServiceKey, Settings, Sweep,
@@ -90,6 +91,7 @@ pub static OBJECT: &[u8] = aya::include_bytes_aligned!("../../bpf/bulkhead-trace
 type Macs = HashMap<MapData, u64, EndRow>;
 type Addresses = HashMap<MapData, Address, EndRow>;
 type Networks = LpmTrie<MapData, [u8; 16], u32>;
+type Flat = Array<MapData, flat::Page>;
 type Services = LpmTrie<MapData, ServiceKey, u32>;
 type RuleRows = HashMap<MapData, RuleKey, RuleRow>;
 type NamedRows = HashMap<MapData, NamedKey, NamedRow>;
@@ -120,6 +122,7 @@ pub struct Dataplane {
     macs: ArrayOfMaps<MapData, Macs>,
     addresses: ArrayOfMaps<MapData, Addresses>,
     networks: ArrayOfMaps<MapData, Networks>,
+    flat: ArrayOfMaps<MapData, Flat>,
     services: ArrayOfMaps<MapData, Services>,
     rules: ArrayOfMaps<MapData, RuleRows>,
     named: ArrayOfMaps<MapData, NamedRows>,

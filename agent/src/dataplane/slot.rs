@@ -6,18 +6,22 @@
 
 use std::{cmp::Ordering, collections::BTreeMap, collections::BTreeSet, net::IpAddr};
 
-use aya::{Pod, maps::lpm_trie::Key};
+use aya::{
+    Pod,
+    maps::{Array, lpm_trie::Key},
+};
 use bulkhead_common::{
     address::Address,
+    flat,
     layout::{EndRow, NamedKey, NamedRow, RuleKey, RuleRow, ServiceKey},
     lookup::{class, device_flag, identity},
 };
 
 use super::{
-    Addresses, DataplaneError, HashMap, LpmTrie, Macs, MapData, MapError, NamedRows, Networks, RuleRows,
-    Services, StableIds,
+    Addresses, DataplaneError, Flat, HashMap, LpmTrie, Macs, MapData, MapError, NamedRows, Networks,
+    RuleRows, Services, StableIds,
 };
-use crate::compile::{Tables, wide};
+use crate::compile::{self, Tables, wide};
 
 /// `BPF_F_NO_PREALLOC`: the kernel makes no trie without it.
 const NO_PREALLOC: u32 = 1;
@@ -39,6 +43,7 @@ pub(super) struct Image {
     macs: Vec<(u64, EndRow)>,
     addresses: Vec<(Address, EndRow)>,
     networks: Vec<((u32, [u8; 16]), u32)>,
+    flat: Vec<(u32, flat::Page)>,
     services: Vec<((u32, ServiceKey), u32)>,
     rules: Vec<(RuleKey, RuleRow)>,
     named: Vec<(NamedKey, NamedRow)>,
@@ -74,6 +79,11 @@ impl Image {
             let prefix = wide(prefix);
             ((u32::from(prefix.prefix_len()), prefix.network().octets()), *identity)
         });
+        let networks = sorted(networks.collect());
+        let rows = networks
+            .iter()
+            .map(|((bits, prefix), identity)| (*bits, Address::from_octets(*prefix), *identity));
+        let flat = compile::flat::pages(rows, addresses.keys().copied());
         let services = tables.services.iter().map(|(prefix, class)| ((prefix.bits, prefix.key()), *class));
         let end = |name: u32| match name & identity::DEVICE {
             0 => name,
@@ -94,7 +104,8 @@ impl Image {
         Self {
             macs: macs.collect(),
             addresses: addresses.into_iter().collect(),
-            networks: sorted(networks.collect()),
+            networks,
+            flat: (0..).zip(flat).collect(),
             services: sorted(services.collect()),
             rules: sorted(permitted.chain(leased).collect()),
             named: sorted(named.collect()),
@@ -114,6 +125,7 @@ pub(super) struct Slot {
     pub(super) macs: Inner<Macs, u64, EndRow>,
     pub(super) addresses: Inner<Addresses, Address, EndRow>,
     pub(super) networks: Inner<Networks, (u32, [u8; 16]), u32>,
+    pub(super) flat: Inner<Flat, u32, flat::Page>,
     pub(super) services: Inner<Services, (u32, ServiceKey), u32>,
     pub(super) rules: Inner<RuleRows, RuleKey, RuleRow>,
     pub(super) named: Inner<NamedRows, NamedKey, NamedRow>,
@@ -134,13 +146,14 @@ impl Slot {
     /// A slot that holds `image`: `kept`, changed, or one made anew. Nobody may be looking at `kept`; when this fails, what
     /// it holds is not known any more.
     pub(super) fn become_(kept: Option<Self>, image: Image) -> Result<(Self, Written), DataplaneError> {
-        let Image { macs, addresses, networks, services, rules, named, spare_named } = image;
+        let Image { macs, addresses, networks, flat, services, rules, named, spare_named } = image;
         let mut written = Written::default();
         let slot = match kept {
             Some(kept) => Self {
                 macs: kept.macs.become_((macs, SPARE), "MACS", &mut written)?,
                 addresses: kept.addresses.become_((addresses, SPARE), "ADDRESSES", &mut written)?,
                 networks: kept.networks.become_((networks, SPARE), "NETWORKS", &mut written)?,
+                flat: kept.flat.become_((flat, 0), "FLAT", &mut written)?,
                 services: kept.services.become_((services, SPARE), "SERVICES", &mut written)?,
                 rules: kept.rules.become_((rules, SPARE), "RULES", &mut written)?,
                 named: kept.named.become_((named, spare_named), "NAMED", &mut written)?,
@@ -149,6 +162,7 @@ impl Slot {
                 macs: Inner::new((macs, SPARE), "MACS", &mut written)?,
                 addresses: Inner::new((addresses, SPARE), "ADDRESSES", &mut written)?,
                 networks: Inner::new((networks, SPARE), "NETWORKS", &mut written)?,
+                flat: Inner::new((flat, 0), "FLAT", &mut written)?,
                 services: Inner::new((services, SPARE), "SERVICES", &mut written)?,
                 rules: Inner::new((rules, SPARE), "RULES", &mut written)?,
                 named: Inner::new((named, spare_named), "NAMED", &mut written)?,
@@ -166,6 +180,7 @@ impl Slot {
             macs: self.macs.copy(SPARE, "MACS", written)?,
             addresses: self.addresses.copy(SPARE, "ADDRESSES", written)?,
             networks: self.networks.copy(SPARE, "NETWORKS", written)?,
+            flat: self.flat.copy(0, "FLAT", written)?,
             services: self.services.copy(SPARE, "SERVICES", written)?,
             rules: self.rules.copy(SPARE, "RULES", written)?,
             named: self.named.copy(spare_named, "NAMED", written)?,
@@ -234,6 +249,21 @@ impl<K: Pod, V: Pod> Table<(u32, K), V> for LpmTrie<MapData, K, V> {
 
     fn take(&mut self, (bits, data): &(u32, K)) -> Result<(), MapError> {
         gone(self.remove(&Key::new(*bits, *data)))
+    }
+}
+
+/// An array has all its rows for as long as it lives.
+impl<V: Pod> Table<u32, V> for Array<MapData, V> {
+    fn make(_: u32) -> Result<Self, MapError> {
+        Self::create(flat::PAGES, 0)
+    }
+
+    fn put(&mut self, index: &u32, value: &V) -> Result<(), MapError> {
+        self.set(*index, *value, 0)
+    }
+
+    fn take(&mut self, index: &u32) -> Result<(), MapError> {
+        Err(MapError::OutOfBounds { index: *index, max_entries: flat::PAGES })
     }
 }
 

@@ -9,6 +9,7 @@ pub mod host;
 pub mod invariants;
 pub mod invent;
 pub mod kernel;
+pub mod keys;
 pub mod mutate;
 pub mod named;
 pub mod random;
