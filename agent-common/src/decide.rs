@@ -83,13 +83,13 @@ pub struct Ends {
 impl Ends {
     /// Who is behind the source address.
     #[inline(always)]
-    pub(crate) const fn source(&self) -> &Endpoint {
+    pub const fn source(&self) -> &Endpoint {
         &self.source
     }
 
     /// Who is behind the destination address.
     #[inline(always)]
-    pub(crate) const fn destination(&self) -> &Endpoint {
+    pub const fn destination(&self) -> &Endpoint {
         &self.destination
     }
 

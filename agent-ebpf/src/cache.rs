@@ -14,7 +14,7 @@ use bulkhead_common::{
     },
     decide::{Action, Verdict},
     layout::Active,
-    lookup::{NOWHERE, Rules, shape},
+    lookup::{Endpoint, NOWHERE, Rules, shape},
 };
 
 use crate::{
@@ -76,6 +76,8 @@ pub struct Sight {
     pub family: u32,
     /// How a denied packet was told of: one of [`Counted`].
     pub counted: u32,
+    /// The table of repeats that was full, of one that was counted with others.
+    pub table: u32,
 }
 
 /// Where a denied packet was counted.
@@ -224,7 +226,7 @@ fn count(known: &mut Remembered, len: u64, interface: u64, now: u32) -> u32 {
 fn missed(words: [u64; 8], active: u64, set: u32, flow: u32, family: u32) -> u32 {
     let stamps = [stamp_of(flow), stamp_of(cache::LEASES)];
     maps::with_scratch(|scratch| {
-        scratch.sight = Sight { active, words, set, stamps, family, counted: Counted::ALONE };
+        scratch.sight = Sight { active, words, set, stamps, family, counted: Counted::ALONE, table: 0 };
     });
     MISSED
 }
@@ -233,38 +235,39 @@ fn missed(words: [u64; 8], active: u64, set: u32, flow: u32, family: u32) -> u32
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn look_broad(interface: u32, len: u32) -> u32 {
-    let Some(epoch) = emit::full() else { return MISSED };
+    let Some(epoch) = emit::overflow() else { return MISSED };
     let Some(Scratch { sight, .. }) = maps::scratch() else { return MISSED };
-    let Some(([a, b, c, d], set)) = broad_key(sight, epoch) else { return MISSED };
+    let Some(([a, b, c, d], set)) = broad_key(sight, epoch, |_, _| true) else { return MISSED };
     let Some(entries) = CACHE_V4.get_ptr_mut(set) else { return MISSED };
     // SAFETY: this CPU's own set.
     let entries = unsafe { &mut *entries };
     for Entry4 { key, known } in entries {
         if key[2] == c && key[3] == d && key[1] == b && key[0] == a {
             let now = ticks();
+            // One that a lease has ended may lie before another.
             if holds(known, 0, now) {
                 return count(known, u64::from(len), u64::from(interface), now);
             }
-            break;
         }
     }
     MISSED
 }
 
-/// The key under which the denial of a packet holds for whole networks, and the index of its set.
+/// The key under which the denial of a packet holds for whole networks, and the index of its set; `is_so` says whether an end was
+/// taken for nothing but a part of them.
 #[inline(always)]
-fn broad_key(sight: &Sight, epoch: u32) -> Option<([u64; 4], u32)> {
+fn broad_key(sight: &Sight, table: u32, is_so: impl Fn(usize, u32) -> bool) -> Option<([u64; 4], u32)> {
     if sight.family != 4 {
         return None;
     }
     let Active { slot, .. } = Active::from_word(sight.active);
     let has_leases = HEADS.get(slot)?.shapes & shape::LEASED != 0;
     let [a, b, c, d, ..] = sight.words;
-    let (key, place) = broad::key(&seeds(), &[a, b, c, d], epoch, |address| {
+    let (key, place) = broad::key(&seeds(), &[a, b, c, d], table, |end, address| {
         let identity = tables::network(slot, address)?;
         // SAFETY: only asked whether it is there.
         let is_leased = has_leases && unsafe { LEASES.get(Address::v4(address)) }.is_some();
-        if is_leased { None } else { Some(identity) }
+        if is_leased || !is_so(end, identity) { None } else { Some(identity) }
     })?;
     Some((key, index(place, loaded!(CACHE_SETS_V4))))
 }
@@ -328,7 +331,11 @@ pub extern "C" fn keep() -> u32 {
         if !broad::holds(packet, ends, decision) {
             return 0;
         }
-        let Some((key, set)) = emit::full().and_then(|epoch| broad_key(sight, epoch)) else { return 0 };
+        // What was decided counts, not what is known by now.
+        let found = broad_key(sight, sight.table, |end, identity| {
+            *(if end == 0 { ends.source() } else { ends.destination() }) == Endpoint::network(identity)
+        });
+        let Some((key, set)) = found else { return 0 };
         sight.words[..4].copy_from_slice(&key);
         sight.set = set;
         flags |= flag::BROAD;

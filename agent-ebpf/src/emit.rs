@@ -101,7 +101,7 @@ pub fn violation(frame: &Linear, scratch: &mut Scratch) {
     add_to_tally(match aggregate(epoch, key, others, &one) {
         Some(true) => tally::AGGREGATED,
         Some(false) => {
-            sight.counted = Counted::WITH_OTHERS;
+            (sight.counted, sight.table) = (Counted::WITH_OTHERS, epoch);
             tally::AGGREGATED
         }
         None => tally::LOST,
@@ -120,7 +120,9 @@ pub fn again(key: &ViolationKey, others: &ViolationKey, more: &Repeats) {
 #[inline(always)]
 pub fn many(others: &ViolationKey, more: &Repeats) {
     let epoch = epoch();
-    add_packets(other(epoch, others, more) || insert_other(epoch, others, more), more);
+    // Another CPU may insert it meanwhile.
+    let known = other(epoch, others, more) || insert_other(epoch, others, more) || other(epoch, others, more);
+    add_packets(known, more);
 }
 
 #[inline(always)]
@@ -140,21 +142,30 @@ fn epoch() -> u32 {
     EPOCH.get_ptr(0).map_or(0, |e| unsafe { e.read_volatile() })
 }
 
-/// The epoch, once its table of repeats is full.
+/// The epoch, while neither its table of repeats nor the ring has room for a packet but the first of its device and reason.
 #[inline(always)]
-pub fn full() -> Option<u32> {
+pub fn overflow() -> Option<u32> {
     let epoch = epoch();
+    if is_full(epoch) && !half_of_the_ring_is_free() { Some(epoch) } else { None }
+}
+
+/// Whether the table of repeats of an epoch is full.
+#[inline(always)]
+fn is_full(epoch: u32) -> bool {
     // SAFETY: as above.
     let next = EPOCH.get_ptr(FULL).map_or(0, |e| unsafe { e.read_volatile() });
-    if next == epoch.wrapping_add(1) { Some(epoch) } else { None }
+    next == epoch.wrapping_add(1)
 }
 
 /// Index in `EPOCH` of one more than the last one whose table was full.
 const FULL: u32 = 1;
 
+/// What an insert says of a full table (E2BIG).
+const NO_ROOM: i32 = -7;
+
 #[inline(always)]
 fn fill(epoch: u32) {
-    if full() != Some(epoch)
+    if !is_full(epoch)
         && let Some(full) = EPOCH.get_ptr_mut(FULL)
     {
         // SAFETY: as above. Whoever writes it later writes the same, or, of an epoch that is over, what nobody looks for.
@@ -167,10 +178,13 @@ fn fill(epoch: u32) {
 #[inline(always)]
 fn aggregate(epoch: u32, key: &ViolationKey, others: &ViolationKey, more: &Repeats) -> Option<bool> {
     // Another CPU may have inserted the same key between the look-up and now.
-    if insert(epoch, key, more) || repeat(epoch, key, more) {
+    let inserted = insert(epoch, key, more);
+    if inserted.is_ok() || repeat(epoch, key, more) {
         return Some(true);
     }
-    fill(epoch);
+    if inserted == Err(NO_ROOM) {
+        fill(epoch);
+    }
     if other(epoch, others, more) { Some(false) } else { None }
 }
 
@@ -220,13 +234,9 @@ pub fn sample(packet: &Linear, scratch: &Scratch) {
 }
 
 #[inline(always)]
-fn insert(epoch: u32, key: &ViolationKey, value: &Repeats) -> bool {
+fn insert(epoch: u32, key: &ViolationKey, value: &Repeats) -> Result<(), i32> {
     let flags = u64::from(BPF_NOEXIST);
-    if epoch & 1 == 0 {
-        REPEATS_0.insert(key, value, flags).is_ok()
-    } else {
-        REPEATS_1.insert(key, value, flags).is_ok()
-    }
+    if epoch & 1 == 0 { REPEATS_0.insert(key, value, flags) } else { REPEATS_1.insert(key, value, flags) }
 }
 
 #[inline(always)]

@@ -113,7 +113,7 @@ fn law(
                 known.clear();
             }
             let Some(Key::V4(words)) = key(&frame, u64::from(LO)) else { continue };
-            let Some((words, _)) = broad::key(&SEEDS, &words, TABLE, |address| {
+            let Some((words, _)) = broad::key(&SEEDS, &words, TABLE, |_, address| {
                 let is_leased = leases.contains_key(&Address::v4(address));
                 pages::identity(address, |page, at| flat[page as usize][at]).filter(|_| !is_leased)
             }) else {

@@ -125,6 +125,7 @@ mod tests {
         ];
         let pages = pages(networks, [Address::v4(host("10.20.30.40")), Address { high: 7, low: 7 }]);
         assert_eq!(pages.len(), PAGES as usize);
+        assert_eq!(pages[flat::SILENT as usize], [ASK; ENTRIES]);
         for (address, identity) in [
             ("8.8.8.8", Some(40)),
             ("10.1.2.3", Some(41)),
