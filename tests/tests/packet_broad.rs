@@ -15,7 +15,7 @@ use bulkhead_common::{
     decide::{self, Decision, Ends, Verdict},
     flat::{self as pages, Page},
     lookup::Rules,
-    parse::parse,
+    parse::{Packet, parse},
     reason::Reason,
 };
 use bulkhead_tests::frame::{frame, names};
@@ -48,7 +48,7 @@ fn flat(tables: &Tables) -> Vec<Page> {
 /// A frame of somebody with a stranger, of whom most networks are full, or the answer.
 fn strange(random: &mut Random, all: &[&str]) -> Vec<u8> {
     let somebody = random.pick(all);
-    let [from, to] = [(); 2].map(|()| *random.pick(&[502_u16, 123, 53, 67, 68, 40_000, 161]));
+    let [from, to] = [(); 2].map(|()| *random.pick(&[502_u16, 123, 53, 67, 68, 40_000, 161, 22, 319]));
     let kind = *random.pick(&["udp", "udp", "tcp"]);
     let flags = if kind == "tcp" { *random.pick(&[" S", " A", " SA", " RA"]) } else { "" };
     let tag = *random.pick(&["", "", " vlan=7"]);
@@ -79,7 +79,7 @@ const STRANGERS: [[u8; 4]; 9] = [
 /// How many frames met a denial that was made for another; or two that break the law. `holds` says what is remembered.
 fn law(
     policies: std::ops::Range<u64>,
-    holds: impl Fn(&bulkhead_common::parse::Packet, &Ends, &Decision) -> bool,
+    holds: impl Fn(&Packet, &Ends, &Decision) -> bool,
 ) -> Result<usize, String> {
     let corpus = random::corpus();
     let mut met = 0;
@@ -94,7 +94,7 @@ fn law(
         host.reschedule(compiled.deadlines(packet::calendar(), 0));
         let mut known: HashMap<[u64; 4], (Decision, Vec<u8>)> = HashMap::new();
         let all: Vec<&str> = names().collect();
-        let few: Vec<&str> = (0..4).map(|_| *random.pick(&all)).collect();
+        let few: Vec<&str> = (0..4).map(|_| *random.pick(&all)).chain(["gw", "time"]).collect();
         for _ in 0..FRAMES {
             let frame = if random.once_in(8) {
                 mutate::frame(&mut random, &corpus)
@@ -149,10 +149,22 @@ fn frames_with_one_broad_key_get_one_decision() {
 
 #[test]
 fn denial_that_depends_on_more_breaks_the_law() {
-    for reason in [Reason::ServiceNotAllowed, Reason::WrongDirection, Reason::NoFlow] {
-        let found = law(0..POLICIES, |packet, ends, decision| {
-            decision.verdict == Verdict::Deny(reason) || broad::holds(packet, ends, decision)
-        });
-        assert!(found.is_err(), "{reason:?} holds for all ports: {found:?}");
+    type Held = fn(&Packet, &Ends, &Decision) -> bool;
+    let of = |reason, held: Held| {
+        law(0..POLICIES, move |packet, ends, decision| {
+            let is_it = decision.verdict == Verdict::Deny(reason) && held(packet, ends, decision);
+            is_it || broad::holds(packet, ends, decision)
+        })
+    };
+    let other: [(Reason, Held); 5] = [
+        (Reason::ServiceNotAllowed, |_, _, _| true),
+        (Reason::WrongDirection, |_, _, _| true),
+        (Reason::NoFlow, |_, _, _| true),
+        (Reason::Unmanaged, |_, ends, _| ends.destination().is_gateway()),
+        (Reason::Unmanaged, |packet, _, _| packet.is_to_group()),
+    ];
+    for (n, (reason, held)) in other.into_iter().enumerate() {
+        let found = of(reason, held);
+        assert!(found.is_err(), "{n}: {reason:?} holds for all: {found:?}");
     }
 }
