@@ -88,7 +88,7 @@ impl Counted {
     pub const ALONE: u32 = 0;
     /// With others of its kind.
     pub const AGAIN: u32 = 1;
-    /// With those that are too many to tell apart.
+    /// With those that are too many to tell apart, or as lost.
     pub const WITH_OTHERS: u32 = 2;
 }
 
@@ -140,6 +140,9 @@ fn of_v4(key: Option<[u64; 4]>, packet: &Packet, interface: u64, active: u64) ->
         }
     } else {
         return unseen(active);
+    }
+    if let Some(action) = with_others(&words, packet.length(), interface, active) {
+        return action;
     }
     let [a, b, c, d] = words;
     missed([a, b, c, d, 0, 0, 0, 0], active, set, place.flow, 4)
@@ -231,39 +234,40 @@ fn missed(words: [u64; 8], active: u64, set: u32, flow: u32, family: u32) -> u32
     MISSED
 }
 
-/// The action for the packet in the scratch if it is denied with whole networks; [`MISSED`] for any other.
-#[unsafe(no_mangle)]
-#[inline(never)]
-pub extern "C" fn look_broad(interface: u32, len: u32) -> u32 {
-    let Some(epoch) = emit::overflow() else { return MISSED };
-    let Some(Scratch { sight, .. }) = maps::scratch() else { return MISSED };
-    let Some(([a, b, c, d], set)) = broad_key(sight, epoch, |_, _| true) else { return MISSED };
-    let Some(entries) = CACHE_V4.get_ptr_mut(set) else { return MISSED };
+/// The action for a packet that is denied with whole networks, counted, unless there is room to tell of it by itself.
+#[inline(always)]
+fn with_others(words: &[u64; 4], len: u64, interface: u64, active: u64) -> Option<u32> {
+    let ([a, b, c, d], set) = broad_key(words, active, emit::overflow()?, |_, _| true)?;
     // SAFETY: this CPU's own set.
-    let entries = unsafe { &mut *entries };
+    let entries = unsafe { &mut *CACHE_V4.get_ptr_mut(set)? };
     for Entry4 { key, known } in entries {
         if key[2] == c && key[3] == d && key[1] == b && key[0] == a {
             let now = ticks();
             // One that a lease has ended may lie before another.
             if holds(known, 0, now) {
-                return count(known, u64::from(len), u64::from(interface), now);
+                return if emit::half_of_the_ring_is_free() {
+                    None
+                } else {
+                    Some(count(known, len, interface, now))
+                };
             }
         }
     }
-    MISSED
+    None
 }
 
 /// The key under which the denial of a packet holds for whole networks, and the index of its set; `is_so` says whether an end was
 /// taken for nothing but a part of them.
 #[inline(always)]
-fn broad_key(sight: &Sight, table: u32, is_so: impl Fn(usize, u32) -> bool) -> Option<([u64; 4], u32)> {
-    if sight.family != 4 {
-        return None;
-    }
-    let Active { slot, .. } = Active::from_word(sight.active);
+fn broad_key(
+    words: &[u64; 4],
+    active: u64,
+    table: u32,
+    is_so: impl Fn(usize, u32) -> bool,
+) -> Option<([u64; 4], u32)> {
+    let Active { slot, .. } = Active::from_word(active);
     let has_leases = HEADS.get(slot)?.shapes & shape::LEASED != 0;
-    let [a, b, c, d, ..] = sight.words;
-    let (key, place) = broad::key(&seeds(), &[a, b, c, d], table, |end, address| {
+    let (key, place) = broad::key(&seeds(), words, table, |end, address| {
         let identity = tables::network(slot, address)?;
         // SAFETY: only asked whether it is there.
         let is_leased = has_leases && unsafe { LEASES.get(Address::v4(address)) }.is_some();
@@ -328,11 +332,12 @@ pub extern "C" fn keep() -> u32 {
         return 0;
     };
     if !allowed && sight.counted == Counted::WITH_OTHERS {
-        if !broad::holds(packet, ends, decision) {
+        if sight.family != 4 || !broad::holds(packet, ends, decision) {
             return 0;
         }
+        let [a, b, c, d, ..] = sight.words;
         // What was decided counts, not what is known by now.
-        let found = broad_key(sight, sight.table, |end, identity| {
+        let found = broad_key(&[a, b, c, d], sight.active, sight.table, |end, identity| {
             *(if end == 0 { ends.source() } else { ends.destination() }) == Endpoint::network(identity)
         });
         let Some((key, set)) = found else { return 0 };

@@ -98,14 +98,11 @@ pub fn violation(frame: &Linear, scratch: &mut Scratch) {
         let _ = insert(epoch, key, &told);
         return;
     }
-    add_to_tally(match aggregate(epoch, key, others, &one) {
-        Some(true) => tally::AGGREGATED,
-        Some(false) => {
-            (sight.counted, sight.table) = (Counted::WITH_OTHERS, epoch);
-            tally::AGGREGATED
-        }
-        None => tally::LOST,
-    });
+    let counted = aggregate(epoch, key, others, &one);
+    if counted != Some(true) {
+        (sight.counted, sight.table) = (Counted::WITH_OTHERS, epoch);
+    }
+    add_to_tally(if counted.is_some() { tally::AGGREGATED } else { tally::LOST });
 }
 
 /// Reports packets of a kind that was denied before, which are in [`tally::VIOLATIONS`] already.
@@ -142,11 +139,11 @@ fn epoch() -> u32 {
     EPOCH.get_ptr(0).map_or(0, |e| unsafe { e.read_volatile() })
 }
 
-/// The epoch, while neither its table of repeats nor the ring has room for a packet but the first of its device and reason.
+/// The epoch, while its table of repeats is full.
 #[inline(always)]
 pub fn overflow() -> Option<u32> {
     let epoch = epoch();
-    if is_full(epoch) && !half_of_the_ring_is_free() { Some(epoch) } else { None }
+    if is_full(epoch) { Some(epoch) } else { None }
 }
 
 /// Whether the table of repeats of an epoch is full.
@@ -188,8 +185,9 @@ fn aggregate(epoch: u32, key: &ViolationKey, others: &ViolationKey, more: &Repea
     if other(epoch, others, more) { Some(false) } else { None }
 }
 
+/// Whether the ring has room for more than the first violation of each device and reason.
 #[inline(always)]
-fn half_of_the_ring_is_free() -> bool {
+pub fn half_of_the_ring_is_free() -> bool {
     let ring = (&raw const EVENTS).cast_mut().cast();
     // SAFETY: the helper reads a counter of the ring.
     let waiting = unsafe { bpf_ringbuf_query(ring, u64::from(BPF_RB_AVAIL_DATA)) };

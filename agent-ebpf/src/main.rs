@@ -64,10 +64,6 @@ fn run(ctx: &XdpContext, len: u32) -> u32 {
         return action;
     }
     let ifindex = ctx.ingress_ifindex() as u32;
-    let action = cache::look_broad(ifindex, len);
-    if action != cache::MISSED {
-        return action;
-    }
     if begin(ifindex) == 0 {
         return closed(tables::interface(ifindex).counter, len);
     }
