@@ -102,6 +102,42 @@ fn more_flows_than_there_is_room_for_are_all_counted() {
 }
 
 #[test]
+fn how_many_were_answered_from_the_cache_is_counted_to_the_packet() {
+    let Some((namespace, room)) = lab("how_many_were_answered_from_the_cache_is_counted_to_the_packet")
+    else {
+        return;
+    };
+    namespace.run(|| {
+        const TURNS: u64 = 60;
+        let mut gate = Gate::new(&room, "answered", "strict", &only(502));
+        let lines = [
+            ("hmi>plc udp 50000>502", PASS),
+            ("plc>hmi udp 502>50000", PASS),
+            ("hmi>plc udp6 50000>502", PASS),
+            ("hmi>plc udp 50000>503", DROP),
+            ("hmi>plc tcp 50001>502 S", PASS),
+        ];
+        let mut answered = 0;
+        for n in 0..TURNS {
+            for (line, action) in lines {
+                let (found, decided) = gate.went(line);
+                assert_eq!(found, action, "{line}");
+                answered += u64::from(!decided);
+            }
+            if n % 20 == 19 {
+                gate.apply(&only(502));
+            }
+        }
+        gate.collect();
+        let interface = gate.dataplane.interface_counts(COUNTER).expect("it is configured");
+        let sent = TURNS * lines.len() as u64;
+        assert_eq!((interface.seen.packets, interface.remembered), (sent, answered));
+        // What opens a connection is never remembered.
+        assert!(answered > sent / 2 && answered <= sent - TURNS, "{answered} of {sent}");
+    });
+}
+
+#[test]
 fn what_was_counted_before_a_change_is_counted_after_it() {
     let Some((namespace, room)) = lab("what_was_counted_before_a_change_is_counted_after_it") else { return };
     namespace.run(|| {

@@ -57,6 +57,11 @@ impl CacheSizes {
         Self { v4: sets(verdicts, size_of::<Entry4>()), v6: sets(verdicts / V4_TO_V6, size_of::<Entry6>()) }
     }
 
+    /// Verdicts of IPv4 that each CPU can remember.
+    pub fn verdicts(self) -> u32 {
+        self.each().v4 * u32::try_from(WAYS).unwrap_or(1)
+    }
+
     /// Sets of one CPU.
     fn each(self) -> Self {
         let cpus = u32::try_from(cpus()).unwrap_or(1);
@@ -65,7 +70,7 @@ impl CacheSizes {
 }
 
 /// CPUs that there may ever be while the machine runs; their numbers are below it.
-fn cpus() -> usize {
+pub(super) fn cpus() -> usize {
     nr_cpus().unwrap_or(1).max(1)
 }
 
