@@ -26,7 +26,7 @@ impl Dataplane {
         let mut loader = EbpfLoader::new();
         for spec in maps() {
             loader.map_pin_path(spec.name, pins.map(spec.name));
-            if let Entries::Chosen(size) = spec.entries {
+            if let Entries::Chosen(_, size) = spec.entries {
                 loader.map_max_entries(spec.name, *size(&mut sizes.clone()));
             }
         }
