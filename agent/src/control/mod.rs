@@ -251,6 +251,9 @@ pub struct Status {
     pub flows_refused: u64,
     /// Flows that made room for newer ones.
     pub flows_evicted: u64,
+    /// How old what is counted of some processor is, milliseconds; 0 while all have told of everything.
+    #[serde(default)]
+    pub counters_behind_ms: u64,
     /// Verdicts of IPv4 that each processor can remember.
     #[serde(default)]
     pub verdicts_limit: u32,

@@ -51,6 +51,7 @@ mod preflight;
 pub mod probe;
 mod settings;
 mod slot;
+mod sweepers;
 mod tcp;
 mod test_run;
 #[cfg(feature = "trace")]
@@ -140,6 +141,7 @@ pub struct Dataplane {
     port_counts: PerCpuArray<MapData, InterfaceCounters>,
     tally: PerCpuArray<MapData, u64>,
     sweep: PerCpuArray<MapData, Sweep>,
+    sweepers: sweepers::Sweepers,
     epoch: Array<MapData, u32>,
     repeats: [PerCpuHashMap<MapData, ViolationKey, Repeats>; 2],
     others: [PerCpuHashMap<MapData, ViolationKey, Repeats>; 2],
