@@ -388,7 +388,7 @@ pub struct Traffic {
     pub bytes: u64,
 }
 
-/// Per interface: `seen = passed + dropped` always; `would_drop` is part of `passed`.
+/// Per interface: `seen = passed + dropped` always; `would_drop` is part of `passed`, `remembered` of `seen`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct InterfaceCounters {
@@ -400,6 +400,8 @@ pub struct InterfaceCounters {
     pub dropped: Traffic,
     /// Denied, but passed because no enforcing device was involved.
     pub would_drop: Traffic,
+    /// Packets that a remembered verdict answered. All others were decided.
+    pub remembered: u64,
 }
 
 /// Indices of the per-CPU array `TALLY`. `violations = delivered + aggregated + lost` always.
@@ -460,7 +462,7 @@ layout! {
     SegmentRow: 16,
     Sweep: 16,
     Traffic: 16,
-    InterfaceCounters: 64,
+    InterfaceCounters: 72,
     ViolationKey: 80,
     Repeats: 32,
     Event: 200,

@@ -106,6 +106,7 @@ extern "C" fn credit(of: u32) -> u32 {
         // SAFETY: fields of an element of a map, here and below.
         unsafe {
             add_traffic(&raw mut (*counters).seen, packets, bytes);
+            add(&raw mut (*counters).remembered, packets);
             if dropped {
                 add_traffic(&raw mut (*counters).dropped, packets, bytes);
             } else {

@@ -1,4 +1,4 @@
-//! `bulkhead doctor` about what leaves the gateway: sinks and metrics that the agent would fail at, each with what mends it.
+//! `bulkhead doctor` without an agent: sinks and metrics that the agent would fail at, limits that are no good, each with what mends it.
 
 use std::{ffi::OsStr, fs, net::TcpListener, os::unix::fs::symlink, path::Path};
 
@@ -97,4 +97,19 @@ fn an_address_for_metrics_that_cannot_be_had_is_a_problem() {
         assert_said(&room, &listen(&address), "metrics", wanted);
     }
     drop(taken);
+}
+
+#[test]
+fn limits_are_weighed_and_those_that_another_number_serves_better_are_named() {
+    let room = folder("doctor_limits");
+    assert_said(&room, "", "limits", ["ok", "shows while an agent runs", ""]);
+    let (_, seen, _) = said(&room, "", "limits");
+    assert!(seen.contains("MiB of kernel memory (") && seen.contains("flows "), "{seen}");
+    let fix = "set `limits.verdicts = 32768`";
+    assert_said(
+        &room,
+        "[limits]\nverdicts = 40000\n",
+        "limits.verdicts",
+        ["warning", "no power of two", fix],
+    );
 }

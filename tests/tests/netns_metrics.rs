@@ -173,6 +173,8 @@ fn metrics_say_what_status_says() {
             let name = format!("interface_packets_total{{interface=\"{interface}\",outcome=\"{outcome}\"}}");
             assert_eq!((&*name, number(&found, &name)), (&*name, said(told, &format!("/{outcome}"))));
         }
+        let remembered = format!("interface_remembered_packets_total{{interface=\"{interface}\"}}");
+        assert_eq!(number(&found, &remembered), said(told, "/remembered"));
     }
     let (hits, bytes): (Vec<_>, Vec<_>) = (
         found.iter().filter(|(name, _)| name.starts_with("rule_packets_total{")).collect(),

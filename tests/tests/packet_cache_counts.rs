@@ -3,16 +3,28 @@
 
 mod packet;
 
-use bulkhead_agent::dataplane::Sizes;
+use std::{
+    cell::Cell,
+    hint,
+    sync::atomic::{AtomicBool, Ordering},
+    thread,
+    time::{Duration, Instant},
+};
+
+use bulkhead_agent::dataplane::{DataplaneError, Sizes};
 use bulkhead_common::{
     layout::{SegmentKey, SegmentRow, Traffic},
     lookup::ANY_VLAN,
     reason::{Grant, Reason},
 };
-use bulkhead_tests::frame::frame;
+use bulkhead_tests::{
+    frame::frame,
+    lab::napi,
+    skip::{Tier, skip},
+};
 use packet::{
     COUNTER, LO, SIZES,
-    gate::{DROP, Gate, PASS, only},
+    gate::{DROP, Gate, PASS, go_to, only, processors},
     lab, text,
 };
 
@@ -98,6 +110,42 @@ fn more_flows_than_there_is_room_for_are_all_counted() {
             let len = flow.bytes[1] / (2 * TURNS);
             assert_eq!(flow.bytes[1], len * 2 * TURNS, "{key:?}");
         }
+    });
+}
+
+#[test]
+fn how_many_were_answered_from_the_cache_is_counted_to_the_packet() {
+    let Some((namespace, room)) = lab("how_many_were_answered_from_the_cache_is_counted_to_the_packet")
+    else {
+        return;
+    };
+    namespace.run(|| {
+        const TURNS: u64 = 60;
+        let mut gate = Gate::new(&room, "answered", "strict", &only(502));
+        let lines = [
+            ("hmi>plc udp 50000>502", PASS),
+            ("plc>hmi udp 502>50000", PASS),
+            ("hmi>plc udp6 50000>502", PASS),
+            ("hmi>plc udp 50000>503", DROP),
+            ("hmi>plc tcp 50001>502 S", PASS),
+        ];
+        let mut answered = 0;
+        for n in 0..TURNS {
+            for (line, action) in lines {
+                let (found, decided) = gate.went(line);
+                assert_eq!(found, action, "{line}");
+                answered += u64::from(!decided);
+            }
+            if n % 20 == 19 {
+                gate.apply(&only(502));
+            }
+        }
+        gate.collect();
+        let interface = gate.dataplane.interface_counts(COUNTER).expect("it is configured");
+        let sent = TURNS * lines.len() as u64;
+        assert_eq!((interface.seen.packets, interface.remembered), (sent, answered));
+        // What opens a connection is never remembered.
+        assert!(answered > sent / 2 && answered <= sent - TURNS, "{answered} of {sent}");
     });
 }
 
@@ -225,5 +273,66 @@ fn what_an_interface_saw_stays_its_own() {
         send(&mut gate);
         gate.collect();
         assert_eq!([1, 2, 0].map(|counter| seen(&gate, counter)), [50, 50, 50]);
+    });
+}
+
+/// A processor on which something runs that leaves no time to others holds up nobody who counts, and takes nothing from the counters of
+/// the others.
+#[test]
+fn processor_that_lets_nobody_run_is_not_waited_for() {
+    let test = "processor_that_lets_nobody_run_is_not_waited_for";
+    let Some((namespace, room)) = lab(test) else { return };
+    namespace.run(|| {
+        const MOST: Duration = Duration::from_millis(20);
+        const EACH: u64 = 100;
+        let [own, taken, ..] = processors()[..] else {
+            return skip(Tier::Packet, test, "there is one processor");
+        };
+        let line = "hmi>plc udp 50000>502";
+        let mut gate = Gate::new(&room, "taken", "strict", &only(502));
+        let sent = Cell::new(0);
+        let send_on = |gate: &mut Gate, processor: usize| {
+            go_to(processor);
+            (0..EACH).for_each(|_| assert_eq!(gate.run(line), PASS));
+            go_to(own);
+            sent.set(sent.get() + EACH);
+        };
+        // Whoever counts is there before, as an ordinary thread.
+        send_on(&mut gate, taken);
+        gate.collect();
+        assert_eq!(gate.dataplane.counters_behind(), Duration::ZERO);
+        // This thread gets its turn all the same.
+        napi::first_in_turn(0, 2).expect("root may");
+        let stop = AtomicBool::new(false);
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                go_to(taken);
+                napi::first_in_turn(0, 1).expect("root may");
+                while !stop.load(Ordering::Relaxed) {
+                    hint::spin_loop();
+                }
+            });
+            let deadline = Instant::now() + Duration::from_secs(30);
+            // The kernel leaves a twentieth of each second to others, and the thread has to begin.
+            let age = loop {
+                send_on(&mut gate, taken);
+                send_on(&mut gate, own);
+                let begun = Instant::now();
+                let counted = gate.dataplane.collect_within(MOST);
+                let took = begun.elapsed();
+                if let Err(DataplaneError::Late { cpu, age }) = counted {
+                    assert_eq!(cpu, taken);
+                    assert!(took < 10 * MOST, "{took:?}");
+                    break age;
+                }
+                assert!(Instant::now() < deadline, "{counted:?}");
+            };
+            assert!(gate.dataplane.counters_behind() >= age);
+            // What is missing is of the one processor: it was swept no longer ago than that.
+            assert!(gate.counted() >= sent.get() - EACH, "{} of {}", gate.counted(), sent.get());
+            stop.store(true, Ordering::Relaxed);
+        });
+        gate.collect();
+        assert_eq!((gate.counted(), gate.dataplane.counters_behind()), (sent.get(), Duration::ZERO));
     });
 }

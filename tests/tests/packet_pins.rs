@@ -6,11 +6,14 @@ use std::fs;
 
 use bulkhead_agent::{
     compile::{Limits, compile},
-    dataplane::{Dataplane, DataplaneError, Moment, Pins, Sizes, XdpAction},
+    dataplane::{CacheSizes, Dataplane, DataplaneError, Moment, Pins, Sizes, XdpAction, kernel_version},
     policy::{SourceFile, resolve_texts},
 };
 use bulkhead_common::reason::{Grant, Reason};
-use bulkhead_tests::{frame::frame, lab::Room};
+use bulkhead_tests::{
+    frame::frame,
+    lab::{Room, spent},
+};
 use packet::{CACHE, COUNTER, Setup, gateway, lab, open, tables, text};
 
 const SIZES: Sizes =
@@ -254,4 +257,38 @@ fn a_policy_beyond_the_limits_is_refused_whole() {
         let error = compile(&policy, &limits).expect_err("it does not fit");
         assert_eq!(error.to_string(), message);
     }
+}
+
+#[test]
+fn memory_of_the_maps_is_foretold() {
+    let Some((namespace, room)) = lab("memory_of_the_maps_is_foretold") else { return };
+    namespace.run(|| {
+        let sizes = Sizes {
+            devices: 1000,
+            rules: 50_000,
+            flows: 50_000,
+            violations: 5000,
+            ring_bytes: 1 << 20,
+            cache: CacheSizes::holding(16_384),
+        };
+        let (dataplane, _) = open(&room, "memory", sizes);
+        let taken = spent::each_map(std::process::id()).expect("its descriptors are there");
+        let foretold = sizes.memory();
+        for (limit, maps) in [
+            ("devices", vec!["BUDGETS", "LEASES", "DEVICE_COUNTS"]),
+            ("rules", vec!["RULE_COUNTS"]),
+            ("flows", vec!["FLOWS"]),
+            ("violations", vec!["REPEATS_0", "REPEATS_1", "OTHERS_0", "OTHERS_1"]),
+            ("ring_bytes", vec!["EVENTS"]),
+            ("verdicts", vec!["CACHE_V4", "CACHE_V6"]),
+        ] {
+            let of = |map: &&'static str| taken[&u64::from(dataplane.counters(map).expect("it is pinned"))];
+            let kib: f64 = maps.iter().map(of).sum();
+            let said = foretold[limit] as f64 / 1024.0;
+            println!("{limit}: {said:.0} KiB foretold, {kib:.0} taken");
+            // Before Linux 6.4 the kernel tells of keys and values only.
+            let most = if kernel_version().1 >= (6, 4) { 1.05 * kib } else { f64::INFINITY };
+            assert!(said >= 0.9 * kib && said <= most, "{limit}: {said} KiB foretold, {kib} taken");
+        }
+    });
 }

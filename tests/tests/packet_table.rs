@@ -111,7 +111,7 @@ fn while_the_other_side_of_a_pair_is_missing_nothing_passes() {
             let action = kernel.dataplane.test_run(&frame).expect("the program runs");
             let interface = kernel.dataplane.interface_counts(COUNTER).expect("it is configured");
             let tally = kernel.dataplane.tally().expect("readable");
-            let InterfaceCounters { seen, passed, dropped, would_drop } = interface;
+            let InterfaceCounters { seen, passed, dropped, would_drop, remembered: _ } = interface;
             (action, [seen, passed, dropped, would_drop].map(|traffic| traffic.packets), tally.violations)
         };
         let (drop, pass) = (XdpAction::Drop, XdpAction::Pass);

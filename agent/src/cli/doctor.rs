@@ -5,6 +5,8 @@ use std::{fs, path::Path};
 use serde::Serialize;
 
 mod outward;
+mod queues;
+mod sizes;
 
 use super::{Cli, Exit, Output, print_json};
 use crate::{
@@ -14,7 +16,7 @@ use crate::{
         Body, Request, Status,
         client::{self, ClientError},
     },
-    dataplane::{self, AttachMode, DataplaneError, Entry, Obstacle, Pins, Queues, kernel_version, probe},
+    dataplane::{self, AttachMode, DataplaneError, Entry, Obstacle, Pins, kernel_version, probe},
     files::{Access, read_set, read_trust, require_guarded},
     policy::resolve_texts,
 };
@@ -105,6 +107,7 @@ fn gateway(config: &Config) -> Vec<Finding> {
         Ok(Body::Status(status)) => Some(&**status),
         Ok(_) | Err(_) => None,
     };
+    findings.extend(sizes::sizes(config, status, queues::sharing(config)));
     findings.extend(outward::sinks(config, status));
     findings.push(outward::metrics(config, asked.is_ok()));
     findings.push(agent(config, asked.as_ref().err()));
@@ -202,7 +205,7 @@ fn nic(interface: &Interface, there: &[probe::Interface], config: &Config, findi
         let fix = "set `attach = \"native\"` if the driver supports it";
         findings.push(warning(&subject, "configured for generic mode, which is slow", fix));
     }
-    queues(&subject, found, findings);
+    findings.extend(queues::of(&subject, &found.name));
     let peer = interface.pair.as_ref().and_then(|pair| there.iter().find(|i| i.name == pair.peer));
     let ports = probe::ports(found, there);
     // A bond's frames are received by the drivers of its ports.
@@ -244,21 +247,6 @@ fn mode(interface: &Interface) -> AttachMode {
     match interface.attach {
         Attach::Native => AttachMode::Native,
         Attach::Generic => AttachMode::Generic,
-    }
-}
-
-/// How many CPUs can share the work of an interface.
-fn queues(subject: &str, found: &probe::Interface, findings: &mut Vec<Finding>) {
-    // Not every driver says, and none is worse for it.
-    let Ok(Queues { rx, most, combined }) = dataplane::queues(&found.name) else { return };
-    let cpus = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    let possible = most.min(u32::try_from(cpus).unwrap_or(u32::MAX));
-    if rx == 1 && possible > 1 {
-        let seen = format!("one receive queue, so one of {cpus} CPUs decides about all its packets");
-        let word = if combined { "combined" } else { "rx" };
-        findings.push(warning(subject, &seen, &format!("ethtool -L {} {word} {possible}", found.name)));
-    } else {
-        findings.push(ok(subject, &format!("receive queues: {rx} of {most}")));
     }
 }
 

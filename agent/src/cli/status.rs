@@ -60,6 +60,12 @@ fn print(status: &Status) {
         status.flows_refused,
         status.fragments_refused
     );
+    out!(
+        "verdicts    {} of {} packets remembered, the others decided; room for {} on each processor",
+        status.remembered(),
+        status.seen(),
+        status.verdicts_limit
+    );
     if status.leases > 0 || status.leases_refused > 0 || status.samples_lost > 0 {
         out!(
             "leases      {}, {} refused, {} answers of DHCP servers and resolvers lost",

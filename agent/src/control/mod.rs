@@ -8,10 +8,12 @@ use serde::{Deserialize, Serialize};
 
 mod changes;
 pub mod client;
+mod devices;
 mod screens;
 mod sinks;
 
 pub use changes::{Applied, FilesStatus, PendingStatus, RevisionList, RevisionState, RevisionStatus};
+pub use devices::{DeviceStatus, Identity, LeaseStatus, NameStatus};
 pub use screens::{Explained, FlowEnd, FlowList, FlowStatus, RuleStatus};
 pub use sinks::{ProbeStatus, SinkStatus, SpoolStatus};
 
@@ -249,6 +251,12 @@ pub struct Status {
     pub flows_refused: u64,
     /// Flows that made room for newer ones.
     pub flows_evicted: u64,
+    /// How old what is counted of some processor is, milliseconds; 0 while all have told of everything.
+    #[serde(default)]
+    pub counters_behind_ms: u64,
+    /// Verdicts of IPv4 that each processor can remember.
+    #[serde(default)]
+    pub verdicts_limit: u32,
     /// Fragmented packets whose first fragment could not be remembered.
     pub fragments_refused: u64,
     /// Addresses bound by DHCP.
@@ -277,6 +285,18 @@ pub struct Status {
     /// Messages that the agent's log, its standard error, refused.
     #[serde(default)]
     pub log_refused: u64,
+}
+
+impl Status {
+    /// Packets that arrived on all interfaces.
+    pub fn seen(&self) -> u64 {
+        self.interfaces.iter().map(|interface| interface.seen).sum()
+    }
+
+    /// How many of them a remembered verdict answered.
+    pub fn remembered(&self) -> u64 {
+        self.interfaces.iter().map(|interface| interface.remembered).sum()
+    }
 }
 
 /// Whether the kernel holds what the agent put there, when it was last looked at.
@@ -347,6 +367,9 @@ pub struct InterfaceStatus {
     pub dropped: u64,
     /// Denied packets that passed because no enforcing device was involved.
     pub would_drop: u64,
+    /// Of those that arrived, how many a remembered verdict answered; the others were decided.
+    #[serde(default)]
+    pub remembered: u64,
 }
 
 /// A segment: what its switches say.
@@ -405,81 +428,4 @@ pub struct ViolationStatus {
     pub written: u64,
     /// Records that a sink refused.
     pub refused: u64,
-}
-
-/// A device.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct DeviceStatus {
-    /// Its name; `(unmanaged)` for traffic of which neither end is a device.
-    pub name: String,
-    /// Its mode.
-    pub mode: String,
-    /// Who changed the mode beside the policy, when and why.
-    pub changed: Option<String>,
-    /// How much harm its stop does.
-    pub criticality: String,
-    /// Its zone.
-    pub zone: Option<String>,
-    /// Its class.
-    pub class: Option<String>,
-    /// Hardware addresses.
-    pub mac: Vec<String>,
-    /// Addresses of its own.
-    pub ip: Vec<String>,
-    /// Whether it has, besides, what a DHCP server leases to it.
-    #[serde(default)]
-    pub dhcp: bool,
-    /// What a DHCP server has leased to it, as far as the gateway has seen it.
-    #[serde(default)]
-    pub leases: Vec<LeaseStatus>,
-    /// What it has learned by the names that its rules name.
-    #[serde(default)]
-    pub names: Vec<NameStatus>,
-    /// What its packets are recognised by; none for `(unmanaged)`.
-    #[serde(default)]
-    pub identity: Option<Identity>,
-    /// The segment it must be seen on.
-    #[serde(default)]
-    pub segment: Option<String>,
-    /// The VLAN it must be seen on.
-    #[serde(default)]
-    pub vlan: Option<u16>,
-    /// `file:line` of its declaration.
-    pub place: String,
-    /// Packets allowed, counted for this device.
-    pub allowed: u64,
-    /// Packets denied, counted for this device.
-    pub denied: u64,
-    /// Packets by the word of their grant or reason.
-    pub counts: BTreeMap<String, u64>,
-}
-
-/// What a device's packets are recognised by.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Identity {
-    /// Its hardware address, to which its addresses are bound.
-    Mac,
-    /// Nothing but its address, which anybody on its way could use: weak.
-    Address,
-}
-
-/// An address that a DHCP server has leased to a device.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct LeaseStatus {
-    /// The address.
-    pub address: String,
-    /// For how many seconds more; none for ever.
-    pub seconds_left: Option<u64>,
-}
-
-/// An address behind a name, as the device's resolver told it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct NameStatus {
-    /// The name.
-    pub name: String,
-    /// The address.
-    pub address: String,
-    /// For how many seconds more it is known, if nothing renews it.
-    pub seconds_left: u64,
 }

@@ -47,6 +47,8 @@ use crate::{
 
 /// How often NICs and addresses are looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
+/// How long a look at the counters waits for processors that have counted something and do not let the agent run.
+const COUNTED_WITHIN: Duration = Duration::from_millis(100);
 /// Counters are numbered from 1; number 0 is for packets of no device, and allowed by no rule.
 pub(super) const NOBODY: u32 = 1;
 /// Bytes of one event in the ring: its header of 8 (`BPF_RINGBUF_HDR_SZ`) and the event.
@@ -354,9 +356,9 @@ impl Agent {
         self.reporter.reckon(tally.as_ref());
     }
 
-    /// Brings the counters up to what the kernel's verdict cache has counted so far.
+    /// Brings the counters up to what the kernel's verdict cache has counted so far, if that does not take too long.
     pub(super) fn sweep(&mut self) {
-        match self.dataplane.collect() {
+        match self.dataplane.collect_within(COUNTED_WITHIN) {
             Ok(()) => drop(self.warnings.remove("sweep")),
             Err(error) => drop(self.warnings.insert("sweep", format!("counters may be behind: {error}"))),
         }

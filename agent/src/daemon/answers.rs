@@ -94,6 +94,9 @@ impl Agent {
             names: self.dataplane.applied().map(|a| self.names.status(&a.tables)).unwrap_or_default(),
             samples_lost: tally.samples_lost,
             flows_limit: self.dataplane.sizes().flows,
+            counters_behind_ms: u64::try_from(self.dataplane.counters_behind().as_millis())
+                .unwrap_or(u64::MAX),
+            verdicts_limit: self.dataplane.sizes().cache.verdicts(),
             drift: self.drift_status(),
             violations: ViolationStatus {
                 violations: tally.violations,
@@ -200,6 +203,7 @@ impl Agent {
                 passed: counts.passed.packets,
                 dropped: counts.dropped.packets,
                 would_drop: counts.would_drop.packets,
+                remembered: counts.remembered,
             })
         });
         list.collect()

@@ -28,7 +28,9 @@ impl Agent {
                     self.collect(events);
                     return self.tell_status(events.foreign(), back);
                 }
-                self.sweep();
+                if reads_counters(&request) {
+                    self.sweep();
+                }
                 if let Request::Flows { of, last } = request {
                     return self.flows(of, last, back);
                 }
@@ -84,5 +86,24 @@ impl Agent {
             Request::Revisions => self.revisions().map(Body::Revisions),
             Request::Violations { .. } => Err(user("`violations` is a stream")),
         }
+    }
+}
+
+/// Whether its answer has counters in it that packets move. `status`, plans and violations take over all that the kernel has to tell.
+fn reads_counters(request: &Request) -> bool {
+    match request {
+        Request::Devices | Request::Rules | Request::Flows { .. } => true,
+        Request::Status
+        | Request::Plan { .. }
+        | Request::Violations { .. }
+        | Request::Why { .. }
+        | Request::Explain { .. }
+        | Request::Mode { .. }
+        | Request::Release { .. }
+        | Request::Apply { .. }
+        | Request::Confirm { .. }
+        | Request::Rollback { .. }
+        | Request::Drift
+        | Request::Revisions => false,
     }
 }

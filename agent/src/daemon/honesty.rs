@@ -312,6 +312,7 @@ mod tests {
                 passed: traffic(passed),
                 would_drop: traffic(passed),
                 dropped: traffic(dropped),
+                remembered: 0,
             },
         }
     }

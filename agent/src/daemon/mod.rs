@@ -60,3 +60,4 @@ pub use ourselves::own;
 pub use remote::receiver;
 pub use run::run;
 pub use sinks::JOURNAL;
+pub use start::sizes;

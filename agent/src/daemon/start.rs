@@ -29,7 +29,8 @@ const LEASE_IDLE: Duration = Duration::from_secs(60 * 60);
 /// The window in which a device's new flows are counted.
 const FLOW_WINDOW: Duration = Duration::from_secs(1);
 
-pub(super) fn sizes(config: &Config) -> Sizes {
+/// The sizes of the tables that a configuration asks for.
+pub fn sizes(config: &Config) -> Sizes {
     let limits = &config.limits;
     Sizes {
         devices: limits.devices.saturating_add(NOBODY),

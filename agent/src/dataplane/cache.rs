@@ -2,30 +2,18 @@
 //! counters that are exact.
 //!
 //! Each CPU has a part of its own, which only programs on that CPU touch. So [`Dataplane::collect`] has the `sweep` of the
-//! object run on each CPU in turn.
+//! object run on each of them ([`super::sweepers`]).
 
-use std::{
-    fs::File,
-    io::{self, Read},
-};
+use std::{fs::File, io::Read, os::fd::AsFd, time::Duration};
 
-use aya::{
-    EbpfLoader,
-    maps::PerCpuValues,
-    programs::{ProgramError, TestRun, TestRunOptions, Xdp},
-    util::{nr_cpus, online_cpus},
-};
+use aya::{Ebpf, EbpfLoader, maps::PerCpuValues, programs::Xdp, util::nr_cpus};
 use bulkhead_common::{
     cache::{Entry4, Entry6, WAYS},
     layout::Sweep,
 };
-use nix::{
-    sched::{CpuSet, sched_getaffinity, sched_setaffinity},
-    time::{ClockId, clock_getres},
-    unistd::Pid,
-};
+use nix::time::{ClockId, clock_getres};
 
-use super::{Dataplane, DataplaneError, read};
+use super::{Dataplane, DataplaneError, read, sweepers::Sweepers};
 
 /// Random numbers from the kernel (urandom(4)).
 const RANDOM: &str = "/dev/urandom";
@@ -33,6 +21,8 @@ const RANDOM: &str = "/dev/urandom";
 pub(super) const SWEEP: &str = "sweep";
 /// Bytes that the cache takes of the kernel's memory at most, whatever the number of CPUs.
 const MOST: usize = 64 << 20;
+/// How long a change waits for the counters: numbers of devices, rules and interfaces may change hands in it.
+const CHANGE_WAITS: Duration = Duration::from_secs(1);
 /// Entries for IPv4 to each one for IPv6, which is twice as large.
 const V4_TO_V6: u32 = 4;
 
@@ -57,6 +47,11 @@ impl CacheSizes {
         Self { v4: sets(verdicts, size_of::<Entry4>()), v6: sets(verdicts / V4_TO_V6, size_of::<Entry6>()) }
     }
 
+    /// Verdicts of IPv4 that each CPU can remember.
+    pub fn verdicts(self) -> u32 {
+        self.each().v4 * u32::try_from(WAYS).unwrap_or(1)
+    }
+
     /// Sets of one CPU.
     fn each(self) -> Self {
         let cpus = u32::try_from(cpus()).unwrap_or(1);
@@ -65,7 +60,7 @@ impl CacheSizes {
 }
 
 /// CPUs that there may ever be while the machine runs; their numbers are below it.
-fn cpus() -> usize {
+pub(super) fn cpus() -> usize {
     nr_cpus().unwrap_or(1).max(1)
 }
 
@@ -113,62 +108,52 @@ fn tick() -> Result<u32, DataplaneError> {
 }
 
 impl Dataplane {
-    /// Brings the counters and the flows up to what the verdict cache has counted so far. Each CPU that remembers anything is visited
-    /// for about a millisecond. What one that cannot be visited has counted comes later: when its flows go on, or the CPU
-    /// is back.
+    /// Brings the counters and the flows up to what the verdict cache has counted so far. A thread on each CPU that remembers anything
+    /// takes about a millisecond for it. What one that is not there has counted comes later: when its flows go on, or the
+    /// CPU is back.
     ///
     /// # Errors
-    /// When the kernel does not run the program, or not on a CPU that is there: the others are visited all the same.
+    /// When the kernel does not run the program, or not on a CPU that is there: the others are swept all the same.
     pub fn collect(&self) -> Result<(), DataplaneError> {
-        let own = sched_getaffinity(Pid::from_raw(0));
-        let own =
-            own.map_err(|e| DataplaneError::System { act: "ask for the agent's CPUs", source: e.into() })?;
-        let sweeps = self.sweeps()?;
-        let filled = (0..).zip(sweeps.iter()).filter(|(_, sweep)| sweep.is_needed());
-        let swept = filled.map(|(cpu, _)| self.sweep(cpu)).fold(Ok(()), Result::and);
-        let _ = sched_setaffinity(Pid::from_raw(0), &own);
-        swept
+        self.sweepers.sweep(self.filled()?, None)
     }
 
-    /// [`Dataplane::collect`] where something else is being done, which no counter may stop.
+    /// [`Dataplane::collect`] for somebody who cannot wait for longer than that. Who was late is not waited for again until it is done.
+    ///
+    /// # Errors
+    /// As above, and [`DataplaneError::Late`] when a CPU does not let the agent run.
+    pub fn collect_within(&self, most: Duration) -> Result<(), DataplaneError> {
+        self.sweepers.sweep(self.filled()?, Some(most))
+    }
+
+    /// How old what is counted of the CPU is that is most behind; nothing while all are in time.
+    pub fn counters_behind(&self) -> Duration {
+        self.sweepers.behind()
+    }
+
+    /// [`Dataplane::collect_within`] where something else is being done, which no counter may stop.
     pub(super) fn collect_or_warn(&self) {
-        if let Err(error) = self.collect() {
+        if let Err(error) = self.collect_within(CHANGE_WAITS) {
             tracing::warn!("{error}; some packets may be counted for another device, rule or interface");
         }
     }
 
-    /// Whether there is anything to sweep, by CPU.
-    fn sweeps(&self) -> Result<PerCpuValues<Sweep>, DataplaneError> {
-        self.sweep.get(&0, 0).map_err(read("SWEEP"))
+    /// The CPUs of which there may be anything to sweep.
+    fn filled(&self) -> Result<impl Iterator<Item = usize>, DataplaneError> {
+        let sweeps: PerCpuValues<Sweep> = self.sweep.get(&0, 0).map_err(read("SWEEP"))?;
+        let filled: Vec<usize> =
+            (0..).zip(sweeps.iter()).filter(|(_, sweep)| sweep.is_needed()).map(|(cpu, _)| cpu).collect();
+        Ok(filled.into_iter())
     }
+}
 
-    /// Empties what one CPU has counted, if it is there.
-    fn sweep(&self, cpu: usize) -> Result<(), DataplaneError> {
-        let program = self.ebpf.program(SWEEP).and_then(|program| <&Xdp>::try_from(program).ok());
-        let program = program.expect("the object is built with this XDP program");
-        let mut one = CpuSet::new();
-        if let Err(error) = one.set(cpu).and_then(|()| sched_setaffinity(Pid::from_raw(0), &one)) {
-            let is_there = online_cpus().is_ok_and(|online| online.iter().any(|one| *one as usize == cpu));
-            let source = io::Error::from(error);
-            let act = "run on each processor, as its counters need (a cpuset?)";
-            return if is_there { Err(DataplaneError::System { act, source }) } else { Ok(()) };
-        }
-        let CacheSizes { v4, v6 } = self.sizes.cache.each();
-        let stride = usize::try_from(Sweep::STRIDE).unwrap_or(1);
-        for begin in (0..v4.max(v6)).step_by(stride) {
-            // The shortest frame there may be.
-            let mut frame = [0; 14];
-            frame[..4].copy_from_slice(&begin.to_ne_bytes());
-            // Once each: to repeat it in the kernel, the kernel would patch its own code, and wait for all CPUs.
-            let options = TestRunOptions { data_in: Some(&frame), repeat: 1, ..TestRunOptions::default() };
-            match program.test_run(options) {
-                Ok(_) => {}
-                // A signal that came meanwhile: it ran all the same.
-                Err(ProgramError::SyscallError(error))
-                    if error.io_error.kind() == io::ErrorKind::Interrupted => {}
-                Err(source) => return Err(DataplaneError::Program { name: SWEEP, source }),
-            }
-        }
-        Ok(())
-    }
+/// Those who sweep with the program of an object.
+pub(super) fn sweepers(ebpf: &Ebpf, sizes: CacheSizes) -> Result<Sweepers, DataplaneError> {
+    let program = ebpf.program(SWEEP).and_then(|program| <&Xdp>::try_from(program).ok());
+    let program = program.expect("the object is built with this XDP program");
+    let fd = program.fd().map_err(|source| DataplaneError::Program { name: SWEEP, source })?;
+    let fd = fd.as_fd().try_clone_to_owned();
+    let fd = fd.map_err(|source| DataplaneError::System { act: "copy a descriptor", source })?;
+    let CacheSizes { v4, v6 } = sizes.each();
+    Ok(Sweepers::new(fd, v4.max(v6)))
 }

@@ -103,6 +103,7 @@ impl Dataplane {
             passed: add(sum.passed, cpu.passed),
             dropped: add(sum.dropped, cpu.dropped),
             would_drop: add(sum.would_drop, cpu.would_drop),
+            remembered: sum.remembered + cpu.remembered,
         }))
     }
 

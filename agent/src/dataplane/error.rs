@@ -203,6 +203,16 @@ pub enum DataplaneError {
         /// The other process; `unknown` when it is not in this namespace of processes.
         pid: String,
     },
+    /// A processor does not let the agent run, which alone can count what was remembered there.
+    #[error(
+        "processor {cpu} does not let the agent run: what is counted there is {age:.1?} old\nhint: `ps -eLo psr,cls,rtprio,comm` shows what has a real-time priority there (FF, RR, DLN) and leaves no time to others"
+    )]
+    Late {
+        /// The processor.
+        cpu: usize,
+        /// How old its counts are.
+        age: std::time::Duration,
+    },
     /// A system call without a wrapper failed.
     #[error("failed to {act}: {source}")]
     System {

@@ -5,7 +5,7 @@ use std::{
     ffi::CString,
     fs, io,
     os::{
-        fd::{AsRawFd, FromRawFd, OwnedFd},
+        fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd},
         unix::ffi::OsStrExt,
     },
     path::Path,
@@ -202,6 +202,38 @@ pub(super) fn inner_map(path: &Path, index: u32) -> io::Result<u32> {
         return if error.raw_os_error() == Some(libc::ENOENT) { Ok(0) } else { Err(error) };
     }
     Ok(id)
+}
+
+/// `union bpf_attr` of BPF_PROG_TEST_RUN, up to its contexts.
+#[repr(C, align(8))]
+#[derive(Default)]
+struct TestRun {
+    program: u32,
+    returned: u32,
+    size_in: u32,
+    size_out: u32,
+    data_in: u64,
+    data_out: u64,
+    repeat: u32,
+    duration: u32,
+}
+
+const BPF_PROG_TEST_RUN: libc::c_long = 10;
+
+/// Runs a program once on a frame, on the CPU of the calling thread (Linux 4.12). What it returns is not asked for.
+pub(super) fn run_once(program: BorrowedFd<'_>, frame: &[u8]) -> io::Result<()> {
+    let mut run = TestRun {
+        program: u32::try_from(program.as_raw_fd()).map_err(io::Error::other)?,
+        size_in: u32::try_from(frame.len()).map_err(io::Error::other)?,
+        data_in: frame.as_ptr() as u64,
+        // To repeat it in the kernel, the kernel would patch its own code, and wait for all CPUs.
+        repeat: 1,
+        ..TestRun::default()
+    };
+    // SAFETY: the kernel reads the frame, which outlives the call, and writes nothing but fields of `run`.
+    // JUSTIFICATION: aya runs only programs of its own objects, which a thread of its own cannot borrow.
+    let done = unsafe { libc::syscall(libc::SYS_bpf, BPF_PROG_TEST_RUN, &raw mut run, size_of::<TestRun>()) };
+    if done < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
 /// The clock that packets are stamped with, ns: CLOCK_MONOTONIC, as `bpf_ktime_get_ns`.

@@ -26,7 +26,7 @@ impl Dataplane {
         let mut loader = EbpfLoader::new();
         for spec in maps() {
             loader.map_pin_path(spec.name, pins.map(spec.name));
-            if let Entries::Chosen(size) = spec.entries {
+            if let Entries::Chosen(_, size) = spec.entries {
                 loader.map_max_entries(spec.name, *size(&mut sizes.clone()));
             }
         }
@@ -38,6 +38,7 @@ impl Dataplane {
         // The other entry is loaded when a NIC needs it: its verification takes as long again.
         entry::load(&mut ebpf, Entry::Linear.symbol())?;
         entry::load(&mut ebpf, cache::SWEEP)?;
+        let sweepers = cache::sweepers(&ebpf, sizes.cache)?;
         let ids = Ids::open(&pins, sizes.devices, sizes.rules)?;
         let events = ring(&ebpf, "EVENTS")?;
         let samples = ring(&ebpf, "SAMPLES")?;
@@ -69,6 +70,7 @@ impl Dataplane {
             port_counts: PerCpuArray::try_from(map("PORT_COUNTS")).map_err(open("PORT_COUNTS"))?,
             tally: PerCpuArray::try_from(map("TALLY")).map_err(open("TALLY"))?,
             sweep: PerCpuArray::try_from(map("SWEEP")).map_err(open("SWEEP"))?,
+            sweepers,
             epoch: Array::try_from(map("EPOCH")).map_err(open("EPOCH"))?,
             repeats: [
                 PerCpuHashMap::try_from(map("REPEATS_0")).map_err(open("REPEATS_0"))?,

@@ -42,6 +42,7 @@ mod links;
 mod live;
 mod load;
 mod lock;
+mod memory;
 mod names;
 mod offloads;
 mod overhear;
@@ -51,6 +52,7 @@ mod preflight;
 pub mod probe;
 mod settings;
 mod slot;
+mod sweepers;
 mod tcp;
 mod test_run;
 #[cfg(feature = "trace")]
@@ -70,6 +72,7 @@ pub use ids::StableIds;
 pub use kernel::{hurry, kernel_version, monotonic_ns, rcu_grace};
 pub use live::Live;
 pub use lock::PinsLock;
+pub use memory::FIXED;
 pub use offloads::{Offloads, Queues, offloads, queues, switch_off};
 pub use overhear::Overheard;
 pub use pins::{Pins, Sizes};
@@ -141,6 +144,7 @@ pub struct Dataplane {
     port_counts: PerCpuArray<MapData, InterfaceCounters>,
     tally: PerCpuArray<MapData, u64>,
     sweep: PerCpuArray<MapData, Sweep>,
+    sweepers: sweepers::Sweepers,
     epoch: Array<MapData, u32>,
     repeats: [PerCpuHashMap<MapData, ViolationKey, Repeats>; 2],
     others: [PerCpuHashMap<MapData, ViolationKey, Repeats>; 2],

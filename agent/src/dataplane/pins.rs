@@ -41,9 +41,9 @@ pub struct Sizes {
 /// A map of the object, as it must be.
 pub(super) struct MapSpec {
     pub(super) name: &'static str,
-    kind: MapType,
-    key: usize,
-    value: usize,
+    pub(super) kind: MapType,
+    pub(super) key: usize,
+    pub(super) value: usize,
     /// How many entries.
     pub(super) entries: Entries,
     flags: u32,
@@ -54,8 +54,8 @@ pub(super) struct MapSpec {
 pub(super) enum Entries {
     /// The object.
     Fixed(u32),
-    /// The configuration.
-    Chosen(fn(&mut Sizes) -> &mut u32),
+    /// The configuration, by this key of `[limits]`.
+    Chosen(&'static str, fn(&mut Sizes) -> &mut u32),
 }
 
 const NO_PREALLOC: u32 = 1;
@@ -67,7 +67,7 @@ pub(super) fn maps() -> Vec<MapSpec> {
     let map = |name, kind, key, value, entries| MapSpec { name, kind, key, value, entries, flags: 0 };
     let slots = |name| map(name, MapType::ArrayOfMaps, 4, 4, Fixed(SLOTS));
     let repeats = |name| {
-        let entries = Chosen(|s| &mut s.violations);
+        let entries = Chosen("violations", |s| &mut s.violations);
         map(name, MapType::PerCpuHash, size_of::<ViolationKey>(), size_of::<Repeats>(), entries)
     };
     vec![
@@ -92,7 +92,13 @@ pub(super) fn maps() -> Vec<MapSpec> {
             flags: NO_PREALLOC,
             ..map("MGMT_PORTS", MapType::LpmTrie, size_of::<Key<ServiceKey>>(), 4, Fixed(512))
         },
-        map("FLOWS", MapType::LruHash, size_of::<FlowKey>(), size_of::<Flow>(), Chosen(|s| &mut s.flows)),
+        map(
+            "FLOWS",
+            MapType::LruHash,
+            size_of::<FlowKey>(),
+            size_of::<Flow>(),
+            Chosen("flows", |s| &mut s.flows),
+        ),
         map(
             "FRAGMENTS",
             MapType::LruHash,
@@ -100,10 +106,22 @@ pub(super) fn maps() -> Vec<MapSpec> {
             size_of::<FragmentRow>(),
             Fixed(MAX_FRAGMENTED),
         ),
-        map("BUDGETS", MapType::Array, 4, size_of::<Budget>(), Chosen(|s| &mut s.devices)),
-        map("LEASES", MapType::Hash, size_of::<Address>(), size_of::<Lease>(), Chosen(|s| &mut s.devices)),
-        map("DEVICE_COUNTS", MapType::PerCpuArray, 4, CODES as usize * 8, Chosen(|s| &mut s.devices)),
-        map("RULE_COUNTS", MapType::PerCpuArray, 4, size_of::<Traffic>(), Chosen(|s| &mut s.rules)),
+        map("BUDGETS", MapType::Array, 4, size_of::<Budget>(), Chosen("devices", |s| &mut s.devices)),
+        map(
+            "LEASES",
+            MapType::Hash,
+            size_of::<Address>(),
+            size_of::<Lease>(),
+            Chosen("devices", |s| &mut s.devices),
+        ),
+        map(
+            "DEVICE_COUNTS",
+            MapType::PerCpuArray,
+            4,
+            CODES as usize * 8,
+            Chosen("devices", |s| &mut s.devices),
+        ),
+        map("RULE_COUNTS", MapType::PerCpuArray, 4, size_of::<Traffic>(), Chosen("rules", |s| &mut s.rules)),
         map("PORT_COUNTS", MapType::PerCpuArray, 4, size_of::<InterfaceCounters>(), Fixed(MAX_INTERFACES)),
         map("TALLY", MapType::PerCpuArray, 4, 8, Fixed(tally::LEN)),
         map("EPOCH", MapType::Array, 4, 4, Fixed(2)),
@@ -113,16 +131,28 @@ pub(super) fn maps() -> Vec<MapSpec> {
         repeats("OTHERS_1"),
         MapSpec {
             flags: MMAPABLE,
-            ..map("CACHE_V4", MapType::Array, 4, WAYS * size_of::<Entry4>(), Chosen(|s| &mut s.cache.v4))
+            ..map(
+                "CACHE_V4",
+                MapType::Array,
+                4,
+                WAYS * size_of::<Entry4>(),
+                Chosen("verdicts", |s| &mut s.cache.v4),
+            )
         },
         MapSpec {
             flags: MMAPABLE,
-            ..map("CACHE_V6", MapType::Array, 4, WAYS * size_of::<Entry6>(), Chosen(|s| &mut s.cache.v6))
+            ..map(
+                "CACHE_V6",
+                MapType::Array,
+                4,
+                WAYS * size_of::<Entry6>(),
+                Chosen("verdicts", |s| &mut s.cache.v6),
+            )
         },
         map("SWEEP", MapType::PerCpuArray, 4, size_of::<Sweep>(), Fixed(1)),
         map("STAMPS", MapType::Array, 4, 8, Fixed(cache::STAMPS + 1)),
         map("REDIRECTS", MapType::Array, 4, 4, Fixed(cache::key::INTERFACES)),
-        map("EVENTS", MapType::RingBuf, 0, 0, Chosen(|s| &mut s.ring_bytes)),
+        map("EVENTS", MapType::RingBuf, 0, 0, Chosen("ring_bytes", |s| &mut s.ring_bytes)),
         map("SAMPLES", MapType::RingBuf, 0, 0, Fixed(SAMPLE_RING_BYTES)),
     ]
 }
@@ -238,7 +268,7 @@ impl Pins {
                 });
             }
             match spec.entries {
-                Entries::Chosen(size) => *size(&mut sizes) = info.max_entries(),
+                Entries::Chosen(_, size) => *size(&mut sizes) = info.max_entries(),
                 Entries::Fixed(entries) if entries != info.max_entries() => {
                     return Err(DataplaneError::ForeignMap {
                         path,

@@ -80,6 +80,11 @@ pub(super) const INTERFACE_PACKETS: Family = counter(
 );
 pub(super) const INTERFACE_BYTES: Family =
     counter("interface_bytes", "Bytes of these packets", &["interface", "outcome"]);
+pub(super) const INTERFACE_REMEMBERED: Family = counter(
+    "interface_remembered_packets",
+    "Packets on an interface that a remembered verdict answered; the others were decided",
+    &["interface"],
+);
 pub(super) const DEVICE_PACKETS: Family = counter(
     "device_packets",
     "Packets of a device by verdict and reason; of two devices the packet is counted for one",
@@ -150,6 +155,7 @@ pub const FAMILIES: &[Family] = &[
     ATTACHED,
     INTERFACE_PACKETS,
     INTERFACE_BYTES,
+    INTERFACE_REMEMBERED,
     DEVICE_PACKETS,
     DEVICE_DENIED,
     RULE_PACKETS,

@@ -27,6 +27,7 @@ fn full() -> Snapshot {
                 passed: traffic(5),
                 dropped: traffic(4),
                 would_drop: traffic(1),
+                remembered: 6,
             },
         }],
         devices: vec![DeviceNumbers { name: "plc".to_owned(), packets: vec![("deny", "no-rule", 4)] }],

@@ -44,6 +44,8 @@ pub(super) fn page(snapshot: &Snapshot, mut encoder: DescriptorEncoder<'_>) -> R
     };
     tell(families::INTERFACE_PACKETS, outcomes(|traffic| traffic.packets))?;
     tell(families::INTERFACE_BYTES, outcomes(|traffic| traffic.bytes))?;
+    let remembered = s.interfaces.iter().map(|one| (vec![&*one.name], number(one.counters.remembered)));
+    tell(families::INTERFACE_REMEMBERED, remembered.collect())?;
     let packets = s.devices.iter().flat_map(|device| {
         let by = device.packets.iter();
         by.map(|(verdict, reason, n)| (vec![device.name.as_str(), verdict, reason], number(*n)))

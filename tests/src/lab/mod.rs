@@ -7,6 +7,7 @@
 pub mod agent;
 pub mod attack;
 pub mod barrage;
+pub mod churn;
 pub mod dhcp;
 pub mod dns;
 pub mod dual;

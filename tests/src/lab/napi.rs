@@ -35,8 +35,7 @@ impl Napi {
     pub fn pin(&self, processor: usize, priority: i32) -> Result<()> {
         for thread in &self.threads {
             pin(*thread, processor)?;
-            sys::first_in_turn(*thread, priority)
-                .context("failed to give a thread of the kernel priority")?;
+            first_in_turn(*thread, priority)?;
         }
         Ok(())
     }
@@ -65,6 +64,11 @@ pub fn pin(thread: i32, processor: usize) -> Result<()> {
     set.set(processor)?;
     sched_setaffinity(Pid::from_raw(thread), &set)
         .with_context(|| format!("failed to keep a thread on processor {processor}"))
+}
+
+/// Gives a thread a turn before everything on its processor that has no such priority, from 1 up; 0 is the calling one.
+pub fn first_in_turn(thread: i32, priority: i32) -> Result<()> {
+    sys::first_in_turn(thread, priority).context("failed to give a thread priority")
 }
 
 /// All threads of interfaces of this name, in whatever namespace.

@@ -18,7 +18,7 @@ use std::{
 use anyhow::{Context, Result, anyhow};
 
 use super::{
-    link::{self, End, Mac},
+    link::{self, Counted, End, Mac},
     namespace::Namespace,
     program::{RANDOM, REDIRECT, at, op},
     sys::{self, Instruction, Verdicts},
@@ -59,8 +59,13 @@ impl Source {
         Ok(Self { namespace, program, next_hop })
     }
 
+    /// The counters of its end of the cable.
+    pub fn counted(&self) -> Result<Counted> {
+        link::counted(&self.namespace, OUT)
+    }
+
     /// Sends until it is told to end, and at least so many frames. Of the source the first half of the address and the port
-    /// stay, of the destination the address.
+    /// stay, of the destination the address; its ports are odd.
     pub fn flood(&self, src: SocketAddrV4, dst: SocketAddrV4, least: u64) -> Result<Flood> {
         let path = Path { src_mac: MAC, dst_mac: self.next_hop, src, dst, ttl: FORGED_TTL };
         let frame = template(path);
@@ -106,10 +111,10 @@ fn template(mut path: Path) -> Vec<u8> {
 }
 
 /// Other sources and ports, out of one interface.
-fn program(out: i32) -> [Instruction; 18] {
+fn program(out: i32) -> [Instruction; 19] {
     use op::{
-        ADD_CONSTANT as ADD, CALL, EXIT, IF_GREATER, LOAD_32, MOVE, MOVE_CONSTANT, SHIFT_RIGHT, STORE_16,
-        XOR_CONSTANT as XOR,
+        ADD_CONSTANT as ADD, CALL, EXIT, IF_GREATER, LOAD_32, MOVE, MOVE_CONSTANT, OR_CONSTANT, SHIFT_RIGHT,
+        STORE_16, XOR_CONSTANT as XOR,
     };
     [
         // Registers 7 and 8: where the frame begins and ends.
@@ -117,13 +122,15 @@ fn program(out: i32) -> [Instruction; 18] {
         Instruction(LOAD_32, 8, 1, 4, 0),
         Instruction(MOVE, 2, 7, 0, 0),
         Instruction(ADD, 2, 0, 0, at::PAYLOAD),
-        Instruction(IF_GREATER, 2, 8, 11, 0),
+        Instruction(IF_GREATER, 2, 8, 12, 0),
         Instruction(CALL, 0, 0, 0, RANDOM),
         Instruction(MOVE, 1, 0, 0, 0),
         Instruction(STORE_16, 7, 1, at::SRC_IP, 0),
         Instruction(XOR, 1, 0, 0, 0xffff),
         Instruction(STORE_16, 7, 1, at::IP_ID, 0),
         Instruction(SHIFT_RIGHT, 0, 0, 0, 16),
+        // Nobody has port 0 (RFC 768).
+        Instruction(OR_CONSTANT, 0, 0, 0, i32::from(1_u16.to_be())),
         Instruction(STORE_16, 7, 0, at::DST_PORT, 0),
         Instruction(MOVE_CONSTANT, 1, 0, 0, out),
         Instruction(MOVE_CONSTANT, 2, 0, 0, 0),

@@ -38,9 +38,14 @@ pub fn memory(pid: u32) -> Result<Memory> {
     Ok(Memory { now: field("VmRSS")?, peak: field("VmHWM")? })
 }
 
-/// Kernel memory in KiB of the BPF maps that a process holds open, each once. Tables that only a pin or another
+/// Kernel memory in KiB of the BPF maps that a process holds open. Tables that only a pin or another
 /// table holds are not among them.
 pub fn maps(pid: u32) -> Result<f64> {
+    Ok(each_map(pid)?.into_values().sum())
+}
+
+/// The same of each map, by its id.
+pub fn each_map(pid: u32) -> Result<BTreeMap<u64, f64>> {
     let mut found: BTreeMap<u64, f64> = BTreeMap::new();
     let folder = format!("/proc/{pid}/fdinfo");
     for entry in fs::read_dir(&folder).with_context(|| format!("failed to list `{folder}`"))? {
@@ -53,5 +58,5 @@ pub fn maps(pid: u32) -> Result<f64> {
             found.insert(id, bytes as f64 / 1024.0);
         }
     }
-    Ok(found.values().sum())
+    Ok(found)
 }

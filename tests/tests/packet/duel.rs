@@ -86,7 +86,9 @@ impl Counted {
                 counted.rules.insert(*id, (packets, bytes));
             }
         }
-        counted.interface = dataplane.interface_counts(COUNTER).expect("the interface has counters");
+        let interface = dataplane.interface_counts(COUNTER).expect("the interface has counters");
+        // The host remembers none.
+        counted.interface = InterfaceCounters { remembered: 0, ..interface };
         let tally = dataplane.tally().expect("the tally is readable");
         assert_eq!(
             tally.violations,
@@ -147,8 +149,6 @@ struct Duel<'a> {
     highest: (u32, u32),
     /// Revisions of the policies so far.
     policies: BTreeSet<Revision>,
-    /// Frames that were not in the counters before those were collected.
-    remembered: u64,
     fight: &'a Fight<'a>,
 }
 
@@ -160,7 +160,7 @@ pub struct Met {
     pub policies: BTreeSet<Revision>,
     /// How often each grant and reason, by code.
     pub words: BTreeMap<u8, u64>,
-    /// Frames that were answered from the verdict cache, at least.
+    /// Frames that were answered from the verdict cache.
     pub remembered: u64,
 }
 
@@ -187,7 +187,6 @@ pub fn round(room: &Room, pins: &str, fight: &Fight<'_>) -> Result<Met, String> 
         memory: Memory::default(),
         highest: (0, 0),
         policies: BTreeSet::new(),
-        remembered: 0,
         fight,
     };
     let mut result = Ok(());
@@ -207,7 +206,8 @@ pub fn round(room: &Room, pins: &str, fight: &Fight<'_>) -> Result<Met, String> 
             break;
         }
     }
-    let Duel { dataplane, counted, memory: _, highest: _, policies, remembered, fight: _ } = duel;
+    let Duel { dataplane, counted, memory: _, highest: _, policies, fight: _ } = duel;
+    let remembered = dataplane.interface_counts(COUNTER).expect("the interface has counters").remembered;
     let frames = counted.interface.seen.packets;
     let mut met = Met { frames, policies, words: BTreeMap::new(), remembered };
     for ((_, code), count) in &counted.devices {
@@ -271,9 +271,7 @@ impl Duel<'_> {
                 // Counters of other policies' rules stand still: enough to look at them at the end.
                 let all: Vec<u32> = (1..=self.highest.1).collect();
                 let rules = if n == STRETCH { &all } else { &ids.rules };
-                let before = self.dataplane.interface_counts(COUNTER).expect("the interface has counters");
                 let kernel = Counted::kernel(&self.dataplane, self.highest.0, rules);
-                self.remembered += kernel.interface.seen.packets - before.seen.packets;
                 differ = self.counted.difference(&kernel, rules);
                 if n == STRETCH {
                     differ.push_str(&self.other_flows(&host.memory()));

@@ -39,7 +39,7 @@ impl Moved {
         Self {
             devices: BTreeMap::from([((device, word.clone()), 1)]),
             rules: rule.iter().map(|rule| (rule.clone(), (1, bytes))).collect(),
-            interface: InterfaceCounters { seen: one, passed, dropped, would_drop },
+            interface: InterfaceCounters { seen: one, passed, dropped, would_drop, remembered: 0 },
             violations: u64::from(*action != Fate::Pass),
             lost: 0,
         }

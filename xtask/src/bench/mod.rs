@@ -1,7 +1,7 @@
 //! `cargo xtask bench`: how long and how much, measured on this machine, beside what is promised.
 //!
 //! In: sizes and rounds. Out: one table, or JSON. [`compile`] measures a policy's way from files to the kernel; [`gateway`]
-//! does so through a real agent in a network namespace; [`flood`] is what denied packets cost; [`cost`] is what a process takes; [`report`] the
+//! does so through a real agent in a network namespace; [`flood`] is what floods cost; [`cost`] is what a process takes; [`report`] the
 //! table. [`packets`] is what one packet costs the program, and [`wire`] what it costs a gateway, over what it costs others, in a table of
 //! [`rows`]; that is also what runs without a subcommand. The policies come from `bulkhead_tests`. Nothing here is a test: a busy machine is not a fault.
 

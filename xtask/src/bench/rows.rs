@@ -18,21 +18,21 @@ pub(super) enum Target {
 }
 
 impl Target {
-    fn holds(self, found: f64) -> bool {
+    pub(super) fn holds(self, found: f64) -> bool {
         match self {
             Self::Most(most) => found <= most,
             Self::Least(least) => found >= least,
         }
     }
 
-    fn cell(self) -> String {
+    pub(super) fn cell(self) -> String {
         match self {
             Self::Most(most) => format!("<= {most}"),
             Self::Least(least) => format!(">= {least}"),
         }
     }
 
-    fn value(self) -> Value {
+    pub(super) fn value(self) -> Value {
         match self {
             Self::Most(most) => json!({ "most": most }),
             Self::Least(least) => json!({ "least": least }),
