@@ -29,15 +29,6 @@ const SCANS: usize = 32;
 const ROUNDS: u32 = 10;
 const PARTS: u64 = 5;
 
-const POLICY: &str = r#"
-version = 1
-
-[device.plc]
-mac = "02:00:0a:14:01:0b"
-ip = "10.20.1.11"
-mode = "enforce"
-"#;
-
 fn sent() -> u64 {
     u64::from(SOURCES) * u64::from(PORTS) * u64::from(ROUNDS)
 }
@@ -99,7 +90,7 @@ fn a_million_violations_in_chaos_are_accounted_for_to_the_packet() {
     let Some(lab) = lab_for(Tier::Netns, test, Topology::Bridged, 1500) else { return };
     let mut siem = Siem::new(5514);
     siem.start(&lab.gateway.namespace).expect("it listens");
-    let mut agent = Agent::new(&lab, POLICY).expect("an agent");
+    let mut agent = Agent::new(&lab, &lab.closed()).expect("an agent");
     agent.write_probing_config("1h", &format!("\n[sink.siem]\nto = \"{}\"\n", siem.url())).expect("written");
     agent.start().expect("it starts");
 

@@ -23,14 +23,8 @@ const SOON: Duration = Duration::from_secs(20);
 const PORTS: u16 = 3000;
 const ROUNDS: u64 = 3;
 
-const POLICY: &str = r#"
-version = 1
-
-[device.plc]
-mac = "02:00:0a:14:01:0b"
-ip = "10.20.1.11"
-mode = "enforce"
-
+/// What is allowed.
+const POLLS: &str = r#"
 [[device.plc.allow]]
 from = ["hmi"]
 service = ["modbus"]
@@ -47,7 +41,7 @@ fn violations(agent: &Agent<'_>) -> anyhow::Result<Value> {
 fn a_flood_is_accounted_for(test: &str, topology: Topology) {
     let Some(lab) = lab_for(Tier::Netns, test, topology, 1500) else { return };
     let _plc = Plc::start(lab.plc(), MODBUS).expect("a PLC");
-    let mut agent = Agent::new(&lab, POLICY).expect("an agent");
+    let mut agent = Agent::new(&lab, &(lab.closed() + POLLS)).expect("an agent");
     agent.write_config("\n[limits]\nring_bytes = 4096\nviolations = 64\n").expect("written");
     agent.start().expect("it starts");
     let poller =

@@ -19,15 +19,6 @@ use bulkhead_tests::{
 use serde_json::{Value, json};
 
 const SOON: Duration = Duration::from_secs(60);
-const POLICY: &str = r#"
-version = 1
-
-[device.plc]
-mac = "02:00:0a:14:01:0b"
-ip = "10.20.1.11"
-mode = "enforce"
-"#;
-
 /// Violations, of which each is told before the next one comes.
 const VIOLATIONS: u16 = 10;
 
@@ -43,7 +34,7 @@ fn what_a_receiver_answers_is_no_violation(test: &str, unmanaged: &str, given: G
     let historian = lab.host("historian");
     let mut siem = Siem::on(SocketAddr::from((historian.ip, 6514)));
     siem.start(&historian.namespace).expect("it listens");
-    let mut agent = Agent::new(&lab, POLICY).expect("an agent");
+    let mut agent = Agent::new(&lab, &lab.closed()).expect("an agent");
     // To the agent this is a name; the resolver needs nobody for it (inet_aton(3)).
     let name = format!("0x{:08x}", u32::from(historian.ip));
     let to = match given {

@@ -48,7 +48,7 @@ fn flood(dataplane: &mut Dataplane, base: &[u8], mut between: impl FnMut(&mut Da
 
 fn flow_count(dataplane: &Dataplane) -> usize {
     let reader = dataplane.flow_reader().unwrap_or_else(|error| panic!("{error}"));
-    reader.count(usize::MAX).unwrap_or_else(|error| panic!("{error}"))
+    reader.count().unwrap_or_else(|error| panic!("{error}"))
 }
 
 fn repeats(dataplane: &mut Dataplane) -> u64 {

@@ -38,15 +38,6 @@ const SOURCES: u8 = 50;
 const PORTS: u16 = 12;
 const BURST: u64 = SOURCES as u64 * PORTS as u64;
 
-const POLICY: &str = r#"
-version = 1
-
-[device.plc]
-mac = "02:00:0a:14:01:0b"
-ip = "10.20.1.11"
-mode = "enforce"
-"#;
-
 /// A receiver on the gateway itself, running or not.
 struct Rsyslog<'l> {
     lab: &'l Lab,
@@ -183,7 +174,7 @@ fn rsyslog_that_ends_and_comes_back_has_every_packet() {
     let Some(lab) = lab_for(Tier::Sinks, test, Topology::Bridged, 1500) else { return };
     let mut rsyslog = Rsyslog::new(&lab, program);
     rsyslog.start();
-    let mut agent = Agent::of(&lab, agent_binary().expect("a binary"), POLICY).expect("an agent");
+    let mut agent = Agent::of(&lab, agent_binary().expect("a binary"), &lab.closed()).expect("an agent");
     agent.write_probing_config("1s", &rsyslog.sink(NAME)).expect("written");
     agent.start().expect("it starts");
 
@@ -224,7 +215,7 @@ fn receiver_of_another_name_gets_nothing_and_the_spool_keeps_it() {
     let Some(lab) = lab_for(Tier::Sinks, test, Topology::Bridged, 1500) else { return };
     let mut rsyslog = Rsyslog::new(&lab, program);
     rsyslog.start();
-    let mut agent = Agent::of(&lab, agent_binary().expect("a binary"), POLICY).expect("an agent");
+    let mut agent = Agent::of(&lab, agent_binary().expect("a binary"), &lab.closed()).expect("an agent");
     agent.write_config(&rsyslog.sink("other.example")).expect("written");
     agent.start().expect("it starts");
 
@@ -260,7 +251,7 @@ fn hole_that_grows_before_it_was_surely_read_is_counted_once() {
     let test = "hole_that_grows_before_it_was_surely_read_is_counted_once";
     let Some(lab) = lab_for(Tier::Sinks, test, Topology::Bridged, 1500) else { return };
     let mut siem = Siem::new(5514);
-    let mut agent = Agent::of(&lab, agent_binary().expect("a binary"), POLICY).expect("an agent");
+    let mut agent = Agent::of(&lab, agent_binary().expect("a binary"), &lab.closed()).expect("an agent");
     let sink = format!("\n[sink.siem]\nto = \"{}\"\nspool_bytes = 1048576\n", siem.url());
     agent.write_probing_config("1h", &sink).expect("written");
     agent.start().expect("it starts");

@@ -76,6 +76,16 @@ pub enum Transport {
     },
 }
 
+impl Transport {
+    /// Whether messages follow each other on a connection.
+    pub fn is_stream(&self) -> bool {
+        match self {
+            Self::Udp => false,
+            Self::Tcp(_) | Self::Tls { .. } => true,
+        }
+    }
+}
+
 /// Where a message ends on a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum Framing {
@@ -97,12 +107,10 @@ impl Sink {
     /// Where a receiver that is given by its address takes connections.
     pub fn receiver(&self) -> Option<SocketAddr> {
         match &self.to {
-            Destination::Syslog(Syslog { transport: Transport::Udp, .. })
-            | Destination::File { .. }
-            | Destination::Stdout
-            | Destination::Journald => None,
-            Destination::Syslog(Syslog { host, port, .. }) => {
-                host.parse::<IpAddr>().ok().map(|address| SocketAddr::new(address, *port))
+            Destination::File { .. } | Destination::Stdout | Destination::Journald => None,
+            Destination::Syslog(Syslog { host, port, transport, .. }) => {
+                let address = host.parse::<IpAddr>().ok().filter(|_| transport.is_stream());
+                address.map(|address| SocketAddr::new(address, *port))
             }
         }
     }

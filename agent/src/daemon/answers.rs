@@ -38,7 +38,7 @@ impl Agent {
         let gathered = self.status(foreign).and_then(|status| Ok((status, self.dataplane.flow_reader()?)));
         thread::spawn(move || {
             let counted = gathered.and_then(|(status, flows)| {
-                let kept = flows.count(usize::try_from(status.flows_limit).unwrap_or(usize::MAX))?;
+                let kept = flows.count()?;
                 let flows_evicted = status.flows_evicted.saturating_sub(kept as u64);
                 Ok(Status { flows: kept, flows_evicted, ..status })
             });

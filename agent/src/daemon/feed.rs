@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use super::ledger::Account;
 use crate::{
     record::{Debt, Record, RecordId},
+    sink,
     spool::{MAX_RECORD, Spool, Stamp},
 };
 
@@ -58,7 +59,7 @@ impl Feed {
         let batch = std::mem::take(&mut self.batch);
         let is_time = !batch.is_empty() || self.tried.elapsed() >= self.every;
         let gap = self.debt.as_ref().filter(|_| is_time).map(|debt| {
-            let gap = debt.gap(format!("{:.6}", jiff::Timestamp::now()));
+            let gap = debt.gap(sink::now());
             (stamp(&gap), debt.packets(), gap.to_json())
         });
         let all = || gap.iter().chain(&batch);

@@ -20,7 +20,10 @@ use super::{
 };
 use crate::{
     dataplane::{TcpPeer, tcp_peer},
-    sink::syslog::{Connection, Encoder, Patience, Peer, Receiver, SendError, Transport},
+    sink::{
+        self,
+        syslog::{Connection, Encoder, Patience, Peer, Receiver, SendError, Transport},
+    },
     spool::{Item, Keeper, Mark, Reader},
 };
 
@@ -232,7 +235,7 @@ impl Line {
                 return Ok(());
             }
         };
-        let now = format!("{:.6}", jiff::Timestamp::now());
+        let now = sink::now();
         let mut messages = Vec::new();
         let mut unsendable = 0;
         for (item, mark) in items {
@@ -278,10 +281,9 @@ impl Line {
         let read = connection.confirmed()?;
         self.confirm(read);
         // What became of a datagram nobody knows.
-        let shown = read > 0 && self.receiver.transport != Transport::Udp;
-        if lock(&self.fare).standing.holds(shown, Instant::now()) {
+        let udp = self.receiver.transport == Transport::Udp;
+        if lock(&self.fare).standing.holds(read > 0 && !udp, Instant::now()) {
             // Of datagrams nobody says that they arrive.
-            let udp = self.receiver.transport == Transport::Udp;
             let what = if udp { "no datagram is refused" } else { "the receiver is there" };
             tracing::info!(sink = self.name, "{what}");
         }

@@ -138,7 +138,7 @@ impl Gathered {
     /// When a map cannot be read.
     pub(super) fn read(self) -> Result<Snapshot, DataplaneError> {
         let Self { known, counters, flows, policy, flows_limit, flows_made, flows_evicted, series } = self;
-        let flows = flows.count(usize::try_from(flows_limit).unwrap_or(usize::MAX))? as u64;
+        let flows = flows.count()? as u64;
         let evicted = flows_made.saturating_sub(flows);
         let evicted = flows_evicted.fetch_max(evicted, Ordering::Relaxed).max(evicted);
         let mut names = BTreeMap::from([(NO_DEVICE, UNMANAGED)]);

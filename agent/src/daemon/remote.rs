@@ -92,11 +92,10 @@ impl Remote {
 
     /// Where its receiver was found, if it takes connections.
     pub(super) fn receiver(&self) -> Option<(String, BTreeSet<SocketAddr>)> {
-        let Destination::Syslog(Syslog { transport: Transport::Tcp(_) | Transport::Tls { .. }, .. }) =
-            &self.sink.to
-        else {
+        let Destination::Syslog(Syslog { transport, .. }) = &self.sink.to else { return None };
+        if !transport.is_stream() {
             return None;
-        };
+        }
         let found = self.open.as_ref()?.1.fare().addresses;
         (!found.is_empty()).then(|| (self.sink.name.clone(), found.into_iter().collect()))
     }

@@ -15,7 +15,8 @@ use crate::{
     dataplane::{Dataplane, EventReader, Tally, kernel_version, monotonic_ns},
     model::Policy,
     observe::{Aggregate, Aggregator, Clock, Names, Recent, Teller, Tolerated, render},
-    record::{Gap, Heartbeat, Modes, Record, VERSION},
+    record::{Gap, Heartbeat, Modes, Record, RecordId, VERSION},
+    sink,
 };
 
 /// Distinct violations the agent tells apart at the same time.
@@ -167,18 +168,8 @@ impl Reporter {
         let pending = self.aggregator.pending() + self.honesty.untold();
         for owed in self.ledger.reckon(tally, pending, &self.sinks.accounts()) {
             self.seq += 1;
-            let gap = Gap {
-                v: VERSION,
-                time: now(),
-                gateway: self.teller.gateway.clone(),
-                boot: self.teller.boot.clone(),
-                seq: self.seq,
-                cause: owed.cause,
-                explanation: owed.cause.text().to_owned(),
-                first: None,
-                last: None,
-                count: 0,
-            };
+            let id = RecordId { boot: self.teller.boot.clone(), seq: self.seq };
+            let gap = Gap::new(id, &self.teller.gateway, sink::now(), owed.cause, 0);
             self.sinks.owe(&gap, &owed);
             self.show(Record::Gap(Gap { count: owed.most(), ..gap }));
         }
@@ -197,7 +188,7 @@ impl Reporter {
         let count = self.honesty.untold();
         let record = Record::Heartbeat(Heartbeat {
             v: VERSION,
-            time: now(),
+            time: sink::now(),
             gateway: self.teller.gateway.clone(),
             boot: self.teller.boot.clone(),
             seq: self.seq,
@@ -285,9 +276,4 @@ impl Reporter {
             ..ViolationStatus::default()
         }
     }
-}
-
-/// RFC 3339, UTC, microseconds.
-fn now() -> String {
-    format!("{:.6}", jiff::Timestamp::now())
 }

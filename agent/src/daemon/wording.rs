@@ -4,7 +4,7 @@
 //! one of the record that follows the hole, and stands for everything from `first` up to there.
 
 use crate::{
-    record::{Cause, Gap, Record, VERSION},
+    record::{Cause, Gap, Record, RecordId},
     sink::syslog::Encoder,
     spool::{Hole, Item, Stamp},
 };
@@ -53,18 +53,8 @@ impl Wording {
     }
 
     fn gap(&self, cause: Cause, Stamp { boot, seq }: Stamp, count: u64, now: &str) -> Gap {
-        Gap {
-            v: VERSION,
-            time: now.to_owned(),
-            gateway: self.gateway.clone(),
-            boot: format!("{boot:016x}"),
-            seq,
-            cause,
-            explanation: cause.text().to_owned(),
-            first: None,
-            last: None,
-            count,
-        }
+        let id = RecordId { boot: format!("{boot:016x}"), seq };
+        Gap::new(id, &self.gateway, now.to_owned(), cause, count)
     }
 }
 

@@ -9,8 +9,8 @@ use bulkhead_common::layout::{Flow, FlowKey};
 
 use super::{Dataplane, DataplaneError, read, reopen};
 
-/// Reads the kernel's flows.
-pub struct FlowReader(HashMap<MapData, FlowKey, Flow>);
+/// Reads the kernel's flows, of which there are so many at most.
+pub struct FlowReader(HashMap<MapData, FlowKey, Flow>, usize);
 
 impl Dataplane {
     /// A handle to the flows that does not need the data path.
@@ -19,18 +19,18 @@ impl Dataplane {
     /// When the pinned map cannot be opened.
     pub fn flow_reader(&self) -> Result<FlowReader, DataplaneError> {
         let map = self.another_handle("FLOWS")?;
-        Ok(FlowReader(HashMap::try_from(map).map_err(reopen("FLOWS"))?))
+        Ok(FlowReader(HashMap::try_from(map).map_err(reopen("FLOWS"))?, self.sizes.flows as usize))
     }
 }
 
 impl FlowReader {
-    /// Number of flows remembered at this moment, those that are over included until they make room; at most `most`.
+    /// Number of flows remembered at this moment, those that are over included until they make room.
     ///
     /// # Errors
     /// When the map cannot be read.
-    pub fn count(&self, most: usize) -> Result<usize, DataplaneError> {
-        // A walk begins anew where a flow goes while it is looked at.
-        self.0.keys().take(most).try_fold(0, |n, key| key.map(|_| n + 1)).map_err(read("FLOWS"))
+    pub fn count(&self) -> Result<usize, DataplaneError> {
+        // A walk begins anew where a flow goes while it is looked at: it is over with as many as there can be.
+        self.0.keys().take(self.1).try_fold(0, |n, key| key.map(|_| n + 1)).map_err(read("FLOWS"))
     }
 
     /// At most `most` flows, and whether that is all of them. A flow that comes or goes meanwhile may be missed.

@@ -4,7 +4,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Cause, Gap, Record, RecordId, VERSION};
+use super::{Cause, Gap, Record, RecordId};
 
 /// What is owed to a sink.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -40,18 +40,10 @@ impl Debt {
     /// The gap that stands for the records, told at a time (RFC 3339).
     pub fn gap(&self, time: String) -> Record {
         let Self { gateway, first, last, packets } = self;
-        let cause = Cause::Disk;
         Record::Gap(Gap {
-            v: VERSION,
-            time,
-            gateway: gateway.clone(),
-            boot: last.boot.clone(),
-            seq: last.seq,
-            cause,
-            explanation: cause.text().to_owned(),
             first: Some(first.to_string()),
             last: Some(last.to_string()),
-            count: *packets,
+            ..Gap::new(last.clone(), gateway, time, Cause::Disk, *packets)
         })
     }
 }

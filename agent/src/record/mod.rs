@@ -173,6 +173,30 @@ pub struct Gap {
     pub count: u64,
 }
 
+impl Gap {
+    /// So many packets, for a cause, found at a time (RFC 3339), under the number of a record; which records are missing is not known.
+    pub fn new(
+        RecordId { boot, seq }: RecordId,
+        gateway: &str,
+        time: String,
+        cause: Cause,
+        count: u64,
+    ) -> Self {
+        Self {
+            v: VERSION,
+            time,
+            gateway: gateway.to_owned(),
+            boot,
+            seq,
+            cause,
+            explanation: cause.text().to_owned(),
+            first: None,
+            last: None,
+            count,
+        }
+    }
+}
+
 /// Why packets are counted and not told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]

@@ -9,6 +9,7 @@ use super::{
     Status, encode,
     journald::Journal,
     lines::{Lines, Target},
+    now,
 };
 use crate::record::{Debt, Format, Record, RecordId};
 
@@ -117,7 +118,7 @@ impl Local {
         if self.given.is_empty()
             && let Some(debt) = &self.debt
         {
-            let gap = debt.gap(format!("{:.6}", jiff::Timestamp::now()));
+            let gap = debt.gap(now());
             self.give(&gap, Given::Gap);
         }
     }

@@ -14,6 +14,11 @@ pub mod syslog;
 pub use format::{LONGEST, encode, encode_within};
 pub use local::{Local, Place};
 
+/// The time of a record: RFC 3339, UTC, microseconds.
+pub fn now() -> String {
+    format!("{:.6}", jiff::Timestamp::now())
+}
+
 /// How a local sink fares.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Status {

@@ -86,13 +86,7 @@ fn readers(lab: &Lab) -> impl Iterator<Item = &Host> {
 
 /// The policy: the PLC and those that poll it, all enforcing; and a network whose hosts may reach any port of the PLC.
 pub fn policy(lab: &Lab) -> String {
-    let device = |host: &Host| {
-        format!(
-            "[device.{}]\nmac = \"{}\"\nip = \"{}\"\nmode = \"enforce\"\n\n",
-            host.name, host.mac, host.ip
-        )
-    };
-    let devices: String = readers(lab).chain([lab.plc()]).map(device).collect();
+    let devices: String = readers(lab).chain([lab.plc()]).map(Host::enforced).collect();
     let names: Vec<String> = readers(lab).map(|host| format!("\"{}\"", host.name)).collect();
     format!(
         "version = 1\n\n{devices}[[device.{PLC}.allow]]\nfrom = [{}]\nservice = \"modbus\"\n\n\

@@ -257,6 +257,11 @@ impl Lab {
         }
     }
 
+    /// A policy that enforces the PLC: nobody may speak to it.
+    pub fn closed(&self) -> String {
+        format!("version = 1\n\n{}", self.plc().enforced())
+    }
+
     /// How many routers there are between the plant and the PLC.
     pub fn hops(&self) -> u8 {
         match self.topology {
@@ -267,6 +272,14 @@ impl Lab {
 }
 
 impl Host {
+    /// Its table in a policy, enforcing, with an empty line behind it.
+    pub fn enforced(&self) -> String {
+        format!(
+            "[device.{}]\nmac = \"{}\"\nip = \"{}\"\nmode = \"enforce\"\n\n",
+            self.name, self.mac, self.ip
+        )
+    }
+
     /// TCP segments this host's stack has sent again since it came up (RFC 4022, tcpRetransSegs): a lost packet shows
     /// here even when the poll got its answer in time. Unrelated delays can raise it too.
     pub fn retransmitted(&self) -> Result<u64> {

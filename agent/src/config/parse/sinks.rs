@@ -181,10 +181,7 @@ fn sink(
             }
         }
     };
-    let is_stream = matches!(
-        &destination,
-        Destination::Syslog(Syslog { transport: Transport::Tcp(_) | Transport::Tls { .. }, .. })
-    );
+    let is_stream = matches!(&destination, Destination::Syslog(syslog) if syslog.transport.is_stream());
     if let Some(leaf) = small.filter(|_| is_stream) {
         let location = reader.out.locate(leaf.at);
         let message =

@@ -127,10 +127,7 @@ impl Plan {
         }
         if enforcing.total() > 0 || drop.total() > 0 {
             let lost = if *lost > 0 {
-                format!(
-                    "; {} told to nobody",
-                    counted(usize::try_from(*lost).unwrap_or(usize::MAX), "packet")
-                )
+                format!("; {} told to nobody", counted(*lost, "packet"))
             } else {
                 String::new()
             };
@@ -164,7 +161,7 @@ impl Plan {
         let (title, listed) =
             if gained { ("CAN NOW REACH", &reach.gained) } else { ("CAN NO LONGER REACH", &reach.lost) };
         if listed.total() > 0 {
-            let hops = counted(reach.hops as usize, "hop");
+            let hops = counted(reach.hops, "hop");
             page.title(format!("{title} (within {hops}, by the rules): {}", listed.total()));
             page.list(listed, |page, one| page.line(format!("  {}", reached(one))));
         }
@@ -341,7 +338,7 @@ fn dropped(page: &mut Page, one: &Drops) {
     } = one;
     let worth = criticality.as_ref().map(|word| format!("{word}  ")).unwrap_or_default();
     page.line(format!("  {worth}{} -> {} {service}", end(from, from_address), end(to, to_address)));
-    let packets = counted(usize::try_from(*packets).unwrap_or(usize::MAX), "packet");
+    let packets = counted(*packets, "packet");
     page.line(format!(
         "      {packets} in {}, last seen {} ago",
         ago(first_seconds.saturating_sub(*idle_seconds)),
