@@ -14,6 +14,7 @@ pub mod bytes;
 pub mod cache;
 pub mod decide;
 pub mod flow;
+pub mod forward;
 pub mod layout;
 pub mod lookup;
 pub mod mode;
