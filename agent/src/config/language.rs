@@ -4,7 +4,7 @@
 //! In: nothing. Out: [`ROOT`] and the tables below it. Tests prove that the parser reads every key, has these defaults
 //! and keeps to these ranges.
 
-use super::parse::{ATTACH, FRAGMENTS, MIDSTREAM, ROLES, SIDES, UNMANAGED};
+use super::parse::{ATTACH, FORWARD, FRAGMENTS, MIDSTREAM, ROLES, SIDES, UNMANAGED};
 use crate::{
     language::{Format, Key, Kind, Table, integer, many, one, table, word, words},
     policy::{
@@ -144,6 +144,10 @@ peer = "eth2"
     "role": word(ROLE_WORDS).default(r#""uplink""#);
     /// Where packets are judged: in the driver, or (slower, for any driver) behind it.
     "attach": word(ATTACH_WORDS).default(r#""native""#);
+    /// Who sends on what a routed gateway lets through here: the kernel, or the program itself where the way leads out of another such
+    /// interface and is plain. Firewall rules, NAT and shaping of the gateway's own do not see what is sent `direct`; see
+    /// `docs/configuration.md`.
+    "forward": word(FORWARD_WORDS).default(r#""kernel""#);
     /// The other side of a pair; each names the other.
     "peer": one(&INTERFACE_NAME).example(r#""eth2""#);
     /// Where the devices of a pair are; saying it on one side is enough.
@@ -275,6 +279,7 @@ table! {
 const ROLE_WORDS: &[&str] = &words(&ROLES);
 const SIDE_WORDS: &[&str] = &words(&SIDES);
 const ATTACH_WORDS: &[&str] = &words(&ATTACH);
+const FORWARD_WORDS: &[&str] = &words(&FORWARD);
 const MIDSTREAM_WORDS: &[&str] = &words(&MIDSTREAM);
 const UNMANAGED_WORDS: &[&str] = &words(&UNMANAGED);
 const FRAGMENT_WORDS: &[&str] = &words(&FRAGMENTS);

@@ -20,6 +20,8 @@ pub enum Input {
     Overheard(Vec<Vec<u8>>),
     /// Interfaces or addresses changed, or news of that were lost.
     Links(LinkNews),
+    /// Routes, neighbours or what else the way of a packet depends on changed, or news of that were lost.
+    Routes(LinkNews),
     /// A moment passed: drain repeats, look after NICs, write summaries.
     Tick,
     /// Somebody asked something on the control socket.

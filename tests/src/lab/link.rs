@@ -5,7 +5,7 @@
 
 use std::{
     fmt, fs,
-    net::{IpAddr, Ipv4Addr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
     time::Duration,
 };
 
@@ -18,6 +18,7 @@ use rtnetlink::{
         AddressFamily,
         link::{BondMode, InfoData, InfoVeth, LinkFlags},
         neighbour::{NeighbourFlags, NeighbourState},
+        route::RouteType,
     },
 };
 
@@ -282,6 +283,25 @@ pub fn route(namespace: &Namespace, network: Ipv4Addr, prefix: u8, via: Ipv4Addr
         RouteMessageBuilder::<Ipv4Addr>::new().destination_prefix(network, prefix).gateway(via).build();
     netlink(namespace, async move |handle| handle.route().add(message).execute().await)
         .with_context(|| format!("failed to add the route to {network}/{prefix} via {via}"))
+}
+
+/// Sends what is for an IPv6 network to `via`.
+pub fn route_v6(namespace: &Namespace, network: Ipv6Addr, prefix: u8, via: Ipv6Addr) -> Result<()> {
+    let message =
+        RouteMessageBuilder::<Ipv6Addr>::new().destination_prefix(network, prefix).gateway(via).build();
+    netlink(namespace, async move |handle| handle.route().add(message).execute().await)
+        .with_context(|| format!("failed to add the route to {network}/{prefix} via {via}"))
+}
+
+/// Lets a host swallow everything that it should forward to an address, or no longer.
+pub fn blackhole(namespace: &Namespace, to: Ipv4Addr, on: bool) -> Result<()> {
+    let message =
+        RouteMessageBuilder::<Ipv4Addr>::new().destination_prefix(to, 32).kind(RouteType::BlackHole).build();
+    netlink(namespace, async move |handle| match on {
+        true => handle.route().add(message).execute().await,
+        false => handle.route().del(message).execute().await,
+    })
+    .with_context(|| format!("failed to change the black hole of {to}"))
 }
 
 /// Tells a bridge by which of its ports an address is reached.
