@@ -13,7 +13,7 @@ use std::{
 use bulkhead_common::forward::{LIFE, fate};
 use bulkhead_tests::{
     lab::{
-        Agent, Lab, Mac, Poller, Sniffer, link,
+        Agent, Lab, Mac, Poller, Sniffer, Topology, link,
         modbus::Plc,
         topology::{DEVICE_SIDE, MODBUS, UPLINK},
         wait::wait_for,
@@ -21,12 +21,12 @@ use bulkhead_tests::{
     },
     skip::{Tier, skip},
 };
-use gateway::{SOON, bulkhead, enforces, status};
+use gateway::{SOON, bulkhead, enforces, require_topology, status};
 use router::{
-    Line, TTL, counted, counted_without_agent, require_router, speak_v6, started, told, wait_counted,
-    wait_news,
+    Line, TTL, counted, counted_without_agent, forward_directly, require_router, speak_v6, started, told,
+    wait_counted, wait_news,
 };
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// ICMP to the HMI by type and code.
 fn errors(lab: &Lab) -> Sniffer<(u8, u8)> {
@@ -226,6 +226,46 @@ fn link_that_is_down_swallows_nothing_that_the_kernel_would_answer() {
     })
     .expect("it comes back");
     leaves_directly(&agent, &line, &frame);
+}
+
+#[test]
+fn neighbour_that_is_sent_to_directly_is_looked_after_by_the_kernel() {
+    let test = "neighbour_that_is_sent_to_directly_is_looked_after_by_the_kernel";
+    let Some(lab) = require_router(test) else { return };
+    let agent = started(&lab, &[]);
+    let line = Line::new(&lab);
+    let frame = line.frame(40_000);
+    leaves_directly(&agent, &line, &frame);
+    let (gateway, plc) = (&lab.gateway.namespace, lab.plc());
+    let heard = counted(&agent, "route_news");
+    link::stale_neighbour(gateway, DEVICE_SIDE, plc.ip, plc.mac).expect("a neighbour");
+    wait_news(&agent, heard);
+    assert!(link::is_stale(gateway, plc.ip).expect("it is told"));
+    let direct = counted(&agent, "direct");
+    wait_for("the kernel to ask for the neighbour", SOON, || {
+        line.arrives(&frame);
+        Ok((!link::is_stale(gateway, plc.ip)?).then_some(()))
+    })
+    .expect("it asks");
+    assert!(counted(&agent, "refresh") > 1, "{:#}", told(&agent));
+    line.becomes_direct(&agent, &frame);
+    assert!(counted(&agent, "direct") > direct, "{:#}", told(&agent));
+}
+
+#[test]
+fn ports_of_a_bridge_hand_everything_to_the_kernel_and_say_so() {
+    let test = "ports_of_a_bridge_hand_everything_to_the_kernel_and_say_so";
+    let Some(lab) = require_topology(test, Topology::Bridged, 1500) else { return };
+    let _plc = Plc::start(lab.plc(), MODBUS).expect("a PLC");
+    let mut agent = Agent::new(&lab, &gateway::policy(&lab)).expect("an agent");
+    forward_directly(&lab);
+    agent.start().expect("it starts");
+    let said = status(&agent);
+    let why = "hands everything to the kernel, and not directly on: it is a port of another interface";
+    assert_eq!(said["warnings"], json!([format!("`{DEVICE_SIDE}` {why}"), format!("`{UPLINK}` {why}")]));
+    assert!(enforces(&lab));
+    let counts = told(&agent);
+    assert_eq!((counts["direct"].clone(), counts["kernel"].clone()), (json!(0), json!({})), "{counts:#}");
 }
 
 #[test]

@@ -275,6 +275,8 @@ impl Nic {
             Some(_) => foreign.map(str::to_owned),
         };
         self.forwards = found.is_some() && obstacle.is_none();
+        // That it is not enforced at all is told by itself.
+        let obstacle = obstacle.filter(|_| self.attached.is_some());
         self.forward_note = obstacle
             .map(|why| format!("`{name}` hands everything to the kernel, and not directly on: {why}"));
     }

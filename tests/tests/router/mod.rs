@@ -77,14 +77,19 @@ fn policy(lab: &Lab, others: &[&str]) -> String {
 /// An agent that forwards directly both ways.
 pub(crate) fn started<'a>(lab: &'a Lab, others: &[&str]) -> Agent<'a> {
     let mut agent = Agent::new(lab, &policy(lab, others)).expect("an agent");
-    let changes = ["device-side", "uplink"]
-        .map(|role| (format!("role = \"{role}\""), format!("role = \"{role}\"\nforward = \"direct\"")));
-    let changes = changes.each_ref().map(|(from, to)| (from.as_str(), to.as_str()));
-    configure(&lab.gateway, "bulkhead.toml", &changes);
+    forward_directly(lab);
     agent.start().expect("it starts");
     let said = status(&agent);
     assert_eq!(said["warnings"], serde_json::json!([]), "{said:#}");
     agent
+}
+
+/// Lets the lab's agent forward directly both ways, before it starts.
+pub(crate) fn forward_directly(lab: &Lab) {
+    let changes = ["device-side", "uplink"]
+        .map(|role| (format!("role = \"{role}\""), format!("role = \"{role}\"\nforward = \"direct\"")));
+    let changes = changes.each_ref().map(|(from, to)| (from.as_str(), to.as_str()));
+    configure(&lab.gateway, "bulkhead.toml", &changes);
 }
 
 /// What became of packets that could leave directly, by its word.
