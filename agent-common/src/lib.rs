@@ -15,6 +15,7 @@ pub mod cache;
 pub mod decide;
 pub mod flat;
 pub mod flow;
+pub mod forward;
 pub mod layout;
 pub mod lookup;
 pub mod mode;

@@ -104,6 +104,10 @@ pub mod segment_flag {
 /// [`crate::layout::SegmentRow::redirect`] while the other side of a pair is missing: nothing passes.
 pub const NOWHERE: u32 = u32::MAX;
 
+/// [`crate::layout::SegmentRow::redirect`] of an interface that forwards directly: what passes leaves by the way that the kernel would
+/// take, if that leads out of another such interface, see [`crate::forward`].
+pub const DIRECTLY: u32 = u32::MAX - 1;
+
 /// [`crate::layout::SegmentKey::vlan`] of every frame whose VLAN is no segment of its own.
 pub const ANY_VLAN: u16 = u16::MAX;
 

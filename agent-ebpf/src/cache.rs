@@ -14,7 +14,7 @@ use bulkhead_common::{
     },
     decide::{Action, Verdict},
     layout::Active,
-    lookup::{Endpoint, NOWHERE, Rules, shape},
+    lookup::{DIRECTLY, Endpoint, NOWHERE, Rules, shape},
 };
 
 use crate::{
@@ -50,7 +50,7 @@ macro_rules! loaded {
 pub(crate) use loaded;
 
 #[inline(always)]
-fn seeds() -> Seeds {
+pub fn seeds() -> Seeds {
     [loaded!(CACHE_SEED_0), loaded!(CACHE_SEED_1)]
 }
 
@@ -109,6 +109,8 @@ pub fn look(packet: &Packet, interface: u64, active: u64) -> u32 {
 
 /// No action: the packet goes the whole way.
 pub const MISSED: u32 = u32::MAX;
+/// No action: the packet passes, and may leave directly. Every action is below it.
+pub const FORWARDED: u32 = u32::MAX - 1;
 
 /// A packet without a key.
 #[inline(always)]
@@ -219,6 +221,7 @@ fn count(known: &mut Remembered, len: u64, interface: u64, now: u32) -> u32 {
         return xdp_action::XDP_DROP;
     }
     match REDIRECTS.get(interface as u32) {
+        Some(redirect) if *redirect == DIRECTLY => FORWARDED,
         // SAFETY: the helper notes where the frame goes; what cannot be sent there is dropped by the kernel.
         Some(redirect) if *redirect != 0 => unsafe { bpf_redirect(*redirect, 0) as u32 },
         _ => xdp_action::XDP_PASS,

@@ -8,6 +8,7 @@ mod atomic;
 mod cache;
 mod count;
 mod emit;
+mod forward;
 mod maps;
 mod packet;
 mod sweep;
@@ -25,7 +26,7 @@ use bulkhead_common::{
     bytes::Bytes,
     decide::{self, Action, Ends, Judgement, Verdict},
     layout::{Active, reading, tally},
-    lookup::{NOWHERE, Rules},
+    lookup::{DIRECTLY, NOWHERE, Rules},
     parse::{Packet, parse_into},
     reason::Reason,
 };
@@ -60,8 +61,11 @@ pub fn sweep(ctx: XdpContext) -> u32 {
 #[inline(always)]
 fn run(ctx: &XdpContext, len: u32) -> u32 {
     let action = look(ctx.ctx, len);
-    if action != cache::MISSED {
+    if action < cache::FORWARDED {
         return action;
+    }
+    if action == cache::FORWARDED {
+        return forward::forward(ctx.ctx, len);
     }
     let ifindex = ctx.ingress_ifindex() as u32;
     if begin(ifindex) == 0 {
@@ -88,6 +92,9 @@ fn run(ctx: &XdpContext, len: u32) -> u32 {
         return xdp_action::XDP_DROP;
     }
     let redirect = maps::scratch().map_or(0, |scratch| scratch.context.interface.redirect);
+    if redirect == DIRECTLY {
+        return forward::forward(ctx.ctx, len);
+    }
     if redirect != 0 {
         // SAFETY: the helper notes where the frame goes; what cannot be sent there is dropped by the kernel.
         return unsafe { bpf_redirect(redirect, 0) as u32 };

@@ -12,6 +12,7 @@ use bulkhead_common::{
     cache::{self, Entry4, Entry6, WAYS},
     decide::{Decision, Ends, Judgement},
     flat,
+    forward::{self, Hop, fate},
     layout::{
         Budget, EndRow, Event, Flow, FlowKey, FragmentKey, FragmentRow, Head, InterfaceCounters, Lease,
         MAX_FRAGMENTED, MAX_INTERFACES, MAX_SCHEDULES, MAX_SEGMENTS, MAX_TRUSTED, NamedKey, NamedRow,
@@ -114,13 +115,26 @@ pub static CACHE_V6: Array<[Entry6; WAYS], 4, MAPPABLE> = Array::new();
 /// Counts what happens to flows, in groups of them, and to leases.
 #[btf_map]
 pub static STAMPS: Array<u64, { cache::STAMPS as usize + 1 }> = Array::new();
-/// To where what passes goes, by the index of the interface where it arrived; 0 hands it to the stack.
+/// To where what passes goes, by the index of the interface where it arrived, as in its segment's row.
 #[btf_map]
 pub static REDIRECTS: Array<u32, { cache::key::INTERFACES as usize }> = Array::new();
 /// Whether there is anything for the sweep of each CPU.
 #[btf_map]
 pub static SWEEP: PerCpuArray<Sweep, 1> = PerCpuArray::new();
 const MAPPABLE: usize = aya_ebpf::bindings::BPF_F_MMAPABLE as usize;
+
+/// What became of packets that may leave directly.
+#[btf_map]
+pub static FORWARDS: PerCpuArray<u64, { fate::LEN as usize }> = PerCpuArray::new();
+/// Counts what the agent hears of routes and neighbours. This and what is remembered of them is a program's own, and goes with it.
+#[btf_map]
+pub static ROUTES: Array<u64, 1> = Array::new();
+/// The ways that packets take: the sets of the first CPU, then those of the next.
+#[btf_map]
+pub static HOPS: Array<[Hop; forward::WAYS], 1, MAPPABLE> = Array::new();
+/// The tick at which the kernel last sent a neighbour something, by its hardware address and, above that, the interface.
+#[btf_map]
+pub static NEIGHBOURS: LruHashMap<u64, u32, { forward::MAX_NEIGHBOURS as usize }> = LruHashMap::new();
 
 /// Adds one to an entry of the tally.
 #[inline(always)]

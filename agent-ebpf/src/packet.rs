@@ -107,6 +107,43 @@ impl key::Window for Window {
     }
 }
 
+/// One store of its width, as the load above.
+macro_rules! store {
+    ($window:expr, $width:literal, $value:expr) => {{
+        // SAFETY: as for the load; the verifier takes stores to a packet of XDP.
+        // JUSTIFICATION: as for the load.
+        unsafe {
+            core::arch::asm!(
+                concat!("*(", $width, " *)({start} + {at}) = {value}"),
+                value = in(reg) u64::from($value),
+                start = in(reg) $window.0,
+                at = const AT,
+                options(nostack, preserves_flags),
+            );
+        }
+    }};
+}
+
+impl Window {
+    /// Writes eight bytes, as the machine has them; `AT + 8` is within the window.
+    #[inline(always)]
+    pub fn put_word<const AT: usize>(self, value: u64) {
+        store!(self, "u64", value);
+    }
+
+    /// Writes four bytes.
+    #[inline(always)]
+    pub fn put_half<const AT: usize>(self, value: u32) {
+        store!(self, "u32", value);
+    }
+
+    /// Writes two bytes.
+    #[inline(always)]
+    pub fn put_short<const AT: usize>(self, value: u16) {
+        store!(self, "u16", value);
+    }
+}
+
 impl Bytes for Packet {
     #[inline(always)]
     fn len(&self) -> u32 {

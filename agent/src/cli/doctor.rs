@@ -4,6 +4,7 @@ use std::{fs, path::Path};
 
 use serde::Serialize;
 
+mod forward;
 mod outward;
 mod queues;
 mod sizes;
@@ -99,6 +100,7 @@ fn gateway(config: &Config) -> Vec<Finding> {
         }
         Err(error) => findings.push(problem("interfaces", &error.to_string(), "run as root")),
     }
+    findings.extend(forward::findings(config));
     findings.extend(config.segments.iter().map(segment));
     findings.push(policy(config));
     findings.push(state(config));

@@ -4,7 +4,11 @@ use std::{collections::BTreeMap, time::Duration};
 
 use super::{Cli, Exit, Output, print_json, table, unexpected};
 use crate::{
-    control::{Body, FilesStatus, InterfaceStatus, NamesStatus, Request, SegmentStatus, SinkStatus, Status},
+    config::Forward,
+    control::{
+        Body, FilesStatus, ForwardStatus, InterfaceStatus, NamesStatus, Request, SegmentStatus, SinkStatus,
+        Status,
+    },
     diagnostic::counted,
 };
 
@@ -66,6 +70,9 @@ fn print(status: &Status) {
         status.seen(),
         status.verdicts_limit
     );
+    if let Some(forwarded) = &status.forwarded {
+        out!("forwarding  {}", sent(forwarded));
+    }
     if status.leases > 0 || status.leases_refused > 0 || status.samples_lost > 0 {
         out!(
             "leases      {}, {} refused, {} answers of DHCP servers and resolvers lost",
@@ -135,6 +142,7 @@ fn print(status: &Status) {
             i.name.clone(),
             match &i.pair {
                 Some(peer) => format!("{}, pair with {peer}", i.role),
+                None if i.forward == Forward::Direct.name() => format!("{}, direct", i.role),
                 None => i.role.clone(),
             },
             attached,
@@ -158,6 +166,21 @@ fn print(status: &Status) {
     if status.link_news_lost > 0 {
         out!("\nnews of interfaces were lost {} times; all were looked at instead", status.link_news_lost);
     }
+}
+
+/// What left without the kernel, and what did not, in one line.
+fn sent(forwarded: &ForwardStatus) -> String {
+    let ForwardStatus { direct, kernel, route_news, route_news_lost } = forwarded;
+    let by_kernel: u64 = kernel.values().sum();
+    let why: Vec<String> = kernel.iter().map(|(why, packets)| format!("{why} {packets}")).collect();
+    let why = if why.is_empty() { String::new() } else { format!(" ({})", why.join(", ")) };
+    let lost = match route_news_lost {
+        0 => String::new(),
+        lost => format!(", lost {lost} times"),
+    };
+    format!(
+        "{direct} packets direct, {by_kernel} by the kernel{why}; {route_news} news of routes and neighbours{lost}"
+    )
 }
 
 /// How a sink fares, in one line.

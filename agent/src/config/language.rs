@@ -4,7 +4,7 @@
 //! In: nothing. Out: [`ROOT`] and the tables below it. Tests prove that the parser reads every key, has these defaults
 //! and keeps to these ranges.
 
-use super::parse::{ATTACH, FRAGMENTS, MIDSTREAM, ROLES, SIDES, UNMANAGED};
+use super::parse::{ATTACH, FORWARD, FRAGMENTS, MIDSTREAM, ROLES, SIDES, UNMANAGED};
 use crate::{
     language::{Format, Key, Kind, Table, integer, many, one, table, word, words},
     policy::{
@@ -144,6 +144,10 @@ peer = "eth2"
     "role": word(ROLE_WORDS).default(r#""uplink""#);
     /// Where packets are judged: in the driver, or (slower, for any driver) behind it.
     "attach": word(ATTACH_WORDS).default(r#""native""#);
+    /// Who sends on what a routed gateway lets through here: the kernel, or the program itself where the way leads out of another such
+    /// interface and is plain. Firewall rules, NAT and shaping of the gateway's own do not see what is sent `direct`; see
+    /// `docs/configuration.md`.
+    "forward": word(FORWARD_WORDS).default(r#""kernel""#);
     /// The other side of a pair; each names the other.
     "peer": one(&INTERFACE_NAME).example(r#""eth2""#);
     /// Where the devices of a pair are; saying it on one side is enough.
@@ -248,7 +252,8 @@ table! {
     /// Live conversations.
     "flows": integer(1024, 1 << 24).default("131072");
     /// Verdicts that each processor remembers for the packets that follow, of IPv4; a quarter as many of IPv6. What is not
-    /// remembered is decided anew. Each takes 64 bytes for each processor (IPv6 128), and all of them 64 MiB at most.
+    /// remembered is decided anew. Each takes 64 bytes for each processor (IPv6 128), and all of them 64 MiB at most. Where interfaces
+    /// forward directly, half as many ways of packets are remembered besides, for 128 bytes each; they may change at any start.
     "verdicts": integer(1024, 1 << 20).default("65536");
     /// Distinct violations held between two drains; further ones are counted for their device and reason.
     "violations": integer(64, 1 << 20).default("8192");
@@ -275,6 +280,7 @@ table! {
 const ROLE_WORDS: &[&str] = &words(&ROLES);
 const SIDE_WORDS: &[&str] = &words(&SIDES);
 const ATTACH_WORDS: &[&str] = &words(&ATTACH);
+const FORWARD_WORDS: &[&str] = &words(&FORWARD);
 const MIDSTREAM_WORDS: &[&str] = &words(&MIDSTREAM);
 const UNMANAGED_WORDS: &[&str] = &words(&UNMANAGED);
 const FRAGMENT_WORDS: &[&str] = &words(&FRAGMENTS);

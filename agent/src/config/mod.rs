@@ -72,6 +72,11 @@ pub struct Config {
 }
 
 impl Config {
+    /// Whether any interface forwards directly.
+    pub fn forwards_directly(&self) -> bool {
+        self.interfaces.iter().any(|interface| interface.forward == Forward::Direct)
+    }
+
     /// Every segment with its number in the kernel's rows, from 1; 0 is no segment. The number is made of the name, so that
     /// a segment keeps it when others come and go: what an earlier configuration wrote to the kernel holds until it is
     /// written anew.
@@ -157,6 +162,16 @@ pub enum Attach {
     Native,
     /// After the kernel has built its own packet structure: any driver, slower; shown loudly.
     Generic,
+}
+
+/// Who sends on what a routed gateway lets through.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub enum Forward {
+    /// The kernel.
+    #[default]
+    Kernel,
+    /// The program itself, by the way that the kernel would take; the kernel where that is not plain.
+    Direct,
 }
 
 /// Traffic to the gateway's own addresses that no policy can close.

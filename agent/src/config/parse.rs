@@ -30,7 +30,7 @@ mod segments;
 mod signing;
 mod sinks;
 
-pub(super) use interfaces::{ATTACH, ROLES, SIDES};
+pub(super) use interfaces::{ATTACH, FORWARD, ROLES, SIDES};
 pub(super) use segments::{FRAGMENTS, UNMANAGED};
 pub(super) use sinks::{FACILITIES, FRAMINGS};
 

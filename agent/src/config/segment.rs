@@ -11,7 +11,7 @@ use bulkhead_common::{
     wire::mac,
 };
 
-use super::{Attach, Role, Unmanaged};
+use super::{Attach, Forward, Role, Unmanaged};
 use crate::model::Mac;
 
 /// One network interface on which packets are decided.
@@ -25,6 +25,8 @@ pub struct Interface {
     pub attach: Attach,
     /// The other side, when what passes here leaves there at once, without a bridge or a route.
     pub pair: Option<Pair>,
+    /// Who sends on what passes here.
+    pub forward: Forward,
     /// Whether the agent may switch off what hides frames from it (rxvlan, LRO).
     pub fix_offloads: bool,
 }
@@ -196,6 +198,16 @@ impl Role {
         match self {
             Self::DeviceSide => "device-side",
             Self::Uplink => "uplink",
+        }
+    }
+}
+
+impl Forward {
+    /// The word in the configuration and in `status`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Kernel => "kernel",
+            Self::Direct => "direct",
         }
     }
 }

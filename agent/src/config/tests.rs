@@ -130,6 +130,7 @@ required = false
         name: "eth1".into(),
         role: Role::DeviceSide,
         attach: Attach::Generic,
+        forward: Forward::Kernel,
         pair: None,
         fix_offloads: true,
     };
@@ -329,6 +330,22 @@ fn a_pair_that_is_none_is_refused_with_help() {
     let word = side("eth1", "peer = \"eth2\"\nside = \"devices\"")
         + &side("eth2", "peer = \"eth1\"\nside = \"uplink\"");
     one(&word, "BH0603", "unknown value of `side` `devices`", "did you mean `device`?");
+}
+
+#[test]
+fn direct_forwarding_is_for_interfaces_in_whose_drivers_packets_are_judged() {
+    let interface = |text: &str| format!("[interface.eth1]\n{text}\n");
+    let direct = read(&interface("forward = \"direct\""));
+    assert!(direct.forwards_directly() && !read(UPLINK).forwards_directly());
+    let generic = interface("forward = \"direct\"\nattach = \"generic\"");
+    one(&generic, "BH0619", "`eth1` cannot forward directly behind its driver", "`attach = \"native\"`");
+    let side = "[interface.eth2]\nrole = \"pair\"\npeer = \"eth1\"\nside = \"device\"\n";
+    let pair = interface("role = \"pair\"\npeer = \"eth2\"\nforward = \"direct\"") + side;
+    one(&pair, "BH0619", "`eth1` is a side of a pair, which sends everything to the other one", "remove it");
+    let word = interface("forward = \"directly\"");
+    one(&word, "BH0603", "unknown value of `forward` `directly`", "did you mean `direct`?");
+    // What is the default may be said anywhere.
+    assert!(!read(&interface("forward = \"kernel\"\nattach = \"generic\"")).forwards_directly());
 }
 
 #[test]

@@ -9,11 +9,13 @@ use serde::{Deserialize, Serialize};
 mod changes;
 pub mod client;
 mod devices;
+mod forward;
 mod screens;
 mod sinks;
 
 pub use changes::{Applied, FilesStatus, PendingStatus, RevisionList, RevisionState, RevisionStatus};
 pub use devices::{DeviceStatus, Identity, LeaseStatus, NameStatus};
+pub use forward::ForwardStatus;
 pub use screens::{Explained, FlowEnd, FlowList, FlowStatus, RuleStatus};
 pub use sinks::{ProbeStatus, SinkStatus, SpoolStatus};
 
@@ -242,6 +244,9 @@ pub struct Status {
     /// How often news were lost because they came too fast; all interfaces were looked at instead.
     #[serde(default)]
     pub link_news_lost: u64,
+    /// What left without the kernel; none where no interface forwards directly.
+    #[serde(default)]
+    pub forwarded: Option<ForwardStatus>,
     /// Flows remembered now.
     pub flows: usize,
     /// Flows that can be remembered.
@@ -337,6 +342,9 @@ pub struct InterfaceStatus {
     /// The other side of its pair.
     #[serde(default)]
     pub pair: Option<String>,
+    /// Who sends on what passes it: `kernel`, or `direct` where the program does.
+    #[serde(default)]
+    pub forward: String,
     /// `enforced`; `open` when it is there and nothing is enforced on it; `missing` when it is not there.
     #[serde(default)]
     pub state: String,

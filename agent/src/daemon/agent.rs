@@ -114,6 +114,8 @@ pub struct Agent {
     looked: Instant,
     /// What was heard of interfaces since the start.
     pub(super) link_news: LinkNews,
+    /// The same of routes and neighbours, where it matters.
+    pub(super) route_news: LinkNews,
     /// When events and repeats are taken.
     pace: Pace,
     /// Where receivers are that sinks name.
@@ -245,6 +247,7 @@ impl Agent {
             rehearsed: false,
             looked: Instant::now(),
             link_news: LinkNews::default(),
+            route_news: LinkNews::default(),
             pace: Pace::default(),
             receivers: Receivers::new(),
             leases,
@@ -285,6 +288,17 @@ impl Agent {
                     );
                 }
                 self.look();
+            }
+            Input::Routes(news) => {
+                self.route_news = self.route_news.and(news);
+                match self.dataplane.reroute() {
+                    Ok(()) => drop(self.warnings.remove("routes")),
+                    Err(error) => {
+                        let note =
+                            format!("routes and neighbours that changed count a second later: {error}");
+                        self.warnings.insert("routes", note);
+                    }
+                }
             }
             Input::Tick => self.tick(events),
             Input::Asked(asked) => self.asked(asked, events),

@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, thread};
 
 use bulkhead_common::{
+    forward::fate,
     lookup::Unmanaged,
     reason::{Grant, Reason},
     wire::mac,
@@ -18,12 +19,12 @@ use super::{
 };
 use crate::{
     compile::{Host, Placed},
-    config::{Infrastructure, Segment},
+    config::{Forward, Infrastructure, Segment},
     control::{
-        Body, DeviceStatus, Failure, Identity, InterfaceStatus, Reply, RuleStatus, SegmentStatus, Status,
-        ViolationStatus,
+        Body, DeviceStatus, Failure, ForwardStatus, Identity, InterfaceStatus, Reply, RuleStatus,
+        SegmentStatus, Status, ViolationStatus,
     },
-    dataplane::{AttachMode, DataplaneError, DeviceCounts, Entry, monotonic_ns},
+    dataplane::{AttachMode, DataplaneError, DeviceCounts, Entry, LinkNews, monotonic_ns},
     diagnostic::Location,
     model::{Criticality, Mode, Selector},
     report::why::{Answer, Heard, Question},
@@ -85,6 +86,7 @@ impl Agent {
             interfaces: self.interfaces()?,
             link_news: self.link_news.messages,
             link_news_lost: self.link_news.lost,
+            forwarded: self.forwarded()?,
             flows: 0,
             flows_refused: tally.flows_refused,
             flows_evicted: tally.flows_made,
@@ -111,6 +113,19 @@ impl Agent {
             sinks: self.reporter.sinks(),
             log_refused: log::refused(),
         })
+    }
+
+    /// What left without the kernel, where anything may.
+    fn forwarded(&self) -> Result<Option<ForwardStatus>, DataplaneError> {
+        if !self.config.forwards_directly() {
+            return Ok(None);
+        }
+        let counts = self.dataplane.forwarded()?;
+        let mut named = fate::NAMES.into_iter().map(str::to_owned).zip(counts);
+        let direct = named.next().map_or(0, |(_, packets)| packets);
+        let LinkNews { messages, lost } = self.route_news;
+        let kernel = named.filter(|(_, packets)| *packets > 0).collect();
+        Ok(Some(ForwardStatus { direct, kernel, route_news: messages, route_news_lost: lost }))
     }
 
     pub(super) fn all_warnings(&self) -> Vec<String> {
@@ -191,6 +206,7 @@ impl Agent {
                 name: nic.config.name.clone(),
                 role: nic.config.role.name().to_owned(),
                 pair: nic.config.pair.as_ref().map(|pair| pair.peer.clone()),
+                forward: if nic.forwards { Forward::Direct } else { Forward::Kernel }.name().to_owned(),
                 state: nic.state().name().to_owned(),
                 open_us: nic.open.map(|open| u64::try_from(open.as_micros()).unwrap_or(u64::MAX)),
                 attached: nic.attached.map_or("none", AttachMode::name).to_owned(),

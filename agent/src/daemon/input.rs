@@ -18,8 +18,10 @@ pub enum Input {
     Samples(Vec<Sample>),
     /// Frames that left this machine from a resolver's port; they may be cut.
     Overheard(Vec<Vec<u8>>),
-    /// Interfaces or addresses changed, or news of that were lost.
+    /// Interfaces, addresses or IPsec policies changed, or news of that were lost.
     Links(LinkNews),
+    /// Routes, neighbours or what else the way of a packet depends on changed, or news of that were lost.
+    Routes(LinkNews),
     /// A moment passed: drain repeats, look after NICs, write summaries.
     Tick,
     /// Somebody asked something on the control socket.

@@ -11,6 +11,7 @@ use std::{
     },
 };
 
+use bulkhead_common::forward::fate;
 use jiff::Timestamp;
 
 use super::{
@@ -112,6 +113,10 @@ impl Agent {
                 ("names", names.full),
                 ("log", log::refused()),
             ],
+            forwarded: match self.config.forwards_directly() {
+                true => fate::NAMES.into_iter().zip(self.dataplane.forwarded()?).collect(),
+                false => Vec::new(),
+            },
             sinks: self.reporter.sinks().into_iter().map(sink).collect(),
             // Read beside the loop.
             devices: Vec::new(),

@@ -9,12 +9,13 @@ use std::{
 };
 
 use bulkhead_common::{
+    cache::key::INTERFACES,
     layout::{SegmentKey, SegmentRow},
     lookup::{ANY_VLAN, segment_flag},
 };
 
 use crate::{
-    config,
+    config::{self, Forward},
     dataplane::{self, AttachMode, Attached, Dataplane, DataplaneError, Entry, Obstacle, Offloads, probe},
 };
 
@@ -47,6 +48,10 @@ pub(super) struct Nic {
     pub(super) obstacles: Vec<String>,
     /// What is wrong with the link of its pair.
     pub(super) link_note: Option<String>,
+    /// Whether what passes it may leave directly.
+    pub(super) forwards: bool,
+    /// Why it may not, although it is configured so.
+    forward_note: Option<String>,
     /// Its ports when it is a bond, by index: there the kernel runs a bond's program, and the frames are theirs.
     /// Without those that are configured themselves.
     pub(super) ports: Vec<u32>,
@@ -89,6 +94,8 @@ impl Nic {
             refused: None,
             obstacles: Vec::new(),
             link_note: None,
+            forwards: false,
+            forward_note: None,
             ports: Vec::new(),
             written: None,
         }
@@ -118,7 +125,8 @@ impl Nic {
 
     /// Everything that is not as configured, a sentence each.
     pub(super) fn problems(&self) -> Vec<String> {
-        self.problem.iter().chain(&self.obstacles).chain(&self.link_note).cloned().collect()
+        let notes = [&self.link_note, &self.forward_note].into_iter().flatten();
+        self.problem.iter().chain(&self.obstacles).chain(notes).cloned().collect()
     }
 
     /// Looks which ports it has, and says so when they are others than before.
@@ -151,7 +159,8 @@ impl Nic {
     }
 
     /// Writes what packets of its segments need to know, if that changed; whether it had. `redirect` is where what
-    /// passes goes: the index of the other side of a pair, [`bulkhead_common::lookup::NOWHERE`] while that is missing, 0 for the stack.
+    /// passes goes: the index of the other side of a pair, [`bulkhead_common::lookup::NOWHERE`] while that is missing,
+    /// [`bulkhead_common::lookup::DIRECTLY`], 0 for the stack.
     pub(super) fn write_rows(
         &mut self,
         dataplane: &mut Dataplane,
@@ -249,6 +258,29 @@ impl Nic {
         }
     }
 
+    /// Notes whether what passes it may leave directly, as it is now. `foreign` is why nothing may on this gateway.
+    pub(super) fn note_forwarding(&mut self, there: &[probe::Interface], foreign: Option<&str>) {
+        let name = &self.config.name;
+        let found = self.found(there).filter(|_| self.config.forward == Forward::Direct);
+        let obstacle = match found.filter(|found| Some(found.index) == self.index) {
+            None => None,
+            Some(_) if self.attached != Some(AttachMode::Native) => {
+                Some("it is not enforced in its driver".to_owned())
+            }
+            Some(found) if found.controller.is_some() => Some("it is a port of another interface".to_owned()),
+            Some(_) if !self.ports.is_empty() => Some("it is a bond".to_owned()),
+            Some(found) if found.index >= INTERFACES => {
+                Some(format!("its index {} is above {}", found.index, INTERFACES - 1))
+            }
+            Some(_) => foreign.map(str::to_owned),
+        };
+        self.forwards = found.is_some() && obstacle.is_none();
+        // That it is not enforced at all is told by itself.
+        let obstacle = obstacle.filter(|_| self.attached.is_some());
+        self.forward_note = obstacle
+            .map(|why| format!("`{name}` hands everything to the kernel, and not directly on: {why}"));
+    }
+
     fn wanted(&self) -> AttachMode {
         match self.config.attach {
             config::Attach::Native => AttachMode::Native,
@@ -307,6 +339,7 @@ mod tests {
             name: "team0".into(),
             role: config::Role::DeviceSide,
             attach: config::Attach::Native,
+            forward: Forward::Kernel,
             pair: None,
             fix_offloads: false,
         };

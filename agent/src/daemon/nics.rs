@@ -6,15 +6,15 @@ use std::{
     time::Instant,
 };
 
-use bulkhead_common::lookup::NOWHERE;
+use bulkhead_common::lookup::{DIRECTLY, NOWHERE};
 
 use super::{
     nic::{Nic, runs},
     pairs::Pairs,
 };
 use crate::{
-    config::{self, Config},
-    dataplane::{Attached, Dataplane, DataplaneError, probe},
+    config::{Config, Forward},
+    dataplane::{Attached, Dataplane, DataplaneError, foreign, probe},
 };
 
 /// All configured interfaces, and the gateway's own addresses.
@@ -120,12 +120,13 @@ impl Nics {
                 nic.open_since = None;
             }
             nic.index = index;
+            nic.forwards = false;
             nic.mtu = found.map_or(0, |i| i.mtu);
             nic.refused = None;
             let since = *nic.open_since.get_or_insert(heard);
             let name = nic.config.name.clone();
             // The rows first: not one packet is judged by the defaults of an unknown interface.
-            let rows = nic.write_rows(dataplane, redirect(&nic.config, &indexes));
+            let rows = nic.write_rows(dataplane, redirect(nic, &indexes));
             match rows.and_then(|_| nic.attach(dataplane)) {
                 Ok(Attached::New) if self.looked => {
                     let open = since.elapsed();
@@ -149,10 +150,6 @@ impl Nics {
             }
         }
         self.looked = true;
-        // What is well may have a peer that came back, or a bond another port.
-        for nic in &mut self.list {
-            nic.write_rows(dataplane, redirect(&nic.config, &indexes))?;
-        }
         if !news.is_empty() {
             // Rows of NICs that are gone would fill the table in the end.
             let present = self.list.iter().flat_map(|nic| nic.indexes().map(|index| nic.rows(index, 0)));
@@ -160,16 +157,32 @@ impl Nics {
             dataplane.retain_segments(&keep)?;
         }
         // Only what was just changed must be looked at again.
-        let there = if changed { probe::interfaces()? } else { there };
+        let later = if changed { Some(probe::interfaces()?) } else { None };
+        let there = later.as_ref().unwrap_or(&there);
         let programs = dataplane.programs()?;
+        let foreign = self.foreign_to_forwarding();
         for nic in &mut self.list {
-            nic.note_running(&there, &programs);
+            nic.note_running(there, &programs);
+            nic.note_forwarding(there, foreign.as_deref());
+            // What is well may have a peer that came back, or a bond another port.
+            nic.write_rows(dataplane, redirect(nic, &indexes))?;
         }
-        news.extend(self.pairs.tend(&mut self.list, &there, Instant::now()));
+        news.extend(self.pairs.tend(&mut self.list, there, Instant::now()));
         if changed || !self.renamed.is_empty() {
-            self.look_for_strays(dataplane, &there)?;
+            self.look_for_strays(dataplane, there)?;
         }
         Ok(news)
+    }
+
+    /// What is on this gateway that packets sent directly would pass by, and must not.
+    fn foreign_to_forwarding(&self) -> Option<String> {
+        let wanted = self.list.iter().any(|nic| nic.config.forward == Forward::Direct);
+        let policies = if wanted { foreign::ipsec_policies() } else { Ok(0) };
+        match policies {
+            Ok(0) => None,
+            Ok(_) => Some("the kernel has IPsec policies (`ip xfrm policy`)".to_owned()),
+            Err(error) => Some(format!("whether the kernel has IPsec policies cannot be told: {error}")),
+        }
     }
 
     /// Leaves the links as somebody should find them who has no agent.
@@ -185,9 +198,10 @@ impl Nics {
 }
 
 /// Where what passes an interface goes.
-fn redirect(interface: &config::Interface, indexes: &BTreeMap<&str, u32>) -> u32 {
-    match &interface.pair {
+fn redirect(nic: &Nic, indexes: &BTreeMap<&str, u32>) -> u32 {
+    match &nic.config.pair {
         Some(pair) => indexes.get(pair.peer.as_str()).copied().unwrap_or(NOWHERE),
+        None if nic.forwards => DIRECTLY,
         None => 0,
     }
 }

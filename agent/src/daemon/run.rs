@@ -1,12 +1,14 @@
 //! The select loop: the one place where the agent waits.
 
 use std::{
+    io,
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use anyhow::Context;
 use tokio::{
+    io::unix::AsyncFd,
     signal::unix::{SignalKind, signal},
     sync::mpsc,
     time::{MissedTickBehavior, interval},
@@ -20,7 +22,7 @@ use super::{
 };
 use crate::{
     config::Config,
-    dataplane::{LinkWatch, Overheard},
+    dataplane::{LinkNews, LinkWatch, Overheard},
 };
 
 /// How often repeats are drained and summaries written.
@@ -46,12 +48,23 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let (socket, group) = (config.socket.clone(), config.socket_group.clone());
     // Before the first look, so that nothing falls between.
     let links = LinkWatch::open().context("failed to watch the interfaces")?;
+    let (routes, ipsec) = match config.forwards_directly() {
+        true => (
+            Some(LinkWatch::of_routes().context("failed to watch the routes")?),
+            LinkWatch::of_ipsec().context("failed to watch IPsec")?,
+        ),
+        false => (None, None),
+    };
     let (mut agent, events, samples) = Agent::start(config, gateway, boot()?, now)?;
     let mut listener = bind(&socket, group.as_deref())
         .with_context(|| format!("failed to listen on `{}`", socket.display()))?;
     let mut events = events.watched().context("failed to wait on the event ring")?;
     let mut samples = samples.watched().context("failed to wait on the ring of samples")?;
     let mut links = links.watched().context("failed to wait for news of the interfaces")?;
+    let routes = routes.map(LinkWatch::watched).transpose();
+    let mut routes = routes.context("failed to wait for news of the routes")?;
+    let ipsec = ipsec.map(LinkWatch::watched).transpose();
+    let mut ipsec = ipsec.context("failed to wait for news of IPsec")?;
     let overheard = Overheard::open().context("failed to make a packet socket")?;
     let mut overheard = overheard.watched().context("failed to wait for what a resolver here says")?;
     let (asked, mut requests) = mpsc::channel(REQUESTS);
@@ -90,14 +103,9 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
                 }
                 Input::Samples(some)
             }
-            ready = links.readable_mut() => {
-                let mut ready = ready.context("failed to wait for news of the interfaces")?;
-                let (news, all) = ready.get_inner_mut().take().context("failed to hear of the interfaces")?;
-                if all {
-                    ready.clear_ready();
-                }
-                Input::Links(news)
-            }
+            news = heard(&mut links) => Input::Links(news.context("failed to hear of the interfaces")?),
+            Some(news) = heard_if(&mut ipsec) => Input::Links(news.context("failed to hear of IPsec")?),
+            Some(news) = heard_if(&mut routes) => Input::Routes(news.context("failed to hear of the routes")?),
             ready = overheard.readable_mut() => {
                 let mut ready = ready.context("failed to wait for what a resolver here says")?;
                 let (frames, all) = ready.get_inner_mut().take().context("failed to hear what leaves")?;
@@ -161,6 +169,24 @@ fn boot() -> anyhow::Result<String> {
     const SOURCE: &str = "/proc/sys/kernel/random/uuid";
     let uuid = std::fs::read_to_string(SOURCE).with_context(|| format!("failed to read `{SOURCE}`"))?;
     Ok(uuid.chars().filter(char::is_ascii_hexdigit).take(16).collect())
+}
+
+/// Waits for news, and takes them.
+async fn heard(watch: &mut AsyncFd<LinkWatch>) -> io::Result<LinkNews> {
+    let mut ready = watch.readable_mut().await?;
+    let (news, all) = ready.get_inner_mut().take()?;
+    if all {
+        ready.clear_ready();
+    }
+    Ok(news)
+}
+
+/// The same, if anybody watches.
+async fn heard_if(watch: &mut Option<AsyncFd<LinkWatch>>) -> Option<io::Result<LinkNews>> {
+    match watch {
+        Some(watch) => Some(heard(watch).await),
+        None => None,
+    }
 }
 
 async fn rest(until: Option<Instant>) {

@@ -32,13 +32,14 @@ const FLOW_WINDOW: Duration = Duration::from_secs(1);
 /// The sizes of the tables that a configuration asks for.
 pub fn sizes(config: &Config) -> Sizes {
     let limits = &config.limits;
+    let cache = CacheSizes::holding(limits.verdicts);
     Sizes {
         devices: limits.devices.saturating_add(NOBODY),
         rules: limits.rules.saturating_add(NOBODY),
         flows: limits.flows,
         violations: limits.violations,
         ring_bytes: limits.ring_bytes,
-        cache: CacheSizes::holding(limits.verdicts),
+        cache: if config.forwards_directly() { cache.with_hops() } else { cache },
     }
 }
 

@@ -9,6 +9,7 @@ use std::{fs::File, io::Read, os::fd::AsFd, time::Duration};
 use aya::{Ebpf, EbpfLoader, maps::PerCpuValues, programs::Xdp, util::nr_cpus};
 use bulkhead_common::{
     cache::{Entry4, Entry6, WAYS},
+    forward::{self, Hop},
     layout::Sweep,
 };
 use nix::time::{ClockId, clock_getres};
@@ -33,6 +34,8 @@ pub struct CacheSizes {
     pub v4: u32,
     /// For IPv6.
     pub v6: u32,
+    /// Of ways that packets take, where an interface forwards directly; 0 where none does. It may change with every start.
+    pub hops: u32,
 }
 
 impl CacheSizes {
@@ -44,7 +47,15 @@ impl CacheSizes {
             let sets = verdicts.min(most) / u32::try_from(WAYS).unwrap_or(1);
             power_of_two_below(sets.max(1)) * cpus
         };
-        Self { v4: sets(verdicts, size_of::<Entry4>()), v6: sets(verdicts / V4_TO_V6, size_of::<Entry6>()) }
+        let v6 = sets(verdicts / V4_TO_V6, size_of::<Entry6>());
+        Self { v4: sets(verdicts, size_of::<Entry4>()), v6, hops: 0 }
+    }
+
+    /// The same, with room for ways: as many bytes as for verdicts on IPv4.
+    #[must_use]
+    pub fn with_hops(self) -> Self {
+        let times = forward::WAYS * size_of::<Hop>() / (WAYS * size_of::<Entry4>());
+        Self { hops: self.v4 / u32::try_from(times).unwrap_or(1), ..self }
     }
 
     /// Verdicts of IPv4 that each CPU can remember.
@@ -55,7 +66,8 @@ impl CacheSizes {
     /// Sets of one CPU.
     fn each(self) -> Self {
         let cpus = u32::try_from(cpus()).unwrap_or(1);
-        Self { v4: power_of_two_below(self.v4 / cpus), v6: power_of_two_below(self.v6 / cpus) }
+        let of_one = |sets: u32| power_of_two_below(sets / cpus);
+        Self { v4: of_one(self.v4), v6: of_one(self.v6), hops: of_one(self.hops) }
     }
 }
 
@@ -74,6 +86,7 @@ fn power_of_two_below(number: u32) -> u32 {
 pub(super) struct Constants {
     sets_v4: u32,
     sets_v6: u32,
+    hop_sets: u32,
     seeds: [u64; 2],
     tick: u32,
 }
@@ -81,17 +94,20 @@ pub(super) struct Constants {
 impl Constants {
     /// For a cache of these sizes.
     pub(super) fn of(sizes: CacheSizes) -> Result<Self, DataplaneError> {
-        let CacheSizes { v4, v6 } = sizes.each();
+        let CacheSizes { v4, v6, hops } = sizes.each();
         let mut seeds = [[0; 8]; 2];
         let fill = |seeds: &mut [[u8; 8]; 2]| File::open(RANDOM)?.read_exact(seeds.as_flattened_mut());
         fill(&mut seeds).map_err(|source| DataplaneError::System { act: "read random numbers", source })?;
-        Ok(Self { sets_v4: v4, sets_v6: v6, seeds: seeds.map(u64::from_ne_bytes), tick: tick()? })
+        let seeds = seeds.map(u64::from_ne_bytes);
+        Ok(Self { sets_v4: v4, sets_v6: v6, hop_sets: hops, seeds, tick: tick()? })
     }
 
     /// Writes them where the object has them.
     pub(super) fn put<'a>(&'a self, loader: &mut EbpfLoader<'a>) {
-        let Self { sets_v4, sets_v6, seeds: [a, b], tick } = self;
-        for (name, value) in [("CACHE_SETS_V4", sets_v4), ("CACHE_SETS_V6", sets_v6), ("TICK", tick)] {
+        let Self { sets_v4, sets_v6, hop_sets, seeds: [a, b], tick } = self;
+        let numbers =
+            [("CACHE_SETS_V4", sets_v4), ("CACHE_SETS_V6", sets_v6), ("HOP_SETS", hop_sets), ("TICK", tick)];
+        for (name, value) in numbers {
             loader.override_global(name, value, true);
         }
         for (name, value) in [("CACHE_SEED_0", a), ("CACHE_SEED_1", b)] {
@@ -154,6 +170,6 @@ pub(super) fn sweepers(ebpf: &Ebpf, sizes: CacheSizes) -> Result<Sweepers, Datap
     let fd = program.fd().map_err(|source| DataplaneError::Program { name: SWEEP, source })?;
     let fd = fd.as_fd().try_clone_to_owned();
     let fd = fd.map_err(|source| DataplaneError::System { act: "copy a descriptor", source })?;
-    let CacheSizes { v4, v6 } = sizes.each();
+    let CacheSizes { v4, v6, hops: _ } = sizes.each();
     Ok(Sweepers::new(fd, v4.max(v6)))
 }

@@ -30,6 +30,8 @@ impl Dataplane {
                 loader.map_max_entries(spec.name, *size(&mut sizes.clone()));
             }
         }
+        // It goes with the program, so that it is as large as it should be now.
+        loader.map_max_entries("HOPS", sizes.cache.hops.max(1));
         let constants = cache::Constants::of(sizes.cache)?;
         constants.put(&mut loader);
         let mut ebpf = loader.load(OBJECT)?;
@@ -55,6 +57,8 @@ impl Dataplane {
             services: ArrayOfMaps::try_from(map("SERVICES")).map_err(open("SERVICES"))?,
             rules: ArrayOfMaps::try_from(map("RULES")).map_err(open("RULES"))?,
             named: ArrayOfMaps::try_from(map("NAMED")).map_err(open("NAMED"))?,
+            forwards: PerCpuArray::try_from(map("FORWARDS")).map_err(open("FORWARDS"))?,
+            routes: Array::try_from(map("ROUTES")).map_err(open("ROUTES"))?,
             redirects: Array::try_from(map("REDIRECTS")).map_err(open("REDIRECTS"))?,
             schedules: Array::try_from(map("SCHEDULES")).map_err(open("SCHEDULES"))?,
             segments: HashMap::try_from(map("SEGMENTS")).map_err(open("SEGMENTS"))?,

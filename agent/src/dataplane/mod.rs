@@ -35,6 +35,8 @@ mod entry;
 mod error;
 mod events;
 mod flows;
+pub mod foreign;
+mod forward;
 mod ids;
 mod kernel;
 mod leases;
@@ -68,6 +70,7 @@ pub use entry::{Entry, LINEAR_MTU};
 pub use error::DataplaneError;
 pub use events::{EventReader, SampleReader};
 pub use flows::FlowReader;
+pub use forward::Forwarded;
 pub use ids::StableIds;
 pub use kernel::{hurry, kernel_version, monotonic_ns, rcu_grace};
 pub use live::Live;
@@ -129,6 +132,8 @@ pub struct Dataplane {
     services: ArrayOfMaps<MapData, Services>,
     rules: ArrayOfMaps<MapData, RuleRows>,
     named: ArrayOfMaps<MapData, NamedRows>,
+    forwards: PerCpuArray<MapData, u64>,
+    routes: Array<MapData, u64>,
     redirects: Array<MapData, u32>,
     schedules: Array<MapData, u64>,
     segments: HashMap<MapData, SegmentKey, SegmentRow>,

@@ -10,6 +10,7 @@ use aya::maps::{MapInfo, MapType, lpm_trie::Key};
 use bulkhead_common::{
     address::Address,
     cache::{self, Entry4, Entry6, WAYS},
+    forward::fate,
     layout::{
         ABI, Budget, Flow, FlowKey, FragmentKey, FragmentRow, Head, InterfaceCounters, Lease, MAX_FRAGMENTED,
         MAX_INTERFACES, MAX_SCHEDULES, MAX_SEGMENTS, MAX_TRUSTED, Repeats, SAMPLE_RING_BYTES, SLOTS,
@@ -152,6 +153,7 @@ pub(super) fn maps() -> Vec<MapSpec> {
         map("SWEEP", MapType::PerCpuArray, 4, size_of::<Sweep>(), Fixed(1)),
         map("STAMPS", MapType::Array, 4, 8, Fixed(cache::STAMPS + 1)),
         map("REDIRECTS", MapType::Array, 4, 4, Fixed(cache::key::INTERFACES)),
+        map("FORWARDS", MapType::PerCpuArray, 4, 8, Fixed(fate::LEN)),
         map("EVENTS", MapType::RingBuf, 0, 0, Chosen("ring_bytes", |s| &mut s.ring_bytes)),
         map("SAMPLES", MapType::RingBuf, 0, 0, Fixed(SAMPLE_RING_BYTES)),
     ]

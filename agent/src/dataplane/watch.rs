@@ -1,5 +1,5 @@
 //! The kernel's news about interfaces and addresses (rtnetlink(7)), so that a NIC that comes back is enforced
-//! at once and not at the next slow look.
+//! at once and not at the next slow look; and about routes and neighbours, so that no packet goes on by one that is no more.
 //!
 //! In: nothing. Out: that something changed, and how often news were lost. What changed is asked of the kernel
 //! anew ([`super::probe`]): after lost news there is no other way, and one way is easier to trust than two.
@@ -9,13 +9,22 @@ use std::{
     os::fd::{AsRawFd, RawFd},
 };
 
-use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
+use netlink_sys::{
+    Socket, SocketAddr,
+    protocols::{NETLINK_ROUTE, NETLINK_XFRM},
+};
 use tokio::io::unix::AsyncFd;
 
 use super::DataplaneError;
 
 /// `RTMGRP_LINK | RTMGRP_IPV4_IFADDR | RTMGRP_IPV6_IFADDR` (linux/rtnetlink.h).
-const GROUPS: u32 = 0x1 | 0x10 | 0x100;
+const LINKS: u32 = 0x1 | 0x10 | 0x100;
+/// All that the way of a packet depends on (linux/rtnetlink.h): interfaces and addresses; `RTMGRP_NEIGH`; routes and rules of both families;
+/// their settings, such as forwarding (`RTNLGRP_IPV4_NETCONF`, `RTNLGRP_IPV6_NETCONF`); and `RTNLGRP_NEXTHOP`. Group n is bit n - 1.
+const ROUTES: u32 =
+    LINKS | 0x4 | 0x40 | 0x80 | 0x400 | 1 << (19 - 1) | 1 << (24 - 1) | 1 << (25 - 1) | 1 << (32 - 1);
+/// `XFRMNLGRP_POLICY` (linux/xfrm.h).
+const IPSEC_POLICIES: u32 = 1 << (4 - 1);
 /// Messages taken at once; the rest waits for the next turn of the loop.
 const AT_ONCE: u32 = 1024;
 
@@ -34,15 +43,38 @@ pub struct LinkNews {
 }
 
 impl LinkWatch {
-    /// Hears from now on what happens in this network namespace.
+    /// Hears from now on what happens to interfaces and addresses in this network namespace.
     ///
     /// # Errors
     /// [`DataplaneError::Netlink`] when the socket cannot be made.
     pub fn open() -> Result<Self, DataplaneError> {
-        let fail = |error: io::Error| DataplaneError::Netlink(error.to_string());
-        let mut socket = Socket::new(NETLINK_ROUTE).map_err(fail)?;
-        socket.bind(&SocketAddr::new(0, GROUPS)).map_err(fail)?;
-        socket.set_non_blocking(true).map_err(fail)?;
+        Self::hear(NETLINK_ROUTE, LINKS).map_err(failed)
+    }
+
+    /// Hears of routes and neighbours as well: of everything that the way of a packet depends on.
+    ///
+    /// # Errors
+    /// As [`LinkWatch::open`].
+    pub fn of_routes() -> Result<Self, DataplaneError> {
+        Self::hear(NETLINK_ROUTE, ROUTES).map_err(failed)
+    }
+
+    /// Hears of IPsec policies that come and go; `None` from a kernel without IPsec.
+    ///
+    /// # Errors
+    /// As [`LinkWatch::open`].
+    pub fn of_ipsec() -> Result<Option<Self>, DataplaneError> {
+        match Self::hear(NETLINK_XFRM, IPSEC_POLICIES) {
+            Ok(watch) => Ok(Some(watch)),
+            Err(error) if error.raw_os_error() == Some(libc::EPROTONOSUPPORT) => Ok(None),
+            Err(error) => Err(failed(error)),
+        }
+    }
+
+    fn hear(protocol: isize, groups: u32) -> io::Result<Self> {
+        let mut socket = Socket::new(protocol)?;
+        socket.bind(&SocketAddr::new(0, groups))?;
+        socket.set_non_blocking(true)?;
         Ok(Self { socket })
     }
 
@@ -76,6 +108,11 @@ impl LinkWatch {
         // JUSTIFICATION: see the reason above.
         unsafe { AsyncFd::register(self) }.map_err(|refused| refused.into_parts().1)
     }
+}
+
+#[allow(clippy::needless_pass_by_value, reason = "it maps an error")]
+fn failed(error: io::Error) -> DataplaneError {
+    DataplaneError::Netlink(error.to_string())
 }
 
 impl LinkNews {

@@ -113,6 +113,11 @@ pub(super) const REFUSED: Family = counter(
     "What a bounded table or buffer had no room for: flows, fragments, leases, samples, names, messages of the log",
     &["what"],
 );
+pub(super) const FORWARDED: Family = counter(
+    "forwarded_packets",
+    "Allowed packets on interfaces that forward directly by what became of them: direct, or why the kernel got them; none where no interface does",
+    &["outcome"],
+);
 pub(super) const FLOWS_EVICTED: Family = counter(
     "flows_evicted",
     "Flows whose place in the table others were given, those that were over included",
@@ -166,6 +171,7 @@ pub const FAMILIES: &[Family] = &[
     TABLE_ENTRIES,
     TABLE_LIMIT,
     REFUSED,
+    FORWARDED,
     FLOWS_EVICTED,
     SINK_RECORDS,
     SINK_UP,

@@ -43,6 +43,8 @@ pub struct Snapshot {
     pub tables: Vec<TableNumbers>,
     /// What was refused, by what it was.
     pub refused: Vec<(&'static str, u64)>,
+    /// Allowed packets that could leave without the kernel, by what became of them.
+    pub forwarded: Vec<(&'static str, u64)>,
     /// Flows.
     pub flows_evicted: u64,
     /// Sinks.

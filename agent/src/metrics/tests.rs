@@ -41,6 +41,7 @@ fn full() -> Snapshot {
         waiting: 1,
         tables: vec![TableNumbers { name: "flows", entries: 3, limit: 10 }],
         refused: vec![("flows", 1)],
+        forwarded: vec![("direct", 7), ("ttl", 1)],
         flows_evicted: 1,
         sinks: vec![SinkNumbers {
             name: "siem".to_owned(),

@@ -68,6 +68,7 @@ pub(super) fn page(snapshot: &Snapshot, mut encoder: DescriptorEncoder<'_>) -> R
     tell(families::TABLE_ENTRIES, tables(|table| table.entries))?;
     tell(families::TABLE_LIMIT, tables(|table| table.limit))?;
     tell(families::REFUSED, labelled(&s.refused))?;
+    tell(families::FORWARDED, labelled(&s.forwarded))?;
     tell(families::FLOWS_EVICTED, one(number(s.flows_evicted)))?;
     let records = s.sinks.iter().flat_map(|sink| {
         sink.records.iter().map(|(outcome, n)| (vec![sink.name.as_str(), outcome], number(*n)))

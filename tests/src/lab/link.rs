@@ -5,7 +5,7 @@
 
 use std::{
     fmt, fs,
-    net::{IpAddr, Ipv4Addr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
     time::Duration,
 };
 
@@ -17,7 +17,8 @@ use rtnetlink::{
     packet_route::{
         AddressFamily,
         link::{BondMode, InfoData, InfoVeth, LinkFlags},
-        neighbour::{NeighbourFlags, NeighbourState},
+        neighbour::{NeighbourAddress, NeighbourAttribute, NeighbourFlags, NeighbourState},
+        route::RouteType,
     },
 };
 
@@ -284,6 +285,25 @@ pub fn route(namespace: &Namespace, network: Ipv4Addr, prefix: u8, via: Ipv4Addr
         .with_context(|| format!("failed to add the route to {network}/{prefix} via {via}"))
 }
 
+/// Sends what is for an IPv6 network to `via`.
+pub fn route_v6(namespace: &Namespace, network: Ipv6Addr, prefix: u8, via: Ipv6Addr) -> Result<()> {
+    let message =
+        RouteMessageBuilder::<Ipv6Addr>::new().destination_prefix(network, prefix).gateway(via).build();
+    netlink(namespace, async move |handle| handle.route().add(message).execute().await)
+        .with_context(|| format!("failed to add the route to {network}/{prefix} via {via}"))
+}
+
+/// Lets a host swallow everything that it should forward to an address, or no longer.
+pub fn blackhole(namespace: &Namespace, to: Ipv4Addr, on: bool) -> Result<()> {
+    let message =
+        RouteMessageBuilder::<Ipv4Addr>::new().destination_prefix(to, 32).kind(RouteType::BlackHole).build();
+    netlink(namespace, async move |handle| match on {
+        true => handle.route().add(message).execute().await,
+        false => handle.route().del(message).execute().await,
+    })
+    .with_context(|| format!("failed to change the black hole of {to}"))
+}
+
 /// Tells a bridge by which of its ports an address is reached.
 pub fn permanent_port(namespace: &Namespace, port: &str, mac: Mac) -> Result<()> {
     let what = || format!("failed to tell the bridge that {mac} is at `{port}`");
@@ -339,13 +359,44 @@ pub fn permanent_neighbour(
     address: Ipv4Addr,
     mac: Mac,
 ) -> Result<()> {
+    neighbour(namespace, interface, address, mac, NeighbourState::Permanent)
+}
+
+/// Makes a neighbour one of which nothing was heard for long: whoever next sends it something has to ask for it again.
+pub fn stale_neighbour(namespace: &Namespace, interface: &str, address: Ipv4Addr, mac: Mac) -> Result<()> {
+    neighbour(namespace, interface, address, mac, NeighbourState::Stale)
+}
+
+fn neighbour(
+    namespace: &Namespace,
+    interface: &str,
+    address: Ipv4Addr,
+    mac: Mac,
+    state: NeighbourState,
+) -> Result<()> {
     let what = || format!("failed to add the neighbour {address} of `{interface}`");
     let index = index(namespace, interface).with_context(what)?;
     netlink(namespace, async move |handle| {
         let neighbour = handle.neighbours().add(index, IpAddr::V4(address));
-        neighbour.state(NeighbourState::Permanent).link_layer_address(&mac.0).replace().execute().await
+        neighbour.state(state).link_layer_address(&mac.0).replace().execute().await
     })
     .with_context(what)
+}
+
+/// Whether nothing was heard of a neighbour for long, and nobody has sent it anything since.
+pub fn is_stale(namespace: &Namespace, address: Ipv4Addr) -> Result<bool> {
+    netlink(namespace, async move |handle| {
+        let mut all = handle.neighbours().get().execute();
+        let mut found = false;
+        while let Some(one) = all.try_next().await? {
+            let is_it = |part: &NeighbourAttribute| {
+                matches!(part, NeighbourAttribute::Destination(NeighbourAddress::Inet(of)) if *of == address)
+            };
+            found |= one.header.state == NeighbourState::Stale && one.attributes.iter().any(is_it);
+        }
+        Ok(found)
+    })
+    .with_context(|| format!("failed to look for the neighbour {address}"))
 }
 
 /// Writes a setting of the namespace, as in `sysctl`, with slashes: `net/ipv4/ip_forward`.

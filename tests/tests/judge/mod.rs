@@ -40,7 +40,7 @@ use scripts::{Script, ethernet};
 
 /// Longer than any test.
 const FOREVER: u64 = u64::MAX;
-const CACHE: CacheSizes = CacheSizes { v4: 64, v6: 32 };
+const CACHE: CacheSizes = CacheSizes { v4: 64, v6: 32, hops: 0 };
 const SIZES: Sizes =
     Sizes { devices: 64, rules: 65_536, flows: 65_536, violations: 1024, ring_bytes: 65_536, cache: CACHE };
 

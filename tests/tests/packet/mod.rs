@@ -42,7 +42,7 @@ pub const COUNTER: u32 = 1;
 pub const FOREVER: u64 = u64::MAX;
 
 /// A verdict cache of a few sets, so that verdicts make room for others.
-pub const CACHE: CacheSizes = CacheSizes { v4: 64, v6: 32 };
+pub const CACHE: CacheSizes = CacheSizes { v4: 64, v6: 32, hops: 16 };
 
 /// Room for everything the rows do.
 pub const SIZES: Sizes =

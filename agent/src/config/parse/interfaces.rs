@@ -3,7 +3,7 @@
 use toml::de::DeTable;
 
 use super::{
-    super::{Attach, Interface, Pair, Role, Segment, language::INTERFACE},
+    super::{Attach, Forward, Interface, Pair, Role, Segment, language::INTERFACE},
     Infrastructure, segments, word,
 };
 use crate::{
@@ -17,6 +17,8 @@ pub(in crate::config) const SIDES: [(&str, Role); 2] =
     [("device", Role::DeviceSide), ("uplink", Role::Uplink)];
 pub(in crate::config) const ATTACH: [(&str, Attach); 2] =
     [("native", Attach::Native), ("generic", Attach::Generic)];
+pub(in crate::config) const FORWARD: [(&str, Forward); 2] =
+    [("kernel", Forward::Kernel), ("direct", Forward::Direct)];
 
 /// More ports than a gateway has; each costs an attached program.
 const MAX_INTERFACES: usize = 256;
@@ -82,10 +84,12 @@ pub(super) fn interfaces(
         };
         let what = format!("interface {}", quote(name));
         segments.push(segments::switches(reader, this.table, &what, default));
+        let attach = word(reader, this.table, "attach", &ATTACH);
         found.push(Interface {
             name: name.clone(),
             role,
-            attach: word(reader, this.table, "attach", &ATTACH),
+            attach,
+            forward: forward(reader, this, attach),
             pair,
             fix_offloads: reader.boolean(this.table, "fix_offloads").is_some_and(|flag| flag.value),
         });
@@ -123,6 +127,24 @@ fn read<'t, 'i>(reader: &mut Reader<'_, '_>, name: Leaf<String>, table: &'t DeTa
         }
     }
     Raw { name, table, role, peer, side, mirror_link }
+}
+
+/// Who sends on what passes an interface.
+fn forward(reader: &mut Reader<'_, '_>, this: &Raw<'_, '_>, attach: Attach) -> Forward {
+    let Some(leaf) = reader.string(this.table, "forward") else { return Forward::default() };
+    let name = quote(&this.name.value);
+    let forward = reader.word("BH0603", &leaf, "value of `forward`", &FORWARD).unwrap_or_default();
+    let (message, help) = match (forward, this.role, attach) {
+        (Forward::Direct, Word::Pair, _) => {
+            (format!("{name} is a side of a pair, which sends everything to the other one"), "remove it")
+        }
+        (Forward::Direct, _, Attach::Generic) => (
+            format!("{name} cannot forward directly behind its driver"),
+            "write `attach = \"native\"`, or `forward = \"kernel\"`",
+        ),
+        (Forward::Direct | Forward::Kernel, _, _) => return forward,
+    };
+    reader.refuse("BH0619", &leaf, message, help).unwrap_or_default()
 }
 
 /// The role and the other side of an interface of a pair.

@@ -46,6 +46,10 @@ pub(super) fn config(ground: &Ground, way: Way) -> String {
             format!("role = \"pair\"\npeer = \"{outward}\"\nside = \"device\""),
             format!("role = \"pair\"\npeer = \"{inward}\""),
         ),
+        Way::Direct => {
+            let direct = |role| format!("role = \"{role}\"\nforward = \"direct\"");
+            (direct("device-side"), direct("uplink"))
+        }
         Way::Routed | Way::Bridged => ("role = \"device-side\"".to_owned(), "role = \"uplink\"".to_owned()),
     };
     let path = |name: &str| room.inside(name).display().to_string();

@@ -80,7 +80,7 @@ impl Ground {
         let (sink, sink_room) = Namespace::with_room("sink")?;
         let (inward, outward) = (format!("in{number}"), format!("out{number}"));
         let (in_mac, sink_mac) = match way {
-            Way::Routed => (NEXT_HOP, SINK_MAC),
+            Way::Routed | Way::Direct => (NEXT_HOP, SINK_MAC),
             Way::Redirected | Way::Bridged => (IN_MAC, NEXT_HOP),
         };
         let end = |namespace, interface, mac| End { namespace, interface, mac, mtu: 1500 };
@@ -101,7 +101,7 @@ impl Ground {
         let namespace = &gateway.namespace;
         match way {
             Way::Redirected => Ok(()),
-            Way::Routed => {
+            Way::Routed | Way::Direct => {
                 link::address(namespace, inward, IN, 24)?;
                 link::address(namespace, outward, OUT, 24)?;
                 link::permanent_neighbour(namespace, inward, BEFORE, GEN_MAC)?;

@@ -10,6 +10,8 @@ pub(super) enum Way {
     Redirected,
     /// By the kernel, between two networks.
     Routed,
+    /// As there, but by the program where the kernel's way is plain.
+    Direct,
     /// By the kernel, within one network.
     Bridged,
 }
@@ -89,7 +91,7 @@ pub(super) const REDIRECT: &str = "XDP redirect, no filter";
 pub(super) const OVER_REDIRECT: Target = Target::Most(1.25);
 
 /// All of them; of each group the reference first.
-pub(super) const ALL: [Scenario; 19] = [
+pub(super) const ALL: [Scenario; 20] = [
     dropped(Group::Drop.reference(), Filter::Bulkhead(Policy::Denies), None),
     dropped("XDP drop that reads nothing", Filter::DropAll, None),
     dropped("XDP drop that reads the port", Filter::DropRead, None),
@@ -102,6 +104,7 @@ pub(super) const ALL: [Scenario; 19] = [
     forwarded("XDP redirect that reads the port", Way::Redirected, Filter::RedirectRead, None),
     forwarded("routing, no filter", Way::Routed, Filter::Nothing, least(4.0)),
     forwarded("routing, Bulkhead", Way::Routed, Filter::Bulkhead(Policy::Allows), None),
+    forwarded("routing, Bulkhead, direct", Way::Direct, Filter::Bulkhead(Policy::Allows), None),
     forwarded("routing, xdp-filter, 1,024 addresses", Way::Routed, Filter::Peer(Peer::XdpFilter), None),
     forwarded(
         "routing, nft netdev, set of 16k",

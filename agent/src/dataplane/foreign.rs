@@ -1,0 +1,157 @@
+//! What else in this network namespace treats packets that pass the gateway, and does not see those that leave directly: IPsec policies and
+//! the chains of a firewall.
+//!
+//! In: nothing. Out: whether there is any, as the kernel says over netlink(7). A kernel without the one or the other has none.
+
+use std::{fs, io};
+
+use netlink_sys::{
+    Socket, SocketAddr,
+    protocols::{NETLINK_NETFILTER, NETLINK_XFRM},
+};
+
+use super::DataplaneError;
+
+/// Bytes of `struct nlmsghdr` (linux/netlink.h).
+const HEADER: usize = 16;
+const NLM_F_REQUEST: u16 = 1;
+const NLM_F_MULTI: u16 = 2;
+const NLM_F_DUMP: u16 = 0x300;
+const NLMSG_ERROR: u16 = 2;
+const NLMSG_DONE: u16 = 3;
+/// Bits of an attribute's type that are not its number.
+const NLA_FLAGS: u16 = 0xc000;
+
+/// How many policies the kernel has that encrypt, or check, what passes (linux/xfrm.h, `XFRM_MSG_GETSPDINFO`): of outgoing and of forwarded
+/// packets.
+///
+/// # Errors
+/// [`DataplaneError::Netlink`] when the kernel does not answer as expected.
+pub fn ipsec_policies() -> Result<u32, DataplaneError> {
+    const GETSPDINFO: u16 = 0x25;
+    const SPD_INFO: u16 = 1;
+    let mut policies = 0;
+    // Flags, which nobody reads.
+    let asked = ask(NETLINK_XFRM, GETSPDINFO, NLM_F_REQUEST, &[0; 4], |payload| {
+        for (_, value) in
+            attributes(payload.get(4..).unwrap_or_default()).filter(|(kind, _)| *kind == SPD_INFO)
+        {
+            // Of incoming, outgoing and forwarded packets.
+            let counts =
+                value.chunks_exact(4).map(|four| u32::from_ne_bytes([four[0], four[1], four[2], four[3]]));
+            policies = counts.skip(1).take(2).sum();
+        }
+    });
+    match asked {
+        Ok(()) => Ok(policies),
+        Err(error) if is_unknown(&error) => Ok(0),
+        Err(error) => Err(DataplaneError::Netlink(error.to_string())),
+    }
+}
+
+/// The chains that forwarded packets meet: those of nftables, which `iptables-nft` makes too, as `inet filter forward`; and tables of the
+/// older iptables, as `iptables filter`.
+///
+/// # Errors
+/// [`DataplaneError::Netlink`] when the kernel does not answer as expected.
+pub fn firewall() -> Result<Vec<String>, DataplaneError> {
+    const GETCHAIN: u16 = 10 << 8 | 4;
+    let mut found = Vec::new();
+    // `struct nfgenmsg`: every family.
+    let asked = ask(NETLINK_NETFILTER, GETCHAIN, NLM_F_REQUEST | NLM_F_DUMP, &[0; 4], |payload| {
+        found.extend(payload.split_first_chunk::<4>().and_then(|([family, ..], rest)| chain(*family, rest)));
+    });
+    match asked {
+        Ok(()) => {}
+        Err(error) if is_unknown(&error) => {}
+        Err(error) => return Err(DataplaneError::Netlink(error.to_string())),
+    }
+    for (command, file) in [("iptables", "ip_tables_names"), ("ip6tables", "ip6_tables_names")] {
+        // Without the file there are none.
+        let tables = fs::read_to_string(format!("/proc/thread-self/net/{file}")).unwrap_or_default();
+        found.extend(tables.lines().map(|table| format!("{command} {table}")));
+    }
+    Ok(found)
+}
+
+/// A chain by its family, table and name, if forwarded packets meet it (linux/netfilter/nf_tables.h).
+fn chain(family: u8, payload: &[u8]) -> Option<String> {
+    const TABLE: u16 = 1;
+    const NAME: u16 = 3;
+    const HOOK: u16 = 4;
+    const HOOK_NUMBER: u16 = 1;
+    // Before routing, forward, and after it (`NF_INET_*`); a device's own hooks are both on the way.
+    let (family, hooks): (_, &[u32]) = match family {
+        1 => ("inet", &[0, 2, 4]),
+        2 => ("ip", &[0, 2, 4]),
+        5 => ("netdev", &[0, 1]),
+        10 => ("ip6", &[0, 2, 4]),
+        _ => return None,
+    };
+    let value = |kind| attributes(payload).find(|(found, _)| *found == kind).map(|(_, value)| value);
+    let hook = attributes(value(HOOK)?).find(|(kind, _)| *kind == HOOK_NUMBER)?.1;
+    let number = u32::from_be_bytes(*hook.first_chunk::<4>()?);
+    let word =
+        |kind| value(kind).map(|bytes| String::from_utf8_lossy(bytes).trim_end_matches('\0').to_owned());
+    hooks.contains(&number).then_some(format!("{family} {} {}", word(TABLE)?, word(NAME)?))
+}
+
+/// Sends a question, and hands each answer over.
+fn ask(
+    protocol: isize,
+    kind: u16,
+    flags: u16,
+    payload: &[u8],
+    mut each: impl FnMut(&[u8]),
+) -> io::Result<()> {
+    let mut socket = Socket::new(protocol)?;
+    socket.bind_auto()?;
+    let length = u32::try_from(HEADER + payload.len()).expect("a question is short");
+    let mut question = length.to_ne_bytes().to_vec();
+    question.extend([kind, flags].map(u16::to_ne_bytes).concat());
+    // Sequence number and sender, which the kernel fills in.
+    question.extend([0; 8]);
+    question.extend(payload);
+    socket.send_to(&question, &SocketAddr::new(0, 0), 0)?;
+    loop {
+        let (datagram, _) = socket.recv_from_full()?;
+        let mut rest = &datagram[..];
+        while let Some(header) = rest.first_chunk::<HEADER>() {
+            let length = u32::from_ne_bytes([header[0], header[1], header[2], header[3]]) as usize;
+            let kind = u16::from_ne_bytes([header[4], header[5]]);
+            let flags = u16::from_ne_bytes([header[6], header[7]]);
+            let payload = rest.get(HEADER..length).unwrap_or_default();
+            match kind {
+                NLMSG_DONE => return Ok(()),
+                NLMSG_ERROR => {
+                    let code = payload.first_chunk::<4>().map_or(0, |code| i32::from_ne_bytes(*code));
+                    return if code == 0 { Ok(()) } else { Err(io::Error::from_raw_os_error(-code)) };
+                }
+                _ => each(payload),
+            }
+            if flags & NLM_F_MULTI == 0 {
+                return Ok(());
+            }
+            rest = rest.get(length.max(HEADER).next_multiple_of(4)..).unwrap_or_default();
+        }
+    }
+}
+
+/// Attributes by their number (netlink(7), `struct nlattr`).
+fn attributes(bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
+    let mut rest = bytes;
+    std::iter::from_fn(move || {
+        let header = rest.first_chunk::<4>()?;
+        let length = usize::from(u16::from_ne_bytes([header[0], header[1]]));
+        let kind = u16::from_ne_bytes([header[2], header[3]]) & !NLA_FLAGS;
+        let value = rest.get(4..length)?;
+        rest = rest.get(length.next_multiple_of(4)..).unwrap_or_default();
+        Some((kind, value))
+    })
+}
+
+/// Whether the kernel does not know what it was asked for: it is built without it.
+fn is_unknown(error: &io::Error) -> bool {
+    let unknown = [libc::EPROTONOSUPPORT, libc::EOPNOTSUPP, libc::EINVAL, libc::ENOENT];
+    error.raw_os_error().is_some_and(|code| unknown.contains(&code))
+}
