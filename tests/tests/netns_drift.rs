@@ -6,7 +6,10 @@ use std::fs;
 
 use aya::maps::{Array, ArrayOfMaps, HashMap, Map, MapData};
 use bulkhead_agent::dataplane::Pins;
-use bulkhead_common::layout::{EndRow, RuleKey, RuleRow, SegmentKey, SegmentRow};
+use bulkhead_common::{
+    flat::{ENTRIES, Page},
+    layout::{EndRow, RuleKey, RuleRow, SegmentKey, SegmentRow},
+};
 use bulkhead_tests::lab::{
     Agent, Lab, Topology, link,
     modbus::Plc,
@@ -40,6 +43,9 @@ fn edit(lab: &Lab) {
     let mut macs = macs.get(&active(lab), 0).expect("the slot in force");
     let plc = macs.keys().next().expect("there is one").expect("it is readable");
     macs.insert(plc, EndRow::default(), 0).expect("it is changed");
+    let flat: ArrayOfMaps<_, Array<MapData, Page>> = pinned(lab, "FLAT").try_into().expect("flat tables");
+    let mut flat = flat.get(&active(lab), 0).expect("the slot in force");
+    flat.set(8, [7; ENTRIES], 0).expect("it is changed");
     let mut segments: HashMap<_, SegmentKey, SegmentRow> =
         pinned(lab, "SEGMENTS").try_into().expect("segments");
     let key = segments.keys().next().expect("there is one").expect("it is readable");
@@ -70,6 +76,7 @@ fn what_somebody_changed_by_hand_is_named_and_left_alone() {
     for words in [
         "RULES: 1 row missing; 1 row not the agent's, the first RuleKey { initiator: 1",
         "MACS: 1 row changed",
+        "FLAT: 1 row changed, the first 8",
         "SEGMENTS: 1 row changed",
         "REDIRECTS: 1 row changed",
     ] {
