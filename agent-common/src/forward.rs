@@ -20,6 +20,10 @@ pub const LIFE: u64 = 1_000_000_000;
 /// Neighbours of which it is known when the kernel last sent them something.
 pub const MAX_NEIGHBOURS: u32 = 1024;
 
+/// A neighbour as the kernel keeps it: the interface and, above that, the family of its address; then the address in network order, behind
+/// one of IPv4 zeros. Several may have one hardware address, and each grows stale by itself.
+pub type Neighbour = [u64; 3];
+
 /// Ways of a set of remembered ones.
 pub const WAYS: usize = 4;
 
@@ -28,7 +32,8 @@ pub const WAYS: usize = 4;
 pub mod fate {
     /// It left at once.
     pub const DIRECT: u32 = 0;
-    /// It is no whole TCP or UDP packet between two hosts: other protocols, fragments, options, tags, frames of several buffers.
+    /// It is no whole TCP or UDP packet between two hosts: other protocols, fragments, options, tags, frames of several buffers, or with
+    /// something behind the packet.
     pub const KIND: u32 = 1;
     /// Its time to live ends here: the kernel says so to its sender (RFC 1812 5.3.1, RFC 4443 3.3).
     pub const TTL: u32 = 2;
@@ -70,6 +75,9 @@ pub mod fate {
 const IPV6: u64 = 1 << 63;
 /// The bits of a hardware address at the beginning of a frame.
 const MAC: u64 = 0xffff_ffff_ffff;
+
+/// Bytes of the shortest Ethernet frame, without its check sequence (IEEE 802.3 3.2.8).
+const SHORTEST: u64 = 60;
 
 /// What the kernel chooses a way by, in words as the machine loads them, and who the frame is for.
 ///
@@ -142,6 +150,8 @@ fn v4<F: Frame>(frame: &F, interface: u32) -> Result<Question, u32> {
     if is_fragment
         || total < 28
         || 14 + total > frame.length()
+        // Behind the packet is nothing but what fills a frame up to the shortest one (IEEE 802.3 3.2.8).
+        || frame.length() > SHORTEST && frame.length() > 14 + total
         || !is_forwarded(number)
         || !is_host_v4(ends as u32)
         || !is_host_v4((ends >> 32) as u32)
@@ -171,7 +181,8 @@ fn v6<F: Frame>(frame: &F, interface: u32) -> Result<Question, u32> {
     let source = [w.word::<22>(), w.word::<30>()];
     let destination = [w.word::<38>(), w.word::<46>()];
     if payload < 8
-        || 54 + payload > frame.length()
+        // All of them are longer than the shortest frame.
+        || 54 + payload != frame.length()
         || !is_forwarded(number)
         || !is_host_v6(source[0])
         || !is_host_v6(destination[0])

@@ -341,7 +341,7 @@ pub struct SegmentRow {
     /// Index of the interface's counters, from 1; 0 collects what is not configured.
     pub counter: u32,
     /// Interface index of the other side of an inline pair: there goes what passes. 0 hands it to the stack;
-    /// [`crate::lookup::NOWHERE`] and [`crate::lookup::DIRECTLY`] are no indexes.
+    /// [`crate::lookup::NOWHERE`], [`crate::lookup::DIRECTLY`] and [`crate::lookup::DIRECTLY_V4`] are no indexes.
     pub redirect: u32,
     /// [`crate::lookup::infrastructure`] bits.
     pub infrastructure: u32,

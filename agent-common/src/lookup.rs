@@ -108,6 +108,16 @@ pub const NOWHERE: u32 = u32::MAX;
 /// take, if that leads out of another such interface, see [`crate::forward`].
 pub const DIRECTLY: u32 = u32::MAX - 1;
 
+/// The same of an interface where only IPv4 leaves so: the kernel does not forward IPv6 (`net.ipv6.conf.all.forwarding`).
+pub const DIRECTLY_V4: u32 = u32::MAX - 2;
+
+/// Whether what passes may leave directly: a [`crate::layout::SegmentRow::redirect`] that is [`DIRECTLY`] or [`DIRECTLY_V4`].
+#[inline(always)]
+#[must_use]
+pub const fn is_direct(redirect: u32) -> bool {
+    redirect == DIRECTLY || redirect == DIRECTLY_V4
+}
+
 /// [`crate::layout::SegmentKey::vlan`] of every frame whose VLAN is no segment of its own.
 pub const ANY_VLAN: u16 = u16::MAX;
 

@@ -14,7 +14,7 @@ use bulkhead_common::{
     },
     decide::{Action, Verdict},
     layout::Active,
-    lookup::{DIRECTLY, Endpoint, NOWHERE, Rules, shape},
+    lookup::{Endpoint, NOWHERE, Rules, is_direct, shape},
 };
 
 use crate::{
@@ -221,7 +221,7 @@ fn count(known: &mut Remembered, len: u64, interface: u64, now: u32) -> u32 {
         return xdp_action::XDP_DROP;
     }
     match REDIRECTS.get(interface as u32) {
-        Some(redirect) if *redirect == DIRECTLY => FORWARDED,
+        Some(redirect) if is_direct(*redirect) => FORWARDED,
         // SAFETY: the helper notes where the frame goes; what cannot be sent there is dropped by the kernel.
         Some(redirect) if *redirect != 0 => unsafe { bpf_redirect(*redirect, 0) as u32 },
         _ => xdp_action::XDP_PASS,

@@ -10,8 +10,8 @@ use aya_ebpf::{
 };
 use bulkhead_common::{
     cache::key::{self, Frame, INTERFACES, Window},
-    forward::{Hop, LIFE, Next, Question, WAYS, decreased, fate, fate_of, question},
-    lookup::DIRECTLY,
+    forward::{Hop, LIFE, Neighbour, Next, Question, WAYS, decreased, fate, fate_of, question},
+    lookup::{DIRECTLY, DIRECTLY_V4},
 };
 
 use crate::{
@@ -79,7 +79,8 @@ fn send(ctx: &XdpContext, frame: &Packet, len: u32) -> Result<u32, u32> {
         }
         way += 1;
     }
-    let mut next = ask(ctx, &question);
+    let mut neighbour = Neighbour::default();
+    let mut next = ask(ctx, &question, &mut neighbour);
     if next.fate == fate::SIZE {
         // Smaller ones of its flow may go.
         return Err(fate::SIZE);
@@ -88,7 +89,7 @@ fn send(ctx: &XdpContext, frame: &Packet, len: u32) -> Result<u32, u32> {
     next.until = now.wrapping_add(life());
     hops[below_ways(free.unwrap_or(first))] =
         Hop { near: question.near, next, far: question.far, pad: [0; 4] };
-    if next.fate == fate::DIRECT && is_due(&next, now) {
+    if next.fate == fate::DIRECT && is_due(&neighbour, now) {
         return Err(fate::REFRESH);
     }
     leave(frame, &question, &next)
@@ -135,8 +136,7 @@ fn place(question: &Question) -> u32 {
 /// Whether the neighbour is to be sent something by the kernel now: its entry grows stale there when it is not used, and is not looked
 /// after.
 #[inline(always)]
-fn is_due(next: &Next, now: u32) -> bool {
-    let neighbour = next.first & 0xffff_ffff_ffff | u64::from(next.to) << 48;
+fn is_due(neighbour: &Neighbour, now: u32) -> bool {
     // SAFETY: copied at once.
     let last = unsafe { NEIGHBOURS.get(neighbour) }.copied();
     let is_due = last.is_none_or(|last| now.wrapping_sub(last) >= life());
@@ -148,9 +148,9 @@ fn is_due(next: &Next, now: u32) -> bool {
 }
 
 /// Asks the kernel which way it would take, and whether the way back is the one by which the packet came. Where it is not, the
-/// kernel may have something against the source (rp_filter), which only it can say.
+/// kernel may have something against the source (rp_filter), which only it can say. Writes who the next hop is.
 #[inline(always)]
-fn ask(ctx: &XdpContext, question: &Question) -> Next {
+fn ask(ctx: &XdpContext, question: &Question, neighbour: &mut Neighbour) -> Next {
     let interface = (question.near[2] >> 32) as u32 & (INTERFACES - 1);
     let ends = Ends::of(question);
     let mut next = Next::default();
@@ -174,8 +174,16 @@ fn ask(ctx: &XdpContext, question: &Question) -> Next {
         next.fate = fate::NEIGHBOUR;
         return next;
     }
-    if next.to == interface || !is_direct(next.to) {
-        next.fate = fate::INTERFACE;
+    // The helper has written the gateway's address over the destination, and its family; where there is none they are as they were.
+    // SAFETY: all fields of the union are integers.
+    let [a, b, c, d] = unsafe { fib.__bindgen_anon_4.ipv6_dst };
+    *neighbour = [
+        u64::from(next.to) | u64::from(fib.family) << 32,
+        u64::from(a) | u64::from(b) << 32,
+        u64::from(c) | u64::from(d) << 32,
+    ];
+    next.fate = if next.to == interface { fate::INTERFACE } else { exit(question, next.to) };
+    if next.fate != fate::DIRECT {
         return next;
     }
     ends.turned().write(&mut fib, next.to, 0);
@@ -196,10 +204,15 @@ fn look(ctx: &XdpContext, fib: &mut bpf_fib_lookup) -> u32 {
     fate_of(unsafe { fib_lookup(ctx.ctx.cast(), fib, size_of::<bpf_fib_lookup>() as i32, 0) } as i64)
 }
 
-/// Whether an interface forwards directly: then the agent has seen that its driver sends what a program redirects.
+/// [`fate::DIRECT`] if a packet may leave out of an interface, otherwise why the kernel gets it.
 #[inline(always)]
-fn is_direct(interface: u32) -> bool {
-    REDIRECTS.get(interface).is_some_and(|redirect| *redirect == DIRECTLY)
+fn exit(question: &Question, interface: u32) -> u32 {
+    match REDIRECTS.get(interface) {
+        Some(redirect) if *redirect == DIRECTLY => fate::DIRECT,
+        Some(redirect) if *redirect == DIRECTLY_V4 && !question.is_v6() => fate::DIRECT,
+        Some(redirect) if *redirect == DIRECTLY_V4 => fate::ROUTE,
+        _ => fate::INTERFACE,
+    }
 }
 
 /// Both ends of a packet in network order, and what besides them the kernel looks at.
@@ -263,6 +276,11 @@ impl Ends {
 fn leave(frame: &Packet, question: &Question, next: &Next) -> Result<u32, u32> {
     if next.fate != fate::DIRECT {
         return Err(next.fate);
+    }
+    // What the agent has taken out is not used from now on, whatever is remembered.
+    let exit = exit(question, next.to);
+    if exit != fate::DIRECT {
+        return Err(exit);
     }
     let Some(w) = frame.window::<26>() else { return Err(fate::KIND) };
     w.put_word::<0>(next.first);

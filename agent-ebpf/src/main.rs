@@ -26,7 +26,7 @@ use bulkhead_common::{
     bytes::Bytes,
     decide::{self, Action, Ends, Judgement, Verdict},
     layout::{Active, reading, tally},
-    lookup::{DIRECTLY, NOWHERE, Rules},
+    lookup::{NOWHERE, Rules, is_direct},
     parse::{Packet, parse_into},
     reason::Reason,
 };
@@ -92,7 +92,7 @@ fn run(ctx: &XdpContext, len: u32) -> u32 {
         return xdp_action::XDP_DROP;
     }
     let redirect = maps::scratch().map_or(0, |scratch| scratch.context.interface.redirect);
-    if redirect == DIRECTLY {
+    if is_direct(redirect) {
         return forward::forward(ctx.ctx, len);
     }
     if redirect != 0 {

@@ -12,7 +12,7 @@ use bulkhead_common::{
     cache::{self, Entry4, Entry6, WAYS},
     decide::{Decision, Ends, Judgement},
     flat,
-    forward::{self, Hop, fate},
+    forward::{self, Hop, Neighbour, fate},
     layout::{
         Budget, EndRow, Event, Flow, FlowKey, FragmentKey, FragmentRow, Head, InterfaceCounters, Lease,
         MAX_FRAGMENTED, MAX_INTERFACES, MAX_SCHEDULES, MAX_SEGMENTS, MAX_TRUSTED, NamedKey, NamedRow,
@@ -132,9 +132,9 @@ pub static ROUTES: Array<u64, 1> = Array::new();
 /// The ways that packets take: the sets of the first CPU, then those of the next.
 #[btf_map]
 pub static HOPS: Array<[Hop; forward::WAYS], 1, MAPPABLE> = Array::new();
-/// The tick at which the kernel last sent a neighbour something, by its hardware address and, above that, the interface.
+/// The tick at which the kernel last sent a neighbour something.
 #[btf_map]
-pub static NEIGHBOURS: LruHashMap<u64, u32, { forward::MAX_NEIGHBOURS as usize }> = LruHashMap::new();
+pub static NEIGHBOURS: LruHashMap<Neighbour, u32, { forward::MAX_NEIGHBOURS as usize }> = LruHashMap::new();
 
 /// Adds one to an entry of the tally.
 #[inline(always)]

@@ -216,9 +216,11 @@ fn link_that_is_down_swallows_nothing_that_the_kernel_would_answer() {
     errors.wait_until("unreachable", SOON, |counts| counts.contains_key(&(3, 0))).expect("it is said");
     assert!(counted(&agent, "not-forwarded") > 0, "{:#}", told(&agent));
     link::up(&lab.gateway.namespace, DEVICE_SIDE).expect("up");
+    // Others: the kernel keeps some of them until it knows the neighbour again.
+    let first = line.frame(40_001);
     wait_for("the way to be there again", SOON, || {
-        line.send(&frame);
-        Ok((line.arrived(&frame) > 0).then_some(()))
+        line.send(&first);
+        Ok((line.arrived(&first) > 0).then_some(()))
     })
     .expect("it comes back");
     leaves_directly(&agent, &line, &frame);
@@ -246,6 +248,54 @@ fn neighbour_that_is_sent_to_directly_is_looked_after_by_the_kernel() {
     assert!(counted(&agent, "refresh") > 1, "{:#}", told(&agent));
     line.becomes_direct(&agent, &frame);
     assert!(counted(&agent, "direct") > direct, "{:#}", told(&agent));
+}
+
+#[test]
+fn each_neighbour_of_one_hardware_address_is_looked_after() {
+    let test = "each_neighbour_of_one_hardware_address_is_looked_after";
+    let Some(lab) = require_router(test) else { return };
+    speak_v6(&lab);
+    let agent = started(&lab, &[]);
+    let line = Line::new(&lab);
+    line.becomes_direct(&agent, &line.frame(40_000));
+    let refreshed = counted(&agent, "refresh");
+    // To the kernel it is another neighbour, however lately the first one was sent something.
+    line.becomes_direct(&agent, &line.frame_v6(40_000));
+    assert!(counted(&agent, "refresh") > refreshed, "{:#}", told(&agent));
+}
+
+#[test]
+fn kernel_that_does_not_forward_ipv6_gets_it() {
+    let test = "kernel_that_does_not_forward_ipv6_gets_it";
+    let Some(lab) = require_router(test) else { return };
+    speak_v6(&lab);
+    let agent = started(&lab, &[]);
+    let (line, gateway) = (Line::new(&lab), &lab.gateway.namespace);
+    let (frame, frame_v6) = (line.frame(40_000), line.frame_v6(40_000));
+    line.becomes_direct(&agent, &frame_v6);
+    link::set(gateway, "net/ipv6/conf/all/forwarding", "0").expect("set");
+    // It forwards nothing by these.
+    for interface in [DEVICE_SIDE, UPLINK] {
+        link::set(gateway, &format!("net/ipv6/conf/{interface}/forwarding"), "1").expect("set");
+    }
+    wait_for("IPv6 to be the kernel's", SOON, || {
+        line.send(&frame_v6);
+        Ok((counted(&agent, "route") > 0).then_some(()))
+    })
+    .unwrap_or_else(|error| panic!("{error}: {:#}\n{}", told(&agent), agent.log()));
+    // What was sent before has arrived by now.
+    line.becomes_direct(&agent, &frame);
+    let [direct, kernel] = ["direct", "route"].map(|word| counted(&agent, word));
+    let arrived = line.arrived(&frame_v6);
+    for _ in 0..20 {
+        line.send(&frame_v6);
+    }
+    assert!(wait_counted(&agent, "route", kernel + 20) >= kernel + 20);
+    assert_eq!(counted(&agent, "direct"), direct);
+    line.becomes_direct(&agent, &frame);
+    assert_eq!(line.arrived(&frame_v6), arrived);
+    link::set(gateway, "net/ipv6/conf/all/forwarding", "1").expect("set");
+    line.becomes_direct(&agent, &frame_v6);
 }
 
 #[test]

@@ -209,6 +209,24 @@ fn what_is_not_plain_goes_to_the_kernel() {
 }
 
 #[test]
+fn what_is_behind_a_packet_goes_no_way_but_the_kernels() {
+    let with = |mut frame: Vec<u8>, more: usize| {
+        frame.extend(vec![7; more]);
+        ask(frame).map(drop)
+    };
+    // 54 bytes and 74.
+    assert_eq!(with(v4_frame(), 6), Ok(()), "filled up to the shortest frame");
+    assert_eq!(with(v4_frame(), 7), Err(fate::KIND));
+    assert_eq!(with(v4_frame(), 1400), Err(fate::KIND));
+    assert_eq!(with(v6_frame(), 0), Ok(()));
+    assert_eq!(with(v6_frame(), 1), Err(fate::KIND));
+    let mut larger = v4_frame();
+    larger[17] = 60;
+    assert_eq!(with(larger.clone(), 20), Ok(()));
+    assert_eq!(with(larger, 21), Err(fate::KIND));
+}
+
+#[test]
 fn way_holds_for_its_time_edition_and_size() {
     let next = Next { edition: 3, until: 1000, fits: 1500, to: 4, ..Next::default() };
     assert!(next.holds(3, 999, 1500) && next.holds(3, 1, 60));

@@ -299,6 +299,9 @@ impl Agent {
                         self.warnings.insert("routes", note);
                     }
                 }
+                if self.nics.has_other_forwarding() {
+                    self.look();
+                }
             }
             Input::Tick => self.tick(events),
             Input::Asked(asked) => self.asked(asked, events),

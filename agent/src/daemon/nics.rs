@@ -6,7 +6,7 @@ use std::{
     time::Instant,
 };
 
-use bulkhead_common::lookup::{DIRECTLY, NOWHERE};
+use bulkhead_common::lookup::{DIRECTLY, DIRECTLY_V4, NOWHERE};
 
 use super::{
     nic::{Nic, runs},
@@ -22,6 +22,8 @@ pub(super) struct Nics {
     pub(super) list: Vec<Nic>,
     pairs: Pairs,
     pub(super) addresses: BTreeSet<IpAddr>,
+    /// Whether the kernel forwards IPv6, as it was at the last look.
+    routes_v6: bool,
     /// Whether there was a look already.
     looked: bool,
     /// Interfaces that an earlier configuration left enforcing.
@@ -47,6 +49,7 @@ impl Nics {
             pairs: Pairs::among(&list),
             list,
             addresses: probe::own_addresses()?,
+            routes_v6: false,
             looked: false,
             left_over: Vec::new(),
             renamed: BTreeMap::new(),
@@ -90,6 +93,7 @@ impl Nics {
         dataplane: &mut Dataplane,
         heard: Instant,
     ) -> Result<Vec<String>, DataplaneError> {
+        self.routes_v6 = foreign::routes_v6();
         let there = probe::interfaces()?;
         let programs = dataplane.programs()?;
         let mut news = Vec::new();
@@ -126,7 +130,7 @@ impl Nics {
             let since = *nic.open_since.get_or_insert(heard);
             let name = nic.config.name.clone();
             // The rows first: not one packet is judged by the defaults of an unknown interface.
-            let rows = nic.write_rows(dataplane, redirect(nic, &indexes));
+            let rows = nic.write_rows(dataplane, redirect(nic, &indexes, self.routes_v6));
             match rows.and_then(|_| nic.attach(dataplane)) {
                 Ok(Attached::New) if self.looked => {
                     let open = since.elapsed();
@@ -165,7 +169,7 @@ impl Nics {
             nic.note_running(there, &programs);
             nic.note_forwarding(there, foreign.as_deref());
             // What is well may have a peer that came back, or a bond another port.
-            nic.write_rows(dataplane, redirect(nic, &indexes))?;
+            nic.write_rows(dataplane, redirect(nic, &indexes, self.routes_v6))?;
         }
         news.extend(self.pairs.tend(&mut self.list, there, Instant::now()));
         if changed || !self.renamed.is_empty() {
@@ -185,6 +189,11 @@ impl Nics {
         }
     }
 
+    /// Whether the kernel has begun or ceased to forward IPv6 since the last look.
+    pub(super) fn has_other_forwarding(&self) -> bool {
+        foreign::routes_v6() != self.routes_v6
+    }
+
     /// Leaves the links as somebody should find them who has no agent.
     pub(super) fn leave(&self) -> Result<Vec<String>, DataplaneError> {
         Ok(self.pairs.lift(&self.list, &probe::interfaces()?))
@@ -198,10 +207,11 @@ impl Nics {
 }
 
 /// Where what passes an interface goes.
-fn redirect(nic: &Nic, indexes: &BTreeMap<&str, u32>) -> u32 {
+fn redirect(nic: &Nic, indexes: &BTreeMap<&str, u32>, routes_v6: bool) -> u32 {
     match &nic.config.pair {
         Some(pair) => indexes.get(pair.peer.as_str()).copied().unwrap_or(NOWHERE),
-        None if nic.forwards => DIRECTLY,
+        None if nic.forwards && routes_v6 => DIRECTLY,
+        None if nic.forwards => DIRECTLY_V4,
         None => 0,
     }
 }

@@ -49,6 +49,14 @@ pub fn ipsec_policies() -> Result<u32, DataplaneError> {
     }
 }
 
+/// Whether the kernel forwards IPv6 at all (`net.ipv6.conf.all.forwarding`): the switches of single interfaces are not enough for it, and
+/// are all that `bpf_fib_lookup` looks at.
+#[must_use]
+pub fn routes_v6() -> bool {
+    // Without the file there is no IPv6.
+    fs::read_to_string("/proc/sys/net/ipv6/conf/all/forwarding").is_ok_and(|value| value.trim() != "0")
+}
+
 /// The chains that forwarded packets meet: those of nftables, which `iptables-nft` makes too, as `inet filter forward`; and tables of the
 /// older iptables, as `iptables filter`.
 ///
