@@ -65,7 +65,7 @@ fn print(status: &Status) {
         status.fragments_refused
     );
     out!(
-        "verdicts    {} of {} packets remembered, the others decided; room for {} on each processor",
+        "verdicts    {} of {} packets answered by remembered verdicts, the others decided; room for {} on each processor",
         status.remembered(),
         status.seen(),
         status.verdicts_limit

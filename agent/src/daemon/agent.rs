@@ -49,6 +49,8 @@ use crate::{
 const LOOK_EVERY: Duration = Duration::from_secs(2);
 /// How long a look at the counters waits for processors that have counted something and do not let the agent run.
 const COUNTED_WITHIN: Duration = Duration::from_millis(100);
+/// How old they may be before that is told.
+const COUNTS_ARE_OLD: Duration = Duration::from_secs(5);
 /// Counters are numbered from 1; number 0 is for packets of no device, and allowed by no rule.
 pub(super) const NOBODY: u32 = 1;
 /// Bytes of one event in the ring: its header of 8 (`BPF_RINGBUF_HDR_SZ`) and the event.
@@ -377,6 +379,9 @@ impl Agent {
     pub(super) fn sweep(&mut self) {
         match self.dataplane.collect_within(COUNTED_WITHIN) {
             Ok(()) => drop(self.warnings.remove("sweep")),
+            // A processor may be busy for a moment.
+            Err(_)
+                if (Duration::from_nanos(1)..COUNTS_ARE_OLD).contains(&self.dataplane.counters_behind()) => {}
             Err(error) => drop(self.warnings.insert("sweep", format!("counters may be behind: {error}"))),
         }
     }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use aya::maps::MapType;
+use bulkhead_common::forward::{self, Hop};
 
 use super::{
     Sizes,
@@ -32,6 +33,9 @@ impl Sizes {
             };
             *sum.entry(limit).or_default() += taken(&spec, entries.into(), cpus() as u64);
         }
+        // Ways of packets are no pinned map: they end with the program.
+        let ways = u64::from(self.cache.hops) * (forward::WAYS * size_of::<Hop>()) as u64;
+        *sum.entry("verdicts").or_default() += ways;
         sum
     }
 }

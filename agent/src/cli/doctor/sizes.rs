@@ -108,7 +108,9 @@ fn judged(facts: &Facts<'_>) -> Vec<Finding> {
     ];
     let mut findings = vec![memory(facts)];
     findings.extend(advice.into_iter().flatten());
-    if let ([one], Some(load)) = (&mut findings[..], load) {
+    if let ([one], Some(load)) = (&mut findings[..], load)
+        && load.seen > 0
+    {
         one.seen += &format!(
             "; they suit {} live conversations of {}, and {} of packets were answered by remembered verdicts",
             load.live,
@@ -196,7 +198,7 @@ fn rounded(limits: &Limits) -> Option<Finding> {
     } else {
         format!("{asked} for each processor would take more than 64 MiB in all: each gets room for {given}")
     };
-    Some(warning("limits.verdicts", &seen, &format!("set `limits.verdicts = {given}`, which is the same")))
+    Some(warning("limits.verdicts", &seen, &format!("set `limits.verdicts = {given}`")))
 }
 
 /// Whether conversations that live are forgotten.
@@ -336,8 +338,7 @@ mod tests {
     #[test]
     fn number_of_verdicts_is_what_a_processor_gets() {
         let told = said("verdicts = 50000", 64 * GIB, 1, None);
-        let words =
-            ["50000 is no power of two", "32768", "(set `limits.verdicts = 32768`, which is the same)"];
+        let words = ["50000 is no power of two", "32768", "(set `limits.verdicts = 32768`)"];
         assert_said(&told, "limits.verdicts", &words);
         let most = CacheSizes::holding(u32::MAX).verdicts();
         assert_eq!(said(&format!("verdicts = {most}"), 64 * GIB, 1, None).len(), 1);
