@@ -301,7 +301,7 @@ impl Agent {
                         self.warnings.insert("routes", note);
                     }
                 }
-                if self.nics.has_other_forwarding() {
+                if news.rules > 0 || news.lost > 0 || self.nics.has_other_forwarding() {
                     self.look();
                 }
             }

@@ -123,7 +123,7 @@ impl Agent {
         let counts = self.dataplane.forwarded()?;
         let mut named = fate::NAMES.into_iter().map(str::to_owned).zip(counts);
         let direct = named.next().map_or(0, |(_, packets)| packets);
-        let LinkNews { messages, lost } = self.route_news;
+        let LinkNews { messages, lost, .. } = self.route_news;
         let kernel = named.filter(|(_, packets)| *packets > 0).collect();
         Ok(Some(ForwardStatus { direct, kernel, route_news: messages, route_news_lost: lost }))
     }
@@ -132,6 +132,7 @@ impl Agent {
         let mut warnings: Vec<String> = self.unconfirmed().into_iter().collect();
         warnings.extend(self.warnings.values().cloned());
         warnings.extend(self.nics.list.iter().flat_map(Nic::problems));
+        warnings.extend(self.nics.passed_by.iter().cloned());
         warnings.extend(self.nics.moved.iter().cloned());
         warnings.extend(self.nics.left_over.iter().map(|name| {
             format!("`{name}` is no longer configured and still enforced: `bulkhead detach --interface {name}` ends that")

@@ -258,11 +258,28 @@ impl Nic {
         }
     }
 
+    /// Hands what would leave directly to the kernel, because a look at the interfaces failed.
+    pub(super) fn hand_over(
+        &mut self,
+        dataplane: &mut Dataplane,
+        why: &DataplaneError,
+    ) -> Result<(), DataplaneError> {
+        if !std::mem::take(&mut self.forwards) {
+            return Ok(());
+        }
+        let name = &self.config.name;
+        self.forward_note =
+            Some(format!("`{name}` hands everything to the kernel, and not directly on: {why}"));
+        self.write_rows(dataplane, 0).map(drop)
+    }
+
     /// Notes whether what passes it may leave directly, as it is now. `foreign` is why nothing may on this gateway.
     pub(super) fn note_forwarding(&mut self, there: &[probe::Interface], foreign: Option<&str>) {
         let name = &self.config.name;
         let found = self.found(there).filter(|_| self.config.forward == Forward::Direct);
-        let obstacle = match found.filter(|found| Some(found.index) == self.index) {
+        // One that came since it was looked at is looked at next.
+        let found = found.filter(|found| Some(found.index) == self.index);
+        let obstacle = match found {
             None => None,
             Some(_) if self.attached != Some(AttachMode::Native) => {
                 Some("it is not enforced in its driver".to_owned())
@@ -272,7 +289,13 @@ impl Nic {
             Some(found) if found.index >= INTERFACES => {
                 Some(format!("its index {} is above {}", found.index, INTERFACES - 1))
             }
-            Some(_) => foreign.map(str::to_owned),
+            Some(_) if !self.obstacles.is_empty() => {
+                Some("its driver does not hand frames over as they came".to_owned())
+            }
+            Some(found) => {
+                let unsent = dataplane::unsent(name, found.index).map(|why| format!("it {why}"));
+                unsent.or_else(|| foreign.map(str::to_owned))
+            }
         };
         self.forwards = found.is_some() && obstacle.is_none();
         // That it is not enforced at all is told by itself.
@@ -331,6 +354,26 @@ mod tests {
             ..probe::Interface::default()
         };
         ports.iter().map(port).chain([bond]).collect()
+    }
+
+    #[test]
+    fn interface_that_was_made_anew_forwards_nothing_directly() {
+        let config = config::Interface {
+            name: "team0".into(),
+            role: config::Role::DeviceSide,
+            attach: config::Attach::Native,
+            forward: Forward::Direct,
+            pair: None,
+            fix_offloads: false,
+        };
+        let mut nic = Nic::new(config, Vec::new(), 1);
+        nic.attached = Some(AttachMode::Native);
+        // It had another index when it was looked at, or was not there.
+        for index in [Some(8), None] {
+            (nic.index, nic.forwards) = (index, true);
+            nic.note_forwarding(&there(&[]), None);
+            assert!(!nic.forwards, "{index:?}");
+        }
     }
 
     #[test]

@@ -14,7 +14,11 @@ use super::{
 };
 use crate::{
     config::{Config, Forward},
-    dataplane::{Attached, Dataplane, DataplaneError, foreign, probe},
+    dataplane::{
+        Attached, Dataplane, DataplaneError,
+        foreign::{self, Foreign},
+        probe,
+    },
 };
 
 /// All configured interfaces, and the gateway's own addresses.
@@ -22,6 +26,8 @@ pub(super) struct Nics {
     pub(super) list: Vec<Nic>,
     pairs: Pairs,
     pub(super) addresses: BTreeSet<IpAddr>,
+    /// What packets pass by that leave directly.
+    pub(super) passed_by: Option<String>,
     /// Whether the kernel forwards IPv6, as it was at the last look.
     routes_v6: bool,
     /// Whether there was a look already.
@@ -49,6 +55,7 @@ impl Nics {
             pairs: Pairs::among(&list),
             list,
             addresses: probe::own_addresses()?,
+            passed_by: None,
             routes_v6: false,
             looked: false,
             left_over: Vec::new(),
@@ -87,12 +94,25 @@ impl Nics {
     }
 
     /// Looks at every interface and attaches where our program is missing. Returns what changed, a
-    /// sentence each. `heard` is when the agent learnt that there is something to look at.
+    /// sentence each. `heard` is when the agent learnt that there is something to look at. After a look that failed nothing leaves
+    /// directly: nobody knows what it would pass by.
     pub(super) fn look_after(
         &mut self,
         dataplane: &mut Dataplane,
         heard: Instant,
     ) -> Result<Vec<String>, DataplaneError> {
+        let looked = self.look_at(dataplane, heard);
+        if let Err(error) = &looked {
+            for nic in &mut self.list {
+                if let Err(error) = nic.hand_over(dataplane, error) {
+                    tracing::error!("`{}` may still forward directly: {error}", nic.config.name);
+                }
+            }
+        }
+        looked
+    }
+
+    fn look_at(&mut self, dataplane: &mut Dataplane, heard: Instant) -> Result<Vec<String>, DataplaneError> {
         self.routes_v6 = foreign::routes_v6();
         let there = probe::interfaces()?;
         let programs = dataplane.programs()?;
@@ -165,12 +185,20 @@ impl Nics {
         let there = later.as_ref().unwrap_or(&there);
         let programs = dataplane.programs()?;
         let foreign = self.foreign_to_forwarding();
+        let mut written = Ok(());
         for nic in &mut self.list {
             nic.note_running(there, &programs);
             nic.note_forwarding(there, foreign.as_deref());
             // What is well may have a peer that came back, or a bond another port.
-            nic.write_rows(dataplane, redirect(nic, &indexes, self.routes_v6))?;
+            // One that fails is no reason to leave the others as they were.
+            let wrote = nic.write_rows(dataplane, redirect(nic, &indexes, self.routes_v6));
+            written = written.and(wrote.map(drop));
         }
+        // As long as nothing leaves directly, nothing is passed by.
+        if !self.list.iter().any(|nic| nic.forwards) {
+            self.passed_by = None;
+        }
+        written?;
         news.extend(self.pairs.tend(&mut self.list, there, Instant::now()));
         if changed || !self.renamed.is_empty() {
             self.look_for_strays(dataplane, there)?;
@@ -179,14 +207,11 @@ impl Nics {
     }
 
     /// What is on this gateway that packets sent directly would pass by, and must not.
-    fn foreign_to_forwarding(&self) -> Option<String> {
+    fn foreign_to_forwarding(&mut self) -> Option<String> {
         let wanted = self.list.iter().any(|nic| nic.config.forward == Forward::Direct);
-        let policies = if wanted { foreign::ipsec_policies() } else { Ok(0) };
-        match policies {
-            Ok(0) => None,
-            Ok(_) => Some("the kernel has IPsec policies (`ip xfrm policy`)".to_owned()),
-            Err(error) => Some(format!("whether the kernel has IPsec policies cannot be told: {error}")),
-        }
+        let Foreign { obstacles, passed_by } = if wanted { Foreign::found() } else { Foreign::default() };
+        self.passed_by = passed_by;
+        (!obstacles.is_empty()).then(|| obstacles.join("; "))
     }
 
     /// Whether the kernel has begun or ceased to forward IPv6 since the last look.

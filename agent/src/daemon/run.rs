@@ -48,12 +48,13 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let (socket, group) = (config.socket.clone(), config.socket_group.clone());
     // Before the first look, so that nothing falls between.
     let links = LinkWatch::open().context("failed to watch the interfaces")?;
-    let (routes, ipsec) = match config.forwards_directly() {
+    let (routes, ipsec, firewall) = match config.forwards_directly() {
         true => (
             Some(LinkWatch::of_routes().context("failed to watch the routes")?),
             LinkWatch::of_ipsec().context("failed to watch IPsec")?,
+            LinkWatch::of_firewall().context("failed to watch the firewall")?,
         ),
-        false => (None, None),
+        false => (None, None, None),
     };
     let (mut agent, events, samples) = Agent::start(config, gateway, boot()?, now)?;
     let mut listener = bind(&socket, group.as_deref())
@@ -65,6 +66,8 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let mut routes = routes.context("failed to wait for news of the routes")?;
     let ipsec = ipsec.map(LinkWatch::watched).transpose();
     let mut ipsec = ipsec.context("failed to wait for news of IPsec")?;
+    let firewall = firewall.map(LinkWatch::watched).transpose();
+    let mut firewall = firewall.context("failed to wait for news of the firewall")?;
     let overheard = Overheard::open().context("failed to make a packet socket")?;
     let mut overheard = overheard.watched().context("failed to wait for what a resolver here says")?;
     let (asked, mut requests) = mpsc::channel(REQUESTS);
@@ -105,6 +108,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
             }
             news = heard(&mut links) => Input::Links(news.context("failed to hear of the interfaces")?),
             Some(news) = heard_if(&mut ipsec) => Input::Links(news.context("failed to hear of IPsec")?),
+            Some(news) = heard_if(&mut firewall) => Input::Links(news.context("failed to hear of the firewall")?),
             Some(news) = heard_if(&mut routes) => Input::Routes(news.context("failed to hear of the routes")?),
             ready = overheard.readable_mut() => {
                 let mut ready = ready.context("failed to wait for what a resolver here says")?;

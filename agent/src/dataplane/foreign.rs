@@ -1,20 +1,20 @@
-//! What else in this network namespace treats packets that pass the gateway, and does not see those that leave directly: IPsec policies and
-//! the chains of a firewall.
+//! What else in this network namespace treats packets that pass the gateway, and does not see those that leave directly: IPsec policies,
+//! the chains of a firewall, and rules that choose routes by marks.
 //!
-//! In: nothing. Out: whether there is any, as the kernel says over netlink(7). A kernel without the one or the other has none.
+//! In: nothing. Out: whether there is any, as the kernel says over netlink(7). A kernel without one of them has none.
 
 use std::{fs, io};
 
 use netlink_sys::{
     Socket, SocketAddr,
-    protocols::{NETLINK_NETFILTER, NETLINK_XFRM},
+    protocols::{NETLINK_NETFILTER, NETLINK_ROUTE, NETLINK_XFRM},
 };
 
 use super::DataplaneError;
 
 /// Bytes of `struct nlmsghdr` (linux/netlink.h).
 const HEADER: usize = 16;
-const NLM_F_REQUEST: u16 = 1;
+pub(super) const NLM_F_REQUEST: u16 = 1;
 const NLM_F_MULTI: u16 = 2;
 const NLM_F_DUMP: u16 = 0x300;
 const NLMSG_ERROR: u16 = 2;
@@ -22,12 +22,67 @@ const NLMSG_DONE: u16 = 3;
 /// Bits of an attribute's type that are not its number.
 const NLA_FLAGS: u16 = 0xc000;
 
+/// Chains that are named.
+const NAMED: usize = 8;
+
+/// What was found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Foreign {
+    /// Why nothing may leave directly: it would go where, or as what, the kernel would not send it.
+    pub obstacles: Vec<String>,
+    /// What else packets pass by that leave directly.
+    pub passed_by: Option<String>,
+}
+
+impl Foreign {
+    /// Looks for all of it. What cannot be told is an obstacle.
+    #[must_use]
+    pub fn found() -> Self {
+        let untold =
+            |what: &str, error: DataplaneError| Some(format!("whether {what} cannot be told: {error}"));
+        let policies = match ipsec_policies() {
+            Ok(0) => None,
+            Ok(_) => Some("the kernel has IPsec policies (`ip xfrm policy`)".to_owned()),
+            Err(error) => untold("the kernel has IPsec policies", error),
+        };
+        let default = match ipsec_blocks() {
+            Ok(false) => None,
+            Ok(true) => Some("IPsec blocks what has no policy (`ip xfrm policy getdefault`)".to_owned()),
+            Err(error) => untold("IPsec blocks what has no policy", error),
+        };
+        let rules = match rules_with_marks() {
+            Ok(0) => None,
+            Ok(_) => Some("rules choose routes by the mark of a packet (`ip rule`)".to_owned()),
+            Err(error) => untold("rules choose routes by the mark of a packet", error),
+        };
+        let (chains, unknown) = match firewall() {
+            Ok(chains) => (chains, None),
+            Err(error) => (Vec::new(), untold("the firewall translates addresses", error)),
+        };
+        let (nat, others): (Vec<_>, Vec<_>) = chains.into_iter().partition(|chain| chain.is_nat);
+        let nat = named(&nat).map(|names| format!("the firewall translates addresses: {names}"));
+        Self {
+            obstacles: [policies, default, rules, unknown, nat].into_iter().flatten().collect(),
+            passed_by: named(&others).map(|names| {
+                format!("packets that leave directly pass by these chains of the firewall: {names}")
+            }),
+        }
+    }
+}
+
+/// The first names, and how many more there are.
+fn named(chains: &[Chain]) -> Option<String> {
+    let names: Vec<&str> = chains.iter().take(NAMED).map(|chain| chain.name.as_str()).collect();
+    let more = match chains.len().saturating_sub(NAMED) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    (!names.is_empty()).then(|| format!("{}{more}", names.join(", ")))
+}
+
 /// How many policies the kernel has that encrypt, or check, what passes (linux/xfrm.h, `XFRM_MSG_GETSPDINFO`): of outgoing and of forwarded
 /// packets.
-///
-/// # Errors
-/// [`DataplaneError::Netlink`] when the kernel does not answer as expected.
-pub fn ipsec_policies() -> Result<u32, DataplaneError> {
+fn ipsec_policies() -> Result<u32, DataplaneError> {
     const GETSPDINFO: u16 = 0x25;
     const SPD_INFO: u16 = 1;
     let mut policies = 0;
@@ -44,9 +99,54 @@ pub fn ipsec_policies() -> Result<u32, DataplaneError> {
     });
     match asked {
         Ok(()) => Ok(policies),
-        Err(error) if is_unknown(&error) => Ok(0),
+        // Built without IPsec.
+        Err(error) if error.raw_os_error() == Some(libc::EPROTONOSUPPORT) => Ok(0),
         Err(error) => Err(DataplaneError::Netlink(error.to_string())),
     }
+}
+
+/// Whether forwarded packets for which there is no policy are dropped (linux/xfrm.h, `XFRM_MSG_GETDEFAULT`, Linux 5.15).
+fn ipsec_blocks() -> Result<bool, DataplaneError> {
+    const GETDEFAULT: u16 = 0x28;
+    const ACCEPT: u8 = 2;
+    let mut blocks = false;
+    // `struct xfrm_userpolicy_default`: of incoming, forwarded and outgoing packets; filled up to four bytes.
+    let asked = ask(NETLINK_XFRM, GETDEFAULT, NLM_F_REQUEST, &[0; 4], |payload| {
+        blocks = payload.get(1..3).is_none_or(|ways| ways.iter().any(|way| *way != ACCEPT));
+    });
+    match asked {
+        Ok(()) => Ok(blocks),
+        // Built without IPsec, or too old to have one that can be changed.
+        Err(error) if matches!(error.raw_os_error(), Some(libc::EPROTONOSUPPORT | libc::EINVAL)) => Ok(false),
+        Err(error) => Err(DataplaneError::Netlink(error.to_string())),
+    }
+}
+
+/// How many rules look at a packet's mark (linux/fib_rules.h), which only the kernel's own way has.
+fn rules_with_marks() -> Result<u32, DataplaneError> {
+    const GETRULE: u16 = 34;
+    const FWMARK: u16 = 10;
+    const FWMASK: u16 = 16;
+    // `struct fib_rule_hdr`.
+    const RULE: usize = 12;
+    let mut rules = 0;
+    let asked = ask(NETLINK_ROUTE, GETRULE, NLM_F_REQUEST | NLM_F_DUMP, &[0; RULE], |payload| {
+        let mut all = attributes(payload.get(RULE..).unwrap_or_default());
+        rules += u32::from(all.any(|(kind, _)| kind == FWMARK || kind == FWMASK));
+    });
+    match asked {
+        Ok(()) => Ok(rules),
+        // Built without rules.
+        Err(error) if error.raw_os_error() == Some(libc::EOPNOTSUPP) => Ok(0),
+        Err(error) => Err(DataplaneError::Netlink(error.to_string())),
+    }
+}
+
+/// A chain or a table that forwarded packets meet.
+struct Chain {
+    name: String,
+    /// It may give them other addresses.
+    is_nat: bool,
 }
 
 /// Whether the kernel forwards IPv6 at all (`net.ipv6.conf.all.forwarding`): the switches of single interfaces are not enough for it, and
@@ -59,10 +159,7 @@ pub fn routes_v6() -> bool {
 
 /// The chains that forwarded packets meet: those of nftables, which `iptables-nft` makes too, as `inet filter forward`; and tables of the
 /// older iptables, as `iptables filter`.
-///
-/// # Errors
-/// [`DataplaneError::Netlink`] when the kernel does not answer as expected.
-pub fn firewall() -> Result<Vec<String>, DataplaneError> {
+fn firewall() -> Result<Vec<Chain>, DataplaneError> {
     const GETCHAIN: u16 = 10 << 8 | 4;
     let mut found = Vec::new();
     // `struct nfgenmsg`: every family.
@@ -77,20 +174,22 @@ pub fn firewall() -> Result<Vec<String>, DataplaneError> {
     for (command, file) in [("iptables", "ip_tables_names"), ("ip6tables", "ip6_tables_names")] {
         // Without the file there are none.
         let tables = fs::read_to_string(format!("/proc/thread-self/net/{file}")).unwrap_or_default();
-        found.extend(tables.lines().map(|table| format!("{command} {table}")));
+        let named = |table| Chain { name: format!("{command} {table}"), is_nat: table == "nat" };
+        found.extend(tables.lines().map(named));
     }
     Ok(found)
 }
 
 /// A chain by its family, table and name, if forwarded packets meet it (linux/netfilter/nf_tables.h).
-fn chain(family: u8, payload: &[u8]) -> Option<String> {
+fn chain(family: u8, payload: &[u8]) -> Option<Chain> {
     const TABLE: u16 = 1;
     const NAME: u16 = 3;
     const HOOK: u16 = 4;
+    const TYPE: u16 = 7;
     const HOOK_NUMBER: u16 = 1;
-    // Before routing, forward, and after it (`NF_INET_*`); a device's own hooks are both on the way.
+    // Before routing, forward, and after it (`NF_INET_*`), and where a frame comes in; a device's own hooks are both on the way.
     let (family, hooks): (_, &[u32]) = match family {
-        1 => ("inet", &[0, 2, 4]),
+        1 => ("inet", &[0, 2, 4, 5]),
         2 => ("ip", &[0, 2, 4]),
         5 => ("netdev", &[0, 1]),
         10 => ("ip6", &[0, 2, 4]),
@@ -101,11 +200,12 @@ fn chain(family: u8, payload: &[u8]) -> Option<String> {
     let number = u32::from_be_bytes(*hook.first_chunk::<4>()?);
     let word =
         |kind| value(kind).map(|bytes| String::from_utf8_lossy(bytes).trim_end_matches('\0').to_owned());
-    hooks.contains(&number).then_some(format!("{family} {} {}", word(TABLE)?, word(NAME)?))
+    let name = format!("{family} {} {}", word(TABLE)?, word(NAME)?);
+    hooks.contains(&number).then_some(Chain { name, is_nat: word(TYPE).is_some_and(|kind| kind == "nat") })
 }
 
 /// Sends a question, and hands each answer over.
-fn ask(
+pub(super) fn ask(
     protocol: isize,
     kind: u16,
     flags: u16,
@@ -146,7 +246,7 @@ fn ask(
 }
 
 /// Attributes by their number (netlink(7), `struct nlattr`).
-fn attributes(bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
+pub(super) fn attributes(bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
     let mut rest = bytes;
     std::iter::from_fn(move || {
         let header = rest.first_chunk::<4>()?;

@@ -31,6 +31,7 @@ mod attach;
 mod cache;
 mod counters;
 mod drift;
+mod egress;
 mod entry;
 mod error;
 mod events;
@@ -66,6 +67,7 @@ pub use attach::{AttachMode, Attached};
 pub use cache::CacheSizes;
 pub use counters::{CounterReader, DeviceCounts, Tally};
 pub use drift::Drift;
+pub use egress::unsent;
 pub use entry::{Entry, LINEAR_MTU};
 pub use error::DataplaneError;
 pub use events::{EventReader, SampleReader};
@@ -200,6 +202,8 @@ impl Dataplane {
 pub fn detach(root: &Path) -> Result<Vec<String>, DataplaneError> {
     let pins = Pins::below(root);
     let links = pins.links()?;
+    // What cannot be read ends a moment later.
+    let _ = forward::withdraw(&pins);
     for name in &links {
         // What cannot be detached here ends with its pin, a moment later.
         let _ = kernel::detach_link(&pins.link(name));
@@ -208,12 +212,15 @@ pub fn detach(root: &Path) -> Result<Vec<String>, DataplaneError> {
     Ok(links)
 }
 
-/// Ends enforcement on one interface; everything else stays.
+/// Ends enforcement on one interface; everything else stays. Nothing is forwarded directly until an agent runs again: a driver
+/// whose interface has no program may lose what is redirected to it.
 ///
 /// # Errors
-/// When the pin cannot be removed.
+/// When packets cannot be handed to the kernel before, or when the pin cannot be removed.
 pub fn detach_interface(root: &Path, name: &str) -> Result<(), DataplaneError> {
-    let path = Pins::below(root).link(name);
+    let pins = Pins::below(root);
+    forward::withdraw(&pins)?;
+    let path = pins.link(name);
     // As in `detach`.
     let _ = kernel::detach_link(&path);
     std::fs::remove_file(&path).map_err(|source| DataplaneError::Pins {

@@ -29,11 +29,13 @@ pub struct Offloads {
 /// `ETHTOOL_GCHANNELS`: how many queues there are, and could be.
 const GET_CHANNELS: u32 = 0x3c;
 
-/// Receive queues of an interface: how many CPUs share its work.
+/// Queues of an interface, above all those that receive: how many CPUs share its work.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Queues {
     /// In use.
     pub rx: u32,
+    /// Queues in use to send.
+    pub tx: u32,
     /// As many as the driver can have.
     pub most: u32,
     /// Whether each also sends, which is how `ethtool -L` names them: `combined` and not `rx`.
@@ -53,6 +55,17 @@ struct Channels {
     tx: u32,
     other: u32,
     combined: u32,
+}
+
+/// `ETHTOOL_GDRVINFO`.
+const GET_DRIVER: u32 = 0x3;
+
+/// `struct ethtool_drvinfo` (linux/ethtool.h): what is behind the name is not looked at.
+#[repr(C)]
+struct Driver {
+    command: u32,
+    name: [u8; 32],
+    rest: [u8; 160],
 }
 
 #[repr(C)]
@@ -86,8 +99,24 @@ pub fn switch_off(interface: &str) -> Result<(), DataplaneError> {
 pub fn queues(interface: &str) -> Result<Queues, DataplaneError> {
     let mut found = Channels { command: GET_CHANNELS, ..Channels::default() };
     ethtool(interface, (&raw mut found).cast(), "ask for queues")?;
-    let Channels { most_rx, most_combined, rx, combined, .. } = found;
-    Ok(Queues { rx: rx + combined, most: most_rx.max(most_combined), combined: most_combined > 0 })
+    let Channels { most_rx, most_combined, rx, tx, combined, .. } = found;
+    Ok(Queues {
+        rx: rx + combined,
+        tx: tx + combined,
+        most: most_rx.max(most_combined),
+        combined: most_combined > 0,
+    })
+}
+
+/// The name of an interface's driver.
+///
+/// # Errors
+/// When there is no such interface, or it has no driver that says.
+pub(super) fn driver(interface: &str) -> Result<String, DataplaneError> {
+    let mut found = Driver { command: GET_DRIVER, name: [0; 32], rest: [0; 160] };
+    ethtool(interface, (&raw mut found).cast(), "ask for the driver")?;
+    let name = found.name.split(|byte| *byte == 0).next().unwrap_or_default();
+    Ok(String::from_utf8_lossy(name).into_owned())
 }
 
 /// One command with one number; returns the number as the kernel left it.
@@ -113,7 +142,7 @@ fn ethtool(interface: &str, value: *mut libc::c_char, act: &'static str) -> Resu
     }
     request.ifr_ifru.ifru_data = value;
     // SAFETY: `request` and the struct it points to live until the call returns, and the kernel writes no more than the
-    // struct of the command: both callers in this file pass one that lives in their frame.
+    // struct of the command: the callers in this file pass one that lives in their frame.
     // JUSTIFICATION: see the module.
     let done = unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCETHTOOL, &raw mut request) };
     if done != 0 {

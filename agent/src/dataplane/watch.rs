@@ -11,7 +11,7 @@ use std::{
 
 use netlink_sys::{
     Socket, SocketAddr,
-    protocols::{NETLINK_ROUTE, NETLINK_XFRM},
+    protocols::{NETLINK_NETFILTER, NETLINK_ROUTE, NETLINK_XFRM},
 };
 use tokio::io::unix::AsyncFd;
 
@@ -25,6 +25,11 @@ const ROUTES: u32 =
     LINKS | 0x4 | 0x40 | 0x80 | 0x400 | 1 << (19 - 1) | 1 << (24 - 1) | 1 << (25 - 1) | 1 << (32 - 1);
 /// `XFRMNLGRP_POLICY` (linux/xfrm.h).
 const IPSEC_POLICIES: u32 = 1 << (4 - 1);
+/// `NFNLGRP_NFTABLES` (linux/netfilter/nfnetlink.h).
+const FIREWALL: u32 = 1 << (7 - 1);
+/// Rules that come and go (linux/rtnetlink.h).
+const RTM_NEWRULE: u16 = 32;
+const RTM_DELRULE: u16 = 33;
 /// Messages taken at once; the rest waits for the next turn of the loop.
 const AT_ONCE: u32 = 1024;
 
@@ -38,6 +43,8 @@ pub struct LinkWatch {
 pub struct LinkNews {
     /// Messages.
     pub messages: u64,
+    /// Those of them that are about rules by which routes are chosen.
+    pub rules: u64,
     /// How often the kernel had to throw messages away because the socket was full (ENOBUFS, netlink(7)).
     pub lost: u64,
 }
@@ -64,7 +71,19 @@ impl LinkWatch {
     /// # Errors
     /// As [`LinkWatch::open`].
     pub fn of_ipsec() -> Result<Option<Self>, DataplaneError> {
-        match Self::hear(NETLINK_XFRM, IPSEC_POLICIES) {
+        Self::hear_if_known(NETLINK_XFRM, IPSEC_POLICIES)
+    }
+
+    /// Hears of what changes in nftables; `None` from a kernel without netfilter.
+    ///
+    /// # Errors
+    /// As [`LinkWatch::open`].
+    pub fn of_firewall() -> Result<Option<Self>, DataplaneError> {
+        Self::hear_if_known(NETLINK_NETFILTER, FIREWALL)
+    }
+
+    fn hear_if_known(protocol: isize, groups: u32) -> Result<Option<Self>, DataplaneError> {
+        match Self::hear(protocol, groups) {
             Ok(watch) => Ok(Some(watch)),
             Err(error) if error.raw_os_error() == Some(libc::EPROTONOSUPPORT) => Ok(None),
             Err(error) => Err(failed(error)),
@@ -88,7 +107,12 @@ impl LinkWatch {
         let mut start = [0_u8; 64];
         for _ in 0..AT_ONCE {
             match self.socket.recv(&mut &mut start[..], 0) {
-                Ok(_) => news.messages += 1,
+                Ok(_) => {
+                    news.messages += 1;
+                    // The kind is behind the length (netlink(7), `struct nlmsghdr`); no other family watched has these.
+                    let kind = u16::from_ne_bytes([start[4], start[5]]);
+                    news.rules += u64::from(matches!(kind, RTM_NEWRULE | RTM_DELRULE));
+                }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok((news, true)),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => news.lost += 1,
@@ -118,8 +142,8 @@ fn failed(error: io::Error) -> DataplaneError {
 impl LinkNews {
     /// Both together.
     #[must_use]
-    pub fn and(self, Self { messages, lost }: Self) -> Self {
-        Self { messages: self.messages + messages, lost: self.lost + lost }
+    pub fn and(self, Self { messages, rules, lost }: Self) -> Self {
+        Self { messages: self.messages + messages, rules: self.rules + rules, lost: self.lost + lost }
     }
 }
 

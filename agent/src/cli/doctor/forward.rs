@@ -5,12 +5,10 @@ use std::fs;
 use super::{Finding, ok, problem, warning};
 use crate::{
     config::{Config, Forward},
-    dataplane::{DataplaneError, foreign},
+    dataplane::foreign::Foreign,
 };
 
 const SUBJECT: &str = "direct forwarding";
-/// Chains that are named.
-const NAMED: usize = 8;
 
 /// Nothing where no interface forwards directly.
 pub(super) fn findings(config: &Config) -> Vec<Finding> {
@@ -28,8 +26,14 @@ pub(super) fn findings(config: &Config) -> Vec<Finding> {
         [_, _, ..] => {}
     }
     let mut findings: Vec<Finding> = names.iter().filter_map(|name| forwarding(name)).collect();
-    findings.extend(chains(foreign::firewall()));
-    findings.extend(ipsec(foreign::ipsec_policies()));
+    let Foreign { obstacles, passed_by } = Foreign::found();
+    let fix = "write `forward = \"kernel\"`";
+    findings.extend(
+        obstacles.iter().map(|why| problem(SUBJECT, &format!("nothing leaves directly: {why}"), fix)),
+    );
+    let look =
+        "nft list ruleset, iptables-save; move what matters into the policy, or write `forward = \"kernel\"`";
+    findings.extend(passed_by.map(|seen| warning(SUBJECT, &seen, look)));
     if findings.is_empty() {
         findings.push(ok(SUBJECT, &format!("between {}", names.join(", "))));
     }
@@ -45,45 +49,4 @@ fn forwarding(name: &str) -> Option<Finding> {
         let seen = format!("IPv4 forwarding is off on `{name}`, so nothing that comes there is sent on");
         warning(SUBJECT, &seen, &format!("sysctl -w {setting}=1"))
     })
-}
-
-/// Chains of a firewall that these packets do not meet.
-fn chains(found: Result<Vec<String>, DataplaneError>) -> Option<Finding> {
-    let fix =
-        "nft list ruleset, iptables-save; move what matters into the policy, or write `forward = \"kernel\"`";
-    match found {
-        Ok(chains) if chains.is_empty() => None,
-        Ok(chains) => {
-            let more = match chains.len().saturating_sub(NAMED) {
-                0 => String::new(),
-                more => format!(" and {more} more"),
-            };
-            let named = chains[..chains.len().min(NAMED)].join(", ");
-            let seen =
-                format!("packets that leave directly pass by these chains of the firewall: {named}{more}");
-            Some(warning(SUBJECT, &seen, fix))
-        }
-        Err(error) => {
-            let seen =
-                format!("whether there is a firewall that packets would pass by cannot be told: {error}");
-            Some(warning(SUBJECT, &seen, fix))
-        }
-    }
-}
-
-/// Policies that would encrypt what passes.
-fn ipsec(found: Result<u32, DataplaneError>) -> Option<Finding> {
-    let fix = "write `forward = \"kernel\"`";
-    match found {
-        Ok(0) => None,
-        Ok(policies) => {
-            let seen = format!(
-                "the kernel has {policies} IPsec policies, which packets that leave directly would pass by"
-            );
-            Some(problem(SUBJECT, &seen, fix))
-        }
-        Err(error) => {
-            Some(warning(SUBJECT, &format!("whether there are IPsec policies cannot be told: {error}"), fix))
-        }
-    }
 }

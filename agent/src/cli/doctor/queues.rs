@@ -35,7 +35,7 @@ fn is_steered(interface: &str) -> bool {
 }
 
 fn judged(subject: &str, interface: &str, queues: Queues, processors: u32, is_steered: bool) -> Finding {
-    let Queues { rx, most, combined } = queues;
+    let Queues { rx, most, combined, .. } = queues;
     let set = |number: u32| {
         let word = if combined { "combined" } else { "rx" };
         format!("ethtool -L {interface} {word} {number}")
@@ -68,7 +68,7 @@ mod tests {
     #[test]
     fn queues_are_as_many_as_processors_where_that_can_be() {
         let said = |rx: u32, most: u32, processors: u32, is_steered: bool| {
-            let queues = Queues { rx, most, combined: most > 2 };
+            let queues = Queues { rx, tx: rx, most, combined: most > 2 };
             let Finding { subject: _, state, seen, fix } =
                 judged("nic", "eth1", queues, processors, is_steered);
             assert_eq!(state == State::Ok, fix.is_none());
