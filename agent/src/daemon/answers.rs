@@ -132,7 +132,6 @@ impl Agent {
         let mut warnings: Vec<String> = self.unconfirmed().into_iter().collect();
         warnings.extend(self.warnings.values().cloned());
         warnings.extend(self.nics.list.iter().flat_map(Nic::problems));
-        warnings.extend(self.nics.passed_by.iter().cloned());
         warnings.extend(self.nics.moved.iter().cloned());
         warnings.extend(self.nics.left_over.iter().map(|name| {
             format!("`{name}` is no longer configured and still enforced: `bulkhead detach --interface {name}` ends that")

@@ -14,11 +14,7 @@ use super::{
 };
 use crate::{
     config::{Config, Forward},
-    dataplane::{
-        Attached, Dataplane, DataplaneError,
-        foreign::{self, Foreign},
-        probe,
-    },
+    dataplane::{Attached, Dataplane, DataplaneError, foreign, probe},
 };
 
 /// All configured interfaces, and the gateway's own addresses.
@@ -26,8 +22,6 @@ pub(super) struct Nics {
     pub(super) list: Vec<Nic>,
     pairs: Pairs,
     pub(super) addresses: BTreeSet<IpAddr>,
-    /// What packets pass by that leave directly.
-    pub(super) passed_by: Option<String>,
     /// Whether the kernel forwards IPv6, as it was at the last look.
     routes_v6: bool,
     /// Whether there was a look already.
@@ -55,7 +49,6 @@ impl Nics {
             pairs: Pairs::among(&list),
             list,
             addresses: probe::own_addresses()?,
-            passed_by: None,
             routes_v6: false,
             looked: false,
             left_over: Vec::new(),
@@ -194,10 +187,6 @@ impl Nics {
             let wrote = nic.write_rows(dataplane, redirect(nic, &indexes, self.routes_v6));
             written = written.and(wrote.map(drop));
         }
-        // As long as nothing leaves directly, nothing is passed by.
-        if !self.list.iter().any(|nic| nic.forwards) {
-            self.passed_by = None;
-        }
         written?;
         news.extend(self.pairs.tend(&mut self.list, there, Instant::now()));
         if changed || !self.renamed.is_empty() {
@@ -207,10 +196,9 @@ impl Nics {
     }
 
     /// What is on this gateway that packets sent directly would pass by, and must not.
-    fn foreign_to_forwarding(&mut self) -> Option<String> {
+    fn foreign_to_forwarding(&self) -> Option<String> {
         let wanted = self.list.iter().any(|nic| nic.config.forward == Forward::Direct);
-        let Foreign { obstacles, passed_by } = if wanted { Foreign::found() } else { Foreign::default() };
-        self.passed_by = passed_by;
+        let obstacles = if wanted { foreign::obstacles() } else { Vec::new() };
         (!obstacles.is_empty()).then(|| obstacles.join("; "))
     }
 

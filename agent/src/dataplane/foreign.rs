@@ -25,54 +25,38 @@ const NLA_FLAGS: u16 = 0xc000;
 /// Chains that are named.
 const NAMED: usize = 8;
 
-/// What was found.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Foreign {
-    /// Why nothing may leave directly: it would go where, or as what, the kernel would not send it.
-    pub obstacles: Vec<String>,
-    /// What else packets pass by that leave directly.
-    pub passed_by: Option<String>,
-}
-
-impl Foreign {
-    /// Looks for all of it. What cannot be told is an obstacle.
-    #[must_use]
-    pub fn found() -> Self {
-        let untold =
-            |what: &str, error: DataplaneError| Some(format!("whether {what} cannot be told: {error}"));
-        let policies = match ipsec_policies() {
-            Ok(0) => None,
-            Ok(_) => Some("the kernel has IPsec policies (`ip xfrm policy`)".to_owned()),
-            Err(error) => untold("the kernel has IPsec policies", error),
-        };
-        let default = match ipsec_blocks() {
-            Ok(false) => None,
-            Ok(true) => Some("IPsec blocks what has no policy (`ip xfrm policy getdefault`)".to_owned()),
-            Err(error) => untold("IPsec blocks what has no policy", error),
-        };
-        let rules = match rules_with_marks() {
-            Ok(0) => None,
-            Ok(_) => Some("rules choose routes by the mark of a packet (`ip rule`)".to_owned()),
-            Err(error) => untold("rules choose routes by the mark of a packet", error),
-        };
-        let (chains, unknown) = match firewall() {
-            Ok(chains) => (chains, None),
-            Err(error) => (Vec::new(), untold("the firewall translates addresses", error)),
-        };
-        let (nat, others): (Vec<_>, Vec<_>) = chains.into_iter().partition(|chain| chain.is_nat);
-        let nat = named(&nat).map(|names| format!("the firewall translates addresses: {names}"));
-        Self {
-            obstacles: [policies, default, rules, unknown, nat].into_iter().flatten().collect(),
-            passed_by: named(&others).map(|names| {
-                format!("packets that leave directly pass by these chains of the firewall: {names}")
-            }),
+/// Why nothing may leave directly: it would go where, or as what, the kernel would not send it, or pass by chains of a firewall. Those
+/// would see some packets of each conversation all the same, and what keeps state drops them. What cannot be told is an obstacle.
+#[must_use]
+pub fn obstacles() -> Vec<String> {
+    let untold = |what: &str, error: DataplaneError| Some(format!("whether {what} cannot be told: {error}"));
+    let policies = match ipsec_policies() {
+        Ok(0) => None,
+        Ok(_) => Some("the kernel has IPsec policies (`ip xfrm policy`)".to_owned()),
+        Err(error) => untold("the kernel has IPsec policies", error),
+    };
+    let default = match ipsec_blocks() {
+        Ok(false) => None,
+        Ok(true) => Some("IPsec blocks what has no policy (`ip xfrm policy getdefault`)".to_owned()),
+        Err(error) => untold("IPsec blocks what has no policy", error),
+    };
+    let rules = match rules_with_marks() {
+        Ok(0) => None,
+        Ok(_) => Some("rules choose routes by the mark of a packet (`ip rule`)".to_owned()),
+        Err(error) => untold("rules choose routes by the mark of a packet", error),
+    };
+    let chains = match firewall() {
+        Ok(chains) => {
+            named(&chains).map(|names| format!("a firewall has chains that forwarded packets meet: {names}"))
         }
-    }
+        Err(error) => untold("a firewall has chains that forwarded packets meet", error),
+    };
+    [policies, default, rules, chains].into_iter().flatten().collect()
 }
 
 /// The first names, and how many more there are.
-fn named(chains: &[Chain]) -> Option<String> {
-    let names: Vec<&str> = chains.iter().take(NAMED).map(|chain| chain.name.as_str()).collect();
+fn named(chains: &[String]) -> Option<String> {
+    let names: Vec<&str> = chains.iter().take(NAMED).map(String::as_str).collect();
     let more = match chains.len().saturating_sub(NAMED) {
         0 => String::new(),
         more => format!(" and {more} more"),
@@ -142,13 +126,6 @@ fn rules_with_marks() -> Result<u32, DataplaneError> {
     }
 }
 
-/// A chain or a table that forwarded packets meet.
-struct Chain {
-    name: String,
-    /// It may give them other addresses.
-    is_nat: bool,
-}
-
 /// Whether the kernel forwards IPv6 at all (`net.ipv6.conf.all.forwarding`): the switches of single interfaces are not enough for it, and
 /// are all that `bpf_fib_lookup` looks at.
 #[must_use]
@@ -159,7 +136,7 @@ pub fn routes_v6() -> bool {
 
 /// The chains that forwarded packets meet: those of nftables, which `iptables-nft` makes too, as `inet filter forward`; and tables of the
 /// older iptables, as `iptables filter`.
-fn firewall() -> Result<Vec<Chain>, DataplaneError> {
+fn firewall() -> Result<Vec<String>, DataplaneError> {
     const GETCHAIN: u16 = 10 << 8 | 4;
     let mut found = Vec::new();
     // `struct nfgenmsg`: every family.
@@ -174,18 +151,16 @@ fn firewall() -> Result<Vec<Chain>, DataplaneError> {
     for (command, file) in [("iptables", "ip_tables_names"), ("ip6tables", "ip6_tables_names")] {
         // Without the file there are none.
         let tables = fs::read_to_string(format!("/proc/thread-self/net/{file}")).unwrap_or_default();
-        let named = |table| Chain { name: format!("{command} {table}"), is_nat: table == "nat" };
-        found.extend(tables.lines().map(named));
+        found.extend(tables.lines().map(|table| format!("{command} {table}")));
     }
     Ok(found)
 }
 
 /// A chain by its family, table and name, if forwarded packets meet it (linux/netfilter/nf_tables.h).
-fn chain(family: u8, payload: &[u8]) -> Option<Chain> {
+fn chain(family: u8, payload: &[u8]) -> Option<String> {
     const TABLE: u16 = 1;
     const NAME: u16 = 3;
     const HOOK: u16 = 4;
-    const TYPE: u16 = 7;
     const HOOK_NUMBER: u16 = 1;
     // Before routing, forward, and after it (`NF_INET_*`), and where a frame comes in; a device's own hooks are both on the way.
     let (family, hooks): (_, &[u32]) = match family {
@@ -201,7 +176,7 @@ fn chain(family: u8, payload: &[u8]) -> Option<Chain> {
     let word =
         |kind| value(kind).map(|bytes| String::from_utf8_lossy(bytes).trim_end_matches('\0').to_owned());
     let name = format!("{family} {} {}", word(TABLE)?, word(NAME)?);
-    hooks.contains(&number).then_some(Chain { name, is_nat: word(TYPE).is_some_and(|kind| kind == "nat") })
+    hooks.contains(&number).then_some(name)
 }
 
 /// Sends a question, and hands each answer over.

@@ -1,6 +1,9 @@
 //! What the tests of direct forwarding share: a lab whose gateway forwards directly, frames from the HMI to the PLC, and what arrives.
 
-use std::net::{Ipv6Addr, SocketAddrV4, UdpSocket};
+use std::{
+    net::{Ipv6Addr, SocketAddrV4, UdpSocket},
+    process::{Child, Command, Stdio},
+};
 
 use bulkhead_agent::dataplane::Pins;
 use bulkhead_tests::lab::{
@@ -223,4 +226,19 @@ fn routed(frame: &[u8], from: Mac, to: Mac) -> Vec<u8> {
 /// All words and numbers, for a message.
 pub(crate) fn told(agent: &Agent<'_>) -> Value {
     status(agent)["forwarded"].clone()
+}
+
+/// Runs a command on the gateway.
+pub(crate) fn run(lab: &Lab, words: &[&str]) -> Result<(), String> {
+    let mut command = Command::new(words[0]);
+    command.args(&words[1..]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+    let ended = lab.gateway.namespace.spawn_child(command).and_then(Child::wait_with_output);
+    let ended = ended.map_err(|error| format!("`{}` does not run: {error}", words[0]))?;
+    let said = String::from_utf8_lossy(&ended.stderr).into_owned();
+    if ended.status.success() { Ok(()) } else { Err(format!("{words:?}: {said}")) }
+}
+
+/// Why a tool that changes what the kernel forwards does not run.
+pub(crate) fn missing(lab: &Lab) -> Option<String> {
+    [["nft", "--version"], ["ip", "-Version"]].iter().find_map(|tool| run(lab, tool).err())
 }

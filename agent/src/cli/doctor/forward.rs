@@ -1,11 +1,11 @@
-//! `bulkhead doctor` about direct forwarding: what on this gateway would not see the packets, and what keeps them from going directly.
+//! `bulkhead doctor` about direct forwarding: what keeps packets from going directly.
 
 use std::fs;
 
 use super::{Finding, ok, problem, warning};
 use crate::{
     config::{Config, Forward},
-    dataplane::foreign::Foreign,
+    dataplane::foreign,
 };
 
 const SUBJECT: &str = "direct forwarding";
@@ -26,14 +26,11 @@ pub(super) fn findings(config: &Config) -> Vec<Finding> {
         [_, _, ..] => {}
     }
     let mut findings: Vec<Finding> = names.iter().filter_map(|name| forwarding(name)).collect();
-    let Foreign { obstacles, passed_by } = Foreign::found();
-    let fix = "write `forward = \"kernel\"`";
+    let fix = "remove it, if the policy of the devices says what it does, or write `forward = \"kernel\"`";
+    let obstacles = foreign::obstacles();
     findings.extend(
         obstacles.iter().map(|why| problem(SUBJECT, &format!("nothing leaves directly: {why}"), fix)),
     );
-    let look =
-        "nft list ruleset, iptables-save; move what matters into the policy, or write `forward = \"kernel\"`";
-    findings.extend(passed_by.map(|seen| warning(SUBJECT, &seen, look)));
     if findings.is_empty() {
         findings.push(ok(SUBJECT, &format!("between {}", names.join(", "))));
     }
