@@ -10,20 +10,17 @@ use std::{
 };
 
 use bulkhead_common::forward::{LIFE, fate};
-use bulkhead_tests::{
-    lab::{
-        Agent, Lab, Mac, Poller, Sniffer, Topology, link,
-        modbus::Plc,
-        topology::{DEVICE_SIDE, MODBUS, UPLINK},
-        wait::wait_for,
-        wire::set_ipv4_checksum,
-    },
-    skip::{Tier, skip},
+use bulkhead_tests::lab::{
+    Agent, Lab, Mac, Poller, Sniffer, Topology, link,
+    modbus::Plc,
+    topology::{DEVICE_SIDE, MODBUS, UPLINK},
+    wait::wait_for,
+    wire::set_ipv4_checksum,
 };
 use gateway::{SOON, bulkhead, enforces, require_topology, status};
 use router::{
-    Line, TTL, counted, counted_without_agent, forward_directly, missing, require_router, run, speak_v6,
-    started, told, wait_counted, wait_news,
+    Line, TTL, counted, counted_without_agent, forward_directly, require_changes, require_router, run,
+    speak_v6, started, told, wait_counted, wait_news,
 };
 use serde_json::{Value, json};
 
@@ -363,10 +360,7 @@ fn source_that_belongs_elsewhere_and_frames_for_another_are_left_to_the_kernel()
 #[test]
 fn ipsec_policies_end_direct_forwarding() {
     let test = "ipsec_policies_end_direct_forwarding";
-    let Some(lab) = require_router(test) else { return };
-    if let Some(reason) = missing(&lab) {
-        return skip(Tier::Netns, test, &reason);
-    }
+    let Some(lab) = require_changes(test) else { return };
     let agent = started(&lab, &[]);
     let line = Line::new(&lab);
     let frame = line.frame(40_000);
@@ -409,10 +403,7 @@ fn ipsec_policies_end_direct_forwarding() {
 #[test]
 fn whatever_the_kernel_sends_elsewhere_ends_direct_forwarding() {
     let test = "whatever_the_kernel_sends_elsewhere_ends_direct_forwarding";
-    let Some(lab) = require_router(test) else { return };
-    if let Some(reason) = missing(&lab) {
-        return skip(Tier::Netns, test, &reason);
-    }
+    let Some(lab) = require_changes(test) else { return };
     let agent = started(&lab, &[]);
     let line = Line::new(&lab);
     let frame = line.frame(40_000);

@@ -37,10 +37,7 @@ const TABLE: u32 = 7;
 
 /// The flat table of a policy, as the kernel has it.
 fn flat(tables: &Tables) -> Vec<Page> {
-    let networks = tables.networks.iter().map(|(prefix, identity)| {
-        let prefix = wide(prefix);
-        (u32::from(prefix.prefix_len()), Address::from(prefix.network()), *identity)
-    });
+    let networks = tables.networks.iter().map(|(prefix, identity)| (wide(prefix), *identity));
     let hosts = tables.addresses.keys().copied().chain(gateway().into_iter().map(Address::from));
     flat::pages(networks, hosts)
 }

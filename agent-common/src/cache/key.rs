@@ -38,6 +38,43 @@ pub trait Frame {
     fn length(&self) -> u64;
 }
 
+/// A frame as the host has it.
+impl<'a> Frame for &'a [u8] {
+    type Window = Start<'a>;
+
+    fn window<const N: usize>(&self) -> Option<Start<'a>> {
+        self.get(..N).map(Start)
+    }
+
+    fn length(&self) -> u64 {
+        self.len() as u64
+    }
+}
+
+/// So many bytes as were asked for: reading beyond them panics. Words are those of a little-endian machine.
+#[derive(Clone, Copy, Debug)]
+pub struct Start<'a>(&'a [u8]);
+
+impl Start<'_> {
+    fn bytes<const AT: usize, const N: usize>(self) -> [u8; N] {
+        self.0[AT..AT + N].try_into().expect("so many bytes")
+    }
+}
+
+impl Window for Start<'_> {
+    fn word<const AT: usize>(self) -> u64 {
+        u64::from_le_bytes(self.bytes::<AT, 8>())
+    }
+
+    fn half<const AT: usize>(self) -> u32 {
+        u32::from_le_bytes(self.bytes::<AT, 4>())
+    }
+
+    fn short<const AT: usize>(self) -> u16 {
+        u16::from_le_bytes(self.bytes::<AT, 2>())
+    }
+}
+
 /// Octets 12 and 13 of a frame, as they are loaded: what it carries, or that it has a tag.
 const IPV4: u32 = 0x0008;
 const IPV6: u32 = 0xdd86;

@@ -4,45 +4,6 @@ use std::{vec, vec::Vec};
 
 use super::*;
 
-/// A frame as the host has it.
-struct Whole(Vec<u8>);
-
-/// So many bytes as were asked for: reading beyond them panics.
-#[derive(Clone, Copy)]
-struct Start<'a>(&'a [u8]);
-
-impl<'a> Frame for &'a Whole {
-    type Window = Start<'a>;
-
-    fn window<const N: usize>(&self) -> Option<Start<'a>> {
-        self.0.get(..N).map(Start)
-    }
-
-    fn length(&self) -> u64 {
-        self.0.len() as u64
-    }
-}
-
-impl Start<'_> {
-    fn bytes<const AT: usize, const N: usize>(self) -> [u8; N] {
-        self.0[AT..AT + N].try_into().expect("so many bytes")
-    }
-}
-
-impl Window for Start<'_> {
-    fn word<const AT: usize>(self) -> u64 {
-        u64::from_le_bytes(self.bytes::<AT, 8>())
-    }
-
-    fn half<const AT: usize>(self) -> u32 {
-        u32::from_le_bytes(self.bytes::<AT, 4>())
-    }
-
-    fn short<const AT: usize>(self) -> u16 {
-        u16::from_le_bytes(self.bytes::<AT, 2>())
-    }
-}
-
 const V6_SOURCE: [u8; 16] = [0xfd, 0, 0, 0x20, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 20];
 const V6_DESTINATION: [u8; 16] = [0xfd, 0, 0, 0x40, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 9];
 
@@ -80,7 +41,7 @@ fn sum(header: &[u8]) -> u16 {
 }
 
 fn ask(frame: Vec<u8>) -> Result<Question, u32> {
-    question(&&Whole(frame), 7)
+    question(&frame.as_slice(), 7)
 }
 
 #[test]

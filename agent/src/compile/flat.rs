@@ -3,31 +3,36 @@
 //! In: the rows of the tables of networks and of addresses. Out: all pages. Whoever has more /16 than there are further pages asks the
 //! tries for the rest.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, Ipv4Addr},
+};
 
 use bulkhead_common::{
     address::Address,
     flat::{ASK, ENTRIES, FURTHER, ON_PAGE, PAGES, Page},
     lookup::identity,
 };
+use ipnet::Ipv6Net;
 
 /// Bits of an address before those of IPv4.
-const MAPPED: u32 = 96;
+const MAPPED: u8 = 96;
 /// The networks of a page, and those of all.
 const WIDE: usize = 1 << 16;
 
-/// All pages, in order: `networks` are prefixes of 128 bits with their length and identity, `hosts` are addresses of whom something
-/// else is known.
+/// All pages, in order: `networks` are prefixes as [`super::wide`] has them, with their identities; `hosts` are addresses of whom
+/// something else is known.
 pub fn pages(
-    networks: impl IntoIterator<Item = (u32, Address, u32)>,
+    networks: impl IntoIterator<Item = (Ipv6Net, u32)>,
     hosts: impl IntoIterator<Item = Address>,
 ) -> Vec<Page> {
     let mut networks: Vec<_> = networks.into_iter().collect();
     // The narrower ones paint over the wider ones.
-    networks.sort_unstable_by_key(|(bits, address, _)| (*bits, *address));
+    networks.sort_unstable_by_key(|(prefix, _)| (prefix.prefix_len(), prefix.network()));
     let mut wide = vec![identity::UNKNOWN; WIDE];
     let mut narrow: BTreeMap<usize, Page> = BTreeMap::new();
-    for (bits, address, identity) in networks.into_iter().filter_map(of_v4) {
+    for (prefix, identity) in networks {
+        let Some((bits, address)) = of_v4(prefix) else { continue };
         let first = (address >> 16) as usize;
         if bits <= 16 {
             wide[first..first + (1 << (16 - bits))].fill(identity);
@@ -41,7 +46,7 @@ pub fn pages(
             }
         }
     }
-    for host in hosts.into_iter().filter(Address::is_v4).map(v4) {
+    for host in hosts.into_iter().filter_map(v4) {
         let first = (host >> 16) as usize;
         narrow.entry(first).or_insert([wide[first]; ENTRIES])[(host >> 8 & 0xff) as usize] = ASK;
     }
@@ -72,40 +77,40 @@ pub fn pages(
 }
 
 /// The IPv4 part of a prefix: its bits, and its first address. One that is wider than all of IPv4 is as wide as that.
-fn of_v4((bits, address, identity): (u32, Address, u32)) -> Option<(u32, u32, u32)> {
-    if bits >= MAPPED {
-        return address.is_v4().then(|| (bits - MAPPED, v4(address), identity));
+fn of_v4(prefix: Ipv6Net) -> Option<(u8, u32)> {
+    match prefix.prefix_len().checked_sub(MAPPED) {
+        Some(bits) => Some((bits, v4(prefix.network().into())?)),
+        None => prefix.contains(&Ipv4Addr::UNSPECIFIED.to_ipv6_mapped()).then_some((0, 0)),
     }
-    let all = Address::v4(0);
-    let [wanted, found] = [all, address].map(|a| u128::from(a.high) << 64 | u128::from(a.low));
-    let is_around = bits == 0 || (wanted ^ found) >> (128 - bits) == 0;
-    is_around.then_some((0, 0, identity))
 }
 
-#[allow(clippy::cast_possible_truncation, reason = "the part that is IPv4")]
-fn v4(address: Address) -> u32 {
-    address.low as u32
+fn v4(address: Address) -> Option<u32> {
+    match IpAddr::from(address) {
+        IpAddr::V4(v4) => Some(v4.into()),
+        IpAddr::V6(_) => None,
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use bulkhead_common::flat;
-    use ipnet::Ipv6Net;
     use prefix_trie::PrefixMap;
     use proptest::prelude::*;
 
     use super::*;
 
-    type Row = (u32, Address, u32);
-
     fn told(pages: &[Page], address: u32) -> Option<u32> {
         flat::identity(address, |page, at| pages[page as usize][at])
     }
 
-    fn row(prefix: &str, identity: u32) -> Row {
-        let net: ipnet::IpNet = prefix.parse().expect("a prefix");
-        let wide = crate::compile::wide(&net);
-        (u32::from(wide.prefix_len()), wide.network().into(), identity)
+    fn row(prefix: &str, identity: u32) -> (Ipv6Net, u32) {
+        (crate::compile::wide(&prefix.parse().expect("a prefix")), identity)
+    }
+
+    /// So many bits of an address, as an IPv4 one stands in the table.
+    fn cut(bits: u32, address: u32) -> Ipv6Net {
+        let address = Ipv4Addr::from(address).to_ipv6_mapped();
+        Ipv6Net::new(address, u8::try_from(bits).expect("128 at most")).expect("128 at most").trunc()
     }
 
     fn host(text: &str) -> u32 {
@@ -150,7 +155,7 @@ mod tests {
     #[test]
     fn no_more_is_told_than_there_are_pages_for() {
         let more = PAGES - FURTHER + 3;
-        let pages = pages((0..more).map(|n| (96 + 24, Address::v4((10 << 24) + (n << 16)), 50)), []);
+        let pages = pages((0..more).map(|n| (cut(96 + 24, (10 << 24) + (n << 16)), 50)), []);
         assert_eq!(pages.len(), PAGES as usize);
         let known = |n: u32| told(&pages, (10 << 24) + (n << 16));
         let first = (0..more).position(|n| known(n).is_none());
@@ -171,18 +176,11 @@ mod tests {
             hosts in proptest::collection::btree_set(octets(), 0..12),
             asked in proptest::collection::vec(octets(), 40),
         ) {
-            let cut = |bits: u32, address: u32| {
-                let address: std::net::IpAddr = Address::v4(address).into();
-                let std::net::IpAddr::V4(address) = address else { unreachable!("it is mapped") };
-                Ipv6Net::new(address.to_ipv6_mapped(), u8::try_from(bits).expect("128 at most")).expect("bits").trunc()
-            };
             let mut trie: PrefixMap<Ipv6Net, u32> = PrefixMap::new();
             for ((bits, address), identity) in &networks {
                 trie.insert(cut(*bits, *address), *identity);
             }
-            let rows = trie.iter().map(|(net, identity)| {
-                (u32::from(net.prefix_len()), Address::from(net.network()), *identity)
-            });
+            let rows = trie.iter().map(|(net, identity)| (net, *identity));
             let pages = pages(rows, hosts.iter().map(|host| Address::v4(*host)));
             for address in asked.into_iter().chain(hosts.iter().copied()) {
                 let wanted = trie.get_lpm(&cut(128, address)).map_or(identity::UNKNOWN, |(_, identity)| *identity);

@@ -4,7 +4,7 @@
 //! Each CPU has a part of its own, which only programs on that CPU touch. So [`Dataplane::collect`] has the `sweep` of the
 //! object run on each of them ([`super::sweepers`]).
 
-use std::{fs::File, io::Read, os::fd::AsFd, time::Duration};
+use std::{collections::BTreeSet, fs::File, io::Read, os::fd::AsFd, time::Duration};
 
 use aya::{Ebpf, EbpfLoader, maps::PerCpuValues, programs::Xdp, util::nr_cpus};
 use bulkhead_common::{
@@ -155,11 +155,9 @@ impl Dataplane {
     }
 
     /// The CPUs of which there may be anything to sweep.
-    fn filled(&self) -> Result<impl Iterator<Item = usize>, DataplaneError> {
+    fn filled(&self) -> Result<BTreeSet<usize>, DataplaneError> {
         let sweeps: PerCpuValues<Sweep> = self.sweep.get(&0, 0).map_err(read("SWEEP"))?;
-        let filled: Vec<usize> =
-            (0..).zip(sweeps.iter()).filter(|(_, sweep)| sweep.is_needed()).map(|(cpu, _)| cpu).collect();
-        Ok(filled.into_iter())
+        Ok((0..).zip(sweeps.iter()).filter(|(_, sweep)| sweep.is_needed()).map(|(cpu, _)| cpu).collect())
     }
 }
 

@@ -6,7 +6,7 @@ use aya::util::online_cpus;
 use netlink_sys::protocols::NETLINK_GENERIC;
 
 use super::{
-    foreign::{NLM_F_REQUEST, ask, attributes},
+    netlink::{NLM_F_REQUEST, ask, attributes},
     offloads::{driver, queues},
 };
 

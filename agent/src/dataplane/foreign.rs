@@ -3,24 +3,14 @@
 //!
 //! In: nothing. Out: whether there is any, as the kernel says over netlink(7). A kernel without one of them has none.
 
-use std::{fs, io};
+use std::fs;
 
-use netlink_sys::{
-    Socket, SocketAddr,
-    protocols::{NETLINK_NETFILTER, NETLINK_ROUTE, NETLINK_XFRM},
+use netlink_sys::protocols::{NETLINK_NETFILTER, NETLINK_ROUTE, NETLINK_XFRM};
+
+use super::{
+    DataplaneError,
+    netlink::{NLM_F_DUMP, NLM_F_REQUEST, ask, attributes, if_known},
 };
-
-use super::DataplaneError;
-
-/// Bytes of `struct nlmsghdr` (linux/netlink.h).
-const HEADER: usize = 16;
-pub(super) const NLM_F_REQUEST: u16 = 1;
-const NLM_F_MULTI: u16 = 2;
-const NLM_F_DUMP: u16 = 0x300;
-const NLMSG_ERROR: u16 = 2;
-const NLMSG_DONE: u16 = 3;
-/// Bits of an attribute's type that are not its number.
-const NLA_FLAGS: u16 = 0xc000;
 
 /// Chains that are named.
 const NAMED: usize = 8;
@@ -81,12 +71,9 @@ fn ipsec_policies() -> Result<u32, DataplaneError> {
             policies = counts.skip(1).take(2).sum();
         }
     });
-    match asked {
-        Ok(()) => Ok(policies),
-        // Built without IPsec.
-        Err(error) if error.raw_os_error() == Some(libc::EPROTONOSUPPORT) => Ok(0),
-        Err(error) => Err(DataplaneError::Netlink(error.to_string())),
-    }
+    // Built without IPsec.
+    if_known(asked, &[libc::EPROTONOSUPPORT])?;
+    Ok(policies)
 }
 
 /// Whether forwarded packets for which there is no policy are dropped (linux/xfrm.h, `XFRM_MSG_GETDEFAULT`, Linux 5.15).
@@ -98,12 +85,9 @@ fn ipsec_blocks() -> Result<bool, DataplaneError> {
     let asked = ask(NETLINK_XFRM, GETDEFAULT, NLM_F_REQUEST, &[0; 4], |payload| {
         blocks = payload.get(1..3).is_none_or(|ways| ways.iter().any(|way| *way != ACCEPT));
     });
-    match asked {
-        Ok(()) => Ok(blocks),
-        // Built without IPsec, or too old to have one that can be changed.
-        Err(error) if matches!(error.raw_os_error(), Some(libc::EPROTONOSUPPORT | libc::EINVAL)) => Ok(false),
-        Err(error) => Err(DataplaneError::Netlink(error.to_string())),
-    }
+    // Built without IPsec, or too old to have one that can be changed.
+    if_known(asked, &[libc::EPROTONOSUPPORT, libc::EINVAL])?;
+    Ok(blocks)
 }
 
 /// How many rules look at a packet's mark (linux/fib_rules.h), which only the kernel's own way has.
@@ -118,12 +102,9 @@ fn rules_with_marks() -> Result<u32, DataplaneError> {
         let mut all = attributes(payload.get(RULE..).unwrap_or_default());
         rules += u32::from(all.any(|(kind, _)| kind == FWMARK || kind == FWMASK));
     });
-    match asked {
-        Ok(()) => Ok(rules),
-        // Built without rules.
-        Err(error) if error.raw_os_error() == Some(libc::EOPNOTSUPP) => Ok(0),
-        Err(error) => Err(DataplaneError::Netlink(error.to_string())),
-    }
+    // Built without rules.
+    if_known(asked, &[libc::EOPNOTSUPP])?;
+    Ok(rules)
 }
 
 /// Whether the kernel forwards IPv6 at all (`net.ipv6.conf.all.forwarding`): the switches of single interfaces are not enough for it, and
@@ -143,11 +124,8 @@ fn firewall() -> Result<Vec<String>, DataplaneError> {
     let asked = ask(NETLINK_NETFILTER, GETCHAIN, NLM_F_REQUEST | NLM_F_DUMP, &[0; 4], |payload| {
         found.extend(payload.split_first_chunk::<4>().and_then(|([family, ..], rest)| chain(*family, rest)));
     });
-    match asked {
-        Ok(()) => {}
-        Err(error) if is_unknown(&error) => {}
-        Err(error) => return Err(DataplaneError::Netlink(error.to_string())),
-    }
+    // Built without nftables.
+    if_known(asked, &[libc::EPROTONOSUPPORT, libc::EOPNOTSUPP, libc::EINVAL, libc::ENOENT])?;
     for (command, file) in [("iptables", "ip_tables_names"), ("ip6tables", "ip6_tables_names")] {
         // Without the file there are none.
         let tables = fs::read_to_string(format!("/proc/thread-self/net/{file}")).unwrap_or_default();
@@ -177,64 +155,4 @@ fn chain(family: u8, payload: &[u8]) -> Option<String> {
         |kind| value(kind).map(|bytes| String::from_utf8_lossy(bytes).trim_end_matches('\0').to_owned());
     let name = format!("{family} {} {}", word(TABLE)?, word(NAME)?);
     hooks.contains(&number).then_some(name)
-}
-
-/// Sends a question, and hands each answer over.
-pub(super) fn ask(
-    protocol: isize,
-    kind: u16,
-    flags: u16,
-    payload: &[u8],
-    mut each: impl FnMut(&[u8]),
-) -> io::Result<()> {
-    let mut socket = Socket::new(protocol)?;
-    socket.bind_auto()?;
-    let length = u32::try_from(HEADER + payload.len()).expect("a question is short");
-    let mut question = length.to_ne_bytes().to_vec();
-    question.extend([kind, flags].map(u16::to_ne_bytes).concat());
-    // Sequence number and sender, which the kernel fills in.
-    question.extend([0; 8]);
-    question.extend(payload);
-    socket.send_to(&question, &SocketAddr::new(0, 0), 0)?;
-    loop {
-        let (datagram, _) = socket.recv_from_full()?;
-        let mut rest = &datagram[..];
-        while let Some(header) = rest.first_chunk::<HEADER>() {
-            let length = u32::from_ne_bytes([header[0], header[1], header[2], header[3]]) as usize;
-            let kind = u16::from_ne_bytes([header[4], header[5]]);
-            let flags = u16::from_ne_bytes([header[6], header[7]]);
-            let payload = rest.get(HEADER..length).unwrap_or_default();
-            match kind {
-                NLMSG_DONE => return Ok(()),
-                NLMSG_ERROR => {
-                    let code = payload.first_chunk::<4>().map_or(0, |code| i32::from_ne_bytes(*code));
-                    return if code == 0 { Ok(()) } else { Err(io::Error::from_raw_os_error(-code)) };
-                }
-                _ => each(payload),
-            }
-            if flags & NLM_F_MULTI == 0 {
-                return Ok(());
-            }
-            rest = rest.get(length.max(HEADER).next_multiple_of(4)..).unwrap_or_default();
-        }
-    }
-}
-
-/// Attributes by their number (netlink(7), `struct nlattr`).
-pub(super) fn attributes(bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
-    let mut rest = bytes;
-    std::iter::from_fn(move || {
-        let header = rest.first_chunk::<4>()?;
-        let length = usize::from(u16::from_ne_bytes([header[0], header[1]]));
-        let kind = u16::from_ne_bytes([header[2], header[3]]) & !NLA_FLAGS;
-        let value = rest.get(4..length)?;
-        rest = rest.get(length.next_multiple_of(4)..).unwrap_or_default();
-        Some((kind, value))
-    })
-}
-
-/// Whether the kernel does not know what it was asked for: it is built without it.
-fn is_unknown(error: &io::Error) -> bool {
-    let unknown = [libc::EPROTONOSUPPORT, libc::EOPNOTSUPP, libc::EINVAL, libc::ENOENT];
-    error.raw_os_error().is_some_and(|code| unknown.contains(&code))
 }

@@ -75,15 +75,11 @@ impl Image {
         });
         // Where a device claims one of the gateway's addresses, the gateway's claim holds.
         let addresses: BTreeMap<Address, EndRow> = devices.chain(own).collect();
-        let networks = tables.networks.iter().map(|(prefix, identity)| {
-            let prefix = wide(prefix);
-            ((u32::from(prefix.prefix_len()), prefix.network().octets()), *identity)
+        let networks = tables.networks.iter().map(|(prefix, identity)| (wide(prefix), *identity));
+        let flat = compile::flat::pages(networks.clone(), addresses.keys().copied());
+        let networks = networks.map(|(prefix, identity)| {
+            ((u32::from(prefix.prefix_len()), prefix.network().octets()), identity)
         });
-        let networks = sorted(networks.collect());
-        let rows = networks
-            .iter()
-            .map(|((bits, prefix), identity)| (*bits, Address::from_octets(*prefix), *identity));
-        let flat = compile::flat::pages(rows, addresses.keys().copied());
         let services = tables.services.iter().map(|(prefix, class)| ((prefix.bits, prefix.key()), *class));
         let end = |name: u32| match name & identity::DEVICE {
             0 => name,
@@ -104,7 +100,7 @@ impl Image {
         Self {
             macs: macs.collect(),
             addresses: addresses.into_iter().collect(),
-            networks,
+            networks: sorted(networks.collect()),
             flat: (0..).zip(flat).collect(),
             services: sorted(services.collect()),
             rules: sorted(permitted.chain(leased).collect()),

@@ -65,13 +65,8 @@ impl Sweepers {
     }
 
     /// Sweeps these CPUs, all at the same time, and waits until they are done, or as long as that.
-    pub(super) fn sweep(
-        &self,
-        cpus: impl Iterator<Item = usize>,
-        most: Option<Duration>,
-    ) -> Result<(), DataplaneError> {
+    pub(super) fn sweep(&self, cpus: BTreeSet<usize>, most: Option<Duration>) -> Result<(), DataplaneError> {
         let deadline = most.map(|most| Instant::now() + most);
-        let cpus: BTreeSet<usize> = cpus.collect();
         let mut places = locked(&self.places);
         // Where nothing is remembered, nothing is old.
         places.iter().filter(|(cpu, _)| !cpus.contains(cpu)).for_each(|(_, place)| place.is_fresh());

@@ -15,7 +15,7 @@ use netlink_sys::{
 };
 use tokio::io::unix::AsyncFd;
 
-use super::DataplaneError;
+use super::{DataplaneError, netlink::failed};
 
 /// `RTMGRP_LINK | RTMGRP_IPV4_IFADDR | RTMGRP_IPV6_IFADDR` (linux/rtnetlink.h).
 const LINKS: u32 = 0x1 | 0x10 | 0x100;
@@ -55,7 +55,7 @@ impl LinkWatch {
     /// # Errors
     /// [`DataplaneError::Netlink`] when the socket cannot be made.
     pub fn open() -> Result<Self, DataplaneError> {
-        Self::hear(NETLINK_ROUTE, LINKS).map_err(failed)
+        Self::hear(NETLINK_ROUTE, LINKS).map_err(|error| failed(&error))
     }
 
     /// Hears of routes and neighbours as well: of everything that the way of a packet depends on.
@@ -63,7 +63,7 @@ impl LinkWatch {
     /// # Errors
     /// As [`LinkWatch::open`].
     pub fn of_routes() -> Result<Self, DataplaneError> {
-        Self::hear(NETLINK_ROUTE, ROUTES).map_err(failed)
+        Self::hear(NETLINK_ROUTE, ROUTES).map_err(|error| failed(&error))
     }
 
     /// Hears of IPsec policies that come and go; `None` from a kernel without IPsec.
@@ -86,7 +86,7 @@ impl LinkWatch {
         match Self::hear(protocol, groups) {
             Ok(watch) => Ok(Some(watch)),
             Err(error) if error.raw_os_error() == Some(libc::EPROTONOSUPPORT) => Ok(None),
-            Err(error) => Err(failed(error)),
+            Err(error) => Err(failed(&error)),
         }
     }
 
@@ -132,11 +132,6 @@ impl LinkWatch {
         // JUSTIFICATION: see the reason above.
         unsafe { AsyncFd::register(self) }.map_err(|refused| refused.into_parts().1)
     }
-}
-
-#[allow(clippy::needless_pass_by_value, reason = "it maps an error")]
-fn failed(error: io::Error) -> DataplaneError {
-    DataplaneError::Netlink(error.to_string())
 }
 
 impl LinkNews {

@@ -6,11 +6,14 @@ use std::{
 };
 
 use bulkhead_agent::dataplane::Pins;
-use bulkhead_tests::lab::{
-    Agent, Lab, Mac, Sniffer, Topology, frames, link,
-    topology::{DEVICE_SIDE, SWITCH_PORT, UPLINK},
-    wait::wait_for,
-    wire::{self, Path, RawSender},
+use bulkhead_tests::{
+    lab::{
+        Agent, Lab, Mac, Sniffer, Topology, frames, link,
+        topology::{DEVICE_SIDE, SWITCH_PORT, UPLINK},
+        wait::wait_for,
+        wire::{self, Path, RawSender},
+    },
+    skip::{Tier, skip},
 };
 use serde_json::Value;
 
@@ -238,7 +241,14 @@ pub(crate) fn run(lab: &Lab, words: &[&str]) -> Result<(), String> {
     if ended.status.success() { Ok(()) } else { Err(format!("{words:?}: {said}")) }
 }
 
-/// Why a tool that changes what the kernel forwards does not run.
-pub(crate) fn missing(lab: &Lab) -> Option<String> {
-    [["nft", "--version"], ["ip", "-Version"]].iter().find_map(|tool| run(lab, tool).err())
+/// The same lab, where there are tools to change what the kernel forwards.
+pub(crate) fn require_changes(test: &str) -> Option<Lab> {
+    let lab = require_router(test)?;
+    match [["nft", "--version"], ["ip", "-Version"]].iter().find_map(|tool| run(&lab, tool).err()) {
+        Some(reason) => {
+            skip(Tier::Netns, test, &reason);
+            None
+        }
+        None => Some(lab),
+    }
 }
