@@ -37,8 +37,11 @@ pub const STAMPS: u32 = 1024;
 /// Index of the stamp of all leases, behind those of flows.
 pub const LEASES: u32 = STAMPS;
 
-/// For how long a verdict is remembered, ns: so long a flow is not touched, and its packets are not in the counters.
-pub const LIFE: u64 = 1_000_000_000;
+/// For how long a verdict is remembered, ns: where nobody sweeps, so long a flow is not touched and its packets are not in the counters.
+pub const LIFE: u64 = 4_000_000_000;
+
+/// What met no packet for so long, ns, makes room for any other.
+pub const SILENT: u64 = 1_000_000_000;
 
 /// [`crate::layout::Active::edition`] of an entry that is being emptied: it is found by nobody and taken by nobody.
 pub const TAKEN: u32 = u32::MAX;
@@ -91,7 +94,7 @@ pub struct Remembered {
 }
 
 /// More ticks than [`LIFE`] has, on any kernel.
-const MOST_TICKS: u32 = 2048;
+const MOST_TICKS: u32 = 8192;
 
 impl Remembered {
     /// Whether it still holds. Ticks begin anew after 2^32 of them, and an entry that nobody looks at does not come to life again but for
@@ -99,6 +102,12 @@ impl Remembered {
     #[inline(always)]
     pub const fn holds_at(&self, tick: u32) -> bool {
         holds_at(self.until, tick)
+    }
+
+    /// Whether its last packet is more than so many ticks ago, while it holds.
+    #[inline(always)]
+    pub const fn is_silent(&self, tick: u32, ticks: u32) -> bool {
+        tick.wrapping_sub(self.last_tick()) > ticks
     }
 
     /// The tick of its last packet: within the time for which it held.

@@ -49,6 +49,12 @@ macro_rules! loaded {
 }
 pub(crate) use loaded;
 
+/// Nanoseconds in ticks of the kernel's clock.
+#[inline(always)]
+fn in_ticks(time: u64) -> u32 {
+    (time / u64::from(loaded!(TICK).max(1))) as u32
+}
+
 #[inline(always)]
 pub fn seeds() -> Seeds {
     [loaded!(CACHE_SEED_0), loaded!(CACHE_SEED_1)]
@@ -349,7 +355,7 @@ pub extern "C" fn keep() -> u32 {
         flags |= flag::BROAD;
     }
     let now = ticks();
-    let life = (life / u64::from(loaded!(TICK).max(1))) as u32;
+    let life = in_ticks(life);
     if life == 0 {
         return 0;
     }
@@ -401,32 +407,33 @@ pub extern "C" fn keep() -> u32 {
     1
 }
 
-/// The way of a set where another entry may go: a free one, one that holds no longer, one of a denial, or, for what is
-/// allowed, any. So nothing that is denied takes the place of what is allowed. An entry that the sweep has taken is none.
+/// The way of a set where another entry may go: a free one, one that holds no longer or met no packet of late, one of a denial, or,
+/// for what is allowed, any. So nothing that is denied takes the place of what is allowed. An entry that the sweep has taken is none.
 #[inline(always)]
 fn room(sight: &Sight, now: u32, allowed: bool) -> Option<usize> {
     let edition = sight.active as u32;
+    let silent = in_ticks(cache::SILENT);
     let mut denied = None;
     let mut any = None;
     let mut way = 0;
     while way < WAYS {
-        let (word, until, flags) = if sight.family == 4 {
+        let (word, known) = if sight.family == 4 {
             let entries = CACHE_V4.get_ptr(sight.set)?;
             // SAFETY: this CPU's own set.
             let Entry4 { key, known } = unsafe { &(*entries)[way] };
-            (key[3], known.until, known.flags)
+            (key[3], known)
         } else {
             let entries = CACHE_V6.get_ptr(sight.set)?;
             // SAFETY: as above.
             let Entry6 { key, known, pad: _ } = unsafe { &(*entries)[way] };
-            (key[6], known.until, known.flags)
+            (key[6], known)
         };
         let of = (word >> 32) as u32;
         if of != TAKEN {
-            if of != edition || !cache::holds_at(until, now) {
+            if of != edition || !known.holds_at(now) || known.is_silent(now, silent) {
                 return Some(way);
             }
-            if flags & flag::DENIED != 0 {
+            if known.flags & flag::DENIED != 0 {
                 denied = Some(way);
             }
             // Another one each time.

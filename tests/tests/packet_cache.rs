@@ -1,14 +1,18 @@
 //! The verdict cache in the kernel: what it promises of the packets that follow one that was decided.
 //!
 //! What a packet met is seen from outside: one that was decided moves the counters at once, one that was answered from the
-//! cache only when they are collected. A verdict is remembered for a second at most, so what is to be found in the cache is
+//! cache only when they are collected. A verdict is remembered for a few seconds at most, so what is to be found in the cache is
 //! tried until it is.
 
 mod packet;
 
 use std::time::{Duration, Instant};
 
-use bulkhead_common::{layout::Lease, wire::mac};
+use bulkhead_common::{
+    cache::{LIFE, SILENT},
+    layout::Lease,
+    wire::mac,
+};
 use bulkhead_tests::{
     frame::{Host, frame, host},
     skip::{Tier, skip},
@@ -292,6 +296,39 @@ fn flood_of_denied_kinds_takes_no_room_from_a_flow() {
                 }
                 assert!(Instant::now() < deadline, "a flood of `{kind}` always pushes the flow out");
             }
+        }
+    });
+}
+
+#[test]
+fn what_was_silent_for_a_while_makes_room_for_a_denial() {
+    let Some((namespace, room)) = lab("what_was_silent_for_a_while_makes_room_for_a_denial") else { return };
+    namespace.run(|| {
+        let (silent, life) = (Duration::from_nanos(SILENT), Duration::from_nanos(LIFE));
+        let deadline = Instant::now() + Duration::from_secs(60);
+        let mut gate = Gate::new(&room, "silent", "strict", &only(502));
+        let flows: Vec<Vec<u8>> = (50_000..50_600)
+            .map(|port| frame(&format!("hmi>plc udp {port}>502")).expect("well formed"))
+            .collect();
+        let denied = "internet>plc udp 50000>502";
+        loop {
+            let began = Instant::now();
+            for frame in flows.iter().flat_map(|frame| [frame; 3]) {
+                assert_eq!(gate.dataplane.test_run(frame).expect("it runs"), PASS);
+            }
+            let remembered = |gate: &mut Gate| (0..6).any(|_| !gate.went(denied).1);
+            let at_once = remembered(&mut gate);
+            let is_early = began.elapsed() < silent;
+            while began.elapsed() < life * 2 / 3 {
+                std::thread::sleep(silent / 10);
+            }
+            let later = remembered(&mut gate);
+            // A machine that was busy tries again.
+            if is_early && began.elapsed() < life {
+                assert_eq!((at_once, later), (false, true), "only what is silent makes room");
+                break;
+            }
+            assert!(Instant::now() < deadline, "no try was in time");
         }
     });
 }

@@ -397,8 +397,24 @@ fn tick_of_the_last_packet_is_found_again_when_ticks_begin_anew() {
 }
 
 #[test]
+fn entry_is_silent_from_its_last_packet_on_and_not_from_when_it_was_made() {
+    for now in [0_u32, 700, 0xffff, 0x1_0000, u32::MAX] {
+        let made = now.wrapping_sub(900);
+        let silent = |ago: u32, ticks: u32| {
+            let last = u16::try_from(now.wrapping_sub(ago) & 0xffff).expect("16 bits");
+            let known = Remembered { until: made.wrapping_add(1000), last, ..Remembered::default() };
+            assert!(known.holds_at(now));
+            known.is_silent(now, ticks)
+        };
+        assert!(silent(900, 250) && silent(251, 250), "{now:#x}");
+        assert!(!silent(250, 250) && !silent(0, 250), "{now:#x}");
+    }
+}
+
+#[test]
 fn verdict_holds_up_to_its_tick_and_not_again_while_ticks_go_round() {
     assert!(LIFE / 1_000_000 < u64::from(MOST_TICKS), "no kernel has more than a thousand ticks a second");
+    assert!(MOST_TICKS < 1 << 16, "the tick of the last packet is kept in 16 bits");
     for until in [0_u32, 1, 1000, 0x7fff_ffff, 0x8000_0000, u32::MAX] {
         let known = Remembered { until, ..Remembered::default() };
         let at = |before: u32| known.holds_at(until.wrapping_sub(before));

@@ -251,7 +251,7 @@ table! {
     "rows": integer(1024, 1 << 24).default("1048576");
     /// Live conversations.
     "flows": integer(1024, 1 << 24).default("131072");
-    /// Verdicts that each processor remembers for the packets that follow, of IPv4; a quarter as many of IPv6. What is not
+    /// Verdicts that each processor remembers for the packets that follow, of IPv4; half as many of IPv6. What is not
     /// remembered is decided anew. Each takes 64 bytes for each processor (IPv6 128), and all of them 64 MiB at most. Where interfaces
     /// forward directly, half as many ways of packets are remembered besides, for 128 bytes each; they may change at any start.
     "verdicts": integer(1024, 1 << 20).default("65536");

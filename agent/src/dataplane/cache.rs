@@ -24,8 +24,8 @@ pub(super) const SWEEP: &str = "sweep";
 const MOST: usize = 64 << 20;
 /// How long a change waits for the counters: numbers of devices, rules and interfaces may change hands in it.
 const CHANGE_WAITS: Duration = Duration::from_secs(1);
-/// Entries for IPv4 to each one for IPv6, which is twice as large.
-const V4_TO_V6: u32 = 4;
+/// Entries for IPv4 to each one for IPv6, which is twice as large: each family gets the same memory.
+const V4_TO_V6: u32 = 2;
 
 /// Sets of the cache over all CPUs, of each family.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

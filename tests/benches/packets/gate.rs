@@ -37,8 +37,6 @@ const LIMITS: Limits = Limits { devices: 4096, rules: 65_536, rows: 1 << 20 };
 /// Flows remembered: more than any scenario has, so that none is pushed out but where that is what is measured.
 const FLOWS: u32 = 1 << 17;
 const VIOLATIONS: u32 = 8192;
-/// Verdicts remembered, of IPv4.
-const VERDICTS: u32 = 1 << 16;
 const RING_BYTES: u32 = 256 << 10;
 /// Longer than a round.
 const HOUR: u64 = 3600 * 1_000_000_000;
@@ -46,6 +44,7 @@ const HOUR: u64 = 3600 * 1_000_000_000;
 /// The loaded program, its tables and what they take.
 pub(super) struct Gate {
     pub(super) grid: Grid,
+    pub(super) verdicts: u32,
     pub(super) program: Program,
     dataplane: Dataplane,
     events: EventReader,
@@ -53,15 +52,15 @@ pub(super) struct Gate {
 }
 
 impl Gate {
-    pub(super) fn open(room: &Room, grid: Grid) -> Result<Self> {
+    pub(super) fn open(room: &Room, grid: Grid, verdicts: u32) -> Result<Self> {
         let limits = Limits { devices: LIMITS.devices.max(grid.devices + 2), ..LIMITS };
         let tables = tables(grid, &limits)?;
         let before = spent::maps(std::process::id())?;
         let Limits { devices, rules, rows: _ } = limits;
-        let cache = CacheSizes::holding(VERDICTS);
+        let cache = CacheSizes::holding(verdicts);
         let sizes =
             Sizes { devices, rules, flows: FLOWS, violations: VIOLATIONS, ring_bytes: RING_BYTES, cache };
-        let pins = room.pin_outside(&format!("grid-{}", grid.devices));
+        let pins = room.pin_outside(&format!("grid-{}-{verdicts}", grid.devices));
         let (mut dataplane, events, _) = Dataplane::open(&pins, sizes)?;
         let key = SegmentKey { ifindex: LO, vlan: ANY_VLAN, pad: 0 };
         let row = SegmentRow {
@@ -80,7 +79,7 @@ impl Gate {
             programs.iter().find(|(_, entry)| *entry == Entry::Linear).context("it is not loaded")?;
         let program = Program::by_id(*id)?;
         let mib = (spent::maps(std::process::id())? - before) / 1024.0;
-        Ok(Self { grid, program, dataplane, events, mib })
+        Ok(Self { grid, verdicts, program, dataplane, events, mib })
     }
 
     /// Measures one round of a scenario, in which nothing else is remembered.
@@ -99,13 +98,14 @@ impl Gate {
         Ok(sample)
     }
 
-    /// Sends one packet of each flow, or as many as it takes until the connection is open.
+    /// Sends one packet of each flow, or as many as it takes until the connection is open; and another one, which is remembered.
     fn establish(&self, stream: &Stream, probe: &Probe, unit: &Unit) -> Result<()> {
         if stream.kind == Kind::Ack {
             for kind in [Kind::Syn, Kind::SynAck] {
                 Probe::new(&Stream { kind, ..*stream }, &self.program, unit)?.once()?;
             }
         }
+        probe.once()?;
         probe.once().map(drop)
     }
 

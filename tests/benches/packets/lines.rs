@@ -11,8 +11,8 @@ use super::filter::Features;
 /// Whose packets they are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Subject {
-    /// The product with the policy of a grid.
-    Gate(Grid),
+    /// The product with the policy of a grid, and room for so many verdicts.
+    Gate(Grid, u32),
     /// xdp-filter.
     Filter(Features),
 }
@@ -75,6 +75,11 @@ const MANY: u32 = 12;
 /// More than there is room for, and no packet of one soon after another.
 const ENDLESS: u32 = 24;
 
+/// Verdicts of IPv4 that there is room for: the agent's default.
+pub(super) const VERDICTS: u32 = 1 << 16;
+/// What `doctor` advises for each live conversation.
+const VERDICTS_OF_ONE: u32 = 4;
+
 /// Every row.
 pub(super) fn all() -> Vec<Line> {
     [established(), scale(), new(), deny(), peers()].into_iter().flatten().collect()
@@ -82,7 +87,7 @@ pub(super) fn all() -> Vec<Line> {
 
 fn udp(grid: Grid, bits: u32) -> Scenario {
     Scenario {
-        subject: Subject::Gate(grid),
+        subject: Subject::Gate(grid, VERDICTS),
         stream: Stream { grid, bits, family: Family::V4, kind: Kind::Udp, peers: Peers::Allowed },
         verdict: Verdict::Allow(Grant::Flow),
         forgetful: false,
@@ -93,6 +98,10 @@ fn with(scenario: Scenario, change: impl FnOnce(&mut Stream)) -> Scenario {
     let mut stream = scenario.stream;
     change(&mut stream);
     Scenario { stream, ..scenario }
+}
+
+fn with_room(scenario: Scenario, verdicts: u32) -> Scenario {
+    Scenario { subject: Subject::Gate(scenario.stream.grid, verdicts), ..scenario }
 }
 
 fn over_v6(scenario: Scenario) -> Scenario {
@@ -122,8 +131,19 @@ fn established() -> Vec<Line> {
     let mut lines = Vec::new();
     for (bits, most) in [(ONE, None), (MANY, Some(1.6)), (14, Some(2.0)), (16, Some(7.0))] {
         let flows = if bits == ONE { "1 flow".to_owned() } else { format!("{} flows", 1_u32 << bits) };
-        lines.push(line(group, format!("IPv4 UDP, {flows}"), udp(LARGE, bits), Over::Empty, most));
-        lines.push(line(group, format!("IPv6 UDP, {flows}"), over_v6(udp(LARGE, bits)), Over::Empty, None));
+        let needed = VERDICTS_OF_ONE << bits;
+        let (room, verdicts) = if needed > VERDICTS {
+            (needed, format!(", verdicts = {needed}"))
+        } else {
+            (VERDICTS, String::new())
+        };
+        let v4 = with_room(udp(LARGE, bits), room);
+        lines.push(line(group, format!("IPv4 UDP, {flows}{verdicts}"), v4, Over::Empty, most));
+        lines.push(line(group, format!("IPv6 UDP, {flows}{verdicts}"), over_v6(v4), Over::Empty, None));
+        if room > VERDICTS {
+            let by_default = with_room(v4, VERDICTS);
+            lines.push(line(group, format!("IPv4 UDP, {flows}, by default"), by_default, Over::Empty, None));
+        }
     }
     let tcp = with(udp(LARGE, MANY), |stream| stream.kind = Kind::Ack);
     lines.push(line(group, "IPv4 TCP, 4096 flows", tcp, Over::Empty, None));

@@ -51,7 +51,7 @@ fn measure(rounds: u32, only: &str) -> Result<Vec<Row>> {
         let mut site = Site { room: &room, gates: Vec::new(), filters: Vec::new() };
         let mut rows = site.measure(&lines, rounds)?;
         for grid in grids {
-            rows.push(site.gate(grid)?.memory());
+            rows.push(site.gate(grid, lines::VERDICTS)?.memory());
         }
         Ok(rows)
     })
@@ -101,7 +101,7 @@ impl Site<'_> {
     fn probe(&mut self, scenario: &Scenario, unit: &Unit) -> Result<Result<Probe, Missing>> {
         let Scenario { subject, stream, .. } = scenario;
         let program = match subject {
-            Subject::Gate(grid) => &self.gate(*grid)?.program,
+            Subject::Gate(grid, verdicts) => &self.gate(*grid, *verdicts)?.program,
             Subject::Filter(features) => match self.filter(*features, stream.grid) {
                 Ok(filter) => &filter.program,
                 Err(found) => return Ok(Err(found.clone())),
@@ -112,7 +112,7 @@ impl Site<'_> {
 
     fn round(&mut self, scenario: &Scenario, probe: &mut Probe, unit: &Unit) -> Result<Sample> {
         match scenario.subject {
-            Subject::Gate(grid) => self.gate(grid)?.round(scenario, probe, unit),
+            Subject::Gate(grid, verdicts) => self.gate(grid, verdicts)?.round(scenario, probe, unit),
             Subject::Filter(features) => match self.filter(features, scenario.stream.grid) {
                 Ok(filter) => filter.round(&scenario.stream, probe, unit),
                 Err(found) => Err(anyhow!("{found:?}")),
@@ -120,13 +120,13 @@ impl Site<'_> {
         }
     }
 
-    /// The product with the policy of a grid.
-    fn gate(&mut self, grid: Grid) -> Result<&mut Gate> {
-        let known = self.gates.iter().position(|gate| gate.grid == grid);
+    /// The product with the policy of a grid and room for so many verdicts.
+    fn gate(&mut self, grid: Grid, verdicts: u32) -> Result<&mut Gate> {
+        let known = self.gates.iter().position(|gate| (gate.grid, gate.verdicts) == (grid, verdicts));
         let at = known.unwrap_or(self.gates.len());
         if known.is_none() {
             eprintln!("{} devices, {} rules in effect", grid.devices, grid.rules());
-            self.gates.push(Gate::open(self.room, grid)?);
+            self.gates.push(Gate::open(self.room, grid, verdicts)?);
         }
         Ok(&mut self.gates[at])
     }
