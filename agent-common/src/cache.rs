@@ -95,6 +95,7 @@ pub struct Remembered {
 
 /// More ticks than [`LIFE`] has, on any kernel.
 const MOST_TICKS: u32 = 8192;
+const _: () = assert!(MOST_TICKS < 1 << 16, "of the tick of a last packet 16 bits are kept");
 
 impl Remembered {
     /// Whether it still holds. Ticks begin anew after 2^32 of them, and an entry that nobody looks at does not come to life again but for

@@ -140,7 +140,7 @@ fn of_v4(key: Option<[u64; 4]>, packet: &Packet, interface: u64, active: u64) ->
             let [a, b, c, d] = entry.key;
             if c == words[2] && d == words[3] && b == words[1] && a == words[0] {
                 let now = ticks();
-                if holds(&entry.known, place.flow, now) {
+                if holds(&entry.known, stamp_by(words[1], place.flow), now) {
                     return count(&mut entry.known, packet.length(), interface, now);
                 }
                 break;
@@ -178,7 +178,7 @@ fn of_v6(key: Option<[u64; 8]>, packet: &Packet, interface: u64, active: u64) ->
                 && entry.key[0] == words[0]
             {
                 let now = ticks();
-                if holds(&entry.known, place.flow, now) {
+                if holds(&entry.known, stamp_by(words[1], place.flow), now) {
                     return count(&mut entry.known, packet.length(), interface, now);
                 }
                 break;
@@ -199,15 +199,23 @@ pub fn index(place: u32, sets: u32) -> u32 {
 }
 
 #[inline(always)]
-fn holds(known: &Remembered, flow: u32, now: u32) -> bool {
+fn holds(known: &Remembered, flow: Option<u32>, now: u32) -> bool {
     let mut stamp = 0;
-    if known.flags & flag::FLOW != 0 {
+    if let Some(flow) = flow
+        && known.flags & flag::FLOW != 0
+    {
         stamp = stamp_of(flow);
     }
     if known.flags & flag::LEASED != 0 {
         stamp += stamp_of(cache::LEASES);
     }
     known.holds_at(now) && stamp as u16 == known.stamp
+}
+
+/// The stamp of a flow that has a state, by the second word of its key.
+#[inline(always)]
+fn stamp_by(word: u64, flow: u32) -> Option<u32> {
+    if key::has_state(word) { Some(flow) } else { None }
 }
 
 #[inline(always)]
@@ -253,7 +261,7 @@ fn with_others(words: &[u64; 4], len: u64, interface: u64, active: u64) -> Optio
         if key[2] == c && key[3] == d && key[1] == b && key[0] == a {
             let now = ticks();
             // One that a lease has ended may lie before another.
-            if holds(known, 0, now) {
+            if holds(known, None, now) {
                 return if emit::half_of_the_ring_is_free() {
                     None
                 } else {
@@ -366,7 +374,7 @@ pub extern "C" fn keep() -> u32 {
         flags |= flag::REDIRECTED;
     }
     let mut stamp = 0;
-    if flags & flag::FLOW != 0 {
+    if flags & flag::FLOW != 0 && key::has_state(sight.words[1]) {
         stamp = sight.stamps[0];
     }
     if flags & flag::LEASED != 0 {

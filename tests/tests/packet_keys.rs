@@ -203,6 +203,18 @@ fn placed(seeds: &key::Seeds, key: &Key) -> [u32; 2] {
 }
 
 #[test]
+fn key_says_of_which_flows_packets_change_the_state() {
+    let mut found = [0; 2];
+    for (key, packet) in keyed(9, FRAMES).into_iter().filter(|(_, packet)| packet.fault.is_none()) {
+        let (Key::V4([_, word, ..]) | Key::V6([_, word, ..])) = key;
+        let is_tcp = packet.protocol == protocol::TCP;
+        assert_eq!(key::has_state(word), is_tcp, "{packet:?}");
+        found[usize::from(is_tcp)] += 1;
+    }
+    assert!(found.into_iter().all(|count| count > 1000), "{found:?}");
+}
+
+#[test]
 fn flow_has_one_number_whichever_way_it_is_looked_at() {
     let mut random = Random::new(6);
     let mut met = std::collections::BTreeSet::new();

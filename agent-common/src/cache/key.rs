@@ -200,6 +200,12 @@ v4!(tagged_v4, 18, tag);
 v6!(v6, 14, no_tag);
 v6!(tagged_v6, 18, tag);
 
+/// Whether packets can change the state of their flow, by the second word of their key: those of TCP, which all have control bits.
+#[inline(always)]
+pub const fn has_state(word: u64) -> bool {
+    word >> (32 + CONTROL_BITS) & 0xf != 0
+}
+
 /// The VLAN behind an outer tag, where it is in a key.
 #[inline(always)]
 fn tag<W: Window>(w: W) -> u64 {
