@@ -19,7 +19,7 @@ use bulkhead_common::{
 
 use crate::{
     atomic, emit,
-    maps::{self, CACHE_V4, CACHE_V6, HEADS, LEASES, REDIRECTS, STAMPS, SWEEP, Scratch},
+    maps::{self, CACHE_V4, CACHE_V6, FLAT, HEADS, LEASES, REDIRECTS, STAMPS, SWEEP, Scratch},
     packet::Packet,
     sweep,
     tables::{self, Tables},
@@ -137,8 +137,7 @@ fn of_v4(key: Option<[u64; 4]>, packet: &Packet, interface: u64, active: u64) ->
         // SAFETY: this CPU's own set.
         let entries = unsafe { &mut *entries };
         for entry in entries {
-            let [a, b, c, d] = entry.key;
-            if c == words[2] && d == words[3] && b == words[1] && a == words[0] {
+            if is_key(&entry.key, &words, [2, 3, 1, 0]) {
                 let now = ticks();
                 if holds(&entry.known, stamp_by(words[1], place.flow), now) {
                     return count(&mut entry.known, packet.length(), interface, now);
@@ -169,14 +168,7 @@ fn of_v6(key: Option<[u64; 8]>, packet: &Packet, interface: u64, active: u64) ->
         // SAFETY: this CPU's own set.
         let entries = unsafe { &mut *entries };
         for entry in entries {
-            if entry.key[6] == words[6]
-                && entry.key[3] == words[3]
-                && entry.key[5] == words[5]
-                && entry.key[2] == words[2]
-                && entry.key[4] == words[4]
-                && entry.key[1] == words[1]
-                && entry.key[0] == words[0]
-            {
+            if is_key(&entry.key, &words, [6, 3, 5, 2, 4, 1, 0]) {
                 let now = ticks();
                 if holds(&entry.known, stamp_by(words[1], place.flow), now) {
                     return count(&mut entry.known, packet.length(), interface, now);
@@ -188,6 +180,14 @@ fn of_v6(key: Option<[u64; 8]>, packet: &Packet, interface: u64, active: u64) ->
         return unseen(active);
     }
     missed(words, active, set, place.flow, 6)
+}
+
+/// Whether an entry's key has these words, compared in this order: what differs between most packets comes first, so that the processor
+/// foresees how it ends.
+#[inline(always)]
+fn is_key<const N: usize, const M: usize>(key: &[u64; N], words: &[u64; N], order: [usize; M]) -> bool {
+    // SAFETY: words of an array.
+    order.into_iter().all(|at| unsafe { (&raw const key[at]).read_volatile() } == words[at])
 }
 
 /// The index of a set among those of all CPUs; none of them where a CPU has none.
@@ -258,7 +258,7 @@ fn with_others(words: &[u64; 4], len: u64, interface: u64, active: u64) -> Optio
     // SAFETY: this CPU's own set.
     let entries = unsafe { &mut *CACHE_V4.get_ptr_mut(set)? };
     for Entry4 { key, known } in entries {
-        if key[2] == c && key[3] == d && key[1] == b && key[0] == a {
+        if is_key(key, &[a, b, c, d], [2, 3, 1, 0]) {
             let now = ticks();
             // One that a lease has ended may lie before another.
             if holds(known, None, now) {
@@ -283,9 +283,10 @@ fn broad_key(
     is_so: impl Fn(usize, u32) -> bool,
 ) -> Option<([u64; 4], u32)> {
     let Active { slot, .. } = Active::from_word(active);
+    let pages = FLAT.get(slot)?;
     let has_leases = HEADS.get(slot)?.shapes & shape::LEASED != 0;
     let (key, place) = broad::key(&seeds(), words, table, |end, address| {
-        let identity = tables::network(slot, address)?;
+        let identity = tables::network(pages, address)?;
         // SAFETY: only asked whether it is there.
         let is_leased = has_leases && unsafe { LEASES.get(Address::v4(address)) }.is_some();
         if is_leased || !is_so(end, identity) { None } else { Some(identity) }

@@ -9,7 +9,7 @@
 //! leaves room for what the others have to tell.
 
 use aya_ebpf::{
-    bindings::{BPF_NOEXIST, BPF_RB_AVAIL_DATA, BPF_RB_RING_SIZE},
+    bindings::{BPF_NOEXIST, BPF_RB_AVAIL_DATA},
     helpers::generated::{bpf_probe_read_kernel, bpf_ringbuf_query},
 };
 use bulkhead_common::{
@@ -23,12 +23,16 @@ use bulkhead_common::{
 
 use crate::{
     atomic,
-    cache::Counted,
+    cache::{Counted, loaded},
     maps::{
         EPOCH, EVENTS, HEADS, OTHERS_0, OTHERS_1, REPEATS_0, REPEATS_1, SAMPLES, Scratch, TALLY, add_to_tally,
     },
     packet::Linear,
 };
+
+/// Bytes of the ring of events; set when the object is loaded.
+#[unsafe(no_mangle)]
+static RING_BYTES: u32 = 0;
 
 /// Reports the denied packet in the scratch, whose frame is `frame`.
 #[inline(always)]
@@ -191,9 +195,7 @@ pub fn half_of_the_ring_is_free() -> bool {
     let ring = (&raw const EVENTS).cast_mut().cast();
     // SAFETY: the helper reads a counter of the ring.
     let waiting = unsafe { bpf_ringbuf_query(ring, u64::from(BPF_RB_AVAIL_DATA)) };
-    // SAFETY: as above.
-    let size = unsafe { bpf_ringbuf_query(ring, u64::from(BPF_RB_RING_SIZE)) };
-    waiting <= size / 2
+    waiting <= u64::from(loaded!(RING_BYTES)) / 2
 }
 
 /// Hands the start of a frame to user space. Never waits: without room the sample is counted as lost.

@@ -15,7 +15,7 @@ use bulkhead_common::{
 use crate::{
     cache,
     maps::{
-        ADDRESSES, BUDGETS, FLAT, FLOWS, FRAGMENTS, HEADS, LEASES, MACS, MGMT_PEERS, MGMT_PORTS, NAMED,
+        ADDRESSES, BUDGETS, FLAT, FLOWS, FRAGMENTS, Flat, HEADS, LEASES, MACS, MGMT_PEERS, MGMT_PORTS, NAMED,
         NETWORKS, NEW_FLOW, QUERY, RULES, SCHEDULES, SEGMENTS, SERVICES, SETTINGS, TRUSTED, add_to_tally,
     },
 };
@@ -91,10 +91,9 @@ pub fn now() -> u64 {
     unsafe { bpf_ktime_get_ns() }
 }
 
-/// The identity of the networks around an IPv4 address, where the flat table tells.
+/// The identity of the networks around an IPv4 address, where the flat table of a slot tells.
 #[inline(always)]
-pub fn network(slot: u32, address: u32) -> Option<u32> {
-    let pages = FLAT.get(slot)?;
+pub fn network(pages: &Flat, address: u32) -> Option<u32> {
     flat::identity(address, |page, at| pages.get(page).map_or(flat::ASK, |page| page[at & (ENTRIES - 1)]))
 }
 
@@ -181,7 +180,8 @@ impl Rules for Tables<'_> {
     #[inline(always)]
     fn endpoint(&self, address: &Address) -> Endpoint {
         if address.is_v4()
-            && let Some(identity) = network(self.context.slot, address.low as u32)
+            && let Some(pages) = FLAT.get(self.context.slot)
+            && let Some(identity) = network(pages, address.low as u32)
         {
             return Endpoint::network(identity);
         }

@@ -10,7 +10,7 @@
 //! packet that was counted so, and ends with that table: the key has its number. And it answers only while the ring has no room
 //! for any packet but the first of its device and reason: what could be told by itself still is.
 
-use super::key::{CONTROL_BITS, Seeds, place};
+use super::key::{Seeds, has_state, place};
 use crate::{
     decide::{Action, Decision, Ends, Verdict},
     lookup::device_flag,
@@ -42,8 +42,7 @@ pub fn key(
     known: impl Fn(usize, u32) -> Option<u32>,
 ) -> Option<([u64; 4], u32)> {
     let [first, second, ends, ports] = *words;
-    let is_datagram = second >> (32 + CONTROL_BITS) & 0xf == 0;
-    if is_datagram && matches!(ports as u32, ASKED | ANSWERED) {
+    if !has_state(second) && matches!(ports as u32, ASKED | ANSWERED) {
         return None;
     }
     let (mut source, mut destination) = (ends as u32, (ends >> 32) as u32);

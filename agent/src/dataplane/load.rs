@@ -34,6 +34,7 @@ impl Dataplane {
         loader.map_max_entries("HOPS", sizes.cache.hops.max(1));
         let constants = cache::Constants::of(sizes.cache)?;
         constants.put(&mut loader);
+        loader.override_global("RING_BYTES", &sizes.ring_bytes, true);
         let mut ebpf = loader.load(OBJECT)?;
         #[cfg(feature = "trace")]
         super::trace::start(&mut ebpf);
