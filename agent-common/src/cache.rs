@@ -37,10 +37,11 @@ pub const STAMPS: u32 = 1024;
 /// Index of the stamp of all leases, behind those of flows.
 pub const LEASES: u32 = STAMPS;
 
-/// For how long a verdict is remembered, ns: where nobody sweeps, so long a flow is not touched and its packets are not in the counters.
+/// For how long a verdict is remembered, ns. The agent's sweep touches its flow and brings its packets into the counters long before; where
+/// nobody sweeps, so long neither happens.
 pub const LIFE: u64 = 4_000_000_000;
 
-/// What met no packet for so long, ns, makes room for any other.
+/// What met no packet for so long, ns, makes room for any other where nothing is free.
 pub const SILENT: u64 = 1_000_000_000;
 
 /// [`crate::layout::Active::edition`] of an entry that is being emptied: it is found by nobody and taken by nobody.
@@ -186,8 +187,9 @@ pub fn holds<R: Rules>(
         found.flags |= flag::LEASED;
         for address in [&packet.source, &packet.destination] {
             let left = rules.lease(address).expires.saturating_sub(rules.now());
-            if left != 0 && left < found.life {
-                found.life = left;
+            // Its second half is extended by packets that are decided.
+            if left != 0 && left / 2 < found.life {
+                found.life = left / 2;
             }
         }
     }

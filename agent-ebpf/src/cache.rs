@@ -416,14 +416,14 @@ pub extern "C" fn keep() -> u32 {
     1
 }
 
-/// The way of a set where another entry may go: a free one, one that holds no longer or met no packet of late, one of a denial, or,
-/// for what is allowed, any. So nothing that is denied takes the place of what is allowed. An entry that the sweep has taken is none.
+/// The way of a set where another entry may go. First a free one or one that holds no longer, then a denial that met no packet of late.
+/// What is allowed takes any denial before what is allowed, and of that first what met no packet of late; a denial takes nothing
+/// that is allowed but such. An entry that the sweep has taken is none.
 #[inline(always)]
 fn room(sight: &Sight, now: u32, allowed: bool) -> Option<usize> {
     let edition = sight.active as u32;
     let silent = in_ticks(cache::SILENT);
-    let mut denied = None;
-    let mut any = None;
+    let (mut denied, mut silent_denied, mut silent_allowed, mut any) = (None, None, None, None);
     let mut way = 0;
     while way < WAYS {
         let (word, known) = if sight.family == 4 {
@@ -439,11 +439,15 @@ fn room(sight: &Sight, now: u32, allowed: bool) -> Option<usize> {
         };
         let of = (word >> 32) as u32;
         if of != TAKEN {
-            if of != edition || !known.holds_at(now) || known.is_silent(now, silent) {
+            if of != edition || !known.holds_at(now) {
                 return Some(way);
             }
-            if known.flags & flag::DENIED != 0 {
+            let (is_denied, is_silent) = (known.flags & flag::DENIED != 0, known.is_silent(now, silent));
+            if is_denied {
                 denied = Some(way);
+            }
+            if is_silent {
+                *(if is_denied { &mut silent_denied } else { &mut silent_allowed }) = Some(way);
             }
             // Another one each time.
             if any.is_none() || (now as usize ^ sight.words[2] as usize) & (WAYS - 1) == way {
@@ -452,7 +456,11 @@ fn room(sight: &Sight, now: u32, allowed: bool) -> Option<usize> {
         }
         way += 1;
     }
-    if denied.is_some() || !allowed { denied } else { any }
+    if allowed {
+        silent_denied.or(denied).or(silent_allowed).or(any)
+    } else {
+        silent_denied.or(silent_allowed).or(denied)
+    }
 }
 
 /// Makes whoever remembers a verdict with this stamp judge anew.

@@ -31,7 +31,8 @@ pub struct Emptied {
 /// Which room for an entry that is emptied is the sweep's, which a packet may interrupt; that of packets is 0.
 const OF_SWEEP: u32 = 1;
 
-/// Adds what an entry has counted to the exact counters. An entry that the sweep looks at and that still holds stays. The
+/// Adds what an entry has counted to the exact counters. An entry that the sweep looks at and that still holds stays, unless its flow was
+/// forgotten. The
 /// place is its set, its way from bit 32 on, its family from bit 40 on, and whose room it takes from bit 48 on.
 #[unsafe(no_mangle)]
 #[inline(never)]
@@ -63,8 +64,9 @@ pub extern "C" fn empty(place: u64) -> u32 {
     // SAFETY: an element of a map, taken.
     unsafe {
         emptied.known = *known;
-        let stays = room == OF_SWEEP && emptied.known.holds_at(ticks());
-        credit(family as u32 | room << 8);
+        let holds = emptied.known.holds_at(ticks());
+        let is_over = credit(family as u32 | room << 8) == FLOW_IS_GONE;
+        let stays = room == OF_SWEEP && holds && !is_over;
         (*known).counts = 0;
         atomic::put(edition, if stays { before } else { 0 });
     }
@@ -85,6 +87,9 @@ fn take(edition: *mut u32) -> Option<u32> {
         Some(before)
     }
 }
+
+/// What [`credit`] says when the table of flows had to forget the entry's.
+const FLOW_IS_GONE: u32 = 2;
 
 /// Adds the packets of an emptied entry to every counter that they would have been in. `of` is its family, and whose room it
 /// is in from bit 8 on.
@@ -137,15 +142,14 @@ extern "C" fn credit(of: u32) -> u32 {
                 told.protocol(),
                 0,
             );
-            if let Some(flow) = FLOWS.get_ptr_mut(&flow) {
-                let side = usize::from(side & 1);
-                // SAFETY: as above.
-                unsafe {
-                    add(&raw mut (*flow).packets[side], packets);
-                    add(&raw mut (*flow).bytes[side], bytes);
-                    if (*flow).seen < last {
-                        (*flow).seen = last;
-                    }
+            let Some(flow) = FLOWS.get_ptr_mut(&flow) else { return FLOW_IS_GONE };
+            let side = usize::from(side & 1);
+            // SAFETY: as above.
+            unsafe {
+                add(&raw mut (*flow).packets[side], packets);
+                add(&raw mut (*flow).bytes[side], bytes);
+                if (*flow).seen < last {
+                    (*flow).seen = last;
                 }
             }
         }

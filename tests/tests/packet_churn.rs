@@ -30,8 +30,15 @@ const THERE: &str = "hmi>plc tcp 49152>502 A len=32";
 const BACK: &str = "plc>hmi tcp 502>49152 A len=32";
 const DENIED: &str = "hmi>plc udp 50000>503";
 
-/// A gate with an open connection, after [`NEW`] flows of so many packets each.
+/// A gate with an open connection, after [`NEW`] flows of so many packets each; no verdict is remembered.
 fn after_churn(room: &Room, pins: &str, words: &str, kind: &str, packets: u64) -> (Gate, Counts) {
+    let (mut gate, counts) = churned(room, pins, words, kind, packets);
+    gate.set(words);
+    (gate, counts)
+}
+
+/// The same, and what was remembered of the connection still is.
+fn churned(room: &Room, pins: &str, words: &str, kind: &str, packets: u64) -> (Gate, Counts) {
     let mut gate = Gate::of_size(room, pins, SIZES, words, &only(502));
     let mut counts = Counts::default();
     gate.connect("hmi", "plc", (49_152, 502), "tcp");
@@ -53,8 +60,6 @@ fn after_churn(room: &Room, pins: &str, words: &str, kind: &str, packets: u64) -
             counts.met(&mut gate, DENIED, false);
         }
     }
-    // What is remembered of a flow outlives it by a second at most; here it ends at once.
-    gate.set(words);
     (gate, counts)
 }
 
@@ -141,6 +146,22 @@ fn forgotten_connection_begins_anew_where_nothing_is_adopted() {
             counts.met(&mut gate, line, true);
         }
         assert_bounded(&gate, u64::from(NEW) + 2);
+        counts.assert_counted(&mut gate);
+    });
+}
+
+#[test]
+fn what_is_remembered_of_a_flow_ends_with_the_sweep_after_it_was_forgotten() {
+    let test = "what_is_remembered_of_a_flow_ends_with_the_sweep_after_it_was_forgotten";
+    let Some((namespace, room)) = lab(test) else { return };
+    namespace.run(|| {
+        // What opens connections is not remembered, and takes no room from what is.
+        let (mut gate, mut counts) = churned(&room, "swept", "strict", "tcp S", 2);
+        gate.collect();
+        for line in [THERE, BACK] {
+            counts.met(&mut gate, line, false);
+        }
+        assert_eq!(gate.device("plc", Reason::NoFlow.code()), 2);
         counts.assert_counted(&mut gate);
     });
 }

@@ -274,7 +274,7 @@ fn denial_is_remembered_when_nothing_but_the_tables_can_change_it() {
 #[test]
 fn mode_of_a_denial_comes_back_and_no_other_bit_is_in_its_way() {
     for mode in [Mode::Monitor, Mode::Enforce, Mode::Quarantine] {
-        let world = World::of(&datagram(), Flow::default()).with_lease(LOW, NOW + SECOND / 4);
+        let world = World::of(&datagram(), Flow::default()).with_lease(LOW, NOW + SECOND / 2);
         let found = remembered(&datagram(), Verdict::Deny(Reason::NoRule), mode, &world);
         let Some(Holds { life, flags }) = found else { panic!("it is remembered") };
         let marked = flags | flag::DROPPED | flag::REDIRECTED;
@@ -284,7 +284,7 @@ fn mode_of_a_denial_comes_back_and_no_other_bit_is_in_its_way() {
 }
 
 #[test]
-fn no_verdict_outlives_a_lease_of_its_ends() {
+fn no_verdict_outlives_half_of_what_is_left_of_a_lease_of_its_ends() {
     let life = |leases: &[(Address, u64)]| {
         let mut world = World::of(&datagram(), Flow::default()).with_shapes(shape::LEASED);
         for (address, expires) in leases {
@@ -295,11 +295,11 @@ fn no_verdict_outlives_a_lease_of_its_ends() {
         Some(found.life)
     };
     assert_eq!(life(&[]), Some(LIFE));
-    assert_eq!(life(&[(LOW, NOW + 1)]), Some(1));
-    assert_eq!(life(&[(HIGH, NOW + 7)]), Some(7));
-    assert_eq!(life(&[(LOW, NOW + 9), (HIGH, NOW + 7)]), Some(7));
-    assert_eq!(life(&[(LOW, NOW + 7), (HIGH, NOW + 9)]), Some(7));
-    assert_eq!(life(&[(LOW, NOW + LIFE), (HIGH, u64::MAX)]), Some(LIFE));
+    assert_eq!(life(&[(LOW, NOW + 1)]), Some(0));
+    assert_eq!(life(&[(HIGH, NOW + 7)]), Some(3));
+    assert_eq!(life(&[(LOW, NOW + 9), (HIGH, NOW + 7)]), Some(3));
+    assert_eq!(life(&[(LOW, NOW + 7), (HIGH, NOW + 9)]), Some(3));
+    assert_eq!(life(&[(LOW, NOW + 2 * LIFE), (HIGH, u64::MAX)]), Some(LIFE));
     // One that is over is none; so is that of somebody else.
     assert_eq!(life(&[(LOW, NOW), (HIGH, NOW - 1)]), Some(LIFE));
     assert_eq!(life(&[(Address::v4(1), NOW + 1)]), Some(LIFE));
@@ -308,7 +308,7 @@ fn no_verdict_outlives_a_lease_of_its_ends() {
 #[test]
 fn leases_count_for_flows_and_denials_alike() {
     for (verdict, flags) in [(FLOW, flag::FLOW), (Verdict::Deny(Reason::UnknownPeer), flag::DENIED)] {
-        let world = World::of(&datagram(), Flow::default()).with_lease(HIGH, NOW + 3);
+        let world = World::of(&datagram(), Flow::default()).with_lease(HIGH, NOW + 6);
         let found = remembered(&datagram(), verdict, Mode::Monitor, &world);
         assert_eq!(found, Some(Holds { life: 3, flags: flags | flag::LEASED }));
     }

@@ -394,6 +394,8 @@ impl Agent {
     fn tick(&mut self, events: &mut EventReader) {
         if self.pace.drains(Instant::now()) {
             self.collect(events);
+        } else {
+            self.sweep();
         }
         self.reporter.tick(monotonic_ns());
         self.look_after_leases();

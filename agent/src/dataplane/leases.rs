@@ -1,7 +1,7 @@
 //! Which device has which address by DHCP, as the kernel knows it: user space says for how long, forgets what is over,
 //! and puts back what it remembered over a restart.
 
-use bulkhead_common::{address::Address, layout::Lease};
+use bulkhead_common::{address::Address, cache::LIFE, layout::Lease};
 
 use super::{Dataplane, DataplaneError, monotonic_ns, read, write};
 
@@ -24,8 +24,8 @@ impl Dataplane {
     pub fn set_lease(&mut self, address: Address, lease: Lease) -> Result<(), DataplaneError> {
         let known = self.leases.get(&address, 0).unwrap_or_default();
         self.leases.insert(address, lease, 0).map_err(write("LEASES"))?;
-        // A lease that goes on changes no verdict, as long as it was one.
-        let goes_on = known.mac == lease.mac && known.expires.min(lease.expires) > monotonic_ns();
+        // A lease that goes on changes no verdict, as long as it was one and outlives what is remembered of it.
+        let goes_on = known.mac == lease.mac && known.expires.min(lease.expires) > monotonic_ns() + LIFE;
         if goes_on { Ok(()) } else { self.edited() }
     }
 

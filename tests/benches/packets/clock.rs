@@ -51,6 +51,8 @@ pub(super) struct Sample {
     pub(super) empty: f64,
     /// The same, and what the program costs more than it behind the generator.
     pub(super) packet: f64,
+    /// Percent of the packets that were decided: no remembered verdict answered them.
+    pub(super) decided: f64,
 }
 
 impl Unit {
@@ -113,7 +115,7 @@ impl Probe {
             let (empty, base, full) = (take(&unit.empty)?, take(&self.base)?, take(&self.full)?);
             (empties[turn], packets[turn]) = (empty, empty + full - base);
         }
-        Ok(Sample { empty: middle(empties), packet: middle(packets) })
+        Ok(Sample { empty: middle(empties), packet: middle(packets), decided: 100.0 })
     }
 
     /// The frame in front of the next packets.

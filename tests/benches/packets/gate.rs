@@ -32,6 +32,8 @@ use crate::rows::Row;
 
 /// The loopback interface of a namespace, from which test frames come.
 const LO: u32 = 1;
+/// Its counters.
+const COUNTER: u32 = 1;
 /// Room of the tables: the agent's defaults, and for as many devices as there are.
 const LIMITS: Limits = Limits { devices: 4096, rules: 65_536, rows: 1 << 20 };
 /// Flows remembered: more than any scenario has, so that none is pushed out but where that is what is measured.
@@ -64,7 +66,7 @@ impl Gate {
         let (mut dataplane, events, _) = Dataplane::open(&pins, sizes)?;
         let key = SegmentKey { ifindex: LO, vlan: ANY_VLAN, pad: 0 };
         let row = SegmentRow {
-            counter: 1,
+            counter: COUNTER,
             redirect: 0,
             infrastructure: infrastructure::ALL,
             segment: 1,
@@ -91,11 +93,15 @@ impl Gate {
             self.establish(&scenario.stream, probe, unit)?;
         }
         let before = self.counts()?;
+        let answered = self.answered()?;
         probe.warm()?;
         let sample = probe.round(unit)?;
         let seen = probe.take_seen();
         self.check(scenario.verdict, &before, seen)?;
-        Ok(sample)
+        let answered = self.answered()? - answered;
+        #[expect(clippy::cast_precision_loss, reason = "some million packets")]
+        let decided = 100.0 * (seen - answered) as f64 / seen as f64;
+        Ok(Sample { decided, ..sample })
     }
 
     /// Sends one packet of each flow, or as many as it takes until the connection is open; and another one, which is remembered.
@@ -140,6 +146,11 @@ impl Gate {
             sum.iter_mut().zip(counts).for_each(|(sum, count)| *sum += count);
         }
         Ok(sum)
+    }
+
+    /// Packets that remembered verdicts answered.
+    fn answered(&self) -> Result<u64> {
+        Ok(self.dataplane.interface_counts(COUNTER)?.remembered)
     }
 
     /// Whether all packets, and no others, met what they should.

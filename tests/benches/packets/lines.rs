@@ -54,6 +54,11 @@ pub(super) struct Line {
 }
 
 impl Line {
+    /// Whether it is about what is remembered of many flows.
+    pub(super) fn is_remembered(&self) -> bool {
+        self.group == ESTABLISHED && self.scenario.stream.bits >= MANY && self.over == Over::Empty
+    }
+
     /// What must be measured for it.
     pub(super) fn scenarios(&self) -> Vec<Scenario> {
         match self.over {
@@ -126,8 +131,10 @@ fn line(
     Line { group, name: name.into(), scenario, over, most }
 }
 
+const ESTABLISHED: &str = "established";
+
 fn established() -> Vec<Line> {
-    let group = "established";
+    let group = ESTABLISHED;
     let mut lines = Vec::new();
     for (bits, most) in [(ONE, None), (MANY, Some(1.6)), (14, Some(2.0)), (16, Some(7.0))] {
         let flows = if bits == ONE { "1 flow".to_owned() } else { format!("{} flows", 1_u32 << bits) };
@@ -142,7 +149,7 @@ fn established() -> Vec<Line> {
         lines.push(line(group, format!("IPv6 UDP, {flows}{verdicts}"), over_v6(v4), Over::Empty, None));
         if room > VERDICTS {
             let by_default = with_room(v4, VERDICTS);
-            lines.push(line(group, format!("IPv4 UDP, {flows}, by default"), by_default, Over::Empty, None));
+            lines.push(line(group, format!("IPv4 UDP, {flows}"), by_default, Over::Empty, most));
         }
     }
     let tcp = with(udp(LARGE, MANY), |stream| stream.kind = Kind::Ack);

@@ -14,6 +14,7 @@ mod rows;
 use std::env;
 
 use anyhow::{Context, Result, anyhow, ensure};
+use bulkhead_agent::dataplane::CacheSizes;
 use bulkhead_tests::{
     grid::Grid,
     lab::{Namespace, Room, interrupted, on_interrupt, requirements},
@@ -94,13 +95,19 @@ impl Site<'_> {
                 }
             }
         }
-        Ok(lines.iter().map(|line| row(line, &all)).collect())
+        let decided = lines.iter().filter(|line| line.is_remembered()).map(|line| decided(line, &all));
+        Ok(lines.iter().map(|line| row(line, &all)).chain(decided).collect())
     }
 
     /// What runs a scenario's packets through its subject.
     fn probe(&mut self, scenario: &Scenario, unit: &Unit) -> Result<Result<Probe, Missing>> {
         let Scenario { subject, stream, .. } = scenario;
         let program = match subject {
+            Subject::Gate(_, verdicts) if CacheSizes::holding(*verdicts).verdicts() < *verdicts => {
+                return Ok(Err(Missing::Absent(format!(
+                    "{verdicts} verdicts on each of so many processors"
+                ))));
+            }
             Subject::Gate(grid, verdicts) => &self.gate(*grid, *verdicts)?.program,
             Subject::Filter(features) => match self.filter(*features, stream.grid) {
                 Ok(filter) => &filter.program,
@@ -141,6 +148,14 @@ impl Site<'_> {
         }
         &self.filters[at].1
     }
+}
+
+/// How many packets of a line no remembered verdict answered, in percent.
+fn decided(line: &Line, all: &[Series]) -> Row {
+    let row = Row { unit: "%", ..Row::new(line.group, &format!("{}, of which decided", line.name)) };
+    let Some(series) = all.iter().find(|series| series.scenario == line.scenario) else { return row };
+    let missing = series.probe.as_ref().err().cloned();
+    Row { samples: series.samples.iter().map(|sample| sample.decided).collect(), missing, ..row }
 }
 
 /// The row of a line, of what the rounds found.
