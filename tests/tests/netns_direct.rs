@@ -109,6 +109,23 @@ fn what_is_not_plain_is_answered_or_forwarded_by_the_kernel() {
     // The small ones of its flow are not held up.
     leaves_directly(&agent, &line, &frame);
 
+    // Nobody is sent what is not as it was sent: the kernel drops it, and counts it (RFC 1812 5.2.2). Congestion that a router has marked
+    // (RFC 3168 5) makes no other way of it.
+    let payload = b"a bit of its identification has changed";
+    let mut broken = line.frame_of(40_000, TTL, payload);
+    broken[18] ^= 0x10;
+    let (kind, direct) = (counted(&agent, "kind"), counted(&agent, "direct"));
+    for _ in 0..20 {
+        line.send(&broken);
+    }
+    assert_eq!(wait_counted(&agent, "kind", kind + 20), kind + 20);
+    assert_eq!(counted(&agent, "direct"), direct);
+    let mut marked = frame.clone();
+    marked[15] |= 3;
+    set_ipv4_checksum(&mut marked);
+    leaves_directly(&agent, &line, &marked);
+    assert_eq!(line.arrived_with(payload), 0);
+
     let local = counted(&agent, "not-forwarded");
     let closed = SocketAddr::from((lab.gateway.plant_ip, 22));
     let hmi = &lab.host("hmi").namespace;

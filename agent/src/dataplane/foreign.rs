@@ -8,7 +8,7 @@ use std::fs;
 use netlink_sys::protocols::{NETLINK_NETFILTER, NETLINK_ROUTE, NETLINK_XFRM};
 
 use super::{
-    DataplaneError,
+    DataplaneError, kernel_version,
     netlink::{NLM_F_DUMP, NLM_F_REQUEST, ask, attributes, if_known},
 };
 
@@ -30,9 +30,9 @@ pub fn obstacles() -> Vec<String> {
         Ok(true) => Some("IPsec blocks what has no policy (`ip xfrm policy getdefault`)".to_owned()),
         Err(error) => untold("IPsec blocks what has no policy", error),
     };
-    let rules = match rules_with_marks() {
-        Ok(0) => None,
-        Ok(_) => Some("rules choose routes by the mark of a packet (`ip rule`)".to_owned()),
+    let rules = match unlike_rules(kernel_version().1) {
+        Ok(None) => None,
+        Ok(Some(why)) => Some(why.to_owned()),
         Err(error) => untold("rules choose routes by the mark of a packet", error),
     };
     let chains = match firewall() {
@@ -90,21 +90,35 @@ fn ipsec_blocks() -> Result<bool, DataplaneError> {
     Ok(blocks)
 }
 
-/// How many rules look at a packet's mark (linux/fib_rules.h), which only the kernel's own way has.
-fn rules_with_marks() -> Result<u32, DataplaneError> {
+/// What makes a rule choose another route for the kernel's own way than the kernel tells.
+fn unlike_rules(version: (u32, u32)) -> Result<Option<&'static str>, DataplaneError> {
     const GETRULE: u16 = 34;
-    const FWMARK: u16 = 10;
-    const FWMASK: u16 = 16;
-    // `struct fib_rule_hdr`.
-    const RULE: usize = 12;
-    let mut rules = 0;
+    let mut found = None;
     let asked = ask(NETLINK_ROUTE, GETRULE, NLM_F_REQUEST | NLM_F_DUMP, &[0; RULE], |payload| {
-        let mut all = attributes(payload.get(RULE..).unwrap_or_default());
-        rules += u32::from(all.any(|(kind, _)| kind == FWMARK || kind == FWMASK));
+        found = found.or_else(|| unlike(payload, version));
     });
     // Built without rules.
     if_known(asked, &[libc::EOPNOTSUPP])?;
-    Ok(rules)
+    Ok(found)
+}
+
+/// Bytes of `struct fib_rule_hdr` (linux/fib_rules.h).
+const RULE: usize = 12;
+
+/// The same of one rule: it looks at the mark, which only the kernel's own way has; or, before Linux 5.18, at all of IPv6's traffic class,
+/// of which the kernel is asked without the two bits that a router may set.
+fn unlike(rule: &[u8], version: (u32, u32)) -> Option<&'static str> {
+    const FWMARK: u16 = 10;
+    const FWMASK: u16 = 16;
+    let (header, rest) = rule.split_first_chunk::<RULE>()?;
+    let [family, _, _, service, ..] = *header;
+    if attributes(rest).any(|(kind, _)| kind == FWMARK || kind == FWMASK) {
+        return Some("rules choose routes by the mark of a packet (`ip rule`)");
+    }
+    let is_of_class = i32::from(family) == libc::AF_INET6 && service != 0;
+    (is_of_class && version < (5, 18)).then_some(
+        "rules choose routes of IPv6 by the type of service (`ip -6 rule`), to which Linux before 5.18 counts congestion (ECN)",
+    )
 }
 
 /// Whether the kernel forwards IPv6 at all (`net.ipv6.conf.all.forwarding`): the switches of single interfaces are not enough for it, and
@@ -155,4 +169,31 @@ fn chain(family: u8, payload: &[u8]) -> Option<String> {
         |kind| value(kind).map(|bytes| String::from_utf8_lossy(bytes).trim_end_matches('\0').to_owned());
     let name = format!("{family} {} {}", word(TABLE)?, word(NAME)?);
     hooks.contains(&number).then_some(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rule_that_chooses_otherwise_for_the_kernel_is_known() {
+        let rule = |family: i32, service, attribute: &[u8]| {
+            let header = [family.try_into().expect("a family"), 0, 0, service, 254, 0, 0, 1, 0, 0, 0, 0];
+            [&header[..], attribute].concat()
+        };
+        let (old, new) = ((5, 17), (5, 18));
+        let mark = [[8, 0, 10, 0], [1, 0, 0, 0]].concat();
+        let priority = [[8, 0, 6, 0], [1, 0, 0, 0]].concat();
+        for family in [libc::AF_INET, libc::AF_INET6] {
+            for version in [old, new] {
+                assert_eq!(unlike(&rule(family, 0, &priority), version), None);
+                let why = unlike(&rule(family, 0, &mark), version);
+                assert!(why.is_some_and(|why| why.contains("the mark")), "{why:?}");
+            }
+            assert_eq!(unlike(&rule(family, 0x10, &[]), new), None);
+        }
+        assert_eq!(unlike(&rule(libc::AF_INET, 0x10, &[]), old), None);
+        let why = unlike(&rule(libc::AF_INET6, 0x10, &[]), old);
+        assert!(why.is_some_and(|why| why.contains("5.18")), "{why:?}");
+    }
 }

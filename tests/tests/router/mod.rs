@@ -204,6 +204,12 @@ impl<'a> Line<'a> {
         .unwrap_or_else(|error| panic!("{error}: {:#}\n{}", status(agent)["forwarded"], agent.log()));
     }
 
+    /// How many frames have arrived that end with these octets, whatever else is in them.
+    pub(crate) fn arrived_with(&self, payload: &[u8]) -> u64 {
+        let counts = self.sniffer.counts().expect("nothing is lost");
+        counts.iter().filter(|(seen, _)| seen.ends_with(payload)).map(|(_, count)| count).sum()
+    }
+
     /// How often this frame has arrived, to whichever hardware address.
     pub(crate) fn arrived(&self, frame: &[u8]) -> u64 {
         let counts = self.sniffer.counts().expect("nothing is lost");
