@@ -17,7 +17,7 @@ use bulkhead_tests::lab::{
     wait::wait_for,
     wire::set_ipv4_checksum,
 };
-use gateway::{SOON, bulkhead, enforces, require_topology, status};
+use gateway::{SOON, bulkhead, configure, enforces, require_topology, status};
 use router::{
     Line, TTL, counted, counted_without_agent, forward_directly, require_changes, require_router, run,
     speak_v6, started, told, wait_counted, wait_news,
@@ -32,6 +32,17 @@ fn errors(lab: &Lab) -> Sniffer<(u8, u8)> {
         (ip.get(9) == Some(&1)).then(|| Some((*ip.get(20)?, *ip.get(21)?)))?
     });
     sniffer.expect("a sniffer")
+}
+
+/// What `doctor` says of direct forwarding: how bad it is and what was seen.
+fn doctor(lab: &Lab) -> Vec<String> {
+    let (_, said) = bulkhead(lab, &["doctor", "--json"]);
+    // What is said of the configuration itself comes behind it.
+    let mut values = serde_json::Deserializer::from_str(&said).into_iter::<Value>();
+    let all = values.next().and_then(Result::ok).unwrap_or_else(|| panic!("{said}"));
+    let of_it = all.as_array().expect("a list").iter().filter(|one| one["subject"] == "direct forwarding");
+    let told = |one: &Value| format!("{} {}", one["state"], one["seen"]).replace('"', "");
+    of_it.map(told).collect()
 }
 
 /// Sends frames until one leaves directly, and then one hundred: each arrives as the kernel would send it, none by the kernel but those that keep
@@ -382,20 +393,13 @@ fn ipsec_policies_end_direct_forwarding() {
     let line = Line::new(&lab);
     let frame = line.frame(40_000);
     leaves_directly(&agent, &line, &frame);
-    let doctor = || {
-        let (_, said) = bulkhead(&lab, &["doctor", "--json"]);
-        let all: Value = serde_json::from_str(&said).unwrap_or_else(|error| panic!("{error}: {said}"));
-        let of_it =
-            all.as_array().expect("a list").iter().filter(|one| one["subject"] == "direct forwarding");
-        let told = |one: &Value| format!("{} {}", one["state"], one["seen"]).replace('"', "");
-        of_it.map(told).collect::<Vec<_>>()
-    };
-    assert_eq!(doctor(), ["ok between cell0, plant0"]);
+    let doctor = || doctor(&lab);
+    assert_eq!(doctor(), ["ok between cell0, plant0, of IPv4 only"]);
 
     // What the gateway itself is told and says is not forwarded.
     let own = "table inet own { chain in { type filter hook input priority 0; }; chain out { type filter hook output priority 0; }; }";
     run(&lab, &["nft", own]).expect("a chain");
-    assert_eq!(doctor(), ["ok between cell0, plant0"]);
+    assert_eq!(doctor(), ["ok between cell0, plant0, of IPv4 only"]);
 
     let policy = ["src", "192.0.2.1", "dst", "192.0.2.2", "dir", "out"];
     run(&lab, &[&["ip", "xfrm", "policy", "add"][..], &policy].concat()).expect("a policy");
@@ -415,6 +419,58 @@ fn ipsec_policies_end_direct_forwarding() {
     run(&lab, &[&["ip", "xfrm", "policy", "delete"][..], &policy].concat()).expect("no policy");
     line.becomes_direct(&agent, &frame);
     assert_eq!(status(&agent)["warnings"], json!([]));
+}
+
+#[test]
+fn doctor_knows_what_leaves_directly_and_what_does_not_see_it() {
+    let test = "doctor_knows_what_leaves_directly_and_what_does_not_see_it";
+    let Some(lab) = require_changes(test) else { return };
+    let mut agent = Agent::new(&lab, &gateway::policy(&lab)).expect("an agent");
+    forward_directly(&lab);
+    let (gateway, v4) = (&lab.gateway.namespace, "ok between cell0, plant0, of IPv4 only");
+    let set = |key: &str, value| link::set(gateway, key, value).expect("set");
+    assert_eq!(doctor(&lab), [v4]);
+    // What the kernel does not forward at all has a finding of its own.
+    set("net/ipv4/ip_forward", "0");
+    assert_eq!(doctor(&lab), [""; 0]);
+    set("net/ipv6/conf/all/forwarding", "1");
+    assert_eq!(doctor(&lab), ["ok between cell0, plant0, of IPv6 only"]);
+    set("net/ipv4/ip_forward", "1");
+    assert_eq!(doctor(&lab), ["ok between cell0, plant0"]);
+    let off = "forwarding is off on `cell0`, so";
+    set("net/ipv6/conf/cell0/forwarding", "0");
+    set("net/ipv4/conf/cell0/forwarding", "0");
+    let v6 = format!("warning IPv6 {off} what comes there goes through the kernel");
+    assert_eq!(doctor(&lab), [format!("warning IPv4 {off} nothing that comes there is sent on"), v6]);
+    set("net/ipv4/conf/cell0/forwarding", "1");
+    set("net/ipv6/conf/all/forwarding", "0");
+    assert_eq!(doctor(&lab), [v4]);
+
+    let tc = |words: &[&str]| run(&lab, &[&["tc", "qdisc"][..], words].concat()).expect("traffic control");
+    tc(&["add", "dev", "plant0", "root", "pfifo"]);
+    tc(&["add", "dev", "plant0", "clsact"]);
+    let seen = "traffic control on `plant0` does not see what leaves directly: pfifo, clsact";
+    assert_eq!(doctor(&lab), [format!("warning {seen}")]);
+    tc(&["delete", "dev", "plant0", "clsact"]);
+    tc(&["delete", "dev", "plant0", "root"]);
+    // What comes in there meets a chain, whose family is not that of a device.
+    let chain = "table inet own { chain way { type filter hook ingress device cell0 priority 0; }; }";
+    run(&lab, &["nft", chain]).expect("a chain");
+    let met = "problem nothing leaves directly: a firewall has chains that forwarded packets meet";
+    assert_eq!(doctor(&lab), [format!("{met}: inet own way")]);
+    run(&lab, &["nft", "delete table inet own"]).expect("no chain");
+
+    // An interface that is not there, and one that is alone.
+    configure(&lab.gateway, "bulkhead.toml", &[("[interface.plant0]", "[interface.none]")]);
+    assert_eq!(doctor(&lab), [""; 0]);
+    let direct = "role = \"uplink\"\nforward = \"direct\"";
+    configure(&lab.gateway, "bulkhead.toml", &[("[interface.none]", "[interface.plant0]"), (direct, "")]);
+    let why = "forwards directly, and a way leads from one such interface to another";
+    assert_eq!(doctor(&lab), [format!("warning only `cell0` {why}")]);
+    agent.start().expect("it starts");
+    let alone = "no other interface forwards directly";
+    let said = format!("`cell0` hands everything to the kernel, and not directly on: {alone}");
+    assert_eq!(status(&agent)["warnings"], json!([said]));
 }
 
 #[test]

@@ -91,16 +91,16 @@ fn warning(subject: &str, seen: &str, fix: &str) -> Finding {
 }
 
 fn gateway(config: &Config) -> Vec<Finding> {
-    let mut findings = vec![bpffs(config), forwarding()];
+    let mut findings = vec![bpffs(config), forward::routing()];
     match probe::interfaces() {
         Ok(there) => {
             for interface in &config.interfaces {
                 nic(interface, &there, config, &mut findings);
             }
+            findings.extend(forward::findings(config, &there));
         }
         Err(error) => findings.push(problem("interfaces", &error.to_string(), "run as root")),
     }
-    findings.extend(forward::findings(config));
     findings.extend(config.segments.iter().map(segment));
     findings.push(policy(config));
     findings.push(state(config));
@@ -171,15 +171,6 @@ fn bpffs(config: &Config) -> Finding {
         return ok("pins", &seen);
     }
     problem("pins", &format!("{seen} is not on a BPF filesystem"), "mount -t bpf bpf /sys/fs/bpf")
-}
-
-fn forwarding() -> Finding {
-    let on = fs::read_to_string("/proc/sys/net/ipv4/ip_forward").is_ok_and(|t| t.trim() == "1");
-    if on {
-        return ok("forwarding", "IPv4 forwarding is on");
-    }
-    let fix = "sysctl -w net.ipv4.ip_forward=1 (not needed on a bridge)";
-    warning("forwarding", "IPv4 forwarding is off: a routed gateway forwards nothing", fix)
 }
 
 fn nic(interface: &Interface, there: &[probe::Interface], config: &Config, findings: &mut Vec<Finding>) {

@@ -250,7 +250,10 @@ pub(crate) fn run(lab: &Lab, words: &[&str]) -> Result<(), String> {
 /// The same lab, where there are tools to change what the kernel forwards.
 pub(crate) fn require_changes(test: &str) -> Option<Lab> {
     let lab = require_router(test)?;
-    match [["nft", "--version"], ["ip", "-Version"]].iter().find_map(|tool| run(&lab, tool).err()) {
+    match [["nft", "--version"], ["ip", "-Version"], ["tc", "-Version"]]
+        .iter()
+        .find_map(|tool| run(&lab, tool).err())
+    {
         Some(reason) => {
             skip(Tier::Netns, test, &reason);
             None
