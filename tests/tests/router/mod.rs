@@ -1,10 +1,12 @@
 //! What the tests of direct forwarding share: a lab whose gateway forwards directly, frames from the HMI to the PLC, and what arrives.
+#![allow(dead_code, reason = "each test target uses a part of it")]
 
 use std::{
     net::{Ipv6Addr, SocketAddrV4, UdpSocket},
     process::{Child, Command, Stdio},
 };
 
+use anyhow::{Result, bail, ensure};
 use bulkhead_agent::dataplane::Pins;
 use bulkhead_tests::{
     lab::{
@@ -63,7 +65,7 @@ pub(crate) fn speak_v6(lab: &Lab) {
 }
 
 /// The HMI, and whoever has these networks, may talk with the PLC over SNMP and Modbus.
-fn policy(lab: &Lab, others: &[&str]) -> String {
+pub(crate) fn policy(lab: &Lab, others: &[&str]) -> String {
     let (plc, hmi) = (lab.plc(), lab.host("hmi"));
     let cidrs: Vec<String> = [format!("{}/32", hmi.ip), format!("{}/128", HMI_V6)]
         .into_iter()
@@ -122,10 +124,30 @@ pub(crate) fn wait_counted(agent: &Agent<'_>, word: &str, at_least: u64) -> u64 
         .unwrap_or_else(|error| panic!("{error}: {:#}", told(agent)))
 }
 
-/// Waits until the agent has heard of something that changed.
-pub(crate) fn wait_news(agent: &Agent<'_>, before: u64) {
-    wait_for("news of routes", SOON, || Ok((counted(agent, "route_news") > before).then_some(())))
+/// Waits until the agent has done whatever the kernel's news ask for, those of what was changed until now among them: news of other things
+/// come all the time.
+pub(crate) fn wait_heard(lab: &Lab, agent: &Agent<'_>) {
+    let waiting = || lab.gateway.namespace.run(unread);
+    wait_for("the news to be read", SOON, || Ok((waiting()? == 0).then_some(())))
         .unwrap_or_else(|error| panic!("{error}\n{}", agent.log()));
+    // What it has read it does before it answers.
+    status(agent);
+}
+
+/// Bytes of news that nobody has read in this network namespace (`/proc/net/netlink`): of sockets that listen to groups, whichever they are.
+fn unread() -> Result<u64> {
+    let text = std::fs::read_to_string("/proc/thread-self/net/netlink")?;
+    let mut waiting = Vec::new();
+    for line in text.lines().skip(1) {
+        // Address, family, sender, groups, and what waits to be read.
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        let [_, _, _, groups, bytes, ..] = fields[..] else { bail!("`{line}` is no socket") };
+        if u32::from_str_radix(groups, 16)? != 0 {
+            waiting.push(bytes.parse::<u64>()?);
+        }
+    }
+    ensure!(!waiting.is_empty(), "nobody listens: {text}");
+    Ok(waiting.into_iter().sum())
 }
 
 /// Sends frames from the HMI, and sees what arrives at the PLC, octet by octet.
@@ -169,8 +191,12 @@ impl<'a> Line<'a> {
 
     /// The same over IPv6.
     pub(crate) fn frame_v6(&self, port: u16) -> Vec<u8> {
+        self.frame_v6_of(port, b"twenty octets and so")
+    }
+
+    pub(crate) fn frame_v6_of(&self, port: u16, payload: &[u8]) -> Vec<u8> {
         let (hmi, plant_mac) = (self.lab.host("hmi").mac, self.lab.gateway.plant_mac);
-        frames::datagram_v6((hmi, HMI_V6), (plant_mac, PLC_V6), (port, PORT), b"twenty octets and so")
+        frames::datagram_v6((hmi, HMI_V6), (plant_mac, PLC_V6), (port, PORT), payload)
     }
 
     pub(crate) fn send(&self, frame: &[u8]) {
@@ -218,6 +244,19 @@ impl<'a> Line<'a> {
     }
 }
 
+/// Sends frames until one leaves directly, and then one hundred: each arrives as the kernel would send it, none by the kernel but those that keep
+/// its neighbours fresh.
+pub(crate) fn leaves_directly(agent: &Agent<'_>, line: &Line<'_>, frame: &[u8]) {
+    line.becomes_direct(agent, frame);
+    let counts = || ["direct", "refresh"].map(|word| counted(agent, word));
+    let [direct, refresh] = counts();
+    for _ in 0..100 {
+        line.arrives(frame);
+    }
+    let [direct, refresh] = [counts()[0] - direct, counts()[1] - refresh];
+    assert!(direct + refresh >= 100 && direct >= 50, "{direct} direct, {refresh} besides: {:#}", told(agent));
+}
+
 /// A frame behind a router.
 fn routed(frame: &[u8], from: Mac, to: Mac) -> Vec<u8> {
     let mut frame = frame.to_vec();
@@ -238,7 +277,7 @@ pub(crate) fn told(agent: &Agent<'_>) -> Value {
 }
 
 /// Runs a command on the gateway.
-pub(crate) fn run(lab: &Lab, words: &[&str]) -> Result<(), String> {
+pub(crate) fn run(lab: &Lab, words: &[&str]) -> std::result::Result<(), String> {
     let mut command = Command::new(words[0]);
     command.args(&words[1..]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
     let ended = lab.gateway.namespace.spawn_child(command).and_then(Child::wait_with_output);
