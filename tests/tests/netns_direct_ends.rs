@@ -89,6 +89,13 @@ fn ipsec_policies_end_direct_forwarding() {
     let doctor = || doctor(&lab);
     assert_eq!(doctor(), ["ok between cell0, plant0, of IPv4 only"]);
 
+    // What is written and what runs are two things until the agent is restarted.
+    let [direct, kernel] = ["direct", "kernel"].map(|word| format!("forward = \"{word}\""));
+    configure(&lab.gateway, "bulkhead.toml", &[(&direct, &kernel)]);
+    let other = "warning configured for none; the running agent has it on cell0, plant0";
+    assert_eq!(doctor(), [other]);
+    configure(&lab.gateway, "bulkhead.toml", &[(&kernel, &direct)]);
+
     // What the gateway itself is told and says is not forwarded.
     let own = "table inet own { chain in { type filter hook input priority 0; }; chain out { type filter hook output priority 0; }; }";
     run(&lab, &["nft", own]).expect("a chain");

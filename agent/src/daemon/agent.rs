@@ -173,7 +173,7 @@ impl Agent {
             rows: config.limits.rows,
         };
         if in_force != sizes(&config) {
-            let note = "table sizes differ from the configuration: they change when the maps are made anew, that is after `bulkhead detach`";
+            let note = "table sizes differ from the configuration: they change when the maps are made anew, that is after `bulkhead detach`\nhint: stop the agent, `bulkhead detach --yes`, and start it; nothing is enforced between the two";
             warnings.insert("sizes", note.to_owned());
         }
         let mut maker = Maker::default();

@@ -3,6 +3,7 @@
 use super::{Finding, ok, problem, warning};
 use crate::{
     config::{Config, Forward},
+    control::Status,
     dataplane::{
         foreign::{self, is_on},
         probe,
@@ -70,6 +71,23 @@ pub(super) fn findings(config: &Config, there: &[probe::Interface]) -> Vec<Findi
         findings.push(ok(SUBJECT, &format!("between {}{only}", names.join(", "))));
     }
     findings
+}
+
+/// What the running agent does otherwise than the configuration says: it was read at its start.
+pub(super) fn running(config: &Config, status: &Status) -> Option<Finding> {
+    let names = |all: Vec<&str>| if all.is_empty() { "none".to_owned() } else { all.join(", ") };
+    let written = config.interfaces.iter().filter(|interface| interface.forward == Forward::Direct);
+    let written: Vec<&str> = written.map(|interface| interface.name.as_str()).collect();
+    let runs = status.interfaces.iter().filter(|interface| interface.forward == Forward::Direct.name());
+    let runs: Vec<&str> = runs.map(|interface| interface.name.as_str()).collect();
+    // One that is configured and does not may have an obstacle, of which the agent itself warns.
+    let differs = status.forwarded.is_some() != config.forwards_directly()
+        || runs.iter().any(|name| !written.contains(name));
+    differs.then(|| {
+        let (written, runs) = (names(written), names(runs));
+        let seen = format!("configured for {written}; the running agent has it on {runs}");
+        warning(SUBJECT, &seen, "restart the agent: it reads its configuration when it starts")
+    })
 }
 
 /// What the kernel forwards, and not on this interface: it will not tell a way for it.
