@@ -20,7 +20,7 @@ use bulkhead_tests::lab::{
 };
 use gateway::{SOON, configure, enforces, status};
 use router::{
-    Line, PLC_V6, TTL, counted, counted_without_agent, leaves_directly, policy, require_changes,
+    Line, PLC_V6, TTL, counted, counted_without_agent, edition, leaves_directly, policy, require_changes,
     require_router, run, speak_v6, started, told, wait_counted, wait_heard,
 };
 use serde_json::json;
@@ -144,6 +144,52 @@ fn another_hardware_address_of_the_next_hop_holds_from_the_next_packet_on() {
         line.arrives_at(&frame, mac);
     }
     assert!(counted(&agent, "direct") >= 20, "{:#}", told(&agent));
+}
+
+#[test]
+fn neighbour_that_stays_what_it_was_makes_no_packet_ask_anew() {
+    let test = "neighbour_that_stays_what_it_was_makes_no_packet_ask_anew";
+    let Some(lab) = require_router(test) else { return };
+    let agent = started(&lab, &[]);
+    let (gateway, plc) = (&lab.gateway.namespace, lab.plc());
+    let toggle = |mac| {
+        link::stale_neighbour(gateway, DEVICE_SIDE, plc.ip, mac).expect("stale");
+        link::permanent_neighbour(gateway, DEVICE_SIDE, plc.ip, mac).expect("permanent");
+    };
+    let news = || {
+        wait_heard(&lab, &agent);
+        counted(&agent, "route_news")
+    };
+    toggle(plc.mac);
+    let before = news();
+    for _ in 0..20 {
+        toggle(plc.mac);
+    }
+    // Others may have been heard of.
+    assert!(news() < before + 10, "{before}: {:#}", told(&agent));
+    let before = news();
+    for last in 1..=20 {
+        toggle(Mac([2, 0xd, 0, 0, 0, last]));
+    }
+    assert!(news() >= before + 20, "{before}: {:#}", told(&agent));
+}
+
+#[test]
+fn ways_are_forgotten_once_more_after_a_change() {
+    let test = "ways_are_forgotten_once_more_after_a_change";
+    let Some(lab) = require_router(test) else { return };
+    let agent = started(&lab, &[]);
+    for on in [true, false].repeat(5) {
+        wait_heard(&lab, &agent);
+        let (before, heard) = (edition(&lab), counted(&agent, "route_news"));
+        link::blackhole(&lab.gateway.namespace, lab.plc().ip, on).expect("a route");
+        wait_for("two editions", SOON, || {
+            let heard = counted(&agent, "route_news") - heard;
+            // One for each of the news, which may come together, and one behind them.
+            Ok((heard > 0 && edition(&lab) >= before + 2).then_some(()))
+        })
+        .unwrap_or_else(|error| panic!("{error}: {before}, then {}\n{}", edition(&lab), agent.log()));
+    }
 }
 
 #[test]

@@ -19,7 +19,7 @@ use bulkhead_tests::{
 };
 use serde_json::Value;
 
-use super::gateway::{SOON, configure, require_topology, status};
+use super::gateway::{SOON, configure, program_on, require_topology, status};
 
 /// Where the frames of these tests go: SNMP, of which the PLC says nothing.
 pub(crate) const PORT: u16 = 161;
@@ -116,6 +116,23 @@ pub(crate) fn counted_without_agent(lab: &Lab, fate: u32) -> u64 {
     let map = aya::maps::Map::from_map_data(data).expect("aya knows its kind");
     let counts: aya::maps::PerCpuArray<_, u64> = map.try_into().expect("an array");
     counts.get(&fate, 0).expect("it is readable").iter().sum()
+}
+
+/// A map of the program on the gateway, which need not be pinned.
+fn map_of_the_program(lab: &Lab, name: &str) -> aya::maps::Map {
+    let (_, id) = program_on(lab, DEVICE_SIDE).expect("one runs");
+    let mut programs = aya::programs::loaded_programs().map(|program| program.expect("it is told"));
+    let program = programs.find(|program| program.id() == id).expect("it is loaded");
+    let ids = program.map_ids().expect("they are told").expect("it has some");
+    let mut maps = ids.into_iter().map(|id| aya::maps::MapData::from_id(id).expect("it is there"));
+    let is_it = |map: &aya::maps::MapData| map.info().is_ok_and(|info| info.name_as_str() == Some(name));
+    aya::maps::Map::from_map_data(maps.find(is_it).expect("it is used")).expect("aya knows its kind")
+}
+
+/// The edition under which packets remember ways.
+pub(crate) fn edition(lab: &Lab) -> u64 {
+    let editions: aya::maps::Array<_, u64> = map_of_the_program(lab, "ROUTES").try_into().expect("an array");
+    editions.get(&0, 0).expect("it is readable")
 }
 
 /// Waits until so many are counted under a word, and says how many are.
