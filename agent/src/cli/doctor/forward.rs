@@ -25,8 +25,7 @@ pub(super) fn routing() -> Finding {
         [true, false] => ok(SUBJECT, "IPv4 forwarding is on, IPv6 forwarding is off"),
         [false, true] => ok(SUBJECT, "IPv6 forwarding is on, IPv4 forwarding is off"),
         [false, false] => {
-            let fix =
-                "sysctl -w net.ipv4.ip_forward=1, net.ipv6.conf.all.forwarding=1 (not needed on a bridge)";
+            let fix = "sysctl -w net.ipv4.ip_forward=1 (IPv6: net.ipv6.conf.all.forwarding=1; not needed on a bridge)";
             warning(SUBJECT, "IPv4 and IPv6 forwarding are off: a routed gateway forwards nothing", fix)
         }
     }
