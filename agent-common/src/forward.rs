@@ -32,8 +32,8 @@ pub const WAYS: usize = 4;
 pub mod fate {
     /// It left at once.
     pub const DIRECT: u32 = 0;
-    /// It is no whole TCP or UDP packet between two hosts: other protocols, fragments, options, tags, frames of several buffers, or with
-    /// something behind the packet.
+    /// It is no whole TCP or UDP packet between two hosts: other protocols, fragments, options, tags, frames of several buffers, with
+    /// something behind the packet, or a wrong checksum of the IPv4 header, which the kernel drops and counts (RFC 1812 5.2.2).
     pub const KIND: u32 = 1;
     /// Its time to live ends here: the kernel says so to its sender (RFC 1812 5.3.1, RFC 4443 3.3).
     pub const TTL: u32 = 2;
@@ -76,6 +76,10 @@ const IPV6: u64 = 1 << 63;
 /// The bits of a hardware address at the beginning of a frame.
 const MAC: u64 = 0xffff_ffff_ffff;
 
+/// The bits that each router may set, of the type of service, and of version, traffic class and flow label as they are loaded.
+const ECN: u64 = 0x03;
+const ECN_V6: u64 = 0x3000;
+
 /// Bytes of the shortest Ethernet frame, without its check sequence (IEEE 802.3 3.2.8).
 const SHORTEST: u64 = 60;
 
@@ -87,6 +91,8 @@ const SHORTEST: u64 = 60;
 /// | `near[1]` | source and destination | destination, the second half |
 /// | `near[2]` | source and destination port, interface | the same, and a mark |
 /// | `far` | nothing | source, destination's first half, traffic class and flow label |
+///
+/// Type of service and traffic class are without the two bits that each router may set (ECN, RFC 3168 5): they choose no way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Question {
     /// All of it for IPv4.
@@ -155,13 +161,14 @@ fn v4<F: Frame>(frame: &F, interface: u32) -> Result<Question, u32> {
         || !is_forwarded(number)
         || !is_host_v4(ends as u32)
         || !is_host_v4((ends >> 32) as u32)
+        || !is_whole(u64::from(w.short::<14>()) + u64::from(w.short::<24>()), [middle, ends])
     {
         return Err(fate::KIND);
     }
     if (middle >> 48) as u8 <= 1 {
         return Err(fate::TTL);
     }
-    let service = u64::from(w.short::<14>() >> 8);
+    let service = u64::from(w.short::<14>() >> 8) & !ECN;
     let near = [
         w.word::<0>() & MAC | service << 48 | u64::from(number) << 56,
         ends,
@@ -197,8 +204,20 @@ fn v6<F: Frame>(frame: &F, interface: u32) -> Result<Question, u32> {
         destination[1],
         u64::from(w.half::<54>()) | u64::from(interface) << 32 | IPV6,
     ];
-    let far = [source[0], source[1], destination[0], u64::from(w.half::<14>())];
+    let far = [source[0], source[1], destination[0], u64::from(w.half::<14>()) & !ECN_V6];
     Ok(Question { near, far, length: (frame.length() - 14) as u32 })
+}
+
+/// Whether the checksum of an IPv4 header is right (RFC 1071 1): the sum of what is given, in parts of 16 bits, has all ones. The order of
+/// octets does not matter to it (RFC 1071 2 B).
+#[inline(always)]
+const fn is_whole(shorts: u64, words: [u64; 2]) -> bool {
+    const HALF: u64 = 0xffff_ffff;
+    let sum = shorts + (words[0] & HALF) + (words[0] >> 32) + (words[1] & HALF) + (words[1] >> 32);
+    // Below 2^35, then below 2^18, then below 2^17, then right or wrong.
+    let sum = (sum & 0xffff) + (sum >> 16 & 0xffff) + (sum >> 32);
+    let sum = (sum & 0xffff) + (sum >> 16);
+    (sum & 0xffff) + (sum >> 16) == 0xffff
 }
 
 /// Those whose ports are where they are looked for. What else there is may mean something to the kernel, as errors of ICMP do.
@@ -270,6 +289,36 @@ impl Next {
     pub const fn is_alive(&self, edition: u64, tick: u32) -> bool {
         self.edition == edition && holds_at(self.until, tick)
     }
+
+    /// Ticks for which it still holds for packets that fit: none of one that does not.
+    #[inline(always)]
+    const fn rest(&self, edition: u64, tick: u32) -> u32 {
+        if self.is_alive(edition, tick) { self.until.wrapping_sub(tick) } else { 0 }
+    }
+}
+
+/// Which place of a set is given up for a way that has none: that of the way which ends first.
+#[derive(Clone, Copy, Debug)]
+pub struct Place {
+    /// Its number.
+    pub at: usize,
+    rest: u32,
+}
+
+impl Place {
+    /// This one, if there is no better.
+    #[inline(always)]
+    pub const fn new(at: usize) -> Self {
+        Self { at, rest: u32::MAX }
+    }
+
+    /// Whichever is the better one; of equal ones the first.
+    #[inline(always)]
+    #[must_use]
+    pub const fn or(self, at: usize, next: &Next, edition: u64, tick: u32) -> Self {
+        let rest = next.rest(edition, tick);
+        if rest < self.rest { Self { at, rest } } else { self }
+    }
 }
 
 /// A remembered way: of IPv4 the first of its two cache lines is all that is looked at.
@@ -302,7 +351,7 @@ impl Hop {
 }
 
 /// Time to live, protocol and checksum of an IPv4 header, as a little-endian machine loads these four octets, one hop later: the
-/// checksum follows the one field that changed (RFC 1624 3, equation 3). One that was wrong stays wrong.
+/// checksum follows the one field that changed (RFC 1624 3, equation 3).
 #[inline(always)]
 pub const fn decreased(word: u32) -> u32 {
     let check = ((word >> 16) as u16).swap_bytes();

@@ -10,7 +10,7 @@ use aya_ebpf::{
 };
 use bulkhead_common::{
     cache::key::{self, Frame, INTERFACES, Window},
-    forward::{Hop, LIFE, Neighbour, Next, Question, WAYS, decreased, fate, fate_of, question},
+    forward::{Hop, LIFE, Neighbour, Next, Place, Question, WAYS, decreased, fate, fate_of, question},
     lookup::{DIRECTLY, DIRECTLY_V4},
 };
 
@@ -63,7 +63,7 @@ fn send(ctx: &XdpContext, frame: &Packet, len: u32) -> Result<u32, u32> {
     let hops = unsafe { &mut *hops };
     // Each begins at another way, so that mostly the first one looked at is right.
     let first = place as usize >> 30;
-    let (mut free, mut way) = (None, 0);
+    let (mut place, mut way) = (Place::new(first), 0);
     while way < WAYS {
         let at = below_ways(first + way);
         let hop = &mut hops[at];
@@ -71,12 +71,10 @@ fn send(ctx: &XdpContext, frame: &Packet, len: u32) -> Result<u32, u32> {
             if hop.next.holds(edition, now, question.length) {
                 return leave(frame, &question, &hop.next);
             }
-            free = Some(at);
+            place = Place::new(at);
             break;
         }
-        if free.is_none() && !hop.next.is_alive(edition, now) {
-            free = Some(at);
-        }
+        place = place.or(at, &hop.next, edition, now);
         way += 1;
     }
     let mut neighbour = Neighbour::default();
@@ -87,8 +85,7 @@ fn send(ctx: &XdpContext, frame: &Packet, len: u32) -> Result<u32, u32> {
     }
     next.edition = edition;
     next.until = now.wrapping_add(life());
-    hops[below_ways(free.unwrap_or(first))] =
-        Hop { near: question.near, next, far: question.far, pad: [0; 4] };
+    hops[below_ways(place.at)] = Hop { near: question.near, next, far: question.far, pad: [0; 4] };
     if next.fate == fate::DIRECT && is_due(&neighbour, now) {
         return Err(fate::REFRESH);
     }

@@ -100,6 +100,13 @@ fn an_address_for_metrics_that_cannot_be_had_is_a_problem() {
 }
 
 #[test]
+fn fixes_name_the_configuration_that_was_looked_at() {
+    let room = folder("doctor_fixes");
+    let run = format!("bulkhead run --config {}", room.join("bulkhead.toml").display());
+    assert_said(&room, "", "agent", ["warning", "", &run]);
+}
+
+#[test]
 fn limits_are_weighed_and_those_that_another_number_serves_better_are_named() {
     let room = folder("doctor_limits");
     assert_said(&room, "", "limits", ["ok", "shows while an agent runs", ""]);

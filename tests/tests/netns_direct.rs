@@ -11,40 +11,33 @@ use std::{
 
 use bulkhead_common::forward::{LIFE, fate};
 use bulkhead_tests::lab::{
-    Agent, Lab, Mac, Poller, Sniffer, Topology, link,
+    Agent, Lab, Mac, Poller, Sniffer,
+    link::{self, End},
     modbus::Plc,
     topology::{DEVICE_SIDE, MODBUS, UPLINK},
     wait::wait_for,
     wire::set_ipv4_checksum,
 };
-use gateway::{SOON, bulkhead, enforces, require_topology, status};
+use gateway::{SOON, configure, enforces, status};
 use router::{
-    Line, TTL, counted, counted_without_agent, forward_directly, require_changes, require_router, run,
-    speak_v6, started, told, wait_counted, wait_news,
+    Line, PLC_V6, TTL, counted, counted_without_agent, edition, leaves_directly, policy, require_changes,
+    require_router, run, speak_v6, started, told, wait_counted, wait_heard,
 };
-use serde_json::{Value, json};
+use serde_json::json;
 
-/// ICMP to the HMI by type and code.
+/// ICMP to the HMI by type and code, and ICMPv6.
 fn errors(lab: &Lab) -> Sniffer<(u8, u8)> {
     let hmi = lab.host("hmi");
     let sniffer = Sniffer::start(&hmi.namespace, hmi.interface, |seen| {
-        let (0x0800, ip) = seen.payload()? else { return None };
-        (ip.get(9) == Some(&1)).then(|| Some((*ip.get(20)?, *ip.get(21)?)))?
+        let (protocol, ip) = seen.payload()?;
+        let at = match protocol {
+            0x0800 if ip.get(9) == Some(&1) => 20,
+            0x86dd if ip.get(6) == Some(&58) => 40,
+            _ => return None,
+        };
+        Some((*ip.get(at)?, *ip.get(at + 1)?))
     });
     sniffer.expect("a sniffer")
-}
-
-/// Sends frames until one leaves directly, and then one hundred: each arrives as the kernel would send it, none by the kernel but those that keep
-/// its neighbours fresh.
-fn leaves_directly(agent: &Agent<'_>, line: &Line<'_>, frame: &[u8]) {
-    line.becomes_direct(agent, frame);
-    let counts = || ["direct", "refresh"].map(|word| counted(agent, word));
-    let [direct, refresh] = counts();
-    for _ in 0..100 {
-        line.arrives(frame);
-    }
-    let [direct, refresh] = [counts()[0] - direct, counts()[1] - refresh];
-    assert!(direct + refresh >= 100 && direct >= 50, "{direct} direct, {refresh} besides: {:#}", told(agent));
 }
 
 #[test]
@@ -94,10 +87,9 @@ fn what_is_not_plain_is_answered_or_forwarded_by_the_kernel() {
     assert_eq!(counted(&agent, "ttl"), 1);
 
     // As large as it may be, and one octet more than the way takes.
-    let heard = counted(&agent, "route_news");
     let (gateway, plc) = (&lab.gateway.namespace, lab.plc());
     link::mtu(gateway, DEVICE_SIDE, 1400).expect("an MTU");
-    wait_news(&agent, heard);
+    wait_heard(&lab, &agent);
     let payload = [7; 1500];
     let fits = line.frame_of(40_000, TTL, &payload[..1400 - 28]);
     leaves_directly(&agent, &line, &fits);
@@ -108,6 +100,23 @@ fn what_is_not_plain_is_answered_or_forwarded_by_the_kernel() {
     assert_eq!(counted(&agent, "size"), 1);
     // The small ones of its flow are not held up.
     leaves_directly(&agent, &line, &frame);
+
+    // Nobody is sent what is not as it was sent: the kernel drops it, and counts it (RFC 1812 5.2.2). Congestion that a router has marked
+    // (RFC 3168 5) makes no other way of it.
+    let payload = b"a bit of its identification has changed";
+    let mut broken = line.frame_of(40_000, TTL, payload);
+    broken[18] ^= 0x10;
+    let (kind, direct) = (counted(&agent, "kind"), counted(&agent, "direct"));
+    for _ in 0..20 {
+        line.send(&broken);
+    }
+    assert_eq!(wait_counted(&agent, "kind", kind + 20), kind + 20);
+    assert_eq!(counted(&agent, "direct"), direct);
+    let mut marked = frame.clone();
+    marked[15] |= 3;
+    set_ipv4_checksum(&mut marked);
+    leaves_directly(&agent, &line, &marked);
+    assert_eq!(line.arrived_with(payload), 0);
 
     let local = counted(&agent, "not-forwarded");
     let closed = SocketAddr::from((lab.gateway.plant_ip, 22));
@@ -128,14 +137,59 @@ fn another_hardware_address_of_the_next_hop_holds_from_the_next_packet_on() {
     line.becomes_direct(&agent, &frame);
     for last in 1..=20 {
         let mac = Mac([2, 0xd, 0, 0, 0, last]);
-        let heard = counted(&agent, "route_news");
         link::permanent_neighbour(&lab.gateway.namespace, DEVICE_SIDE, lab.plc().ip, mac).expect("another");
-        wait_news(&agent, heard);
+        wait_heard(&lab, &agent);
         line.arrives_at(&frame, mac);
         // Twice: what is remembered now, too.
         line.arrives_at(&frame, mac);
     }
     assert!(counted(&agent, "direct") >= 20, "{:#}", told(&agent));
+}
+
+#[test]
+fn neighbour_that_stays_what_it_was_makes_no_packet_ask_anew() {
+    let test = "neighbour_that_stays_what_it_was_makes_no_packet_ask_anew";
+    let Some(lab) = require_router(test) else { return };
+    let agent = started(&lab, &[]);
+    let (gateway, plc) = (&lab.gateway.namespace, lab.plc());
+    let toggle = |mac| {
+        link::stale_neighbour(gateway, DEVICE_SIDE, plc.ip, mac).expect("stale");
+        link::permanent_neighbour(gateway, DEVICE_SIDE, plc.ip, mac).expect("permanent");
+    };
+    let news = || {
+        wait_heard(&lab, &agent);
+        counted(&agent, "route_news")
+    };
+    toggle(plc.mac);
+    let before = news();
+    for _ in 0..20 {
+        toggle(plc.mac);
+    }
+    // Others may have been heard of.
+    assert!(news() < before + 10, "{before}: {:#}", told(&agent));
+    let before = news();
+    for last in 1..=20 {
+        toggle(Mac([2, 0xd, 0, 0, 0, last]));
+    }
+    assert!(news() >= before + 20, "{before}: {:#}", told(&agent));
+}
+
+#[test]
+fn ways_are_forgotten_once_more_after_a_change() {
+    let test = "ways_are_forgotten_once_more_after_a_change";
+    let Some(lab) = require_router(test) else { return };
+    let agent = started(&lab, &[]);
+    for on in [true, false].repeat(5) {
+        wait_heard(&lab, &agent);
+        let (before, heard) = (edition(&lab), counted(&agent, "route_news"));
+        link::blackhole(&lab.gateway.namespace, lab.plc().ip, on).expect("a route");
+        wait_for("two editions", SOON, || {
+            let heard = counted(&agent, "route_news") - heard;
+            // One for each of the news, which may come together, and one behind them.
+            Ok((heard > 0 && edition(&lab) >= before + 2).then_some(()))
+        })
+        .unwrap_or_else(|error| panic!("{error}: {before}, then {}\n{}", edition(&lab), agent.log()));
+    }
 }
 
 #[test]
@@ -148,18 +202,84 @@ fn another_route_holds_from_the_next_packet_on() {
     let (frame, lost) = (line.frame(40_000), line.frame_of(40_000, TTL, b"this one is swallowed"));
     line.becomes_direct(&agent, &frame);
     for turn in 1..=10 {
-        let heard = counted(&agent, "route_news");
         link::blackhole(gateway, plc, true).expect("a route");
-        wait_news(&agent, heard);
+        wait_heard(&lab, &agent);
         line.send(&lost);
         assert_eq!(wait_counted(&agent, "route", turn), turn);
-        let heard = counted(&agent, "route_news");
         link::blackhole(gateway, plc, false).expect("no route");
-        wait_news(&agent, heard);
+        wait_heard(&lab, &agent);
         line.arrives(&frame);
     }
     assert_eq!(line.arrived(&lost), 0);
     leaves_directly(&agent, &line, &frame);
+}
+
+#[test]
+fn what_is_not_plain_over_ipv6_is_answered_by_the_kernel_and_another_route_holds() {
+    let test = "what_is_not_plain_over_ipv6_is_answered_by_the_kernel_and_another_route_holds";
+    let Some(lab) = require_changes(test) else { return };
+    speak_v6(&lab);
+    let agent = started(&lab, &[]);
+    let (line, errors) = (Line::new(&lab), errors(&lab));
+    let frame = line.frame_v6(40_000);
+    line.becomes_direct(&agent, &frame);
+    let said = |what, kind| {
+        errors.wait_until(what, SOON, |counts| counts.contains_key(&kind)).expect("it is said");
+    };
+    // RFC 4443 3.3, 3.2 and 3.1.
+    let mut last = frame.clone();
+    last[21] = 1;
+    line.send(&last);
+    said("time exceeded", (3, 0));
+    assert_eq!(counted(&agent, "ttl"), 1);
+
+    link::mtu(&lab.gateway.namespace, DEVICE_SIDE, 1400).expect("an MTU");
+    wait_heard(&lab, &agent);
+    let payload = [7; 1500];
+    leaves_directly(&agent, &line, &line.frame_v6_of(40_000, &payload[..1400 - 48]));
+    line.send(&line.frame_v6_of(40_000, &payload[..1400 - 47]));
+    said("too big", (2, 0));
+    assert_eq!(counted(&agent, "size"), 1);
+    leaves_directly(&agent, &line, &frame);
+
+    let lost = line.frame_v6_of(40_000, b"this one is swallowed");
+    let route = |word| {
+        let to = format!("{PLC_V6}/128");
+        run(&lab, &["ip", "-6", "route", word, "blackhole", &to]).expect("a route");
+        wait_heard(&lab, &agent);
+    };
+    for turn in 1..=5 {
+        route("add");
+        line.send(&lost);
+        assert_eq!(wait_counted(&agent, "route", turn), turn);
+        route("delete");
+        line.arrives(&frame);
+    }
+    assert_eq!(line.arrived(&lost), 0);
+    leaves_directly(&agent, &line, &frame);
+}
+
+#[test]
+fn way_out_of_an_interface_that_does_not_forward_directly_is_the_kernels() {
+    let test = "way_out_of_an_interface_that_does_not_forward_directly_is_the_kernels";
+    let Some(lab) = require_router(test) else { return };
+    let gateway = &lab.gateway.namespace;
+    let end =
+        |interface, last| End { namespace: gateway, interface, mac: Mac([2, 0xe, 0, 0, 0, last]), mtu: 1500 };
+    link::veth(&end("spare0", 1), &end("spare1", 2)).expect("one more");
+    let mut agent = Agent::new(&lab, &policy(&lab, &[])).expect("an agent");
+    let direct = "role = \"uplink\"\nforward = \"direct\"";
+    let both = format!("{direct}\n\n[interface.spare0]\n{direct}");
+    configure(&lab.gateway, "bulkhead.toml", &[("role = \"uplink\"", &both)]);
+    agent.start().expect("it starts");
+    assert_eq!(status(&agent)["warnings"], json!([]));
+    let line = Line::new(&lab);
+    let frame = line.frame(40_000);
+    for _ in 0..20 {
+        line.arrives(&frame);
+    }
+    assert_eq!(wait_counted(&agent, "interface", 20), 20, "{:#}", told(&agent));
+    assert_eq!(counted(&agent, "direct"), 0);
 }
 
 #[test]
@@ -217,9 +337,8 @@ fn link_that_is_down_swallows_nothing_that_the_kernel_would_answer() {
     let (line, errors) = (Line::new(&lab), errors(&lab));
     let frame = line.frame(40_000);
     line.becomes_direct(&agent, &frame);
-    let heard = counted(&agent, "route_news");
     link::down(&lab.gateway.namespace, DEVICE_SIDE).expect("down");
-    wait_news(&agent, heard);
+    wait_heard(&lab, &agent);
     line.send(&frame);
     // The kernel has no route to the network any more, and says so.
     errors.wait_until("unreachable", SOON, |counts| counts.contains_key(&(3, 0))).expect("it is said");
@@ -244,9 +363,8 @@ fn neighbour_that_is_sent_to_directly_is_looked_after_by_the_kernel() {
     let frame = line.frame(40_000);
     leaves_directly(&agent, &line, &frame);
     let (gateway, plc) = (&lab.gateway.namespace, lab.plc());
-    let heard = counted(&agent, "route_news");
     link::stale_neighbour(gateway, DEVICE_SIDE, plc.ip, plc.mac).expect("a neighbour");
-    wait_news(&agent, heard);
+    wait_heard(&lab, &agent);
     assert!(link::is_stale(gateway, plc.ip).expect("it is told"));
     let direct = counted(&agent, "direct");
     wait_for("the kernel to ask for the neighbour", SOON, || {
@@ -274,56 +392,6 @@ fn each_neighbour_of_one_hardware_address_is_looked_after() {
 }
 
 #[test]
-fn kernel_that_does_not_forward_ipv6_gets_it() {
-    let test = "kernel_that_does_not_forward_ipv6_gets_it";
-    let Some(lab) = require_router(test) else { return };
-    speak_v6(&lab);
-    let agent = started(&lab, &[]);
-    let (line, gateway) = (Line::new(&lab), &lab.gateway.namespace);
-    let (frame, frame_v6) = (line.frame(40_000), line.frame_v6(40_000));
-    line.becomes_direct(&agent, &frame_v6);
-    link::set(gateway, "net/ipv6/conf/all/forwarding", "0").expect("set");
-    // It forwards nothing by these.
-    for interface in [DEVICE_SIDE, UPLINK] {
-        link::set(gateway, &format!("net/ipv6/conf/{interface}/forwarding"), "1").expect("set");
-    }
-    wait_for("IPv6 to be the kernel's", SOON, || {
-        line.send(&frame_v6);
-        Ok((counted(&agent, "route") > 0).then_some(()))
-    })
-    .unwrap_or_else(|error| panic!("{error}: {:#}\n{}", told(&agent), agent.log()));
-    // What was sent before has arrived by now.
-    line.becomes_direct(&agent, &frame);
-    let [direct, kernel] = ["direct", "route"].map(|word| counted(&agent, word));
-    let arrived = line.arrived(&frame_v6);
-    for _ in 0..20 {
-        line.send(&frame_v6);
-    }
-    assert!(wait_counted(&agent, "route", kernel + 20) >= kernel + 20);
-    assert_eq!(counted(&agent, "direct"), direct);
-    line.becomes_direct(&agent, &frame);
-    assert_eq!(line.arrived(&frame_v6), arrived);
-    link::set(gateway, "net/ipv6/conf/all/forwarding", "1").expect("set");
-    line.becomes_direct(&agent, &frame_v6);
-}
-
-#[test]
-fn ports_of_a_bridge_hand_everything_to_the_kernel_and_say_so() {
-    let test = "ports_of_a_bridge_hand_everything_to_the_kernel_and_say_so";
-    let Some(lab) = require_topology(test, Topology::Bridged, 1500) else { return };
-    let _plc = Plc::start(lab.plc(), MODBUS).expect("a PLC");
-    let mut agent = Agent::new(&lab, &gateway::policy(&lab)).expect("an agent");
-    forward_directly(&lab);
-    agent.start().expect("it starts");
-    let said = status(&agent);
-    let why = "hands everything to the kernel, and not directly on: it is a port of another interface";
-    assert_eq!(said["warnings"], json!([format!("`{DEVICE_SIDE}` {why}"), format!("`{UPLINK}` {why}")]));
-    assert!(enforces(&lab));
-    let counts = told(&agent);
-    assert_eq!((counts["direct"].clone(), counts["kernel"].clone()), (json!(0), json!({})), "{counts:#}");
-}
-
-#[test]
 fn source_that_belongs_elsewhere_and_frames_for_another_are_left_to_the_kernel() {
     let test = "source_that_belongs_elsewhere_and_frames_for_another_are_left_to_the_kernel";
     let Some(lab) = require_router(test) else { return };
@@ -331,9 +399,8 @@ fn source_that_belongs_elsewhere_and_frames_for_another_are_left_to_the_kernel()
     let elsewhere = Ipv4Addr::new(10, 20, 1, 99);
     let agent = started(&lab, &["10.20.1.99/32"]);
     let (line, gateway) = (Line::new(&lab), &lab.gateway.namespace);
-    let heard = counted(&agent, "route_news");
     link::permanent_neighbour(gateway, DEVICE_SIDE, elsewhere, Mac([2, 0, 10, 20, 1, 99])).expect("it is");
-    wait_news(&agent, heard);
+    wait_heard(&lab, &agent);
     let mut frame = line.frame(40_000);
     frame[26..30].copy_from_slice(&elsewhere.octets());
     // No checksum (RFC 768).
@@ -355,124 +422,4 @@ fn source_that_belongs_elsewhere_and_frames_for_another_are_left_to_the_kernel()
     assert_eq!(wait_counted(&agent, "way-back", 4), 4);
     line.arrives(&line.frame(40_002));
     assert_eq!((line.arrived(&frame), line.arrived(&stray)), (2, 0));
-}
-
-#[test]
-fn ipsec_policies_end_direct_forwarding() {
-    let test = "ipsec_policies_end_direct_forwarding";
-    let Some(lab) = require_changes(test) else { return };
-    let agent = started(&lab, &[]);
-    let line = Line::new(&lab);
-    let frame = line.frame(40_000);
-    leaves_directly(&agent, &line, &frame);
-    let doctor = || {
-        let (_, said) = bulkhead(&lab, &["doctor", "--json"]);
-        let all: Value = serde_json::from_str(&said).unwrap_or_else(|error| panic!("{error}: {said}"));
-        let of_it =
-            all.as_array().expect("a list").iter().filter(|one| one["subject"] == "direct forwarding");
-        let told = |one: &Value| format!("{} {}", one["state"], one["seen"]).replace('"', "");
-        of_it.map(told).collect::<Vec<_>>()
-    };
-    assert_eq!(doctor(), ["ok between cell0, plant0"]);
-
-    // What the gateway itself is told and says is not forwarded.
-    let own = "table inet own { chain in { type filter hook input priority 0; }; chain out { type filter hook output priority 0; }; }";
-    run(&lab, &["nft", own]).expect("a chain");
-    assert_eq!(doctor(), ["ok between cell0, plant0"]);
-
-    let policy = ["src", "192.0.2.1", "dst", "192.0.2.2", "dir", "out"];
-    run(&lab, &[&["ip", "xfrm", "policy", "add"][..], &policy].concat()).expect("a policy");
-    let warnings = |status: &Value| status["warnings"].as_array().map_or(0, Vec::len);
-    let warned = wait_for("warnings", SOON, || Ok(Some(status(&agent)).filter(|now| warnings(now) == 2)));
-    let warned = warned.unwrap_or_else(|error| panic!("{error}\n{}", agent.log()));
-    let wanted = "`cell0` hands everything to the kernel, and not directly on: the kernel has IPsec policies (`ip xfrm policy`)";
-    assert_eq!(warned["warnings"][0], wanted);
-    assert_eq!(warned["interfaces"][0]["forward"], "kernel");
-    let ipsec = "problem nothing leaves directly: the kernel has IPsec policies (`ip xfrm policy`)";
-    assert!(doctor().contains(&ipsec.to_owned()), "{:?}", doctor());
-    let direct = counted(&agent, "direct");
-    for _ in 0..20 {
-        line.arrives(&frame);
-    }
-    assert_eq!(counted(&agent, "direct"), direct);
-    run(&lab, &[&["ip", "xfrm", "policy", "delete"][..], &policy].concat()).expect("no policy");
-    line.becomes_direct(&agent, &frame);
-    assert_eq!(status(&agent)["warnings"], json!([]));
-}
-
-#[test]
-fn whatever_the_kernel_sends_elsewhere_ends_direct_forwarding() {
-    let test = "whatever_the_kernel_sends_elsewhere_ends_direct_forwarding";
-    let Some(lab) = require_changes(test) else { return };
-    let agent = started(&lab, &[]);
-    let line = Line::new(&lab);
-    let frame = line.frame(40_000);
-    let nat = "table ip own { chain out { type nat hook postrouting priority 100; }; }";
-    let forward = "table inet own { chain way { type filter hook forward priority 0; }; }";
-    for (on, off, passes, why) in [
-        (
-            &["nft", nat][..],
-            &["nft", "delete table ip own"][..],
-            true,
-            "a firewall has chains that forwarded packets meet: ip own out",
-        ),
-        (
-            &["nft", forward],
-            &["nft", "delete table inet own"],
-            true,
-            "a firewall has chains that forwarded packets meet: inet own way",
-        ),
-        (
-            &["ip", "rule", "add", "fwmark", "1", "lookup", "main"],
-            &["ip", "rule", "delete", "fwmark", "1", "lookup", "main"],
-            true,
-            "rules choose routes by the mark of a packet (`ip rule`)",
-        ),
-        (
-            &["ip", "xfrm", "policy", "setdefault", "fwd", "block"],
-            &["ip", "xfrm", "policy", "setdefault", "fwd", "accept"],
-            false,
-            "IPsec blocks what has no policy (`ip xfrm policy getdefault`)",
-        ),
-    ] {
-        line.becomes_direct(&agent, &frame);
-        run(&lab, on).expect("it is there");
-        let says = |name| format!("`{name}` hands everything to the kernel, and not directly on: {why}");
-        let wanted = json!([says(DEVICE_SIDE), says(UPLINK)]);
-        wait_for(why, SOON, || Ok((status(&agent)["warnings"] == wanted).then_some(())))
-            .unwrap_or_else(|error| panic!("{error}: {:#}", status(&agent)["warnings"]));
-        let (direct, arrived) = (counted(&agent, "direct"), line.arrived(&frame));
-        for _ in 0..20 {
-            if passes { line.arrives(&frame) } else { line.send(&frame) }
-        }
-        assert_eq!(counted(&agent, "direct"), direct, "{why}");
-        run(&lab, off).expect("it is gone");
-        wait_for("no warnings", SOON, || Ok((status(&agent)["warnings"] == json!([])).then_some(())))
-            .unwrap_or_else(|error| panic!("{error}: {:#}", status(&agent)["warnings"]));
-        // What was sent before has arrived when another one has.
-        line.becomes_direct(&agent, &line.frame(40_001));
-        assert_eq!(line.arrived(&frame), arrived + if passes { 20 } else { 0 }, "{why}");
-    }
-}
-
-#[test]
-fn interface_without_a_program_is_sent_nothing_directly() {
-    let test = "interface_without_a_program_is_sent_nothing_directly";
-    let Some(lab) = require_router(test) else { return };
-    let mut agent = started(&lab, &[]);
-    let line = Line::new(&lab);
-    let frame = line.frame(40_000);
-    line.becomes_direct(&agent, &frame);
-    agent.stop().expect("it stops");
-    let (code, said) = bulkhead(&lab, &["detach", "--interface", DEVICE_SIDE, "--yes"]);
-    assert_eq!(code, 0, "{said}");
-    let [direct, kernel] = [fate::DIRECT, fate::INTERFACE].map(|fate| counted_without_agent(&lab, fate));
-    for _ in 0..20 {
-        line.arrives(&frame);
-    }
-    assert_eq!(counted_without_agent(&lab, fate::DIRECT), direct);
-    // Its way in says that it goes to the kernel, before anything is asked.
-    assert_eq!(counted_without_agent(&lab, fate::INTERFACE), kernel);
-    agent.start().expect("it starts");
-    leaves_directly(&agent, &line, &frame);
 }

@@ -14,9 +14,19 @@ fn v4_frame() -> Vec<u8> {
     frame.extend([10, 20, 2, 20, 10, 20, 1, 11]);
     frame.extend([0xc0, 0, 1, 0xf6, 0, 20, 0, 0]);
     frame.extend([0; 12]);
+    with_its_checksum(frame)
+}
+
+fn with_its_checksum(mut frame: Vec<u8>) -> Vec<u8> {
+    frame[24..26].fill(0);
     let check = !sum(&frame[14..34]);
     frame[24..26].copy_from_slice(&check.to_be_bytes());
     frame
+}
+
+/// The same, whatever a frame carries.
+fn made_whole(frame: Vec<u8>) -> Vec<u8> {
+    if frame[12] == 8 { with_its_checksum(frame) } else { frame }
 }
 
 /// The same over IPv6, traffic class 0xb8 and flow label 0x12345.
@@ -71,16 +81,28 @@ fn checksum_one_hop_later_is_that_of_the_changed_header() {
 }
 
 #[test]
-fn wrong_checksum_stays_wrong() {
-    let mut header: [u8; 20] = v4_frame()[14..34].try_into().expect("a header");
-    let right = u16::from_be_bytes([header[10], header[11]]);
-    for check in (0..=u16::MAX).filter(|check| *check != right) {
-        header[10..12].copy_from_slice(&check.to_be_bytes());
-        let mut later = header;
-        let word = u32::from_le_bytes(header[8..12].try_into().expect("four bytes"));
-        later[8..12].copy_from_slice(&decreased(word).to_le_bytes());
-        // As before: both zeros of one's complement are the same number.
-        assert_eq!(sum(&later), sum(&header), "{check:#06x}");
+fn header_with_a_wrong_checksum_is_the_kernels() {
+    let mut frame = v4_frame();
+    for id in 0..=u16::MAX {
+        frame[18..20].copy_from_slice(&id.to_be_bytes());
+        let whole = with_its_checksum(frame.clone());
+        let right = u16::from_be_bytes([whole[24], whole[25]]);
+        assert!(ask(whole.clone()).is_ok(), "{id:#06x}");
+        // Not every one for every identification: a second, instead of minutes.
+        for wrong in if id % 0x1111 == 0 { 1..=u16::MAX } else { 1..=2 } {
+            let mut other = whole.clone();
+            other[24..26].copy_from_slice(&(right ^ wrong).to_be_bytes());
+            // Both zeros of one's complement are the same number (RFC 1071 1).
+            let is_zero = matches!([right, right ^ wrong], [0, 0xffff] | [0xffff, 0]);
+            let wanted = if is_zero { Ok(()) } else { Err(fate::KIND) };
+            assert_eq!(ask(other).map(drop), wanted, "{right:#06x}, {wrong:#06x}");
+        }
+    }
+    // Whichever bit has changed on its way.
+    for bit in 14 * 8..34 * 8 {
+        let mut other = v4_frame();
+        other[bit / 8] ^= 1 << (bit % 8);
+        assert_eq!(ask(other).map(drop), Err(fate::KIND), "bit {bit}");
     }
 }
 
@@ -98,16 +120,21 @@ fn question_has_what_the_kernel_is_asked_and_nothing_else() {
     assert_eq!([v6.far[2], v6.near[1]].map(u64::to_le_bytes).concat(), V6_DESTINATION);
     assert_eq!(v6.near[2].to_le_bytes(), [0xc0, 0, 1, 0xf6, 7, 0, 0, 0x80]);
     // Octets of the frame that make no other question: source MAC, identification, time to live, checksum; and what is behind the ports.
-    let same = |frame: fn() -> Vec<u8>, at: usize| {
+    let same = |frame: fn() -> Vec<u8>, at: usize, bit: u8| {
         let mut other = frame();
-        other[at] ^= 0x10;
-        ask(other).is_ok_and(|other| Ok(other) == ask(frame()))
+        other[at] ^= bit;
+        ask(made_whole(other)).is_ok_and(|other| Ok(other) == ask(frame()))
     };
-    let free = |frame: fn() -> Vec<u8>| (0..frame().len()).filter(|at| same(frame, *at)).collect::<Vec<_>>();
+    let free =
+        |frame: fn() -> Vec<u8>| (0..frame().len()).filter(|at| same(frame, *at, 0x04)).collect::<Vec<_>>();
     let of_v4: Vec<usize> = (6..12).chain([18, 19, 22, 24, 25]).chain(38..54).collect();
     assert_eq!(free(v4_frame), of_v4);
     let of_v6: Vec<usize> = (6..12).chain([21]).chain(58..74).collect();
     assert_eq!(free(v6_frame), of_v6);
+    // Of the type of service those bits that a router may set (RFC 3168 5).
+    let bits = |frame, at| (0..8).filter(|bit| same(frame, at, 1 << bit)).collect::<Vec<_>>();
+    assert_eq!(bits(v4_frame, 15), [0, 1]);
+    assert_eq!(bits(v6_frame, 15), [4, 5]);
 }
 
 #[test]
@@ -115,7 +142,7 @@ fn what_is_not_plain_goes_to_the_kernel() {
     let changed = |frame: fn() -> Vec<u8>, changes: &[(usize, u8)]| {
         let mut frame = frame();
         changes.iter().for_each(|(at, value)| frame[*at] = *value);
-        ask(frame).map(drop)
+        ask(made_whole(frame)).map(drop)
     };
     assert_eq!(changed(v4_frame, &[(22, 2)]), Ok(()));
     assert_eq!(changed(v6_frame, &[(21, 2)]), Ok(()));
@@ -183,6 +210,7 @@ fn what_is_behind_a_packet_goes_no_way_but_the_kernels() {
     assert_eq!(with(v6_frame(), 1), Err(fate::KIND));
     let mut larger = v4_frame();
     larger[17] = 60;
+    let larger = with_its_checksum(larger);
     assert_eq!(with(larger.clone(), 20), Ok(()));
     assert_eq!(with(larger, 21), Err(fate::KIND));
 }
@@ -196,6 +224,26 @@ fn way_holds_for_its_time_edition_and_size() {
     assert!(!next.holds(3, 999, 1501) && next.is_alive(3, 999), "one packet is too large");
     let none = Next { fate: fate::NOT_FORWARDED, fits: 0, ..next };
     assert!(none.holds(3, 999, 9000), "what stays here has any size");
+}
+
+#[test]
+fn place_that_is_given_up_is_that_of_the_way_which_ends_first() {
+    let next = |until, edition| Next { until, edition, ..Next::default() };
+    let given_up = |set: [Next; WAYS], first: usize| {
+        let places = (first..first + WAYS).map(|at| at % WAYS);
+        places.fold(Place::new(first), |place, at| place.or(at, &set[at], 7, 1000)).at
+    };
+    let set = [next(1900, 7), next(1500, 7), next(1800, 7), next(1500, 7)];
+    assert_eq!([0, 1, 2, 3].map(|first| given_up(set, first)), [1, 1, 3, 3], "the first of equal ones");
+    for ended in [next(1000, 7), next(900, 7), next(1900, 6), Next::default()] {
+        let set = [next(1001, 7), next(1900, 7), ended, next(1900, 7)];
+        assert_eq!([0, 1, 2, 3].map(|first| given_up(set, first)), [2; 4], "{ended:?}");
+    }
+    // Ticks begin anew.
+    let late = u32::MAX - 100;
+    let set = [next(late, 7), next(50, 7)];
+    let rests = set.map(|next| next.rest(7, late - 20));
+    assert_eq!(rests, [20, 171]);
 }
 
 #[test]

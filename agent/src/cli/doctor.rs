@@ -9,7 +9,7 @@ mod outward;
 mod queues;
 mod sizes;
 
-use super::{Cli, Exit, Output, print_json};
+use super::{Cli, DEFAULT_CONFIG, Exit, Output, print_json};
 use crate::{
     compile::{Limits, compile},
     config::{Attach, Config, Interface, Segment},
@@ -59,6 +59,10 @@ pub(super) fn run(cli: &Cli, output: Output) -> anyhow::Result<Exit> {
             ));
         }
     }
+    if cli.config != Path::new(DEFAULT_CONFIG) {
+        let fixes = findings.iter_mut().filter_map(|finding| finding.fix.as_mut());
+        fixes.for_each(|fix| *fix = configured(fix, &cli.config));
+    }
     let bad = findings.iter().any(|f| f.state == State::Problem);
     if output.json {
         print_json(&findings)?;
@@ -78,6 +82,16 @@ pub(super) fn run(cli: &Cli, output: Output) -> anyhow::Result<Exit> {
     Ok(if bad { Exit::Found } else { Exit::Fine })
 }
 
+/// A fix whose commands read the configuration that was looked at, and not the usual one.
+fn configured(fix: &str, config: &Path) -> String {
+    let config = config.display().to_string();
+    let is_plain = config.chars().all(|c| c.is_alphanumeric() || "/._-+".contains(c));
+    let config = if is_plain { config } else { format!("'{}'", config.replace('\'', "'\\''")) };
+    ["check", "detach", "doctor", "run", "status"].iter().fold(fix.to_owned(), |fix, command| {
+        fix.replace(&format!("bulkhead {command}"), &format!("bulkhead {command} --config {config}"))
+    })
+}
+
 fn ok(subject: &str, seen: &str) -> Finding {
     Finding { subject: subject.to_owned(), state: State::Ok, seen: seen.to_owned(), fix: None }
 }
@@ -91,16 +105,16 @@ fn warning(subject: &str, seen: &str, fix: &str) -> Finding {
 }
 
 fn gateway(config: &Config) -> Vec<Finding> {
-    let mut findings = vec![bpffs(config), forwarding()];
+    let mut findings = vec![bpffs(config), forward::routing()];
     match probe::interfaces() {
         Ok(there) => {
             for interface in &config.interfaces {
                 nic(interface, &there, config, &mut findings);
             }
+            findings.extend(forward::findings(config, &there));
         }
         Err(error) => findings.push(problem("interfaces", &error.to_string(), "run as root")),
     }
-    findings.extend(forward::findings(config));
     findings.extend(config.segments.iter().map(segment));
     findings.push(policy(config));
     findings.push(state(config));
@@ -109,6 +123,7 @@ fn gateway(config: &Config) -> Vec<Finding> {
         Ok(Body::Status(status)) => Some(&**status),
         Ok(_) | Err(_) => None,
     };
+    findings.extend(status.and_then(|status| forward::running(config, status)));
     findings.extend(sizes::sizes(config, status, queues::sharing(config)));
     findings.extend(outward::sinks(config, status));
     findings.push(outward::metrics(config, asked.is_ok()));
@@ -171,15 +186,6 @@ fn bpffs(config: &Config) -> Finding {
         return ok("pins", &seen);
     }
     problem("pins", &format!("{seen} is not on a BPF filesystem"), "mount -t bpf bpf /sys/fs/bpf")
-}
-
-fn forwarding() -> Finding {
-    let on = fs::read_to_string("/proc/sys/net/ipv4/ip_forward").is_ok_and(|t| t.trim() == "1");
-    if on {
-        return ok("forwarding", "IPv4 forwarding is on");
-    }
-    let fix = "sysctl -w net.ipv4.ip_forward=1 (not needed on a bridge)";
-    warning("forwarding", "IPv4 forwarding is off: a routed gateway forwards nothing", fix)
 }
 
 fn nic(interface: &Interface, there: &[probe::Interface], config: &Config, findings: &mut Vec<Finding>) {
@@ -369,5 +375,23 @@ fn agent(config: &Config, error: Option<&ClientError>) -> Finding {
             let seen = format!("{error}\nenforcement goes on without an agent on {left}");
             problem("agent", &seen, "start it: bulkhead run")
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fixes_name_the_configuration_that_was_looked_at() {
+        let fix = |fix: &str, config: &str| configured(fix, Path::new(config));
+        let plain = "/srv/b.toml";
+        assert_eq!(fix("bulkhead check", plain), "bulkhead check --config /srv/b.toml");
+        let detach = "stop it, `bulkhead detach --yes`, then bulkhead run";
+        let told =
+            "stop it, `bulkhead detach --config /srv/b.toml --yes`, then bulkhead run --config /srv/b.toml";
+        assert_eq!(fix(detach, plain), told);
+        assert_eq!(fix("systemctl restart bulkhead", plain), "systemctl restart bulkhead");
+        assert_eq!(fix("bulkhead run", "/a b/it's"), r"bulkhead run --config '/a b/it'\''s'");
     }
 }

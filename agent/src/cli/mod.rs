@@ -68,6 +68,9 @@ impl From<Exit> for ExitCode {
     }
 }
 
+/// The configuration, unless another one is named.
+const DEFAULT_CONFIG: &str = "/etc/bulkhead/bulkhead.toml";
+
 /// Per-device allow-list enforcement for gateways.
 #[derive(Debug, Parser)]
 #[command(
@@ -79,7 +82,7 @@ impl From<Exit> for ExitCode {
 )]
 pub struct Cli {
     /// How the agent runs: interfaces, paths, limits
-    #[arg(long, global = true, value_name = "FILE", default_value = "/etc/bulkhead/bulkhead.toml")]
+    #[arg(long, global = true, value_name = "FILE", default_value = DEFAULT_CONFIG)]
     config: PathBuf,
     /// The agent's control socket, instead of the configured one
     #[arg(long, global = true, value_name = "PATH")]

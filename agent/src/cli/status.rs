@@ -2,6 +2,8 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
+use bulkhead_common::forward::fate;
+
 use super::{Cli, Exit, Output, print_json, table, unexpected};
 use crate::{
     config::Forward,
@@ -65,7 +67,7 @@ fn print(status: &Status) {
         status.fragments_refused
     );
     out!(
-        "verdicts    {} of {} packets answered by remembered verdicts, the others decided; room for {} on each processor",
+        "verdicts    {} of {} packets answered from memory, the others by looking everything up; room for {} verdicts on each processor",
         status.remembered(),
         status.seen(),
         status.verdicts_limit
@@ -172,15 +174,33 @@ fn print(status: &Status) {
 fn sent(forwarded: &ForwardStatus) -> String {
     let ForwardStatus { direct, kernel, route_news, route_news_lost } = forwarded;
     let by_kernel: u64 = kernel.values().sum();
-    let why: Vec<String> = kernel.iter().map(|(why, packets)| format!("{why} {packets}")).collect();
+    let why: Vec<String> =
+        kernel.iter().map(|(why, packets)| format!("{packets} {}", plainly(why))).collect();
     let why = if why.is_empty() { String::new() } else { format!(" ({})", why.join(", ")) };
     let lost = match route_news_lost {
         0 => String::new(),
-        lost => format!(", lost {lost} times"),
+        lost => format!(", and {lost} times more that nobody heard of"),
     };
     format!(
-        "{direct} packets direct, {by_kernel} by the kernel{why}; {route_news} news of routes and neighbours{lost}"
+        "{direct} packets sent on directly, {by_kernel} left to the kernel{why}; routes and neighbours changed {route_news} times since the start{lost}"
     )
+}
+
+/// Why the kernel got a packet, in words. Another version of the agent may have reasons of its own.
+fn plainly(why: &str) -> &str {
+    const WORDS: [&str; fate::COUNT as usize] = [
+        "directly",
+        "no plain TCP or UDP",
+        "at the end of their time to live",
+        "for the gateway itself or without a route",
+        "without a plain route",
+        "for a next hop not yet known",
+        "too large",
+        "out of an interface that does not forward directly",
+        "with another way back",
+        "to keep neighbours known",
+    ];
+    fate::NAMES.iter().zip(WORDS).find(|(name, _)| **name == why).map_or(why, |(_, words)| words)
 }
 
 /// How a sink fares, in one line.
@@ -335,6 +355,31 @@ mod tests {
             },
         });
         serde_json::from_value(status).expect("a status")
+    }
+
+    #[test]
+    fn packets_that_are_forwarded_are_told_in_plain_words() {
+        let forwarded = |kernel: &[(&str, u64)], route_news_lost| ForwardStatus {
+            direct: 2208,
+            kernel: kernel.iter().map(|(why, packets)| ((*why).to_owned(), *packets)).collect(),
+            route_news: 5,
+            route_news_lost,
+        };
+        let changed = "routes and neighbours changed 5 times since the start";
+        assert_eq!(
+            sent(&forwarded(&[], 0)),
+            format!("2208 packets sent on directly, 0 left to the kernel; {changed}")
+        );
+        assert_eq!(
+            sent(&forwarded(&[("refresh", 14), ("kind", 1), ("of-another-version", 2)], 1)),
+            format!(
+                "2208 packets sent on directly, 17 left to the kernel (1 no plain TCP or UDP, 2 of-another-version, 14 to keep neighbours known); {changed}, and 1 times more that nobody heard of"
+            )
+        );
+        // Every reason has words of its own.
+        let words: std::collections::BTreeSet<&str> = fate::NAMES.into_iter().map(plainly).collect();
+        assert_eq!(words.len(), fate::NAMES.len());
+        assert!(fate::NAMES[1..].iter().all(|name| plainly(name) != *name));
     }
 
     #[test]

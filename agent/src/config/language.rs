@@ -253,7 +253,8 @@ table! {
     "flows": integer(1024, 1 << 24).default("131072");
     /// Verdicts that each processor remembers for the packets that follow, of IPv4; half as many of IPv6. What is not
     /// remembered is decided anew. Each takes 64 bytes for each processor (IPv6 128), and all of them 64 MiB at most. Where interfaces
-    /// forward directly, half as many ways of packets are remembered besides, for 128 bytes each; they may change at any start.
+    /// forward directly, half as many ways of packets are remembered besides, for 128 bytes each. The number of ways may
+    /// change with any start, that of verdicts is fixed while the maps exist.
     "verdicts": integer(1024, 1 << 20).default("65536");
     /// Distinct violations held between two drains; further ones are counted for their device and reason.
     "violations": integer(64, 1 << 20).default("8192");

@@ -77,6 +77,13 @@ impl Config {
         self.interfaces.iter().any(|interface| interface.forward == Forward::Direct)
     }
 
+    /// The only interface that forwards directly, if there is no other: a way leads from one to another.
+    pub fn alone(&self) -> Option<&str> {
+        let mut direct = self.interfaces.iter().filter(|interface| interface.forward == Forward::Direct);
+        let first = direct.next()?;
+        direct.next().is_none().then_some(&first.name)
+    }
+
     /// Every segment with its number in the kernel's rows, from 1; 0 is no segment. The number is made of the name, so that
     /// a segment keeps it when others come and go: what an earlier configuration wrote to the kernel holds until it is
     /// written anew.

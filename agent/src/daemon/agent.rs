@@ -26,6 +26,7 @@ use super::{
     refusals::Refusals,
     report::Reporter,
     rollback::{FailedReturn, Former},
+    routes::Settling,
     series::Series,
     start::{runtime, sizes},
 };
@@ -118,6 +119,8 @@ pub struct Agent {
     pub(super) link_news: LinkNews,
     /// The same of routes and neighbours, where it matters.
     pub(super) route_news: LinkNews,
+    /// When ways are forgotten once more.
+    pub(super) settling: Settling,
     /// When events and repeats are taken.
     pace: Pace,
     /// Where receivers are that sinks name.
@@ -173,7 +176,7 @@ impl Agent {
             rows: config.limits.rows,
         };
         if in_force != sizes(&config) {
-            let note = "table sizes differ from the configuration: they change when the maps are made anew, that is after `bulkhead detach`";
+            let note = "table sizes differ from the configuration: they change when the maps are made anew, that is after `bulkhead detach`\nhint: stop the agent, `bulkhead detach --yes`, and start it; nothing is enforced between the two";
             warnings.insert("sizes", note.to_owned());
         }
         let mut maker = Maker::default();
@@ -250,6 +253,7 @@ impl Agent {
             looked: Instant::now(),
             link_news: LinkNews::default(),
             route_news: LinkNews::default(),
+            settling: Settling::default(),
             pace: Pace::default(),
             receivers: Receivers::new(),
             leases,
@@ -291,20 +295,8 @@ impl Agent {
                 }
                 self.look();
             }
-            Input::Routes(news) => {
-                self.route_news = self.route_news.and(news);
-                match self.dataplane.reroute() {
-                    Ok(()) => drop(self.warnings.remove("routes")),
-                    Err(error) => {
-                        let note =
-                            format!("routes and neighbours that changed count a second later: {error}");
-                        self.warnings.insert("routes", note);
-                    }
-                }
-                if news.rules > 0 || news.lost > 0 || self.nics.has_other_forwarding() {
-                    self.look();
-                }
-            }
+            Input::Routes(news) => self.heard_of_routes(news),
+            Input::Settled => self.settle(),
             Input::Tick => self.tick(events),
             Input::Asked(asked) => self.asked(asked, events),
             Input::Metrics(scrape) => self.scraped(scrape),
@@ -420,7 +412,7 @@ impl Agent {
     }
 
     /// Looks after the NICs; what cannot be done now is tried again at the next look.
-    fn look(&mut self) {
+    pub(super) fn look(&mut self) {
         self.looked = Instant::now();
         if let Err(error) = self.look_after_nics(self.looked) {
             tracing::error!("{error}");

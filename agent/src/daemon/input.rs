@@ -22,6 +22,8 @@ pub enum Input {
     Links(LinkNews),
     /// Routes, neighbours or what else the way of a packet depends on changed, or news of that were lost.
     Routes(LinkNews),
+    /// What routes and neighbours were told of is made by now.
+    Settled,
     /// A moment passed: drain repeats, look after NICs, write summaries.
     Tick,
     /// Somebody asked something on the control socket.

@@ -42,6 +42,7 @@ mod remote;
 mod report;
 mod revisions;
 mod rollback;
+mod routes;
 mod run;
 mod scrape;
 mod series;

@@ -195,10 +195,13 @@ impl Nics {
         Ok(news)
     }
 
-    /// What is on this gateway that packets sent directly would pass by, and must not.
+    /// What is on this gateway that packets sent directly would pass by, and must not; or that there is no way for them.
     fn foreign_to_forwarding(&self) -> Option<String> {
-        let wanted = self.list.iter().any(|nic| nic.config.forward == Forward::Direct);
-        let obstacles = if wanted { foreign::obstacles() } else { Vec::new() };
+        let obstacles = match self.list.iter().filter(|nic| nic.config.forward == Forward::Direct).count() {
+            0 => Vec::new(),
+            1 => vec!["no other interface forwards directly".to_owned()],
+            _ => foreign::obstacles(),
+        };
         (!obstacles.is_empty()).then(|| obstacles.join("; "))
     }
 

@@ -135,6 +135,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
             }
             // The kernel wakes a reader only when it had read all.
             () = rest(agent.rests_until()), if agent.rests_until().is_some() => Input::Events,
+            () = rest(agent.settles_at()), if agent.settles_at().is_some() => Input::Settled,
             Some(request) = requests.recv() => Input::Asked(request),
             Some(scrape) = scrapes.recv() => Input::Metrics(scrape),
             _ = tick.tick() => Input::Tick,

@@ -47,6 +47,7 @@ mod load;
 mod lock;
 mod memory;
 mod names;
+mod neighbours;
 mod netlink;
 mod offloads;
 mod overhear;

@@ -9,7 +9,7 @@ use netlink_sys::{Socket, SocketAddr};
 use super::DataplaneError;
 
 /// Bytes of `struct nlmsghdr` (linux/netlink.h).
-const HEADER: usize = 16;
+pub(super) const HEADER: usize = 16;
 pub(super) const NLM_F_REQUEST: u16 = 1;
 const NLM_F_MULTI: u16 = 2;
 pub(super) const NLM_F_DUMP: u16 = 0x300;

@@ -15,7 +15,7 @@ use netlink_sys::{
 };
 use tokio::io::unix::AsyncFd;
 
-use super::{DataplaneError, netlink::failed};
+use super::{DataplaneError, neighbours::Neighbours, netlink::failed};
 
 /// `RTMGRP_LINK | RTMGRP_IPV4_IFADDR | RTMGRP_IPV6_IFADDR` (linux/rtnetlink.h).
 const LINKS: u32 = 0x1 | 0x10 | 0x100;
@@ -36,12 +36,14 @@ const AT_ONCE: u32 = 1024;
 /// A socket that hears of every change. Readable when there is news.
 pub struct LinkWatch {
     socket: Socket,
+    /// Those that were heard of.
+    neighbours: Neighbours,
 }
 
 /// What was heard since the last time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LinkNews {
-    /// Messages.
+    /// Messages, but for those of neighbours that are to packets what they were.
     pub messages: u64,
     /// Those of them that are about rules by which routes are chosen.
     pub rules: u64,
@@ -94,7 +96,7 @@ impl LinkWatch {
         let mut socket = Socket::new(protocol)?;
         socket.bind(&SocketAddr::new(0, groups))?;
         socket.set_non_blocking(true)?;
-        Ok(Self { socket })
+        Ok(Self { socket, neighbours: Neighbours::default() })
     }
 
     /// Takes what is there, and says whether that was all.
@@ -103,19 +105,23 @@ impl LinkWatch {
     /// When the socket fails for another reason than lost messages.
     pub fn take(&mut self) -> io::Result<(LinkNews, bool)> {
         let mut news = LinkNews::default();
-        // Only that there is a message counts, so the rest of a longer one may be cut off.
-        let mut start = [0_u8; 64];
+        // Both addresses of a neighbour are at the beginning; the rest of a longer message may be cut off.
+        let mut start = [0_u8; 128];
         for _ in 0..AT_ONCE {
             match self.socket.recv(&mut &mut start[..], 0) {
-                Ok(_) => {
-                    news.messages += 1;
+                Ok(length) => {
+                    let message = &start[..length.min(start.len())];
+                    news.messages += u64::from(self.neighbours.changes(message));
                     // The kind is behind the length (netlink(7), `struct nlmsghdr`); no other family watched has these.
                     let kind = u16::from_ne_bytes([start[4], start[5]]);
                     news.rules += u64::from(matches!(kind, RTM_NEWRULE | RTM_DELRULE));
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok((news, true)),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => news.lost += 1,
+                Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => {
+                    self.neighbours.forget();
+                    news.lost += 1;
+                }
                 Err(error) => return Err(error),
             }
         }

@@ -1,10 +1,12 @@
 //! What the tests of direct forwarding share: a lab whose gateway forwards directly, frames from the HMI to the PLC, and what arrives.
+#![allow(dead_code, reason = "each test target uses a part of it")]
 
 use std::{
     net::{Ipv6Addr, SocketAddrV4, UdpSocket},
     process::{Child, Command, Stdio},
 };
 
+use anyhow::{Result, bail, ensure};
 use bulkhead_agent::dataplane::Pins;
 use bulkhead_tests::{
     lab::{
@@ -17,7 +19,7 @@ use bulkhead_tests::{
 };
 use serde_json::Value;
 
-use super::gateway::{SOON, configure, require_topology, status};
+use super::gateway::{SOON, configure, program_on, require_topology, status};
 
 /// Where the frames of these tests go: SNMP, of which the PLC says nothing.
 pub(crate) const PORT: u16 = 161;
@@ -63,7 +65,7 @@ pub(crate) fn speak_v6(lab: &Lab) {
 }
 
 /// The HMI, and whoever has these networks, may talk with the PLC over SNMP and Modbus.
-fn policy(lab: &Lab, others: &[&str]) -> String {
+pub(crate) fn policy(lab: &Lab, others: &[&str]) -> String {
     let (plc, hmi) = (lab.plc(), lab.host("hmi"));
     let cidrs: Vec<String> = [format!("{}/32", hmi.ip), format!("{}/128", HMI_V6)]
         .into_iter()
@@ -116,16 +118,53 @@ pub(crate) fn counted_without_agent(lab: &Lab, fate: u32) -> u64 {
     counts.get(&fate, 0).expect("it is readable").iter().sum()
 }
 
+/// A map of the program on the gateway, which need not be pinned.
+fn map_of_the_program(lab: &Lab, name: &str) -> aya::maps::Map {
+    let (_, id) = program_on(lab, DEVICE_SIDE).expect("one runs");
+    let mut programs = aya::programs::loaded_programs().map(|program| program.expect("it is told"));
+    let program = programs.find(|program| program.id() == id).expect("it is loaded");
+    let ids = program.map_ids().expect("they are told").expect("it has some");
+    let mut maps = ids.into_iter().map(|id| aya::maps::MapData::from_id(id).expect("it is there"));
+    let is_it = |map: &aya::maps::MapData| map.info().is_ok_and(|info| info.name_as_str() == Some(name));
+    aya::maps::Map::from_map_data(maps.find(is_it).expect("it is used")).expect("aya knows its kind")
+}
+
+/// The edition under which packets remember ways.
+pub(crate) fn edition(lab: &Lab) -> u64 {
+    let editions: aya::maps::Array<_, u64> = map_of_the_program(lab, "ROUTES").try_into().expect("an array");
+    editions.get(&0, 0).expect("it is readable")
+}
+
 /// Waits until so many are counted under a word, and says how many are.
 pub(crate) fn wait_counted(agent: &Agent<'_>, word: &str, at_least: u64) -> u64 {
     wait_for(word, SOON, || Ok(Some(counted(agent, word)).filter(|count| *count >= at_least)))
         .unwrap_or_else(|error| panic!("{error}: {:#}", told(agent)))
 }
 
-/// Waits until the agent has heard of something that changed.
-pub(crate) fn wait_news(agent: &Agent<'_>, before: u64) {
-    wait_for("news of routes", SOON, || Ok((counted(agent, "route_news") > before).then_some(())))
+/// Waits until the agent has done whatever the kernel's news ask for, those of what was changed until now among them: news of other things
+/// come all the time.
+pub(crate) fn wait_heard(lab: &Lab, agent: &Agent<'_>) {
+    let waiting = || lab.gateway.namespace.run(unread);
+    wait_for("the news to be read", SOON, || Ok((waiting()? == 0).then_some(())))
         .unwrap_or_else(|error| panic!("{error}\n{}", agent.log()));
+    // What it has read it does before it answers.
+    status(agent);
+}
+
+/// Bytes of news that nobody has read in this network namespace (`/proc/net/netlink`): of sockets that listen to groups, whichever they are.
+fn unread() -> Result<u64> {
+    let text = std::fs::read_to_string("/proc/thread-self/net/netlink")?;
+    let mut waiting = Vec::new();
+    for line in text.lines().skip(1) {
+        // Address, family, sender, groups, and what waits to be read.
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        let [_, _, _, groups, bytes, ..] = fields[..] else { bail!("`{line}` is no socket") };
+        if u32::from_str_radix(groups, 16)? != 0 {
+            waiting.push(bytes.parse::<u64>()?);
+        }
+    }
+    ensure!(!waiting.is_empty(), "nobody listens: {text}");
+    Ok(waiting.into_iter().sum())
 }
 
 /// Sends frames from the HMI, and sees what arrives at the PLC, octet by octet.
@@ -169,8 +208,12 @@ impl<'a> Line<'a> {
 
     /// The same over IPv6.
     pub(crate) fn frame_v6(&self, port: u16) -> Vec<u8> {
+        self.frame_v6_of(port, b"twenty octets and so")
+    }
+
+    pub(crate) fn frame_v6_of(&self, port: u16, payload: &[u8]) -> Vec<u8> {
         let (hmi, plant_mac) = (self.lab.host("hmi").mac, self.lab.gateway.plant_mac);
-        frames::datagram_v6((hmi, HMI_V6), (plant_mac, PLC_V6), (port, PORT), b"twenty octets and so")
+        frames::datagram_v6((hmi, HMI_V6), (plant_mac, PLC_V6), (port, PORT), payload)
     }
 
     pub(crate) fn send(&self, frame: &[u8]) {
@@ -204,12 +247,31 @@ impl<'a> Line<'a> {
         .unwrap_or_else(|error| panic!("{error}: {:#}\n{}", status(agent)["forwarded"], agent.log()));
     }
 
+    /// How many frames have arrived that end with these octets, whatever else is in them.
+    pub(crate) fn arrived_with(&self, payload: &[u8]) -> u64 {
+        let counts = self.sniffer.counts().expect("nothing is lost");
+        counts.iter().filter(|(seen, _)| seen.ends_with(payload)).map(|(_, count)| count).sum()
+    }
+
     /// How often this frame has arrived, to whichever hardware address.
     pub(crate) fn arrived(&self, frame: &[u8]) -> u64 {
         let counts = self.sniffer.counts().expect("nothing is lost");
         let expected = routed(frame, self.lab.gateway.cell_mac, self.lab.plc().mac);
         counts.iter().filter(|(seen, _)| seen[6..] == expected[6..]).map(|(_, count)| count).sum()
     }
+}
+
+/// Sends frames until one leaves directly, and then one hundred: each arrives as the kernel would send it, none by the kernel but those that keep
+/// its neighbours fresh.
+pub(crate) fn leaves_directly(agent: &Agent<'_>, line: &Line<'_>, frame: &[u8]) {
+    line.becomes_direct(agent, frame);
+    let counts = || ["direct", "refresh"].map(|word| counted(agent, word));
+    let [direct, refresh] = counts();
+    for _ in 0..100 {
+        line.arrives(frame);
+    }
+    let [direct, refresh] = [counts()[0] - direct, counts()[1] - refresh];
+    assert!(direct + refresh >= 100 && direct >= 50, "{direct} direct, {refresh} besides: {:#}", told(agent));
 }
 
 /// A frame behind a router.
@@ -232,7 +294,7 @@ pub(crate) fn told(agent: &Agent<'_>) -> Value {
 }
 
 /// Runs a command on the gateway.
-pub(crate) fn run(lab: &Lab, words: &[&str]) -> Result<(), String> {
+pub(crate) fn run(lab: &Lab, words: &[&str]) -> std::result::Result<(), String> {
     let mut command = Command::new(words[0]);
     command.args(&words[1..]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
     let ended = lab.gateway.namespace.spawn_child(command).and_then(Child::wait_with_output);
@@ -244,7 +306,10 @@ pub(crate) fn run(lab: &Lab, words: &[&str]) -> Result<(), String> {
 /// The same lab, where there are tools to change what the kernel forwards.
 pub(crate) fn require_changes(test: &str) -> Option<Lab> {
     let lab = require_router(test)?;
-    match [["nft", "--version"], ["ip", "-Version"]].iter().find_map(|tool| run(&lab, tool).err()) {
+    match [["nft", "--version"], ["ip", "-Version"], ["tc", "-Version"]]
+        .iter()
+        .find_map(|tool| run(&lab, tool).err())
+    {
         Some(reason) => {
             skip(Tier::Netns, test, &reason);
             None

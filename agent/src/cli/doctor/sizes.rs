@@ -108,19 +108,36 @@ fn judged(facts: &Facts<'_>) -> Vec<Finding> {
     ];
     let mut findings = vec![memory(facts)];
     findings.extend(advice.into_iter().flatten());
-    if let ([one], Some(load)) = (&mut findings[..], load)
-        && load.seen > 0
-    {
-        one.seen += &format!(
-            "; they suit {} live conversations of {}, and {} of packets were answered by remembered verdicts",
-            load.live,
-            load.flows,
-            percent(load)
-        );
-    } else if load.is_none() {
-        findings[0].seen += "; whether they suit what is carried shows while an agent runs";
+    match (&mut findings[..], load) {
+        ([one], Some(load)) => {
+            one.seen += &differing(load, facts).unwrap_or_default();
+            one.seen += &match load.seen {
+                0 => "; no traffic was seen yet".to_owned(),
+                _ => format!(
+                    "; what runs suits {} live conversations of {}, and {} of packets were answered by remembered verdicts",
+                    load.live,
+                    load.flows,
+                    percent(load)
+                ),
+            };
+        }
+        ([one, ..], Some(load)) => one.seen += &differing(load, facts).unwrap_or_default(),
+        ([one, ..], None) => one.seen += "; whether they suit what is carried shows while an agent runs",
+        ([], _) => {}
     }
     findings
+}
+
+/// What the agent runs with, where that is not what is configured.
+fn differing(load: &Load, facts: &Facts<'_>) -> Option<String> {
+    let verdicts = u64::from(CacheSizes::holding(facts.limits.verdicts).verdicts());
+    let differ = (load.flows, load.verdicts) != (facts.limits.flows.into(), verdicts);
+    differ.then(|| {
+        format!(
+            " as configured; the running agent has room for {} conversations and {} verdicts on each processor until the maps are made anew",
+            load.flows, load.verdicts
+        )
+    })
 }
 
 /// What the tables take, and of what.
@@ -239,10 +256,9 @@ fn verdicts(load: &Load, facts: &Facts<'_>) -> Option<Finding> {
     Some(warning("limits.verdicts", &seen, &raise(facts.limits, "verdicts", wanted)))
 }
 
-/// The share of packets that remembered verdicts answered.
+/// The share of packets that remembered verdicts answered; there were some.
 fn percent(load: &Load) -> String {
-    let share = (load.remembered * 100).checked_div(load.seen);
-    share.map_or("none".to_owned(), |share| format!("{share} %"))
+    format!("{} %", load.remembered * 100 / load.seen.max(1))
 }
 
 #[cfg(test)]
@@ -285,11 +301,26 @@ mod tests {
     fn what_suits_is_one_line_with_its_memory() {
         let told = said("", 64 * GIB, 1, Some(load(1000, 98)));
         assert_eq!(told.len(), 1, "{told:#?}");
-        let suits = "they suit 1000 live conversations of 131072, and 98 % of packets were answered";
+        let suits = "what runs suits 1000 live conversations of 131072, and 98 % of packets were answered";
         assert_said(&told, "limits", &[" MiB of kernel memory (", "flows ", "verdicts ", suits]);
+        assert!(!told[0].contains("as configured"), "{told:#?}");
         let told = said("", 64 * GIB, 1, None);
         assert_eq!(told.len(), 1, "{told:#?}");
         assert_said(&told, "limits", &["shows while an agent runs ()"]);
+        let told = said("", 64 * GIB, 1, Some(Load { seen: 0, remembered: 0, ..load(0, 0) }));
+        assert_said(&told, "limits", &["tables; no traffic was seen yet ()"]);
+    }
+
+    #[test]
+    fn what_is_configured_is_told_from_what_runs() {
+        let runs = "as configured; the running agent has room for 131072 conversations and 65536 verdicts";
+        for limits in ["flows = 65536", "verdicts = 32768"] {
+            let told = said(limits, 64 * GIB, 1, Some(load(10, 98)));
+            assert_said(&told, "limits", &[runs, "what runs suits 10 live conversations of 131072"]);
+            // Whatever else is said of it.
+            let told = said(limits, 64 * GIB, 8, Some(load(131_000, 98)));
+            assert_said(&told, "limits", &[runs]);
+        }
     }
 
     #[test]

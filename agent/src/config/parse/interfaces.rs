@@ -68,6 +68,7 @@ pub(super) fn interfaces(
     raw.sort_by(|a, b| a.name.value.cmp(&b.name.value));
     let mut found = Vec::new();
     let mut segments = Vec::new();
+    let mut direct = Vec::new();
     for this in &raw {
         let (role, pair) = match this.role {
             Word::DeviceSide => (Role::DeviceSide, None),
@@ -89,10 +90,19 @@ pub(super) fn interfaces(
             name: name.clone(),
             role,
             attach,
-            forward: forward(reader, this, attach),
+            forward: forward(reader, this, attach, &mut direct),
             pair,
             fix_offloads: reader.boolean(this.table, "fix_offloads").is_some_and(|flag| flag.value),
         });
+    }
+    if let [(name, at)] = direct[..] {
+        let message = format!(
+            "only {} forwards directly, and a way leads from one such interface to another",
+            quote(name)
+        );
+        let help = "write `forward = \"direct\"` for the other one too, or remove it";
+        let location = reader.out.locate(at);
+        reader.out.push(Diagnostic::warning("BH0620", message).at(location, "").help(help));
     }
     (found, segments)
 }
@@ -129,18 +139,26 @@ fn read<'t, 'i>(reader: &mut Reader<'_, '_>, name: Leaf<String>, table: &'t DeTa
     Raw { name, table, role, peer, side, mirror_link }
 }
 
-/// Who sends on what passes an interface.
-fn forward(reader: &mut Reader<'_, '_>, this: &Raw<'_, '_>, attach: Attach) -> Forward {
+/// Who sends on what passes an interface. Those that say `direct` are noted with the place.
+fn forward<'r>(
+    reader: &mut Reader<'_, '_>,
+    this: &'r Raw<'_, '_>,
+    attach: Attach,
+    direct: &mut Vec<(&'r str, At)>,
+) -> Forward {
     let Some(leaf) = reader.string(this.table, "forward") else { return Forward::default() };
     let name = quote(&this.name.value);
     let forward = reader.word("BH0603", &leaf, "value of `forward`", &FORWARD).unwrap_or_default();
+    if forward == Forward::Direct {
+        direct.push((&this.name.value, leaf.at));
+    }
     let (message, help) = match (forward, this.role, attach) {
         (Forward::Direct, Word::Pair, _) => {
             (format!("{name} is a side of a pair, which sends everything to the other one"), "remove it")
         }
         (Forward::Direct, _, Attach::Generic) => (
-            format!("{name} cannot forward directly behind its driver"),
-            "write `attach = \"native\"`, or `forward = \"kernel\"`",
+            format!("{name} runs the program behind the driver, where packets cannot leave directly"),
+            "write `attach = \"native\"` to run it in the driver, or `forward = \"kernel\"`",
         ),
         (Forward::Direct | Forward::Kernel, _, _) => return forward,
     };
