@@ -12,7 +12,8 @@
 //! |---|---|
 //! | the policy, segments, settings, leases and names that the agent wrote | with the next [`crate::layout::Active::edition`] |
 //! | the state of a TCP connection | when one of its packets opens, closes or resets it, on whichever CPU ([`STAMPS`]) |
-//! | a lease that the kernel learned | when an address goes to somebody else ([`LEASES`]), and when it expires |
+//! | a lease that the kernel learned | when an address goes to somebody else ([`LEASES`]), and before it expires |
+//! | a flow that the table of flows had to forget | with the sweep after its next packet |
 //! | time | after [`LIFE`] at most, and a quarter of a flow's idle time |
 
 use crate::{

@@ -32,8 +32,7 @@ pub struct Emptied {
 const OF_SWEEP: u32 = 1;
 
 /// Adds what an entry has counted to the exact counters. An entry that the sweep looks at and that still holds stays, unless its flow was
-/// forgotten. The
-/// place is its set, its way from bit 32 on, its family from bit 40 on, and whose room it takes from bit 48 on.
+/// forgotten. The place is its set, its way from bit 32 on, its family from bit 40 on, and whose room it takes from bit 48 on.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn empty(place: u64) -> u32 {

@@ -102,7 +102,7 @@ fn what_is_not_plain_is_answered_or_forwarded_by_the_kernel() {
     leaves_directly(&agent, &line, &frame);
 
     // Nobody is sent what is not as it was sent: the kernel drops it, and counts it (RFC 1812 5.2.2). Congestion that a router has marked
-    // (RFC 3168 5) makes no other way of it.
+    // (RFC 3168 5) is no reason to do so.
     let payload = b"a bit of its identification has changed";
     let mut broken = line.frame_of(40_000, TTL, payload);
     broken[18] ^= 0x10;
@@ -110,7 +110,7 @@ fn what_is_not_plain_is_answered_or_forwarded_by_the_kernel() {
     for _ in 0..20 {
         line.send(&broken);
     }
-    assert_eq!(wait_counted(&agent, "kind", kind + 20), kind + 20);
+    wait_counted(&agent, "kind", kind + 20);
     assert_eq!(counted(&agent, "direct"), direct);
     let mut marked = frame.clone();
     marked[15] |= 3;

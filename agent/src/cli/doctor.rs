@@ -105,7 +105,7 @@ fn warning(subject: &str, seen: &str, fix: &str) -> Finding {
 }
 
 fn gateway(config: &Config) -> Vec<Finding> {
-    let mut findings = vec![bpffs(config), forward::routing()];
+    let mut findings = vec![bpffs(config), forward::routing(config)];
     match probe::interfaces() {
         Ok(there) => {
             for interface in &config.interfaces {
@@ -292,7 +292,8 @@ fn program(
     match probe::program_name(id) {
         Some(name) if probe::is_ours(&name) => {
             let seen = format!("`{name}` of another Bulkhead, with other pins, runs on it (id {id})");
-            let fix = "stop that agent, then `bulkhead detach --yes` with its configuration";
+            // Its configuration is not the one that is looked at.
+            let fix = "stop that agent, then end what it enforces: `detach --yes` with its `--config`";
             problem(subject, &seen, fix)
         }
         name => {

@@ -179,7 +179,7 @@ fn sent(forwarded: &ForwardStatus) -> String {
     let why = if why.is_empty() { String::new() } else { format!(" ({})", why.join(", ")) };
     let lost = match route_news_lost {
         0 => String::new(),
-        lost => format!(", and {lost} times more that nobody heard of"),
+        lost => format!("; news of them were lost {lost} times"),
     };
     format!(
         "{direct} packets sent on directly, {by_kernel} left to the kernel{why}; routes and neighbours changed {route_news} times since the start{lost}"
@@ -373,7 +373,7 @@ mod tests {
         assert_eq!(
             sent(&forwarded(&[("refresh", 14), ("kind", 1), ("of-another-version", 2)], 1)),
             format!(
-                "2208 packets sent on directly, 17 left to the kernel (1 no plain TCP or UDP, 2 of-another-version, 14 to keep neighbours known); {changed}, and 1 times more that nobody heard of"
+                "2208 packets sent on directly, 17 left to the kernel (1 no plain TCP or UDP, 2 of-another-version, 14 to keep neighbours known); {changed}; news of them were lost 1 times"
             )
         );
         // Every reason has words of its own.

@@ -150,12 +150,6 @@ pub fn shaping(interface: &str, index: u32) -> Result<Vec<String>, DataplaneErro
     Ok(found)
 }
 
-/// Whether the kernel forwards IPv4 on any interface (`net.ipv4.ip_forward`).
-#[must_use]
-pub fn routes_v4() -> bool {
-    is_on("net/ipv4/ip_forward")
-}
-
 /// Whether the kernel forwards IPv6 at all (`net.ipv6.conf.all.forwarding`): the switches of single interfaces are not enough for it, and
 /// are all that `bpf_fib_lookup` looks at.
 #[must_use]

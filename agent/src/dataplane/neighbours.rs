@@ -23,10 +23,10 @@ const NDA_LLADDR: u16 = 2;
 /// An interface, and an address of one of the families that are routed.
 type Key = (u32, Box<[u8]>);
 
-/// The hardware addresses that neighbours had when they were last heard of.
+/// The hardware addresses that neighbours had when they were last heard of, if any.
 #[derive(Debug, Default)]
 pub(super) struct Neighbours {
-    known: HashMap<Key, [u8; 6]>,
+    known: HashMap<Key, Option<[u8; 6]>>,
 }
 
 impl Neighbours {
@@ -36,11 +36,13 @@ impl Neighbours {
         if !matches!(kind, Some(RTM_NEWNEIGH | RTM_DELNEIGH)) {
             return true;
         }
+        // Where a bridge has a host is no way of a packet that leaves directly.
+        if message.get(HEADER).is_some_and(|family| i32::from(*family) == libc::AF_BRIDGE) {
+            return false;
+        }
         let Some((key, valid)) = read(message) else { return true };
-        let Some(mac) = valid.filter(|_| kind == Some(RTM_NEWNEIGH)) else {
-            self.known.remove(&key);
-            return true;
-        };
+        // One that is gone is to packets as one that does not answer.
+        let mac = valid.filter(|_| kind == Some(RTM_NEWNEIGH));
         if self.known.len() >= MOST && !self.known.contains_key(&key) {
             self.known.clear();
         }
@@ -113,13 +115,15 @@ mod tests {
             assert!(new(4, STALE, Some(other)), "another hardware address");
             assert!(!new(4, REACHABLE, Some(other)));
             assert!(new(5, REACHABLE, Some(other)), "another interface");
-            // It is gone or does not answer, and each time it comes back.
+            // It is gone or does not answer, and each time it comes back; one that never answers is news once.
             for state in [FAILED, 0x01, 0] {
-                assert!(new(4, state, Some(other)) && new(4, state, Some(other)), "{state:#x}");
+                assert!(new(4, state, Some(other)) && !new(4, FAILED, Some(other)), "{state:#x}");
                 assert!(new(4, REACHABLE, Some(other)) && !new(4, STALE, Some(other)), "{state:#x}");
             }
             assert!(new(4, REACHABLE, None) && new(4, REACHABLE, Some(other)), "it has none meanwhile");
             assert!(all.changes(&message(RTM_DELNEIGH, 4, address, REACHABLE, Some(other))));
+            assert!(!all.changes(&message(RTM_NEWNEIGH, 4, address, FAILED, None)));
+            assert!(!all.changes(&message(RTM_DELNEIGH, 4, address, FAILED, None)));
             assert!(all.changes(&message(RTM_NEWNEIGH, 4, address, REACHABLE, Some(other))));
             all.forget();
             assert!(all.changes(&message(RTM_NEWNEIGH, 4, address, REACHABLE, Some(other))));
@@ -139,11 +143,10 @@ mod tests {
         // RTM_NEWROUTE, and the table of a bridge.
         let mut route = known.clone();
         route[4..6].copy_from_slice(&24_u16.to_ne_bytes());
+        assert!(all.changes(&route) && all.changes(&route));
         let mut bridge = known.clone();
         bridge[HEADER] = u8::try_from(libc::AF_BRIDGE).expect("a family");
-        for other in [route, bridge] {
-            assert!(all.changes(&other) && all.changes(&other));
-        }
+        assert!(!all.changes(&bridge));
         assert!(!all.changes(&known));
     }
 

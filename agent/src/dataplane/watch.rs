@@ -36,8 +36,8 @@ const AT_ONCE: u32 = 1024;
 /// A socket that hears of every change. Readable when there is news.
 pub struct LinkWatch {
     socket: Socket,
-    /// Those that were heard of.
-    neighbours: Neighbours,
+    /// Those that were heard of, where they are: in other families the same kinds are something else.
+    neighbours: Option<Neighbours>,
 }
 
 /// What was heard since the last time.
@@ -65,7 +65,8 @@ impl LinkWatch {
     /// # Errors
     /// As [`LinkWatch::open`].
     pub fn of_routes() -> Result<Self, DataplaneError> {
-        Self::hear(NETLINK_ROUTE, ROUTES).map_err(|error| failed(&error))
+        let watch = Self::hear(NETLINK_ROUTE, ROUTES).map_err(|error| failed(&error))?;
+        Ok(Self { neighbours: Some(Neighbours::default()), ..watch })
     }
 
     /// Hears of IPsec policies that come and go; `None` from a kernel without IPsec.
@@ -96,7 +97,7 @@ impl LinkWatch {
         let mut socket = Socket::new(protocol)?;
         socket.bind(&SocketAddr::new(0, groups))?;
         socket.set_non_blocking(true)?;
-        Ok(Self { socket, neighbours: Neighbours::default() })
+        Ok(Self { socket, neighbours: None })
     }
 
     /// Takes what is there, and says whether that was all.
@@ -111,15 +112,21 @@ impl LinkWatch {
             match self.socket.recv(&mut &mut start[..], 0) {
                 Ok(length) => {
                     let message = &start[..length.min(start.len())];
-                    news.messages += u64::from(self.neighbours.changes(message));
-                    // The kind is behind the length (netlink(7), `struct nlmsghdr`); no other family watched has these.
+                    let Some(neighbours) = &mut self.neighbours else {
+                        news.messages += 1;
+                        continue;
+                    };
+                    news.messages += u64::from(neighbours.changes(message));
+                    // The kind is behind the length (netlink(7), `struct nlmsghdr`).
                     let kind = u16::from_ne_bytes([start[4], start[5]]);
                     news.rules += u64::from(matches!(kind, RTM_NEWRULE | RTM_DELRULE));
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok((news, true)),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => {
-                    self.neighbours.forget();
+                    if let Some(neighbours) = &mut self.neighbours {
+                        neighbours.forget();
+                    }
                     news.lost += 1;
                 }
                 Err(error) => return Err(error),

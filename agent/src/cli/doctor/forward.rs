@@ -11,19 +11,29 @@ use crate::{
 };
 
 const SUBJECT: &str = "direct forwarding";
+/// What stands for no interface.
+const NONE: &str = "none";
 
 /// Which packets the kernel routes at all: of IPv4, of IPv6.
-fn routed() -> [bool; 2] {
-    [foreign::routes_v4(), foreign::routes_v6()]
+fn routed(config: &Config) -> [bool; 2] {
+    let mut interfaces = config.interfaces.iter();
+    // The switch of all sets those of each, which alone count.
+    let of_one = |name: &str| is_on(&format!("net/ipv4/conf/{name}/forwarding"));
+    let v4 = is_on("net/ipv4/ip_forward") || interfaces.any(|interface| of_one(&interface.name));
+    [v4, foreign::routes_v6()]
 }
 
 /// Whether the kernel routes.
-pub(super) fn routing() -> Finding {
+pub(super) fn routing(config: &Config) -> Finding {
     const SUBJECT: &str = "forwarding";
-    match routed() {
+    match routed(config) {
         [true, true] => ok(SUBJECT, "IPv4 and IPv6 forwarding are on"),
         [true, false] => ok(SUBJECT, "IPv4 forwarding is on, IPv6 forwarding is off"),
-        [false, true] => ok(SUBJECT, "IPv6 forwarding is on, IPv4 forwarding is off"),
+        [false, true] => {
+            let seen =
+                "IPv4 forwarding is off, IPv6 forwarding is on: a routed gateway forwards nothing of IPv4";
+            warning(SUBJECT, seen, "sysctl -w net.ipv4.ip_forward=1 (not needed on a bridge or without IPv4)")
+        }
         [false, false] => {
             let fix = "sysctl -w net.ipv4.ip_forward=1 (IPv6: net.ipv6.conf.all.forwarding=1; not needed on a bridge)";
             warning(SUBJECT, "IPv4 and IPv6 forwarding are off: a routed gateway forwards nothing", fix)
@@ -48,7 +58,7 @@ pub(super) fn findings(config: &Config, there: &[probe::Interface]) -> Vec<Findi
         all.any(|interface| interface.forward == Forward::Direct && interface.name == found.name)
     };
     let direct: Vec<&probe::Interface> = there.iter().filter(is_direct).collect();
-    let routed = routed();
+    let routed = routed(config);
     for found in &direct {
         findings.extend(switches(&found.name, routed));
         findings.extend(shaping(found));
@@ -74,7 +84,7 @@ pub(super) fn findings(config: &Config, there: &[probe::Interface]) -> Vec<Findi
 
 /// What the running agent does otherwise than the configuration says: it was read at its start.
 pub(super) fn running(config: &Config, status: &Status) -> Option<Finding> {
-    let names = |all: Vec<&str>| if all.is_empty() { "none".to_owned() } else { all.join(", ") };
+    let names = |all: Vec<&str>| if all.is_empty() { NONE.to_owned() } else { all.join(", ") };
     let written = config.interfaces.iter().filter(|interface| interface.forward == Forward::Direct);
     let written: Vec<&str> = written.map(|interface| interface.name.as_str()).collect();
     let runs = status.interfaces.iter().filter(|interface| interface.forward == Forward::Direct.name());
@@ -83,8 +93,13 @@ pub(super) fn running(config: &Config, status: &Status) -> Option<Finding> {
     let differs = status.forwarded.is_some() != config.forwards_directly()
         || runs.iter().any(|name| !written.contains(name));
     differs.then(|| {
-        let (written, runs) = (names(written), names(runs));
-        let seen = format!("configured for {written}; the running agent has it on {runs}");
+        let has = match names(runs) {
+            none if none == NONE && status.forwarded.is_some() => {
+                "was started with it, and forwards nothing directly now".to_owned()
+            }
+            runs => format!("has it on {runs}"),
+        };
+        let seen = format!("configured for {}; the running agent {has}", names(written));
         warning(SUBJECT, &seen, "restart the agent: it reads its configuration when it starts")
     })
 }
