@@ -42,7 +42,7 @@ pub const LEASES: u32 = STAMPS;
 /// nobody sweeps, so long neither happens.
 pub const LIFE: u64 = 4_000_000_000;
 
-/// What met no packet for so long, ns, makes room for any other where nothing is free.
+/// What met no packet for so long, ns, is forgotten by the next sweep.
 pub const SILENT: u64 = 1_000_000_000;
 
 /// [`crate::layout::Active::edition`] of an entry that is being emptied: it is found by nobody and taken by nobody.

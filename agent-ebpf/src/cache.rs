@@ -51,7 +51,7 @@ pub(crate) use loaded;
 
 /// Nanoseconds in ticks of the kernel's clock.
 #[inline(always)]
-fn in_ticks(time: u64) -> u32 {
+pub fn in_ticks(time: u64) -> u32 {
     (time / u64::from(loaded!(TICK).max(1))) as u32
 }
 
@@ -416,14 +416,13 @@ pub extern "C" fn keep() -> u32 {
     1
 }
 
-/// The way of a set where another entry may go. First a free one or one that holds no longer, then a denial that met no packet of late.
-/// What is allowed takes any denial before what is allowed, and of that first what met no packet of late; a denial takes nothing
-/// that is allowed but such. An entry that the sweep has taken is none.
+/// The way of a set where another entry may go: a free one, one that holds no longer, one of a denial, or, for what is
+/// allowed, any. So nothing that is denied takes the place of what is allowed. An entry that the sweep has taken is none.
 #[inline(always)]
 fn room(sight: &Sight, now: u32, allowed: bool) -> Option<usize> {
     let edition = sight.active as u32;
-    let silent = in_ticks(cache::SILENT);
-    let (mut denied, mut silent_denied, mut silent_allowed, mut any) = (None, None, None, None);
+    let mut denied = None;
+    let mut any = None;
     let mut way = 0;
     while way < WAYS {
         let (word, known) = if sight.family == 4 {
@@ -442,12 +441,8 @@ fn room(sight: &Sight, now: u32, allowed: bool) -> Option<usize> {
             if of != edition || !known.holds_at(now) {
                 return Some(way);
             }
-            let (is_denied, is_silent) = (known.flags & flag::DENIED != 0, known.is_silent(now, silent));
-            if is_denied {
+            if known.flags & flag::DENIED != 0 {
                 denied = Some(way);
-            }
-            if is_silent {
-                *(if is_denied { &mut silent_denied } else { &mut silent_allowed }) = Some(way);
             }
             // Another one each time.
             if any.is_none() || (now as usize ^ sight.words[2] as usize) & (WAYS - 1) == way {
@@ -456,11 +451,7 @@ fn room(sight: &Sight, now: u32, allowed: bool) -> Option<usize> {
         }
         way += 1;
     }
-    if allowed {
-        silent_denied.or(denied).or(silent_allowed).or(any)
-    } else {
-        silent_denied.or(silent_allowed).or(denied)
-    }
+    if denied.is_some() || !allowed { denied } else { any }
 }
 
 /// Makes whoever remembers a verdict with this stamp judge anew.

@@ -5,7 +5,7 @@
 //! adds to counters in one instruction.
 
 use bulkhead_common::{
-    cache::{Entry4, Entry6, PACKETS, Remembered, TAKEN, WAYS, flag, holds_at, key::Told},
+    cache::{Entry4, Entry6, PACKETS, Remembered, SILENT, TAKEN, WAYS, flag, key::Told},
     flow,
     layout::{InterfaceCounters, Repeats, Sweep, Traffic, ViolationKey, is_answered, tally},
     reason::CODES,
@@ -14,7 +14,7 @@ use bulkhead_common::{
 
 use crate::{
     atomic,
-    cache::{CACHE_SETS_V4, CACHE_SETS_V6, TICK, index, loaded, ticks},
+    cache::{CACHE_SETS_V4, CACHE_SETS_V6, TICK, in_ticks, index, loaded, ticks},
     emit,
     maps::{self, CACHE_V4, CACHE_V6, DEVICE_COUNTS, FLOWS, PORT_COUNTS, RULE_COUNTS, SWEEP, TALLY},
     tables,
@@ -31,8 +31,8 @@ pub struct Emptied {
 /// Which room for an entry that is emptied is the sweep's, which a packet may interrupt; that of packets is 0.
 const OF_SWEEP: u32 = 1;
 
-/// Adds what an entry has counted to the exact counters. An entry that the sweep looks at and that still holds stays, unless its flow was
-/// forgotten. The place is its set, its way from bit 32 on, its family from bit 40 on, and whose room it takes from bit 48 on.
+/// Adds what an entry has counted to the exact counters. An entry that the sweep looks at and that still holds stays, unless it met no packet
+/// of late or its flow was forgotten. The place is its set, its way from bit 32 on, its family from bit 40 on, and whose room it takes from bit 48 on.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn empty(place: u64) -> u32 {
@@ -63,13 +63,20 @@ pub extern "C" fn empty(place: u64) -> u32 {
     // SAFETY: an element of a map, taken.
     unsafe {
         emptied.known = *known;
-        let holds = emptied.known.holds_at(ticks());
-        let is_over = credit(family as u32 | room << 8) == FLOW_IS_GONE;
-        let stays = room == OF_SWEEP && holds && !is_over;
+        let is_over = is_over(&emptied.known);
+        let is_gone = credit(family as u32 | room << 8) == FLOW_IS_GONE;
+        let stays = room == OF_SWEEP && !is_over && !is_gone;
         (*known).counts = 0;
         atomic::put(edition, if stays { before } else { 0 });
     }
     1
+}
+
+/// Whether an entry need not be kept: it holds no longer, or nobody asks for it any more.
+#[inline(always)]
+fn is_over(known: &Remembered) -> bool {
+    let now = ticks();
+    !known.holds_at(now) || known.is_silent(now, in_ticks(SILENT))
 }
 
 /// Takes an entry, in one store: a packet that interrupts the sweep finds it before, or not at all. `None` when there is none.
@@ -261,19 +268,19 @@ extern "C" fn sweep_sets(number: u32) -> u32 {
 fn sweep_set(set: u32, family: u64) -> bool {
     let (mut way, mut stay) = (0, false);
     while way < WAYS {
-        let (counts, edition, until) = if family == 4 {
+        let (known, edition) = if family == 4 {
             let Some(entries) = CACHE_V4.get_ptr(set) else { return false };
             // SAFETY: this CPU's own set; what it says is looked at again once the entry is taken.
             let Entry4 { key, known } = unsafe { &(*entries)[way] };
-            (known.counts, key[3] >> 32, known.until)
+            (known, key[3] >> 32)
         } else {
             let Some(entries) = CACHE_V6.get_ptr(set) else { return false };
             // SAFETY: as above.
             let Entry6 { key, known, pad: _ } = unsafe { &(*entries)[way] };
-            (known.counts, key[6] >> 32, known.until)
+            (known, key[6] >> 32)
         };
-        let is_over = !holds_at(until, ticks());
-        if edition != 0 && (counts != 0 || is_over) {
+        let is_over = is_over(known);
+        if edition != 0 && (known.counts != 0 || is_over) {
             empty(u64::from(set) | (way as u64) << 32 | family << 40 | u64::from(OF_SWEEP) << 48);
         }
         stay |= edition != 0 && !is_over;

@@ -37,21 +37,20 @@ const DENIED: &str = "hmi>plc udp 50000>503";
 
 /// A gate with an open connection, after [`NEW`] flows of so many packets each; no verdict is remembered.
 fn after_churn(room: &Room, pins: &str, words: &str, kind: &str, packets: u64) -> (Gate, Counts) {
-    let (mut gate, counts, _) = churned(room, pins, words, kind, packets);
-    gate.set(words);
-    (gate, counts)
-}
-
-/// The same, and what was remembered of the connection since that moment still is.
-fn churned(room: &Room, pins: &str, words: &str, kind: &str, packets: u64) -> (Gate, Counts, Instant) {
     let mut gate = Gate::of_size(room, pins, SIZES, words, &only(502));
     let mut counts = Counts::default();
     gate.connect("hmi", "plc", (49_152, 502), "tcp");
     counts.allowed += 3;
-    let began = Instant::now();
     for line in [THERE, BACK, THERE, BACK] {
         counts.met(&mut gate, line, true);
     }
+    churn(&mut gate, &mut counts, kind, packets);
+    gate.set(words);
+    (gate, counts)
+}
+
+/// [`NEW`] flows of so many packets each.
+fn churn(gate: &mut Gate, counts: &mut Counts, kind: &str, packets: u64) {
     let at = if kind.starts_with("udp6") { PORT_V6 } else { PORT_V4 };
     let (protocol, flags) = kind.split_once(' ').unwrap_or((kind, ""));
     let mut first = frame(&format!("attacker>plc {protocol} 1024>502 {flags}")).expect("well formed");
@@ -63,10 +62,9 @@ fn churned(room: &Room, pins: &str, words: &str, kind: &str, packets: u64) -> (G
             counts.allowed += 1;
         }
         if n.is_multiple_of(EVERY) {
-            counts.met(&mut gate, DENIED, false);
+            counts.met(gate, DENIED, false);
         }
     }
-    (gate, counts, began)
 }
 
 /// What was sent.
@@ -161,17 +159,28 @@ fn what_is_remembered_of_a_flow_ends_with_the_sweep_after_it_was_forgotten() {
     let test = "what_is_remembered_of_a_flow_ends_with_the_sweep_after_it_was_forgotten";
     let Some((namespace, room)) = lab(test) else { return };
     namespace.run(|| {
+        let mut gate = Gate::of_size(&room, "swept", SIZES, "strict", &only(502));
+        let mut counts = Counts::default();
+        let (ask, answer) = ("hmi>plc udp 49152>502", "plc>hmi udp 502>49152");
+        let began = Instant::now();
+        for line in [ask, answer, ask, answer] {
+            counts.met(&mut gate, line, true);
+        }
         // What opens connections is not remembered, and takes no room from what is.
-        let (mut gate, mut counts, began) = churned(&room, "swept", "strict", "tcp S", 2);
+        churn(&mut gate, &mut counts, "tcp S", 2);
         // On a slow machine it has ended by time.
         if began.elapsed() < Duration::from_nanos(LIFE) * 3 / 4 {
-            counts.met(&mut gate, BACK, true);
+            counts.met(&mut gate, answer, true);
         }
         gate.collect();
-        for line in [THERE, BACK] {
-            counts.met(&mut gate, line, false);
+        counts.met(&mut gate, answer, false);
+        assert_eq!(gate.device("plc", Reason::NoFlow.code()), 1);
+        // Of the other direction with the sweep after its next packet.
+        counts.met(&mut gate, ask, true);
+        gate.collect();
+        for line in [ask, answer] {
+            counts.met(&mut gate, line, true);
         }
-        assert_eq!(gate.device("plc", Reason::NoFlow.code()), 2);
         counts.assert_counted(&mut gate);
     });
 }
