@@ -10,7 +10,7 @@ use bulkhead_common::{
     address::Address,
     cache::{
         self, Entry4, Entry6, Holds, PACKETS, Remembered, TAKEN, WAYS, broad, flag,
-        key::{self, Carries, Frame, Seeds},
+        key::{self, Carries, Frame, Place, Seeds},
     },
     decide::{Action, Verdict},
     layout::Active,
@@ -76,6 +76,8 @@ pub struct Sight {
     pub words: [u64; 8],
     /// Index of its set.
     pub set: u32,
+    /// The place that says which way of it is looked at first.
+    pub way: u32,
     /// The stamps of its flow and of all leases, before it was decided.
     pub stamps: [u32; 2],
     /// 4 or 6; 0 when it has no key.
@@ -136,7 +138,8 @@ fn of_v4(key: Option<[u64; 4]>, packet: &Packet, interface: u64, active: u64) ->
     if let Some(entries) = CACHE_V4.get_ptr_mut(set) {
         // SAFETY: this CPU's own set.
         let entries = unsafe { &mut *entries };
-        for entry in entries {
+        for n in 0..WAYS {
+            let entry = &mut entries[nth(n, place.set)];
             if is_key(&entry.key, &words, [2, 3, 1, 0]) {
                 let now = ticks();
                 if holds(&entry.known, stamp_by(words[1], place.flow), now) {
@@ -152,7 +155,7 @@ fn of_v4(key: Option<[u64; 4]>, packet: &Packet, interface: u64, active: u64) ->
         return action;
     }
     let [a, b, c, d] = words;
-    missed([a, b, c, d, 0, 0, 0, 0], active, set, place.flow, 4)
+    missed([a, b, c, d, 0, 0, 0, 0], active, set, place, 4)
 }
 
 #[inline(always)]
@@ -167,7 +170,8 @@ fn of_v6(key: Option<[u64; 8]>, packet: &Packet, interface: u64, active: u64) ->
     if let Some(entries) = CACHE_V6.get_ptr_mut(set) {
         // SAFETY: this CPU's own set.
         let entries = unsafe { &mut *entries };
-        for entry in entries {
+        for n in 0..WAYS {
+            let entry = &mut entries[nth(n, place.set)];
             if is_key(&entry.key, &words, [6, 3, 5, 2, 4, 1, 0]) {
                 let now = ticks();
                 if holds(&entry.known, stamp_by(words[1], place.flow), now) {
@@ -179,7 +183,7 @@ fn of_v6(key: Option<[u64; 8]>, packet: &Packet, interface: u64, active: u64) ->
     } else {
         return unseen(active);
     }
-    missed(words, active, set, place.flow, 6)
+    missed(words, active, set, place, 6)
 }
 
 /// Whether an entry's key has these words, compared in this order: what differs between most packets comes first, so that the processor
@@ -197,6 +201,16 @@ pub fn index(place: u32, sets: u32) -> u32 {
     let cpu = unsafe { bpf_get_smp_processor_id() };
     if sets == 0 { u32::MAX } else { cpu * sets + (place & (sets - 1)) }
 }
+
+/// The way of a set that is looked at as the `n`th, of a key with this place: where there is room an entry is where it is looked for first.
+/// The bits are not those that choose the set.
+#[inline(always)]
+fn nth(n: usize, place: u32) -> usize {
+    (n + (place >> WAY_BITS) as usize) & (WAYS - 1)
+}
+
+/// The upper bits of a place, as many as tell ways apart.
+const WAY_BITS: u32 = u32::BITS - WAYS.ilog2();
 
 #[inline(always)]
 fn holds(known: &Remembered, flow: Option<u32>, now: u32) -> bool {
@@ -243,10 +257,11 @@ fn count(known: &mut Remembered, len: u64, interface: u64, now: u32) -> u32 {
 }
 
 #[inline(always)]
-fn missed(words: [u64; 8], active: u64, set: u32, flow: u32, family: u32) -> u32 {
-    let stamps = [stamp_of(flow), stamp_of(cache::LEASES)];
+fn missed(words: [u64; 8], active: u64, set: u32, place: Place, family: u32) -> u32 {
+    let stamps = [stamp_of(place.flow), stamp_of(cache::LEASES)];
+    let way = place.set;
     maps::with_scratch(|scratch| {
-        scratch.sight = Sight { active, words, set, stamps, family, counted: Counted::ALONE, table: 0 };
+        scratch.sight = Sight { active, words, set, way, stamps, family, counted: Counted::ALONE, table: 0 };
     });
     MISSED
 }
@@ -254,10 +269,12 @@ fn missed(words: [u64; 8], active: u64, set: u32, flow: u32, family: u32) -> u32
 /// The action for a packet that is denied with whole networks, counted, unless there is room to tell of it by itself.
 #[inline(always)]
 fn with_others(words: &[u64; 4], len: u64, interface: u64, active: u64) -> Option<u32> {
-    let ([a, b, c, d], set) = broad_key(words, active, emit::overflow()?, |_, _| true)?;
+    let ([a, b, c, d], place) = broad_key(words, active, emit::overflow()?, |_, _| true)?;
+    let set = index(place, loaded!(CACHE_SETS_V4));
     // SAFETY: this CPU's own set.
     let entries = unsafe { &mut *CACHE_V4.get_ptr_mut(set)? };
-    for Entry4 { key, known } in entries {
+    for n in 0..WAYS {
+        let Entry4 { key, known } = &mut entries[nth(n, place)];
         if is_key(key, &[a, b, c, d], [2, 3, 1, 0]) {
             let now = ticks();
             // One that a lease has ended may lie before another.
@@ -273,7 +290,7 @@ fn with_others(words: &[u64; 4], len: u64, interface: u64, active: u64) -> Optio
     None
 }
 
-/// The key under which the denial of a packet holds for whole networks, and the index of its set; `is_so` says whether an end was
+/// The key under which the denial of a packet holds for whole networks, and its place; `is_so` says whether an end was
 /// taken for nothing but a part of them.
 #[inline(always)]
 fn broad_key(
@@ -285,13 +302,12 @@ fn broad_key(
     let Active { slot, .. } = Active::from_word(active);
     let pages = FLAT.get(slot)?;
     let has_leases = HEADS.get(slot)?.shapes & shape::LEASED != 0;
-    let (key, place) = broad::key(&seeds(), words, table, |end, address| {
+    broad::key(&seeds(), words, table, |end, address| {
         let identity = tables::network(pages, address)?;
         // SAFETY: only asked whether it is there.
         let is_leased = has_leases && unsafe { LEASES.get(Address::v4(address)) }.is_some();
         if is_leased || !is_so(end, identity) { None } else { Some(identity) }
-    })?;
-    Some((key, index(place, loaded!(CACHE_SETS_V4))))
+    })
 }
 
 /// Empties what is left in the cache of the packet in the scratch, so that its flow is as alive as it is.
@@ -358,9 +374,9 @@ pub extern "C" fn keep() -> u32 {
         let found = broad_key(&[a, b, c, d], sight.active, sight.table, |end, identity| {
             *(if end == 0 { ends.source() } else { ends.destination() }) == Endpoint::network(identity)
         });
-        let Some((key, set)) = found else { return 0 };
+        let Some((key, place)) = found else { return 0 };
         sight.words[..4].copy_from_slice(&key);
-        sight.set = set;
+        (sight.set, sight.way) = (index(place, loaded!(CACHE_SETS_V4)), place);
         flags |= flag::BROAD;
     }
     let now = ticks();
@@ -423,8 +439,9 @@ fn room(sight: &Sight, now: u32, allowed: bool) -> Option<usize> {
     let edition = sight.active as u32;
     let mut denied = None;
     let mut any = None;
-    let mut way = 0;
-    while way < WAYS {
+    let mut n = 0;
+    while n < WAYS {
+        let way = nth(n, sight.way);
         let (word, known) = if sight.family == 4 {
             let entries = CACHE_V4.get_ptr(sight.set)?;
             // SAFETY: this CPU's own set.
@@ -449,7 +466,7 @@ fn room(sight: &Sight, now: u32, allowed: bool) -> Option<usize> {
                 any = Some(way);
             }
         }
-        way += 1;
+        n += 1;
     }
     if denied.is_some() || !allowed { denied } else { any }
 }
