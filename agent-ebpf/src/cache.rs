@@ -136,10 +136,9 @@ fn of_v4(key: Option<[u64; 4]>, packet: &Packet, interface: u64, active: u64) ->
     words[3] |= active << 32;
     let set = index(place.set, loaded!(CACHE_SETS_V4));
     if let Some(entries) = CACHE_V4.get_ptr_mut(set) {
-        // SAFETY: this CPU's own set.
-        let entries = unsafe { &mut *entries };
         for n in 0..WAYS {
-            let entry = &mut entries[nth(n, place.set)];
+            // SAFETY: this CPU's own set.
+            let entry = unsafe { &mut *nth(entries, n, place.set) };
             if is_key(&entry.key, &words, [2, 3, 1, 0]) {
                 let now = ticks();
                 if holds(&entry.known, stamp_by(words[1], place.flow), now) {
@@ -168,10 +167,9 @@ fn of_v6(key: Option<[u64; 8]>, packet: &Packet, interface: u64, active: u64) ->
     words[6] |= active << 32;
     let set = index(place.set, loaded!(CACHE_SETS_V6));
     if let Some(entries) = CACHE_V6.get_ptr_mut(set) {
-        // SAFETY: this CPU's own set.
-        let entries = unsafe { &mut *entries };
         for n in 0..WAYS {
-            let entry = &mut entries[nth(n, place.set)];
+            // SAFETY: this CPU's own set.
+            let entry = unsafe { &mut *nth(entries, n, place.set) };
             if is_key(&entry.key, &words, [6, 3, 5, 2, 4, 1, 0]) {
                 let now = ticks();
                 if holds(&entry.known, stamp_by(words[1], place.flow), now) {
@@ -205,12 +203,25 @@ pub fn index(place: u32, sets: u32) -> u32 {
 /// The way of a set that is looked at as the `n`th, of a key with this place: where there is room an entry is where it is looked for first.
 /// The bits are not those that choose the set.
 #[inline(always)]
-fn nth(n: usize, place: u32) -> usize {
-    (n + (place >> WAY_BITS) as usize) & (WAYS - 1)
+fn nth<T>(entries: *mut [T; WAYS], n: usize, place: u32) -> *mut T {
+    way_of(entries, n + (place >> WAY_BITS) as usize)
 }
 
-/// The upper bits of a place, as many as tell ways apart.
+/// Where the bits of a place begin that choose the way.
 const WAY_BITS: u32 = u32::BITS - WAYS.ilog2();
+
+/// An entry of a set; of its number only the lower bits count.
+#[inline(always)]
+fn way_of<T>(entries: *mut [T; WAYS], mut way: usize) -> *mut T {
+    // SAFETY: keeps what is below `WAYS`.
+    // JUSTIFICATION: the compiler, which knows more of the number, leaves this out or far behind; and Linux 5.10 forgets bounds of what lies on the
+    // stack meanwhile.
+    unsafe {
+        core::arch::asm!("{way} &= {most}", way = inout(reg) way, most = const WAYS - 1, options(nomem, nostack, preserves_flags));
+    }
+    // SAFETY: within the array.
+    unsafe { entries.cast::<T>().add(way) }
+}
 
 #[inline(always)]
 fn holds(known: &Remembered, flow: Option<u32>, now: u32) -> bool {
@@ -271,10 +282,10 @@ fn missed(words: [u64; 8], active: u64, set: u32, place: Place, family: u32) -> 
 fn with_others(words: &[u64; 4], len: u64, interface: u64, active: u64) -> Option<u32> {
     let ([a, b, c, d], place) = broad_key(words, active, emit::overflow()?, |_, _| true)?;
     let set = index(place, loaded!(CACHE_SETS_V4));
-    // SAFETY: this CPU's own set.
-    let entries = unsafe { &mut *CACHE_V4.get_ptr_mut(set)? };
+    let entries = CACHE_V4.get_ptr_mut(set)?;
     for n in 0..WAYS {
-        let Entry4 { key, known } = &mut entries[nth(n, place)];
+        // SAFETY: this CPU's own set.
+        let Entry4 { key, known } = unsafe { &mut *nth(entries, n, place) };
         if is_key(key, &[a, b, c, d], [2, 3, 1, 0]) {
             let now = ticks();
             // One that a lease has ended may lie before another.
@@ -423,11 +434,11 @@ pub extern "C" fn keep() -> u32 {
     if sight.family == 4 {
         let Some(entries) = CACHE_V4.get_ptr_mut(sight.set) else { return 0 };
         // SAFETY: this CPU's own entry.
-        unsafe { (*entries)[way & (WAYS - 1)] = Entry4 { key: [a, b, c, d], known } };
+        unsafe { *way_of(entries, way) = Entry4 { key: [a, b, c, d], known } };
     } else {
         let Some(entries) = CACHE_V6.get_ptr_mut(sight.set) else { return 0 };
         // SAFETY: as above.
-        unsafe { (*entries)[way & (WAYS - 1)] = Entry6 { key: sight.words, known, pad: [0; 4] } };
+        unsafe { *way_of(entries, way) = Entry6 { key: sight.words, known, pad: [0; 4] } };
     }
     1
 }
@@ -437,20 +448,20 @@ pub extern "C" fn keep() -> u32 {
 #[inline(always)]
 fn room(sight: &Sight, now: u32, allowed: bool) -> Option<usize> {
     let edition = sight.active as u32;
-    let mut denied = None;
-    let mut any = None;
+    // No options: of those that are none half is never written, and kernels before 6.3 let nobody read such a place on the stack.
+    let (mut denied, mut any) = (WAYS, WAYS);
     let mut n = 0;
     while n < WAYS {
-        let way = nth(n, sight.way);
+        let way = (n + (sight.way >> WAY_BITS) as usize) & (WAYS - 1);
         let (word, known) = if sight.family == 4 {
-            let entries = CACHE_V4.get_ptr(sight.set)?;
+            let entries = CACHE_V4.get_ptr_mut(sight.set)?;
             // SAFETY: this CPU's own set.
-            let Entry4 { key, known } = unsafe { &(*entries)[way] };
+            let Entry4 { key, known } = unsafe { &*way_of(entries, way) };
             (key[3], known)
         } else {
-            let entries = CACHE_V6.get_ptr(sight.set)?;
+            let entries = CACHE_V6.get_ptr_mut(sight.set)?;
             // SAFETY: as above.
-            let Entry6 { key, known, pad: _ } = unsafe { &(*entries)[way] };
+            let Entry6 { key, known, pad: _ } = unsafe { &*way_of(entries, way) };
             (key[6], known)
         };
         let of = (word >> 32) as u32;
@@ -459,16 +470,17 @@ fn room(sight: &Sight, now: u32, allowed: bool) -> Option<usize> {
                 return Some(way);
             }
             if known.flags & flag::DENIED != 0 {
-                denied = Some(way);
+                denied = way;
             }
             // Another one each time.
-            if any.is_none() || (now as usize ^ sight.words[2] as usize) & (WAYS - 1) == way {
-                any = Some(way);
+            if any == WAYS || (now as usize ^ sight.words[2] as usize) & (WAYS - 1) == way {
+                any = way;
             }
         }
         n += 1;
     }
-    if denied.is_some() || !allowed { denied } else { any }
+    let way = if denied < WAYS || !allowed { denied } else { any };
+    if way < WAYS { Some(way) } else { None }
 }
 
 /// Makes whoever remembers a verdict with this stamp judge anew.
