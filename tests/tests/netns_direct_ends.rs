@@ -153,6 +153,14 @@ fn doctor_knows_what_leaves_directly_and_what_does_not_see_it() {
     assert_eq!(doctor(&lab), [format!("warning {seen}")]);
     tc(&["delete", "dev", "plant0", "clsact"]);
     tc(&["delete", "dev", "plant0", "root"]);
+    let ip = |words: &[&str]| run(&lab, &[&["ip", "link"][..], words].concat()).expect("a bridge");
+    ip(&["add", "bridge9", "type", "bridge"]);
+    ip(&["set", "plant0", "master", "bridge9"]);
+    let seen = "`plant0` is a port of another interface, so what comes there goes through the kernel";
+    assert_eq!(doctor(&lab), [format!("problem {seen}")]);
+    ip(&["set", "plant0", "nomaster"]);
+    ip(&["delete", "bridge9"]);
+    assert_eq!(doctor(&lab), [v4]);
     // What comes in there meets a chain, whose family is not that of a device.
     let chain = "table inet own { chain way { type filter hook ingress device cell0 priority 0; }; }";
     run(&lab, &["nft", chain]).expect("a chain");

@@ -252,7 +252,8 @@ table! {
     /// Live conversations.
     "flows": integer(1024, 1 << 24).default("131072");
     /// Verdicts that each processor remembers for the packets that follow, of IPv4; half as many of IPv6. What is not
-    /// remembered is decided anew. Each takes 64 bytes for each processor (IPv6 128), and all of them 64 MiB at most. Where interfaces
+    /// remembered is decided anew. A power of two; of another number the next one below it. Each takes 64 bytes for each processor (IPv6 128), and
+    /// all of them 64 MiB at most: 524288 over all processors, so that with more than eight there are fewer than by default for each. Where interfaces
     /// forward directly, half as many ways of packets are remembered besides, for 128 bytes each. The number of ways may
     /// change with any start, that of verdicts is fixed while the maps exist.
     "verdicts": integer(1024, 1 << 20).default("65536");

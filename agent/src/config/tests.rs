@@ -10,6 +10,7 @@ use crate::{
     signing::{self, KeySource},
 };
 
+mod direct;
 mod sinks;
 
 fn read(text: &str) -> Config {
@@ -330,30 +331,6 @@ fn a_pair_that_is_none_is_refused_with_help() {
     let word = side("eth1", "peer = \"eth2\"\nside = \"devices\"")
         + &side("eth2", "peer = \"eth1\"\nside = \"uplink\"");
     one(&word, "BH0603", "unknown value of `side` `devices`", "did you mean `device`?");
-}
-
-#[test]
-fn direct_forwarding_is_for_interfaces_in_whose_drivers_packets_are_judged() {
-    let interface = |text: &str| format!("[interface.eth1]\n{text}\n");
-    let other = "[interface.eth0]\nforward = \"direct\"\n";
-    let direct = read(&(interface("forward = \"direct\"") + other));
-    assert!(direct.forwards_directly() && !read(UPLINK).forwards_directly());
-    assert_eq!((direct.alone(), read(UPLINK).alone()), (None, None));
-    let generic = interface("forward = \"direct\"\nattach = \"generic\"") + other;
-    let behind = "`eth1` runs the program behind the driver, where packets cannot leave directly";
-    one(&generic, "BH0619", behind, "`attach = \"native\"`");
-    let side = "[interface.eth2]\nrole = \"pair\"\npeer = \"eth1\"\nside = \"device\"\n";
-    let pair = interface("role = \"pair\"\npeer = \"eth2\"\nforward = \"direct\"") + side + other;
-    one(&pair, "BH0619", "`eth1` is a side of a pair, which sends everything to the other one", "remove it");
-    let word = interface("forward = \"directly\"");
-    one(&word, "BH0603", "unknown value of `forward` `directly`", "did you mean `direct`?");
-    let alone = "only `eth1` forwards directly, and a way leads from one such interface to another";
-    let lonely = interface("forward = \"direct\"") + UPLINK;
-    one(&lonely, "BH0620", alone, "for the other one too, or remove it");
-    let (config, ..) = parse_config("bulkhead.toml", &lonely);
-    assert_eq!(config.expect("a warning").alone(), Some("eth1"));
-    // What is the default may be said anywhere.
-    assert!(!read(&interface("forward = \"kernel\"\nattach = \"generic\"")).forwards_directly());
 }
 
 #[test]

@@ -180,7 +180,7 @@ impl Agent {
         let counted = self.dataplane.tally().map(|tally| tally.violations).unwrap_or_default();
         let revision = Some(self.revision()).filter(|revision| !revision.is_empty());
         let warnings = self.all_warnings();
-        self.reporter.heartbeat(counted, revision, self.modes(), warnings);
+        self.reporter.heartbeat(counted, revision, self.modes(), &warnings);
     }
 
     fn begin_probe(&mut self) {

@@ -182,7 +182,7 @@ impl Reporter {
         violations: u64,
         revision: Option<String>,
         modes: Modes,
-        warnings: Vec<String>,
+        warnings: &[String],
     ) {
         self.seq += 1;
         let count = self.honesty.untold();
@@ -195,7 +195,7 @@ impl Reporter {
             revision,
             modes,
             violations,
-            warnings,
+            warnings: warnings.iter().map(|warning| in_a_line(warning)).collect(),
             count,
         });
         self.honesty.told(count);
@@ -275,5 +275,22 @@ impl Reporter {
             refused: self.sinks().iter().map(|sink| sink.refused).sum(),
             ..ViolationStatus::default()
         }
+    }
+}
+
+/// A warning as a record has it: what stands behind a line break on a screen follows a semicolon.
+fn in_a_line(warning: &str) -> String {
+    warning.replace("\nhint: ", "; ").replace('\n', "; ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn warning_of_a_record_is_one_line() {
+        let warning = "`g0` takes VLAN tags off (rxvlan)\nhint: ethtool -K g0 rxvlan off\nonce more";
+        let line = "`g0` takes VLAN tags off (rxvlan); ethtool -K g0 rxvlan off; once more";
+        assert_eq!(in_a_line(warning), line);
     }
 }

@@ -26,7 +26,8 @@ use crate::Outcome;
 
 /// Measure the product on this machine
 ///
-/// Without a subcommand: what a packet costs, over what it costs others, in one table.
+/// Without a subcommand: what a packet costs, over what it costs others, in one table. As root; the exit code is 1 when a target is missed or
+/// a row that has one could not be measured.
 #[derive(clap::Args)]
 #[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct BenchArgs {
@@ -45,7 +46,7 @@ pub(crate) struct RatioArgs {
     /// Print one JSON object instead of the table
     #[arg(long)]
     json: bool,
-    /// Only the rows that begin so: a group, or `GROUP: ROW`
+    /// Only the rows that begin so: a group (established, scale, new, deny, peers, memory; wire), or `GROUP: ROW`
     #[arg(long, value_name = "GROUP")]
     only: Option<String>,
 }

@@ -5,6 +5,7 @@ use crate::{
     config::{Config, Forward},
     control::Status,
     dataplane::{
+        self,
         foreign::{self, is_on},
         probe,
     },
@@ -60,6 +61,7 @@ pub(super) fn findings(config: &Config, there: &[probe::Interface]) -> Vec<Findi
     let direct: Vec<&probe::Interface> = there.iter().filter(is_direct).collect();
     let routed = routed(config);
     for found in &direct {
+        findings.extend(obstacle(found, config));
         findings.extend(switches(&found.name, routed));
         findings.extend(shaping(found));
     }
@@ -102,6 +104,23 @@ pub(super) fn running(config: &Config, status: &Status) -> Option<Finding> {
         let seen = format!("configured for {}; the running agent {has}", names(written));
         warning(SUBJECT, &seen, "restart the agent: it reads its configuration when it starts")
     })
+}
+
+/// Why what comes on this interface goes through the kernel, whatever comes.
+fn obstacle(found: &probe::Interface, config: &Config) -> Option<Finding> {
+    let name = &found.name;
+    if found.controller.is_some() {
+        let seen =
+            format!("`{name}` is a port of another interface, so what comes there goes through the kernel");
+        let fix = format!("`ip link set {name} nomaster`, or write `forward = \"kernel\"`");
+        return Some(problem(SUBJECT, &seen, &fix));
+    }
+    let is_fixed =
+        config.interfaces.iter().any(|interface| interface.name == *name && interface.fix_offloads);
+    let offloads = dataplane::offloads(name).ok().filter(|_| !is_fixed)?;
+    let first = dataplane::obstacles(found, offloads, None).into_iter().next()?;
+    let seen = format!("what comes on `{name}` goes through the kernel: it {}", first.seen);
+    Some(problem(SUBJECT, &seen, &format!("{}; or `fix_offloads = true`", first.fix)))
 }
 
 /// What the kernel forwards, and not on this interface: it will not tell a way for it.

@@ -95,7 +95,11 @@ pub(super) fn interfaces(
             fix_offloads: reader.boolean(this.table, "fix_offloads").is_some_and(|flag| flag.value),
         });
     }
-    if let [(name, at)] = direct[..] {
+    // Of one that may not, its own error says enough.
+    let may = found.iter().any(|interface| interface.forward == Forward::Direct);
+    if let [(name, at)] = direct[..]
+        && may
+    {
         let message = format!(
             "only {} forwards directly, and a way leads from one such interface to another",
             quote(name)
