@@ -32,8 +32,9 @@ fn enforcing(room: &Room, pins: &str) -> (Dataplane, Jump) {
     (dataplane, jump)
 }
 
-/// Packets of all devices by code, and how many devices had any.
+/// Packets of all devices by code, those of remembered verdicts too, and how many devices had any.
 fn counts(dataplane: &Dataplane) -> ([u64; CODES as usize], usize) {
+    dataplane.collect().expect("the CPUs are there");
     let mut sum = [0; CODES as usize];
     let mut busy = 0;
     for id in 0..=GRID.devices {
