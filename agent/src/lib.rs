@@ -28,3 +28,4 @@ pub mod signing;
 pub mod sink;
 pub mod spool;
 pub mod store;
+pub mod traffic;

@@ -12,11 +12,14 @@ use super::{
 /// Modules of `agent/src` by rank. Rank 0 is agent-common.
 const RANKS: &[(u8, &[&str])] = &[
     (1, &["diagnostic", "language", "model"]),
-    (2, &["policy"]),
+    (2, &["policy", "traffic"]),
     (3, &["compile"]),
     (
         4,
-        &["replay", "learn", "lease", "lint", "rollout", "export", "record", "report", "resolver", "signing"],
+        &[
+            "capture", "export", "learn", "lease", "lint", "record", "replay", "report", "resolver",
+            "rollout", "signing",
+        ],
     ),
     (
         5,
