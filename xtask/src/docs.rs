@@ -2,9 +2,10 @@
 //!
 //! In: what `bulkhead` prints about its languages, records and codes. Out: files below `docs/`, or which of them are out of date.
 
-use std::{fs, process::Command};
+use std::fs;
 
 use anyhow::{Context, Result, ensure};
+use bulkhead_tests::cargo::cargo;
 
 use crate::{Outcome, repo};
 
@@ -31,10 +32,9 @@ pub(crate) struct DocsArgs {
 pub(crate) fn run(args: &DocsArgs) -> Result<Outcome> {
     let DocsArgs { check } = args;
     let root = repo::root();
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut stale = false;
     for (path, command) in DOCUMENTS {
-        let output = Command::new(&cargo)
+        let output = cargo()
             .current_dir(&root)
             .args(["run", "--quiet", "--package", "bulkhead-agent", "--bin", "bulkhead", "--"])
             .args(command)

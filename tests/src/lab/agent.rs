@@ -4,9 +4,7 @@
 //! All its files are in the gateway's room: several labs run side by side, and nothing is left on the machine.
 
 use std::{
-    env,
-    ffi::OsString,
-    fs,
+    env, fs,
     io::{BufRead, BufReader, Write},
     net::Ipv4Addr,
     os::unix::{net::UnixStream, process::CommandExt},
@@ -27,6 +25,7 @@ use super::{
     topology::{DEVICE_SIDE, Gateway, Lab, UPLINK},
     wait::wait_for,
 };
+use crate::cargo::cargo;
 
 /// The name of the configuration in the gateway's room.
 pub const CONFIG: &str = "bulkhead.toml";
@@ -61,8 +60,7 @@ fn build() -> Result<PathBuf> {
         .skip(1)
         .find(|dir| dir.file_name().is_some_and(|name| name != "deps"))
         .context("the running executable is in no directory")?;
-    let cargo = env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo"));
-    let mut command = Command::new(cargo);
+    let mut command = cargo();
     command.args(["build", "--quiet", "--package", "bulkhead-agent", "--bin", "bulkhead"]);
     if profile.file_name().is_some_and(|name| name == "release") {
         command.arg("--release");

@@ -5,13 +5,12 @@
 
 use std::{
     env,
-    ffi::OsString,
     path::{Path, PathBuf},
-    process::Command,
 };
 
 use anyhow::{Context, Result, ensure};
 use bulkhead_tests::{
+    cargo::cargo,
     lab::{interrupted, on_interrupt, requirements},
     site::Site,
 };
@@ -121,11 +120,10 @@ pub(super) fn binary(at: Option<&Path>) -> Result<PathBuf> {
 
 fn build() -> Result<PathBuf> {
     eprintln!("building the agent: `cargo build --release --package bulkhead-agent`");
-    let cargo = env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo"));
     // `target/debug/xtask`: the release build goes where this one came from.
     let exe = env::current_exe().context("failed to find the running executable")?;
     let target = exe.ancestors().nth(2).context("the running executable is in no target directory")?;
-    let mut command = Command::new(cargo);
+    let mut command = cargo();
     command.args(["build", "--quiet", "--release", "--package", "bulkhead-agent", "--bin", "bulkhead"]);
     let status = command.arg("--target-dir").arg(target).current_dir(repo::root()).status();
     ensure!(status.context("failed to run cargo")?.success(), "the release build failed");

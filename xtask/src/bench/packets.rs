@@ -3,14 +3,10 @@
 //! In: rounds, and which rows. Out: rows of the common table. The measuring half is a program of its own
 //! (`tests/benches/packets`): it needs the agent, and xtask must build without it.
 
-use std::{
-    env,
-    ffi::OsString,
-    process::{Command, Stdio},
-};
+use std::process::Stdio;
 
 use anyhow::{Context, Result, anyhow, ensure};
-use bulkhead_tests::lab::requirements;
+use bulkhead_tests::{cargo::cargo, lab::requirements};
 use serde_json::Value;
 
 use super::{
@@ -33,8 +29,7 @@ pub(super) struct PacketsArgs {
 pub(super) fn rows(args: &RatioArgs) -> Result<Vec<Row>> {
     requirements().map_err(|reason| anyhow!("packets need the lab: {reason}"))?;
     let RatioArgs { rounds, json: _, only } = args;
-    let cargo = env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo"));
-    let mut command = Command::new(cargo);
+    let mut command = cargo();
     // The kernel does the work: an optimised build would measure the same, later.
     command.args([
         "bench",

@@ -5,13 +5,13 @@
 
 use std::{
     collections::BTreeSet,
-    env, fs,
+    fs,
     path::{Path, PathBuf},
-    process::Command,
     str,
 };
 
 use anyhow::{Context, Result, bail, ensure};
+use bulkhead_tests::cargo::cargo;
 
 use super::table::Mutant;
 use crate::repo;
@@ -116,11 +116,9 @@ impl Copy {
     }
 
     fn cargo(&self, args: &[&str]) -> Result<std::process::Output> {
-        let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+        let mut command = cargo();
         command.current_dir(&self.sources).args(args).args(["--locked", "--quiet", "--config", QUICK]);
         command.env("CARGO_TARGET_DIR", &self.target).env("CARGO_PROFILE_DEV_DEBUG", "0");
-        // Cargo told this process where the checkout is; the copy is another one.
-        command.env_remove("CARGO_MANIFEST_DIR");
         command.output().with_context(|| format!("failed to run cargo {}", args.join(" ")))
     }
 }

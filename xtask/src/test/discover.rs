@@ -1,8 +1,9 @@
 //! Which integration tests the workspace has, asked of cargo, and the tier each belongs to.
 
-use std::{env, path::Path, process::Command};
+use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
+use bulkhead_tests::cargo::cargo;
 use serde_json::Value;
 
 /// One integration test binary.
@@ -16,7 +17,7 @@ pub(super) struct TestTarget {
 
 /// Every integration test of the workspace at `root`.
 pub(super) fn targets(root: &Path) -> Result<Vec<TestTarget>> {
-    let output = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+    let output = cargo()
         .current_dir(root)
         .args(["metadata", "--format-version=1", "--no-deps"])
         .output()

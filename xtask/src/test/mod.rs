@@ -137,7 +137,7 @@ fn test_command(root: &Path, tier: &str, target: &TestTarget) -> Command {
 }
 
 fn cargo(root: &Path, args: &[&str]) -> Command {
-    let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    let mut command = bulkhead_tests::cargo::cargo();
     command.current_dir(root).args(args);
     command
 }

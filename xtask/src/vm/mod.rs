@@ -15,11 +15,10 @@ mod verdict;
 use std::{
     env,
     path::{Path, PathBuf},
-    process::Command,
 };
 
 use anyhow::{Context, Result, bail, ensure};
-use bulkhead_tests::lab::wait::on_interrupt;
+use bulkhead_tests::{cargo::cargo, lab::wait::on_interrupt};
 use serde_json::Value;
 
 use crate::{Outcome, repo};
@@ -111,7 +110,7 @@ fn tool_path(name: &str) -> Option<PathBuf> {
 
 /// Runs cargo and returns where it put the executables of these names.
 fn executables(root: &Path, args: &[&str], names: &[&str]) -> Result<Vec<PathBuf>> {
-    let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    let mut command = cargo();
     command.current_dir(root).args(args).args(["--locked", "--message-format=json-render-diagnostics"]);
     let output = command.stderr(std::process::Stdio::inherit()).output().context("failed to run cargo")?;
     ensure!(output.status.success(), "`cargo {}` failed", args.join(" "));
