@@ -57,7 +57,7 @@ fn batch() -> Vec<String> {
 
 #[test]
 fn reader_that_stops_has_not_read_what_its_kernel_has_acknowledged() {
-    for bytes in [0, 1, 100_000, 1 << 20, 40 << 20] {
+    for bytes in [0, 1, 100_000, 1 << 20, 40 << 20, 160 << 20] {
         let (receiver, thread, go) = reader(bytes);
         let patience = Patience { connect: Duration::from_secs(20), write: Duration::from_millis(500) };
         let mut connection = Connection::open(&receiver, patience, meter).expect("it listens");
@@ -69,7 +69,7 @@ fn reader_that_stops_has_not_read_what_its_kernel_has_acknowledged() {
         assert!(matches!(error, SendError::Slow { .. } | SendError::Write { .. }), "{error}");
         let confirmed = usize::try_from(connection.known_confirmed()).expect("it is small") * MESSAGE;
         assert!(confirmed <= bytes, "{confirmed} bytes are called read, and {bytes} were");
-        if bytes > 20 << 20 {
+        if bytes > 80 << 20 {
             assert!(confirmed > 0, "of so many bytes some are surely read");
         }
         go.send(()).expect("the reader waits");
@@ -81,7 +81,7 @@ fn reader_that_stops_has_not_read_what_its_kernel_has_acknowledged() {
 fn reader_that_goes_on_confirms_most() {
     let (receiver, thread, go) = reader(usize::MAX);
     let mut connection = Connection::open(&receiver, Patience::default(), meter).expect("it listens");
-    let batches = 1000;
+    let batches = 5000;
     for _ in 0..batches {
         connection.send(&batch()).expect("it is read");
     }

@@ -141,4 +141,4 @@ pub fn receiver_key(receiver: SocketAddr) -> TrustedKey {
 
 pub(super) const ROTATE_BYTES: u32 = 64 << 20;
 pub(super) const KEEP: u32 = 4;
-pub(super) const SPOOL_BYTES: u32 = 64 << 20;
+pub(super) const SPOOL_BYTES: u32 = 128 << 20;

@@ -57,8 +57,8 @@ ca     = "/etc/bulkhead/siem-ca.pem"
     "key": one(&PATH).example(r#""/etc/bulkhead/gateway.key""#);
     /// `syslog+tls:` alone: the name in the receiver's certificate, where it is not the host in `to`.
     "server_name": one(&SERVER_NAME).example(r#""siem.example.com""#);
-    /// `syslog+…` alone: what is kept on the disk at most for a receiver that does not take it, bytes. TCP and TLS need 16 MiB.
-    "spool_bytes": integer(1 << 20, 1 << 30).default("67108864");
+    /// `syslog+…` alone: what is kept on the disk at most for a receiver that does not take it, bytes. TCP and TLS need 80 MiB.
+    "spool_bytes": integer(1 << 20, 1 << 30).default("134217728");
 }
 
 const FORMAT_WORDS: &[&str] = &words(&record::Format::ALL);

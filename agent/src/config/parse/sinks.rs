@@ -40,8 +40,8 @@ pub(in crate::config) const FACILITIES: [(&str, u8); 12] = [
 ];
 const LOCAL0: u8 = 16;
 
-/// Under load up to 8 MiB and 256 KiB are sent and not surely read, with the usual buffers of Linux.
-const DOUBT: u32 = 16 << 20;
+/// Under load up to 64 MiB and 256 KiB are sent and not surely read, with the usual buffers of Linux since 6.16.
+const DOUBT: u32 = 80 << 20;
 
 /// The ways to write `to`, for whoever wrote another.
 const WAYS: &str = "write `file:/path`, `stdout`, `journald`, or `syslog+udp://HOST:PORT`, `syslog+tcp://…`, `syslog+tls://…`";

@@ -14,7 +14,7 @@ fn sinks_are_read_with_their_defaults() {
     assert_eq!(sinks("[sink]\n"), [Sink::unnamed()]);
     assert_eq!(Sink::unnamed().to(), "file:/var/log/bulkhead/violations.jsonl");
     let text = "[sink.b]\nto = \"syslog+tls://siem.example\"\nca = \"/ca.pem\"\ncertificate = \"/gw.pem\"\nkey = \"/gw.key\"\n\
-                server_name = \"other.example\"\nfacility = \"auth\"\nspool_bytes = 33554432\nformat = \"leef\"\n\
+                server_name = \"other.example\"\nfacility = \"auth\"\nspool_bytes = 268435456\nformat = \"leef\"\n\
                 [sink.a]\nto = \"syslog+tcp://[2001:db8::1]:601\"\nframing = \"newline\"\n\
                 [sink.c]\nto = \"syslog+udp://10.0.0.1\"\n\
                 [sink.d]\nto = \"file:/srv/v.cef\"\nrotate_bytes = 65536\nkeep = 9\n\
@@ -34,7 +34,7 @@ fn sinks_are_read_with_their_defaults() {
         port,
         transport,
         facility: 16,
-        spool_bytes: 64 << 20,
+        spool_bytes: 128 << 20,
     };
     let tls = Transport::Tls {
         ca: Some("/ca.pem".into()),
@@ -45,7 +45,7 @@ fn sinks_are_read_with_their_defaults() {
         Destination::Syslog(syslog("2001:db8::1", 601, Transport::Tcp(Framing::Newline))),
         Destination::Syslog(Syslog {
             facility: 4,
-            spool_bytes: 32 << 20,
+            spool_bytes: 256 << 20,
             ..syslog("siem.example", 6514, tls)
         }),
         Destination::Syslog(syslog("10.0.0.1", 514, Transport::Udp)),
@@ -207,8 +207,8 @@ fn a_spool_with_less_room_than_what_is_in_doubt_is_warned_of() {
     };
     let message = "the spool of sink `siem` has less room than what a healthy receiver leaves in doubt";
     for way in ["tcp", "tls"] {
-        one(&sink(way, (16 << 20) - 1), "BH0618", message, "write `16777216` or more");
-        assert_eq!(codes(&sink(way, 16 << 20)), [""; 0]);
+        one(&sink(way, (80 << 20) - 1), "BH0618", message, "write `83886080` or more");
+        assert_eq!(codes(&sink(way, 80 << 20)), [""; 0]);
     }
     assert_eq!(codes(&sink("udp", 1 << 20)), [""; 0], "nothing is in doubt for long");
 }

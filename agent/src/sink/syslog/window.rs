@@ -15,9 +15,9 @@ const IN_PROGRAM: u64 = 256 << 10;
 /// The largest window before it is scaled (RFC 9293 3.1).
 const UNSCALED: u64 = 65_535;
 
-/// The most that is taken for a receive buffer, bytes. Linux makes 6 MiB unless told otherwise (`tcp_rmem`, tcp(7)); a host
-/// that was told of hundreds would keep a spool from ever letting go.
-const MAX_BUFFER: u64 = 16 << 20;
+/// The most that is taken for a receive buffer, bytes. Linux makes 6 MiB unless told otherwise, and 32 MiB since 6.16 (`tcp_rmem`, tcp(7)), of which
+/// the scale of the window says that it is below 64; a host that was told of hundreds would keep a spool from ever letting go.
+const MAX_BUFFER: u64 = 64 << 20;
 
 /// What may wait in the gateway's own kernel where nobody tells what was acknowledged: the largest send buffer (`tcp_wmem`).
 const UNSENT: u64 = 4 << 20;
