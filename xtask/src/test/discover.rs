@@ -6,17 +6,8 @@ use anyhow::{Context, Result, ensure};
 use bulkhead_tests::cargo::cargo;
 use serde_json::Value;
 
-/// One integration test binary.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct TestTarget {
-    /// The cargo package.
-    pub(super) package: String,
-    /// As in `cargo test --test NAME`.
-    pub(super) name: String,
-}
-
-/// Every integration test of the workspace at `root`.
-pub(super) fn targets(root: &Path) -> Result<Vec<TestTarget>> {
+/// The names of all integration tests of the workspace at `root`, as in `cargo test --test NAME`.
+pub(super) fn targets(root: &Path) -> Result<Vec<String>> {
     let output = cargo()
         .current_dir(root)
         .args(["metadata", "--format-version=1", "--no-deps"])
@@ -32,7 +23,7 @@ pub(super) fn targets(root: &Path) -> Result<Vec<TestTarget>> {
     Ok(from_metadata(&metadata))
 }
 
-fn from_metadata(metadata: &Value) -> Vec<TestTarget> {
+fn from_metadata(metadata: &Value) -> Vec<String> {
     let packages = metadata["packages"].as_array().map_or(&[][..], Vec::as_slice);
     let mut found = Vec::new();
     for package in packages {
@@ -40,10 +31,8 @@ fn from_metadata(metadata: &Value) -> Vec<TestTarget> {
         for target in targets {
             let is_test =
                 target["kind"].as_array().is_some_and(|kinds| kinds.iter().any(|kind| kind == "test"));
-            if let (true, Some(package), Some(name)) =
-                (is_test, package["name"].as_str(), target["name"].as_str())
-            {
-                found.push(TestTarget { package: package.into(), name: name.into() });
+            if let (true, Some(name)) = (is_test, target["name"].as_str()) {
+                found.push(name.to_owned());
             }
         }
     }
@@ -51,16 +40,16 @@ fn from_metadata(metadata: &Value) -> Vec<TestTarget> {
 }
 
 /// Targets grouped by tier: those that run anywhere by name, then packet, netns, stacks and vm.
-pub(super) fn by_tier(targets: Vec<TestTarget>) -> Vec<(String, Vec<TestTarget>)> {
-    let mut targets: Vec<(u8, String, TestTarget)> = targets
+pub(super) fn by_tier(targets: Vec<String>) -> Vec<(String, Vec<String>)> {
+    let mut targets: Vec<(u8, String, String)> = targets
         .into_iter()
         .map(|target| {
-            let (rank, tier) = tier(&target.name);
+            let (rank, tier) = tier(&target);
             (rank, tier.to_owned(), target)
         })
         .collect();
-    targets.sort_by(|a, b| (a.0, &a.1, &a.2.name).cmp(&(b.0, &b.1, &b.2.name)));
-    let mut tiers: Vec<(String, Vec<TestTarget>)> = Vec::new();
+    targets.sort();
+    let mut tiers: Vec<(String, Vec<String>)> = Vec::new();
     for (_, tier, target) in targets {
         match tiers.last_mut() {
             Some((name, members)) if *name == tier => members.push(target),
@@ -90,10 +79,6 @@ fn tier(target: &str) -> (u8, &str) {
 mod tests {
     use super::*;
 
-    fn target(name: &str) -> TestTarget {
-        TestTarget { package: "bulkhead-tests".into(), name: name.into() }
-    }
-
     #[test]
     fn only_integration_tests_are_found() {
         let metadata = serde_json::json!({ "packages": [{
@@ -103,7 +88,7 @@ mod tests {
                 { "name": "policy", "kind": ["test"] },
             ],
         }]});
-        assert_eq!(from_metadata(&metadata), [target("policy")]);
+        assert_eq!(from_metadata(&metadata), ["policy"]);
     }
 
     #[test]
@@ -121,12 +106,10 @@ mod tests {
             "stacks_plant",
             "sinks_agent",
         ];
-        let tiers = by_tier(targets.map(target).into());
+        let tiers = by_tier(targets.map(str::to_owned).into());
         let names: Vec<(&str, Vec<&str>)> = tiers
             .iter()
-            .map(|(tier, members)| {
-                (tier.as_str(), members.iter().map(|member| member.name.as_str()).collect())
-            })
+            .map(|(tier, members)| (tier.as_str(), members.iter().map(String::as_str).collect()))
             .collect();
         assert_eq!(
             names,

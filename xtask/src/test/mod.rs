@@ -1,30 +1,24 @@
 //! `cargo xtask test`: every tier in order, one summary line at the end.
 //!
-//! This file says which tiers there are and runs them; [`discover`] asks cargo for the integration tests,
-//! [`libtest`] reads what a test binary prints, [`report`] counts skips and prints the table.
+//! This file says which tiers there are and runs them; [`discover`] asks cargo for the integration tests, [`lanes`] runs two of them at a
+//! time, [`libtest`] reads what a test binary prints, [`report`] counts skips and prints the table.
 
 mod discover;
+mod lanes;
 mod libtest;
 mod report;
 
-use std::{
-    collections::BTreeSet,
-    env, fs,
-    io::{BufRead, BufReader},
-    path::Path,
-    process::{Command, Stdio},
-    time::Instant,
-};
+use std::{collections::BTreeSet, env, fs, path::Path, process::Command, time::Instant};
 
 use anyhow::{Context, Result, bail};
 
 use crate::{Outcome, repo, tidy, vm};
-use discover::TestTarget;
+use lanes::Run;
 use report::{Counts, TierResult};
 
 /// Run every test tier and print what passed, failed and was skipped
 ///
-/// Tiers in order: format, tidy, clippy, unit, then every integration test the workspace has; tests named `packet*`
+/// Tiers in order: format, tidy, clippy, build, unit, then every integration test the workspace has; tests named `packet*`
 /// form the tier packet, `netns*` the tier netns, `stacks*` the tier stacks (which `cargo xtask stacks` prepares), `sinks_*` the tier sinks,
 /// `vm*` the tier vm (with --vm only), any other its own. The BPF object is committed, so no BPF toolchain is needed.
 /// Tests that cannot run say why they were skipped; BULKHEAD_REQUIRE=packet,netns makes a skip in those tiers a
@@ -45,8 +39,11 @@ pub(crate) struct TestArgs {
     kernel: Vec<String>,
 }
 
-/// Tiers that share network devices and the machine's two cores: their tests run one after the other.
+/// Tiers that share the machine's two cores: the tests of one binary run one after the other, and of the binaries two at a time.
 const ONE_AT_A_TIME: &[&str] = &["packet", "netns", "stacks"];
+/// Binaries that keep all cores busy by themselves, or look at how much they spend.
+const ALONE: &[&str] =
+    &["bench", "netns_chaos", "netns_churn", "netns_flips", "netns_flood", "netns_onslaught"];
 /// The tier of `--vm`: outside of its machines each of its tests would be a skip.
 const IN_MACHINES: &str = "vm";
 const REQUIRE: &str = "BULKHEAD_REQUIRE";
@@ -58,8 +55,8 @@ enum Work {
     Whole(Vec<Command>),
     /// The rules of the house, in this process.
     Tidy,
-    /// Commands that run libtest binaries.
-    Tests(Vec<Command>),
+    /// What runs libtest binaries.
+    Tests(Vec<Run>),
 }
 
 struct Tier {
@@ -100,11 +97,16 @@ fn tiers(root: &Path) -> Result<Vec<Tier>> {
             "clippy",
             vec![cargo(root, &["clippy", "--workspace", "--all-targets", "--locked", "--", "-Dwarnings"])],
         ),
+        // All at once: both cores are busy then, and nothing is compiled between two tests.
+        whole("build", vec![cargo(root, &["test", "--workspace", "--locked", "--no-run"])]),
         Tier {
             name: "unit".into(),
             work: Work::Tests(vec![
-                cargo(root, &["test", "--workspace", "--locked", "--lib", "--bins", "--no-fail-fast"]),
-                cargo(root, &["test", "--workspace", "--locked", "--doc", "--no-fail-fast"]),
+                Run::alone(cargo(
+                    root,
+                    &["test", "--workspace", "--locked", "--lib", "--bins", "--no-fail-fast"],
+                )),
+                Run::alone(cargo(root, &["test", "--workspace", "--locked", "--doc", "--no-fail-fast"])),
             ]),
         },
     ];
@@ -112,8 +114,12 @@ fn tiers(root: &Path) -> Result<Vec<Tier>> {
         if name == IN_MACHINES {
             continue;
         }
-        let commands = targets.iter().map(|target| test_command(root, &name, target)).collect();
-        tiers.push(Tier { name, work: Work::Tests(commands) });
+        let runs = targets.iter().map(|target| {
+            let command = test_command(root, &name, target);
+            if ALONE.contains(&target.as_str()) { Run::alone(command) } else { Run::beside(command) }
+        });
+        let runs = runs.collect();
+        tiers.push(Tier { name, work: Work::Tests(runs) });
     }
     Ok(tiers)
 }
@@ -127,9 +133,9 @@ fn formats(root: &Path) -> Vec<Command> {
     commands
 }
 
-fn test_command(root: &Path, tier: &str, target: &TestTarget) -> Command {
-    let TestTarget { package, name } = target;
-    let mut command = cargo(root, &["test", "--locked", "-p", package, "--test", name]);
+fn test_command(root: &Path, tier: &str, target: &str) -> Command {
+    // Of the whole workspace, as it was built: the features of dependencies are those of whoever is asked for.
+    let mut command = cargo(root, &["test", "--locked", "--workspace", "--test", target]);
     if ONE_AT_A_TIME.contains(&tier) {
         command.args(["--", "--test-threads=1"]);
     }
@@ -165,10 +171,12 @@ fn run_tier(root: &Path, tier: Tier, required: &BTreeSet<String>) -> Result<Tier
     let (counts, skips) = match work {
         Work::Whole(commands) => (run_whole(commands)?, Vec::new()),
         Work::Tidy => (Counts::of_one(tidy::report(root)? == Outcome::Fine), Vec::new()),
-        Work::Tests(commands) => {
+        Work::Tests(runs) => {
             let dir = tempfile::tempdir().context("failed to make a temporary directory")?;
             let log = dir.path().join("skipped");
-            let counts = run_tests(commands, &log)?;
+            let counts = lanes::run(runs, |command| {
+                command.env(SKIP_LOG, &log);
+            })?;
             let skips = match fs::read_to_string(&log) {
                 Ok(text) => report::parse_skips(&text),
                 Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
@@ -186,26 +194,6 @@ fn run_whole(commands: Vec<Command>) -> Result<Counts> {
         passed &= command.status().context("failed to run cargo")?.success();
     }
     Ok(Counts::of_one(passed))
-}
-
-/// Runs libtest binaries, shows their output as it comes and counts their results.
-fn run_tests(commands: Vec<Command>, log: &Path) -> Result<Counts> {
-    let mut counts = Counts::default();
-    for mut command in commands {
-        let mut child =
-            command.env(SKIP_LOG, log).stdout(Stdio::piped()).spawn().context("failed to run cargo")?;
-        let stdout = child.stdout.take().context("cargo gave no output to read")?;
-        let mut tally = libtest::Tally::default();
-        for line in BufReader::new(stdout).split(b'\n') {
-            let line = line.context("failed to read cargo's output")?;
-            let line = String::from_utf8_lossy(&line);
-            println!("{line}");
-            tally.line(&line);
-        }
-        let success = child.wait().context("failed to wait for cargo")?.success();
-        counts = counts.plus(tally.finish(success));
-    }
-    Ok(counts)
 }
 
 #[cfg(test)]
