@@ -9,7 +9,7 @@ use aya_ebpf::{
 use bulkhead_common::{
     address::Address,
     cache::{
-        self, Entry4, Entry6, Holds, PACKETS, Remembered, TAKEN, WAYS, broad, flag,
+        self, Entry4, Entry6, Holds, PACKETS, Remembered, TAKEN, broad, flag,
         key::{self, Carries, Frame, Place, Seeds},
     },
     decide::{Action, Verdict},
@@ -23,6 +23,7 @@ use crate::{
     packet::Packet,
     sweep,
     tables::{self, Tables},
+    ways::{self, WAYS},
 };
 
 // Set when the object is loaded; the verifier knows their values.
@@ -77,7 +78,7 @@ pub struct Sight {
     /// Index of its set.
     pub set: u32,
     /// The place that says which way of it is looked at first.
-    pub way: u32,
+    pub place: u32,
     /// The stamps of its flow and of all leases, before it was decided.
     pub stamps: [u32; 2],
     /// 4 or 6; 0 when it has no key.
@@ -138,7 +139,7 @@ fn of_v4(key: Option<[u64; 4]>, packet: &Packet, interface: u64, active: u64) ->
     if let Some(entries) = CACHE_V4.get_ptr_mut(set) {
         for n in 0..WAYS {
             // SAFETY: this CPU's own set.
-            let entry = unsafe { &mut *nth(entries, n, place.set) };
+            let entry = unsafe { &mut *ways::of(entries, ways::first(place.set) + n) };
             if is_key(&entry.key, &words, [2, 3, 1, 0]) {
                 let now = ticks();
                 if holds(&entry.known, stamp_by(words[1], place.flow), now) {
@@ -169,7 +170,7 @@ fn of_v6(key: Option<[u64; 8]>, packet: &Packet, interface: u64, active: u64) ->
     if let Some(entries) = CACHE_V6.get_ptr_mut(set) {
         for n in 0..WAYS {
             // SAFETY: this CPU's own set.
-            let entry = unsafe { &mut *nth(entries, n, place.set) };
+            let entry = unsafe { &mut *ways::of(entries, ways::first(place.set) + n) };
             if is_key(&entry.key, &words, [6, 3, 5, 2, 4, 1, 0]) {
                 let now = ticks();
                 if holds(&entry.known, stamp_by(words[1], place.flow), now) {
@@ -198,29 +199,6 @@ pub fn index(place: u32, sets: u32) -> u32 {
     // SAFETY: the helper reads a number.
     let cpu = unsafe { bpf_get_smp_processor_id() };
     if sets == 0 { u32::MAX } else { cpu * sets + (place & (sets - 1)) }
-}
-
-/// The way of a set that is looked at as the `n`th, of a key with this place: where there is room an entry is where it is looked for first.
-/// The bits are not those that choose the set.
-#[inline(always)]
-fn nth<T>(entries: *mut [T; WAYS], n: usize, place: u32) -> *mut T {
-    way_of(entries, n + (place >> WAY_BITS) as usize)
-}
-
-/// Where the bits of a place begin that choose the way.
-const WAY_BITS: u32 = u32::BITS - WAYS.ilog2();
-
-/// An entry of a set; of its number only the lower bits count.
-#[inline(always)]
-fn way_of<T>(entries: *mut [T; WAYS], mut way: usize) -> *mut T {
-    // SAFETY: keeps what is below `WAYS`.
-    // JUSTIFICATION: the compiler, which knows more of the number, leaves this out or far behind; and Linux 5.10 forgets bounds of what lies on the
-    // stack meanwhile.
-    unsafe {
-        core::arch::asm!("{way} &= {most}", way = inout(reg) way, most = const WAYS - 1, options(nomem, nostack, preserves_flags));
-    }
-    // SAFETY: within the array.
-    unsafe { entries.cast::<T>().add(way) }
 }
 
 #[inline(always)]
@@ -270,9 +248,10 @@ fn count(known: &mut Remembered, len: u64, interface: u64, now: u32) -> u32 {
 #[inline(always)]
 fn missed(words: [u64; 8], active: u64, set: u32, place: Place, family: u32) -> u32 {
     let stamps = [stamp_of(place.flow), stamp_of(cache::LEASES)];
-    let way = place.set;
+    let place = place.set;
     maps::with_scratch(|scratch| {
-        scratch.sight = Sight { active, words, set, way, stamps, family, counted: Counted::ALONE, table: 0 };
+        scratch.sight =
+            Sight { active, words, set, place, stamps, family, counted: Counted::ALONE, table: 0 };
     });
     MISSED
 }
@@ -285,7 +264,7 @@ fn with_others(words: &[u64; 4], len: u64, interface: u64, active: u64) -> Optio
     let entries = CACHE_V4.get_ptr_mut(set)?;
     for n in 0..WAYS {
         // SAFETY: this CPU's own set.
-        let Entry4 { key, known } = unsafe { &mut *nth(entries, n, place) };
+        let Entry4 { key, known } = unsafe { &mut *ways::of(entries, ways::first(place) + n) };
         if is_key(key, &[a, b, c, d], [2, 3, 1, 0]) {
             let now = ticks();
             // One that a lease has ended may lie before another.
@@ -387,7 +366,7 @@ pub extern "C" fn keep() -> u32 {
         });
         let Some((key, place)) = found else { return 0 };
         sight.words[..4].copy_from_slice(&key);
-        (sight.set, sight.way) = (index(place, loaded!(CACHE_SETS_V4)), place);
+        (sight.set, sight.place) = (index(place, loaded!(CACHE_SETS_V4)), place);
         flags |= flag::BROAD;
     }
     let now = ticks();
@@ -434,11 +413,11 @@ pub extern "C" fn keep() -> u32 {
     if sight.family == 4 {
         let Some(entries) = CACHE_V4.get_ptr_mut(sight.set) else { return 0 };
         // SAFETY: this CPU's own entry.
-        unsafe { *way_of(entries, way) = Entry4 { key: [a, b, c, d], known } };
+        unsafe { *ways::of(entries, way) = Entry4 { key: [a, b, c, d], known } };
     } else {
         let Some(entries) = CACHE_V6.get_ptr_mut(sight.set) else { return 0 };
         // SAFETY: as above.
-        unsafe { *way_of(entries, way) = Entry6 { key: sight.words, known, pad: [0; 4] } };
+        unsafe { *ways::of(entries, way) = Entry6 { key: sight.words, known, pad: [0; 4] } };
     }
     1
 }
@@ -452,16 +431,16 @@ fn room(sight: &Sight, now: u32, allowed: bool) -> Option<usize> {
     let (mut denied, mut any) = (WAYS, WAYS);
     let mut n = 0;
     while n < WAYS {
-        let way = (n + (sight.way >> WAY_BITS) as usize) & (WAYS - 1);
+        let way = (n + ways::first(sight.place)) & (WAYS - 1);
         let (word, known) = if sight.family == 4 {
             let entries = CACHE_V4.get_ptr_mut(sight.set)?;
             // SAFETY: this CPU's own set.
-            let Entry4 { key, known } = unsafe { &*way_of(entries, way) };
+            let Entry4 { key, known } = unsafe { &*ways::of(entries, way) };
             (key[3], known)
         } else {
             let entries = CACHE_V6.get_ptr_mut(sight.set)?;
             // SAFETY: as above.
-            let Entry6 { key, known, pad: _ } = unsafe { &*way_of(entries, way) };
+            let Entry6 { key, known, pad: _ } = unsafe { &*ways::of(entries, way) };
             (key[6], known)
         };
         let of = (word >> 32) as u32;

@@ -10,7 +10,7 @@ use aya_ebpf::{
 };
 use bulkhead_common::{
     cache::key::{self, Frame, INTERFACES, Window},
-    forward::{Hop, LIFE, Neighbour, Next, Place, Question, WAYS, decreased, fate, fate_of, question},
+    forward::{Hop, LIFE, Neighbour, Next, Place, Question, decreased, fate, fate_of, question},
     lookup::{DIRECTLY, DIRECTLY_V4},
 };
 
@@ -18,6 +18,7 @@ use crate::{
     cache::{TICK, index, loaded, seeds, ticks},
     maps::{FORWARDS, HOPS, NEIGHBOURS, REDIRECTS, ROUTES},
     packet::{Packet, linear},
+    ways::{self, WAYS},
 };
 
 /// Address families (linux/socket.h).
@@ -62,10 +63,10 @@ fn send(ctx: &XdpContext, frame: &Packet, len: u32) -> Result<u32, u32> {
     // SAFETY: this CPU's own set.
     let hops = unsafe { &mut *hops };
     // Each begins at another way, so that mostly the first one looked at is right.
-    let first = place as usize >> 30;
+    let first = ways::first(place);
     let (mut place, mut way) = (Place::new(first), 0);
     while way < WAYS {
-        let at = below_ways(first + way);
+        let at = ways::below(first + way) & (WAYS - 1);
         let hop = &mut hops[at];
         if hop.is_of(&question) {
             if hop.next.holds(edition, now, question.length) {
@@ -85,30 +86,12 @@ fn send(ctx: &XdpContext, frame: &Packet, len: u32) -> Result<u32, u32> {
     }
     next.edition = edition;
     next.until = now.wrapping_add(life());
-    hops[below_ways(place.at)] = Hop { near: question.near, next, far: question.far, pad: [0; 4] };
+    hops[ways::below(place.at) & (WAYS - 1)] =
+        Hop { near: question.near, next, far: question.far, pad: [0; 4] };
     if next.fate == fate::DIRECT && is_due(&neighbour, now) {
         return Err(fate::REFRESH);
     }
     leave(frame, &question, &next)
-}
-
-/// The number of a way. The compiler drops a mask where it knows better; an old verifier knows nothing of a number that was on the stack
-/// meanwhile.
-#[inline(always)]
-fn below_ways(way: usize) -> usize {
-    let mut way = way;
-    // SAFETY: it changes a register.
-    // JUSTIFICATION: what comes out of an instruction that the compiler does not know may be any number to it.
-    unsafe {
-        core::arch::asm!(
-            "{way} &= {mask}",
-            way = inout(reg) way,
-            mask = const WAYS - 1,
-            options(pure, nomem, nostack, preserves_flags),
-        );
-    }
-    // The compiler's own, for the bound of the array.
-    way & (WAYS - 1)
 }
 
 /// [`LIFE`] in ticks.

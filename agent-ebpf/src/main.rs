@@ -13,6 +13,7 @@ mod maps;
 mod packet;
 mod sweep;
 mod tables;
+mod ways;
 
 use aya_ebpf::{
     bindings::{xdp_action, xdp_md},

@@ -5,7 +5,7 @@
 //! adds to counters in one instruction.
 
 use bulkhead_common::{
-    cache::{Entry4, Entry6, PACKETS, Remembered, SILENT, TAKEN, WAYS, flag, key::Told},
+    cache::{Entry4, Entry6, PACKETS, Remembered, SILENT, TAKEN, flag, key::Told},
     flow,
     layout::{InterfaceCounters, Repeats, Sweep, Traffic, ViolationKey, is_answered, tally},
     reason::CODES,
@@ -18,6 +18,7 @@ use crate::{
     emit,
     maps::{self, CACHE_V4, CACHE_V6, DEVICE_COUNTS, FLOWS, PORT_COUNTS, RULE_COUNTS, SWEEP, TALLY},
     tables,
+    ways::WAYS,
 };
 
 /// What is told of an entry that is emptied.

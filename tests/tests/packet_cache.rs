@@ -15,6 +15,7 @@ use bulkhead_common::{
 };
 use bulkhead_tests::{
     frame::{Host, frame, host},
+    lab::wait::wait_for,
     skip::{Tier, skip},
 };
 use packet::{
@@ -321,14 +322,14 @@ fn what_was_silent_for_a_while_makes_room_for_a_denial() {
             let remembered = |gate: &mut Gate| (0..6).any(|_| !gate.went(denied).1);
             let at_once = remembered(&mut gate);
             let is_early = began.elapsed() < silent;
-            while began.elapsed() < life * 2 / 3 {
-                std::thread::sleep(silent / 10);
-            }
-            gate.collect();
-            let later = remembered(&mut gate);
+            let later = wait_for("room for a denial", life * 2, || {
+                gate.collect();
+                Ok(remembered(&mut gate).then(|| began.elapsed()))
+            });
+            let later = later.unwrap_or_else(|error| panic!("{error:#}"));
             // A machine that was busy tries again.
-            if is_early && began.elapsed() < life {
-                assert_eq!((at_once, later), (false, true), "only a sweep after a while makes room");
+            if is_early && later < life {
+                assert!(!at_once && later >= silent, "only a sweep after a while makes room: {later:?}");
                 break;
             }
             assert!(Instant::now() < deadline, "no try was in time");

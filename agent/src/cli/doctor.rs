@@ -105,13 +105,14 @@ fn warning(subject: &str, seen: &str, fix: &str) -> Finding {
 }
 
 fn gateway(config: &Config) -> Vec<Finding> {
-    let mut findings = vec![bpffs(config), forward::routing(config)];
+    let routed = forward::routed(config);
+    let mut findings = vec![bpffs(config), forward::routing(routed)];
     match probe::interfaces() {
         Ok(there) => {
             for interface in &config.interfaces {
                 nic(interface, &there, config, &mut findings);
             }
-            findings.extend(forward::findings(config, &there));
+            findings.extend(forward::findings(config, &there, routed));
         }
         Err(error) => findings.push(problem("interfaces", &error.to_string(), "run as root")),
     }

@@ -16,7 +16,7 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 pub use bulkhead_common::lookup::Unmanaged;
 
-use crate::{compile::Placed, model::Selector, signing::Requirement};
+use crate::{compile::Placed, diagnostic::quote, model::Selector, signing::Requirement};
 
 pub mod duration;
 pub mod language;
@@ -70,6 +70,15 @@ pub struct Config {
     /// Who may sign policy sets, and whether somebody must.
     pub signing: Requirement,
 }
+
+/// What is wrong where only this interface forwards directly.
+pub fn alone_said(interface: &str) -> String {
+    let interface = quote(interface);
+    format!("only {interface} forwards directly, and a way leads from one such interface to another")
+}
+
+/// What to do then.
+pub const ALONE_HELP: &str = "write `forward = \"direct\"` for the other one too, or remove it";
 
 impl Config {
     /// Whether any interface forwards directly.

@@ -24,6 +24,9 @@ pub(super) const SWEEP: &str = "sweep";
 const MOST: usize = 64 << 20;
 /// How long a change waits for the counters: numbers of devices, rules and interfaces may change hands in it.
 const CHANGE_WAITS: Duration = Duration::from_secs(1);
+/// Verdicts that a conversation should find room for on a processor: it has two directions, and a set of four places takes what its hash
+/// brings there.
+pub const VERDICTS_OF_ONE: u32 = 4;
 /// Entries for IPv4 to each one for IPv6, which is twice as large: each family gets the same memory.
 const V4_TO_V6: u32 = 2;
 

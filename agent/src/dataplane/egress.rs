@@ -6,7 +6,7 @@ use aya::util::online_cpus;
 use netlink_sys::protocols::NETLINK_GENERIC;
 
 use super::{
-    netlink::{NLM_F_REQUEST, ask, attributes},
+    netlink::{NLM_F_REQUEST, ask, value},
     offloads::{driver, queues},
 };
 
@@ -63,8 +63,8 @@ fn features(index: u32) -> std::io::Result<Option<u64>> {
     question.extend(b"netdev\0\0");
     let mut family = None;
     let asked = ask(NETLINK_GENERIC, CONTROLLER, NLM_F_REQUEST, &question, |payload| {
-        let found = attributes(payload.get(4..).unwrap_or_default()).find(|(kind, _)| *kind == FAMILY_ID);
-        family = found.and_then(|(_, id)| id.first_chunk::<2>()).map(|id| u16::from_ne_bytes(*id));
+        let id = value(payload.get(4..).unwrap_or_default(), FAMILY_ID);
+        family = id.and_then(|id| id.first_chunk::<2>()).map(|id| u16::from_ne_bytes(*id));
     });
     match asked {
         Err(error) if error.raw_os_error() == Some(libc::ENOENT) => return Ok(None),
@@ -77,8 +77,8 @@ fn features(index: u32) -> std::io::Result<Option<u64>> {
     question.extend(index.to_ne_bytes());
     let mut features = None;
     ask(NETLINK_GENERIC, family, NLM_F_REQUEST, &question, |payload| {
-        let found = attributes(payload.get(4..).unwrap_or_default()).find(|(kind, _)| *kind == XDP_FEATURES);
-        features = found.and_then(|(_, bits)| bits.first_chunk::<8>()).map(|bits| u64::from_ne_bytes(*bits));
+        let bits = value(payload.get(4..).unwrap_or_default(), XDP_FEATURES);
+        features = bits.and_then(|bits| bits.first_chunk::<8>()).map(|bits| u64::from_ne_bytes(*bits));
     })?;
     Ok(features)
 }

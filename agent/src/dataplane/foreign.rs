@@ -10,7 +10,7 @@ use netlink_sys::protocols::{NETLINK_NETFILTER, NETLINK_ROUTE, NETLINK_XFRM};
 
 use super::{
     DataplaneError, kernel_version,
-    netlink::{NLM_F_DUMP, NLM_F_REQUEST, ask, attributes, if_known},
+    netlink::{NLM_F_DUMP, NLM_F_REQUEST, ask, attributes, if_known, value},
 };
 
 /// Chains that are named.
@@ -63,12 +63,10 @@ fn ipsec_policies() -> Result<u32, DataplaneError> {
     let mut policies = 0;
     // Flags, which nobody reads.
     let asked = ask(NETLINK_XFRM, GETSPDINFO, NLM_F_REQUEST, &[0; 4], |payload| {
-        for (_, value) in
-            attributes(payload.get(4..).unwrap_or_default()).filter(|(kind, _)| *kind == SPD_INFO)
-        {
+        if let Some(info) = value(payload.get(4..).unwrap_or_default(), SPD_INFO) {
             // Of incoming, outgoing and forwarded packets.
             let counts =
-                value.chunks_exact(4).map(|four| u32::from_ne_bytes([four[0], four[1], four[2], four[3]]));
+                info.chunks_exact(4).map(|four| u32::from_ne_bytes([four[0], four[1], four[2], four[3]]));
             policies = counts.skip(1).take(2).sum();
         }
     });
@@ -190,12 +188,7 @@ fn firewall() -> Result<Vec<String>, DataplaneError> {
     Ok(found)
 }
 
-/// The value of an attribute.
-fn value(payload: &[u8], kind: u16) -> Option<&[u8]> {
-    attributes(payload).find(|(found, _)| *found == kind).map(|(_, value)| value)
-}
-
-/// The same as a word.
+/// The value of an attribute, which is a word.
 fn word(payload: &[u8], kind: u16) -> Option<String> {
     Some(String::from_utf8_lossy(value(payload, kind)?).trim_end_matches('\0').to_owned())
 }
@@ -237,17 +230,10 @@ fn chain(family: u8, payload: &[u8]) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::dataplane::netlink::tests::attribute;
 
     #[test]
     fn what_forwarded_packets_meet_is_named_by_family_and_table() {
-        // An attribute with a word, or with others in it.
-        let attribute = |kind: u16, value: &[u8]| {
-            let length = u16::try_from(4 + value.len()).expect("short");
-            let mut bytes = [length.to_ne_bytes(), kind.to_ne_bytes()].concat();
-            bytes.extend(value);
-            bytes.resize(bytes.len().next_multiple_of(4), 0);
-            bytes
-        };
         let flows = [attribute(1, b"own\0"), attribute(2, b"fast\0")].concat();
         assert_eq!(flowtable(1, &flows).as_deref(), Some("inet own fast"));
         assert_eq!(flowtable(7, &flows), None, "a bridge is not forwarded through");
@@ -274,8 +260,7 @@ mod tests {
             [&header[..], attribute].concat()
         };
         let (old, new) = ((5, 17), (5, 18));
-        let mark = [[8, 0, 10, 0], [1, 0, 0, 0]].concat();
-        let priority = [[8, 0, 6, 0], [1, 0, 0, 0]].concat();
+        let [mark, priority] = [10, 6].map(|kind| attribute(kind, &[1, 0, 0, 0]));
         for family in [libc::AF_INET, libc::AF_INET6] {
             for version in [old, new] {
                 assert_eq!(unlike(&rule(family, 0, &priority), version), None);

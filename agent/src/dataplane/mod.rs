@@ -66,7 +66,7 @@ mod verifier;
 mod watch;
 
 pub use attach::{AttachMode, Attached};
-pub use cache::CacheSizes;
+pub use cache::{CacheSizes, VERDICTS_OF_ONE};
 pub use counters::{CounterReader, DeviceCounts, Tally};
 pub use drift::Drift;
 pub use egress::unsent;

@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 
-use super::netlink::{HEADER, attributes};
+use super::netlink::{HEADER, value};
 
 /// Neighbours that are known. Where there are more they are forgotten, and each is news once more: what is refused is nothing but that.
 const MOST: usize = 16_384;
@@ -64,10 +64,9 @@ fn read(message: &[u8]) -> Option<(Key, Option<[u8; 6]>)> {
     }
     let index = u32::from_ne_bytes([header[4], header[5], header[6], header[7]]);
     let state = u16::from_ne_bytes([header[8], header[9]]);
-    let value = |kind| attributes(rest).find(|(found, _)| *found == kind).map(|(_, value)| value);
-    let address = value(NDA_DST)?;
+    let address = value(rest, NDA_DST)?;
     // Other hardware has longer ones, or none: they are told each time.
-    let mac = match value(NDA_LLADDR) {
+    let mac = match value(rest, NDA_LLADDR) {
         Some(value) => Some(<[u8; 6]>::try_from(value).ok()?),
         None => None,
     };
@@ -77,6 +76,7 @@ fn read(message: &[u8]) -> Option<(Key, Option<[u8; 6]>)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::dataplane::netlink::tests::attribute;
 
     const REACHABLE: u16 = 2;
     const STALE: u16 = 4;
@@ -93,11 +93,7 @@ mod tests {
         bytes.extend(state.to_ne_bytes());
         bytes.extend([0, 1]);
         for (kind, value) in [(NDA_DST, Some(address)), (NDA_LLADDR, mac.as_ref().map(|mac| &mac[..]))] {
-            let Some(value) = value else { continue };
-            bytes.extend(u16::try_from(4 + value.len()).expect("short").to_ne_bytes());
-            bytes.extend(kind.to_ne_bytes());
-            bytes.extend(value);
-            bytes.resize(bytes.len().next_multiple_of(4), 0);
+            bytes.extend(value.map(|value| attribute(kind, value)).unwrap_or_default());
         }
         bytes
     }

@@ -72,6 +72,11 @@ pub(super) fn attributes(bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
     })
 }
 
+/// The value of the attribute with this number.
+pub(super) fn value(payload: &[u8], kind: u16) -> Option<&[u8]> {
+    attributes(payload).find(|(found, _)| *found == kind).map(|(_, value)| value)
+}
+
 /// What was asked, if the kernel knows of such things: one that answers with any of these errors is built without, and has none.
 pub(super) fn if_known(asked: io::Result<()>, unknown: &[i32]) -> Result<(), DataplaneError> {
     match asked {
@@ -85,4 +90,16 @@ pub(super) fn if_known(asked: io::Result<()>, unknown: &[i32]) -> Result<(), Dat
 /// What went wrong, as everybody here says it.
 pub(super) fn failed(error: &io::Error) -> DataplaneError {
     DataplaneError::Netlink(error.to_string())
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    /// An attribute as the kernel writes it, filled up to four bytes.
+    pub(in crate::dataplane) fn attribute(kind: u16, value: &[u8]) -> Vec<u8> {
+        let length = u16::try_from(4 + value.len()).expect("short");
+        let mut bytes = [length.to_ne_bytes(), kind.to_ne_bytes()].concat();
+        bytes.extend(value);
+        bytes.resize(bytes.len().next_multiple_of(4), 0);
+        bytes
+    }
 }

@@ -1,5 +1,6 @@
 //! What is measured, and what is promised of it.
 
+use bulkhead_agent::dataplane::VERDICTS_OF_ONE;
 use bulkhead_common::reason::{Grant, Reason};
 use bulkhead_tests::{
     grid::Grid,
@@ -82,8 +83,6 @@ const ENDLESS: u32 = 24;
 
 /// Verdicts of IPv4 that there is room for: the agent's default.
 pub(super) const VERDICTS: u32 = 1 << 16;
-/// What `doctor` advises for each live conversation.
-const VERDICTS_OF_ONE: u32 = 4;
 
 /// Every row.
 pub(super) fn all() -> Vec<Line> {

@@ -2,7 +2,7 @@
 
 use super::{Finding, ok, problem, warning};
 use crate::{
-    config::{Config, Forward},
+    config::{ALONE_HELP, Config, Forward, alone_said},
     control::Status,
     dataplane::{
         self,
@@ -12,11 +12,9 @@ use crate::{
 };
 
 const SUBJECT: &str = "direct forwarding";
-/// What stands for no interface.
-const NONE: &str = "none";
 
 /// Which packets the kernel routes at all: of IPv4, of IPv6.
-fn routed(config: &Config) -> [bool; 2] {
+pub(super) fn routed(config: &Config) -> [bool; 2] {
     let mut interfaces = config.interfaces.iter();
     // The switch of all sets those of each, which alone count.
     let of_one = |name: &str| is_on(&format!("net/ipv4/conf/{name}/forwarding"));
@@ -25,9 +23,9 @@ fn routed(config: &Config) -> [bool; 2] {
 }
 
 /// Whether the kernel routes.
-pub(super) fn routing(config: &Config) -> Finding {
+pub(super) fn routing(routed: [bool; 2]) -> Finding {
     const SUBJECT: &str = "forwarding";
-    match routed(config) {
+    match routed {
         [true, true] => ok(SUBJECT, "IPv4 and IPv6 forwarding are on"),
         [true, false] => ok(SUBJECT, "IPv4 forwarding is on, IPv6 forwarding is off"),
         [false, true] => {
@@ -43,23 +41,19 @@ pub(super) fn routing(config: &Config) -> Finding {
 }
 
 /// Nothing where no interface forwards directly. An interface that is not there has a finding of its own.
-pub(super) fn findings(config: &Config, there: &[probe::Interface]) -> Vec<Finding> {
+pub(super) fn findings(config: &Config, there: &[probe::Interface], routed: [bool; 2]) -> Vec<Finding> {
     if !config.forwards_directly() {
         return Vec::new();
     }
     let mut findings = Vec::new();
     if let Some(alone) = config.alone() {
-        let seen =
-            format!("only `{alone}` forwards directly, and a way leads from one such interface to another");
-        let fix = "write `forward = \"direct\"` for the other one too, or remove it";
-        findings.push(warning(SUBJECT, &seen, fix));
+        findings.push(warning(SUBJECT, &alone_said(alone), ALONE_HELP));
     }
     let is_direct = |found: &&probe::Interface| {
         let mut all = config.interfaces.iter();
         all.any(|interface| interface.forward == Forward::Direct && interface.name == found.name)
     };
     let direct: Vec<&probe::Interface> = there.iter().filter(is_direct).collect();
-    let routed = routed(config);
     for found in &direct {
         findings.extend(obstacle(found, config));
         findings.extend(switches(&found.name, routed));
@@ -86,7 +80,7 @@ pub(super) fn findings(config: &Config, there: &[probe::Interface]) -> Vec<Findi
 
 /// What the running agent does otherwise than the configuration says: it was read at its start.
 pub(super) fn running(config: &Config, status: &Status) -> Option<Finding> {
-    let names = |all: Vec<&str>| if all.is_empty() { NONE.to_owned() } else { all.join(", ") };
+    let names = |all: &[&str]| if all.is_empty() { "none".to_owned() } else { all.join(", ") };
     let written = config.interfaces.iter().filter(|interface| interface.forward == Forward::Direct);
     let written: Vec<&str> = written.map(|interface| interface.name.as_str()).collect();
     let runs = status.interfaces.iter().filter(|interface| interface.forward == Forward::Direct.name());
@@ -95,13 +89,12 @@ pub(super) fn running(config: &Config, status: &Status) -> Option<Finding> {
     let differs = status.forwarded.is_some() != config.forwards_directly()
         || runs.iter().any(|name| !written.contains(name));
     differs.then(|| {
-        let has = match names(runs) {
-            none if none == NONE && status.forwarded.is_some() => {
-                "was started with it, and forwards nothing directly now".to_owned()
-            }
-            runs => format!("has it on {runs}"),
+        let has = if runs.is_empty() && status.forwarded.is_some() {
+            "was started with it, and forwards nothing directly now".to_owned()
+        } else {
+            format!("has it on {}", names(&runs))
         };
-        let seen = format!("configured for {}; the running agent {has}", names(written));
+        let seen = format!("configured for {}; the running agent {has}", names(&written));
         warning(SUBJECT, &seen, "restart the agent: it reads its configuration when it starts")
     })
 }

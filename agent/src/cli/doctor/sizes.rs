@@ -10,15 +10,12 @@ use crate::{
     config::{Config, Limits},
     control::{Body, Request, Status, client},
     daemon,
-    dataplane::{CacheSizes, FIXED, Sizes},
+    dataplane::{CacheSizes, FIXED, Sizes, VERDICTS_OF_ONE},
 };
 
 /// Room for conversations over those that live: the table forgets one of those that were silent for long, not the one that was silent
 /// for longest, and new ones come beside those that are over and not forgotten yet.
 const ROOM: u64 = 2;
-/// Verdicts that a conversation should find room for on a processor: it has two directions, and a set of four places takes what its hash
-/// brings there.
-const VERDICTS_OF_ONE: u64 = 4;
 /// Percent of the packets that remembered verdicts should answer where there is room for them.
 const MOST_PACKETS: u64 = 90;
 /// Packets from which on a share of them says something.
@@ -238,7 +235,7 @@ fn flows(load: &Load, limits: &Limits) -> Option<Finding> {
 /// Whether verdicts are forgotten that would be needed again.
 fn verdicts(load: &Load, facts: &Facts<'_>) -> Option<Finding> {
     let Load { live, verdicts, seen, remembered, .. } = *load;
-    let needed = (live * VERDICTS_OF_ONE).div_ceil(facts.sharing);
+    let needed = (live * u64::from(VERDICTS_OF_ONE)).div_ceil(facts.sharing);
     let most = CacheSizes::holding(u32::MAX).verdicts();
     let wanted = needed.next_power_of_two().clamp(VERDICTS[0], VERDICTS[1].min(most.into()));
     let is_good = seen < ENOUGH_PACKETS || remembered * 100 >= seen * MOST_PACKETS;

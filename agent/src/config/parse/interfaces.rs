@@ -3,7 +3,7 @@
 use toml::de::DeTable;
 
 use super::{
-    super::{Attach, Forward, Interface, Pair, Role, Segment, language::INTERFACE},
+    super::{ALONE_HELP, Attach, Forward, Interface, Pair, Role, Segment, alone_said, language::INTERFACE},
     Infrastructure, segments, word,
 };
 use crate::{
@@ -100,13 +100,8 @@ pub(super) fn interfaces(
     if let [(name, at)] = direct[..]
         && may
     {
-        let message = format!(
-            "only {} forwards directly, and a way leads from one such interface to another",
-            quote(name)
-        );
-        let help = "write `forward = \"direct\"` for the other one too, or remove it";
         let location = reader.out.locate(at);
-        reader.out.push(Diagnostic::warning("BH0620", message).at(location, "").help(help));
+        reader.out.push(Diagnostic::warning("BH0620", alone_said(name)).at(location, "").help(ALONE_HELP));
     }
     (found, segments)
 }
