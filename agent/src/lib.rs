@@ -18,6 +18,7 @@ pub mod lease;
 pub mod lint;
 pub mod metrics;
 pub mod model;
+pub mod mud;
 pub mod observe;
 pub mod policy;
 pub mod record;

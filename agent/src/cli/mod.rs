@@ -37,6 +37,7 @@ mod explain;
 mod flows;
 mod manifest;
 mod mode;
+mod mud;
 mod plan;
 mod progress;
 mod revisions;
@@ -137,6 +138,12 @@ enum Command {
     Release(mode::ReleaseArgs),
     /// Who changed policy, modes and enforcement, when and why; whether that record is whole
     AuditLog(audit_log::Args),
+    /// Policies from what others say: manufacturers' usage descriptions
+    #[command(subcommand)]
+    Import(mud::Import),
+    /// A policy in the language of others
+    #[command(subcommand)]
+    Export(mud::Export),
     /// Look at this gateway: what is wrong, and the command that mends it
     Doctor(Output),
     /// End enforcement: the only way it ends
@@ -177,6 +184,8 @@ impl Cli {
             Command::Quarantine(args) => mode::quarantine(&self, args),
             Command::Release(args) => mode::release(&self, args),
             Command::AuditLog(args) => audit_log::run(&self, args),
+            Command::Import(what) => mud::import(what),
+            Command::Export(what) => mud::export(&self, what),
             Command::Doctor(output) => doctor::run(&self, *output),
             Command::Detach(args) => detach::run(&self, args),
         };

@@ -28,6 +28,7 @@ pub use format::format;
 pub use library::built_in;
 pub use limits::{MAX_DEVICES, MAX_FILE_BYTES, MAX_FILES, MAX_RULE_PARTS, MAX_RULES, MAX_TOTAL_BYTES};
 pub use memo::Memo;
+pub(crate) use values::whole;
 
 /// One policy file, already read.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -19,8 +19,8 @@ mod icmp;
 mod services;
 mod time;
 pub(super) use icmp::{ICMP_TYPES, ICMPV6_TYPES};
-pub(crate) use services::fold;
 pub(super) use services::{ETHERTYPES, POINTS};
+pub(crate) use services::{fold, whole};
 pub(super) use time::MAX_WINDOWS;
 
 /// IP protocol numbers (IANA "Assigned Internet Protocol Numbers").

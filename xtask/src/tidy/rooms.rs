@@ -17,7 +17,7 @@ const RANKS: &[(u8, &[&str])] = &[
     (
         4,
         &[
-            "capture", "export", "learn", "lease", "lint", "record", "replay", "report", "resolver",
+            "capture", "export", "learn", "lease", "lint", "mud", "record", "replay", "report", "resolver",
             "rollout", "signing",
         ],
     ),

@@ -112,22 +112,9 @@ impl Reader<'_, '_> {
             };
             return self.refuse("BH0218", leaf, message, &help);
         };
-        let help = match number {
-            TCP => "name its ports: `tcp = [\"502\"]`",
-            UDP => "name its ports: `udp = [\"53\"]`",
-            SCTP => "name its ports: `sctp = [\"2905\"]`",
-            ICMP => "name its types: `icmp = [\"8\"]`",
-            ICMPV6 => "name its types: `icmpv6 = [\"128\"]`",
-            // RFC 7045 2: hop-by-hop, routing, fragment, destination options; AH; mobility, HIP, shim6.
-            0 | 43 | 44 | 60 | 51 | 135 | 139 | 140 => {
-                "it is an extension header of IPv6 (RFC 7045 2): name the protocol that follows it"
-            }
-            59 => "it says that nothing follows (RFC 8200 4.7): there is nothing to allow",
-            253..=255 => "it is for experiments or reserved (RFC 3692): a service has a number of its own",
-            2..=5 | 7..=16 | 18..=42 | 45..=50 | 52..=57 | 61..=131 | 133..=134 | 136..=138 | 141..=252 => {
-                // Without ports: whatever the data path asks with, it is the whole protocol.
-                return Some(Selector { protocol: number, low: 0, high: u16::MAX });
-            }
+        let Err(help) = whole(number) else {
+            // Without ports: whatever the data path asks with, it is the whole protocol.
+            return Some(Selector { protocol: number, low: 0, high: u16::MAX });
         };
         let message = format!("IP protocol {} is no service by itself", quote(&leaf.value));
         self.refuse("BH0219", leaf, message, help)
@@ -177,6 +164,29 @@ pub(crate) fn fold(mut selectors: Vec<Selector>) -> Vec<Selector> {
         }
     }
     folded
+}
+
+/// Whether a service may be all of an IP protocol, by its number; or else what to write instead.
+///
+/// # Errors
+/// What helps, for a protocol with ports or types, or that is none by itself.
+pub(crate) fn whole(protocol: u8) -> Result<(), &'static str> {
+    Err(match protocol {
+        TCP => "name its ports: `tcp = [\"502\"]`",
+        UDP => "name its ports: `udp = [\"53\"]`",
+        SCTP => "name its ports: `sctp = [\"2905\"]`",
+        ICMP => "name its types: `icmp = [\"8\"]`",
+        ICMPV6 => "name its types: `icmpv6 = [\"128\"]`",
+        // RFC 7045 2: hop-by-hop, routing, fragment, destination options; AH; mobility, HIP, shim6.
+        0 | 43 | 44 | 60 | 51 | 135 | 139 | 140 => {
+            "it is an extension header of IPv6 (RFC 7045 2): name the protocol that follows it"
+        }
+        59 => "it says that nothing follows (RFC 8200 4.7): there is nothing to allow",
+        253..=255 => "it is for experiments or reserved (RFC 3692): a service has a number of its own",
+        2..=5 | 7..=16 | 18..=42 | 45..=50 | 52..=57 | 61..=131 | 133..=134 | 136..=138 | 141..=252 => {
+            return Ok(());
+        }
+    })
 }
 
 #[cfg(test)]
