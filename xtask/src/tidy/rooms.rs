@@ -17,8 +17,8 @@ const RANKS: &[(u8, &[&str])] = &[
     (
         4,
         &[
-            "capture", "export", "learn", "lease", "lint", "mud", "record", "replay", "report", "resolver",
-            "rollout", "signing",
+            "capture", "export", "flowlog", "learn", "lease", "lint", "mud", "record", "replay", "report",
+            "resolver", "rollout", "signing",
         ],
     ),
     (

@@ -1,0 +1,24 @@
+//! The fields of one line by their names.
+
+use std::{borrow::Cow, collections::BTreeMap};
+
+/// Fields that are there and have a value.
+#[derive(Default)]
+pub(super) struct Fields<'l>(pub(super) BTreeMap<&'l str, Cow<'l, str>>);
+
+impl Fields<'_> {
+    pub(super) fn text(&self, name: &str) -> Option<&str> {
+        self.0.get(name).map(AsRef::as_ref)
+    }
+
+    /// A field that every flow has.
+    pub(super) fn needed<T: std::str::FromStr>(&self, name: &str) -> Result<T, String> {
+        let text = self.text(name).ok_or_else(|| format!("`{name}` is missing"))?;
+        text.parse().map_err(|_| format!("`{name}` is not what it should be"))
+    }
+
+    /// A field that may be missing.
+    pub(super) fn number<T: std::str::FromStr + Default>(&self, name: &str) -> Result<T, String> {
+        if self.0.contains_key(name) { self.needed(name) } else { Ok(T::default()) }
+    }
+}
