@@ -14,6 +14,7 @@ pub mod dataplane;
 pub mod diagnostic;
 pub mod files;
 pub mod language;
+pub mod learn;
 pub mod lease;
 pub mod lint;
 pub mod metrics;
