@@ -13,6 +13,7 @@ pub mod daemon;
 pub mod dataplane;
 pub mod diagnostic;
 pub mod files;
+pub mod history;
 pub mod language;
 pub mod learn;
 pub mod lease;
