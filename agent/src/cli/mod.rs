@@ -35,10 +35,12 @@ mod doctor;
 mod drift;
 mod explain;
 mod flows;
+mod learn;
 mod manifest;
 mod mode;
 mod plan;
 mod progress;
+mod propose;
 mod revisions;
 mod rules;
 mod run;
@@ -129,6 +131,10 @@ enum Command {
     Top(top::Args),
     /// May FROM start a conversation with TO over SERVICE: which rule says so, or what is missing; or what a violation was
     Why(why::Args),
+    /// What the history knows of each device: since when, how completely, what is habit, what was left out and why
+    Learn(learn::Args),
+    /// Rules out of what was seen, with reasons and prices, for review: nothing is written unless told to
+    Propose(propose::Args),
     /// Change a device's mode beside its policy; kept until `release`
     Mode(mode::ModeArgs),
     /// Cut a device off from everything but the remediation peers
@@ -173,6 +179,8 @@ impl Cli {
             Command::Violations(args) => violations::run(&self, args),
             Command::Rules(args) => rules::run(&self, args),
             Command::Why(args) => why::run(&self, args),
+            Command::Learn(args) => learn::run(&self, args),
+            Command::Propose(args) => propose::run(&self, args),
             Command::Mode(args) => mode::change(&self, args),
             Command::Quarantine(args) => mode::quarantine(&self, args),
             Command::Release(args) => mode::release(&self, args),

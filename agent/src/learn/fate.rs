@@ -9,11 +9,7 @@ use super::{
     Found, Habit, Judge, Party, Settings, Talk,
     judge::{Asking, Said},
 };
-use crate::{
-    model::{DeviceId, Policy},
-    policy::built_in,
-    traffic::Service,
-};
+use crate::{model::Policy, policy::built_in, traffic::Service};
 
 /// Why something is not learned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -240,7 +236,7 @@ impl Fates<'_> {
         let has_ports = matches!(talk.service.protocol, protocol::TCP | protocol::UDP | protocol::SCTP);
         let is_frame = matches!(talk.service.protocol, pseudo::ETHERTYPE | pseudo::LLC);
         let one_way = !is_frame && !habit.is_exchange();
-        let to_many = matches!(talk.to, Party::Group(_) | Party::Frames(_) | Party::Broadcast);
+        let to_many = talk.to.is_many();
         if one_way && !to_many && (talk.service.protocol == protocol::TCP || !self.is_steady(talk, habit)) {
             return Fate::Left(Left::Unanswered);
         }
@@ -268,10 +264,7 @@ impl Fates<'_> {
     }
 
     fn are_peers(&self, talk: &Talk) -> bool {
-        let class = |party| match party {
-            Party::Device(DeviceId(id)) => self.policy.devices[id as usize].class,
-            _ => None,
-        };
+        let class = |party: Party| self.policy.devices[party.device()?.0 as usize].class;
         let [from, to] = [class(talk.from), class(talk.to)];
         from.is_some() && from == to
     }
@@ -279,10 +272,7 @@ impl Fates<'_> {
     /// Seen on most of the days on which the device was, from its own first day on.
     fn is_steady(&self, talk: &Talk, habit: &Habit) -> bool {
         let settings = self.found.settings;
-        let of = |party| match party {
-            Party::Device(id) => self.found.devices.get(&id).map(|presence| &presence.days),
-            _ => None,
-        };
+        let of = |party: Party| Some(&self.found.devices.get(&party.device()?)?.days);
         let Some(days) = of(talk.from).or_else(|| of(talk.to)) else { return false };
         let since = habit.days.first().copied();
         let there = days.iter().filter(|day| Some(**day) >= since).count() as u64;

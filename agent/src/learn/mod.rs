@@ -7,6 +7,7 @@
 //! is allowed already, [`fate`] says of each habit whether it is learned, `baseline` tells it device by device, and [`propose`]
 //! writes it down.
 
+mod baseline;
 mod fate;
 mod habit;
 mod judge;
@@ -16,6 +17,7 @@ pub mod propose;
 mod scan;
 mod settings;
 
+pub use baseline::{Baseline, DeviceReport, Gap, HabitLine, Scan, Tally, Watch, baseline};
 pub use fate::{Doubt, Fate, Left, fates};
 pub use habit::{Habit, Week};
 pub use judge::{Judge, Surroundings};

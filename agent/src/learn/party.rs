@@ -37,6 +37,23 @@ pub enum Party {
     Nobody,
 }
 
+impl Party {
+    /// The device that it is.
+    pub fn device(self) -> Option<DeviceId> {
+        if let Self::Device(id) = self { Some(id) } else { None }
+    }
+
+    /// The host of a network that it is.
+    pub fn host(self) -> Option<IpAddr> {
+        if let Self::Host(address, _) = self { Some(address) } else { None }
+    }
+
+    /// Whether many receive what goes there.
+    pub fn is_many(self) -> bool {
+        matches!(self, Self::Group(_) | Self::Frames(_) | Self::Broadcast)
+    }
+}
+
 /// As many addresses are everybody: a network that is larger knows nobody.
 const EVERYBODY_V4: u8 = 8;
 const EVERYBODY_V6: u8 = 32;
@@ -78,11 +95,9 @@ impl<'p> Who<'p> {
 
     /// Who began.
     pub fn sender(&self, end: &End) -> Party {
-        match self.party(end) {
-            // Nobody sends from a group: whoever seems to is not known.
-            Party::Group(_) | Party::Frames(_) | Party::Broadcast => Party::Unknown,
-            party => party,
-        }
+        let party = self.party(end);
+        // Nobody sends from a group: whoever seems to is not known.
+        if party.is_many() { Party::Unknown } else { party }
     }
 
     /// Who answers.
@@ -140,17 +155,7 @@ impl<'p> Who<'p> {
 
     /// Whether it is a device that was cut off.
     pub fn is_quarantined(&self, party: Party) -> bool {
-        match party {
-            Party::Device(id) => self.policy.devices[id.0 as usize].mode == Mode::Quarantine,
-            Party::Gateway
-            | Party::Host(..)
-            | Party::Group(_)
-            | Party::Frames(_)
-            | Party::Broadcast
-            | Party::Internet
-            | Party::Unknown
-            | Party::Nobody => false,
-        }
+        party.device().is_some_and(|id| self.policy.devices[id.0 as usize].mode == Mode::Quarantine)
     }
 
     /// What a reader calls it.

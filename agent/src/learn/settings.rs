@@ -52,7 +52,7 @@ impl Default for Settings {
             span: Span::EVER,
             days: 2,
             flows: 3,
-            hours: 6,
+            hours: 24,
             steady: 80,
             fan_out: 10,
             probe_flows: 12,

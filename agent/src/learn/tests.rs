@@ -1,3 +1,5 @@
+//! Small plants and what is made of rows: what is learned of them, what it costs, where it is put, and what never is.
+
 use std::{collections::BTreeMap, net::IpAddr};
 
 use jiff::Timestamp;

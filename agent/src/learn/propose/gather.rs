@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     learn::{Doubt, Fate, Party, Talk},
-    model::{DeviceId, Policy},
+    model::{DeviceId, Policy, spelled},
 };
 
 /// Talks by holder, way, other end and service.
@@ -88,11 +88,43 @@ fn entries(policy: &Policy, own: &BTreeSet<IpAddr>, atoms: Atoms, doubts: &[Doub
         }
         for (whats, (terms, mut talks)) in alike {
             talks.sort_unstable();
-            let (admits, price, widened, doubts) = (0, 0, Vec::new(), doubts.to_vec());
+            let (admits, price, doubts) = (0, 0, doubts.to_vec());
+            let widened = already_wider(policy, holder, key, &whats, &talks);
             let mut entry = Entry { holder, key, terms, whats, talks, admits, price, widened, doubts };
             entry.reckon(policy, own);
             all.push(entry);
         }
     }
     all
+}
+
+/// What was made wider before entries were, in words.
+fn already_wider(
+    policy: &Policy,
+    holder: Holder,
+    key: Key,
+    whats: &BTreeSet<What>,
+    talks: &[Talk],
+) -> Vec<String> {
+    let mut words = Vec::new();
+    for what in whats {
+        if let What::Range(range) = what {
+            let ports: BTreeSet<u16> = talks
+                .iter()
+                .map(|talk| talk.service)
+                .filter(|service| what.holds(*service))
+                .map(|s| s.number)
+                .collect();
+            words.push(format!("`{}` for {} ports seen of it", spelled(*range), ports.len()));
+        }
+    }
+    if let Holder::Class(class) = holder {
+        let own = |talk: &Talk| if key == Key::From { talk.to } else { talk.from };
+        let seen: BTreeSet<Party> = talks.iter().map(own).collect();
+        let (name, all) = (&policy.classes[class.0 as usize].name, holder.devices(policy).len());
+        if seen.len() < all {
+            words.push(format!("`class:{name}` for {} of its {all} devices", seen.len()));
+        }
+    }
+    words
 }

@@ -16,7 +16,9 @@ pub use entry::{Entry, Holder, Key, Scope, Term, What};
 pub use gather::gather;
 pub use merge::{MergeError, Merged, merge};
 pub use prove::{Proof, prove};
-pub use text::{Piece, pieces};
+pub(super) use text::day;
+pub use text::minute;
+pub use text::{Piece, Rule, pieces};
 pub use widen::{Bounds, Refused};
 
 use super::{Fate, Found, Habit, Talk, Who};

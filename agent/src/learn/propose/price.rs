@@ -11,7 +11,7 @@ use std::{
 use bulkhead_common::wire::protocol;
 use ipnet::IpNet;
 
-use super::entry::{Entry, Holder, Term, What, has_numbers, members, unit};
+use super::entry::{Entry, Holder, Key, Term, What, has_numbers, members, unit};
 use crate::{
     learn::{Party, Talk},
     model::{DeviceId, NetworkId, Peer, Policy, Selector},
@@ -43,11 +43,9 @@ impl Ends {
         }
         // What a network holds is counted with it.
         let networks = ends.networks.clone();
-        let held = |party: &Party| match party {
-            Party::Host(address, _) => {
-                networks.iter().any(|id| policy.networks[id.0 as usize].holds(*address))
-            }
-            _ => false,
+        let held = |party: &Party| {
+            let holds = |address| networks.iter().any(|id| policy.networks[id.0 as usize].holds(address));
+            party.host().is_some_and(holds)
         };
         ends.parties.retain(|party| !held(party));
         ends
@@ -55,14 +53,10 @@ impl Ends {
 
     /// Whether a party is one of them.
     pub(super) fn hold(&self, policy: &Policy, party: Party) -> bool {
-        match party {
-            Party::Device(id) => self.devices.contains(&id),
-            Party::Host(address, _) => {
-                self.parties.contains(&party)
-                    || self.networks.iter().any(|id| policy.networks[id.0 as usize].holds(address))
-            }
-            _ => self.parties.contains(&party),
-        }
+        let holds = |address| self.networks.iter().any(|id| policy.networks[id.0 as usize].holds(address));
+        self.parties.contains(&party)
+            || party.device().is_some_and(|id| self.devices.contains(&id))
+            || party.host().is_some_and(holds)
     }
 
     /// How many there are besides devices.
@@ -191,5 +185,3 @@ impl Entry {
             && self.whats.iter().any(|what| what.holds(talk.service))
     }
 }
-
-use super::entry::Key;

@@ -9,7 +9,7 @@ use super::{
     names::{Declared, Names, shown, table},
 };
 use crate::{
-    learn::{Habit, Party, Talk},
+    learn::{Habit, Talk},
     policy::format::text::Table,
 };
 
@@ -147,10 +147,8 @@ fn told(material: &Material<'_>, talk: &Talk, habit: &Habit) -> String {
 }
 
 fn days(material: &Material<'_>, talk: &Talk, habit: &Habit) -> String {
-    let of = [talk.from, talk.to].into_iter().filter_map(|party| match party {
-        Party::Device(id) => material.found.devices.get(&id),
-        _ => None,
-    });
+    let of =
+        [talk.from, talk.to].into_iter().filter_map(|party| material.found.devices.get(&party.device()?));
     let of = of.map(|presence| presence.days.len()).max().unwrap_or(0);
     format!("on {} of {of} days", habit.days.len())
 }
@@ -168,7 +166,7 @@ fn summary(material: &Material<'_>, entry: &Entry) -> String {
 }
 
 /// A moment for people, UTC.
-pub(in crate::learn) fn minute(moment: i64) -> String {
+pub fn minute(moment: i64) -> String {
     at(moment, "%Y-%m-%d %H:%MZ")
 }
 

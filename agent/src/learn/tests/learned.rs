@@ -1,3 +1,5 @@
+//! What is learned, and how it reads.
+
 use super::*;
 
 const TEXT: &str = r#"version = 1
