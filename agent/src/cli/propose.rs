@@ -144,7 +144,7 @@ fn summary(made: &Made) {
         made.proposal.price()
     );
     if !decisions.is_empty() {
-        say!("{} more for a person to decide, as comments", rules(decisions.len()));
+        say!("{} beside them for a person to decide, as comments", rules(decisions.len()));
     }
     for one in refused.iter().take(20) {
         say!("not for {}: {}: {}", holder(&made.policy, one.holder), one.what, one.why);

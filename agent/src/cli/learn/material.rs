@@ -9,7 +9,7 @@ use crate::{
     cli::{Cli, check::files_of, print},
     compile::Placed,
     dataplane::probe,
-    diagnostic::{closest, quote, render_text},
+    diagnostic::{closest, escape, quote, render_text},
     history::{HistoryError, Reader},
     learn::{
         First, Judge, Settings, Span, Surroundings, Watch, Who, fates,
@@ -199,7 +199,7 @@ fn scope(policy: &Policy, subject: Option<&str>) -> Option<Scope> {
 
 fn missing<'n>(kind: &str, name: &str, names: impl Iterator<Item = &'n str>, prefix: &str) {
     let hint = closest(name, names).map(|meant| format!("\nhint: did you mean `{prefix}{meant}`?"));
-    say!("error: the policy has no {kind} {}{}", quote(name), hint.unwrap_or_default());
+    say!("error: the policy has no {kind} {}{}", escape(&quote(name)), hint.unwrap_or_default());
 }
 
 fn since(text: &str) -> Result<i64, String> {

@@ -70,6 +70,9 @@ pub fn merge(text: &str, piece: &Piece) -> Result<Merged, MergeError> {
         .map_err(|error| MergeError::Syntax { path: path.clone(), why: error.message().to_owned() })?;
     let newline = if text.contains("\r\n") { "\r\n" } else { "\n" };
     let mut inserts: Vec<Insert> = Vec::new();
+    // Whatever a person has to decide is asked once.
+    let asked = |rule: &Rule| rule.marks.iter().all(|mark| text.contains(&format!("\n# {mark}")));
+    let rules: Vec<&Rule> = rules.iter().filter(|rule| !(rule.undecided && asked(rule))).collect();
     for of_one in rules.chunk_by(|a, b| a.holder == b.holder) {
         let (kind, name) = &of_one[0].holder;
         let place = place(document.as_table(), kind, name, text);
@@ -96,8 +99,8 @@ pub fn merge(text: &str, piece: &Piece) -> Result<Merged, MergeError> {
     Ok(Merged { path: path.clone(), before: text.to_owned(), after })
 }
 
-fn insert(text: &str, place: Place, rules: &[Rule]) -> Insert {
-    let decided: Vec<&Rule> = rules.iter().filter(|rule| !rule.undecided).collect();
+fn insert(text: &str, place: Place, rules: &[&Rule]) -> Insert {
+    let decided: Vec<&Rule> = rules.iter().copied().filter(|rule| !rule.undecided).collect();
     let values = |indent: &str| {
         let value = |rule: &&Rule| {
             let reasons: String = rule.reasons.iter().map(|line| format!("\n{indent}# {line}")).collect();

@@ -42,6 +42,8 @@ pub struct Rule {
     pub undecided: bool,
     /// The words of the other end, and of the services.
     pub words: [Vec<String>; 2],
+    /// How the line of each talk begins that is told of.
+    pub marks: Vec<String>,
     /// What undecided entries would need.
     pub declared: Vec<String>,
 }
@@ -106,6 +108,7 @@ fn rule(material: &Material<'_>, entry: &Entry, names: &mut Names<'_>) -> Rule {
         inline,
         undecided: !entry.doubts.is_empty(),
         words: [terms, services],
+        marks: entry.talks.iter().take(LINES).map(|talk| mark(material, talk)).collect(),
         declared: Vec::new(),
     }
 }
@@ -116,8 +119,7 @@ fn reasons(material: &Material<'_>, entry: &Entry) -> Vec<String> {
         entry.doubts.iter().map(|doubt| format!("DECIDE {}: {}", doubt.name(), doubt.text())).collect();
     for talk in entry.talks.iter().take(LINES) {
         let Some(habit) = material.habit(talk) else { continue };
-        let [from, to] = [talk.from, talk.to].map(|party| material.who.name(party));
-        lines.push(format!("{from} -> {to} {}: {}", shown(talk.service), told(material, talk, habit)));
+        lines.push(format!("{} {}", mark(material, talk), told(material, talk, habit)));
     }
     if entry.talks.len() > LINES {
         lines.push(format!("and {} more like these", entry.talks.len() - LINES));
@@ -130,6 +132,12 @@ fn reasons(material: &Material<'_>, entry: &Entry) -> Vec<String> {
         ));
     }
     lines
+}
+
+/// How the line of a talk begins.
+fn mark(material: &Material<'_>, talk: &Talk) -> String {
+    let [from, to] = [talk.from, talk.to].map(|party| material.who.name(party));
+    format!("{from} -> {to} {}:", shown(talk.service))
 }
 
 /// How a talk was seen.
