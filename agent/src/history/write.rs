@@ -151,6 +151,16 @@ impl History {
         self.connection.query_row(newest, [], |row| row.get(0)).map_err(sqlite("read", &self.path))
     }
 
+    /// The first day of which something is kept.
+    ///
+    /// # Errors
+    /// As [`History::watched_until`].
+    pub fn first_day(&self) -> Result<Option<Day>, HistoryError> {
+        let first =
+            self.connection.query_row("SELECT min(day) FROM day", [], |row| row.get::<_, Option<i32>>(0));
+        Ok(first.map_err(sqlite("read", &self.path))?.map(Day))
+    }
+
     /// Rows in the file.
     ///
     /// # Errors
