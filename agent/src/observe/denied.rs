@@ -23,6 +23,9 @@ use crate::{
 /// Conversations whose direction is remembered.
 const KINDS: usize = 32_768;
 
+/// When there is no room, it is looked for so often, ns.
+const CLEAR_EVERY: u64 = 10_000_000_000;
+
 /// Denied packets that the kernel told of together, without what nobody asks here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Denial {
@@ -85,6 +88,8 @@ pub struct Denied {
     known: BTreeMap<Kind, Known>,
     /// Packets that are told otherwise than they belong: the conversation, and whether they answer.
     told: BTreeMap<Spelled, (Kind, bool)>,
+    /// When everything was last looked through for what is over: monotonic, ns.
+    cleared: u64,
 }
 
 impl Denied {
@@ -183,15 +188,16 @@ impl Denied {
         self.known.get(kind).is_none_or(|known| is_over(known, now))
     }
 
-    /// Forgets what was silent for long, when there is no room for more.
+    /// Forgets what was silent for long, when there is no room for more; in a flood not with each packet.
     fn make_room(&mut self, now: u64) {
-        if self.known.len() >= KINDS {
-            self.known.retain(|_, known| !is_over(known, now));
+        let full = self.known.len() >= KINDS || self.told.len() >= KINDS;
+        if !full || now < self.cleared.saturating_add(CLEAR_EVERY) {
+            return;
         }
-        if self.told.len() >= KINDS {
-            let known = &self.known;
-            self.told.retain(|_, (kind, _)| known.contains_key(kind));
-        }
+        self.cleared = now;
+        self.known.retain(|_, known| !is_over(known, now));
+        let known = &self.known;
+        self.told.retain(|_, (kind, _)| known.contains_key(kind));
     }
 }
 
