@@ -24,7 +24,8 @@ fn remembered(history: &HistoryStatus) -> String {
         "{rows} rows{since} in `{file}`, {bytes} of {bytes_limit} bytes; {refused} refused, {gone_rows} rows made room"
     );
     if *set_aside > 0 {
-        text += &format!(", {} set aside", counted(*set_aside as usize, "damaged file"));
+        let files = usize::try_from(*set_aside).unwrap_or(usize::MAX);
+        text += &format!(", {} set aside", counted(files, "damaged file"));
     }
     if problem.is_some() {
         text += "; NOT WRITTEN";
