@@ -84,7 +84,7 @@ fn what_is_wrong_is_said_with_what_helps() {
         &folder.join("none.db"),
         &[],
         2,
-        &["there is no history at", "hint: the running agent writes it"],
+        &["there is no history at", "hint: the agent begins one when it runs"],
     );
     let foreign = file(&folder, "foreign.db", "not a history");
     said(&policy, &foreign, &[], 2, &["foreign.db"]);

@@ -35,6 +35,7 @@ mod doctor;
 mod drift;
 mod explain;
 mod flows;
+mod history;
 mod learn;
 mod manifest;
 mod mode;
@@ -123,6 +124,8 @@ enum Command {
     Devices(devices::Args),
     /// The conversations under way: who with whom, over what, by which rule
     Flows(flows::Args),
+    /// What was seen on the wire, for months: since when, of how many kinds, with which gaps; `history flows` lists them
+    History(history::Args),
     /// What was denied, and why
     Violations(violations::Args),
     /// Every rule with its hits, the last of them, and its place in the files
@@ -175,6 +178,7 @@ impl Cli {
             Command::Status(output) => status::run(&self, *output),
             Command::Devices(args) => devices::run(&self, args),
             Command::Flows(args) => flows::run(&self, args),
+            Command::History(args) => history::run(&self, args),
             Command::Top(args) => top::run(&self, args),
             Command::Violations(args) => violations::run(&self, args),
             Command::Rules(args) => rules::run(&self, args),

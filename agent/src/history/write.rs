@@ -84,16 +84,19 @@ impl History {
     /// # Errors
     /// When the file is of another version, is no history at all, or the file system says no.
     pub fn open(path: &Path, limits: Limits) -> Result<Self, HistoryError> {
+        make(path)?;
+        // SQLite puts its log beside the file itself, wherever links lead.
+        let path = fs::canonicalize(path).map_err(io_error("find", path))?;
         let mut set_aside = 0;
-        let connection = match connect(path) {
+        let connection = match connect(&path) {
             Err(error) if error.is_damage() => {
-                give_way(path, &error)?;
+                give_way(&path, &error)?;
                 set_aside = 1;
-                connect(path)?
+                connect(&path)?
             }
             other => other?,
         };
-        Ok(Self { path: path.to_owned(), connection, limits, set_aside })
+        Ok(Self { path, connection, limits, set_aside })
     }
 
     /// Adds rows to those that are there, all of them or, after an error, none. `watched` says since when and until when
@@ -149,6 +152,16 @@ impl History {
     pub fn watched_until(&self) -> Result<Option<i64>, HistoryError> {
         let newest = "SELECT max(until) FROM day";
         self.connection.query_row(newest, [], |row| row.get(0)).map_err(sqlite("read", &self.path))
+    }
+
+    /// The first day of which something is kept.
+    ///
+    /// # Errors
+    /// As [`History::watched_until`].
+    pub fn first_day(&self) -> Result<Option<Day>, HistoryError> {
+        let first =
+            self.connection.query_row("SELECT min(day) FROM day", [], |row| row.get::<_, Option<i32>>(0));
+        Ok(first.map_err(sqlite("read", &self.path))?.map(Day))
     }
 
     /// Rows in the file.
@@ -246,13 +259,17 @@ fn give_way(path: &Path, error: &HistoryError) -> Result<(), HistoryError> {
     Ok(())
 }
 
+/// Makes an empty file for the agent's user alone, if there is none.
+fn make(path: &Path) -> Result<(), HistoryError> {
+    match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
+        Err(error) if error.kind() != ErrorKind::AlreadyExists => Err(io_error("make", path)(error)),
+        Ok(_) | Err(_) => Ok(()),
+    }
+}
+
 /// Opens the file, makes it if there is none, and looks whether it is whole as far as that is cheap.
 fn connect(path: &Path) -> Result<Connection, HistoryError> {
-    match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
-        Ok(_) => {}
-        Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
-        Err(error) => return Err(io_error("make", path)(error)),
-    }
+    make(path)?;
     let was_cut = fs::metadata(log_of(path)).is_ok_and(|log| log.len() > 0);
     let failed = sqlite("open", path);
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;

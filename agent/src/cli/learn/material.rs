@@ -1,16 +1,22 @@
 //! What is needed to learn: the policy, the history, where the agent runs. In: options. Out: talks with their fates.
 
-use std::{collections::BTreeSet, net::IpAddr, ops::ControlFlow, path::PathBuf};
+use std::{
+    collections::BTreeSet,
+    net::IpAddr,
+    ops::ControlFlow,
+    path::{Path, PathBuf},
+};
 
 use anyhow::{Context, bail};
 use jiff::{Span as Time, SpanRelativeTo, Timestamp, civil::Date, tz::TimeZone};
 
 use crate::{
-    cli::{Cli, check::files_of, print},
+    cli::{Cli, check::files_of, history, print},
     compile::Placed,
+    config,
     dataplane::probe,
     diagnostic::{closest, escape, quote, render_text},
-    history::{HistoryError, Reader},
+    history::Reader,
     learn::{
         First, Judge, Settings, Span, Surroundings, Watch, Who, fates,
         propose::{Material, Scope},
@@ -30,7 +36,7 @@ pub(in crate::cli) struct Asked {
     #[arg(long, value_name = "PATH")]
     pub(in crate::cli) policy: Option<PathBuf>,
     /// What was seen; default: the history in the agent's state directory
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, alias = "file", value_name = "FILE")]
     history_file: Option<PathBuf>,
     /// Look at nothing before: a day (2026-11-01), a time (2026-11-01T08:00:00Z), or so long ago (14d). UTC
     #[arg(long, value_name = "TIME", value_parser = since)]
@@ -91,10 +97,10 @@ impl Ground {
         let Some(scope) = scope(&policy, asked.subject.as_deref()) else { return Ok(None) };
         let file = match (&asked.history_file, &config) {
             (Some(file), _) => file.clone(),
-            (None, Some(config)) => config.state.join("history.db"),
-            (None, None) => PathBuf::from("/var/lib/bulkhead/history.db"),
+            (None, Some(config)) => history::file_of(config),
+            (None, None) => config::History::below(Path::new("/var/lib/bulkhead")).file,
         };
-        let reader = Reader::open(&file).map_err(hinted)?;
+        let reader = Reader::open(&file).map_err(history::helped)?;
         let mut surroundings = Surroundings::default();
         if let Some(config) = &config {
             let segments: Vec<_> = config.alike().into_iter().map(|(_, segment)| segment).collect();
@@ -134,13 +140,13 @@ impl Ground {
         // A row of a day may go on from the day before.
         let days = day(settings.span.since)..=day(settings.span.until);
         let mut first = First::new(&who, *settings);
-        reader.rows(days.clone(), |row| go_on(|| first.read(&row))).map_err(hinted)?;
+        reader.rows(days.clone(), |row| go_on(|| first.read(&row))).map_err(history::helped)?;
         let mut second = first.again();
-        reader.rows(days, |row| go_on(|| second.read(&row))).map_err(hinted)?;
+        reader.rows(days, |row| go_on(|| second.read(&row))).map_err(history::helped)?;
         let found = second.found();
-        let times = reader.days().map_err(hinted)?.into_iter().filter_map(|kept| kept.watched);
+        let times = reader.days().map_err(history::helped)?.into_iter().filter_map(|kept| kept.watched);
         let times = times.map(|watched| (watched.from, watched.to)).collect();
-        let mut unseen = reader.unseen().map_err(hinted)?;
+        let mut unseen = reader.unseen().map_err(history::helped)?;
         unseen.retain(|gap| gap.from <= settings.span.until && gap.to >= settings.span.since);
         let watch = Watch { times, unseen };
         let judge = Judge::new(policy, surroundings.clone(), *now).context("failed to compile the policy")?;
@@ -153,23 +159,6 @@ impl Ground {
 fn go_on(read: impl FnOnce()) -> ControlFlow<()> {
     read();
     ControlFlow::Continue(())
-}
-
-/// Says what to do where it is known.
-fn hinted(error: HistoryError) -> anyhow::Error {
-    let hint = match &error {
-        HistoryError::Missing { .. } => {
-            "\nhint: the running agent writes it once it has watched for a while; `--history-file FILE` names another"
-        }
-        HistoryError::Io { .. } | HistoryError::Sqlite { .. } => {
-            "\nhint: it is the agent's: look at it as root"
-        }
-        HistoryError::Foreign { .. }
-        | HistoryError::Version { .. }
-        | HistoryError::Damaged { .. }
-        | HistoryError::Held { .. } => "",
-    };
-    anyhow::anyhow!("{}{hint}", error.caused())
 }
 
 fn own(asked: &Asked) -> anyhow::Result<BTreeSet<IpAddr>> {
