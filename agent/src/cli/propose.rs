@@ -1,6 +1,6 @@
 //! `bulkhead propose`: policy text out of what was seen, for a person to review.
 
-use std::path::PathBuf;
+use std::{collections::BTreeMap, path::PathBuf};
 
 use serde::Serialize;
 use similar::TextDiff;
@@ -12,7 +12,9 @@ use super::{
 };
 use crate::{
     diagnostic::{escape, render_text},
-    learn::propose::{Bounds, Entry, Holder, Merged, Piece, Proof, Proposal, gather, merge, pieces, prove},
+    learn::propose::{
+        Bounds, Entry, Holder, Key, Merged, Piece, Proof, Proposal, Rule, gather, merge, pieces, prove,
+    },
     model::{Policy, spelled},
     policy::SourceFile,
 };
@@ -202,41 +204,22 @@ struct FileTold<'m> {
 
 fn told<'m>(made: &'m Made) -> Told<'m> {
     let Proposal { entries, decisions, refused } = &made.proposal;
+    let path = |entry: &Entry| match entry.holder {
+        Holder::Device(id) => &made.policy.devices[id.0 as usize].location.path,
+        Holder::Class(id) => &made.policy.classes[id.0 as usize].location.path,
+    };
     let all = |undecided: bool, from: &'m [Entry]| -> Vec<RuleTold<'m>> {
-        // Pieces hold the rules of a file in the order of the entries.
-        let mut taken = vec![0; made.pieces.len()];
-        let mut rules = Vec::new();
-        for entry in from {
-            let path = match entry.holder {
-                Holder::Device(id) => &made.policy.devices[id.0 as usize].location.path,
-                Holder::Class(id) => &made.policy.classes[id.0 as usize].location.path,
-            };
-            let Some(at) = made.pieces.iter().position(|piece| **path == *piece.path) else { continue };
-            let piece = &made.pieces[at];
-            let Some(rule) = piece.rules.iter().filter(|rule| rule.undecided == undecided).nth(taken[at])
-            else {
-                continue;
-            };
-            taken[at] += 1;
-            let [peers, services] = &rule.words;
-            rules.push(RuleTold {
-                holder: rule.holder_name(),
-                file: &piece.path,
-                direction: match entry.key {
-                    crate::learn::propose::Key::From => "from",
-                    crate::learn::propose::Key::To => "to",
-                },
-                peers: peers.as_slice(),
-                services: services.as_slice(),
-                admits: entry.admits,
-                price: entry.price,
-                wider: &entry.widened,
-                doubts: entry.doubts.iter().map(|doubt| doubt.name()).collect(),
-                reasons: &rule.reasons,
-                toml: rule.block(),
-            });
-        }
-        rules
+        // The rules of a file are in the order of its entries.
+        let of_piece = |piece: &'m Piece| {
+            let rules = piece.rules.iter().filter(move |rule| rule.undecided == undecided);
+            (piece.path.as_str(), rules.map(move |rule| (piece.path.as_str(), rule)))
+        };
+        let mut by_path: BTreeMap<&str, _> = made.pieces.iter().map(of_piece).collect();
+        let next = |entry: &'m Entry| {
+            let (file, rule) = by_path.get_mut(&**path(entry))?.next()?;
+            Some(rule_told(file, entry, rule))
+        };
+        from.iter().filter_map(next).collect()
     };
     Told {
         price: made.proposal.price(),
@@ -256,5 +239,25 @@ fn told<'m>(made: &'m Made) -> Told<'m> {
             .iter()
             .map(|piece| FileTold { path: &piece.path, declarations: &piece.declared })
             .collect(),
+    }
+}
+
+fn rule_told<'m>(file: &'m str, entry: &'m Entry, rule: &'m Rule) -> RuleTold<'m> {
+    let [peers, services] = &rule.words;
+    RuleTold {
+        holder: rule.holder_name(),
+        file,
+        direction: match entry.key {
+            Key::From => "from",
+            Key::To => "to",
+        },
+        peers,
+        services,
+        admits: entry.admits,
+        price: entry.price,
+        wider: &entry.widened,
+        doubts: entry.doubts.iter().map(|doubt| doubt.name()).collect(),
+        reasons: &rule.reasons,
+        toml: rule.block(),
     }
 }

@@ -228,7 +228,9 @@ impl Fates<'_> {
         if [talk.from, talk.to].contains(&Party::Unknown) {
             return Fate::Left(Left::Unknown);
         }
-        let said = habit.samples.map(|kind| self.asking.about(&kind));
+        let [low, high] = habit.samples;
+        let first = self.asking.about(&low);
+        let said = [first, if low == high { first } else { self.asking.about(&high) }];
         if said == [Said::Allowed; 2] {
             return Fate::Covered;
         }

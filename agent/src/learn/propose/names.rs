@@ -39,19 +39,17 @@ pub(super) enum Declared {
 pub(super) struct Names<'p> {
     policy: &'p Policy,
     declared: BTreeMap<String, Declared>,
+    fresh: Vec<(String, Declared)>,
 }
 
 impl<'p> Names<'p> {
     pub(super) fn new(policy: &'p Policy) -> Self {
-        Self { policy, declared: BTreeMap::new() }
+        Self { policy, declared: BTreeMap::new(), fresh: Vec::new() }
     }
 
-    /// What was declared since it was asked last, by name.
-    pub(super) fn take(&mut self, seen: &mut BTreeSet<String>) -> Vec<(String, Declared)> {
-        let new = self.declared.iter().filter(|(name, _)| !seen.contains(*name));
-        let new: Vec<_> = new.map(|(name, what)| (name.clone(), what.clone())).collect();
-        seen.extend(new.iter().map(|(name, _)| name.clone()));
-        new
+    /// What was declared since it was asked last, in that order.
+    pub(super) fn take(&mut self) -> Vec<(String, Declared)> {
+        std::mem::take(&mut self.fresh)
     }
 
     /// The word for the other end.
@@ -171,7 +169,8 @@ impl<'p> Names<'p> {
                 return name;
             }
             if !self.declared.contains_key(&name) && !self.is_taken(&name) {
-                self.declared.insert(name.clone(), what);
+                self.declared.insert(name.clone(), what.clone());
+                self.fresh.push((name.clone(), what));
                 return name;
             }
         }

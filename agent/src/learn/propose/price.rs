@@ -61,6 +61,9 @@ impl Ends {
 
     /// How many there are besides devices.
     fn others(&self, policy: &Policy, own: &BTreeSet<IpAddr>) -> u128 {
+        if self.networks.is_empty() {
+            return self.parties.len() as u128;
+        }
         let networks: Vec<_> = self.networks.iter().map(|id| &policy.networks[id.0 as usize]).collect();
         let holds = |address: &IpAddr| networks.iter().any(|network| network.holds(*address));
         let taken: BTreeSet<IpAddr> =
@@ -173,15 +176,21 @@ impl Entry {
         self.price = self.admits.saturating_sub(seen(&self.talks));
     }
 
-    /// Whether it lets a talk begin.
-    pub(super) fn admits_talk(&self, policy: &Policy, talk: &Talk) -> bool {
-        let (own, other) = match self.key {
-            Key::From => (talk.to, talk.from),
-            Key::To => (talk.from, talk.to),
-        };
-        let Party::Device(own) = own else { return false };
-        self.holder.devices(policy).contains(&own)
-            && Ends::of(policy, &self.terms).hold(policy, other)
-            && self.whats.iter().any(|what| what.holds(talk.service))
+    /// The first of these talks that it lets begin.
+    pub(super) fn admitted<'t, T>(
+        &self,
+        policy: &Policy,
+        mut talks: impl Iterator<Item = &'t (Talk, T)>,
+    ) -> Option<&'t (Talk, T)> {
+        let (holders, ends) = (self.holder.devices(policy), Ends::of(policy, &self.terms));
+        talks.find(|(talk, _)| {
+            let (own, other) = match self.key {
+                Key::From => (talk.to, talk.from),
+                Key::To => (talk.from, talk.to),
+            };
+            own.device().is_some_and(|own| holders.contains(&own))
+                && self.whats.iter().any(|what| what.holds(talk.service))
+                && ends.hold(policy, other)
+        })
     }
 }

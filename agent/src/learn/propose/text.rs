@@ -52,7 +52,6 @@ pub struct Rule {
 pub fn pieces(material: &Material<'_>, proposal: &Proposal) -> Vec<Piece> {
     let policy = material.who.policy();
     let mut names = Names::new(policy);
-    let mut told = BTreeSet::new();
     let mut pieces: BTreeMap<&str, Piece> = BTreeMap::new();
     for entry in proposal.entries.iter().chain(&proposal.decisions) {
         let path = match entry.holder {
@@ -65,7 +64,7 @@ pub fn pieces(material: &Material<'_>, proposal: &Proposal) -> Vec<Piece> {
             rules: Vec::new(),
             declared: Vec::new(),
         });
-        let declared = names.take(&mut told).into_iter().map(|(name, what)| declaration(&name, &what));
+        let declared = names.take().into_iter().map(|(name, what)| declaration(&name, &what));
         if rule.undecided {
             rule.declared = declared.collect();
         } else {

@@ -98,8 +98,8 @@ impl<'a> Widener<'a> {
         let bounds = self.bounds.unwrap_or(Bounds { rule: 0, all: 0, share: 100 });
         let more = wider.price.saturating_sub(before);
         let devices = wider.holder.devices(self.policy);
-        let mut talks = devices.iter().filter_map(|id| self.kept_out.get(id)).flatten();
-        let why = if let Some((talk, why)) = talks.find(|(talk, _)| wider.admits_talk(self.policy, talk)) {
+        let talks = devices.iter().filter_map(|id| self.kept_out.get(id)).flatten();
+        let why = if let Some((talk, why)) = wider.admitted(self.policy, talks) {
             let who = self.material.who;
             let [from, to] = [talk.from, talk.to].map(|party| who.name(party));
             Some(format!(
