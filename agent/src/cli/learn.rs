@@ -123,9 +123,19 @@ fn talks(device: &DeviceReport) {
             format!("{} s", line.pause),
             minute(line.first),
             minute(line.last),
-            why.join(" "),
+            whose(why, &line.ends),
         ]);
     }
     table::print(&rows);
     more("", device.more_talks);
+}
+
+/// The reasons, and who it was where one end stands for many.
+fn whose(why: &[&str], ends: &[String]) -> String {
+    let why = why.join(" ");
+    match ends {
+        [] => why,
+        [_, _, _, _, ..] => format!("{why}: {} and more", ends[..3].join(", ")),
+        few => format!("{why}: {}", few.join(", ")),
+    }
 }

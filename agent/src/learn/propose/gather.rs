@@ -50,8 +50,9 @@ pub fn gather(
         widener.join_class(class, &mut learned);
     }
     let mut entries = entries(policy, own, learned, &[]);
-    if bounds.is_some() {
-        entries = widener.widen(entries);
+    if let Some(bounds) = bounds {
+        let parts = entries.into_iter().flat_map(|entry| within(policy, own, entry, bounds));
+        entries = widener.widen(parts.collect());
     }
     let decisions =
         undecided.into_iter().flat_map(|(doubts, atoms)| self::entries(policy, own, atoms, &doubts));
@@ -74,6 +75,25 @@ pub(super) fn place(policy: &Policy, scope: Scope, talk: &Talk) -> Option<(Devic
         (Party::Device(from), to) if is_meant(from) => Some((from, Key::To, to)),
         _ => None,
     }
+}
+
+/// An entry, or its parts where together they cost more than one may.
+fn within(policy: &Policy, own: &BTreeSet<IpAddr>, entry: Entry, bounds: &Bounds) -> Vec<Entry> {
+    if entry.price <= bounds.rule {
+        return vec![entry];
+    }
+    let other = |talk: &Talk| if entry.key == Key::From { talk.from } else { talk.to };
+    let parts = entry.terms.iter().flat_map(|term| entry.whats.iter().map(move |what| (term, what)));
+    let parts = parts.map(|(term, what)| {
+        let is_its = |talk: &&Talk| *term == Term::Seen(other(talk)) && what.holds(unit(talk.service));
+        let talks: Vec<Talk> = entry.talks.iter().filter(is_its).copied().collect();
+        let (terms, whats) = (BTreeSet::from([*term]), BTreeSet::from([what.clone()]));
+        let widened = already_wider(policy, entry.holder, entry.key, &whats, &talks);
+        let mut part = Entry { terms, whats, talks, widened, ..entry.clone() };
+        part.reckon(policy, own);
+        part
+    });
+    parts.collect()
 }
 
 fn entries(policy: &Policy, own: &BTreeSet<IpAddr>, atoms: Atoms, doubts: &[Doubt]) -> Vec<Entry> {

@@ -11,7 +11,11 @@ use std::{
 use bulkhead_common::wire::{EPHEMERAL_PORTS, protocol};
 
 use super::{
-    Entry, Holder, Key, Material, Term, What, entry::members, gather::Atoms, names, price::services,
+    Entry, Holder, Key, Material, Term, What,
+    entry::members,
+    gather::Atoms,
+    names,
+    price::{Ends, services},
 };
 use crate::{
     learn::{Fate, Party, Talk},
@@ -61,6 +65,9 @@ pub(super) struct Widener<'a> {
     refused: Vec<Refused>,
     /// What must not be admitted, by the devices at its ends.
     kept_out: BTreeMap<DeviceId, Vec<(Talk, &'static str)>>,
+    /// Who scanned: not each of his probes is remembered.
+    scanners: BTreeSet<Party>,
+    quarantined: BTreeSet<Party>,
 }
 
 impl<'a> Widener<'a> {
@@ -83,7 +90,21 @@ impl<'a> Widener<'a> {
             }
         }
         let policy = material.who.policy();
-        Self { policy, own, material, bounds: bounds.copied(), spent: 0, refused: Vec::new(), kept_out }
+        let scans = material.found.scans.all(&material.found.settings);
+        let scanners = scans.into_iter().map(|(source, ..)| source.party).collect();
+        let ids = (0..).map(DeviceId).zip(&policy.devices).map(|(id, _)| Party::Device(id));
+        let quarantined = ids.filter(|party| material.who.is_quarantined(*party)).collect();
+        Self {
+            policy,
+            own,
+            material,
+            bounds: bounds.copied(),
+            spent: 0,
+            refused: Vec::new(),
+            kept_out,
+            scanners,
+            quarantined,
+        }
     }
 
     pub(super) fn refused(mut self) -> Vec<Refused> {
@@ -99,7 +120,9 @@ impl<'a> Widener<'a> {
         let more = wider.price.saturating_sub(before);
         let devices = wider.holder.devices(self.policy);
         let talks = devices.iter().filter_map(|id| self.kept_out.get(id)).flatten();
-        let why = if let Some((talk, why)) = wider.admitted(self.policy, talks) {
+        let why = if let Some((party, why)) = self.shunned(wider).filter(|_| more > 0) {
+            Some(format!("it would admit more of {}, which {why}", self.material.who.name(party)))
+        } else if let Some((talk, why)) = wider.admitted(self.policy, talks) {
             let who = self.material.who;
             let [from, to] = [talk.from, talk.to].map(|party| who.name(party));
             Some(format!(
@@ -125,6 +148,20 @@ impl<'a> Widener<'a> {
         }
         self.spent += more;
         true
+    }
+
+    /// Somebody at one of its ends for whom nothing is made wider.
+    fn shunned(&self, wider: &Entry) -> Option<(Party, &'static str)> {
+        let (own, others) = (wider.holder.devices(self.policy), Ends::of(self.policy, &wider.terms));
+        let is_own = |party: &Party| party.device().is_some_and(|id| own.contains(&id));
+        let is_other = |party: &Party| others.hold(self.policy, *party);
+        let begins = |party: &Party| match wider.key {
+            Key::From => is_other(party),
+            Key::To => is_own(party),
+        };
+        let scans = self.scanners.iter().find(|party| begins(party)).map(|party| (*party, "scanned"));
+        let ill = || self.quarantined.iter().find(|party| is_own(party) || is_other(party));
+        scans.or_else(|| ill().map(|party| (*party, "is in quarantine")))
     }
 
     /// What all devices of a class do becomes the class's; with bounds, what most of them do.

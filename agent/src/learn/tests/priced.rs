@@ -152,6 +152,46 @@ fn nothing_becomes_wider_than_its_bounds_or_than_what_was_left_out() {
 }
 
 #[test]
+fn rules_that_cost_too_much_together_stay_apart() {
+    let plant = plant(TEXT);
+    let mut rows = Vec::new();
+    for hmi in ["10.1.0.1", "10.1.0.2"] {
+        for port in [49_152, 49_160, 49_161, 49_170] {
+            rows.extend(week(tcp(hmi, "10.1.0.13", port), 20));
+        }
+    }
+    let made = checked(&plant, &rows, Scope::All, Some(&Bounds { rule: 20, ..bounds() }));
+    let prices: Vec<u64> = made.proposal.entries.iter().map(|entry| entry.price).collect();
+    assert_eq!(prices, [15, 15], "{}", made.text);
+}
+
+#[test]
+fn nothing_is_made_wider_for_who_scanned_or_is_in_quarantine() {
+    let rows = |scan: bool| {
+        let mut rows = Vec::new();
+        for hmi in ["10.1.0.1", "10.1.0.2"] {
+            rows.extend(week(tcp(hmi, "10.1.0.11", 502), 20));
+        }
+        // Its probes are answered once, as by every open port.
+        let ports = if scan { 495..510 } else { 0..0 };
+        rows.extend(ports.map(|port| probe(tcp("10.1.0.3", "10.1.0.11", port), MONDAY, 3, true)));
+        rows
+    };
+    let wider = |text: &str, rows: &[Row]| {
+        let made = checked(&plant(text), rows, Scope::All, Some(&bounds()));
+        let why = made.proposal.refused.first().map(|one| one.why.clone()).unwrap_or_default();
+        (made.text.contains("zone:cell"), why)
+    };
+    assert_eq!(wider(TEXT, &rows(false)), (true, String::new()));
+    assert_eq!(wider(TEXT, &rows(true)), (false, "it would admit more of hmi-3, which scanned".into()));
+    let ill = TEXT.replace("[device.hmi-3]", "[device.hmi-3]\nmode = \"quarantine\"");
+    assert_eq!(
+        wider(&ill, &rows(false)),
+        (false, "it would admit more of hmi-3, which is in quarantine".into())
+    );
+}
+
+#[test]
 fn class_gets_what_all_of_its_devices_do() {
     let plant = plant(TEXT);
     let mut rows = Vec::new();
