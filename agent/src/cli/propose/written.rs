@@ -11,7 +11,7 @@ use std::{
 
 use anyhow::{Context, bail, ensure};
 
-use crate::{learn::propose::Merged, policy::SourceFile};
+use crate::{diagnostic::escape, learn::propose::Merged, policy::SourceFile};
 
 /// Writes what was merged over the files that were read.
 pub(super) fn into(read: &[SourceFile], merged: &[Merged]) -> anyhow::Result<()> {
@@ -26,7 +26,7 @@ pub(super) fn into(read: &[SourceFile], merged: &[Merged]) -> anyhow::Result<()>
     }
     for Merged { path, after, .. } in changed {
         replace(Path::new(path), after).with_context(|| format!("failed to write `{path}`"))?;
-        say!("wrote {path}");
+        say!("wrote {}", escape(path));
     }
     Ok(())
 }
