@@ -75,6 +75,12 @@ pub(super) fn run(cli: &Cli, args: &Args) -> anyhow::Result<Exit> {
     if !made.proof.holds() {
         // Nothing is proposed that does not do what it says.
         print::rendered(&render_text(&made.proof.findings, &made.proof.sources, false));
+        if !made.proof.findings.is_empty() {
+            anyhow::bail!(
+                "the policy with the proposal in it is not as it should be, and nothing was written\n\
+                 hint: propose for one device or class at a time, or split a file that becomes too large"
+            );
+        }
         made.wrong.iter().for_each(|line| say!("{line}"));
         anyhow::bail!(
             "the proposal does not do what it says, and nothing was written: report this with the lines above"
