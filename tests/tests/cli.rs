@@ -16,7 +16,7 @@ use serde_json::Value;
 mod command;
 use command::{Ran, bulkhead, bulkhead_with, check, codes, entries, file, folder, root};
 
-const COMMANDS: [&str; 23] = [
+const COMMANDS: [&str; 25] = [
     "run",
     "check",
     "explain",
@@ -39,6 +39,8 @@ const COMMANDS: [&str; 23] = [
     "release",
     "audit-log",
     "doctor",
+    "learn",
+    "propose",
     "detach",
 ];
 

@@ -35,11 +35,14 @@ mod doctor;
 mod drift;
 mod explain;
 mod flows;
+mod history;
+mod learn;
 mod manifest;
 mod mode;
 mod mud;
 mod plan;
 mod progress;
+mod propose;
 mod revisions;
 mod rules;
 mod run;
@@ -122,6 +125,8 @@ enum Command {
     Devices(devices::Args),
     /// The conversations under way: who with whom, over what, by which rule
     Flows(flows::Args),
+    /// What was seen on the wire, for months: since when, of how many kinds, with which gaps; `history flows` lists them
+    History(history::Args),
     /// What was denied, and why
     Violations(violations::Args),
     /// Every rule with its hits, the last of them, and its place in the files
@@ -130,6 +135,10 @@ enum Command {
     Top(top::Args),
     /// May FROM start a conversation with TO over SERVICE: which rule says so, or what is missing; or what a violation was
     Why(why::Args),
+    /// What the history knows of each device: since when, how completely, what is habit, what was left out and why
+    Learn(learn::Args),
+    /// Rules out of what was seen, with reasons and prices, for review: nothing is written unless told to
+    Propose(propose::Args),
     /// Change a device's mode beside its policy; kept until `release`
     Mode(mode::ModeArgs),
     /// Cut a device off from everything but the remediation peers
@@ -176,10 +185,13 @@ impl Cli {
             Command::Status(output) => status::run(&self, *output),
             Command::Devices(args) => devices::run(&self, args),
             Command::Flows(args) => flows::run(&self, args),
+            Command::History(args) => history::run(&self, args),
             Command::Top(args) => top::run(&self, args),
             Command::Violations(args) => violations::run(&self, args),
             Command::Rules(args) => rules::run(&self, args),
             Command::Why(args) => why::run(&self, args),
+            Command::Learn(args) => learn::run(&self, args),
+            Command::Propose(args) => propose::run(&self, args),
             Command::Mode(args) => mode::change(&self, args),
             Command::Quarantine(args) => mode::quarantine(&self, args),
             Command::Release(args) => mode::release(&self, args),

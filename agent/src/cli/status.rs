@@ -8,11 +8,30 @@ use super::{Cli, Exit, Output, print_json, table, unexpected};
 use crate::{
     config::Forward,
     control::{
-        Body, FilesStatus, ForwardStatus, InterfaceStatus, NamesStatus, Request, SegmentStatus, SinkStatus,
-        Status,
+        Body, FilesStatus, ForwardStatus, HistoryStatus, InterfaceStatus, NamesStatus, Request,
+        SegmentStatus, SinkStatus, Status,
     },
     diagnostic::counted,
 };
+
+/// How the history fares.
+fn remembered(history: &HistoryStatus) -> String {
+    let HistoryStatus {
+        file, bytes, bytes_limit, rows, since, refused, gone_rows, set_aside, problem, ..
+    } = history;
+    let since = since.as_ref().map(|since| format!(" since {since}")).unwrap_or_default();
+    let mut text = format!(
+        "{rows} rows{since} in `{file}`, {bytes} of {bytes_limit} bytes; {refused} refused, {gone_rows} rows made room"
+    );
+    if *set_aside > 0 {
+        let files = usize::try_from(*set_aside).unwrap_or(usize::MAX);
+        text += &format!(", {} set aside", counted(files, "damaged file"));
+    }
+    if problem.is_some() {
+        text += "; NOT WRITTEN";
+    }
+    text
+}
 
 /// Devices named on the page.
 const NAMED: usize = 10;
@@ -92,6 +111,9 @@ fn print(status: &Status) {
             names.protected,
             names.unusable
         );
+    }
+    if let Some(history) = &status.history {
+        out!("history     {}", remembered(history));
     }
     let v = status.violations;
     out!(

@@ -75,7 +75,7 @@ pub const TITLE: &str = "Configuration of the Bulkhead agent";
 table! {
     /// How the agent runs: `/etc/bulkhead/bulkhead.toml`, or another file with `--config`. Only interfaces are required.
     pub static ROOT = Table::of("The configuration")
-        .later(&["version", "history", "learn"])
+        .later(&["version", "learn"])
         .example(r#"
 [interface.eth0]
 role = "uplink"
@@ -117,6 +117,8 @@ role = "device-side"
     "audit": Key::of(Kind::Table(&AUDIT));
     /// Whether the kernel still holds what the agent put there.
     "drift": Key::of(Kind::Table(&DRIFT));
+    /// What is remembered of who talks to whom; see `docs/history.md`.
+    "history": Key::of(Kind::Table(&HISTORY));
     /// Sizes of tables and buffers.
     "limits": Key::of(Kind::Table(&LIMITS));
     /// Who may sign policy sets, and whether somebody must; see `docs/signed-policy.md`.
@@ -239,10 +241,35 @@ table! {
     "repair": Key::of(Kind::Boolean).default("false");
 }
 
+/// A file of SQLite.
+static DATABASE: Format = Format {
+    name: "database",
+    doc: "an absolute path that ends in `.db`",
+    pattern: "^/[^\\u0000]*\\.db$",
+    words: &[],
+    number: None,
+};
+
+table! {
+    /// What is remembered of who talks to whom, over what, and when: allowed or denied, added up by kind of conversation and day.
+    pub(super) static HISTORY = Table::of("[history]");
+    /// Whether anything is.
+    "enabled": Key::of(Kind::Boolean).default("true");
+    /// The file; left out, `history.db` in the state folder. A second one beside it, with `-wal` behind its name, takes a few MiB.
+    "file": one(&DATABASE).example(r#""/srv/history.db""#);
+    /// Its size, bytes. The oldest days go when it is larger, and no day takes more than an eighth of it.
+    "file_bytes": integer(1 << 20, 4_294_967_295).default("268435456");
+    /// How many days are kept; those on which nothing was seen do not count.
+    "days": integer(1, 3660).default("400");
+    /// How often what was added up in memory is written. A power cut loses so much; a card of flash memory is worn less the longer
+    /// it is.
+    "flush": one(&DURATION).default(r#""1m""#);
+}
+
 table! {
     /// Sizes of tables and buffers, in entries unless said otherwise. They are fixed while the maps exist: change them with
     /// `bulkhead detach`.
-    pub(super) static LIMITS = Table::of("[limits]").later(&["history"]);
+    pub(super) static LIMITS = Table::of("[limits]");
     /// Devices of the policy.
     "devices": integer(1, MAX_DEVICES as i64).default("4096");
     /// Rules of the policy.

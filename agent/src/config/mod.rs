@@ -7,7 +7,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::{Ipv4Addr, SocketAddr},
-    path::PathBuf,
+    path::{Path, PathBuf},
     time::Duration,
 };
 
@@ -65,6 +65,8 @@ pub struct Config {
     pub audit: Audit,
     /// Whether the kernel still holds what the agent put there.
     pub drift: Drift,
+    /// What is remembered of who talks to whom; `None` is nothing.
+    pub history: Option<History>,
     /// Sizes of tables and buffers.
     pub limits: Limits,
     /// Who may sign policy sets, and whether somebody must.
@@ -270,6 +272,35 @@ pub struct Drift {
     pub every: Duration,
     /// Whether what differs is written anew.
     pub repair: bool,
+}
+
+/// What is remembered of who talks to whom.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct History {
+    /// The file.
+    pub file: PathBuf,
+    /// Its size, bytes.
+    pub file_bytes: u32,
+    /// Days that are kept.
+    pub days: u32,
+    /// How often what was added up in memory is written.
+    pub flush: Duration,
+}
+
+impl History {
+    /// The name of the file in the state folder.
+    pub(crate) const NAME: &str = "history.db";
+
+    /// In a state folder, as it is when nothing is said of it.
+    pub fn below(state: &Path) -> Self {
+        // A year and a month, of some thousand kinds of conversations a day: what happens once a year has happened.
+        Self {
+            file: state.join(Self::NAME),
+            file_bytes: 256 << 20,
+            days: 400,
+            flush: Duration::from_secs(60),
+        }
+    }
 }
 
 /// Sizes of tables and buffers, in entries unless said otherwise.

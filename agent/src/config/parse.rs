@@ -11,9 +11,9 @@ use ipnet::IpNet;
 use toml::de::DeTable;
 
 use super::{
-    Audit, Config, Drift, Flows, Infrastructure, Limits, Management, Metrics, Midstream, Names, Violations,
-    duration,
-    language::{AUDIT, DRIFT, FLOWS, LIMITS, MANAGEMENT, METRICS, NAMES, ROOT, VIOLATIONS},
+    Audit, Config, Drift, Flows, History, Infrastructure, Limits, Management, Metrics, Midstream, Names,
+    Violations, duration,
+    language::{AUDIT, DRIFT, FLOWS, HISTORY, LIMITS, MANAGEMENT, METRICS, NAMES, ROOT, VIOLATIONS},
 };
 use crate::{
     diagnostic::{At, Collector, Diagnostic, FileId, Sources, has_errors, quote},
@@ -39,6 +39,9 @@ pub(super) const MIDSTREAM: [(&str, Midstream); 2] =
 
 /// Instead of an address: nothing listens.
 const OFF: &str = "off";
+
+/// What the history's file ends in.
+const HISTORY_ENDING: &str = "db";
 
 /// `sun_path` has 108 bytes, the last one zero (unix(7)).
 const MAX_SOCKET_PATH: usize = 107;
@@ -90,7 +93,16 @@ fn config(reader: &mut Reader<'_, '_>, root: &DeTable<'_>, file: &Path) -> Confi
     let state = path(reader, root, "state", "/var/lib/bulkhead");
     let pins = path(reader, root, "pins", "/sys/fs/bpf/bulkhead");
     let socket = socket(reader, root);
-    let own = sinks::Own { config: file, policy: &policy, state: &state, pins: &pins, socket: &socket };
+    let history = history(reader, root, &state);
+    let remembered = history.as_ref().map(|history| history.file.as_path());
+    let own = sinks::Own {
+        config: file,
+        policy: &policy,
+        state: &state,
+        pins: &pins,
+        socket: &socket,
+        history: remembered,
+    };
     let sinks = sinks::sinks(reader, root, &own);
     Config {
         name: name.map(|leaf| leaf.value),
@@ -110,6 +122,7 @@ fn config(reader: &mut Reader<'_, '_>, root: &DeTable<'_>, file: &Path) -> Confi
         metrics: reader.table(root, "metrics").map(|(_, t)| metrics(reader, t)).unwrap_or_default(),
         audit: reader.table(root, "audit").map(|(_, t)| audit(reader, t)).unwrap_or_default(),
         drift: reader.table(root, "drift").map(|(_, t)| drift(reader, t)).unwrap_or_default(),
+        history,
         limits: reader.table(root, "limits").map(|(_, t)| limits(reader, t)).unwrap_or_default(),
         signing: reader.table(root, "signing").map(|(_, t)| signing::signing(reader, t)).unwrap_or_default(),
     }
@@ -232,6 +245,29 @@ fn drift(reader: &mut Reader<'_, '_>, table: &DeTable<'_>) -> Drift {
         every: time(reader, table, "every", 0..=DAY, default.every),
         repair: reader.boolean(table, "repair").map_or(default.repair, |leaf| leaf.value),
     }
+}
+
+fn history(reader: &mut Reader<'_, '_>, root: &DeTable<'_>, state: &Path) -> Option<History> {
+    let default = History::below(state);
+    let Some((_, table)) = reader.table(root, "history") else { return Some(default) };
+    reader.keys(table, &HISTORY, "`[history]`");
+    let enabled = reader.boolean(table, "enabled").is_none_or(|leaf| leaf.value);
+    let file = reader.string(table, "file").and_then(|leaf| {
+        let file = absolute(reader, &leaf)?;
+        // What is no history is taken for a damaged one and gets another name: no other file may be meant.
+        if file.extension().is_some_and(|ending| ending == HISTORY_ENDING) {
+            return Some(file);
+        }
+        let message = format!("{} is no name of a history", quote(&leaf.value));
+        reader.refuse("BH0621", &leaf, message, "write a name that ends in `.db`")
+    });
+    let history = History {
+        file: file.unwrap_or(default.file),
+        file_bytes: size(reader, table, "file_bytes", 1 << 20..=u32::MAX, default.file_bytes),
+        days: size(reader, table, "days", 1..=3660, default.days),
+        flush: time(reader, table, "flush", 1..=60 * MINUTE, default.flush),
+    };
+    enabled.then_some(history)
 }
 
 fn limits(reader: &mut Reader<'_, '_>, table: &DeTable<'_>) -> Limits {

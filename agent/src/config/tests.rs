@@ -11,6 +11,7 @@ use crate::{
 };
 
 mod direct;
+mod history;
 mod sinks;
 
 fn read(text: &str) -> Config {
@@ -122,6 +123,11 @@ files = 3
 [drift]
 every = "1h"
 repair = true
+[history]
+file = "/srv/flows.db"
+file_bytes = 1048576
+days = 30
+flush = "5m"
 [signing]
 keys = "/srv/plant.pub"
 required = false
@@ -200,6 +206,12 @@ required = false
         metrics: Metrics { listen: Some("[::1]:9000".parse().expect("an address")) },
         audit: Audit { file_bytes: 65_536, files: 3 },
         drift: Drift { every: Duration::from_secs(3600), repair: true },
+        history: Some(History {
+            file: "/srv/flows.db".into(),
+            file_bytes: 1 << 20,
+            days: 30,
+            flush: Duration::from_secs(300),
+        }),
         limits: Limits {
             devices: 10,
             rules: 20,
@@ -422,7 +434,7 @@ fn metrics_are_read_on_the_loopback_elsewhere_or_nowhere() {
 #[test]
 fn every_key_that_is_described_is_read_and_no_other() {
     use crate::policy::reader::log;
-    let text = "[interface.a.infrastructure]\n[segment.b]\nvlan = 1\n[management]\n[infrastructure]\n[flows]\n[names]\n[violations]\n[sink.c]\n[metrics]\n[audit]\n[drift]\n[limits]\n[signing]\n";
+    let text = "[interface.a.infrastructure]\n[segment.b]\nvlan = 1\n[management]\n[infrastructure]\n[flows]\n[names]\n[violations]\n[sink.c]\n[metrics]\n[audit]\n[drift]\n[history]\n[limits]\n[signing]\n";
     let asked = log::asked(|| {
         parse_config("c.toml", text);
     });

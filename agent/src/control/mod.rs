@@ -10,12 +10,14 @@ mod changes;
 pub mod client;
 mod devices;
 mod forward;
+mod history;
 mod screens;
 mod sinks;
 
 pub use changes::{Applied, FilesStatus, PendingStatus, RevisionList, RevisionState, RevisionStatus};
 pub use devices::{DeviceStatus, Identity, LeaseStatus, NameStatus};
 pub use forward::ForwardStatus;
+pub use history::HistoryStatus;
 pub use screens::{Explained, FlowEnd, FlowList, FlowStatus, RuleStatus};
 pub use sinks::{ProbeStatus, SinkStatus, SpoolStatus};
 
@@ -284,6 +286,9 @@ pub struct Status {
     /// Why the agent sends none.
     #[serde(default)]
     pub no_probe: Option<String>,
+    /// How the history of flows fares; none where it is switched off.
+    #[serde(default)]
+    pub history: Option<HistoryStatus>,
     /// The sinks, by name.
     #[serde(default)]
     pub sinks: Vec<SinkStatus>,

@@ -15,6 +15,7 @@ use super::{
     clock::counters,
     drift::Watch,
     first::{Beginning, First},
+    history::HistoryKeeper,
     hits::HitKeeper,
     input::Input,
     leases::LeaseKeeper,
@@ -136,6 +137,8 @@ pub struct Agent {
     /// Who has series of its own in the metrics.
     pub(super) series: Arc<Mutex<Series>>,
     pub(super) hits: HitKeeper,
+    /// Who talks to whom, where that is remembered.
+    pub(super) history: Option<HistoryKeeper>,
     pub(super) calendar: Calendar,
     pub(super) drift: Watch,
 }
@@ -227,7 +230,10 @@ impl Agent {
         }
         // Enforcement comes first: what waits in the spools is read from the disk.
         let counters = counters(&dataplane, "TALLY")?;
-        let reporter = Reporter::new(&config, Teller { gateway: gateway.clone(), boot }, &counters);
+        let history =
+            config.history.as_ref().map(|history| HistoryKeeper::begin(history, &dataplane)).transpose()?;
+        let mut reporter = Reporter::new(&config, Teller { gateway: gateway.clone(), boot }, &counters);
+        reporter.history = history.as_ref().map(HistoryKeeper::teller);
         let mut agent = Self {
             in_force: InForce { layers, policy, origin, from },
             config,
@@ -263,6 +269,7 @@ impl Agent {
             flows_evicted: Arc::default(),
             series: Arc::default(),
             hits,
+            history,
             calendar,
             drift: Watch::new(),
         };
@@ -312,6 +319,9 @@ impl Agent {
             Input::Stop => {
                 self.collect(events);
                 self.reporter.finish();
+                if let Some(history) = &self.history {
+                    history.finish();
+                }
                 self.tell_the_rest_of_refusals();
                 if let Err(error) = self.keep_leases() {
                     tracing::error!("{error}");

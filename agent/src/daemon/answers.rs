@@ -14,6 +14,7 @@ use tokio::sync::oneshot;
 
 use super::{
     agent::{Agent, world},
+    history::HistoryKeeper,
     log,
     nic::Nic,
 };
@@ -110,6 +111,7 @@ impl Agent {
             },
             probe: self.reporter.honesty.status().cloned(),
             no_probe: self.reporter.honesty.obstacle().map(str::to_owned),
+            history: self.history.as_ref().map(HistoryKeeper::status),
             sinks: self.reporter.sinks(),
             log_refused: log::refused(),
         })
@@ -140,6 +142,11 @@ impl Agent {
         let troubles = sinks.iter().filter_map(|sink| Some((&sink.name, sink.trouble()?)));
         warnings.extend(troubles.map(|(name, trouble)| format!("sink `{name}` {trouble}")));
         warnings.extend(self.reporter.forgotten());
+        let history = self.history.as_ref().map(HistoryKeeper::status);
+        let trouble = history.and_then(|status| status.problem);
+        warnings.extend(
+            trouble.map(|why| format!("the history of flows is not written, and waits in memory: {why}")),
+        );
         warnings.extend(self.ourselves());
         if self.in_force.policy.devices.is_empty() {
             warnings.push("the policy declares no device: nothing is enforced for any device".to_owned());

@@ -18,6 +18,7 @@ mod first;
 mod flows;
 mod forgotten;
 mod forward;
+mod history;
 mod hits;
 mod honesty;
 mod input;

@@ -1,10 +1,9 @@
 //! What another policy would change: everything that only the agent knows is gathered at once, and the comparison is made
 //! beside it, so that no event waits for it.
 
-use std::{collections::BTreeMap, net::IpAddr, sync::Arc, thread, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, thread, time::Duration};
 
 use bulkhead_common::{
-    address::Address,
     flow,
     layout::{Flow, FlowKey},
     lookup::{Unmanaged, identity},
@@ -22,6 +21,7 @@ use crate::{
     dataplane::{FlowReader, StableIds, monotonic_ns},
     diagnostic::counted,
     model::{Mode, Policy},
+    observe::Spoken,
     policy::SourceFile,
     report::plan::{Asked, KnownFlow, Past, Side, World, plan},
     signing::Requirement,
@@ -202,28 +202,22 @@ impl Translation {
     }
 
     pub(super) fn flow(&self, key: &FlowKey, known: &Flow, world: &World) -> KnownFlow {
-        let FlowKey { low, high, low_port, high_port, protocol, request, pad: _ } = *key;
         let device = |who: u32| {
             let stable = Some(who).filter(|who| who & identity::DEVICE != 0);
             stable.and_then(|who| self.devices.get(&(who & !identity::DEVICE))).copied().unwrap_or(0)
         };
-        let ends = [(low, low_port, device(known.low)), (high, high_port, device(known.high))];
-        let [from, to] = if known.initiator == 0 { ends } else { [ends[1], ends[0]] };
-        let unspecified = |address: Address, other: Address| match IpAddr::from(address) {
-            // The other end of a question to a group: of the family of who asks.
-            IpAddr::V6(v6) if v6.is_unspecified() && other.is_v4() => IpAddr::from([0, 0, 0, 0]),
-            IpAddr::V4(_) | IpAddr::V6(_) => IpAddr::from(address),
-        };
+        let devices = [known.low, known.high].map(device);
+        let Spoken { from, to, service, client } = Spoken::of(key, known.initiator);
         KnownFlow {
-            from: IpAddr::from(from.0),
-            to: unspecified(to.0, from.0),
-            protocol,
-            service: if request == 0 { to.1 } else { u16::from(request) << 8 },
-            client_port: from.1,
-            devices: [from.2, to.2],
+            from: from.into(),
+            to: to.into(),
+            protocol: key.protocol,
+            service,
+            client_port: client,
+            devices: if known.initiator == 0 { devices } else { [devices[1], devices[0]] },
             rule: self.rules.get(&known.rule).copied().unwrap_or(0),
             idle: Duration::from_nanos(world.now.saturating_sub(known.seen)),
-            live: !flow::is_expired(known, protocol, world.now, &world.placed.settings),
+            live: !flow::is_expired(known, key.protocol, world.now, &world.placed.settings),
         }
     }
 }

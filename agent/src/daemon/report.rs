@@ -6,15 +6,15 @@ use bulkhead_common::layout::{Repeats, ViolationKey};
 use tokio::sync::broadcast;
 
 use super::{
-    honesty::Honesty, ledger::Ledger, nics::Nics, past::Began, receivers::Receivers, remote::Home,
-    sinks::Sinks,
+    history::HistoryTeller, honesty::Honesty, ledger::Ledger, nics::Nics, past::Began, receivers::Receivers,
+    remote::Home, sinks::Sinks,
 };
 use crate::{
     config::Config,
     control::{SinkStatus, ViolationStatus},
     dataplane::{Dataplane, EventReader, Tally, kernel_version, monotonic_ns},
     model::Policy,
-    observe::{Aggregate, Aggregator, Clock, Names, Recent, Teller, Tolerated, render},
+    observe::{Aggregate, Aggregator, Clock, Denial, Names, Recent, Teller, Tolerated, render},
     record::{Gap, Heartbeat, Modes, Record, RecordId, VERSION},
     sink,
 };
@@ -45,6 +45,8 @@ pub(super) struct Reporter {
     drained: usize,
     /// The agent's own packets.
     pub(super) honesty: Honesty,
+    /// Who remembers who talks to whom.
+    pub(super) history: Option<HistoryTeller>,
 }
 
 impl Reporter {
@@ -70,6 +72,7 @@ impl Reporter {
             ledger: Ledger::default(),
             drained: 0,
             honesty: Honesty::new(config, kernel_version().1),
+            history: None,
         }
     }
 
@@ -115,6 +118,7 @@ impl Reporter {
             let chunk = left.min(CHUNK);
             left -= chunk;
             let mut told = Vec::new();
+            let mut denied = Vec::new();
             let mut taken = 0;
             while taken < chunk
                 && let Some(event) = events.next_record()
@@ -124,8 +128,10 @@ impl Reporter {
                     continue;
                 }
                 self.tolerated.event(&event);
+                denied.push(Denial::event(&event));
                 told.extend(self.aggregator.event(&event));
             }
+            self.remember(denied);
             self.tell(told);
             if taken < chunk {
                 return most - left - (chunk - taken);
@@ -138,14 +144,23 @@ impl Reporter {
         self.drained = repeats.len();
         for chunk in repeats.chunks(CHUNK) {
             let mut told = Vec::new();
+            let mut denied = Vec::new();
             for (key, repeats) in chunk {
                 if self.honesty.take(key, repeats.packets) {
                     continue;
                 }
                 self.tolerated.repeats(key, repeats);
+                denied.push(Denial::repeats(key, repeats));
                 told.extend(self.aggregator.repeats(key, repeats));
             }
+            self.remember(denied);
             self.tell(told);
+        }
+    }
+
+    fn remember(&self, denied: Vec<Denial>) {
+        if let Some(history) = &self.history {
+            history.tell(denied);
         }
     }
 

@@ -45,6 +45,19 @@ pub struct CounterReader {
     rules: PerCpuArray<MapData, Traffic>,
 }
 
+/// Reads what became of denied packets and of flows.
+pub struct TallyReader(PerCpuArray<MapData, u64>);
+
+impl TallyReader {
+    /// As [`Dataplane::tally`].
+    ///
+    /// # Errors
+    /// When the map cannot be read.
+    pub fn read(&self) -> Result<Tally, DataplaneError> {
+        read_tally(&self.0)
+    }
+}
+
 impl CounterReader {
     /// As [`Dataplane::device_counts`].
     ///
@@ -121,25 +134,37 @@ impl Dataplane {
     /// # Errors
     /// When the map cannot be read.
     pub fn tally(&self) -> Result<Tally, DataplaneError> {
-        let get = |index: u32| -> Result<u64, DataplaneError> {
-            let cpus = self.tally.get(&index, 0).map_err(read("TALLY"))?;
-            Ok(cpus.iter().sum())
-        };
-        // The total is read last: a packet in flight is then missing from it rather than from its parts.
-        let (delivered, aggregated, lost) =
-            (get(tally::DELIVERED)?, get(tally::AGGREGATED)?, get(tally::LOST)?);
-        Ok(Tally {
-            delivered,
-            aggregated,
-            lost,
-            flows_refused: get(tally::FLOWS_REFUSED)?,
-            flows_made: get(tally::FLOWS_MADE)?,
-            fragments_refused: get(tally::FRAGMENTS_REFUSED)?,
-            leases_refused: get(tally::LEASES_REFUSED)?,
-            samples_lost: get(tally::SAMPLES_LOST)?,
-            violations: get(tally::VIOLATIONS)?,
-        })
+        read_tally(&self.tally)
     }
+
+    /// A handle to the tally that does not need the data path.
+    ///
+    /// # Errors
+    /// When the pinned map cannot be opened.
+    pub fn tally_reader(&self) -> Result<TallyReader, DataplaneError> {
+        let map = self.another_handle("TALLY")?;
+        Ok(TallyReader(PerCpuArray::try_from(map).map_err(reopen("TALLY"))?))
+    }
+}
+
+fn read_tally(map: &PerCpuArray<MapData, u64>) -> Result<Tally, DataplaneError> {
+    let get = |index: u32| -> Result<u64, DataplaneError> {
+        let cpus = map.get(&index, 0).map_err(read("TALLY"))?;
+        Ok(cpus.iter().sum())
+    };
+    // The total is read last: a packet in flight is then missing from it rather than from its parts.
+    let (delivered, aggregated, lost) = (get(tally::DELIVERED)?, get(tally::AGGREGATED)?, get(tally::LOST)?);
+    Ok(Tally {
+        delivered,
+        aggregated,
+        lost,
+        flows_refused: get(tally::FLOWS_REFUSED)?,
+        flows_made: get(tally::FLOWS_MADE)?,
+        fragments_refused: get(tally::FRAGMENTS_REFUSED)?,
+        leases_refused: get(tally::LEASES_REFUSED)?,
+        samples_lost: get(tally::SAMPLES_LOST)?,
+        violations: get(tally::VIOLATIONS)?,
+    })
 }
 
 fn device_counts(

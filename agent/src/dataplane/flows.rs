@@ -33,14 +33,28 @@ impl FlowReader {
         self.0.keys().take(self.1).try_fold(0, |n, key| key.map(|_| n + 1)).map_err(read("FLOWS"))
     }
 
+    /// Gives at most `most` flows to `take`, one by one, and says whether these were all. As with [`FlowReader::read`], one that
+    /// comes or goes meanwhile may be missed.
+    ///
+    /// # Errors
+    /// When the map cannot be read.
+    pub fn each(&self, most: usize, mut take: impl FnMut(&FlowKey, &Flow)) -> Result<bool, DataplaneError> {
+        // After its end, the iterator would begin anew.
+        let mut all = self.0.iter().fuse();
+        for one in all.by_ref().take(most) {
+            let (key, flow) = one.map_err(read("FLOWS"))?;
+            take(&key, &flow);
+        }
+        Ok(all.next().is_none())
+    }
+
     /// At most `most` flows, and whether that is all of them. A flow that comes or goes meanwhile may be missed.
     ///
     /// # Errors
     /// When the map cannot be read.
     pub fn read(&self, most: usize) -> Result<(Vec<(FlowKey, Flow)>, bool), DataplaneError> {
-        // After its end, the iterator would begin anew.
-        let mut all = self.0.iter().fuse();
-        let flows: Vec<_> = all.by_ref().take(most).collect::<Result<_, _>>().map_err(read("FLOWS"))?;
-        Ok((flows, all.next().is_none()))
+        let mut flows = Vec::new();
+        let all = self.each(most, |key, flow| flows.push((*key, *flow)))?;
+        Ok((flows, all))
     }
 }

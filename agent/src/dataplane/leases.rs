@@ -1,9 +1,23 @@
 //! Which device has which address by DHCP, as the kernel knows it: user space says for how long, forgets what is over,
 //! and puts back what it remembered over a restart.
 
+use aya::maps::{HashMap, MapData};
 use bulkhead_common::{address::Address, cache::LIFE, layout::Lease};
 
-use super::{Dataplane, DataplaneError, monotonic_ns, read, write};
+use super::{Dataplane, DataplaneError, monotonic_ns, read, reopen, write};
+
+/// Reads the leases.
+pub struct LeaseReader(HashMap<MapData, Address, Lease>);
+
+impl LeaseReader {
+    /// As [`Dataplane::leases`], in no order.
+    ///
+    /// # Errors
+    /// When the map cannot be read.
+    pub fn read(&self) -> Result<Vec<(Address, Lease)>, DataplaneError> {
+        self.0.iter().collect::<Result<_, _>>().map_err(read("LEASES"))
+    }
+}
 
 impl Dataplane {
     /// Every lease in the kernel's table, in the order of the addresses.
@@ -15,6 +29,15 @@ impl Dataplane {
             self.leases.iter().collect::<Result<_, _>>().map_err(read("LEASES"))?;
         leases.sort_by_key(|(address, _)| *address);
         Ok(leases)
+    }
+
+    /// A handle to the leases that does not need the data path.
+    ///
+    /// # Errors
+    /// When the pinned map cannot be opened.
+    pub fn lease_reader(&self) -> Result<LeaseReader, DataplaneError> {
+        let map = self.another_handle("LEASES")?;
+        Ok(LeaseReader(HashMap::try_from(map).map_err(reopen("LEASES"))?))
     }
 
     /// Sets whose an address is and until when, replacing what was known of it.

@@ -67,7 +67,7 @@ mod watch;
 
 pub use attach::{AttachMode, Attached};
 pub use cache::{CacheSizes, VERDICTS_OF_ONE};
-pub use counters::{CounterReader, DeviceCounts, Tally};
+pub use counters::{CounterReader, DeviceCounts, Tally, TallyReader};
 pub use drift::Drift;
 pub use egress::unsent;
 pub use entry::{Entry, LINEAR_MTU};
@@ -77,6 +77,7 @@ pub use flows::FlowReader;
 pub use forward::Forwarded;
 pub use ids::StableIds;
 pub use kernel::{hurry, kernel_version, monotonic_ns, rcu_grace};
+pub use leases::LeaseReader;
 pub use live::Live;
 pub use lock::PinsLock;
 pub use memory::FIXED;

@@ -5,8 +5,12 @@
 //!
 //! [`Aggregator`] counts, [`Names`] knows what numbers were called under which generation, [`render`]
 //! joins the two, [`Recent`] keeps the last records for whoever asks, and [`Tolerated`] what was denied and passed.
+//!
+//! For the history, [`Conversations`] and [`Denied`] say who began to talk to whom, and how much.
 
 mod aggregate;
+mod conversations;
+mod denied;
 mod names;
 mod recent;
 mod render;
@@ -14,6 +18,8 @@ mod severity;
 mod tolerated;
 
 pub use aggregate::{Aggregate, Aggregator, Fold, IDLE, Sample, Totals, Tried};
+pub use conversations::{Conversations, Leased, Look, Spoken};
+pub use denied::{Denial, Denied};
 pub use names::{GENERATIONS, Names};
 pub use recent::Recent;
 pub use render::{Clock, Teller, render};

@@ -9,7 +9,7 @@ use crate::model::{
 
 mod rules;
 mod services;
-mod text;
+pub(crate) mod text;
 
 use text::{Table, Writer};
 

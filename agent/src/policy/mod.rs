@@ -12,7 +12,7 @@ use crate::{
 
 pub(crate) mod cascade;
 mod declared;
-mod format;
+pub(crate) mod format;
 pub mod language;
 mod library;
 mod limits;

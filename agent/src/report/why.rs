@@ -32,9 +32,10 @@ mod nearest;
 mod service;
 mod supposed;
 mod world;
+pub use crate::model::spelled;
 pub use answer::{Answer, Heard, Part, RuleRef};
 pub use nearest::{Known, nearest, network_of};
-pub use service::{called, spelled};
+pub use service::called;
 pub(super) use supposed::Supposed;
 
 use end::{End, Kind};

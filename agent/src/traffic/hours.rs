@@ -34,6 +34,16 @@ impl Day {
     }
 }
 
+impl fmt::Display for Day {
+    /// As `2026-11-23`; as a number of days since 1970 where the calendar ends.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match jiff::Timestamp::from_second(self.begin()) {
+            Ok(begin) => write!(f, "{}", begin.strftime("%F")),
+            Err(_) => write!(f, "day {}", self.0),
+        }
+    }
+}
+
 /// Hours of one day.
 #[derive(Clone, Copy, PartialEq, Eq, Default)]
 pub struct Hours(u32);

@@ -62,12 +62,13 @@ pub(super) struct Own<'p> {
     pub(super) state: &'p Path,
     pub(super) pins: &'p Path,
     pub(super) socket: &'p Path,
+    pub(super) history: Option<&'p Path>,
 }
 
 impl Own<'_> {
     /// What a file would lie in or upon.
     fn holds(&self, file: &Path) -> Option<String> {
-        let Self { config, policy, state, pins, socket } = self;
+        let Self { config, policy, state, pins, socket, history } = self;
         let named = [
             ("in the state folder", state),
             ("in the policy", policy),
@@ -75,7 +76,8 @@ impl Own<'_> {
             ("where the configuration is,", config),
             ("where the control socket is,", socket),
         ];
-        let found = named.into_iter().find(|(_, own)| file.starts_with(own));
+        let history = history.as_ref().map(|history| ("where the history is,", history));
+        let found = named.into_iter().chain(history).find(|(_, own)| file.starts_with(own));
         found.map(|(how, own)| format!("{how} {}", quote(&own.display().to_string())))
     }
 }

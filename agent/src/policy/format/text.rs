@@ -6,7 +6,8 @@ use std::fmt::Write;
 const WIDTH: usize = 100;
 
 /// One table of the file.
-pub(super) struct Table {
+#[derive(Clone)]
+pub(crate) struct Table {
     header: String,
     lines: Vec<String>,
 }
@@ -22,12 +23,8 @@ impl Writer {
     }
 
     pub(super) fn push(&mut self, table: Table) {
-        let Table { header, lines } = table;
         self.text.push('\n');
-        for line in std::iter::once(header).chain(lines) {
-            self.text.push_str(&line);
-            self.text.push('\n');
-        }
+        self.text.push_str(&table.text());
     }
 
     pub(super) fn finish(self) -> String {
@@ -37,27 +34,38 @@ impl Writer {
 
 impl Table {
     /// `[device.NAME]`
-    pub(super) fn new(path: &[&str]) -> Self {
+    pub(crate) fn new(path: &[&str]) -> Self {
         Self { header: format!("[{}]", dotted(path)), lines: Vec::new() }
     }
 
     /// `[[device.NAME.allow]]`
-    pub(super) fn entry(path: &[&str]) -> Self {
+    pub(crate) fn entry(path: &[&str]) -> Self {
         Self { header: format!("[[{}]]", dotted(path)), lines: Vec::new() }
     }
 
-    pub(super) fn bare(&mut self, key: &str, value: String) {
+    /// The table with its header, a line each.
+    pub(crate) fn text(self) -> String {
+        let Self { header, lines } = self;
+        std::iter::once(header).chain(lines).map(|line| line + "\n").collect()
+    }
+
+    /// The same as a value within another.
+    pub(crate) fn inline(self) -> String {
+        format!("{{ {} }}", self.lines.join(", "))
+    }
+
+    pub(crate) fn bare(&mut self, key: &str, value: String) {
         self.lines.push(format!("{key} = {value}"));
     }
 
-    pub(super) fn words(&mut self, key: &str, value: Option<&str>) {
+    pub(crate) fn words(&mut self, key: &str, value: Option<&str>) {
         if let Some(value) = value {
             self.bare(key, string(value));
         }
     }
 
     /// Nothing, if there is nothing to write.
-    pub(super) fn list(&mut self, key: &str, values: impl Iterator<Item = String>) {
+    pub(crate) fn list(&mut self, key: &str, values: impl Iterator<Item = String>) {
         let values: Vec<String> = values.map(|value| string(&value)).collect();
         if !values.is_empty() {
             self.bare(key, array(key.len(), &values));
@@ -91,7 +99,7 @@ fn key(name: &str) -> String {
 }
 
 /// A basic string (TOML 1.0, String).
-pub(super) fn string(text: &str) -> String {
+pub(crate) fn string(text: &str) -> String {
     let mut quoted = String::with_capacity(text.len() + 2);
     quoted.push('"');
     for c in text.chars() {

@@ -297,7 +297,7 @@ fn part(tables: &Tables, interface: Option<String>, selector: Selector, decision
     let (verdict, reason, _) = words(decision);
     Part {
         interface,
-        selector: service::spelled(selector),
+        selector: super::spelled(selector),
         verdict: verdict.to_owned(),
         reason: reason.to_owned(),
         rule: rule(tables, decision),

@@ -1,0 +1,380 @@
+//! The history of flows, beside the agent's loop: what the loop hears of denied packets, and what a look at the kernel's flows
+//! says, is added up in memory and written now and then. Nothing here is waited for, but at the end.
+
+use std::{
+    collections::BTreeMap,
+    path::PathBuf,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+        mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use bulkhead_common::wire::mac;
+
+use crate::{
+    config,
+    control::HistoryStatus,
+    dataplane::{Dataplane, DataplaneError, FlowReader, LeaseReader, Tally, TallyReader, monotonic_ns},
+    history::{Added, History, HistoryError, Limits, Watched},
+    model::Mac,
+    observe::{Clock, Conversations, Denial, Denied, Leased, Look},
+    traffic::{Sum, Unseen, Why},
+};
+
+/// How often the kernel's flows are looked at.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
+/// A look may take so much of the time: with very many flows there are fewer looks.
+const LOOK_SHARE: u32 = 50;
+/// Flows that are looked at.
+const MOST_FLOWS: usize = 1 << 18;
+/// Rows that wait in memory, of some 200 bytes.
+const MOST_ROWS: usize = 1 << 16;
+/// Rows that wait are written early when there are more, but no more often than this.
+const EARLY: (usize, Duration) = (MOST_ROWS / 2, Duration::from_secs(5));
+/// Packets of the loop that wait to be looked at, in portions.
+const PORTIONS: usize = 16;
+/// At the end the agent waits so long for what is left to be written.
+const LAST_WRITE: Duration = Duration::from_secs(10);
+
+/// What the loop says.
+enum Said {
+    Denied(Vec<Denial>),
+    Stop,
+}
+
+/// The loop's end.
+pub(super) struct HistoryKeeper {
+    tell: SyncSender<Said>,
+    missed: Arc<AtomicU64>,
+    status: Arc<Mutex<HistoryStatus>>,
+    done: Receiver<()>,
+}
+
+/// Takes what is denied on its way to the log.
+#[derive(Clone)]
+pub(super) struct HistoryTeller {
+    tell: SyncSender<Said>,
+    missed: Arc<AtomicU64>,
+}
+
+impl HistoryTeller {
+    /// Takes packets, or counts them when the history is behind.
+    pub(super) fn tell(&self, denied: Vec<Denial>) {
+        if denied.is_empty() {
+            return;
+        }
+        let packets: u64 = denied.iter().map(|denial| denial.packets).sum();
+        if self.tell.try_send(Said::Denied(denied)).is_err() {
+            self.missed.fetch_add(packets, Ordering::Relaxed);
+        }
+    }
+}
+
+impl HistoryKeeper {
+    /// Begins to remember.
+    ///
+    /// # Errors
+    /// When a pinned map cannot be opened.
+    pub(super) fn begin(config: &config::History, dataplane: &Dataplane) -> Result<Self, DataplaneError> {
+        let (tell, said) = sync_channel(PORTIONS);
+        let (finished, done) = sync_channel(1);
+        let missed = Arc::default();
+        let file = config.file.display().to_string();
+        let bytes_limit = config.file_bytes.into();
+        let status = Arc::new(Mutex::new(HistoryStatus { file, bytes_limit, ..HistoryStatus::default() }));
+        let (flows, leases, tally) =
+            (dataplane.flow_reader()?, dataplane.lease_reader()?, dataplane.tally_reader()?);
+        let (its_missed, its_status) = (Arc::clone(&missed), Arc::clone(&status));
+        let limits = Limits { bytes: bytes_limit, days: config.days };
+        let (path, flush) = (config.file.clone(), config.flush);
+        thread::spawn(move || {
+            let kernel = Kernel { flows, leases, tally };
+            Recorder::new(kernel, Target { path, limits, history: None }, its_missed, its_status)
+                .run(&said, flush);
+            let _ = finished.send(());
+        });
+        Ok(Self { tell, missed, status, done })
+    }
+
+    pub(super) fn teller(&self) -> HistoryTeller {
+        HistoryTeller { tell: self.tell.clone(), missed: Arc::clone(&self.missed) }
+    }
+
+    pub(super) fn status(&self) -> HistoryStatus {
+        self.status.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Writes what is left.
+    pub(super) fn finish(&self) {
+        let told = self.tell.send(Said::Stop).is_ok();
+        if !told || self.done.recv_timeout(LAST_WRITE).is_err() {
+            tracing::error!("the history of the last moments is not written");
+        }
+    }
+}
+
+/// What is asked of the kernel.
+struct Kernel {
+    flows: FlowReader,
+    leases: LeaseReader,
+    tally: TallyReader,
+}
+
+/// Where everything goes.
+struct Target {
+    path: PathBuf,
+    limits: Limits,
+    history: Option<History>,
+}
+
+/// What the kernel had counted, up to which everything is accounted for.
+#[derive(Clone, Copy)]
+struct Accounted {
+    /// Flows made that nobody read.
+    unread: u64,
+    /// Denied packets that were told to nobody.
+    lost: u64,
+}
+
+/// The thread.
+struct Recorder {
+    kernel: Kernel,
+    target: Target,
+    missed: Arc<AtomicU64>,
+    status: Arc<Mutex<HistoryStatus>>,
+    conversations: Conversations,
+    denied: Denied,
+    leased: Leased,
+    sum: Sum,
+    /// What is missing and not written yet, by reason.
+    unseen: BTreeMap<Why, Unseen>,
+    /// When the agent began to look, by the wall clock.
+    began: i64,
+    /// Since when nothing is written.
+    since: i64,
+    /// Flows made that were not read until the last look.
+    unread: u64,
+    /// None before the first look.
+    accounted: Option<Accounted>,
+    trouble: Option<String>,
+}
+
+impl Recorder {
+    fn new(
+        kernel: Kernel,
+        target: Target,
+        missed: Arc<AtomicU64>,
+        status: Arc<Mutex<HistoryStatus>>,
+    ) -> Self {
+        let clock = clock();
+        let since = clock.wall.as_second();
+        let mut recorder = Self {
+            kernel,
+            target,
+            missed,
+            status,
+            conversations: Conversations::new(clock.mono_ns),
+            denied: Denied::default(),
+            leased: Leased::new(),
+            sum: Sum::new(MOST_ROWS),
+            unseen: BTreeMap::new(),
+            began: since,
+            since,
+            unread: u64::MAX,
+            accounted: None,
+            trouble: None,
+        };
+        match recorder.open().and_then(|history| history.watched_until()) {
+            Ok(Some(until)) if until < since => {
+                // What began after the last agent's end is nobody's yet.
+                let ago = u64::try_from(since - until - 1).unwrap_or(0).saturating_mul(1_000_000_000);
+                recorder.conversations = Conversations::new(clock.mono_ns.saturating_sub(ago));
+            }
+            Ok(_) => {}
+            Err(error) => recorder.is_in_trouble(&error),
+        }
+        recorder.tell_status();
+        recorder
+    }
+
+    fn run(mut self, said: &Receiver<Said>, flush: Duration) {
+        self.look();
+        let mut look_at = Instant::now() + LOOK_EVERY;
+        let mut written = Instant::now();
+        loop {
+            let many = self.sum.len() >= EARLY.0 && written.elapsed() >= EARLY.1;
+            let write_at = written + flush;
+            let wait = look_at.min(write_at).saturating_duration_since(Instant::now());
+            let stops = match said.recv_timeout(if many { Duration::ZERO } else { wait }) {
+                Ok(Said::Denied(denied)) => {
+                    self.take(&denied);
+                    false
+                }
+                Ok(Said::Stop) | Err(RecvTimeoutError::Disconnected) => true,
+                Err(RecvTimeoutError::Timeout) => false,
+            };
+            let now = Instant::now();
+            if stops || now >= look_at {
+                self.look();
+                look_at = Instant::now() + LOOK_EVERY.max(now.elapsed() * LOOK_SHARE);
+            }
+            if stops || now >= write_at || many {
+                self.write();
+                written = Instant::now();
+            }
+            if stops {
+                return;
+            }
+        }
+    }
+
+    /// Takes denied packets.
+    fn take(&mut self, denied: &[Denial]) {
+        let clock = clock();
+        for denial in denied {
+            if denial.is_untold() {
+                let at = |mono: u64| clock.at(mono).as_second();
+                self.miss(Why::Untold, at(denial.first), at(denial.last), denial.packets);
+            } else if let Some((kind, seen)) = self.denied.take(denial, &clock, &self.leased) {
+                self.sum.add(kind, &seen);
+            }
+        }
+    }
+
+    /// Looks at the kernel's flows, and accounts for those that are not there any more.
+    fn look(&mut self) {
+        if let Err(error) = self.try_look() {
+            tracing::error!("{error}");
+        }
+        let missed = self.missed.swap(0, Ordering::Relaxed);
+        let now = clock().wall.as_second();
+        self.miss(Why::Untold, self.since, now, missed);
+    }
+
+    fn try_look(&mut self) -> Result<(), DataplaneError> {
+        let clock = clock();
+        let leases = self.kernel.leases.read()?;
+        let live = leases.into_iter().filter(|(_, lease)| lease.expires > clock.mono_ns);
+        self.leased = live.map(|(address, lease)| (address, Mac(mac::octets(lease.mac)))).collect();
+        // Before the flows: one that is made meanwhile is met before it is counted, and not the other way round.
+        let tally = self.kernel.tally.read()?;
+        let Self { conversations, sum, leased, .. } = self;
+        let look = Look { clock, leased };
+        conversations.begin();
+        self.kernel.flows.each(MOST_FLOWS, |key, flow| {
+            if let Some((kind, seen)) = conversations.take(key, flow, &look) {
+                sum.add(kind, &seen);
+            }
+        })?;
+        conversations.end(clock.mono_ns);
+        let unread = |tally: &Tally| tally.flows_made.saturating_sub(conversations.met());
+        let Some(before) = self.accounted else {
+            // Whatever was made until now is looked at next time, or was before the agent.
+            let tally = self.kernel.tally.read()?;
+            self.accounted = Some(Accounted { unread: unread(&tally), lost: tally.lost });
+            return Ok(());
+        };
+        // A walk through a table that changes misses some, and the next one meets them.
+        let now = unread(&tally);
+        let unread = now.min(std::mem::replace(&mut self.unread, now)).max(before.unread);
+        let lost = tally.lost.max(before.lost);
+        self.accounted = Some(Accounted { unread, lost });
+        let (from, to) = (self.since, clock.wall.as_second());
+        self.miss(Why::Forgotten, from, to, unread - before.unread);
+        self.miss(Why::Untold, from, to, lost - before.lost);
+        Ok(())
+    }
+
+    /// Notes that something is missing.
+    fn miss(&mut self, why: Why, from: i64, to: i64, count: u64) {
+        if count == 0 {
+            return;
+        }
+        let one = self.unseen.entry(why).or_insert(Unseen { from, to, why, count: 0 });
+        (one.from, one.to) = (one.from.min(from), one.to.max(to));
+        one.count = one.count.saturating_add(count);
+        self.change(|status| status.refused = status.refused.saturating_add(count));
+    }
+
+    /// Writes what was added up. What cannot be written stays in memory, as far as there is room.
+    fn write(&mut self) {
+        let now = clock().wall.as_second();
+        let (rows, refused) = self.sum.take();
+        let why = if self.trouble.is_some() { Why::Unwritten } else { Why::Full };
+        self.miss(why, self.since, now, refused);
+        let unseen: Vec<Unseen> = self.unseen.values().copied().collect();
+        let watched = Watched { from: self.since.min(now), to: now };
+        let ended = self.open().and_then(|history| history.add(&rows, &unseen, Some(watched)));
+        match ended {
+            Ok(Added { rows, refused }) => {
+                self.unseen.clear();
+                self.since = now;
+                if self.trouble.take().is_some() {
+                    tracing::info!("the history is written again");
+                }
+                self.change(|status| {
+                    status.written_rows += rows;
+                    status.refused = status.refused.saturating_add(refused);
+                    status.written = Some(jiff::Timestamp::now().to_string());
+                });
+            }
+            Err(error) => {
+                rows.iter().for_each(|row| self.sum.add(row.kind, &row.seen));
+                self.is_in_trouble(&error);
+            }
+        }
+        self.tell_status();
+    }
+
+    /// The history; opened when it was not yet, and then it is known how long nobody looked.
+    fn open(&mut self) -> Result<&mut History, HistoryError> {
+        let Target { path, limits, history } = &mut self.target;
+        let opened = match history.take() {
+            Some(opened) => opened,
+            None => {
+                let opened = History::open(path, *limits)?;
+                let until = opened.watched_until()?.filter(|until| *until < self.began);
+                let gap = until.map(|from| Unseen { from, to: self.began, why: Why::Stopped, count: 0 });
+                self.unseen.extend(gap.map(|gap| (gap.why, gap)));
+                opened
+            }
+        };
+        Ok(history.insert(opened))
+    }
+
+    fn is_in_trouble(&mut self, error: &HistoryError) {
+        let trouble = error.caused();
+        if self.trouble.as_ref() != Some(&trouble) {
+            tracing::error!("{trouble}; what is new waits in memory");
+        }
+        self.trouble = Some(trouble);
+    }
+
+    /// Says how it goes; what cannot be told stays as it was.
+    fn tell_status(&self) {
+        let Some(history) = &self.target.history else {
+            return self.change(|status| status.problem.clone_from(&self.trouble));
+        };
+        let first = history.first_day().ok().flatten();
+        self.change(|status| {
+            status.bytes = history.bytes().unwrap_or(status.bytes);
+            status.rows = history.rows().unwrap_or(status.rows);
+            status.gone_rows = history.gone().map_or(status.gone_rows, |gone| gone.rows);
+            status.set_aside = history.set_aside();
+            status.since = first.map(|day| day.to_string()).or(status.since.take());
+            status.problem.clone_from(&self.trouble);
+        });
+    }
+
+    fn change(&self, change: impl FnOnce(&mut HistoryStatus)) {
+        change(&mut self.status.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+}
+
+fn clock() -> Clock {
+    Clock { wall: jiff::Timestamp::now(), mono_ns: monotonic_ns() }
+}

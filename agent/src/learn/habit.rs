@@ -1,0 +1,126 @@
+//! How often, when, how: what is known of one talk. In: rows of its kinds, in any order. Out: sums that do not depend on it.
+
+use std::collections::BTreeSet;
+
+use crate::traffic::{Day, End, Hours, Kind, Row};
+
+/// As many ends of those that are told of together are kept.
+pub(super) const ENDS: usize = 16;
+
+/// Hours of the week in which something was seen, from Monday 0 o'clock UTC on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Week([u32; 7]);
+
+impl Week {
+    /// Adds hours of a day.
+    pub fn add(&mut self, day: Day, hours: Hours) {
+        self.0[usize::from(day.weekday())] |= hours.bits();
+    }
+
+    /// All hours of both.
+    pub fn join(&mut self, other: Self) {
+        self.0.iter_mut().zip(other.0).for_each(|(mine, theirs)| *mine |= theirs);
+    }
+
+    /// How many of the 168.
+    pub fn count(self) -> u32 {
+        self.0.iter().map(|day| day.count_ones()).sum()
+    }
+}
+
+/// What is known of one talk.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Habit {
+    /// Conversations that began.
+    pub flows: u64,
+    /// Those of them whose first packet was seen.
+    pub opened: u64,
+    /// Those that were answered.
+    pub answered: u64,
+    /// Packets from who began, and from who answers.
+    pub packets: [u64; 2],
+    /// Bytes likewise.
+    pub bytes: [u64; 2],
+    /// When it was seen first, seconds since 1970 (UTC).
+    pub first: i64,
+    /// When it was seen last.
+    pub last: i64,
+    /// The longest silence within one day, s.
+    pub pause: u32,
+    /// For how many seconds of its days it went on, from the first sign of life to the last.
+    pub lasted: u64,
+    /// On which days, ascending.
+    pub days: Vec<Day>,
+    /// In how many hours.
+    pub hours: u32,
+    /// In which hours of the week.
+    pub week: Week,
+    /// The kinds with the lowest and the highest addresses: those that are asked about.
+    pub samples: [Kind; 2],
+    /// Who they are, where many are told of together: at most 16.
+    pub ends: BTreeSet<End>,
+}
+
+impl Habit {
+    /// Nothing yet.
+    pub(super) fn new(kind: Kind) -> Self {
+        Self {
+            flows: 0,
+            opened: 0,
+            answered: 0,
+            packets: [0; 2],
+            bytes: [0; 2],
+            first: i64::MAX,
+            last: i64::MIN,
+            pause: 0,
+            lasted: 0,
+            days: Vec::new(),
+            hours: 0,
+            week: Week::default(),
+            samples: [kind; 2],
+            ends: BTreeSet::new(),
+        }
+    }
+
+    /// Adds a row; of an end that stands for many, the address.
+    pub(super) fn add(&mut self, row: &Row, end: Option<End>) {
+        let Row { kind, day, seen } = row;
+        let add = |counter: &mut u64, more: u64| *counter = counter.saturating_add(more);
+        add(&mut self.flows, seen.flows);
+        add(&mut self.opened, seen.opened);
+        add(&mut self.answered, seen.answered);
+        for side in 0..2 {
+            add(&mut self.packets[side], seen.packets[side]);
+            add(&mut self.bytes[side], seen.bytes[side]);
+        }
+        self.first = self.first.min(seen.first);
+        self.last = self.last.max(seen.last);
+        self.pause = self.pause.max(seen.pause);
+        add(&mut self.lasted, u64::try_from(seen.last - seen.first).unwrap_or(0));
+        if let Err(at) = self.days.binary_search(day) {
+            self.days.insert(at, *day);
+        }
+        self.hours = self.hours.saturating_add(seen.hours.count());
+        self.week.add(*day, seen.hours);
+        let [low, high] = &mut self.samples;
+        *low = (*low).min(*kind);
+        *high = (*high).max(*kind);
+        if let Some(end) = end {
+            self.ends.insert(end);
+            if self.ends.len() > ENDS {
+                // The lowest are kept, whatever came first.
+                self.ends.pop_last();
+            }
+        }
+    }
+
+    /// On how many days.
+    pub fn day_count(&self) -> u32 {
+        u32::try_from(self.days.len()).unwrap_or(u32::MAX)
+    }
+
+    /// Seconds from the begin of one conversation to that of the next, where there are enough to say so.
+    pub fn period(&self) -> Option<u64> {
+        (self.flows >= 10).then(|| self.lasted / self.flows)
+    }
+}

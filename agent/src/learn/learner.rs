@@ -1,0 +1,195 @@
+//! Rows become talks. In: every row twice, in any order. Out: what is known of each talk, what was left out on the way, and when each
+//! device was seen at all.
+//!
+//! Twice, because what a source did while it scanned is known only when all of it was seen. What is kept is as much as there are
+//! talks, not rows.
+
+use std::collections::BTreeMap;
+
+use bulkhead_common::wire::{icmp, protocol};
+
+use super::{
+    Habit, Left, Party, Scans, Settings, Source, Talk, Who,
+    habit::Week,
+    scan::{exchanged, is_exchange},
+};
+use crate::{
+    model::DeviceId,
+    traffic::{Day, End, Row},
+};
+
+/// As many talks are told apart.
+const TALKS: usize = 1_000_000;
+/// As many of them with hosts that nobody knows, or out of scans.
+const STRANGE: usize = 100_000;
+
+/// The first reading: who scans, and when was anything seen.
+pub struct First<'w> {
+    who: &'w Who<'w>,
+    settings: Settings,
+    scans: Scans,
+    seen: Presence,
+    devices: BTreeMap<DeviceId, Presence>,
+}
+
+/// The second reading: what is habit.
+pub struct Second<'w> {
+    first: First<'w>,
+    talks: BTreeMap<Talk, Habit>,
+    in_scans: BTreeMap<Talk, Habit>,
+    strange: usize,
+    left: BTreeMap<Left, Counts>,
+}
+
+/// When somebody was seen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Presence {
+    /// First, seconds since 1970 (UTC).
+    pub first: i64,
+    /// Last.
+    pub last: i64,
+    /// On which days, ascending.
+    pub days: Vec<Day>,
+    /// In which hours of the week.
+    pub week: Week,
+}
+
+/// How much it was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Counts {
+    /// Kinds of flow and day.
+    pub rows: u64,
+    /// Conversations that began.
+    pub flows: u64,
+}
+
+/// What both readings gave.
+pub struct Found {
+    /// Each talk.
+    pub talks: BTreeMap<Talk, Habit>,
+    /// Talks that were answered, as far as their source scanned meanwhile.
+    pub in_scans: BTreeMap<Talk, Habit>,
+    /// What was left out row by row.
+    pub left: BTreeMap<Left, Counts>,
+    /// Who scanned.
+    pub scans: Scans,
+    /// When anything was seen.
+    pub seen: Presence,
+    /// When each device was.
+    pub devices: BTreeMap<DeviceId, Presence>,
+    /// By which thresholds.
+    pub settings: Settings,
+}
+
+impl Default for Presence {
+    fn default() -> Self {
+        Self { first: i64::MAX, last: i64::MIN, days: Vec::new(), week: Week::default() }
+    }
+}
+
+impl Presence {
+    fn add(&mut self, row: &Row) {
+        self.first = self.first.min(row.seen.first);
+        self.last = self.last.max(row.seen.last);
+        if let Err(at) = self.days.binary_search(&row.day) {
+            self.days.insert(at, row.day);
+        }
+        self.week.add(row.day, row.seen.hours);
+    }
+}
+
+impl<'w> First<'w> {
+    /// Nothing read yet.
+    pub fn new(who: &'w Who<'w>, settings: Settings) -> Self {
+        let devices = BTreeMap::new();
+        Self { who, settings, scans: Scans::default(), seen: Presence::default(), devices }
+    }
+
+    /// Reads a row.
+    pub fn read(&mut self, row: &Row) {
+        if !self.settings.span.holds(row.seen.first, row.seen.last) {
+            return;
+        }
+        self.seen.add(row);
+        let (from, to) = (self.who.sender(&row.kind.from), self.who.receiver(&row.kind.to));
+        for party in [from, to] {
+            if let Party::Device(id) = party {
+                self.devices.entry(id).or_default().add(row);
+            }
+        }
+        self.scans.look(Source::of(from, row), row, &self.settings);
+    }
+
+    /// All rows were read, and come again.
+    pub fn again(self) -> Second<'w> {
+        let (talks, in_scans) = (BTreeMap::new(), BTreeMap::new());
+        Second { first: self, talks, in_scans, strange: 0, left: BTreeMap::new() }
+    }
+}
+
+impl Second<'_> {
+    /// Reads a row.
+    pub fn read(&mut self, row: &Row) {
+        let First { who, settings, scans, .. } = &self.first;
+        let (from, to) = (who.sender(&row.kind.from), who.receiver(&row.kind.to));
+        let service = row.kind.service;
+        let [kind, _] = service.number.to_be_bytes();
+        let is_device = |party| matches!(party, Party::Device(_));
+        let left = if !settings.span.holds(row.seen.first, row.seen.last) {
+            Some(Left::Outside)
+        } else if from == Party::Nobody || to == Party::Nobody {
+            Some(Left::NoAddress)
+        } else if from == to || !(is_device(from) || is_device(to)) {
+            Some(Left::Apart)
+        } else if who.is_quarantined(from) || who.is_quarantined(to) {
+            Some(Left::Quarantined)
+        } else if protocol::is_icmp(service.protocol) && icmp::is_error(service.protocol, kind) {
+            Some(Left::Error)
+        } else {
+            None
+        };
+        if let Some(left) = left {
+            return self.leave(left, row);
+        }
+        let talk = Talk { from, to, service };
+        let end = |party, end: End| matches!(party, Party::Internet | Party::Unknown).then_some(end);
+        let end = end(from, row.kind.from).or(end(to, row.kind.to));
+        let is_strange = end.is_some();
+        let in_scan = scans.hold(Source::of(from, row), row, settings);
+        if in_scan {
+            // What failed is no more than the scan; what was answered may be a habit that only a person can tell from it.
+            if is_exchange(row) && !is_strange && self.in_scans.len() < STRANGE {
+                self.in_scans.entry(talk).or_insert_with(|| Habit::new(row.kind)).add(row, end);
+            }
+            return self.leave(Left::Scan, row);
+        }
+        let is_new = !self.talks.contains_key(&talk);
+        if is_new && (self.talks.len() >= TALKS || is_strange && self.strange >= STRANGE) {
+            return self.leave(if is_strange { Left::Unknown } else { Left::NoRoom }, row);
+        }
+        self.strange += usize::from(is_new && is_strange);
+        self.talks.entry(talk).or_insert_with(|| Habit::new(row.kind)).add(row, end);
+    }
+
+    fn leave(&mut self, left: Left, row: &Row) {
+        let Counts { rows, flows } = self.left.entry(left).or_default();
+        *rows += 1;
+        *flows = flows.saturating_add(row.seen.flows);
+    }
+
+    /// All rows were read.
+    pub fn found(self) -> Found {
+        let Self { first, talks, mut in_scans, strange: _, left } = self;
+        let First { who: _, settings, scans, seen, devices } = first;
+        // What is known from other hours as well is judged by these alone.
+        in_scans.retain(|talk, _| !talks.contains_key(talk));
+        Found { talks, in_scans, left, scans, seen, devices, settings }
+    }
+}
+
+impl Habit {
+    /// Whether its conversations came to something.
+    pub fn is_exchange(&self) -> bool {
+        exchanged(self.samples[0].service.protocol, self.answered, self.packets)
+    }
+}

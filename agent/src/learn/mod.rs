@@ -1,0 +1,43 @@
+//! What was seen becomes what is allowed: the baseline of each device, and a policy that admits it and little else.
+//!
+//! In: a policy, which says who is who, and rows of what was seen, read twice. Out: what is habit, what is not and why, and text for a
+//! policy file. Nothing here opens a file or asks a clock.
+//!
+//! The steps, each a module: [`party`] says who is at each end, [`scan`] finds who tries many, [`habit`] adds up, [`judge`] asks what
+//! is allowed already, [`fate`] says of each habit whether it is learned, `baseline` tells it device by device, and [`propose`]
+//! writes it down.
+
+mod baseline;
+mod fate;
+mod habit;
+mod judge;
+mod learner;
+mod party;
+pub mod propose;
+mod scan;
+mod settings;
+
+pub use baseline::{Baseline, DeviceReport, Gap, HabitLine, Scan, Tally, Watch, baseline};
+pub use fate::{Doubt, Fate, Left, fates};
+pub use habit::{Habit, Week};
+pub use judge::{Judge, Surroundings};
+pub use learner::{Counts, First, Found, Presence, Second};
+pub use party::{Party, Who};
+pub use scan::{Scanned, Scans, Source};
+pub use settings::{Settings, Span};
+
+use crate::traffic::Service;
+
+/// Who talks to whom over what, by their names in the policy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Talk {
+    /// Who begins.
+    pub from: Party,
+    /// Who answers.
+    pub to: Party,
+    /// Over what.
+    pub service: Service,
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,140 @@
+//! Who tries many. In: every row, in any order. Out: in which hours of which days a source scanned.
+//!
+//! A probe is a kind of flow with few conversations of few packets on its day, answered or not: an open port answers a scanner too. So
+//! many probes of one source on one day are a scan, and so are as many services that fail at whatever it asks: a flood
+//! that goes round the ports. A poller whose devices are switched off fails at one service, and often: it is no scan. What was
+//! seen of a source in hours in which it scanned proves nothing, so a scan that comes every night is not learned either.
+
+use std::collections::HashMap;
+
+use bulkhead_common::wire::{icmp, protocol};
+
+use super::{Party, settings::Settings};
+use crate::traffic::{Day, End, Hours, Row, Service};
+
+/// As many sources are watched, each day by itself: what is more is counted.
+const WATCHED: usize = 500_000;
+
+/// Who tries: those whom nobody knows are told apart by their addresses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Source {
+    /// As talks name it.
+    pub party: Party,
+    /// Its address, where the party stands for many.
+    pub end: Option<End>,
+}
+
+impl Source {
+    /// Whose row it is.
+    pub(super) fn of(party: Party, row: &Row) -> Self {
+        let is_many = matches!(party, Party::Internet | Party::Unknown | Party::Nobody);
+        Self { party, end: is_many.then_some(row.kind.from) }
+    }
+}
+
+/// What a source did on a day.
+#[derive(Default)]
+struct Watched {
+    probes: u32,
+    failed: Vec<Service>,
+    hours: Hours,
+}
+
+/// What one source did while it scanned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Scanned {
+    /// Probes on that day.
+    pub probes: u32,
+    /// In which hours they were.
+    pub hours: Hours,
+}
+
+/// The scans of a time.
+#[derive(Default)]
+pub struct Scans {
+    watched: HashMap<(Source, Day), Watched>,
+    /// Rows that found no place.
+    pub unwatched: u64,
+}
+
+impl Scans {
+    /// Looks at a row.
+    pub(super) fn look(&mut self, from: Source, row: &Row, settings: &Settings) {
+        let is_probe = is_probe(row, settings);
+        let fails = fails(row);
+        if !is_probe && !fails {
+            return;
+        }
+        let key = (from, row.day);
+        if self.watched.len() >= WATCHED && !self.watched.contains_key(&key) {
+            self.unwatched += 1;
+            return;
+        }
+        let watched = self.watched.entry(key).or_default();
+        watched.probes = watched.probes.saturating_add(u32::from(is_probe));
+        watched.hours = watched.hours | row.seen.hours;
+        let service = row.kind.service;
+        if fails && watched.failed.len() < settings.fan_out as usize && !watched.failed.contains(&service) {
+            watched.failed.push(service);
+        }
+    }
+
+    /// What a source did on a day, if that was a scan.
+    pub fn of(&self, from: Source, day: Day, settings: &Settings) -> Option<Scanned> {
+        let Watched { probes, failed, hours } = self.watched.get(&(from, day))?;
+        let is_scan = *probes >= settings.fan_out || failed.len() >= settings.fan_out as usize;
+        let probes = (*probes).max(u32::try_from(failed.len()).unwrap_or(u32::MAX));
+        is_scan.then_some(Scanned { probes, hours: *hours })
+    }
+
+    /// Every scan: who, when, how.
+    pub fn all(&self, settings: &Settings) -> Vec<(Source, Day, Scanned)> {
+        let keys = self.watched.keys();
+        let found = keys.filter_map(|(from, day)| Some((*from, *day, self.of(*from, *day, settings)?)));
+        let mut found: Vec<_> = found.collect();
+        found.sort_by_key(|(from, day, _)| (*from, *day));
+        found
+    }
+
+    /// Whether all that a row tells happened while its source scanned.
+    pub(super) fn hold(&self, from: Source, row: &Row, settings: &Settings) -> bool {
+        let scanned = self.of(from, row.day, settings);
+        scanned.is_some_and(|scanned| row.seen.hours.bits() & !scanned.hours.bits() == 0)
+    }
+}
+
+/// Whether the conversations of a row came to something: of TCP an answer after the handshake, since a port that is open or closed
+/// answers everybody once (RFC 9293 3.5.2).
+pub(super) fn is_exchange(row: &Row) -> bool {
+    exchanged(row.kind.service.protocol, row.seen.answered, row.seen.packets)
+}
+
+/// The same of sums.
+pub(super) fn exchanged(protocol: u8, answered: u64, packets: [u64; 2]) -> bool {
+    // Of a conversation that began earlier the answers are counted, and not that it was answered.
+    let answered = if packets[1] > 1 { answered.max(1) } else { answered };
+    match protocol {
+        protocol::TCP => answered > 0 && packets[1] >= answered.saturating_mul(2),
+        _ => answered > 0 && packets[1] > 0,
+    }
+}
+
+fn is_probe(row: &Row, settings: &Settings) -> bool {
+    let flows = row.seen.flows;
+    has_targets(row) && flows > 0 && flows <= settings.probe_flows && {
+        row.seen.packets[0] <= flows.saturating_mul(settings.probe_packets)
+    }
+}
+
+/// Services differ, and whatever is asked does not answer. Of a datagram to many nobody expects it.
+fn fails(row: &Row) -> bool {
+    has_targets(row) && !is_exchange(row)
+}
+
+/// Whether it can be part of a scan: it asks one host for something.
+fn has_targets(row: &Row) -> bool {
+    let Service { protocol, number } = row.kind.service;
+    let [kind, _] = number.to_be_bytes();
+    let one = row.kind.to.address.is_some_and(|address| !address.is_multicast());
+    one && !(protocol::is_icmp(protocol) && icmp::is_error(protocol, kind))
+}

@@ -1,0 +1,252 @@
+//! What is no habit is never learned, however it looks.
+
+use super::*;
+
+const TEXT: &str = r#"version = 1
+[class.plc]
+[device.hmi]
+ip = "10.1.0.1"
+[device.laptop]
+ip = "10.1.0.9"
+[device.plc-1]
+ip = "10.1.0.11"
+class = "plc"
+[device.plc-2]
+ip = "10.1.0.12"
+class = "plc"
+[device.plc-3]
+ip = "10.1.0.13"
+class = "plc"
+[device.sick]
+ip = "10.1.0.66"
+mode = "quarantine"
+[network.office]
+cidr = "10.2.0.0/24"
+"#;
+
+/// The HMI polls all three.
+fn polling() -> Vec<Row> {
+    ["10.1.0.11", "10.1.0.12", "10.1.0.13"]
+        .iter()
+        .flat_map(|plc| week(tcp("10.1.0.1", plc, 502), 200))
+        .collect()
+}
+
+/// Only what the HMI does is learned, and the proposal admits nothing else.
+fn only_polling(made: &Made) {
+    assert!(made.proof.holds(), "{:?}", made.proof);
+    let learned: Vec<&Talk> =
+        made.fates.iter().filter(|(_, fate)| **fate == Fate::Learned).map(|(talk, _)| talk).collect();
+    assert_eq!(learned.len(), 3, "{learned:?}");
+    assert!(learned.iter().all(|talk| talk.service.number == 502), "{learned:?}");
+    assert!(
+        !made.text.contains("laptop")
+            || made.text.lines().all(|line| !line.contains("laptop") || line.starts_with('#'))
+    );
+}
+
+#[test]
+fn port_scan_is_not_learned_though_a_port_is_open() {
+    let plant = plant(TEXT);
+    let mut rows = polling();
+    for port in 1..1000 {
+        rows.push(probe(tcp("10.1.0.9", "10.1.0.11", port), MONDAY + 1, 3, port == 502));
+    }
+    let made = plant.learn(&rows);
+    only_polling(&made);
+    let scans = made.found.scans.all(&plant.settings);
+    assert_eq!((scans.len(), scans[0].2.probes), (1, 999));
+    assert_eq!(made.found.left[&crate::learn::Left::Scan].rows, 999);
+}
+
+#[test]
+fn scan_that_reads_banners_of_open_ports_every_night_waits_for_a_person() {
+    let plant = plant(TEXT);
+    let mut rows = polling();
+    for day in MONDAY..MONDAY + 5 {
+        for port in 1..40 {
+            rows.push(probe(tcp("10.1.0.9", "10.1.0.12", port), day, 3, false));
+        }
+        let open = probe(tcp("10.1.0.9", "10.1.0.12", 502), day, 3, true);
+        let seen = Seen { flows: 4, opened: 4, answered: 4, packets: [24, 20], ..open.seen };
+        rows.push(Row { seen, ..open });
+    }
+    let made = plant.learn(&rows);
+    only_polling(&made);
+    assert_eq!(made.fate(&plant, "laptop -> plc-2 tcp/502"), "in-scan");
+}
+
+#[test]
+fn sweep_over_hosts_is_not_learned() {
+    let plant = plant(TEXT);
+    let mut rows = polling();
+    for host in 1..=254 {
+        // Pings, of which the devices answer some.
+        let kind = Kind {
+            service: Service { protocol: 1, number: 8 << 8 },
+            ..tcp("10.2.0.7", &format!("10.1.0.{host}"), 0)
+        };
+        rows.push(probe(kind, MONDAY, 5, host % 2 == 1));
+        rows.push(probe(kind, MONDAY + 1, 5, host % 2 == 1));
+        rows.push(probe(kind, MONDAY + 2, 5, host % 2 == 1));
+    }
+    let made = plant.learn(&rows);
+    only_polling(&made);
+}
+
+#[test]
+fn slow_scan_is_not_learned() {
+    let plant = plant(TEXT);
+    let mut rows = polling();
+    for n in 0..60_u16 {
+        // Another port every two hours: a few on each day.
+        let day = MONDAY + i32::from(n / 8);
+        rows.push(probe(tcp("10.1.0.9", "10.1.0.13", 400 + n * 17), day, i64::from(n % 8) * 2, true));
+    }
+    let made = plant.learn(&rows);
+    only_polling(&made);
+}
+
+#[test]
+fn flood_round_the_ports_is_not_learned_though_it_goes_on_for_days() {
+    let plant = plant(TEXT);
+    let mut rows = polling();
+    for day in MONDAY..MONDAY + 4 {
+        for port in 495..510 {
+            let one = probe(tcp("10.1.0.9", "10.1.0.11", port), day, 3, true);
+            let n = 50_000;
+            let seen = Seen {
+                flows: n,
+                opened: n,
+                answered: n,
+                packets: [2 * n, n],
+                hours: Hours::ALL,
+                last: one.seen.first + 60_000,
+                ..one.seen
+            };
+            rows.push(Row { seen, ..one });
+        }
+    }
+    let made = plant.learn(&rows);
+    only_polling(&made);
+}
+
+#[test]
+fn poller_whose_devices_are_off_is_no_scanner() {
+    let text: String = (20..50).map(|n| format!("[device.off-{n}]\nip = \"10.1.0.{n}\"\n")).collect();
+    let plant = plant(&format!("{TEXT}{text}"));
+    let mut rows = polling();
+    for n in 20..50 {
+        for day in MONDAY..MONDAY + 5 {
+            let one = probe(tcp("10.1.0.1", &format!("10.1.0.{n}"), 502), day, 9, false);
+            let seen = Seen { flows: 500, opened: 500, packets: [1500, 0], ..one.seen };
+            rows.push(Row { seen, ..one });
+        }
+    }
+    let made = plant.learn(&rows);
+    only_polling(&made);
+    assert!(made.found.scans.all(&plant.settings).is_empty());
+    assert_eq!(made.fate(&plant, "hmi -> off-20 tcp/502"), "unanswered");
+}
+
+#[test]
+fn what_was_seen_once_or_nobody_answers_is_not_learned() {
+    let plant = plant(TEXT);
+    let mut rows = polling();
+    rows.push(seen(tcp("10.1.0.9", "10.1.0.11", 80), MONDAY, 50));
+    rows.push(seen(tcp("10.1.0.9", "10.1.0.12", 80), MONDAY, 1));
+    rows.push(seen(tcp("10.1.0.9", "10.1.0.12", 80), MONDAY + 2, 1));
+    rows.extend(week(tcp("192.168.7.7", "10.1.0.11", 502), 50));
+    rows.extend(week(tcp("10.1.0.66", "10.1.0.11", 502), 50));
+    rows.extend(week(tcp("10.1.0.11", "10.1.0.66", 502), 50));
+    let silent = |row: Row| Row { seen: Seen { answered: 0, packets: [30, 0], ..row.seen }, ..row };
+    rows.extend(week(tcp("10.1.0.9", "10.1.0.11", 81), 50).into_iter().map(silent));
+    // Refused each time: one packet back, a reset.
+    let refused = |row: Row| Row { seen: Seen { packets: [50, 50], ..row.seen }, ..row };
+    rows.extend(week(tcp("10.1.0.9", "10.1.0.11", 82), 50).into_iter().map(refused));
+    let made = plant.learn(&rows);
+    only_polling(&made);
+    for (talk, fate) in [
+        ("laptop -> plc-1 tcp/80", "one-off"),
+        ("laptop -> plc-2 tcp/80", "one-off"),
+        ("unknown hosts -> plc-1 tcp/502", "unknown"),
+        ("laptop -> plc-1 tcp/81", "unanswered"),
+        ("laptop -> plc-1 tcp/82", "unanswered"),
+    ] {
+        assert_eq!(made.fate(&plant, talk), fate, "{talk}");
+    }
+    assert_eq!(made.found.left[&crate::learn::Left::Quarantined].rows, 10);
+}
+
+#[test]
+fn session_that_never_ends_is_a_habit() {
+    let plant = plant(TEXT);
+    let mut rows = Vec::new();
+    for (n, mut row) in week(tcp("10.1.0.1", "10.1.0.11", 502), 0).into_iter().enumerate() {
+        // Begun on the first day, answered once, and going on since.
+        let flows = u64::from(n == 0);
+        row.seen = Seen {
+            flows,
+            opened: flows,
+            answered: flows,
+            packets: [86_400; 2],
+            hours: Hours::ALL,
+            ..row.seen
+        };
+        rows.push(row);
+    }
+    let made = plant.learn(&rows);
+    assert_eq!(made.fate(&plant, "hmi -> plc-1 tcp/502"), "learned");
+    // The same, older than the window: nobody saw it begin.
+    let made = plant.learn(&rows[1..]);
+    assert_eq!(made.fate(&plant, "hmi -> plc-1 tcp/502"), "learned");
+    assert!(made.text.contains("its begin was never seen"), "{}", made.text);
+}
+
+#[test]
+fn what_is_suspicious_waits_for_a_person() {
+    let plant = plant(TEXT);
+    let mut rows = polling();
+    for (kind, _) in SUSPICIOUS.map(|(from, to, number, why)| (tcp(from, to, number), why)) {
+        rows.extend(week(kind, 20));
+    }
+    rows.extend(week(udp("10.1.0.11", "10.2.0.5", 69), 20));
+    let one_way = |row: Row| Row { seen: Seen { answered: 0, packets: [30, 0], ..row.seen }, ..row };
+    rows.extend(week(udp("10.1.0.11", "10.2.0.5", 9995), 20).into_iter().map(one_way));
+    rows.extend(week(udp("10.1.0.11", "10.2.0.5", 514), 20).into_iter().map(one_way));
+    let made = plant.learn(&rows);
+    assert!(made.proof.holds(), "{:?}", made.proof);
+    for (talk, why) in [
+        ("laptop -> plc-1 tcp/22", "remote-admin"),
+        ("laptop -> plc-1 tcp/445", "file-sharing"),
+        ("plc-1 -> plc-2 tcp/502", "peers"),
+        ("plc-1 -> the internet tcp/443", "internet"),
+        ("plc-1 -> 10.2.0.5 (office) udp/69", "file-transfer"),
+        ("plc-1 -> 10.2.0.5 (office) udp/9995", "one-way"),
+        ("plc-1 -> 10.2.0.5 (office) udp/514", "learned"),
+    ] {
+        assert_eq!(made.fate(&plant, talk), why, "{talk}");
+    }
+    insta::assert_snapshot!(made.text);
+}
+
+const SUSPICIOUS: [(&str, &str, u16, &str); 4] = [
+    ("10.1.0.9", "10.1.0.11", 22, "remote-admin"),
+    ("10.1.0.9", "10.1.0.11", 445, "file-sharing"),
+    ("10.1.0.11", "10.1.0.12", 502, "peers"),
+    ("10.1.0.11", "93.184.216.34", 443, "internet"),
+];
+
+#[test]
+fn nothing_outside_of_the_window_is_learned() {
+    let mut plant = plant(TEXT);
+    let rows = polling();
+    plant.settings.span = super::super::Span { since: Day(MONDAY + 7).begin(), until: i64::MAX };
+    let made = plant.learn(&rows);
+    assert!(made.proposal.entries.is_empty() && made.fates.is_empty());
+    assert_eq!(made.found.left[&crate::learn::Left::Outside].rows, 15);
+    // A row that reaches over its end proves nothing either.
+    let until = Day(MONDAY + 1).begin() + 9 * 3600;
+    plant.settings.span = super::super::Span { since: i64::MIN, until };
+    assert!(plant.learn(&rows).proposal.entries.is_empty(), "one day is left of it");
+}
