@@ -97,6 +97,12 @@ impl<'a> Host<'a> {
         self.placed.deadlines = deadlines;
     }
 
+    /// From now on packets arrive on another interface: its segment, and its VLANs that are segments of their own.
+    pub fn move_to(&mut self, segment: SegmentRow, vlans: BTreeMap<u16, SegmentRow>) {
+        self.placed.segment = segment;
+        self.placed.vlans = vlans;
+    }
+
     /// What it remembers by now.
     pub fn memory(&self) -> Memory {
         self.memory.borrow().clone()

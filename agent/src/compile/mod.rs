@@ -27,14 +27,18 @@ mod host;
 mod identities;
 mod moment;
 mod named;
+mod nearest;
 mod numbers;
 mod revision;
 mod rows;
 mod services;
+mod supposed;
 pub use host::{Host, Memory, Placed, wide};
 pub use named::{NamedPeer, NamedPermission};
+pub use nearest::{Known, RuleRef, nearest, network_of};
 pub use revision::Revision;
 pub use services::{ServicePrefix, prefixes_of};
+pub use supposed::Supposed;
 
 use identities::{Identities, Names};
 use services::Services;

@@ -18,9 +18,12 @@ mod library;
 mod limits;
 mod memo;
 mod parse;
+mod permission;
 mod raw;
 pub(crate) mod reader;
+mod remedy;
 mod resolve;
+mod spelled;
 pub(crate) mod values;
 
 pub use declared::declared;
@@ -28,6 +31,9 @@ pub use format::format;
 pub use library::built_in;
 pub use limits::{MAX_DEVICES, MAX_FILE_BYTES, MAX_FILES, MAX_RULE_PARTS, MAX_RULES, MAX_TOTAL_BYTES};
 pub use memo::Memo;
+pub use permission::permission;
+pub use remedy::Remedy;
+pub use spelled::{called, numeric, spelled};
 
 /// One policy file, already read.
 #[derive(Clone, Debug, PartialEq, Eq)]

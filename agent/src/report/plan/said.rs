@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     model::{Device, Holder, Network, Policy, Rule, Selector, Word},
-    report::why::spelled,
+    policy::spelled,
 };
 
 /// A device by its properties: the word of a policy file, and what stands there.

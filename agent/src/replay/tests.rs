@@ -1,0 +1,1 @@
+//! Frames and rows under small policies, and what is said of them.
