@@ -21,8 +21,8 @@ use crate::{
     control::{Body, Failure, FlowEnd, FlowList, FlowStatus, Reply},
     dataplane::{FlowReader, monotonic_ns},
     diagnostic::closest,
-    model::{Policy, Selector},
-    policy::{called, spelled},
+    model::{Policy, Selector, spelled},
+    policy::called,
     report::plan::{KnownFlow, World},
 };
 

@@ -14,9 +14,11 @@ use crate::diagnostic::Location;
 mod domain;
 mod mac;
 mod schedule;
+mod spelled;
 pub use domain::covers;
 pub use mac::{Mac, ParseMacError};
 pub use schedule::{DAYS, Schedule, Window, clock, time_zone, time_zones};
+pub use spelled::spelled;
 
 /// Index of a device in [`Policy::devices`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

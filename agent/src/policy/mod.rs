@@ -10,6 +10,7 @@ use crate::{
     model::Policy,
 };
 
+mod called;
 pub(crate) mod cascade;
 mod declared;
 mod format;
@@ -23,9 +24,9 @@ mod raw;
 pub(crate) mod reader;
 mod remedy;
 mod resolve;
-mod spelled;
 pub(crate) mod values;
 
+pub use called::{called, numeric};
 pub use declared::declared;
 pub use format::format;
 pub use library::built_in;
@@ -33,7 +34,6 @@ pub use limits::{MAX_DEVICES, MAX_FILE_BYTES, MAX_FILES, MAX_RULE_PARTS, MAX_RUL
 pub use memo::Memo;
 pub use permission::permission;
 pub use remedy::Remedy;
-pub use spelled::{called, numeric, spelled};
 
 /// One policy file, already read.
 #[derive(Clone, Debug, PartialEq, Eq)]

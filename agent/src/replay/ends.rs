@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use bulkhead_common::lookup::shape;
+use bulkhead_common::{address::Address, lookup::shape, wire::mac};
 
 use super::Setting;
 use crate::{
@@ -12,6 +12,14 @@ use crate::{
 };
 
 impl<'a> Setting<'a> {
+    /// The dense id of the device at an end; 0 where it is none's.
+    pub(super) fn device_at(&self, end: &End) -> u32 {
+        let by_mac = end.mac.and_then(|m| self.tables.macs.get(&mac::from_octets(m.0)));
+        let by_address =
+            || end.address.and_then(|address| self.tables.addresses.get(&Address::from(address)));
+        by_mac.filter(|row| row.device != 0).or_else(by_address).map_or(0, |row| row.device)
+    }
+
     /// The device with a dense id.
     pub(super) fn device(&self, id: u32) -> Option<&'a Device> {
         self.policy.devices.get((id as usize).checked_sub(1)?)

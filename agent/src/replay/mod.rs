@@ -18,11 +18,13 @@ mod ends;
 mod frames;
 mod kinds;
 mod report;
+mod rows;
 mod tally;
 mod text;
 mod words;
 pub use frames::{Frames, Judged};
 pub use report::{Break, DeviceBreaks, Other, Report, RuleUse, Rules, Totals, VERSION};
+pub use rows::{Rows, rows};
 
 /// Entries of each list of a report; what is beyond is counted.
 pub const LISTED: usize = 500;

@@ -9,8 +9,8 @@ use jiff::Timestamp;
 use super::{Setting, report::Break, tally::Denied};
 use crate::{
     compile::nearest,
-    model::{Policy, Selector},
-    policy::{Remedy, called, permission, spelled},
+    model::{Policy, Selector, spelled},
+    policy::{Remedy, called, permission},
     traffic::{End, Service},
 };
 

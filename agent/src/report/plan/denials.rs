@@ -27,8 +27,7 @@ use serde::{Deserialize, Serialize};
 use super::{Listed, Side, World, flows};
 use crate::{
     compile::{Host, Memory, Placed, Supposed},
-    model::{Criticality, Mac, Selector},
-    policy::spelled,
+    model::{Criticality, Mac, Selector, spelled},
 };
 
 /// Packets that were denied and passed.

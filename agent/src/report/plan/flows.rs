@@ -20,8 +20,7 @@ use serde::{Deserialize, Serialize};
 use super::{Listed, Side, identity};
 use crate::{
     compile::{Host, Memory, NamedPeer, NamedPermission, Placed, Supposed, network_of},
-    model::{Criticality, Selector},
-    policy::spelled,
+    model::{Criticality, Selector, spelled},
 };
 
 mod packet;

@@ -15,8 +15,8 @@ use super::{
 };
 use crate::{
     compile::{Host, RuleEntry, RuleRef, Tables},
-    model::{Layer, Mac, Mode, Selector},
-    policy::{permission, spelled},
+    model::{Layer, Mac, Mode, Selector, spelled},
+    policy::permission,
 };
 
 /// As many parts of an answer are told; the others are counted.

@@ -1,9 +1,9 @@
-//! Services by their numbers: how one is spelled, what a policy calls it, and which lines would permit it.
+//! Services by their numbers: what a policy calls one, and what a person means who asks for one by number.
 
 use bulkhead_common::wire::{protocol, pseudo};
 
 use super::built_in;
-use crate::model::{Policy, Selector};
+use crate::model::{Policy, Selector, spelled};
 
 /// Ports of a service beyond which it is too wide to be the name of one of them.
 const WIDEST: u32 = 16;
@@ -33,30 +33,6 @@ fn narrowest<'s>(
     let holding = services.filter(|(_, selectors)| selectors.iter().any(holds));
     let sized = holding.map(|(name, selectors)| (selectors.iter().map(width).sum::<u32>(), name.as_str()));
     sized.filter(|(width, _)| *width <= WIDEST).min().map(|(_, name)| name)
-}
-
-/// A range as it can be asked for; whole ICMP types without their codes.
-pub fn spelled(selector: Selector) -> String {
-    let Selector { protocol, low, high } = selector;
-    let range = |word: &str, low: u16, high: u16| {
-        if low == high { format!("{word}/{low}") } else { format!("{word}/{low}-{high}") }
-    };
-    match protocol {
-        protocol::TCP => range("tcp", low, high),
-        protocol::UDP => range("udp", low, high),
-        protocol::SCTP => range("sctp", low, high),
-        protocol::ICMP | protocol::ICMPV6 => {
-            let types =
-                range(if protocol == protocol::ICMP { "icmp" } else { "icmpv6" }, low >> 8, high >> 8);
-            let is_one = low == high && low & 0xff != 0;
-            if is_one { format!("{types} code {}", low & 0xff) } else { types }
-        }
-        pseudo::ETHERTYPE if low == high => format!("ethertype/{low:#06x}"),
-        pseudo::ETHERTYPE => format!("ethertype/{low:#06x}-{high:#06x}"),
-        pseudo::LLC if low == high => format!("llc/{low:#04x}"),
-        pseudo::LLC => format!("llc/{low:#04x}-{high:#04x}"),
-        _ => format!("ip/{protocol}"),
-    }
 }
 
 /// `tcp/502`, `udp/53`, `sctp/2905`, `icmp/8`, `icmpv6/128`, `ip/47`, `ethertype/0x8892`, `llc/0x42`.
