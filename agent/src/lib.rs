@@ -14,6 +14,7 @@ pub mod daemon;
 pub mod dataplane;
 pub mod diagnostic;
 pub mod files;
+pub mod history;
 pub mod language;
 pub mod lease;
 pub mod lint;

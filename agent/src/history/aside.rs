@@ -1,0 +1,28 @@
+//! A file that is damaged gives way to a new one, and stays for whoever wants to look at it.
+
+use std::{
+    fs,
+    io::ErrorKind,
+    path::{Path, PathBuf},
+};
+
+use super::{HistoryError, beside, io_error};
+
+/// Gives the file another name, and its log with it. One that was set aside before goes.
+pub(super) fn set_aside(path: &Path) -> Result<PathBuf, HistoryError> {
+    let away = beside(path, ".damaged");
+    for ending in ["", "-wal"] {
+        let (from, to) = (beside(path, ending), beside(&away, ending));
+        match fs::rename(&from, &to) {
+            // An old log must not be taken for the new file's.
+            Err(error) if error.kind() == ErrorKind::NotFound => drop(fs::remove_file(&to)),
+            Err(error) => return Err(io_error("set aside", &from)(error)),
+            Ok(()) => {}
+        }
+    }
+    // What readers share of the log; it says nothing.
+    match fs::remove_file(beside(path, "-shm")) {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(io_error("remove", path)(error)),
+        Ok(()) | Err(_) => Ok(away),
+    }
+}

@@ -1,0 +1,297 @@
+//! The history by itself: what goes in comes out, in order, added up, and no more of it than may be.
+
+use std::{collections::BTreeMap, net::IpAddr, ops::ControlFlow, path::Path};
+
+use proptest::prelude::*;
+
+use super::{Added, Gone, History, HistoryError, Limits, Reader, Watched};
+use crate::{
+    model::Mac,
+    traffic::{Day, End, Hours, Kind, Row, Seen, Service, Unseen, Why},
+};
+
+const LARGE: Limits = Limits { bytes: 1 << 30, days: 400 };
+
+fn kind(last: u8) -> Kind {
+    Kind {
+        from: End::at(IpAddr::from([10, 0, 0, 1])),
+        to: End::at(IpAddr::from([192, 168, 1, last])),
+        service: Service { protocol: 6, number: 502 },
+    }
+}
+
+fn row(last: u8, day: i32) -> Row {
+    let day = Day(day);
+    let seen =
+        Seen { flows: 2, answered: 1, packets: [7, 5], last: day.begin() + 90, ..Seen::at(day.begin() + 60) };
+    Row { kind: kind(last), day, seen }
+}
+
+fn all(path: &Path) -> Vec<Row> {
+    let mut rows = Vec::new();
+    let reader = Reader::open(path).expect("a history");
+    let took = reader.rows(.., |row| {
+        rows.push(row);
+        ControlFlow::Continue(())
+    });
+    took.expect("rows");
+    rows
+}
+
+fn begin(limits: Limits) -> (tempfile::TempDir, std::path::PathBuf, History) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("history.db");
+    let history = History::open(&path, limits).expect("a history");
+    (folder, path, history)
+}
+
+fn ends() -> impl Strategy<Value = End> {
+    let address = prop_oneof![
+        any::<[u8; 4]>().prop_map(|four| Some(IpAddr::from(four))),
+        any::<[u8; 16]>().prop_map(|sixteen| Some(IpAddr::from(sixteen))),
+        (0_u8..4).prop_map(|few| Some(IpAddr::from([10, 0, 0, few]))),
+        Just(None),
+    ];
+    let mac = proptest::option::of(prop_oneof![any::<[u8; 6]>(), Just([0; 6]), Just([255; 6])]);
+    (address, mac).prop_map(|(address, mac)| End { address, mac: mac.map(Mac) })
+}
+
+fn rows() -> impl Strategy<Value = Vec<Row>> {
+    let counter = || prop_oneof![0_u64..5, any::<u64>().prop_map(|n| n >> 1), Just(i64::MAX.unsigned_abs())];
+    let one = (
+        (ends(), ends(), any::<(u8, u16)>(), -3..3_i32),
+        proptest::array::uniform9(counter()),
+        (0..86_400_i64, 0..86_400_i64, any::<u32>(), any::<u32>()),
+    );
+    let one = one.prop_map(|((from, to, (protocol, number), day), counters, (a, b, pause, hours))| {
+        let [flows, opened, answered, p, q, r, s, denied, dropped] = counters;
+        let day = Day(day);
+        let seen = Seen {
+            flows,
+            opened,
+            answered,
+            packets: [p, q],
+            bytes: [r, s],
+            denied,
+            dropped,
+            first: day.begin() + a.min(b),
+            last: day.begin() + a.max(b),
+            pause,
+            hours: Hours::from_bits(hours),
+        };
+        Row { kind: Kind { from, to, service: Service { protocol, number } }, day, seen }
+    });
+    proptest::collection::vec(one, 0..40)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn what_is_added_comes_out_added_up_and_in_order(batches in proptest::collection::vec(rows(), 1..4), again in any::<bool>()) {
+        let (_folder, path, mut history) = begin(LARGE);
+        let mut wanted: BTreeMap<(Kind, Day), Seen> = BTreeMap::new();
+        for batch in batches.iter().chain(batches.first().filter(|_| again)) {
+            history.add(batch, &[], None).expect("room");
+            for row in batch {
+                wanted.entry((row.kind, row.day)).and_modify(|seen| seen.add(&row.seen)).or_insert(row.seen);
+            }
+        }
+        // SQLite counts no further.
+        let most = |n: u64| n.min(i64::MAX.unsigned_abs());
+        let wanted: Vec<Row> = wanted.into_iter().map(|((kind, day), seen)| {
+            let Seen { flows, opened, answered, packets, bytes, denied, dropped, .. } = seen;
+            let seen = Seen {
+                flows: most(flows),
+                opened: most(opened),
+                answered: most(answered),
+                packets: packets.map(most),
+                bytes: bytes.map(most),
+                denied: most(denied),
+                dropped: most(dropped),
+                ..seen
+            };
+            Row { kind, day, seen }
+        }).collect();
+        prop_assert_eq!(&all(&path), &wanted);
+        prop_assert_eq!(history.rows().expect("a number"), wanted.len() as u64);
+        drop(history);
+        prop_assert_eq!(all(&path), wanted, "closed");
+    }
+}
+
+#[test]
+fn some_days_are_read_and_no_more_than_are_wanted() {
+    let (_folder, path, mut history) = begin(LARGE);
+    let rows: Vec<Row> = (1..=5).flat_map(|day| [row(1, day), row(2, day)]).collect();
+    history.add(&rows, &[], None).expect("room");
+    let reader = Reader::open(&path).expect("a history");
+    let mut seen = Vec::new();
+    let took = reader.rows(Day(2)..Day(5), |row| {
+        seen.push((row.kind, row.day.0));
+        if seen.len() == 4 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    });
+    took.expect("rows");
+    assert_eq!(seen, [(kind(1), 2), (kind(1), 3), (kind(1), 4), (kind(2), 2)]);
+    assert_eq!(
+        reader.days().expect("days").iter().map(|kept| (kept.day.0, kept.rows)).collect::<Vec<_>>(),
+        [(1, 2), (2, 2), (3, 2), (4, 2), (5, 2)]
+    );
+}
+
+#[test]
+fn reader_sees_one_moment_whatever_is_added_meanwhile() {
+    let (_folder, path, mut history) = begin(LARGE);
+    history.add(&[row(1, 1), row(3, 1)], &[], None).expect("room");
+    let reader = Reader::open(&path).expect("a history");
+    let mut seen = Vec::new();
+    let took = reader.rows(.., |found| {
+        history.add(&[row(2, 1), row(3, 1)], &[], None).expect("readers are in nobody's way");
+        seen.push(found);
+        ControlFlow::Continue(())
+    });
+    took.expect("rows");
+    assert_eq!(seen, [row(1, 1), row(3, 1)]);
+    assert_eq!(all(&path).len(), 3);
+}
+
+#[test]
+fn oldest_days_go_when_there_are_too_many() {
+    let (_folder, path, mut history) = begin(Limits { days: 3, ..LARGE });
+    let gap = |from, to| Unseen { from, to, why: Why::Stopped, count: 0 };
+    let gaps = [gap(Day(1).begin(), Day(1).begin() + 9), gap(Day(2).begin() + 5, Day(3).begin() + 5)];
+    history.add(&[row(1, 1), row(2, 1), row(1, 2)], &gaps, None).expect("room");
+    // A clock that was wrong for a moment makes one day, and not all others old.
+    history.add(&[row(1, 3), row(1, 20_000)], &[], None).expect("room");
+    assert_eq!(all(&path).iter().map(|row| row.day.0).collect::<Vec<_>>(), [2, 3, 20_000]);
+    assert_eq!(history.gone().expect("counted"), Gone { days: 1, rows: 2 });
+    assert_eq!(Reader::open(&path).and_then(|reader| reader.unseen()).expect("gaps"), gaps[1..]);
+}
+
+#[test]
+fn oldest_days_go_when_the_file_is_too_large_and_it_becomes_smaller() {
+    let (_folder, path, mut history) = begin(LARGE);
+    let many = |day: i32| {
+        (0..=255)
+            .flat_map(move |low| {
+                (0..16).map(move |high| {
+                    let mut row = row(low, day);
+                    row.kind.service.number = high;
+                    row
+                })
+            })
+            .collect::<Vec<Row>>()
+    };
+    for day in 1..=4 {
+        history.add(&many(day), &[], None).expect("room");
+    }
+    let four = history.bytes().expect("a size");
+    drop(history);
+    let mut history = History::open(&path, Limits { bytes: four / 2, days: 400 }).expect("a history");
+    history.add(&[], &[], None).expect("room");
+    assert!(history.bytes().expect("a size") <= four / 2);
+    let days: Vec<i32> = Reader::open(&path)
+        .and_then(|reader| reader.days())
+        .expect("days")
+        .iter()
+        .map(|kept| kept.day.0)
+        .collect();
+    assert!(days == [3, 4] || days == [4], "{days:?}");
+    drop(history);
+    assert!(std::fs::metadata(&path).expect("a file").len() <= four / 2);
+}
+
+#[test]
+fn a_scan_takes_half_of_its_day_and_no_day_all_of_the_file() {
+    // 64 rows a day, of which 32 may be of what was tried and denied.
+    let limits = Limits { bytes: 8 * 96 * 64, days: 400 };
+    let (_folder, path, mut history) = begin(limits);
+    let scan: Vec<Row> = (0..100)
+        .map(|last| {
+            let mut row = row(last, 1);
+            row.seen = Seen { answered: 0, denied: 3, flows: 3, ..row.seen };
+            row
+        })
+        .collect();
+    let added = history.add(&scan, &[], None).expect("room");
+    assert_eq!(added, Added { rows: 32, refused: 3 * 68 });
+    let rest: Vec<Row> = (100..200).map(|last| row(last, 1)).collect();
+    assert_eq!(history.add(&rest, &[], None).expect("room"), Added { rows: 32, refused: 2 * 68 });
+    // What is there goes on being counted.
+    assert_eq!(history.add(&rest[..10], &[], None).expect("room"), Added { rows: 10, refused: 0 });
+    let gaps = Reader::open(&path).and_then(|reader| reader.unseen()).expect("gaps");
+    let (from, to) = (row(0, 1).seen.first, row(0, 1).seen.last);
+    assert_eq!(gaps, [Unseen { from, to, why: Why::Full, count: 5 * 68 }]);
+}
+
+#[test]
+fn gaps_that_are_close_are_one_and_those_without_the_agent_stay_as_they_were() {
+    let (_folder, path, mut history) = begin(LARGE);
+    let gap = |why, from, to, count| Unseen { from, to, why, count };
+    let told = [
+        gap(Why::Untold, 0, 60, 3),
+        gap(Why::Untold, 3_000, 3_060, 5),
+        gap(Why::Stopped, 100, 200, 0),
+        gap(Why::Stopped, 201, 300, 0),
+        // Brings both together.
+        gap(Why::Untold, 900, 2_200, 7),
+    ];
+    for one in told {
+        history.add(&[], &[one], None).expect("room");
+    }
+    let gaps = Reader::open(&path).and_then(|reader| reader.unseen()).expect("gaps");
+    assert_eq!(gaps, [gap(Why::Untold, 0, 3_060, 15), told[2], told[3]]);
+}
+
+#[test]
+fn observation_is_noted_on_each_of_its_days() {
+    let (_folder, path, mut history) = begin(LARGE);
+    let (noon, next) = (Day(5).begin() + 43_200, Day(6).begin() + 60);
+    history.add(&[], &[], Some(Watched { from: noon, to: noon + 60 })).expect("room");
+    history.add(&[row(1, 5)], &[], Some(Watched { from: noon + 60, to: next })).expect("room");
+    assert_eq!(history.watched_until().expect("a time"), Some(next));
+    let days = Reader::open(&path).and_then(|reader| reader.days()).expect("days");
+    let told: Vec<_> = days.iter().map(|kept| (kept.day.0, kept.rows, kept.watched)).collect();
+    assert_eq!(
+        told,
+        [
+            (5, 1, Some(Watched { from: noon, to: Day(6).begin() - 1 })),
+            (6, 0, Some(Watched { from: Day(6).begin(), to: next }))
+        ]
+    );
+}
+
+#[test]
+fn file_of_somebody_else_or_of_another_version_is_left_alone() {
+    let (folder, path, history) = begin(LARGE);
+    drop(history);
+    let foreign = folder.path().join("foreign.db");
+    let connection = rusqlite::Connection::open(&foreign).expect("a file");
+    connection.execute_batch("CREATE TABLE recipes (name TEXT)").expect("a table");
+    drop(connection);
+    assert!(matches!(History::open(&foreign, LARGE), Err(HistoryError::Foreign { .. })));
+    assert!(matches!(Reader::open(&foreign), Err(HistoryError::Foreign { .. })));
+    let connection = rusqlite::Connection::open(&path).expect("a file");
+    connection.pragma_update(None, "user_version", 7).expect("a version");
+    drop(connection);
+    let Err(error) = History::open(&path, LARGE) else { panic!("version 7") };
+    assert!(
+        error.to_string().ends_with("history.db` has version 7, and this agent reads version 1"),
+        "{error}"
+    );
+    assert!(matches!(Reader::open(&path), Err(HistoryError::Version { found: 7, .. })));
+    assert!(matches!(Reader::open(&folder.path().join("none")), Err(HistoryError::Missing { .. })));
+}
+
+#[test]
+fn damaged_file_gives_way_and_is_kept() {
+    let (folder, path, history) = begin(LARGE);
+    drop(history);
+    std::fs::write(&path, [0xa5; 8192]).expect("a write");
+    assert!(matches!(Reader::open(&path), Err(HistoryError::Damaged { .. })));
+    let mut history = History::open(&path, LARGE).expect("a new one");
+    assert_eq!(history.set_aside(), 1);
+    history.add(&[row(1, 1)], &[], None).expect("room");
+    assert_eq!(all(&path), [row(1, 1)]);
+    assert_eq!(std::fs::read(folder.path().join("history.db.damaged")).expect("the old one"), [0xa5; 8192]);
+}

@@ -1,0 +1,390 @@
+//! Writing: one transaction for everything that was added up since the last one.
+
+use std::{
+    collections::BTreeMap,
+    fs::{self, OpenOptions},
+    io::ErrorKind,
+    os::unix::fs::OpenOptionsExt,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use rusqlite::{Connection, OpenFlags, OptionalExtension, Transaction, TransactionBehavior, params};
+
+use super::{
+    HistoryError, aside, io_error, log_of,
+    read::Watched,
+    schema::{self, Found},
+    sqlite,
+};
+use crate::traffic::{Day, Row, Unseen, Why};
+
+/// For so long a writer waits for another one.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// The log beside the file is made shorter when it is longer than this, bytes; it is put into the file every 1,000 pages.
+const LOG: u64 = 4 << 20;
+/// Nothing is added while the log is longer than this, bytes: somebody has been reading for too long.
+const HELD: u64 = 64 << 20;
+/// What a row takes in the file, bytes, with its share of pages that are half empty.
+const ROW: u64 = 96;
+/// A day takes no more of the file than one part in so many.
+const SHARE: u64 = 8;
+/// Gaps that are remembered.
+const GAPS: i64 = 10_000;
+/// Gaps of one reason that are closer than this are one, s.
+const NEAR: i64 = 900;
+/// The longest observation that is noted at once, days.
+const LONG: i32 = 400;
+
+/// How much is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Size of the file, bytes. The log beside it takes a few MiB more.
+    pub bytes: u64,
+    /// Days. Those without a row or observation do not count, so that a clock that was wrong for a moment makes nothing old.
+    pub days: u32,
+}
+
+/// What became of what was added.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Added {
+    /// Rows that are in the file now.
+    pub rows: u64,
+    /// Flows of kinds for which their day had no room. The history says so by itself.
+    pub refused: u64,
+}
+
+/// What made room for newer days.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Gone {
+    /// Days.
+    pub days: u64,
+    /// Rows of them.
+    pub rows: u64,
+}
+
+/// A history, to be added to.
+pub struct History {
+    path: PathBuf,
+    connection: Connection,
+    limits: Limits,
+    set_aside: u64,
+}
+
+/// What is in the file of a day.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+struct Rows {
+    all: u64,
+    attempts: u64,
+}
+
+impl History {
+    /// Opens a history, or begins one. What is damaged is set aside under the same name with `.damaged` behind it.
+    ///
+    /// # Errors
+    /// When the file is of another version, is no history at all, or the file system says no.
+    pub fn open(path: &Path, limits: Limits) -> Result<Self, HistoryError> {
+        let mut set_aside = 0;
+        let connection = match connect(path) {
+            Err(error) if error.is_damage() => {
+                give_way(path, &error)?;
+                set_aside = 1;
+                connect(path)?
+            }
+            other => other?,
+        };
+        Ok(Self { path: path.to_owned(), connection, limits, set_aside })
+    }
+
+    /// Adds rows to those that are there, all of them or, after an error, none. `watched` says since when and until when
+    /// the agent looked, when it was the agent that did.
+    ///
+    /// # Errors
+    /// When the file cannot be written. A file that turns out to be damaged is set aside, and these rows begin the next.
+    pub fn add(
+        &mut self,
+        rows: &[Row],
+        unseen: &[Unseen],
+        watched: Option<Watched>,
+    ) -> Result<Added, HistoryError> {
+        let added = match self.try_add(rows, unseen, watched) {
+            Err(error) if error.is_damage() => {
+                give_way(&self.path, &error)?;
+                self.set_aside += 1;
+                self.connection = connect(&self.path)?;
+                self.try_add(rows, unseen, watched)?
+            }
+            other => other?,
+        };
+        self.make_room()?;
+        Ok(added)
+    }
+
+    fn try_add(
+        &mut self,
+        rows: &[Row],
+        unseen: &[Unseen],
+        watched: Option<Watched>,
+    ) -> Result<Added, HistoryError> {
+        self.shorten_log()?;
+        let failed = sqlite("write", &self.path);
+        let all =
+            self.connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(&failed)?;
+        let most = (self.limits.bytes / SHARE / ROW).max(1);
+        let (added, missing) = put(&all, rows, most).map_err(&failed)?;
+        for one in unseen.iter().chain(&missing) {
+            note(&all, one).map_err(&failed)?;
+        }
+        if let Some(watched) = watched {
+            watch(&all, watched).map_err(&failed)?;
+        }
+        all.commit().map_err(&failed)?;
+        Ok(added)
+    }
+
+    /// Until when the agent watched, as far as is written; none when it never did.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn watched_until(&self) -> Result<Option<i64>, HistoryError> {
+        let newest = "SELECT max(until) FROM day";
+        self.connection.query_row(newest, [], |row| row.get(0)).map_err(sqlite("read", &self.path))
+    }
+
+    /// Rows in the file.
+    ///
+    /// # Errors
+    /// As [`History::watched_until`].
+    pub fn rows(&self) -> Result<u64, HistoryError> {
+        let count = "SELECT coalesce(sum(rows), 0) FROM day";
+        let rows = self.connection.query_row(count, [], |row| row.get::<_, i64>(0));
+        Ok(rows.map_err(sqlite("read", &self.path))?.unsigned_abs())
+    }
+
+    /// What made room since the file was begun.
+    ///
+    /// # Errors
+    /// As [`History::watched_until`].
+    pub fn gone(&self) -> Result<Gone, HistoryError> {
+        let get = |row: &rusqlite::Row<'_>| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?));
+        let gone = self.connection.query_row("SELECT days, rows FROM gone", [], get);
+        let (days, rows) = gone.map_err(sqlite("read", &self.path))?;
+        Ok(Gone { days: days.unsigned_abs(), rows: rows.unsigned_abs() })
+    }
+
+    /// Bytes that are in use, of the file and not of the log beside it.
+    ///
+    /// # Errors
+    /// As [`History::watched_until`].
+    pub fn bytes(&self) -> Result<u64, HistoryError> {
+        let [pages, free, size] = ["page_count", "freelist_count", "page_size"].map(|name| self.ask(name));
+        Ok((pages?.saturating_sub(free?)).saturating_mul(size?))
+    }
+
+    /// Files that were found damaged and set aside since this was opened.
+    pub fn set_aside(&self) -> u64 {
+        self.set_aside
+    }
+
+    fn ask(&self, name: &str) -> Result<u64, HistoryError> {
+        let answer = self.connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
+        Ok(answer.map_err(sqlite("read", &self.path))?.unsigned_abs())
+    }
+
+    /// The oldest days go, as long as there are more than may be or the file is too large; the newest one stays.
+    fn make_room(&mut self) -> Result<(), HistoryError> {
+        loop {
+            let days = self.days()?;
+            let too_many = days.len() > self.limits.days.max(1) as usize;
+            let Some((oldest, rows)) = days.first_key_value().filter(|_| days.len() > 1) else { break };
+            if !too_many && self.bytes()? <= self.limits.bytes {
+                break;
+            }
+            let failed = sqlite("write", &self.path);
+            let all =
+                self.connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(&failed)?;
+            forget(&all, *oldest, rows).map_err(&failed)?;
+            all.commit().map_err(&failed)?;
+        }
+        // Free pages are for the next rows, but for those beyond the limit.
+        let size = self.ask("page_size")?;
+        let over = self.ask("page_count")?.saturating_sub(self.limits.bytes / size.max(1));
+        let over = over.min(self.ask("freelist_count")?);
+        if over > 0 {
+            let failed = sqlite("shorten", &self.path);
+            let shorten = format!("PRAGMA incremental_vacuum({over})");
+            let mut shorten = self.connection.prepare(&shorten).map_err(&failed)?;
+            // Each step gives one page back.
+            let mut pages = shorten.query([]).map_err(&failed)?;
+            while pages.next().map_err(&failed)?.is_some() {}
+        }
+        Ok(())
+    }
+
+    fn days(&self) -> Result<BTreeMap<Day, Rows>, HistoryError> {
+        days(&self.connection).map_err(sqlite("read", &self.path))
+    }
+
+    /// A log that nobody could put into the file while it was read is put there now, or nothing is added to it.
+    fn shorten_log(&self) -> Result<(), HistoryError> {
+        let bytes = || fs::metadata(log_of(&self.path)).map_or(0, |log| log.len());
+        if bytes() <= HELD {
+            return Ok(());
+        }
+        let busy =
+            self.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, i64>(0));
+        match busy.map_err(sqlite("write", &self.path))? {
+            0 => Ok(()),
+            _ => Err(HistoryError::Held { path: self.path.clone(), bytes: bytes() }),
+        }
+    }
+}
+
+fn give_way(path: &Path, error: &HistoryError) -> Result<(), HistoryError> {
+    let away = aside::set_aside(path)?;
+    tracing::error!("{error}; it is set aside as `{}`, and a new history begins", away.display());
+    Ok(())
+}
+
+/// Opens the file, makes it if there is none, and looks whether it is whole as far as that is cheap.
+fn connect(path: &Path) -> Result<Connection, HistoryError> {
+    match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
+        Ok(_) => {}
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+        Err(error) => return Err(io_error("make", path)(error)),
+    }
+    let was_cut = fs::metadata(log_of(path)).is_ok_and(|log| log.len() > 0);
+    let failed = sqlite("open", path);
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let mut connection = Connection::open_with_flags(path, flags).map_err(&failed)?;
+    connection.busy_timeout(PATIENCE).map_err(&failed)?;
+    if let Found::Empty = schema::look(&connection, path)? {
+        schema::create(&mut connection, path)?;
+    }
+    connection.pragma_update(None, "journal_mode", "wal").map_err(&failed)?;
+    // A power cut may lose the last transactions, and harms nothing.
+    connection.pragma_update(None, "synchronous", "normal").map_err(&failed)?;
+    connection.pragma_update(None, "journal_size_limit", LOG as i64).map_err(&failed)?;
+    let damaged = |why: String| HistoryError::Damaged { path: path.to_owned(), why };
+    // What all tables must answer: a file that lost one is none of ours any more.
+    let check = "SELECT (SELECT count(*) FROM day), (SELECT count(*) FROM gone), (SELECT max(why) FROM unseen), (SELECT day FROM flow LIMIT 1)";
+    match connection.query_row(check, [], |row| row.get::<_, i64>(1)) {
+        Ok(1) => {}
+        Ok(_) => return Err(damaged("a table lost its row".to_owned())),
+        Err(error) if error.sqlite_error_code() == Some(rusqlite::ErrorCode::Unknown) => {
+            return Err(damaged(error.to_string()));
+        }
+        Err(error) => return Err(failed(error)),
+    }
+    if was_cut {
+        let answer = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get::<_, String>(0));
+        let answer = answer.map_err(&failed)?;
+        if answer != "ok" {
+            return Err(damaged(answer.replace('\n', "; ")));
+        }
+    }
+    Ok(connection)
+}
+
+fn days(connection: &Connection) -> rusqlite::Result<BTreeMap<Day, Rows>> {
+    let mut statement = connection.prepare("SELECT day, rows, attempts FROM day")?;
+    let days = statement.query_map([], |row| {
+        let (day, all, attempts): (i32, i64, i64) = (row.get(0)?, row.get(1)?, row.get(2)?);
+        Ok((Day(day), Rows { all: all.unsigned_abs(), attempts: attempts.unsigned_abs() }))
+    })?;
+    days.collect()
+}
+
+/// Adds rows; what finds no room on its day is counted, day by day.
+fn put(all: &Transaction<'_>, rows: &[Row], most: u64) -> rusqlite::Result<(Added, Vec<Unseen>)> {
+    let before = days(all)?;
+    let mut now = before.clone();
+    let mut missing: BTreeMap<Day, Unseen> = BTreeMap::new();
+    let mut added = Added::default();
+    let (mut update, mut insert) = (all.prepare(&schema::update())?, all.prepare(&schema::insert())?);
+    for row in rows {
+        let spelled = schema::spelled(row);
+        if schema::run(&mut update, &spelled)? == 1 {
+            added.rows += 1;
+            continue;
+        }
+        let there = now.entry(row.day).or_default();
+        let is_attempt = row.seen.answered == 0 && row.seen.denied > 0;
+        // What is tried and denied anybody can make more of; half of the room is left for the rest.
+        if there.all >= most || is_attempt && there.attempts >= most / 2 {
+            let count = row.seen.flows.max(1);
+            added.refused += count;
+            let (from, to) = (row.seen.first, row.seen.last);
+            let one = missing.entry(row.day).or_insert(Unseen { from, to, why: Why::Full, count: 0 });
+            (one.from, one.to) = (one.from.min(from), one.to.max(to));
+            one.count = one.count.saturating_add(count);
+            continue;
+        }
+        schema::run(&mut insert, &spelled)?;
+        there.all += 1;
+        there.attempts += u64::from(is_attempt);
+        added.rows += 1;
+    }
+    let mut keep = all.prepare(
+        "INSERT INTO day (day, rows, attempts) VALUES (?1, ?2, ?3) ON CONFLICT DO UPDATE SET rows = ?2, attempts = ?3",
+    )?;
+    for (day, rows) in &now {
+        if before.get(day) != Some(rows) {
+            keep.execute(params![day.0, schema::counter(rows.all), schema::counter(rows.attempts)])?;
+        }
+    }
+    Ok((added, missing.into_values().collect()))
+}
+
+/// Remembers a gap, as one with those that are close to it.
+fn note(all: &Transaction<'_>, gap: &Unseen) -> rusqlite::Result<()> {
+    let Unseen { mut from, to, why, count } = *gap;
+    let (mut to, mut count) = (to.max(from), schema::counter(count));
+    // When the agent did not run is known exactly.
+    let near = if why == Why::Stopped { 0 } else { NEAR };
+    let why = schema::why_number(why);
+    let mut close = all.prepare(
+        "SELECT began, until, count FROM unseen WHERE why = ?1 AND began <= ?2 AND until >= ?3 LIMIT 1",
+    )?;
+    let mut remove = all.prepare("DELETE FROM unseen WHERE why = ?1 AND began = ?2")?;
+    let get =
+        |row: &rusqlite::Row<'_>| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?, row.get::<_, i64>(2)?));
+    // Each of them may bring another one close.
+    while let Some((began, until, more)) =
+        close.query_row([why, to.saturating_add(near), from.saturating_sub(near)], get).optional()?
+    {
+        remove.execute([why, began])?;
+        (from, to, count) = (from.min(began), to.max(until), count.saturating_add(more));
+    }
+    all.execute(
+        "INSERT INTO unseen (why, began, until, count) VALUES (?1, ?2, ?3, ?4)",
+        [why, from, to, count],
+    )?;
+    let too_many = "DELETE FROM unseen WHERE (why, began) IN (SELECT why, began FROM unseen ORDER BY began LIMIT \
+                    max(0, (SELECT count(*) FROM unseen) - ?1))";
+    all.execute(too_many, [GAPS])?;
+    Ok(())
+}
+
+/// Notes in which part of each day the agent watched.
+fn watch(all: &Transaction<'_>, Watched { from, to }: Watched) -> rusqlite::Result<()> {
+    let mut note = all.prepare(
+        "INSERT INTO day (day, rows, attempts, began, until) VALUES (?1, 0, 0, ?2, ?3) ON CONFLICT DO UPDATE SET \
+         began = min(coalesce(began, ?2), ?2), until = max(coalesce(until, ?3), ?3)",
+    )?;
+    let last = Day::of(to);
+    let first = Day::of(from).max(Day(last.0.saturating_sub(LONG)));
+    for day in (first.0..=last.0).map(Day) {
+        note.execute(params![day.0, from.max(day.begin()), to.min(day.end() - 1)])?;
+    }
+    Ok(())
+}
+
+/// Forgets a day, and the gaps that ended with it.
+fn forget(all: &Transaction<'_>, day: Day, rows: &Rows) -> rusqlite::Result<()> {
+    all.execute("DELETE FROM flow WHERE day = ?1", [day.0])?;
+    all.execute("DELETE FROM day WHERE day = ?1", [day.0])?;
+    all.execute("DELETE FROM unseen WHERE until < ?1", [day.end()])?;
+    all.execute("UPDATE gone SET days = days + 1, rows = rows + ?1", [schema::counter(rows.all)])?;
+    Ok(())
+}
