@@ -103,6 +103,11 @@ impl<'a> Host<'a> {
         self.placed.vlans = vlans;
     }
 
+    /// From now on the agent runs with these times and switches.
+    pub fn configure(&mut self, settings: Settings) {
+        self.placed.settings = settings;
+    }
+
     /// What it remembers by now.
     pub fn memory(&self) -> Memory {
         self.memory.borrow().clone()

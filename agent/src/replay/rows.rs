@@ -18,11 +18,12 @@ use super::{
     Place, Setting,
     report::Report,
     tally::{Denied, Tally},
+    words,
 };
 use crate::{
     compile::{Host, Memory, NEXT_HOP, Opening, Placed, STRANGER, Seat, Supposed},
     model::Mac,
-    traffic::{End, Hours, Kind, Row, Seen},
+    traffic::{End, Hours, Kind, Row, Seen, Unseen},
 };
 
 /// Kinds that are judged before the hosts forget what they remember of them.
@@ -31,6 +32,8 @@ const CHUNK: u32 = 4096;
 const CLIENT_PORT: u16 = 50_000;
 /// Seconds of an hour.
 const HOUR: i64 = 3600;
+/// Times of which rows are missing that are told one by one.
+const MOST_GAPS: usize = 20;
 /// Minutes of which it is remembered which schedules were open.
 const MOST_MINUTES: usize = 1 << 14;
 
@@ -51,6 +54,7 @@ pub struct Rows<'a> {
     current: Option<Current>,
     /// Which schedules were open in a minute.
     open: BTreeMap<i64, Vec<u64>>,
+    gaps: usize,
     tally: Tally<'a>,
 }
 
@@ -99,6 +103,7 @@ impl<'a> Rows<'a> {
             judged: 0,
             current: None,
             open: BTreeMap::new(),
+            gaps: 0,
             tally: Tally::new(setting),
             setting,
         }
@@ -121,14 +126,23 @@ impl<'a> Rows<'a> {
         self.current = Some(current);
     }
 
-    /// Something that a person should know.
-    pub fn note(&mut self, note: String) {
-        self.tally.notes.push(note);
+    /// A time of which rows are missing.
+    pub fn gap(&mut self, gap: &Unseen) {
+        let Unseen { from, to, why, count } = *gap;
+        self.gaps += 1;
+        if self.gaps <= MOST_GAPS {
+            let count = if count > 0 { format!(" ({count} missing)") } else { String::new() };
+            let (from, to) = (words::moment(from), words::moment(to));
+            self.tally.notes.push(format!("nothing is known of {from} to {to}: {}{count}", why.text()));
+        }
     }
 
     /// What came of it.
     pub fn report(mut self) -> Report {
         self.finish();
+        if let Some(more @ 1..) = self.gaps.checked_sub(MOST_GAPS) {
+            self.tally.notes.push(format!("{more} more times of which rows are missing"));
+        }
         self.tally.report()
     }
 

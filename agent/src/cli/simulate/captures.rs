@@ -3,28 +3,24 @@
 use std::{
     fs::File,
     io::Read,
-    path::{Path, PathBuf},
+    path::Path,
     sync::atomic::{AtomicU64, Ordering},
 };
 
 use anyhow::{Context, bail};
-use jiff::Timestamp;
 
-use super::places::Places;
+use super::{
+    Args, Window,
+    kernel::{Compared, Kernel},
+    places::Places,
+};
 use crate::{
     capture::{CaptureError, ETHERNET, Reader},
     cli::progress,
-    config::Flows,
+    config::Config,
     diagnostic::{counted, escape},
-    replay::{Frames, Report, Setting},
+    replay::{Frames, Judged, Report, Setting},
 };
-
-/// From when to when frames are looked at.
-#[derive(Clone, Copy)]
-pub(super) struct Window {
-    pub(super) since: Option<Timestamp>,
-    pub(super) until: Option<Timestamp>,
-}
 
 impl Window {
     fn holds(&self, time: u64) -> bool {
@@ -39,38 +35,60 @@ pub(super) struct Replayed {
     pub(super) report: Report,
     /// Whether one of them could not be read to its end.
     pub(super) damaged: bool,
+    /// Whether the kernel says the same, where it was asked.
+    pub(super) compared: Option<Compared>,
 }
 
 /// Replays captures. Conversations under way are taken over from the first frame on, as an agent does that begins then.
 pub(super) fn replayed(
     setting: Setting<'_>,
     places: &Places,
-    flows: &Flows,
-    files: &[PathBuf],
+    config: &Config,
+    args: &Args,
     window: Window,
 ) -> anyhow::Result<Replayed> {
-    let mut replay =
-        Replay { setting, places, flows, window, frames: None, damaged: false, notes: Vec::new() };
-    for file in files {
+    let mut replay = Replay {
+        setting,
+        places,
+        config,
+        window,
+        bpf: args.bpf,
+        sides: None,
+        damaged: false,
+        notes: Vec::new(),
+    };
+    for file in &args.pcap {
         replay.file(file)?;
     }
-    let Replay { frames, damaged, notes, .. } = replay;
-    let mut frames = frames.unwrap_or_else(|| Frames::new(setting, flows.settings(0)));
+    let Replay { sides, damaged, notes, .. } = replay;
+    let (mut frames, kernel) =
+        sides.unwrap_or_else(|| (Frames::new(setting, config.flows.settings(0)), None));
     notes.into_iter().for_each(|note| frames.note(note));
-    Ok(Replayed { report: frames.report(), damaged })
+    let compared = kernel.map(Kernel::finish).transpose()?;
+    Ok(Replayed { report: frames.report(), damaged, compared })
 }
 
 struct Replay<'a> {
     setting: Setting<'a>,
     places: &'a Places,
-    flows: &'a Flows,
+    config: &'a Config,
     window: Window,
-    frames: Option<Frames<'a>>,
+    bpf: bool,
+    /// The host, and the kernel where it is asked too: from the first frame on.
+    sides: Option<(Frames<'a>, Option<Kernel<'a>>)>,
     damaged: bool,
     notes: Vec<String>,
 }
 
-impl Replay<'_> {
+/// Why no more frames come.
+enum Ended {
+    /// There are no more.
+    Fine,
+    /// The next cannot be read.
+    Unreadable(CaptureError),
+}
+
+impl<'a> Replay<'a> {
     fn file(&mut self, path: &Path) -> anyhow::Result<()> {
         let shown = escape(&path.display().to_string());
         let (source, size): (Box<dyn Read>, u64) = if path == Path::new("-") {
@@ -86,7 +104,7 @@ impl Replay<'_> {
             (at, 0) => format!("reading {shown}: {} MiB", at >> 20),
             (at, size) => format!("reading {shown}: {} %", at.saturating_mul(100) / size),
         };
-        let ended = progress::watched(what, || self.frames(&mut reader, &position));
+        let ended = progress::watched(what, || self.frames(&mut reader, &position))?;
         for interface in reader.interfaces().iter().filter(|interface| interface.skipped > 0) {
             let name = interface.name.as_ref().map(|name| format!(" of {name}")).unwrap_or_default();
             let frames = counted(interface.skipped, "frame");
@@ -101,12 +119,12 @@ impl Replay<'_> {
             );
         }
         match ended {
-            Ok(()) => {}
+            Ended::Fine => {}
             // A capture that was not closed: everything up to there is good.
-            Err(error @ CaptureError::Cut { .. }) => {
+            Ended::Unreadable(error @ CaptureError::Cut { .. }) => {
                 self.notes.push(format!("{shown} is cut short: {error}"))
             }
-            Err(error) => {
+            Ended::Unreadable(error) => {
                 let error =
                     anyhow::Error::from(error).context(format!("`{shown}` was read up to a damaged place"));
                 say!("error: {error:#}");
@@ -117,22 +135,38 @@ impl Replay<'_> {
         Ok(())
     }
 
-    fn frames<R: Read>(&mut self, reader: &mut Reader<R>, position: &AtomicU64) -> Result<(), CaptureError> {
-        loop {
+    fn frames<R: Read>(&mut self, reader: &mut Reader<R>, position: &AtomicU64) -> anyhow::Result<Ended> {
+        for number in 1.. {
             position.store(reader.position(), Ordering::Relaxed);
-            let Some(frame) = reader.next_frame()? else { return Ok(()) };
+            let frame = match reader.next_frame() {
+                Ok(Some(frame)) => frame,
+                Ok(None) => break,
+                Err(error) => return Ok(Ended::Unreadable(error)),
+            };
             if !self.window.holds(frame.time) {
                 continue;
             }
-            let begin =
-                || Frames::new(self.setting, self.flows.settings(self.flows.adopts_until(frame.time)));
-            let frames = self.frames.get_or_insert_with(begin);
+            if self.sides.is_none() {
+                self.sides = Some(self.begin(frame.time)?);
+            }
+            let Some((frames, kernel)) = &mut self.sides else { continue };
             if frame.outbound {
                 frames.leave(frame.time);
                 continue;
             }
-            frames.arrive(&frame, frame.time, self.places.of(frame.name));
+            let place = self.places.of(frame.name);
+            let judged = frames.arrive(&frame, frame.time, place);
+            if let (Judged::Decided(_), Some(kernel)) = (judged, kernel) {
+                kernel.arrive(&frame, place, number)?;
+            }
         }
+        Ok(Ended::Fine)
+    }
+
+    fn begin(&self, time: u64) -> anyhow::Result<(Frames<'a>, Option<Kernel<'a>>)> {
+        let adopt_until = self.config.flows.adopts_until(time);
+        let kernel = self.bpf.then(|| Kernel::new(self.setting, self.config, adopt_until));
+        Ok((Frames::new(self.setting, self.config.flows.settings(adopt_until)), kernel.transpose()?))
     }
 }
 
