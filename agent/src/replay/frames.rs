@@ -34,6 +34,9 @@ use crate::{
 
 /// Kinds of conversations that are told apart.
 const MOST_KINDS: usize = 1 << 18;
+/// Flows that the host remembers; some frames may pass before it is looked at.
+const MOST_FLOWS: usize = 1 << 18;
+const ROOM_EVERY: u64 = 1 << 16;
 /// ns of a second and of a minute.
 const SECOND: u64 = 1_000_000_000;
 const MINUTE: u64 = 60 * SECOND;
@@ -134,6 +137,9 @@ impl<'a> Frames<'a> {
     /// A frame arrives at one of the places, ns since 1970.
     pub fn arrive<B: Bytes + ?Sized>(&mut self, frame: &B, time: u64, place: usize) -> Judged {
         self.tally.totals.frames += 1;
+        if self.tally.totals.frames.is_multiple_of(ROOM_EVERY) {
+            self.host.make_room(MOST_FLOWS);
+        }
         let seconds = seconds(time);
         self.tally.seen(seconds, seconds);
         let Some(packet) = read(frame) else {
