@@ -48,7 +48,7 @@ to = "maker"
 service = "https"
 [device.roamer]
 mac = "00:1d:9c:00:00:03"
-dhcp = true
+ip = "dhcp"
 mode = "enforce"
 [[device.roamer.allow]]
 to = "plc"
@@ -173,7 +173,8 @@ fn ends_of_every_kind_are_who_the_policy_says() {
         (kind(at(77), at(1), protocol::TCP, 22), Some("unknown-peer")),
         // The gateway asks, and is answered.
         (kind(at(254), at(1), protocol::UDP, 161), None),
-        (kind(at(254), at(1), protocol::UDP, 162), Some("service-not-allowed")),
+        // Its question passes no program: what is judged is the answer.
+        (kind(at(254), at(1), protocol::UDP, 162), Some("wrong-direction")),
         // A group, which does not answer.
         (kind(at(1), End::at(IpAddr::from([224, 0, 1, 1])), protocol::UDP, 123), None),
         (kind(at(2), End::at(IpAddr::from([224, 0, 1, 1])), protocol::UDP, 123), Some("unknown-peer")),

@@ -32,23 +32,19 @@ pub(super) struct PacketsArgs {
 /// Measures every row that is asked for.
 pub(super) fn rows(args: &RatioArgs) -> Result<Vec<Row>> {
     requirements().map_err(|reason| anyhow!("packets need the lab: {reason}"))?;
+    // The kernel does the work: an optimised build would measure the same, later.
+    measured("packets", &["--profile", "dev"], args)
+}
+
+/// Runs a measuring program of the tests package, and reads its rows.
+pub(super) fn measured(bench: &str, build: &[&str], args: &RatioArgs) -> Result<Vec<Row>> {
     let RatioArgs { rounds, json: _, only } = args;
     let cargo = env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo"));
     let mut command = Command::new(cargo);
-    // The kernel does the work: an optimised build would measure the same, later.
-    command.args([
-        "bench",
-        "--quiet",
-        "--profile",
-        "dev",
-        "--package",
-        "bulkhead-tests",
-        "--bench",
-        "packets",
-    ]);
+    command.args(["bench", "--quiet"]).args(build).args(["--package", "bulkhead-tests", "--bench", bench]);
     command.arg("--").arg(rounds.to_string()).args(only).current_dir(repo::root()).stderr(Stdio::inherit());
     let output = command.output().context("failed to run cargo")?;
-    ensure!(output.status.success(), "the measurement of packets failed");
+    ensure!(output.status.success(), "the measurement of {bench} failed");
     let found: Vec<Value> = serde_json::from_slice(&output.stdout).context("the measurement is no JSON")?;
     found.iter().map(|value| row(value).with_context(|| format!("a row that is none: {value}"))).collect()
 }
@@ -62,6 +58,8 @@ fn row(value: &Value) -> Option<Row> {
     let missing = text("absent").map(Found::Absent).or_else(|| text("failed").map(Found::Failed));
     Some(match missing {
         Some(missing) => row.without(missing),
+        // A figure by itself: what is promised is promised of it.
+        None if others.is_empty() => row,
         None => row.over(text("over")?, &ratios(&found, &others)),
     })
 }
