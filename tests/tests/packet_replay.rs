@@ -1,5 +1,5 @@
 //! `simulate --bpf` on captures that nobody thought of: the program in the kernel says what the host says, frame by frame and in every
-//! counter; and where the two are made to differ, it is told.
+//! counter.
 //!
 //! In: a seed (`BULKHEAD_SEED`, or the clock). Frames are those of the packet table, mutated, on a random policy.
 

@@ -3,8 +3,12 @@
 
 mod command;
 
-use std::{ffi::OsStr, path::Path};
+use std::{ffi::OsStr, net::IpAddr, path::Path};
 
+use bulkhead_agent::{
+    history::{History, Limits},
+    traffic::{Day, End, Kind, Row, Seen, Service, Unseen, Why},
+};
 use bulkhead_tests::{
     capture::{Recorded, paced, pcap, pcapng},
     frame::frame,
@@ -332,6 +336,47 @@ fn files_and_policies_that_are_not_there_are_told() {
     ]);
     assert_eq!(ran.code, 2);
     assert_eq!(ran.err, "error: there is no history at `/nonexistent/history.db`\n");
+}
+
+#[test]
+fn history_is_judged_by_the_days_asked_for_and_its_gaps_are_told() {
+    let folder = folder("history_is_judged_by_the_days_asked_for_and_its_gaps_are_told");
+    let policy = file(&folder, "policy.toml", POLICY);
+    let path = folder.join("history.db");
+    let mut history = History::open(&path, Limits { bytes: 1 << 26, days: 400 }).expect("a new file");
+    let monday = Day(i32::try_from(MONDAY / (24 * HOUR)).expect("a day"));
+    let end = |last: u8| End::at(IpAddr::from([10, 20, 1, last]));
+    let row = |number: u16, day: Day| {
+        let first = day.begin() + 9 * 3600;
+        let service = Service { protocol: 6, number };
+        let seen =
+            Seen { flows: 4, opened: 4, answered: 4, packets: [9, 8], last: first + 60, ..Seen::at(first) };
+        Row { kind: Kind { from: end(20), to: end(11), service }, day, seen }
+    };
+    let rows = [row(502, monday), row(102, monday), row(102, Day(monday.0 + 1)), row(23, Day(monday.0 + 1))];
+    let gap = Unseen { from: monday.begin(), to: monday.begin() + 60, why: Why::Forgotten, count: 3 };
+    history.add(&rows, &[gap], None).expect("it fits");
+    drop(history);
+    let run = |more: &[&str]| {
+        let mut words: Vec<&OsStr> = vec!["simulate".as_ref(), "--policy".as_ref(), policy.as_os_str()];
+        words.extend(["--history".as_ref(), "--file".as_ref(), path.as_os_str()]);
+        words.extend(more.iter().map(OsStr::new));
+        bulkhead(&words)
+    };
+    let ran = run(&[]);
+    assert_eq!((ran.code, ran.err.as_str()), (1, ""));
+    let text = ran.out.replace(&format!("{}/", folder.display()), "");
+    insta::assert_snapshot!("history", text);
+    // Whole days.
+    let ran = run(&["--until", "2026-11-02T00:00:00Z", "--json"]);
+    let report: Value = serde_json::from_str(&ran.out).expect("JSON");
+    assert_eq!((&report["totals"]["rows"], &report["totals"]["dropped"]), (&2.into(), &1.into()));
+    let ran = run(&["--since", "2026-11-03T12:00:00Z"]);
+    assert!(
+        ran.out.contains("looked at: 2 rows, 8 conversations") && !ran.out.contains("note: "),
+        "{}",
+        ran.out
+    );
 }
 
 /// A scan of a thousand ports, of which one is allowed, is neither a break nor a thousand lines.

@@ -1,6 +1,6 @@
 //! Frames and rows under small policies, and what is said of them.
 
-use std::net::IpAddr;
+use std::{net::IpAddr, sync::LazyLock};
 
 use bulkhead_common::{
     layout::Settings,
@@ -97,6 +97,15 @@ impl Site {
     }
 }
 
+/// For those who ask often.
+static SITE: LazyLock<Site> = LazyLock::new(|| Site::new(POLICY));
+
+/// The same where every rule holds always.
+static TIMELESS: LazyLock<Site> = LazyLock::new(|| {
+    let lines = POLICY.lines().filter(|line| !line.starts_with("windows"));
+    Site::new(&lines.map(|line| format!("{line}\n")).collect::<String>())
+});
+
 fn at(last: u8) -> End {
     End::at(IpAddr::from([10, 1, 0, last]))
 }
@@ -177,7 +186,7 @@ fn ends_of_every_kind_are_who_the_policy_says() {
         (kind(at(254), at(1), protocol::UDP, 162), Some("wrong-direction")),
         // A group, which does not answer.
         (kind(at(1), End::at(IpAddr::from([224, 0, 1, 1])), protocol::UDP, 123), None),
-        (kind(at(2), End::at(IpAddr::from([224, 0, 1, 1])), protocol::UDP, 123), Some("unknown-peer")),
+        (kind(at(2), End::at(IpAddr::from([224, 0, 1, 1])), protocol::UDP, 123), Some("no-rule")),
         // Frames that are not IP.
         (kind(End::hardware(macs(2)), End::hardware(macs(1)), pseudo::ETHERTYPE, 0x8892), None),
         (kind(End::hardware(macs(2)), End::hardware(macs(1)), pseudo::ETHERTYPE, 0x88a4), Some("ethertype")),
@@ -236,6 +245,42 @@ fn policy_as_enforced_drops_what_it_only_reported() {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 2_000, ..ProptestConfig::default() })]
 
+    /// Whatever is in a frame, and however much of it was recorded, it is judged or counted, and the report can be written.
+    #[test]
+    fn no_frame_stops_a_replay(
+        seeds in prop::collection::vec((1_u8..6, 1_u8..6, any::<bool>(), any::<u16>()), 1..6),
+        changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..24),
+        noise in prop::collection::vec(any::<u8>(), 0..90),
+        cut in any::<prop::sample::Index>(),
+        times in prop::collection::vec(any::<u64>(), 8),
+    ) {
+        let site = &*SITE;
+        let mut frames = Frames::new(site.setting(), site.placed.settings);
+        let mut sent: Vec<Vec<u8>> = seeds
+            .into_iter()
+            .map(|(from, to, udp, port)| {
+                first_frame(from, to, if udp { protocol::UDP } else { protocol::TCP }, port)
+            })
+            .collect();
+        for (n, (at, byte)) in changes.into_iter().enumerate() {
+            let which = n % sent.len();
+            let at = at.index(sent[which].len());
+            sent[which][at] = byte;
+        }
+        sent.push(noise);
+        for (frame, time) in sent.iter().zip(times.iter().cycle()) {
+            frames.arrive(&frame[..], *time, 0);
+            let length = u32::try_from(frame.len()).expect("short");
+            let kept = if frame.is_empty() { 0 } else { cut.index(frame.len()) };
+            frames.arrive(&Cut { bytes: &frame[..kept], length }, *time, 7);
+        }
+        let report = frames.report();
+        let judged: u64 = report.totals.words.values().sum();
+        prop_assert_eq!(judged + report.totals.cut, report.totals.frames);
+        prop_assert_eq!(report.totals.frames, 2 * sent.len() as u64);
+        prop_assert!(!report.text().is_empty());
+    }
+
     /// A row says what its first frame says: a kind is allowed in a history when the conversation is in a capture.
     #[test]
     fn rows_and_frames_say_the_same(
@@ -246,7 +291,7 @@ proptest! {
     ) {
         prop_assume!(from != to);
         // Windows are another matter.
-        let site = Site::new(&POLICY.replace("windows = [{ days = \"mon-fri\", from = \"08:00\", to = \"10:00\", zone = \"UTC\" }]", ""));
+        let site = &*TIMELESS;
         let number = if udp { protocol::UDP } else { protocol::TCP };
         let by_row = site.report([row(kind(at(from), at(to), number, port), MONDAY, 9)]);
         let mut frames = Frames::new(site.setting(), site.placed.settings);
@@ -254,6 +299,22 @@ proptest! {
         let Judged::Decided(decision) = frames.arrive(&frame[..], 1, 0) else { panic!("it is whole") };
         let allowed = matches!(decision.verdict, bulkhead_common::decide::Verdict::Allow(_));
         prop_assert_eq!(by_row.totals.allowed == 1, allowed, "{:?} {:?}", decision, by_row);
+    }
+}
+
+/// A frame of which the end is missing.
+struct Cut<'b> {
+    bytes: &'b [u8],
+    length: u32,
+}
+
+impl bulkhead_common::bytes::Bytes for Cut<'_> {
+    fn len(&self) -> u32 {
+        self.length
+    }
+
+    fn array<const N: usize>(&self, offset: usize) -> Option<[u8; N]> {
+        self.bytes.array(offset)
     }
 }
 
