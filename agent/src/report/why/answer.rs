@@ -218,8 +218,10 @@ impl Question {
 
     /// The lines that would allow it, at the end that is a device.
     fn missing(&self, tables: &Tables) -> Option<String> {
-        let [from, to, service] = &self.words;
-        permission(from, to, service, |name| tables.devices.iter().any(|d| d.name == *name))
+        let [_, _, service] = &self.words;
+        permission(&self.from.word, &self.to.word, service, |name| {
+            tables.devices.iter().any(|d| d.name == *name)
+        })
     }
 }
 
