@@ -5,6 +5,7 @@
 // They panic when nobody reads; the commands print with words that do not, and the daemon logs.
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
+pub mod capture;
 pub mod cli;
 pub mod compile;
 pub mod config;
@@ -25,6 +26,7 @@ pub mod mud;
 pub mod observe;
 pub mod policy;
 pub mod record;
+pub mod replay;
 pub mod report;
 pub mod resolver;
 pub mod rollout;

@@ -1,5 +1,6 @@
 //! The lab and what the test tiers share.
 
+pub mod capture;
 pub mod cargo;
 pub mod dice;
 pub mod frame;

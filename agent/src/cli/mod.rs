@@ -48,6 +48,7 @@ mod rules;
 mod run;
 mod schema;
 mod session;
+mod simulate;
 mod standing;
 mod status;
 mod table;
@@ -109,6 +110,8 @@ enum Command {
     Schema(schema::Args),
     /// What would change if the policy files were applied, and which conversations would stop
     Plan(plan::Args),
+    /// What a policy would do with what really happened: recorded traffic meets its tables
+    Simulate(simulate::Args),
     /// Enforce the policy files from the next packet on
     Apply(apply::Args),
     /// Keep a change that was applied with `--confirm-within`
@@ -177,6 +180,7 @@ impl Cli {
             Command::Explain(args) => explain::run(args),
             Command::Schema(args) => schema::run(args),
             Command::Plan(args) => plan::run(&self, args),
+            Command::Simulate(args) => simulate::run(&self, args),
             Command::Apply(args) => apply::run(&self, args),
             Command::Confirm(args) => apply::confirm(&self, args),
             Command::Rollback(args) => apply::rollback(&self, args),

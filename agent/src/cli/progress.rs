@@ -15,10 +15,20 @@ const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Does the work; after a second it says `what`, and for how long already.
 pub(super) fn shown<T>(what: &str, work: impl FnOnce() -> T) -> T {
+    watched(|| what.to_owned(), work)
+}
+
+/// The same for work that tells how far it is.
+pub(super) fn watched<T>(what: impl Fn() -> String + Send, work: impl FnOnce() -> T) -> T {
     if std::io::stderr().is_terminal() { told(what, PATIENCE, std::io::stderr(), work) } else { work() }
 }
 
-fn told<T>(what: &str, patience: Duration, mut to: impl Write + Send, work: impl FnOnce() -> T) -> T {
+fn told<T>(
+    what: impl Fn() -> String + Send,
+    patience: Duration,
+    mut to: impl Write + Send,
+    work: impl FnOnce() -> T,
+) -> T {
     let started = Instant::now();
     thread::scope(|scope| {
         let (done, waiting) = channel::<()>();
@@ -27,7 +37,7 @@ fn told<T>(what: &str, patience: Duration, mut to: impl Write + Send, work: impl
             // A terminal that cannot be written to is no reason to end the work.
             while waiting.recv_timeout(patience) == Err(RecvTimeoutError::Timeout) {
                 said = true;
-                let _ = write!(to, "\r{what}: {} s", started.elapsed().as_secs());
+                let _ = write!(to, "\r{}: {} s\u{1b}[K", what(), started.elapsed().as_secs());
                 let _ = to.flush();
             }
             if said {
@@ -64,11 +74,16 @@ mod tests {
     #[test]
     fn long_work_is_told_and_the_line_goes_with_it() {
         let (screen, seen): (_, Receiver<String>) = channel();
-        let told = told("checking 3 files", Duration::from_millis(1), Screen(screen), || {
-            let first = seen.recv().expect("the line begins while the work goes on");
-            assert!(first.contains('\r'), "{first}");
-            7
-        });
+        let told = told(
+            || "checking 3 files".to_owned(),
+            Duration::from_millis(1),
+            Screen(screen),
+            || {
+                let first = seen.recv().expect("the line begins while the work goes on");
+                assert!(first.contains('\r'), "{first}");
+                7
+            },
+        );
         let rest: String = seen.try_iter().collect();
         assert_eq!(told, 7);
         assert!(rest.contains("checking 3 files") && rest.ends_with("\u{1b}[K"), "{rest:?}");
@@ -77,7 +92,7 @@ mod tests {
     #[test]
     fn short_work_is_not() {
         let (screen, seen) = channel();
-        assert_eq!(told("checking 3 files", Duration::from_secs(600), Screen(screen), || 7), 7);
+        assert_eq!(told(|| "checking 3 files".to_owned(), Duration::from_secs(600), Screen(screen), || 7), 7);
         assert_eq!(seen.try_iter().count(), 0);
     }
 }

@@ -10,11 +10,11 @@ use bulkhead_common::layout::SegmentRow;
 
 use super::{Cli, Exit, Output, check::files_of, print, print_json, unexpected};
 use crate::{
-    compile::{Host, Limits, Placed, Tables, compile},
+    compile::{Host, Limits, Placed, RuleRef, Tables, compile},
     control::{Body, Explained, Request},
     diagnostic::render_text,
     policy::resolve_texts,
-    report::why::{Answer, Heard, Part, Question, RuleRef},
+    report::why::{Answer, Heard, Part, Question},
 };
 
 #[derive(Debug, clap::Args)]

@@ -97,6 +97,34 @@ impl<'a> Host<'a> {
         self.placed.deadlines = deadlines;
     }
 
+    /// From now on packets arrive on another interface: its segment, and its VLANs that are segments of their own.
+    pub fn move_to(&mut self, segment: SegmentRow, vlans: BTreeMap<u16, SegmentRow>) {
+        self.placed.segment = segment;
+        self.placed.vlans = vlans;
+    }
+
+    /// From now on the agent runs with these times and switches.
+    pub fn configure(&mut self, settings: Settings) {
+        self.placed.settings = settings;
+    }
+
+    /// Forgets what was silent longest, where more than `most` flows or fragmented packets are remembered: half of them stay.
+    pub fn make_room(&mut self, most: usize) {
+        let memory = self.memory.get_mut();
+        let middle = |mut times: Vec<u64>| {
+            let half = times.len() / 2;
+            *times.select_nth_unstable(half).1
+        };
+        if memory.flows.len() > most {
+            let from = middle(memory.flows.values().map(|flow| flow.seen).collect());
+            memory.flows.retain(|_, flow| flow.seen >= from);
+        }
+        if memory.fragments.len() > most {
+            let from = middle(memory.fragments.values().map(|row| row.seen).collect());
+            memory.fragments.retain(|_, row| row.seen >= from);
+        }
+    }
+
     /// What it remembers by now.
     pub fn memory(&self) -> Memory {
         self.memory.borrow().clone()

@@ -21,6 +21,13 @@ impl Tables {
         };
         self.schedules.iter().map(until).collect()
     }
+
+    /// The same for an answer about something that was seen `then`: what a window allowed last night it allows again, and what has
+    /// expired `now` it does not. All that is open is so for good.
+    pub fn deadlines_as_of(&self, then: Timestamp, now: Timestamp) -> Vec<u64> {
+        let holds = |one: &Schedule| !one.has_expired(now) && one.open_until(then).is_some();
+        self.schedules.iter().map(|set| if set.iter().any(holds) { u64::MAX } else { 0 }).collect()
+    }
 }
 
 /// How many schedules that end at different dates are followed one after the other: whoever takes turns more often is told

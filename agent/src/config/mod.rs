@@ -23,6 +23,7 @@ pub mod language;
 mod parse;
 mod segment;
 mod sink;
+mod times;
 
 pub use parse::parse_config;
 pub use segment::{Fragments, Host, Infrastructure, Interface, Pair, Segment};

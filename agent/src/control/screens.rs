@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::report::why::{Answer, RuleRef};
+use crate::{compile::RuleRef, report::why::Answer};
 
 /// The conversations that the kernel remembers.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]

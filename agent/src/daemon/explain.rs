@@ -8,10 +8,11 @@ use bulkhead_common::reason::Reason;
 
 use super::agent::{Agent, user, world};
 use crate::{
+    compile::{Known, nearest},
     control::{Explained, Failure},
     model::{Criticality, Policy},
     record::{Action, End, Gap, Heartbeat, Record, RecordId, Violation},
-    report::why::{Answer, Known, nearest},
+    report::why::Answer,
 };
 
 mod meant;

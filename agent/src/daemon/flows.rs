@@ -17,15 +17,13 @@ use super::{
     plan::Translation,
 };
 use crate::{
-    compile::{Placed, Tables},
+    compile::{Placed, Tables, network_of},
     control::{Body, Failure, FlowEnd, FlowList, FlowStatus, Reply},
     dataplane::{FlowReader, monotonic_ns},
     diagnostic::closest,
-    model::{Policy, Selector},
-    report::{
-        plan::{KnownFlow, World},
-        why::{called, network_of, spelled},
-    },
+    model::{Policy, Selector, spelled},
+    policy::called,
+    report::plan::{KnownFlow, World},
 };
 
 /// Conversations that are looked at.

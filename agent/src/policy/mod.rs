@@ -10,6 +10,7 @@ use crate::{
     model::Policy,
 };
 
+mod called;
 pub(crate) mod cascade;
 mod declared;
 pub(crate) mod format;
@@ -18,16 +19,21 @@ mod library;
 mod limits;
 mod memo;
 mod parse;
+mod permission;
 mod raw;
 pub(crate) mod reader;
+mod remedy;
 mod resolve;
 pub(crate) mod values;
 
+pub use called::{called, numeric};
 pub use declared::declared;
 pub use format::format;
 pub use library::built_in;
 pub use limits::{MAX_DEVICES, MAX_FILE_BYTES, MAX_FILES, MAX_RULE_PARTS, MAX_RULES, MAX_TOTAL_BYTES};
 pub use memo::Memo;
+pub use permission::permission;
+pub use remedy::Remedy;
 pub(crate) use values::whole;
 
 /// One policy file, already read.

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     compile::{Limits, Tables},
+    diagnostic::Listed,
     model::{Criticality, Mode, Peer, Policy},
 };
 
@@ -64,35 +65,6 @@ pub struct Asked<'a> {
     pub flows: Option<(&'a [KnownFlow], &'a World)>,
     /// What the agent remembers of denied packets; looked at where a kernel was asked.
     pub past: &'a Past,
-}
-
-/// The beginning of a list, and how many entries are left out.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Listed<T> {
-    /// As many as there is room for.
-    pub list: Vec<T>,
-    /// How many others there are.
-    pub more: usize,
-}
-
-impl<T> Default for Listed<T> {
-    fn default() -> Self {
-        Self { list: Vec::new(), more: 0 }
-    }
-}
-
-impl<T> Listed<T> {
-    /// The first `most` of a list.
-    pub fn of(mut list: Vec<T>, most: usize) -> Self {
-        let more = list.len().saturating_sub(most);
-        list.truncate(most);
-        Self { list, more }
-    }
-
-    /// How many there are in all.
-    pub fn total(&self) -> usize {
-        self.list.len() + self.more
-    }
 }
 
 /// A device whose mode changes.

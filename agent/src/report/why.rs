@@ -22,21 +22,15 @@ use bulkhead_common::{
 };
 
 use crate::{
-    compile::{NamedPermission, Tables},
+    compile::{NamedPermission, Supposed, Tables},
     model::{Layer, Policy, Selector},
 };
 
 mod answer;
 mod end;
-mod nearest;
 mod service;
-mod supposed;
 mod world;
-pub use crate::model::spelled;
-pub use answer::{Answer, Heard, Part, RuleRef};
-pub use nearest::{Known, nearest, network_of};
-pub use service::called;
-pub(super) use supposed::Supposed;
+pub use answer::{Answer, Heard, Part};
 
 use end::{End, Kind};
 use world::{Family, World};

@@ -161,7 +161,9 @@ impl<K: Ord + Clone> Shared<K> {
                     if let (Some(tag), 12..) = (received.vlan, bytes.len()) {
                         bytes.splice(12..12, tag);
                     }
-                    if let Some(class) = classify(&Seen { bytes, outgoing: received.outgoing }) {
+                    if let Some(class) =
+                        classify(&Seen { bytes, outgoing: received.outgoing, time: received.time })
+                    {
                         *self.tally().counts.entry(class).or_insert(0) += 1;
                         self.changed.notify_all();
                     }

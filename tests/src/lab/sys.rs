@@ -60,6 +60,7 @@ pub(super) fn packet_socket(index: u32, receive: Receive) -> io::Result<OwnedFd>
     };
     if matches!(receive, Receive::All) {
         set_option(&fd, libc::SOL_PACKET, libc::PACKET_AUXDATA, 1)?;
+        set_option(&fd, libc::SOL_SOCKET, libc::SO_TIMESTAMPNS, 1)?;
         // 64 MiB: a burst must not be lost while the sniffer is not scheduled. Beyond rmem_max, as root may.
         set_option(&fd, libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, 64 << 20)?;
         // The sniffer looks at its stop flag this often (microseconds).
@@ -83,11 +84,13 @@ pub(super) fn packet_socket(index: u32, receive: Receive) -> io::Result<OwnedFd>
     Ok(fd)
 }
 
-/// What a packet socket received: bytes written to the buffer, direction, and the VLAN tag the kernel took out.
+/// What a packet socket received: bytes written to the buffer, direction, the VLAN tag the kernel took out, and when the kernel saw it, ns
+/// since 1970.
 pub(super) struct Received {
     pub(super) len: usize,
     pub(super) outgoing: bool,
     pub(super) vlan: Option<[u8; 4]>,
+    pub(super) time: u64,
 }
 
 /// Receives one frame. `Ok(None)` when nothing came within the socket's timeout.
@@ -112,7 +115,7 @@ pub(super) fn receive(fd: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<Optio
             // Anything else is ENETDOWN and the like: the lab is being taken down; the caller decides.
             return if nothing { Ok(None) } else { Err(error) };
         };
-        let mut vlan = None;
+        let (mut vlan, mut time) = (None, 0);
         let mut message = libc::CMSG_FIRSTHDR(&raw const header);
         while !message.is_null() {
             if (*message).cmsg_level == libc::SOL_PACKET && (*message).cmsg_type == libc::PACKET_AUXDATA {
@@ -124,9 +127,15 @@ pub(super) fn receive(fd: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<Optio
                     vlan = Some([a, b, c, d]);
                 }
             }
+            if (*message).cmsg_level == libc::SOL_SOCKET && (*message).cmsg_type == libc::SCM_TIMESTAMPNS {
+                let stamp: libc::timespec =
+                    libc::CMSG_DATA(message).cast::<libc::timespec>().read_unaligned();
+                let part = |part: i64| u64::try_from(part).unwrap_or(0);
+                time = part(stamp.tv_sec) * 1_000_000_000 + part(stamp.tv_nsec);
+            }
             message = libc::CMSG_NXTHDR(&raw const header, message);
         }
-        Ok(Some(Received { len, outgoing: from.sll_pkttype == libc::PACKET_OUTGOING, vlan }))
+        Ok(Some(Received { len, outgoing: from.sll_pkttype == libc::PACKET_OUTGOING, vlan, time }))
     }
 }
 

@@ -145,6 +145,8 @@ pub struct Seen {
     pub bytes: Vec<u8>,
     /// Sent by the host the sniffer sits at, rather than received.
     pub outgoing: bool,
+    /// When the kernel saw it, ns since 1970.
+    pub time: u64,
 }
 
 /// The layer 3 and 4 fields of a well-formed TCP or UDP frame.

@@ -11,13 +11,13 @@ use super::{
     summary::{self, Whole},
 };
 use crate::{
+    compile::network_of,
     config::{Config, duration},
     diagnostic::closest,
     files::read_policy,
     history::Reader,
-    model::{Device, Mac, Policy},
-    policy::resolve_texts,
-    report::why::{called, network_of, spelled},
+    model::{Device, Mac, Policy, spelled},
+    policy::{called, resolve_texts},
     traffic::{Day, End, Hours, Kind, Seen},
 };
 

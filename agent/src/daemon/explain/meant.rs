@@ -8,8 +8,8 @@ use ipnet::IpNet;
 
 use crate::{
     model::{Policy, Selector, pseudo},
+    policy::{Remedy, called},
     record::{End, Violation},
-    report::why::called,
 };
 
 /// Ports from here on are what clients ask from (RFC 6335 6 begins a little later, Linux here).
@@ -55,15 +55,15 @@ pub(super) fn meant<'r>(record: &'r Violation, policy: &Policy) -> Meant<'r> {
         );
     }
     let of = |way| conversation(record, policy, way);
-    let found = match Kind::of(reason) {
-        Kind::Talk if is_answer(record) => of(Way::Back),
-        Kind::Talk => of(Way::There),
-        Kind::Late if is_answer(record) => of(Way::Back),
-        Kind::Late => match (of(Way::There), of(Way::Back)) {
+    let found = match Remedy::of(reason) {
+        Remedy::Rule if is_answer(record) => of(Way::Back),
+        Remedy::Rule => of(Way::There),
+        Remedy::Flow if is_answer(record) => of(Way::Back),
+        Remedy::Flow => match (of(Way::There), of(Way::Back)) {
             (Ok(there), Ok(back)) => return Meant::Either([there, back]),
             (found, Err(_)) | (Err(_), found) => found,
         },
-        Kind::Other(why) => return Meant::Nothing(with_command(why, record)),
+        Remedy::Other(why) => return Meant::Nothing(with_command(why, record)),
     };
     match found {
         Ok(conversation) => Meant::Conversation(conversation),
@@ -125,99 +125,6 @@ fn request_of(record: &Violation, reply: u8) -> Option<u8> {
 
 fn nothing(why: &str) -> Meant<'static> {
     Meant::Nothing(why.to_owned())
-}
-
-/// What a reason says of the packets.
-enum Kind {
-    /// They would begin or go on with a conversation, and no rule is there.
-    Talk,
-    /// They belong to a conversation that a rule allows and that is not remembered.
-    Late,
-    /// No rule is the answer, but this is.
-    Other(&'static str),
-}
-
-const MALFORMED: &str = "no rule allows it: no correct host sends such packets, so look at the sender, the cable and what is in between";
-
-impl Kind {
-    fn of(reason: Reason) -> Self {
-        match reason {
-            Reason::NoRule
-            | Reason::UnknownPeer
-            | Reason::ServiceNotAllowed
-            | Reason::WrongDirection
-            | Reason::IcmpErrorUnrelated
-            | Reason::OutsideSchedule
-            | Reason::Ethertype
-            | Reason::IpProtocol => Self::Talk,
-            Reason::NoFlow => Self::Late,
-            Reason::SourceAddressMismatch
-            | Reason::SourceMacMismatch
-            | Reason::ArpSenderMismatch
-            | Reason::NdMismatch
-            | Reason::AddressConflict
-            | Reason::DhcpMismatch => Self::Other(
-                "do not allow it before you know who it is: somebody uses an identity that is not his own, and no rule makes \
-                 that right. If the device has a new network card or address, change its `mac` or `ip`",
-            ),
-            Reason::DestinationMismatch => Self::Other(
-                "no rule allows it: the address is none of the device's. If the device has a new address, change its `ip`",
-            ),
-            Reason::WrongVlan => Self::Other(
-                "no rule allows it: the device is where it should not be. If it was moved, change its `vlan`",
-            ),
-            Reason::WrongSegment => Self::Other(
-                "no rule allows it: the device is where it should not be. If it was moved, change its `segment`",
-            ),
-            Reason::Quarantined => Self::Other(
-                "no rule opens a quarantine: `bulkhead release DEVICE` ends one that was set by hand, the policy file one that it sets",
-            ),
-            Reason::RogueRouter => Self::Other(
-                "no router may be there. If it is yours, list it in `routers` of the segment in the configuration",
-            ),
-            Reason::RogueDhcp => Self::Other(
-                "no DHCP server may be there. If it is yours, list it in `dhcp_servers` of the segment in the configuration",
-            ),
-            Reason::InfrastructureOff => Self::Other(
-                "the configuration switches it off: `infrastructure` of the segment says what devices there may not do without",
-            ),
-            Reason::FlowRate => Self::Other(
-                "a rule allows it, and there were too many at once: `new_per_second` in `[flows]` of the configuration is the cap",
-            ),
-            Reason::Fragment => Self::Other(
-                "the segment drops every fragment: `fragments = \"track\"` in the configuration judges them by their first one",
-            ),
-            Reason::Unmanaged => Self::Other(
-                "no rule is about it: neither end is a device. Make one of them a device, or set `unmanaged` of the segment",
-            ),
-            Reason::NoPolicy => Self::Other("no policy was loaded: `bulkhead apply` loads one"),
-            Reason::FragmentOrphan => Self::Other(
-                "no rule is about it: its first fragment was not allowed, which is another record, or did not come this way",
-            ),
-            Reason::Redirect => Self::Other("no rule allows it: it would rewrite the routes of its receiver"),
-            Reason::Truncated
-            | Reason::VlanDepth
-            | Reason::Ipv4Header
-            | Reason::Ipv4Length
-            | Reason::Ipv4Options
-            | Reason::TcpHeader
-            | Reason::TcpFlags
-            | Reason::UdpLength
-            | Reason::IcmpHeader
-            | Reason::ArpMalformed
-            | Reason::Ipv6Header
-            | Reason::MartianSource
-            | Reason::Ipv6Extension
-            | Reason::Ipv6Routing
-            | Reason::MartianDestination
-            | Reason::FragmentHeader
-            | Reason::FragmentTiny
-            | Reason::FragmentOverlap
-            | Reason::NdMalformed
-            | Reason::SctpHeader
-            | Reason::LlcLength => Self::Other(MALFORMED),
-        }
-    }
 }
 
 /// The advice, with the device that it is about.

@@ -26,9 +26,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{Listed, Side, World, flows};
 use crate::{
-    compile::{Host, Memory, Placed},
-    model::{Criticality, Mac, Selector},
-    report::why::{Supposed, spelled},
+    compile::{Host, Memory, Placed, Supposed},
+    model::{Criticality, Mac, Selector, spelled},
 };
 
 /// Packets that were denied and passed.
@@ -139,7 +138,7 @@ impl<'a> Places<'a> {
     fn new(row: SegmentRow, (old, new): (&Side<'a>, &Side<'a>), world: &World, now: Timestamp) -> Self {
         let hosts = [old, new].map(|side| {
             let placed =
-                Placed { deadlines: flows::deadlines(side.tables, now, now), ..flows::placed(world, row) };
+                Placed { deadlines: side.tables.deadlines_as_of(now, now), ..flows::placed(world, row) };
             let mut host = Host::new(side.tables, placed);
             host.set_now(world.now);
             host.adopt(Memory { leases: world.leases.clone(), ..Memory::default() }, 1);
@@ -150,8 +149,8 @@ impl<'a> Places<'a> {
 
     fn reschedule(&mut self, (old, new): (&Side<'a>, &Side<'a>), then: Timestamp, now: Timestamp) {
         let [before, after] = &mut self.hosts;
-        before.reschedule(flows::deadlines(old.tables, then, now));
-        after.reschedule(flows::deadlines(new.tables, then, now));
+        before.reschedule(old.tables.deadlines_as_of(then, now));
+        after.reschedule(new.tables.deadlines_as_of(then, now));
     }
 
     fn holds(&self, row: SegmentRow) -> bool {

@@ -19,9 +19,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{Listed, Side, identity};
 use crate::{
-    compile::{Host, Memory, NamedPeer, NamedPermission, Placed, Tables},
-    model::{Criticality, Schedule, Selector},
-    report::why::{Supposed, network_of, spelled},
+    compile::{Host, Memory, NamedPeer, NamedPermission, Placed, Supposed, network_of},
+    model::{Criticality, Selector, spelled},
 };
 
 mod packet;
@@ -150,7 +149,7 @@ pub(super) fn judge(
     let mut hosts: Vec<[Host<'_>; 2]> = Vec::new();
     for segment in &world.segments {
         let host = |side: &Side<'_>, names: &BTreeMap<NamedKey, NamedRow>| Placed {
-            deadlines: deadlines(side.tables, now, now),
+            deadlines: side.tables.deadlines_as_of(now, now),
             named: names.clone(),
             ..placed(world, *segment)
         };
@@ -166,7 +165,7 @@ pub(super) fn judge(
             let seen = minute(now, flow.idle);
             if timed && seen != then {
                 then = seen;
-                let both = [old, new].map(|side| deadlines(side.tables, then, now));
+                let both = [old, new].map(|side| side.tables.deadlines_as_of(then, now));
                 for [before, after] in &mut hosts {
                     before.reschedule(both[0].clone());
                     after.reschedule(both[1].clone());
@@ -223,13 +222,6 @@ pub(super) fn minute(now: Timestamp, idle: Duration) -> Timestamp {
     let idle = SignedDuration::try_from(idle).unwrap_or(SignedDuration::MAX);
     let seen = now.saturating_sub(idle).unwrap_or(Timestamp::MIN);
     Timestamp::from_second(seen.as_second().div_euclid(60) * 60).unwrap_or(seen)
-}
-
-/// Until when schedules are open, for an answer about something that was seen `then`: what a window allowed last night it
-/// allows again, and what has expired it does not.
-pub(super) fn deadlines(tables: &Tables, then: Timestamp, now: Timestamp) -> Vec<u64> {
-    let holds = |one: &Schedule| !one.has_expired(now) && one.open_until(then).is_some();
-    tables.schedules.iter().map(|set| if set.iter().any(holds) { u64::MAX } else { 0 }).collect()
 }
 
 /// What both tables permit at addresses that were learned by name: where the old rule names names, the address is behind

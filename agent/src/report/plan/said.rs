@@ -6,10 +6,7 @@ use std::{borrow::Cow, collections::BTreeMap};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{
-    model::{Device, Holder, Network, Policy, Rule, Selector, Word},
-    report::why::spelled,
-};
+use crate::model::{Device, Holder, Network, Policy, Rule, Selector, Word, spelled};
 
 /// A device by its properties: the word of a policy file, and what stands there.
 pub type DeviceSaid = BTreeMap<String, String>;

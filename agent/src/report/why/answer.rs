@@ -1,7 +1,5 @@
 //! Decisions in words: what is allowed, what is not, by which rule, and what would help.
 
-use std::net::IpAddr;
-
 use bulkhead_common::{
     decide::{Action, Decision, Verdict},
     reason::Reason,
@@ -16,8 +14,9 @@ use super::{
     service,
 };
 use crate::{
-    compile::{Host, RuleEntry, Tables},
-    model::{Layer, Mac, Mode, Selector},
+    compile::{Host, RuleEntry, RuleRef, Tables},
+    model::{Layer, Mac, Mode, Selector, spelled},
+    policy::permission,
 };
 
 /// As many parts of an answer are told; the others are counted.
@@ -82,19 +81,6 @@ pub struct Part {
     pub reason: String,
     /// The rule that allows it.
     pub rule: Option<RuleRef>,
-}
-
-/// A rule and its place.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RuleRef {
-    /// The rule in one line.
-    pub text: String,
-    /// In whose name it is written: `device NAME`, `class NAME` or `conduit`.
-    pub holder: String,
-    /// `file:line`.
-    pub place: String,
-    /// Why it exists.
-    pub comment: Option<String>,
 }
 
 impl Question {
@@ -230,39 +216,18 @@ impl Question {
         wants_rule.contains(&reason)
     }
 
-    /// The lines that would allow it, at the end that is a device. Rules use names, so what has none gets one here.
+    /// The lines that would allow it, at the end that is a device.
     fn missing(&self, tables: &Tables) -> Option<String> {
-        let [_, _, asked] = &self.words;
-        let (from, to) = (&self.from.word, &self.to.word);
-        let is_device = |name: &String| tables.devices.iter().any(|d| d.name == *name);
-        let (device, side, peer) = match (is_device(from), is_device(to)) {
-            (_, true) => (to, "from", from),
-            (true, false) => (from, "to", to),
-            (false, false) => return None,
-        };
-        let (peer, network) = named_peer(peer);
-        let (service, declared) = service::named(asked);
-        Some(format!(
-            "[[device.{device}.allow]]\n{side} = [\"{peer}\"]\nservice = [\"{service}\"]\n{network}{declared}"
-        ))
+        let [_, _, service] = &self.words;
+        permission(&self.from.word, &self.to.word, service, |name| {
+            tables.devices.iter().any(|d| d.name == *name)
+        })
     }
 }
 
 /// In seconds below two minutes, else in minutes.
 fn left(seconds: u64) -> String {
     if seconds < 120 { format!("{seconds} s") } else { format!("{} min", seconds / 60) }
-}
-
-/// A peer by name, with its declaration when it was asked for by address.
-fn named_peer(word: &str) -> (String, String) {
-    let Ok(address) = word.parse::<IpAddr>() else { return (word.to_owned(), String::new()) };
-    let name = format!("host-{}", word.replace(['.', ':'], "-"));
-    if address.is_multicast() {
-        let declaration = format!("\n[multicast.{name}]\nip = [\"{address}\"]\n");
-        return (format!("multicast:{name}"), declaration);
-    }
-    let declaration = format!("\n[network.{name}]\ncidr = [\"{}\"]\n", ipnet::IpNet::from(address));
-    (name, declaration)
 }
 
 /// Neighbouring ranges with the same decision as one.
@@ -297,7 +262,7 @@ fn part(tables: &Tables, interface: Option<String>, selector: Selector, decision
     let (verdict, reason, _) = words(decision);
     Part {
         interface,
-        selector: super::spelled(selector),
+        selector: spelled(selector),
         verdict: verdict.to_owned(),
         reason: reason.to_owned(),
         rule: rule(tables, decision),
@@ -312,12 +277,7 @@ fn words(decision: &Decision) -> (&'static str, &'static str, &'static str) {
 }
 
 fn rule(tables: &Tables, decision: &Decision) -> Option<RuleRef> {
-    tables.rule(decision.rule).map(|entry| RuleRef {
-        text: entry.text.clone(),
-        holder: entry.holder.clone(),
-        place: format!("{}:{}", entry.location.path, entry.location.line),
-        comment: entry.comment.clone(),
-    })
+    tables.rule(decision.rule).map(RuleRef::from)
 }
 
 /// The way out of a denial that no rule can end.

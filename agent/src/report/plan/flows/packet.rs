@@ -3,14 +3,11 @@
 
 use std::net::{IpAddr, Ipv6Addr};
 
-use bulkhead_common::{
-    address::Address,
-    parse::{self, Packet},
-    wire::{ethertype, icmp, mac, protocol, tcp},
-};
+use bulkhead_common::{address::Address, parse::Packet, wire::mac};
 
 use super::{KnownFlow, Side, World};
 use crate::{
+    compile::{self, NEXT_HOP, STRANGER, Seat},
     diagnostic::Location,
     model::{Device, Mac, Peer, Rule},
 };
@@ -37,55 +34,23 @@ pub(super) fn openings(
         vec![(address, hardware(to, address, world, NEXT_HOP))]
     };
     let source = Address::from(flow.from);
-    let icmp = protocol::is_icmp(flow.protocol);
-    let question = |(destination, destination_mac)| Packet {
-        len: 60,
-        kind: parse::Kind::Ip,
-        ethertype: if flow.from.is_ipv4() { ethertype::IPV4 } else { ethertype::IPV6 },
-        vlan: vlan(from),
-        source_mac: hardware(from, source, world, STRANGER),
-        destination_mac,
-        source,
-        destination,
-        protocol: flow.protocol,
-        hops: 64,
-        source_port: flow.client_port,
-        destination_port: if icmp { flow.client_port } else { flow.service },
-        service_port: flow.service,
-        icmp_type: if icmp { flow.service.to_be_bytes()[0] } else { 0 },
-        tcp_flags: if flow.protocol == protocol::TCP { tcp::SYN } else { 0 },
-        ..Packet::EMPTY
-    };
-    let answer = |question: &Packet| {
-        let kind = if icmp { reply(flow.protocol, question.icmp_type)? } else { 0 };
-        Some(Packet {
-            vlan: vlan(to),
-            source_mac: question.destination_mac,
-            destination_mac: question.source_mac,
-            source: question.destination,
-            destination: question.source,
-            source_port: question.destination_port,
-            destination_port: question.source_port,
-            service_port: if icmp { u16::from(kind) << 8 } else { question.source_port },
-            icmp_type: kind,
-            tcp_flags: if flow.protocol == protocol::TCP { tcp::SYN | tcp::ACK } else { 0 },
-            ..*question
-        })
-    };
-    let opening = |end| {
-        let question = question(end);
-        let answer = answer(&question).filter(|_| !address.is_unspecified());
+    let seat = Seat { address: source, mac: hardware(from, source, world, STRANGER), vlan: vlan(from) };
+    let opening = |(destination, mac)| {
+        let begun = compile::Opening {
+            from: seat,
+            to: Seat { address: destination, mac, vlan: vlan(to) },
+            protocol: flow.protocol,
+            service: flow.service,
+            client_port: flow.client_port,
+            v4: flow.from.is_ipv4(),
+        };
+        let answer = begun.answer().filter(|_| !address.is_unspecified());
         Opening {
-            question: (question, segment(from, world)),
+            question: (begun.question(), segment(from, world)),
             answer: answer.map(|packet| (packet, segment(to, world))),
         }
     };
     asked.into_iter().map(opening).collect()
-}
-
-/// The type of the answer to a request.
-fn reply(protocol: u8, request: u8) -> Option<u8> {
-    (0..=u8::MAX).find(|kind| icmp::request_of(protocol, *kind) == Some(request))
 }
 
 /// Where a host is: as the policy in force says, or else the one to come.
@@ -110,10 +75,6 @@ fn hardware(device: [Option<&Device>; 2], address: Address, world: &World, nobod
     let chosen = both.or(macs[0].first()).or(macs[1].first());
     chosen.map_or(nobody, |m| mac::from_octets(m.0))
 }
-
-/// Locally administered addresses of nobody: a stranger, and the router in between.
-const STRANGER: u64 = 0x02_bb_00_00_00_01;
-const NEXT_HOP: u64 = 0x02_bb_00_00_00_02;
 
 /// Every IPv6 host of a link (RFC 4291 2.7.1).
 const ALL_NODES: IpAddr = IpAddr::V6(Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1));

@@ -4,14 +4,37 @@ use std::{cmp::Reverse, net::IpAddr};
 
 use ipnet::IpNet;
 
-use super::RuleRef;
-use crate::{
-    compile::Tables,
-    model::{DeviceId, Multicast, Network, Peer, Policy},
-};
+use serde::{Deserialize, Serialize};
+
+use super::{RuleEntry, Tables};
+use crate::model::{DeviceId, Multicast, Network, Peer, Policy};
 
 /// As many are told of.
 const MOST: usize = 3;
+
+/// A rule and its place.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RuleRef {
+    /// The rule in one line.
+    pub text: String,
+    /// In whose name it is written: `device NAME`, `class NAME` or `conduit`.
+    pub holder: String,
+    /// `file:line`.
+    pub place: String,
+    /// Why it exists.
+    pub comment: Option<String>,
+}
+
+impl From<&RuleEntry> for RuleRef {
+    fn from(entry: &RuleEntry) -> Self {
+        Self {
+            text: entry.text.clone(),
+            holder: entry.holder.clone(),
+            place: format!("{}:{}", entry.location.path, entry.location.line),
+            comment: entry.comment.clone(),
+        }
+    }
+}
 
 /// Who one end is, as far as it is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,12 +60,7 @@ pub fn nearest(policy: &Policy, tables: &Tables, from: Known, to: Known) -> Vec<
         .filter_map(|rule| tables.rules.iter().find(|entry| entry.location == rule.location));
     let mut found: Vec<RuleRef> = Vec::new();
     for entry in entries {
-        let one = RuleRef {
-            text: entry.text.clone(),
-            holder: entry.holder.clone(),
-            place: format!("{}:{}", entry.location.path, entry.location.line),
-            comment: entry.comment.clone(),
-        };
+        let one = RuleRef::from(entry);
         // Between two devices of one zone a rule may run both ways.
         if !found.contains(&one) {
             found.push(one);

@@ -8,12 +8,14 @@ use bulkhead_common::{
 };
 
 /// Tables as a question supposes them.
-pub(in crate::report) struct Supposed<'r, R> {
-    pub(in crate::report) rules: &'r R,
+#[derive(Debug)]
+pub struct Supposed<'r, R> {
+    /// The tables.
+    pub rules: &'r R,
     /// The segment on which the sender must be seen; 0 when it may be anywhere.
-    pub(in crate::report) segment: u16,
+    pub segment: u16,
     /// Made-up addresses, and the hardware addresses that are said to have leased them.
-    pub(in crate::report) leases: [Option<(Address, u64)>; 2],
+    pub leases: [Option<(Address, u64)>; 2],
 }
 
 impl<R: Rules> Rules for Supposed<'_, R> {

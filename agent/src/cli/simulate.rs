@@ -1,0 +1,166 @@
+//! `bulkhead simulate`: what a policy would do with what really happened.
+
+use std::{collections::BTreeSet, net::IpAddr, path::PathBuf};
+
+use anyhow::Context;
+use clap::ValueEnum;
+use jiff::Timestamp;
+
+use super::{
+    Cli, Exit, Output,
+    check::{configuration, files_of},
+    print, print_json,
+};
+use crate::{
+    compile::{Limits, Placed, compile},
+    diagnostic::{counted, render_text},
+    policy::resolve_texts,
+    replay::{Report, Setting, as_enforced},
+};
+
+mod captures;
+mod kernel;
+mod past;
+mod places;
+
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "A capture is judged as if an agent with this policy had begun to run with its first frame: take it where the agent will\n\
+                  stand, in front of the gateway, so that senders have their own hardware addresses.\n\n\
+                  Exit codes: 0 nothing of what `--fail-on` names; 1 something of it, or the policy is invalid; 2 it could not run, a capture\n\
+                  is damaged, or with --bpf the kernel says something else."
+)]
+pub(super) struct Args {
+    /// The policy: a file or a folder
+    #[arg(long, value_name = "PATH")]
+    policy: PathBuf,
+    /// Recorded traffic, pcap or pcapng, in the order of time; `-` is standard input
+    #[arg(long, value_name = "FILE", num_args = 1.., required_unless_present = "history")]
+    pcap: Vec<PathBuf>,
+    /// What the agent has seen on this gateway, instead of recorded traffic
+    #[arg(long, conflicts_with = "pcap")]
+    history: bool,
+    /// The file of the history, instead of that of this gateway's agent
+    #[arg(long, value_name = "FILE", requires = "history")]
+    file: Option<PathBuf>,
+    /// Where the frames arrived: an interface of the configuration. Default: the interface by its name in the capture, else any
+    #[arg(long, value_name = "NAME", conflicts_with = "history")]
+    interface: Option<String>,
+    /// An address of the gateway itself, so that its own traffic is known; may be given several times
+    #[arg(long, value_name = "IP")]
+    gateway: Vec<IpAddr>,
+    /// Judge as if every device that is monitored were enforced
+    #[arg(long)]
+    as_enforced: bool,
+    /// Leave out what was before this moment, like 2026-11-01T06:00:00Z; of a history before the day of it (UTC)
+    #[arg(long, value_name = "TIME")]
+    since: Option<Timestamp>,
+    /// Leave out what was after this moment; of a history after the day of it
+    #[arg(long, value_name = "TIME")]
+    until: Option<Timestamp>,
+    /// Run the frames through the real BPF program as well, in this kernel, attached to nothing: whether it says the same (as root)
+    #[arg(long, conflicts_with = "history")]
+    bpf: bool,
+    /// What makes the exit code 1
+    #[arg(long, value_enum, default_value_t = FailOn::Break)]
+    fail_on: FailOn,
+    #[command(flatten)]
+    output: Output,
+}
+
+/// From when to when traffic is looked at.
+#[derive(Clone, Copy)]
+struct Window {
+    since: Option<Timestamp>,
+    until: Option<Timestamp>,
+}
+
+/// What a person wants to be warned of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum FailOn {
+    /// A conversation that no rule allows, whether it would be dropped or only reported
+    Break,
+    /// A conversation that would be dropped, in the modes that the policy gives its devices
+    Drop,
+    /// A break, or a rule that nothing was allowed by
+    Unused,
+    /// Nothing
+    None,
+}
+
+impl FailOn {
+    fn found(self, report: &Report) -> bool {
+        match self {
+            Self::Break => report.breaks(),
+            Self::Drop => report.drops(),
+            Self::Unused => report.breaks() || report.has_unused(),
+            Self::None => false,
+        }
+    }
+}
+
+pub(super) fn run(cli: &Cli, args: &Args) -> anyhow::Result<Exit> {
+    let outcome = resolve_texts(&files_of(&args.policy)?);
+    let Some(policy) = outcome.policy else {
+        print::rendered(&render_text(&outcome.diagnostics, &outcome.sources, false));
+        return Ok(Exit::Found);
+    };
+    let policy = if args.as_enforced { as_enforced(&policy).into_owned() } else { policy };
+    let everything = Limits { devices: u32::MAX, rules: u32::MAX, rows: u32::MAX };
+    let tables = compile(&policy, &everything).context("failed to compile the policy")?;
+    let config = configuration(cli)?;
+    let places = places::Places::new(cli.config.exists().then_some(&config), args.interface.as_deref())?;
+    let gateway: BTreeSet<IpAddr> = args.gateway.iter().copied().collect();
+    let placed = config.management.pin(Placed {
+        gateway,
+        segments: places.segments(&tables),
+        trusted: config.trusted_hosts(),
+        settings: config.flows.settings(0),
+        ..Placed::default()
+    });
+    let setting = Setting {
+        policy: &policy,
+        tables: &tables,
+        placed: &placed,
+        places: places.all(),
+        now: Timestamp::now(),
+    };
+    let window = Window { since: args.since, until: args.until };
+    let captures::Replayed { report, damaged, compared } = if args.history {
+        let file = args.file.clone().unwrap_or_else(|| config.state.join("history.db"));
+        let report = past::replayed(setting, &file, window)?;
+        captures::Replayed { report, damaged: false, compared: None }
+    } else {
+        captures::replayed(setting, &places, &config, args, window)?
+    };
+    if args.output.json {
+        print_json(&report)?;
+    } else {
+        out!("{}", report.text().trim_end());
+    }
+    let differs = compared.is_some_and(|compared| told(&compared));
+    Ok(match (damaged || differs, args.fail_on.found(&report)) {
+        (true, _) if differs => Exit::CouldNotRun,
+        (_, true) => Exit::Found,
+        (true, false) => Exit::CouldNotRun,
+        (false, false) => Exit::Fine,
+    })
+}
+
+/// Says whether the kernel agrees; whether it does not.
+fn told(compared: &kernel::Compared) -> bool {
+    let kernel::Compared { frames, left_out, differences, first } = compared;
+    let frames = counted(*frames, "frame");
+    let left_out = match left_out {
+        0 => String::new(),
+        some => format!("; {} too short or too long for the kernel to run", counted(*some, "frame")),
+    };
+    match first {
+        None => say!("the kernel says the same of {frames}{left_out}"),
+        Some(first) => say!(
+            "error: the kernel and the host differ ({} in {frames}{left_out}): {first}\nhint: report this, with the policy and the capture",
+            counted(*differences, "difference")
+        ),
+    }
+    *differences > 0
+}

@@ -1,0 +1,44 @@
+//! A history, row by row, meets a policy.
+
+use std::{
+    ops::{Bound, ControlFlow},
+    path::Path,
+    sync::atomic::{AtomicU64, Ordering},
+};
+
+use jiff::Timestamp;
+
+use super::Window;
+use crate::{
+    cli::progress,
+    diagnostic::escape,
+    history::Reader,
+    replay::{Report, Rows, Setting},
+    traffic::{Day, Row},
+};
+
+/// Replays the days of a history within a window.
+pub(super) fn replayed(setting: Setting<'_>, file: &Path, window: Window) -> anyhow::Result<Report> {
+    let reader = Reader::open(file)?;
+    let day = |moment: Option<Timestamp>| {
+        moment.map_or(Bound::Unbounded, |moment| Bound::Included(Day::of(moment.as_second())))
+    };
+    let days = (day(window.since), day(window.until));
+    let begin = window.since.map_or(i64::MIN, |since| since.as_second());
+    let end = window.until.map_or(i64::MAX, |until| until.as_second());
+    let mut rows = Rows::new(setting);
+    let seen = AtomicU64::new(0);
+    let shown = escape(&file.display().to_string());
+    let what = || format!("reading {shown}: {} rows", seen.load(Ordering::Relaxed));
+    progress::watched(what, || {
+        reader.rows(days, |row: Row| {
+            seen.fetch_add(1, Ordering::Relaxed);
+            rows.add(&row);
+            ControlFlow::Continue(())
+        })
+    })?;
+    for gap in reader.unseen()?.iter().filter(|gap| gap.from <= end && gap.to >= begin) {
+        rows.gap(gap);
+    }
+    Ok(rows.report())
+}

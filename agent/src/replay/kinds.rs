@@ -1,0 +1,169 @@
+//! Which conversation a packet belongs to: who began it, who answers, over what. What is guessed is guessed as the data path does.
+
+use std::{collections::HashMap, net::IpAddr};
+
+use bulkhead_common::{
+    flow,
+    layout::{FlowKey, is_answer},
+    parse::{self, Packet},
+    wire::{ethertype, icmp, mac, protocol, pseudo, tcp},
+};
+
+use crate::{
+    model::Mac,
+    traffic::{End, Kind, Service},
+};
+
+/// Conversations that are remembered by their ports; of twice as many the older half is forgotten.
+const REMEMBERED: usize = 1 << 19;
+/// A datagram after so much silence begins another conversation, ns: as the agent forgets them.
+const SILENCE: u64 = 180_000_000_000;
+
+/// What is known of a conversation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Known {
+    /// On which side of the key stands who began.
+    initiator: u8,
+    /// The service, as its first packet had it.
+    service: u16,
+    answered: bool,
+    /// Whether an end of it said that it is over.
+    ended: bool,
+    last: u64,
+}
+
+/// What a packet is to its conversation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Part {
+    pub(super) kind: Kind,
+    /// Whether it goes from who began to who answers.
+    pub(super) forward: bool,
+    /// Whether the conversation begins with it, as far as was seen.
+    pub(super) begins: bool,
+    /// Whether it says who began.
+    pub(super) opens: bool,
+    /// Whether it is the first sign that somebody answers.
+    pub(super) answers: bool,
+}
+
+/// Conversations under way, of which the initiator is known.
+#[derive(Default)]
+pub(super) struct Conversations {
+    young: HashMap<FlowKey, Known>,
+    old: HashMap<FlowKey, Known>,
+}
+
+impl Conversations {
+    /// What a packet is part of; none where it is no conversation. Ports of a later fragment are in it by now.
+    pub(super) fn part(&mut self, packet: &Packet, now: u64) -> Option<Part> {
+        match packet.kind {
+            // A complaint about a conversation is none.
+            parse::Kind::Ip if packet.is_icmp() && icmp::is_error(packet.protocol, packet.icmp_type) => None,
+            parse::Kind::Ip => self.datagram(packet, now),
+            parse::Kind::Other => self.frame(packet, now),
+            parse::Kind::Arp | parse::Kind::Neighbor => None,
+        }
+    }
+
+    fn datagram(&mut self, packet: &Packet, now: u64) -> Option<Part> {
+        let number = packet.protocol;
+        let asked = icmp::request_of(number, packet.icmp_type);
+        let is_icmp = packet.is_icmp();
+        let request = if is_icmp { asked.unwrap_or(packet.icmp_type) } else { 0 };
+        let ported = matches!(number, protocol::TCP | protocol::UDP | protocol::SCTP) || is_icmp;
+        let ports = if ported { (packet.source_port, packet.destination_port) } else { (0, 0) };
+        let (key, side) = flow::key(packet.source, packet.destination, ports.0, ports.1, number, request);
+        let flags = packet.tcp_flags & (tcp::SYN | tcp::ACK | tcp::RST);
+        let opens = packet.is_tcp_open() || (is_icmp && icmp::is_request(number, packet.icmp_type));
+        // A connection that is accepted, a server's port, or a reply: the other end began.
+        let backward =
+            number == protocol::TCP && flags == tcp::SYN | tcp::ACK || asked.is_some() || is_answer(packet);
+        let service = match (is_icmp, asked, backward) {
+            (true, Some(request), _) => u16::from(request) << 8,
+            (true, None, _) => packet.service_port,
+            (false, _, true) => packet.source_port,
+            (false, _, false) if ported => packet.destination_port,
+            (false, _, false) => 0,
+        };
+        let begin = Known {
+            initiator: if backward { side ^ 1 } else { side },
+            service,
+            answered: false,
+            ended: false,
+            last: now,
+        };
+        let (known, begins) = self.known(key, begin, |known| {
+            let silent = number != protocol::TCP && now.saturating_sub(known.last) > SILENCE;
+            let anew = packet.is_tcp_open() && (known.ended || known.initiator != side);
+            silent || anew
+        });
+        let forward = known.initiator == side;
+        // Whoever goes on without having been answered would be talking to nobody.
+        let established = number == protocol::TCP && forward && !begins && flags == tcp::ACK;
+        let refused = flags & tcp::RST != 0;
+        let answers = !known.answered && !refused && (!forward || established);
+        known.answered |= answers;
+        known.last = now;
+        known.ended |= number == protocol::TCP && packet.tcp_flags & (tcp::RST | tcp::FIN) != 0;
+        let ends = [packet.source, packet.destination].map(|address| End::at(shown(address.into(), packet)));
+        let [from, to] = if forward { ends } else { [ends[1], ends[0]] };
+        let service = Service { protocol: number, number: known.service };
+        Some(Part { kind: Kind { from, to, service }, forward, begins, opens: opens && begins, answers })
+    }
+
+    /// Of frames that are not IP nothing tells who began: it is whoever was seen first.
+    fn frame(&mut self, packet: &Packet, now: u64) -> Option<Part> {
+        let (kind, number) = if packet.ethertype < ethertype::FIRST {
+            (pseudo::LLC, packet.service_port)
+        } else {
+            (pseudo::ETHERTYPE, packet.ethertype)
+        };
+        let address = |mac: u64| bulkhead_common::address::Address { high: 0, low: mac };
+        let (key, side) =
+            flow::key(address(packet.source_mac), address(packet.destination_mac), number, number, kind, 0);
+        let begin = Known { initiator: side, service: number, answered: false, ended: false, last: now };
+        let (known, begins) = self.known(key, begin, |known| now.saturating_sub(known.last) > SILENCE);
+        let forward = known.initiator == side;
+        let answers = !known.answered && !forward;
+        known.answered |= answers;
+        known.last = now;
+        let end = |octets: u64| End::hardware(Mac(mac::octets(octets)));
+        let ends = [end(packet.source_mac), end(packet.destination_mac)];
+        let [from, to] = if forward { ends } else { [ends[1], ends[0]] };
+        let service = Service { protocol: kind, number };
+        Some(Part { kind: Kind { from, to, service }, forward, begins, opens: false, answers })
+    }
+
+    /// What is remembered under a key, and whether it is new.
+    fn known(
+        &mut self,
+        key: FlowKey,
+        begin: Known,
+        is_another: impl Fn(&Known) -> bool,
+    ) -> (&mut Known, bool) {
+        if self.young.len() >= REMEMBERED && !self.young.contains_key(&key) {
+            self.old = std::mem::take(&mut self.young);
+        }
+        let older = self.old.remove(&key);
+        let mut begins = false;
+        let known = self.young.entry(key).or_insert_with(|| {
+            older.unwrap_or_else(|| {
+                begins = true;
+                begin
+            })
+        });
+        if !begins && is_another(known) {
+            *known = begin;
+            begins = true;
+        }
+        (known, begins)
+    }
+}
+
+/// The address of a packet: what stands for an IPv4 address in an IPv6 packet is one of IPv6.
+fn shown(address: IpAddr, packet: &Packet) -> IpAddr {
+    match address {
+        IpAddr::V4(v4) if packet.ethertype == ethertype::IPV6 => v4.to_ipv6_mapped().into(),
+        IpAddr::V4(_) | IpAddr::V6(_) => address,
+    }
+}
