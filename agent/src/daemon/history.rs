@@ -29,6 +29,8 @@ use crate::{
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// A look may take so much of the time: with very many flows there are fewer looks.
 const LOOK_SHARE: u32 = 50;
+/// Whose an address is may change: leases are no older than this when packets are looked at.
+const LEASES_EVERY: Duration = Duration::from_secs(1);
 /// Flows that are looked at.
 const MOST_FLOWS: usize = 1 << 18;
 /// Rows that wait in memory, of some 200 bytes.
@@ -149,6 +151,7 @@ struct Recorder {
     conversations: Conversations,
     denied: Denied,
     leased: Leased,
+    leases_read: Instant,
     sum: Sum,
     /// What is missing and not written yet, by reason.
     unseen: BTreeMap<Why, Unseen>,
@@ -180,6 +183,7 @@ impl Recorder {
             conversations: Conversations::new(clock.mono_ns),
             denied: Denied::default(),
             leased: Leased::new(),
+            leases_read: Instant::now(),
             sum: Sum::new(MOST_ROWS),
             unseen: BTreeMap::new(),
             began: since,
@@ -235,6 +239,11 @@ impl Recorder {
     /// Takes denied packets.
     fn take(&mut self, denied: &[Denial]) {
         let clock = clock();
+        if self.leases_read.elapsed() >= LEASES_EVERY
+            && let Err(error) = self.read_leases(&clock)
+        {
+            tracing::error!("{error}");
+        }
         for denial in denied {
             if denial.is_untold() {
                 let at = |mono: u64| clock.at(mono).as_second();
@@ -257,9 +266,7 @@ impl Recorder {
 
     fn try_look(&mut self) -> Result<(), DataplaneError> {
         let clock = clock();
-        let leases = self.kernel.leases.read()?;
-        let live = leases.into_iter().filter(|(_, lease)| lease.expires > clock.mono_ns);
-        self.leased = live.map(|(address, lease)| (address, Mac(mac::octets(lease.mac)))).collect();
+        self.read_leases(&clock)?;
         // Before the flows: one that is made meanwhile is met before it is counted, and not the other way round.
         let tally = self.kernel.tally.read()?;
         let Self { conversations, sum, leased, .. } = self;
@@ -271,7 +278,9 @@ impl Recorder {
             }
         })?;
         conversations.end(clock.mono_ns);
-        let unread = |tally: &Tally| tally.flows_made.saturating_sub(conversations.met());
+        let unread = |tally: &Tally| {
+            tally.flows_made.saturating_add(tally.flows_refused).saturating_sub(conversations.met())
+        };
         let Some(before) = self.accounted else {
             // Whatever was made until now is looked at next time, or was before the agent.
             let tally = self.kernel.tally.read()?;
@@ -286,6 +295,14 @@ impl Recorder {
         let (from, to) = (self.since, clock.wall.as_second());
         self.miss(Why::Forgotten, from, to, unread - before.unread);
         self.miss(Why::Untold, from, to, lost - before.lost);
+        Ok(())
+    }
+
+    fn read_leases(&mut self, clock: &Clock) -> Result<(), DataplaneError> {
+        self.leases_read = Instant::now();
+        let leases = self.kernel.leases.read()?;
+        let live = leases.into_iter().filter(|(_, lease)| lease.expires > clock.mono_ns);
+        self.leased = live.map(|(address, lease)| (address, Mac(mac::octets(lease.mac)))).collect();
         Ok(())
     }
 
