@@ -7,7 +7,7 @@ use std::{
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
-        mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel},
+        mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel},
     },
     thread,
     time::{Duration, Instant},
@@ -41,6 +41,8 @@ const EARLY: (usize, Duration) = (MOST_ROWS / 2, Duration::from_secs(5));
 const PORTIONS: usize = 16;
 /// At the end the agent waits so long for what is left to be written.
 const LAST_WRITE: Duration = Duration::from_secs(10);
+/// While the thread has too much to take, it is told to stop so often.
+const RETRY: Duration = Duration::from_millis(10);
 
 /// What the loop says.
 enum Said {
@@ -112,8 +114,14 @@ impl HistoryKeeper {
 
     /// Writes what is left.
     pub(super) fn finish(&self) {
-        let told = self.tell.send(Said::Stop).is_ok();
-        if !told || self.done.recv_timeout(LAST_WRITE).is_err() {
+        let deadline = Instant::now() + LAST_WRITE;
+        // A disk that hangs must not hold up the end of the agent.
+        while let Err(TrySendError::Full(_)) = self.tell.try_send(Said::Stop)
+            && Instant::now() < deadline
+        {
+            thread::sleep(RETRY);
+        }
+        if self.done.recv_timeout(deadline.saturating_duration_since(Instant::now())).is_err() {
             tracing::error!("the history of the last moments is not written");
         }
     }
@@ -163,6 +171,8 @@ struct Recorder {
     unread: u64,
     /// None before the first look.
     accounted: Option<Accounted>,
+    /// Damaged files, by those who had the history open before.
+    set_aside: u64,
     trouble: Option<String>,
 }
 
@@ -190,6 +200,7 @@ impl Recorder {
             since,
             unread: u64::MAX,
             accounted: None,
+            set_aside: 0,
             trouble: None,
         };
         match recorder.open().and_then(|history| history.watched_until()) {
@@ -323,9 +334,11 @@ impl Recorder {
         let (rows, refused) = self.sum.take();
         let why = if self.trouble.is_some() { Why::Unwritten } else { Why::Full };
         self.miss(why, self.since, now, refused);
-        let unseen: Vec<Unseen> = self.unseen.values().copied().collect();
         let watched = Watched { from: self.since.min(now), to: now };
-        let ended = self.open().and_then(|history| history.add(&rows, &unseen, Some(watched)));
+        // To open it may tell of another gap.
+        let opened = self.open().map(drop);
+        let unseen: Vec<Unseen> = self.unseen.values().copied().collect();
+        let ended = opened.and_then(|()| self.open()?.add(&rows, &unseen, Some(watched)));
         match ended {
             Ok(Added { rows, refused }) => {
                 self.unseen.clear();
@@ -342,6 +355,8 @@ impl Recorder {
             Err(error) => {
                 rows.iter().for_each(|row| self.sum.add(row.kind, &row.seen));
                 self.is_in_trouble(&error);
+                // It is opened anew, whatever became of it.
+                self.set_aside += self.target.history.take().map_or(0, |history| history.set_aside());
             }
         }
         self.tell_status();
@@ -381,7 +396,7 @@ impl Recorder {
             status.bytes = history.bytes().unwrap_or(status.bytes);
             status.rows = history.rows().unwrap_or(status.rows);
             status.gone_rows = history.gone().map_or(status.gone_rows, |gone| gone.rows);
-            status.set_aside = history.set_aside();
+            status.set_aside = self.set_aside + history.set_aside();
             status.since = first.map(|day| day.to_string()).or(status.since.take());
             status.problem.clone_from(&self.trouble);
         });

@@ -103,7 +103,7 @@ impl History {
     /// the agent looked, when it was the agent that did.
     ///
     /// # Errors
-    /// When the file cannot be written. A file that turns out to be damaged is set aside, and these rows begin the next.
+    /// When the file cannot be written: open it anew then. One that turns out to be damaged is set aside, and these rows begin the next.
     pub fn add(
         &mut self,
         rows: &[Row],
@@ -112,6 +112,8 @@ impl History {
     ) -> Result<Added, HistoryError> {
         let added = match self.try_add(rows, unseen, watched) {
             Err(error) if error.is_damage() => {
+                // Who closes a file takes its log away, by name: it must still be its own.
+                self.connection = Connection::open_in_memory().map_err(sqlite("leave", &self.path))?;
                 give_way(&self.path, &error)?;
                 self.set_aside += 1;
                 self.connection = connect(&self.path)?;
@@ -119,7 +121,10 @@ impl History {
             }
             other => other?,
         };
-        self.make_room()?;
+        // The rows are in the file: whoever adds them again counts them twice.
+        if let Err(error) = self.make_room() {
+            tracing::error!("the history may be larger than it should: {}", error.caused());
+        }
         Ok(added)
     }
 
