@@ -95,9 +95,11 @@ impl HistoryKeeper {
         let (its_missed, its_status) = (Arc::clone(&missed), Arc::clone(&status));
         let limits = Limits { bytes: bytes_limit, days: config.days };
         let (path, flush) = (config.file.clone(), config.flush);
+        // The thread may begin later, and conversations meanwhile.
+        let begun = clock();
         thread::spawn(move || {
             let kernel = Kernel { flows, leases, tally };
-            Recorder::new(kernel, Target { path, limits, history: None }, its_missed, its_status)
+            Recorder::new(kernel, Target { path, limits, history: None }, begun, its_missed, its_status)
                 .run(&said, flush);
             let _ = finished.send(());
         });
@@ -180,10 +182,10 @@ impl Recorder {
     fn new(
         kernel: Kernel,
         target: Target,
+        clock: Clock,
         missed: Arc<AtomicU64>,
         status: Arc<Mutex<HistoryStatus>>,
     ) -> Self {
-        let clock = clock();
         let since = clock.wall.as_second();
         let mut recorder = Self {
             kernel,
@@ -204,12 +206,14 @@ impl Recorder {
             trouble: None,
         };
         match recorder.open().and_then(|history| history.watched_until()) {
+            // Whatever the kernel remembers is in no history yet.
+            Ok(None) => recorder.conversations = Conversations::new(0),
             Ok(Some(until)) if until < since => {
                 // What began after the last agent's end is nobody's yet.
                 let ago = u64::try_from(since - until - 1).unwrap_or(0).saturating_mul(1_000_000_000);
                 recorder.conversations = Conversations::new(clock.mono_ns.saturating_sub(ago));
             }
-            Ok(_) => {}
+            Ok(Some(_)) => {}
             Err(error) => recorder.is_in_trouble(&error),
         }
         recorder.tell_status();
