@@ -19,10 +19,10 @@ use crate::{
     config,
     control::HistoryStatus,
     dataplane::{Dataplane, DataplaneError, FlowReader, LeaseReader, Tally, TallyReader, monotonic_ns},
-    history::{Added, History, HistoryError, Limits, Watched},
+    history::{Added, History, HistoryError, Limits, Watched, is_worth_writing},
     model::Mac,
     observe::{Clock, Conversations, Denial, Denied, Leased, Look},
-    traffic::{Sum, Unseen, Why},
+    traffic::{Day, Sum, Unseen, Why},
 };
 
 /// How often the kernel's flows are looked at.
@@ -173,6 +173,8 @@ struct Recorder {
     unread: u64,
     /// None before the first look.
     accounted: Option<Accounted>,
+    /// Rows in the file of the present day.
+    today: u64,
     /// Damaged files, by those who had the history open before.
     set_aside: u64,
     trouble: Option<String>,
@@ -202,6 +204,7 @@ impl Recorder {
             since,
             unread: u64::MAX,
             accounted: None,
+            today: 0,
             set_aside: 0,
             trouble: None,
         };
@@ -223,10 +226,10 @@ impl Recorder {
     fn run(mut self, said: &Receiver<Said>, flush: Duration) {
         self.look();
         let mut look_at = Instant::now() + LOOK_EVERY;
-        let mut written = Instant::now();
+        let (mut written, mut times) = (Instant::now(), 0);
         loop {
             let many = self.sum.len() >= EARLY.0 && written.elapsed() >= EARLY.1;
-            let write_at = written + flush;
+            let write_at = written + flush * (times + 1);
             let wait = look_at.min(write_at).saturating_duration_since(Instant::now());
             let stops = match said.recv_timeout(if many { Duration::ZERO } else { wait }) {
                 Ok(Said::Denied(denied)) => {
@@ -241,9 +244,12 @@ impl Recorder {
                 self.look();
                 look_at = Instant::now() + LOOK_EVERY.max(now.elapsed() * LOOK_SHARE);
             }
-            if stops || now >= write_at || many {
+            if now >= write_at {
+                times += 1;
+            }
+            if stops || many || is_worth_writing(self.sum.len(), self.today, times) {
                 self.write();
-                written = Instant::now();
+                (written, times) = (Instant::now(), 0);
             }
             if stops {
                 return;
@@ -347,6 +353,8 @@ impl Recorder {
             Ok(Added { rows, refused }) => {
                 self.unseen.clear();
                 self.since = now;
+                let history = self.target.history.as_ref();
+                self.today = history.and_then(|history| history.rows_of(Day::of(now)).ok()).unwrap_or(0);
                 if self.trouble.take().is_some() {
                     tracing::info!("the history is written again");
                 }

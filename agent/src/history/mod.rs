@@ -18,7 +18,7 @@ mod schema;
 mod write;
 
 pub use read::{Kept, Reader, Watched};
-pub use write::{Added, Gone, History, Limits};
+pub use write::{Added, Gone, History, Limits, is_worth_writing};
 
 /// What went wrong with the history.
 #[derive(Debug, thiserror::Error)]

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, net::IpAddr, ops::ControlFlow, path::Path};
 
 use proptest::prelude::*;
 
-use super::{Added, Gone, History, HistoryError, Limits, Reader, Watched};
+use super::{Added, Gone, History, HistoryError, Limits, Reader, Watched, is_worth_writing};
 use crate::{
     model::Mac,
     traffic::{Day, End, Hours, Kind, Row, Seen, Service, Unseen, Why},
@@ -318,4 +318,21 @@ fn file_that_is_spoiled_while_it_is_open_gives_way_with_its_log() {
     }
     drop(history);
     assert_eq!(all(&path).len(), 200, "closed");
+}
+
+#[test]
+fn few_rows_of_many_wait_for_others_and_not_for_ever() {
+    for (waiting, there, times, wanted) in [
+        (0, 0, 0, false),
+        (1, 0, 1, true),
+        (100, 100, 1, true),
+        (50, 100, 1, true),
+        (1000, 10_000, 1, false),
+        (1000, 10_000, 9, false),
+        (5000, 10_000, 5, true),
+        (1000, 10_000, 10, true),
+        (0, 10_000, 10, true),
+    ] {
+        assert_eq!(is_worth_writing(waiting, there, times), wanted, "{waiting} of {there} after {times}");
+    }
 }

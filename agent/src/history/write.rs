@@ -63,6 +63,15 @@ pub struct Gone {
     pub rows: u64,
 }
 
+/// How many times the usual time rows wait for others at the most.
+const LONGEST: u32 = 10;
+
+/// Whether rows that waited `times` times the usual time are written now, when `there` are in the file of their day. A page of
+/// sixty is written again for each of them alone: so they wait until they are half of the day's, or for ten times as long.
+pub fn is_worth_writing(waiting: usize, there: u64, times: u32) -> bool {
+    times >= LONGEST || (times >= 1 && waiting as u64 >= there / 2)
+}
+
 /// A history, to be added to.
 pub struct History {
     path: PathBuf,
@@ -177,6 +186,14 @@ impl History {
         let count = "SELECT coalesce(sum(rows), 0) FROM day";
         let rows = self.connection.query_row(count, [], |row| row.get::<_, i64>(0));
         Ok(rows.map_err(sqlite("read", &self.path))?.unsigned_abs())
+    }
+
+    /// Rows of one day.
+    ///
+    /// # Errors
+    /// As [`History::watched_until`].
+    pub fn rows_of(&self, day: Day) -> Result<u64, HistoryError> {
+        Ok(self.days()?.get(&day).map_or(0, |rows| rows.all))
     }
 
     /// What made room since the file was begun.
