@@ -326,10 +326,11 @@ fn few_rows_of_many_wait_for_others_and_not_for_ever() {
         (0, 0, 0, false),
         (1, 0, 1, true),
         (100, 100, 1, true),
-        (50, 100, 1, true),
+        (75, 100, 1, true),
         (1000, 10_000, 1, false),
         (1000, 10_000, 9, false),
-        (5000, 10_000, 5, true),
+        (7499, 10_000, 7, false),
+        (7500, 10_000, 8, true),
         (1000, 10_000, 10, true),
         (0, 10_000, 10, true),
     ] {

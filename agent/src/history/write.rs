@@ -67,9 +67,9 @@ pub struct Gone {
 const LONGEST: u32 = 10;
 
 /// Whether rows that waited `times` times the usual time are written now, when `there` are in the file of their day. A page of
-/// sixty is written again for each of them alone: so they wait until they are half of the day's, or for ten times as long.
+/// sixty is written again for each of them alone: so they wait until they are three quarters of the day's, or for ten times as long.
 pub fn is_worth_writing(waiting: usize, there: u64, times: u32) -> bool {
-    times >= LONGEST || (times >= 1 && waiting as u64 >= there / 2)
+    times >= LONGEST || (times >= 1 && waiting as u64 >= there - there / 4)
 }
 
 /// A history, to be added to.
