@@ -12,6 +12,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use rusqlite::{Error, ErrorCode};
+
 mod aside;
 mod read;
 mod schema;
@@ -106,12 +108,26 @@ impl HistoryError {
 fn sqlite(act: &'static str, path: &Path) -> impl Fn(rusqlite::Error) -> HistoryError {
     let path = path.to_owned();
     move |source| {
-        use rusqlite::ErrorCode;
-        match source.sqlite_error_code() {
-            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
-                HistoryError::Damaged { path: path.clone(), why: source.to_string() }
-            }
-            Some(_) | None => HistoryError::Sqlite { act, path: path.clone(), source },
+        let is_damage = match &source {
+            // Of a kind that no table of ours holds.
+            Error::InvalidColumnType(..)
+            | Error::IntegralValueOutOfRange(..)
+            | Error::FromSqlConversionFailure(..) => true,
+            // The last two cannot be of what is written here in a file that is whole.
+            other => matches!(
+                other.sqlite_error_code(),
+                Some(
+                    ErrorCode::DatabaseCorrupt
+                        | ErrorCode::NotADatabase
+                        | ErrorCode::ConstraintViolation
+                        | ErrorCode::TypeMismatch
+                )
+            ),
+        };
+        if is_damage {
+            HistoryError::Damaged { path: path.clone(), why: source.to_string() }
+        } else {
+            HistoryError::Sqlite { act, path: path.clone(), source }
         }
     }
 }
