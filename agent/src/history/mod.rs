@@ -108,22 +108,25 @@ impl HistoryError {
 fn sqlite(act: &'static str, path: &Path) -> impl Fn(rusqlite::Error) -> HistoryError {
     let path = path.to_owned();
     move |source| {
-        let is_damage = match &source {
-            // Of a kind that no table of ours holds.
+        // Of a kind that no table of ours holds.
+        let is_odd = matches!(
+            source,
             Error::InvalidColumnType(..)
-            | Error::IntegralValueOutOfRange(..)
-            | Error::FromSqlConversionFailure(..) => true,
-            // The last two cannot be of what is written here in a file that is whole.
-            other => matches!(
-                other.sqlite_error_code(),
+                | Error::IntegralValueOutOfRange(..)
+                | Error::FromSqlConversionFailure(..)
+        );
+        // What is asked here is right in a file that is whole: a table that is missing, a row that fits none, a format of the future.
+        let is_damage = is_odd
+            || matches!(
+                source.sqlite_error_code(),
                 Some(
                     ErrorCode::DatabaseCorrupt
                         | ErrorCode::NotADatabase
                         | ErrorCode::ConstraintViolation
                         | ErrorCode::TypeMismatch
+                        | ErrorCode::Unknown
                 )
-            ),
-        };
+            );
         if is_damage {
             HistoryError::Damaged { path: path.clone(), why: source.to_string() }
         } else {

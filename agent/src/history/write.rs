@@ -310,9 +310,6 @@ fn connect(path: &Path) -> Result<Connection, HistoryError> {
     match connection.query_row(check, [], |row| row.get::<_, i64>(1)) {
         Ok(1) => {}
         Ok(_) => return Err(damaged("a table lost its row".to_owned())),
-        Err(error) if error.sqlite_error_code() == Some(rusqlite::ErrorCode::Unknown) => {
-            return Err(damaged(error.to_string()));
-        }
         Err(error) => return Err(failed(error)),
     }
     if was_cut {
