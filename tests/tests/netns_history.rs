@@ -13,10 +13,12 @@ use std::{
 
 use bulkhead_agent::{
     history::Reader,
+    model::Mac,
     traffic::{End, Kind, Seen, Service, Unseen, Why},
 };
 use bulkhead_tests::lab::{
     Agent, Lab, Poller, Sniffer, Topology,
+    frames::Dhcp,
     modbus::Plc,
     topology::{ATTACKER, MODBUS, PLC},
     wait::wait_for,
@@ -140,9 +142,9 @@ fn history_counts_what_went_over_the_wire() {
     configure(&lab, &agent, "", "", QUICK);
     let knocks = kind(lab.host(ATTACKER).ip, lab.plc().ip, UDP, NOBODY_LISTENS);
 
-    // Nothing is allowed, and all of it passes.
+    // Nobody is known, and all of it passes.
     let mut seen = [0; 2];
-    run(&mut agent, &policy(&lab, "monitor", ""), || {
+    run(&mut agent, "version = 1\n", || {
         seen = poll(&lab);
         knock(&lab, 7);
     });
@@ -155,6 +157,16 @@ fn history_counts_what_went_over_the_wire() {
     assert_eq!((knocked.flows, knocked.answered, knocked.packets), (1, 0, [7, 0]), "{knocked:?}");
     assert_eq!(gaps(&lab), [], "nothing is missing");
 
+    // The PLC is known, and allowed nothing: that is the same.
+    run(&mut agent, &policy(&lab, "monitor", ""), || {
+        let again = poll(&lab);
+        seen = [seen[0] + again[0], seen[1] + again[1]];
+    });
+    let first = kept(&lab);
+    let polled = &first[&polls(&lab)];
+    assert_eq!((polled.flows, polled.opened, polled.answered), (2, 2, 2), "{polled:?}");
+    assert_eq!((polled.packets, polled.denied, polled.dropped), (seen, seen[0] + seen[1], 0), "{polled:?}");
+
     // A rule allows the polls: what the kernel remembers of them adds to it.
     let mut more = [0; 2];
     run(&mut agent, &policy(&lab, "enforce", &rules(&lab)), || {
@@ -163,14 +175,16 @@ fn history_counts_what_went_over_the_wire() {
     });
     let second = kept(&lab);
     let polled = &second[&polls(&lab)];
-    assert_eq!((polled.flows, polled.opened, polled.answered), (2, 2, 2), "{polled:?}");
+    assert_eq!((polled.flows, polled.opened, polled.answered), (3, 3, 3), "{polled:?}");
     assert_eq!(polled.packets, [seen[0] + more[0], seen[1] + more[1]], "{polled:?}");
     assert_eq!((polled.denied, polled.dropped), (seen[0] + seen[1], 0), "{polled:?}");
     let knocked = &second[&knocks];
     assert_eq!((knocked.packets, knocked.denied, knocked.dropped), ([12, 0], 12, 5), "{knocked:?}");
     let gaps = gaps(&lab);
-    let Some([gap]) = gaps.first_chunk() else { panic!("{gaps:?}") };
-    assert!(gap.why == Why::Stopped && gap.from <= gap.to, "{gap:?}");
+    assert!(
+        !gaps.is_empty() && gaps.iter().all(|gap| gap.why == Why::Stopped && gap.from < gap.to),
+        "{gaps:?}"
+    );
 
     // Everything else that was seen is what the lab says, in both directions of it.
     let others: Vec<&Kind> = second.keys().filter(|kind| ![polls(&lab), knocks].contains(kind)).collect();
@@ -222,4 +236,41 @@ fn history_goes_on_after_a_kill_and_says_since_when_nobody_looked() {
     assert_eq!((gap.why, gap.count, gaps.len()), (Why::Stopped, 0, 1));
     assert!(gap.from <= before.last + 6 && gap.to > gap.from, "{gap:?} {before:?}");
     assert!(!agent.log().contains("ERROR"), "{}", agent.log());
+}
+
+#[test]
+fn leased_address_is_remembered_with_whose_it_was() {
+    let test = "leased_address_is_remembered_with_whose_it_was";
+    let Some(lab) = require_lab(test, Topology::Bridged) else { return };
+    let (plc, hmi, server) = (lab.plc(), lab.host("hmi"), lab.host("historian"));
+    let known = policy(&lab, "monitor", "").replace(&format!("\"{}\"", plc.ip), "\"dhcp\"");
+    let mut agent = Agent::new(&lab, &known).expect("an agent");
+    let trusted = format!("trusted = false\ndhcp_servers = [\"{}\"]", server.ip);
+    configure(&lab, &agent, "", &trusted, QUICK);
+    agent.start().expect("it starts");
+    let _plc = Plc::start(plc, MODBUS).expect("a PLC");
+    let answer = Dhcp {
+        from: (server.mac, server.ip),
+        to: (plc.mac, plc.ip),
+        client: plc.mac,
+        address: plc.ip,
+        message: Dhcp::ACK,
+        options: &[51, 4, 0, 0, 14, 16],
+    };
+    let sender = RawSender::new(&server.namespace, server.interface).expect("a packet socket");
+    sender.send(&answer.answer()).expect("sent");
+    wait_for("the lease", SOON, || Ok((status(&agent)["leases"] == 1).then_some(()))).expect("it is read");
+    // Leases are looked at once a second.
+    let written = || status(&agent)["history"]["written"].as_str().map(str::to_owned);
+    let before = written();
+    wait_for("the next second", SOON, || Ok((written() > before).then_some(()))).expect("it is written");
+    let seen = poll(&lab);
+    agent.stop().expect("it stops");
+    let to = End::leased(IpAddr::V4(plc.ip), Mac(plc.mac.0));
+    let wanted =
+        Kind { from: End::at(IpAddr::V4(hmi.ip)), to, service: Service { protocol: TCP, number: MODBUS } };
+    let kept = kept(&lab);
+    assert_eq!(kept.get(&wanted).map(|seen| (seen.flows, seen.packets)), Some((1, seen)), "{kept:#?}");
+    let told = agent.cli_json(&["history", "flows", "--device", PLC, "--json"]).expect("a list");
+    assert!(told.as_array().is_some_and(|all| all.iter().any(|one| one["to"]["name"] == PLC)), "{told}");
 }

@@ -7,7 +7,7 @@ use std::{
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
-        mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel},
+        mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel},
     },
     thread,
     time::{Duration, Instant},
@@ -19,16 +19,18 @@ use crate::{
     config,
     control::HistoryStatus,
     dataplane::{Dataplane, DataplaneError, FlowReader, LeaseReader, Tally, TallyReader, monotonic_ns},
-    history::{Added, History, HistoryError, Limits, Watched},
+    history::{Added, History, HistoryError, Limits, Watched, is_worth_writing},
     model::Mac,
     observe::{Clock, Conversations, Denial, Denied, Leased, Look},
-    traffic::{Sum, Unseen, Why},
+    traffic::{Day, Sum, Unseen, Why},
 };
 
 /// How often the kernel's flows are looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// A look may take so much of the time: with very many flows there are fewer looks.
 const LOOK_SHARE: u32 = 50;
+/// Whose an address is may change: leases are no older than this when packets are looked at.
+const LEASES_EVERY: Duration = Duration::from_secs(1);
 /// Flows that are looked at.
 const MOST_FLOWS: usize = 1 << 18;
 /// Rows that wait in memory, of some 200 bytes.
@@ -39,6 +41,8 @@ const EARLY: (usize, Duration) = (MOST_ROWS / 2, Duration::from_secs(5));
 const PORTIONS: usize = 16;
 /// At the end the agent waits so long for what is left to be written.
 const LAST_WRITE: Duration = Duration::from_secs(10);
+/// While the thread has too much to take, it is told to stop so often.
+const RETRY: Duration = Duration::from_millis(10);
 
 /// What the loop says.
 enum Said {
@@ -91,9 +95,11 @@ impl HistoryKeeper {
         let (its_missed, its_status) = (Arc::clone(&missed), Arc::clone(&status));
         let limits = Limits { bytes: bytes_limit, days: config.days };
         let (path, flush) = (config.file.clone(), config.flush);
+        // The thread may begin later, and conversations meanwhile.
+        let begun = clock();
         thread::spawn(move || {
             let kernel = Kernel { flows, leases, tally };
-            Recorder::new(kernel, Target { path, limits, history: None }, its_missed, its_status)
+            Recorder::new(kernel, Target { path, limits, history: None }, begun, its_missed, its_status)
                 .run(&said, flush);
             let _ = finished.send(());
         });
@@ -110,8 +116,14 @@ impl HistoryKeeper {
 
     /// Writes what is left.
     pub(super) fn finish(&self) {
-        let told = self.tell.send(Said::Stop).is_ok();
-        if !told || self.done.recv_timeout(LAST_WRITE).is_err() {
+        let deadline = Instant::now() + LAST_WRITE;
+        // A disk that hangs must not hold up the end of the agent.
+        while let Err(TrySendError::Full(_)) = self.tell.try_send(Said::Stop)
+            && Instant::now() < deadline
+        {
+            thread::sleep(RETRY);
+        }
+        if self.done.recv_timeout(deadline.saturating_duration_since(Instant::now())).is_err() {
             tracing::error!("the history of the last moments is not written");
         }
     }
@@ -149,6 +161,7 @@ struct Recorder {
     conversations: Conversations,
     denied: Denied,
     leased: Leased,
+    leases_read: Instant,
     sum: Sum,
     /// What is missing and not written yet, by reason.
     unseen: BTreeMap<Why, Unseen>,
@@ -160,6 +173,10 @@ struct Recorder {
     unread: u64,
     /// None before the first look.
     accounted: Option<Accounted>,
+    /// Rows in the file of the present day.
+    today: u64,
+    /// Damaged files, by those who had the history open before.
+    set_aside: u64,
     trouble: Option<String>,
 }
 
@@ -167,10 +184,10 @@ impl Recorder {
     fn new(
         kernel: Kernel,
         target: Target,
+        clock: Clock,
         missed: Arc<AtomicU64>,
         status: Arc<Mutex<HistoryStatus>>,
     ) -> Self {
-        let clock = clock();
         let since = clock.wall.as_second();
         let mut recorder = Self {
             kernel,
@@ -180,21 +197,26 @@ impl Recorder {
             conversations: Conversations::new(clock.mono_ns),
             denied: Denied::default(),
             leased: Leased::new(),
+            leases_read: Instant::now(),
             sum: Sum::new(MOST_ROWS),
             unseen: BTreeMap::new(),
             began: since,
             since,
             unread: u64::MAX,
             accounted: None,
+            today: 0,
+            set_aside: 0,
             trouble: None,
         };
         match recorder.open().and_then(|history| history.watched_until()) {
+            // Whatever the kernel remembers is in no history yet.
+            Ok(None) => recorder.conversations = Conversations::new(0),
             Ok(Some(until)) if until < since => {
                 // What began after the last agent's end is nobody's yet.
                 let ago = u64::try_from(since - until - 1).unwrap_or(0).saturating_mul(1_000_000_000);
                 recorder.conversations = Conversations::new(clock.mono_ns.saturating_sub(ago));
             }
-            Ok(_) => {}
+            Ok(Some(_)) => {}
             Err(error) => recorder.is_in_trouble(&error),
         }
         recorder.tell_status();
@@ -204,10 +226,10 @@ impl Recorder {
     fn run(mut self, said: &Receiver<Said>, flush: Duration) {
         self.look();
         let mut look_at = Instant::now() + LOOK_EVERY;
-        let mut written = Instant::now();
+        let (mut written, mut times) = (Instant::now(), 0);
         loop {
             let many = self.sum.len() >= EARLY.0 && written.elapsed() >= EARLY.1;
-            let write_at = written + flush;
+            let write_at = written + flush * (times + 1);
             let wait = look_at.min(write_at).saturating_duration_since(Instant::now());
             let stops = match said.recv_timeout(if many { Duration::ZERO } else { wait }) {
                 Ok(Said::Denied(denied)) => {
@@ -222,9 +244,12 @@ impl Recorder {
                 self.look();
                 look_at = Instant::now() + LOOK_EVERY.max(now.elapsed() * LOOK_SHARE);
             }
-            if stops || now >= write_at || many {
+            if now >= write_at {
+                times += 1;
+            }
+            if stops || many || is_worth_writing(self.sum.len(), self.today, times) {
                 self.write();
-                written = Instant::now();
+                (written, times) = (Instant::now(), 0);
             }
             if stops {
                 return;
@@ -235,6 +260,11 @@ impl Recorder {
     /// Takes denied packets.
     fn take(&mut self, denied: &[Denial]) {
         let clock = clock();
+        if self.leases_read.elapsed() >= LEASES_EVERY
+            && let Err(error) = self.read_leases(&clock)
+        {
+            tracing::error!("{error}");
+        }
         for denial in denied {
             if denial.is_untold() {
                 let at = |mono: u64| clock.at(mono).as_second();
@@ -257,9 +287,7 @@ impl Recorder {
 
     fn try_look(&mut self) -> Result<(), DataplaneError> {
         let clock = clock();
-        let leases = self.kernel.leases.read()?;
-        let live = leases.into_iter().filter(|(_, lease)| lease.expires > clock.mono_ns);
-        self.leased = live.map(|(address, lease)| (address, Mac(mac::octets(lease.mac)))).collect();
+        self.read_leases(&clock)?;
         // Before the flows: one that is made meanwhile is met before it is counted, and not the other way round.
         let tally = self.kernel.tally.read()?;
         let Self { conversations, sum, leased, .. } = self;
@@ -271,7 +299,9 @@ impl Recorder {
             }
         })?;
         conversations.end(clock.mono_ns);
-        let unread = |tally: &Tally| tally.flows_made.saturating_sub(conversations.met());
+        let unread = |tally: &Tally| {
+            tally.flows_made.saturating_add(tally.flows_refused).saturating_sub(conversations.met())
+        };
         let Some(before) = self.accounted else {
             // Whatever was made until now is looked at next time, or was before the agent.
             let tally = self.kernel.tally.read()?;
@@ -286,6 +316,14 @@ impl Recorder {
         let (from, to) = (self.since, clock.wall.as_second());
         self.miss(Why::Forgotten, from, to, unread - before.unread);
         self.miss(Why::Untold, from, to, lost - before.lost);
+        Ok(())
+    }
+
+    fn read_leases(&mut self, clock: &Clock) -> Result<(), DataplaneError> {
+        self.leases_read = Instant::now();
+        let leases = self.kernel.leases.read()?;
+        let live = leases.into_iter().filter(|(_, lease)| lease.expires > clock.mono_ns);
+        self.leased = live.map(|(address, lease)| (address, Mac(mac::octets(lease.mac)))).collect();
         Ok(())
     }
 
@@ -306,13 +344,17 @@ impl Recorder {
         let (rows, refused) = self.sum.take();
         let why = if self.trouble.is_some() { Why::Unwritten } else { Why::Full };
         self.miss(why, self.since, now, refused);
-        let unseen: Vec<Unseen> = self.unseen.values().copied().collect();
         let watched = Watched { from: self.since.min(now), to: now };
-        let ended = self.open().and_then(|history| history.add(&rows, &unseen, Some(watched)));
+        // To open it may tell of another gap.
+        let opened = self.open().map(drop);
+        let unseen: Vec<Unseen> = self.unseen.values().copied().collect();
+        let ended = opened.and_then(|()| self.open()?.add(&rows, &unseen, Some(watched)));
         match ended {
             Ok(Added { rows, refused }) => {
                 self.unseen.clear();
                 self.since = now;
+                let history = self.target.history.as_ref();
+                self.today = history.and_then(|history| history.rows_of(Day::of(now)).ok()).unwrap_or(0);
                 if self.trouble.take().is_some() {
                     tracing::info!("the history is written again");
                 }
@@ -325,6 +367,8 @@ impl Recorder {
             Err(error) => {
                 rows.iter().for_each(|row| self.sum.add(row.kind, &row.seen));
                 self.is_in_trouble(&error);
+                // It is opened anew, whatever became of it.
+                self.set_aside += self.target.history.take().map_or(0, |history| history.set_aside());
             }
         }
         self.tell_status();
@@ -364,7 +408,7 @@ impl Recorder {
             status.bytes = history.bytes().unwrap_or(status.bytes);
             status.rows = history.rows().unwrap_or(status.rows);
             status.gone_rows = history.gone().map_or(status.gone_rows, |gone| gone.rows);
-            status.set_aside = history.set_aside();
+            status.set_aside = self.set_aside + history.set_aside();
             status.since = first.map(|day| day.to_string()).or(status.since.take());
             status.problem.clone_from(&self.trouble);
         });

@@ -12,13 +12,15 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use rusqlite::{Error, ErrorCode};
+
 mod aside;
 mod read;
 mod schema;
 mod write;
 
 pub use read::{Kept, Reader, Watched};
-pub use write::{Added, Gone, History, Limits};
+pub use write::{Added, Gone, History, Limits, is_worth_writing};
 
 /// What went wrong with the history.
 #[derive(Debug, thiserror::Error)]
@@ -106,12 +108,29 @@ impl HistoryError {
 fn sqlite(act: &'static str, path: &Path) -> impl Fn(rusqlite::Error) -> HistoryError {
     let path = path.to_owned();
     move |source| {
-        use rusqlite::ErrorCode;
-        match source.sqlite_error_code() {
-            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
-                HistoryError::Damaged { path: path.clone(), why: source.to_string() }
-            }
-            Some(_) | None => HistoryError::Sqlite { act, path: path.clone(), source },
+        // Of a kind that no table of ours holds.
+        let is_odd = matches!(
+            source,
+            Error::InvalidColumnType(..)
+                | Error::IntegralValueOutOfRange(..)
+                | Error::FromSqlConversionFailure(..)
+        );
+        // What is asked here is right in a file that is whole: a table that is missing, a row that fits none, a format of the future.
+        let is_damage = is_odd
+            || matches!(
+                source.sqlite_error_code(),
+                Some(
+                    ErrorCode::DatabaseCorrupt
+                        | ErrorCode::NotADatabase
+                        | ErrorCode::ConstraintViolation
+                        | ErrorCode::TypeMismatch
+                        | ErrorCode::Unknown
+                )
+            );
+        if is_damage {
+            HistoryError::Damaged { path: path.clone(), why: source.to_string() }
+        } else {
+            HistoryError::Sqlite { act, path: path.clone(), source }
         }
     }
 }

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, net::IpAddr, ops::ControlFlow, path::Path};
 
 use proptest::prelude::*;
 
-use super::{Added, Gone, History, HistoryError, Limits, Reader, Watched};
+use super::{Added, Gone, History, HistoryError, Limits, Reader, Watched, is_worth_writing};
 use crate::{
     model::Mac,
     traffic::{Day, End, Hours, Kind, Row, Seen, Service, Unseen, Why},
@@ -294,4 +294,46 @@ fn damaged_file_gives_way_and_is_kept() {
     history.add(&[row(1, 1)], &[], None).expect("room");
     assert_eq!(all(&path), [row(1, 1)]);
     assert_eq!(std::fs::read(folder.path().join("history.db.damaged")).expect("the old one"), [0xa5; 8192]);
+}
+
+#[test]
+fn file_that_is_spoiled_while_it_is_open_gives_way_with_its_log() {
+    let (_folder, path, mut history) = begin(LARGE);
+    for day in 1..=20 {
+        history.add(&(0..200).map(|last| row(last, day)).collect::<Vec<Row>>(), &[], None).expect("room");
+    }
+    drop(history);
+    let mut history = History::open(&path, LARGE).expect("a history");
+    // Every page but the first, behind the agent's back.
+    let length = std::fs::metadata(&path).expect("a file").len();
+    let file = std::fs::OpenOptions::new().write(true).open(&path).expect("writable");
+    let spoiled = vec![0xa5; usize::try_from(length).expect("small") - 4096];
+    std::os::unix::fs::FileExt::write_all_at(&file, &spoiled, 4096).expect("spoiled");
+    let rows: Vec<Row> = (0..200).map(|last| row(last, 30)).collect();
+    for times in 1..=2_u64 {
+        history.add(&rows, &[], None).expect("a new one");
+        let found = all(&path);
+        assert_eq!((found.len(), history.set_aside()), (200, 1));
+        assert!(found.iter().all(|row| row.seen.flows == 2 * times));
+    }
+    drop(history);
+    assert_eq!(all(&path).len(), 200, "closed");
+}
+
+#[test]
+fn few_rows_of_many_wait_for_others_and_not_for_ever() {
+    for (waiting, there, times, wanted) in [
+        (0, 0, 0, false),
+        (1, 0, 1, true),
+        (100, 100, 1, true),
+        (75, 100, 1, true),
+        (1000, 10_000, 1, false),
+        (1000, 10_000, 9, false),
+        (7499, 10_000, 7, false),
+        (7500, 10_000, 8, true),
+        (1000, 10_000, 10, true),
+        (0, 10_000, 10, true),
+    ] {
+        assert_eq!(is_worth_writing(waiting, there, times), wanted, "{waiting} of {there} after {times}");
+    }
 }

@@ -63,6 +63,15 @@ pub struct Gone {
     pub rows: u64,
 }
 
+/// How many times the usual time rows wait for others at the most.
+const LONGEST: u32 = 10;
+
+/// Whether rows that waited `times` times the usual time are written now, when `there` are in the file of their day. A page of
+/// sixty is written again for each of them alone: so they wait until they are three quarters of the day's, or for ten times as long.
+pub fn is_worth_writing(waiting: usize, there: u64, times: u32) -> bool {
+    times >= LONGEST || (times >= 1 && waiting as u64 >= there - there / 4)
+}
+
 /// A history, to be added to.
 pub struct History {
     path: PathBuf,
@@ -103,7 +112,7 @@ impl History {
     /// the agent looked, when it was the agent that did.
     ///
     /// # Errors
-    /// When the file cannot be written. A file that turns out to be damaged is set aside, and these rows begin the next.
+    /// When the file cannot be written: open it anew then. One that turns out to be damaged is set aside, and these rows begin the next.
     pub fn add(
         &mut self,
         rows: &[Row],
@@ -112,6 +121,8 @@ impl History {
     ) -> Result<Added, HistoryError> {
         let added = match self.try_add(rows, unseen, watched) {
             Err(error) if error.is_damage() => {
+                // Who closes a file takes its log away, by name: it must still be its own.
+                self.connection = Connection::open_in_memory().map_err(sqlite("leave", &self.path))?;
                 give_way(&self.path, &error)?;
                 self.set_aside += 1;
                 self.connection = connect(&self.path)?;
@@ -119,7 +130,10 @@ impl History {
             }
             other => other?,
         };
-        self.make_room()?;
+        // The rows are in the file: whoever adds them again counts them twice.
+        if let Err(error) = self.make_room() {
+            tracing::error!("the history may be larger than it should: {}", error.caused());
+        }
         Ok(added)
     }
 
@@ -172,6 +186,14 @@ impl History {
         let count = "SELECT coalesce(sum(rows), 0) FROM day";
         let rows = self.connection.query_row(count, [], |row| row.get::<_, i64>(0));
         Ok(rows.map_err(sqlite("read", &self.path))?.unsigned_abs())
+    }
+
+    /// Rows of one day.
+    ///
+    /// # Errors
+    /// As [`History::watched_until`].
+    pub fn rows_of(&self, day: Day) -> Result<u64, HistoryError> {
+        Ok(self.days()?.get(&day).map_or(0, |rows| rows.all))
     }
 
     /// What made room since the file was begun.
@@ -288,9 +310,6 @@ fn connect(path: &Path) -> Result<Connection, HistoryError> {
     match connection.query_row(check, [], |row| row.get::<_, i64>(1)) {
         Ok(1) => {}
         Ok(_) => return Err(damaged("a table lost its row".to_owned())),
-        Err(error) if error.sqlite_error_code() == Some(rusqlite::ErrorCode::Unknown) => {
-            return Err(damaged(error.to_string()));
-        }
         Err(error) => return Err(failed(error)),
     }
     if was_cut {

@@ -96,7 +96,8 @@ impl Denied {
     /// What these packets add, and to which kind of conversation; none when they are part of no conversation.
     pub fn take(&mut self, denial: &Denial, clock: &Clock, leased: &Leased) -> Option<(Kind, Seen)> {
         let Denial { key, packets, bytes, first, last, alone } = *denial;
-        if packets == 0 || denial.is_untold() || !is_conversation(Reason::from_code(key.reason)?) {
+        let is_talk = is_conversation(Reason::from_code(key.reason)?) && !is_about_others(&key);
+        if packets == 0 || denial.is_untold() || !is_talk {
             return None;
         }
         let [source, destination] = ends(&key, leased);
@@ -236,6 +237,17 @@ fn service(key: &ViolationKey) -> Service {
         (true, None) | (false, _) => key.port,
     };
     Service { protocol: key.protocol, number }
+}
+
+/// Whether it is an ICMP message about other packets or about neighbours: errors, redirects, neighbour discovery (RFC 4861 4), listeners.
+fn is_about_others(key: &ViolationKey) -> bool {
+    let [kind, _] = key.port.to_be_bytes();
+    let of_neighbours = match key.protocol {
+        protocol::ICMP => kind == 5,
+        protocol::ICMPV6 => matches!(kind, 133..=137) || icmp::is_membership(kind),
+        _ => false,
+    };
+    is_ip(key) && (of_neighbours || icmp::is_error(key.protocol, kind))
 }
 
 /// Whether packets that are denied for this reason are somebody's attempt to talk to somebody.

@@ -185,6 +185,9 @@ fn what_is_part_of_no_conversation_is_left_out() {
         denial.key.reason = reason.code();
         assert_eq!(take(&mut denied, &denial), None, "{reason:?}");
     }
+    let mut unreachable = Packets { protocol: protocol::ICMP, flags: 0, ..ASKED }.denial();
+    (unreachable.key.port, unreachable.key.answer) = (3 << 8 | 3, 0);
+    assert_eq!(take(&mut denied, &unreachable), None);
     let mut untold = ASKED.denial();
     untold.key = untold.key.without_ends();
     assert!(untold.is_untold() && take(&mut denied, &untold).is_none());
