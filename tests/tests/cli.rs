@@ -16,7 +16,7 @@ use serde_json::Value;
 mod command;
 use command::{Ran, bulkhead, bulkhead_with, check, codes, entries, file, folder, root};
 
-const COMMANDS: [&str; 25] = [
+const COMMANDS: [&str; 29] = [
     "run",
     "check",
     "explain",
@@ -39,8 +39,12 @@ const COMMANDS: [&str; 25] = [
     "release",
     "audit-log",
     "doctor",
+    "history",
     "learn",
     "propose",
+    "simulate",
+    "import",
+    "export",
     "detach",
 ];
 

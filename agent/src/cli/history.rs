@@ -15,6 +15,7 @@ use crate::{
 };
 
 mod flows;
+mod import;
 mod summary;
 
 /// Gaps shown to a person.
@@ -35,6 +36,8 @@ pub(super) struct Args {
 enum What {
     /// Who began to talk to whom, over what: when first and last, how much, answered or not, allowed or denied
     Flows(flows::Args),
+    /// Add flows that other sensors have written down
+    Import(import::Args),
 }
 
 /// What is kept.
@@ -81,10 +84,15 @@ pub(super) fn run(cli: &Cli, args: &Args) -> anyhow::Result<Exit> {
         (None, Some(config), None) => file_of(config),
         (None, None, None) => config::History::below(Path::new("/var/lib/bulkhead")).file,
     };
+    if let Some(What::Import(logs)) = &args.what {
+        let kept = config.as_ref().and_then(|config| config.history.clone());
+        let kept = kept.unwrap_or_else(|| config::History::below(Path::new("/var/lib/bulkhead")));
+        return import::run(&file, &kept, logs);
+    }
     let reader = Reader::open(&file).map_err(helped)?;
     match &args.what {
         Some(What::Flows(flows)) => flows::run(&reader, config.as_ref(), flows),
-        None => print(&reader, args.output),
+        Some(What::Import(_)) | None => print(&reader, args.output),
     }
 }
 

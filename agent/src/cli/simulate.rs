@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use super::{
     Cli, Exit, Output,
     check::{configuration, files_of},
+    history::file_of,
     print, print_json,
 };
 use crate::{
@@ -127,7 +128,7 @@ pub(super) fn run(cli: &Cli, args: &Args) -> anyhow::Result<Exit> {
     };
     let window = Window { since: args.since, until: args.until };
     let captures::Replayed { report, damaged, compared } = if args.history {
-        let file = args.file.clone().unwrap_or_else(|| config.state.join("history.db"));
+        let file = args.file.clone().unwrap_or_else(|| file_of(&config));
         let report = past::replayed(setting, &file, window)?;
         captures::Replayed { report, damaged: false, compared: None }
     } else {

@@ -1,7 +1,10 @@
 //! Rows of a history meet the tables. Of each kind the first packet and the answer are made up again and judged, once however many days it
 //! has; where a rule holds at times, once for each hour in which the kind was seen.
 
-use std::{collections::BTreeMap, net::IpAddr};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::{IpAddr, Ipv4Addr},
+};
 
 use bulkhead_common::{
     address::Address,
@@ -12,6 +15,7 @@ use bulkhead_common::{
     reason::Reason,
     wire::mac,
 };
+use ipnet::IpNet;
 use jiff::Timestamp;
 
 use super::{
@@ -22,7 +26,7 @@ use super::{
 };
 use crate::{
     compile::{Host, Memory, NEXT_HOP, Opening, Placed, STRANGER, Seat, Supposed},
-    model::Mac,
+    model::{Mac, Peer},
     traffic::{End, Hours, Kind, Row, Seen, Unseen},
 };
 
@@ -151,7 +155,7 @@ impl<'a> Rows<'a> {
         if self.judged.is_multiple_of(CHUNK) {
             self.hosts.iter_mut().for_each(|place| place.host.adopt(Memory::default(), 1));
         }
-        let begun = self.begun(&kind);
+        let begun = self.asked_group(&kind).unwrap_or_else(|| self.begun(&kind));
         let tables = self.setting.tables;
         let always = if tables.schedules.is_empty() {
             Some(self.judge(&begun))
@@ -162,6 +166,32 @@ impl<'a> Rows<'a> {
             (is_allowed(&closed) || !is_allowed(&open)).then_some(closed)
         };
         Current { kind, begun, always, allowed: None, denied: None, rule: 0, last: i64::MIN }
+    }
+
+    /// A question to a group that nobody remembers: the kernel keeps who asked. Of those that rules name it is one that may be
+    /// asked, at whatever time; none where there is none.
+    fn asked_group(&mut self, kind: &Kind) -> Option<Begun> {
+        let asker = kind.from.address?;
+        if !kind.to.address?.is_unspecified() {
+            return None;
+        }
+        let policy = self.setting.policy;
+        let responders = policy.rules.iter().flat_map(|rule| &rule.responders);
+        let groups: BTreeSet<IpAddr> = responders
+            .flat_map(|peer| match peer {
+                Peer::Multicast(id) => {
+                    policy.multicasts[id.0 as usize].cidrs.iter().map(IpNet::addr).collect()
+                }
+                Peer::Broadcast => vec![IpAddr::V4(Ipv4Addr::BROADCAST)],
+                Peer::Device(_) | Peer::Class(_) | Peer::Zone(_) | Peer::Group(_) => Vec::new(),
+                Peer::Network(_) | Peer::Gateway | Peer::Any => Vec::new(),
+            })
+            .filter(|group| group.is_ipv4() == asker.is_ipv4())
+            .collect();
+        let open = vec![u64::MAX; self.setting.tables.schedules.len()];
+        self.hosts.iter_mut().for_each(|place| place.host.reschedule(open.clone()));
+        let mut questions = groups.into_iter().map(|group| self.begun(&Kind { to: End::at(group), ..*kind }));
+        questions.find(|begun| is_allowed(&self.judge(begun)))
     }
 
     fn at(&mut self, deadlines: &[u64], begun: &Begun) -> Decision {

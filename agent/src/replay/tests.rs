@@ -187,6 +187,9 @@ fn ends_of_every_kind_are_who_the_policy_says() {
         // A group, which does not answer.
         (kind(at(1), End::at(IpAddr::from([224, 0, 1, 1])), protocol::UDP, 123), None),
         (kind(at(2), End::at(IpAddr::from([224, 0, 1, 1])), protocol::UDP, 123), Some("no-rule")),
+        // The kernel does not remember which group was asked: one that rules name.
+        (kind(at(1), End::at(IpAddr::from([0; 4])), protocol::UDP, 123), None),
+        (kind(at(2), End::at(IpAddr::from([0; 4])), protocol::UDP, 123), Some("unknown-peer")),
         // Frames that are not IP.
         (kind(End::hardware(macs(2)), End::hardware(macs(1)), pseudo::ETHERTYPE, 0x8892), None),
         (kind(End::hardware(macs(2)), End::hardware(macs(1)), pseudo::ETHERTYPE, 0x88a4), Some("ethertype")),
