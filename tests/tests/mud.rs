@@ -75,8 +75,15 @@ fn description_becomes_a_class_and_comes_back() {
     let exported = run(&["export", "mud", "pump", "--policy", policy, "--url", "https://pumps.example/pump"]);
     assert_eq!((exported.code, exported.err.as_str()), (0, ""));
     let back = file(&folder, "back.json", &exported.out);
-    let again =
-        run(&["import", "mud", back.to_str().expect("a path of this checkout"), "--class", "pump", "--json"]);
+    let again = run(&[
+        "import",
+        "mud",
+        back.to_str().expect("a path of this checkout"),
+        "--class",
+        "pump",
+        "--own",
+        "--json",
+    ]);
     assert_eq!((again.code, again.err.as_str()), (0, ""));
     let again: Value = serde_json::from_str(&again.out).expect("it is JSON");
     assert_eq!((&again["class"], &again["notes"], &again["open"]), (&json!("pump"), &json!([]), &json!([])));

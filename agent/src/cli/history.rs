@@ -85,6 +85,10 @@ pub(super) fn run(cli: &Cli, args: &Args) -> anyhow::Result<Exit> {
         (None, None, None) => config::History::below(Path::new("/var/lib/bulkhead")).file,
     };
     if let Some(What::Import(logs)) = &args.what {
+        anyhow::ensure!(
+            args.file.is_some(),
+            "the agent's own history is what this gateway has seen\nhint: `--file` names another one for flows from elsewhere, which is made where there is none"
+        );
         let kept = config.as_ref().and_then(|config| config.history.clone());
         let kept = kept.unwrap_or_else(|| config::History::below(Path::new("/var/lib/bulkhead")));
         return import::run(&file, &kept, logs);

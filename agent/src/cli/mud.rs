@@ -10,7 +10,7 @@ use super::{Cli, Exit, Output, check::files_of, print, print_json};
 use crate::{
     diagnostic::render_text,
     files::read_file,
-    mud::{self, Abstraction, Answers, Note},
+    mud::{self, Abstraction, Answers, Note, Party},
     policy::resolve_texts,
 };
 
@@ -29,7 +29,7 @@ pub(super) enum Export {
 const HELP: &str = "\
 What the manufacturer cannot know you say with --as, once for each WHO:\n\
   my-controller, local-networks, same-manufacturer,\n\
-  controller:URI, manufacturer:NAME, model:URL\n\
+  controller:URI, manufacturer:NAME, model:URL, peer:NAME\n\
 PEER is what a rule may name: a device, zone:NAME, class:NAME, group:NAME, a network, gateway, any.\n\
 Rules about somebody whom nobody named are written as comments.\n\n\
 Exit codes: 0 the class says what the description says; 1 something is left out, wider or open, each told on standard error; 2 it could not run.";
@@ -46,6 +46,9 @@ pub(super) struct ImportArgs {
     /// Who somebody is whom the description names in the abstract; may be repeated
     #[arg(long = "as", value_name = "WHO=PEER", value_parser = answer)]
     answers: Vec<(Abstraction, String)>,
+    /// The description was exported from this policy: the peers that it names are those of the policy
+    #[arg(long)]
+    own: bool,
     #[command(flatten)]
     output: Output,
 }
@@ -70,7 +73,7 @@ fn answer(text: &str) -> Result<(Abstraction, String), String> {
     // A URI may hold `=` itself; a name of the policy does not.
     let (who, peer) = text.rsplit_once('=').ok_or("write WHO=PEER, as in `my-controller=zone:control`")?;
     let who = Abstraction::parse(who).ok_or_else(|| {
-        format!("`{who}` is nobody: write `my-controller`, `local-networks`, `same-manufacturer`, `controller:URI`, `manufacturer:NAME` or `model:URL`")
+        format!("`{who}` is nobody: write `my-controller`, `local-networks`, `same-manufacturer`, `controller:URI`, `manufacturer:NAME`, `model:URL` or `peer:NAME`")
     })?;
     if peer.is_empty() {
         return Err("write who it is behind `=`, as in `my-controller=zone:control`".to_owned());
@@ -79,7 +82,7 @@ fn answer(text: &str) -> Result<(Abstraction, String), String> {
 }
 
 pub(super) fn import(Import::Mud(args): &Import) -> anyhow::Result<Exit> {
-    let ImportArgs { file, class, answers, output } = args;
+    let ImportArgs { file, class, answers, own, output } = args;
     let text = read_file(file)?.text;
     let profile =
         mud::read(&text).with_context(|| format!("`{}` is no usage description", file.display()))?;
@@ -92,10 +95,15 @@ pub(super) fn import(Import::Mud(args): &Import) -> anyhow::Result<Exit> {
     for (who, peer) in answers {
         all.entry(who.clone()).or_default().push(peer.clone());
     }
+    if *own {
+        for (whom, peers) in mud::own(&profile) {
+            all.entry(whom).or_insert(peers);
+        }
+    }
     let imported = mud::write(&profile, class.as_deref(), &all);
     let mud::Imported { class, text, notes, open } = &imported;
     for unused in all.keys().filter(|who| {
-        !profile.permissions.keys().any(|(_, party, _)| *party == mud::Party::Abstract((*who).clone()))
+        !profile.permissions.keys().any(|(_, party, _)| *party == Party::Abstract((*who).clone()))
     }) {
         say!("note: the description does not speak of `{unused}`");
     }

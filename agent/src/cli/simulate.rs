@@ -14,6 +14,7 @@ use super::{
 };
 use crate::{
     compile::{Limits, Placed, compile},
+    dataplane::probe,
     diagnostic::{counted, render_text},
     policy::resolve_texts,
     replay::{Report, Setting, as_enforced},
@@ -111,7 +112,10 @@ pub(super) fn run(cli: &Cli, args: &Args) -> anyhow::Result<Exit> {
     let tables = compile(&policy, &everything).context("failed to compile the policy")?;
     let config = configuration(cli)?;
     let places = places::Places::new(cli.config.exists().then_some(&config), args.interface.as_deref())?;
-    let gateway: BTreeSet<IpAddr> = args.gateway.iter().copied().collect();
+    let mut gateway: BTreeSet<IpAddr> = args.gateway.iter().copied().collect();
+    if args.history && args.file.is_none() {
+        gateway.extend(probe::own_addresses().context("failed to ask for the gateway's own addresses")?);
+    }
     let placed = config.management.pin(Placed {
         gateway,
         segments: places.segments(&tables),

@@ -403,11 +403,13 @@ impl Recorder {
         let Some(history) = &self.target.history else {
             return self.change(|status| status.problem.clone_from(&self.trouble));
         };
+        // Asked before the status is locked: the agent's loop reads it, and must not wait for a disk.
         let first = history.first_day().ok().flatten();
+        let (bytes, rows, gone) = (history.bytes().ok(), history.rows().ok(), history.gone().ok());
         self.change(|status| {
-            status.bytes = history.bytes().unwrap_or(status.bytes);
-            status.rows = history.rows().unwrap_or(status.rows);
-            status.gone_rows = history.gone().map_or(status.gone_rows, |gone| gone.rows);
+            status.bytes = bytes.unwrap_or(status.bytes);
+            status.rows = rows.unwrap_or(status.rows);
+            status.gone_rows = gone.map_or(status.gone_rows, |gone| gone.rows);
             status.set_aside = self.set_aside + history.set_aside();
             status.since = first.map(|day| day.to_string()).or(status.since.take());
             status.problem.clone_from(&self.trouble);

@@ -177,7 +177,8 @@ pub(super) fn spelled(row: &Row) -> Spelled {
     let [c, d] = bytes;
     let [flows, opened, answered, a, b, c, d, denied, dropped] =
         [flows, opened, answered, a, b, c, d, denied, dropped].map(counter);
-    let since = |moment: i64| moment.saturating_sub(day.begin());
+    // A clock that was set while somebody looked makes no row that nobody can read.
+    let since = |moment: i64| moment.clamp(day.begin(), day.end() - 1) - day.begin();
     let told = [
         flows,
         opened,
@@ -189,7 +190,7 @@ pub(super) fn spelled(row: &Row) -> Spelled {
         denied,
         dropped,
         since(first),
-        since(last),
+        since(last.max(first)),
         pause.into(),
         hours.bits().into(),
     ];
@@ -243,7 +244,10 @@ pub(super) fn row(found: &rusqlite::Row<'_>) -> rusqlite::Result<Option<Row>> {
         let (Ok(pause), Ok(hours)) = (u32::try_from(number(18)?), u32::try_from(number(19)?)) else {
             return Ok(None);
         };
-        let since = |moment: i64| moment.saturating_add(day.begin());
+        let (first, last) = (number(16)?, number(17)?);
+        if !(0 <= first && first <= last && last < day.end() - day.begin()) {
+            return Ok(None);
+        }
         let seen = Seen {
             flows,
             opened,
@@ -252,8 +256,8 @@ pub(super) fn row(found: &rusqlite::Row<'_>) -> rusqlite::Result<Option<Row>> {
             bytes: [c, d],
             denied,
             dropped,
-            first: since(number(16)?),
-            last: since(number(17)?),
+            first: day.begin() + first,
+            last: day.begin() + last,
             pause,
             hours: Hours::from_bits(hours),
         };

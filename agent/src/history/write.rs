@@ -345,7 +345,7 @@ fn put(all: &Transaction<'_>, rows: &[Row], most: u64) -> rusqlite::Result<(Adde
             continue;
         }
         let there = now.entry(row.day).or_default();
-        let is_attempt = row.seen.answered == 0 && row.seen.denied > 0;
+        let is_attempt = !row.seen.is_answered() && row.seen.denied > 0;
         // What is tried and denied anybody can make more of; half of the room is left for the rest.
         if there.all >= most || is_attempt && there.attempts >= most / 2 {
             let count = row.seen.flows.max(1);

@@ -1,15 +1,20 @@
 //! What becomes of a talk: it is learned, it is allowed already, a person has to decide, or it is left out. In: what is known of it, and what the
 //! policy says of it. Out: its fate, with each reason by its name.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use bulkhead_common::wire::{protocol, pseudo};
 
 use super::{
     Found, Habit, Judge, Party, Settings, Talk,
     judge::{Asking, Said},
+    scan::Source,
 };
-use crate::{model::Policy, policy::built_in, traffic::Service};
+use crate::{
+    model::Policy,
+    policy::built_in,
+    traffic::{Day, Service},
+};
 
 /// Why something is not learned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -55,6 +60,8 @@ pub enum Doubt {
     Guessed,
     /// It was seen only while its source was scanning.
     InScan,
+    /// It was seen first when its source had scanned.
+    AfterScan,
     /// A rule allowed it until it expired.
     Expired,
     /// No policy can name it.
@@ -122,6 +129,7 @@ impl Doubt {
             Self::OneWay => "one-way",
             Self::Guessed => "guessed",
             Self::InScan => "in-scan",
+            Self::AfterScan => "after-scan",
             Self::Expired => "expired",
             Self::Unnameable => "unnameable",
         }
@@ -138,6 +146,7 @@ impl Doubt {
             Self::OneWay => "nobody answers, so nothing shows that it is wanted",
             Self::Guessed => "its begin was not seen, and no service has this port: it may run the other way",
             Self::InScan => "it was only seen while its source was trying many partners or ports",
+            Self::AfterScan => "it began when its source had been trying many partners or ports",
             Self::Expired => "a rule allowed it, and has expired",
             Self::Unnameable => "no service of a policy can be this",
         }
@@ -209,7 +218,7 @@ fn is_known(policy: &Policy, service: Service) -> bool {
 
 /// The fate of each talk.
 pub fn fates(policy: &Policy, found: &Found, judge: &Judge) -> BTreeMap<Talk, Fate> {
-    let mut fates = Fates { policy, found, asking: judge.ask() };
+    let mut fates = Fates { policy, found, asking: judge.ask(), scanned: found.scans.first(&found.settings) };
     let alone = found.talks.iter().map(|(talk, habit)| (*talk, habit, false));
     let scanning = found.in_scans.iter().map(|(talk, habit)| (*talk, habit, true));
     alone.chain(scanning).map(|(talk, habit, in_scan)| (talk, fates.of(&talk, habit, in_scan))).collect()
@@ -220,6 +229,8 @@ struct Fates<'a> {
     policy: &'a Policy,
     found: &'a Found,
     asking: Asking<'a>,
+    /// When each source scanned first.
+    scanned: HashMap<Source, Day>,
 }
 
 impl Fates<'_> {
@@ -242,7 +253,9 @@ impl Fates<'_> {
         if one_way && !to_many && (talk.service.protocol == protocol::TCP || !self.is_steady(talk, habit)) {
             return Fate::Left(Left::Unanswered);
         }
-        if is_one_off(habit, &settings) {
+        // Days on which it came to nothing teach nothing.
+        let is_rare = !one_way && !is_frame && habit.exchanges < settings.days;
+        if is_rare || is_one_off(habit, &settings) {
             return Fate::Left(if in_scan { Left::Scan } else { Left::OneOff });
         }
         let mut doubts: Vec<Doubt> = by_service(talk.service).into_iter().collect();
@@ -259,7 +272,11 @@ impl Fates<'_> {
         let steady_to_many = to_many && self.is_steady(talk, habit);
         doubt((one_way || to_many) && !by_design && !steady_to_many, Doubt::OneWay);
         doubt(has_ports && habit.opened == 0 && !is_known(self.policy, talk.service), Doubt::Guessed);
+        // What a scanner found he uses later: whatever is new since a source scanned is for a person.
+        let source = Source { party: talk.from, end: None };
+        let is_behind = self.scanned.get(&source).is_some_and(|day| habit.days.first() >= Some(day));
         doubt(in_scan, Doubt::InScan);
+        doubt(!in_scan && (is_behind || self.found.scans.unwatched > 0), Doubt::AfterScan);
         doubt(said.contains(&Said::Expired), Doubt::Expired);
         doubt(!is_nameable(talk.service), Doubt::Unnameable);
         if doubts.is_empty() { Fate::Learned } else { Fate::Decide(doubts) }

@@ -37,6 +37,8 @@ pub struct Habit {
     pub opened: u64,
     /// Those that were answered.
     pub answered: u64,
+    /// Rows, of a kind and day, whose conversations came to something.
+    pub exchanges: u32,
     /// Packets from who began, and from who answers.
     pub packets: [u64; 2],
     /// Bytes likewise.
@@ -68,6 +70,7 @@ impl Habit {
             flows: 0,
             opened: 0,
             answered: 0,
+            exchanges: 0,
             packets: [0; 2],
             bytes: [0; 2],
             first: i64::MAX,
@@ -89,6 +92,7 @@ impl Habit {
         add(&mut self.flows, seen.flows);
         add(&mut self.opened, seen.opened);
         add(&mut self.answered, seen.answered);
+        self.exchanges = self.exchanges.saturating_add(u32::from(seen.is_exchange(kind.service.protocol)));
         for side in 0..2 {
             add(&mut self.packets[side], seen.packets[side]);
             add(&mut self.bytes[side], seen.bytes[side]);

@@ -8,11 +8,7 @@ use std::collections::BTreeMap;
 
 use bulkhead_common::wire::{icmp, protocol};
 
-use super::{
-    Habit, Left, Party, Scans, Settings, Source, Talk, Who,
-    habit::Week,
-    scan::{exchanged, is_exchange},
-};
+use super::{Habit, Left, Party, Scans, Settings, Source, Talk, Who, habit::Week, scan::is_exchange};
 use crate::{
     model::DeviceId,
     traffic::{Day, End, Row},
@@ -132,7 +128,7 @@ impl Second<'_> {
     pub fn read(&mut self, row: &Row) {
         let First { who, settings, scans, .. } = &self.first;
         let (from, to) = (who.sender(&row.kind.from), who.receiver(&row.kind.to));
-        let service = row.kind.service;
+        let service = row.kind.service.unit();
         let [kind, _] = service.number.to_be_bytes();
         let is_device = |party| matches!(party, Party::Device(_));
         let left = if !settings.span.holds(row.seen.first, row.seen.last) {
@@ -188,8 +184,8 @@ impl Second<'_> {
 }
 
 impl Habit {
-    /// Whether its conversations came to something.
+    /// Whether its conversations came to something on any day.
     pub fn is_exchange(&self) -> bool {
-        exchanged(self.samples[0].service.protocol, self.answered, self.packets)
+        self.exchanges > 0
     }
 }

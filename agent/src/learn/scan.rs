@@ -12,7 +12,7 @@ use bulkhead_common::wire::{icmp, protocol};
 use super::{Party, settings::Settings};
 use crate::traffic::{Day, End, Hours, Row, Service};
 
-/// As many sources are watched, each day by itself: what is more is counted.
+/// As many sources are watched, each day by itself, and as many that nobody knows: what is more is counted.
 const WATCHED: usize = 500_000;
 
 /// Who tries: those whom nobody knows are told apart by their addresses.
@@ -53,7 +53,9 @@ pub struct Scanned {
 #[derive(Default)]
 pub struct Scans {
     watched: HashMap<(Source, Day), Watched>,
-    /// Rows that found no place.
+    /// How many of them are known, and how many are not.
+    kept: [usize; 2],
+    /// Rows of known sources that found no place: of nobody it can be said then that he did not scan.
     pub unwatched: u64,
 }
 
@@ -66,11 +68,16 @@ impl Scans {
             return;
         }
         let key = (from, row.day);
-        if self.watched.len() >= WATCHED && !self.watched.contains_key(&key) {
-            self.unwatched += 1;
+        // Nothing is ever learned of those whom nobody knows: however many they are, they take no room of the others.
+        let of = usize::from(from.end.is_some());
+        if self.kept[of] >= WATCHED && !self.watched.contains_key(&key) {
+            self.unwatched += u64::from(from.end.is_none());
             return;
         }
-        let watched = self.watched.entry(key).or_default();
+        let watched = self.watched.entry(key).or_insert_with(|| {
+            self.kept[of] += 1;
+            Watched::default()
+        });
         watched.probes = watched.probes.saturating_add(u32::from(is_probe));
         watched.hours = watched.hours | row.seen.hours;
         let service = row.kind.service;
@@ -96,6 +103,15 @@ impl Scans {
         found
     }
 
+    /// The day of each source's first scan.
+    pub fn first(&self, settings: &Settings) -> HashMap<Source, Day> {
+        let mut first = HashMap::new();
+        for (from, day, _) in self.all(settings) {
+            first.entry(from).or_insert(day);
+        }
+        first
+    }
+
     /// Whether all that a row tells happened while its source scanned.
     pub(super) fn hold(&self, from: Source, row: &Row, settings: &Settings) -> bool {
         let scanned = self.of(from, row.day, settings);
@@ -103,20 +119,9 @@ impl Scans {
     }
 }
 
-/// Whether the conversations of a row came to something: of TCP an answer after the handshake, since a port that is open or closed
-/// answers everybody once (RFC 9293 3.5.2).
+/// Whether the conversations of a row came to something.
 pub(super) fn is_exchange(row: &Row) -> bool {
-    exchanged(row.kind.service.protocol, row.seen.answered, row.seen.packets)
-}
-
-/// The same of sums.
-pub(super) fn exchanged(protocol: u8, answered: u64, packets: [u64; 2]) -> bool {
-    // Of a conversation that began earlier the answers are counted, and not that it was answered.
-    let answered = if packets[1] > 1 { answered.max(1) } else { answered };
-    match protocol {
-        protocol::TCP => answered > 0 && packets[1] >= answered.saturating_mul(2),
-        _ => answered > 0 && packets[1] > 0,
-    }
+    row.seen.is_exchange(row.kind.service.protocol)
 }
 
 fn is_probe(row: &Row, settings: &Settings) -> bool {

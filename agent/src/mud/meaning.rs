@@ -150,7 +150,7 @@ pub(super) fn only_answers(party: &Party) -> bool {
     match party {
         Party::Broadcast | Party::Group(_) => true,
         Party::Prefix(prefix) => is_multicast(prefix),
-        Party::Dns(_) | Party::Anybody | Party::Gateway | Party::Ours(_) | Party::Abstract(_) => false,
+        Party::Dns(_) | Party::Anybody | Party::Gateway | Party::Abstract(_) => false,
     }
 }
 

@@ -20,7 +20,7 @@ mod write;
 
 pub use export::{ExportError, Exported, export};
 pub use read::{ReadError, read};
-pub use write::{Answers, Imported, write};
+pub use write::{Answers, Imported, own, write};
 
 /// The largest description that is read, bytes: the largest known ones have some hundred kilobytes.
 pub const MAX_BYTES: usize = 4 << 20;
@@ -44,8 +44,6 @@ pub enum Party {
     Anybody,
     /// The router.
     Gateway,
-    /// A name of the policy it was exported from.
-    Ours(String),
     /// Something that only the operator of the network can say who it is.
     Abstract(Abstraction),
 }
@@ -65,6 +63,8 @@ pub enum Abstraction {
     Manufacturer(String),
     /// Devices of the model with this URL.
     Model(String),
+    /// A peer of the policy that the description was exported from, by its name there.
+    Peer(String),
 }
 
 impl Abstraction {
@@ -81,6 +81,7 @@ impl Abstraction {
             Some(("controller", uri)) => named(uri).map(Self::Controller),
             Some(("manufacturer", authority)) => named(authority).map(Self::Manufacturer),
             Some(("model", url)) => named(url).map(Self::Model),
+            Some(("peer", name)) => named(name).map(Self::Peer),
             Some(_) => None,
         }
     }
@@ -95,6 +96,7 @@ impl fmt::Display for Abstraction {
             Self::SameManufacturer => f.write_str("same-manufacturer"),
             Self::Manufacturer(authority) => write!(f, "manufacturer:{authority}"),
             Self::Model(url) => write!(f, "model:{url}"),
+            Self::Peer(name) => write!(f, "peer:{name}"),
         }
     }
 }

@@ -312,7 +312,8 @@ impl Found {
             if is_v4.is_some() || layer.is_some() || icmp.is_some() {
                 return Err("it matches frames and what is in them at once".to_owned());
             }
-            if matches!(party, Some(Party::Gateway | Party::Abstract(_))) {
+            let is_peer = matches!(party, Some(Party::Abstract(Abstraction::Peer(_))));
+            if !is_peer && matches!(party, Some(Party::Gateway | Party::Abstract(_))) {
                 return Err("frames that are not IP go to hardware addresses, and it names none".to_owned());
             }
             let party = party.unwrap_or(Party::Anybody);
@@ -348,7 +349,7 @@ impl Found {
 
 fn controller(uri: String) -> Party {
     match uri.strip_prefix(OURS) {
-        Some(name) => Party::Ours(name.to_owned()),
+        Some(name) => Party::Abstract(Abstraction::Peer(name.to_owned())),
         None if uri == GATEWAY => Party::Gateway,
         None => Party::Abstract(Abstraction::Controller(uri)),
     }

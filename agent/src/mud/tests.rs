@@ -47,7 +47,8 @@ fn imported(text: &str, answers: &[(&str, &str)]) -> Imported {
     let answers = answers
         .iter()
         .map(|(who, peer)| (Abstraction::parse(who).expect("it is one"), vec![(*peer).to_owned()]));
-    write(&read(text).expect("it is one"), None, &answers.collect())
+    let profile = read(text).expect("it is one");
+    write(&profile, None, &answers.chain(own(&profile)).collect())
 }
 
 fn policy(text: &str) -> Policy {
@@ -154,6 +155,18 @@ fn somebody_whom_nobody_named_is_a_comment_to_complete() {
     assert_eq!(found.open, [Abstraction::MyController]);
     assert_eq!(found.notes.iter().map(|note| note.effect).collect::<Vec<_>>(), [Effect::Open]);
     assert!(policy(&found.text).rules.is_empty());
+}
+
+#[test]
+fn description_from_elsewhere_names_no_peer_of_this_policy() {
+    let text = description(&[(
+        "to",
+        "sly",
+        json!({ "ietf-mud:mud": { "controller": "urn:x-bulkhead:peer:any" }, "ipv4": { "protocol": 6 } }),
+    )]);
+    let found = write(&read(&text).expect("it is one"), None, &Answers::new());
+    assert_eq!(found.open, [Abstraction::Peer("any".to_owned())]);
+    assert!(policy(&found.text).rules.is_empty(), "{}", found.text);
 }
 
 #[test]
@@ -295,7 +308,8 @@ proptest! {
         let before = policy(&first.text);
         let exported = export(&before, "pump-2000", "https://pumps.example/p.json", "2026-11-23T00:00:00Z").expect("it can be");
         prop_assert_eq!(&exported.notes, &[]);
-        let again = write(&read(&exported.document.to_string()).expect("it is one"), Some("pump-2000"), &Answers::new());
+        let back = read(&exported.document.to_string()).expect("it is one");
+        let again = write(&back, Some("pump-2000"), &own(&back));
         prop_assert_eq!(&again.notes, &[], "{}", exported.document);
         prop_assert_eq!(permits(&policy(&again.text)), permits(&before));
     }

@@ -16,6 +16,17 @@ const MAX_TEXT: usize = 512;
 /// Who they are of whom the manufacturer cannot know it: peers of the policy.
 pub type Answers = BTreeMap<Abstraction, Vec<String>>;
 
+/// The peers that a description names which was exported from the policy it goes back to. In one from elsewhere such names are anybody's:
+/// they are asked for like others.
+pub fn own(profile: &Profile) -> Answers {
+    let named = profile.permissions.keys().filter_map(|(_, party, _)| match party {
+        Party::Abstract(whom @ Abstraction::Peer(name)) => Some((whom.clone(), vec![name.clone()])),
+        Party::Abstract(_) | Party::Prefix(_) | Party::Dns(_) | Party::Group(_) => None,
+        Party::Broadcast | Party::Anybody | Party::Gateway => None,
+    });
+    named.collect()
+}
+
 /// A description as policy text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Imported {
@@ -60,9 +71,6 @@ pub fn write(profile: &Profile, class: Option<&str>, answers: &Answers) -> Impor
     let mut open: BTreeSet<Abstraction> = BTreeSet::new();
     for ((begins, party), said) in ends {
         match party {
-            Party::Ours(name) if !is_peer(name) => {
-                note(&said, Effect::LeftOut, &format!("`{}` is no name of a policy", name.escape_debug()));
-            }
             Party::Abstract(whom) if !answers.contains_key(whom) => {
                 note(&said, Effect::Open, &format!("who `{whom}` is only you know: `--as {whom}=PEER`"));
                 let hint = format!(
@@ -77,7 +85,6 @@ pub fn write(profile: &Profile, class: Option<&str>, answers: &Answers) -> Impor
             Party::Prefix(_)
             | Party::Dns(_)
             | Party::Group(_)
-            | Party::Ours(_)
             | Party::Broadcast
             | Party::Anybody
             | Party::Gateway => {
@@ -145,7 +152,6 @@ impl Writer<'_> {
             Party::Broadcast => "broadcast".to_owned(),
             Party::Gateway => "gateway".to_owned(),
             Party::Anybody => "any".to_owned(),
-            Party::Ours(name) => name.clone(),
             Party::Group(mac) => self.defined("multicast", "mac", &mac.to_string()),
             Party::Prefix(prefix) if is_multicast(prefix) => {
                 let single = prefix.prefix_len() == prefix.max_prefix_len();
@@ -247,12 +253,6 @@ fn slug(words: &str, most: usize) -> String {
 /// A name as a key of TOML: one with a point needs quotes.
 fn key_of(name: &str) -> String {
     if name.contains('.') { quoted(name) } else { name.to_owned() }
-}
-
-/// Whether a rule may have this as a peer.
-fn is_peer(name: &str) -> bool {
-    let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '.' | '_' | '-' | ':');
-    !name.is_empty() && name.len() <= 2 * MAX_NAME && name.chars().all(plain)
 }
 
 /// Text as TOML has it, as long as the language lets it be.

@@ -167,7 +167,7 @@ impl<'a> Tally<'a> {
         let drops = action == Action::Drop;
         // Of what is asked in one datagram nobody knows whether an answer was meant to come.
         let answerable = matches!(kind.service.protocol, protocol::TCP | protocol::ICMP | protocol::ICMPV6);
-        let unanswered = answerable && seen.answered == 0;
+        let unanswered = answerable && !seen.is_answered();
         let (fate, count) = if reason == Reason::Unmanaged && !drops {
             self.totals.unmanaged += 1;
             return;

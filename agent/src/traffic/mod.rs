@@ -5,6 +5,8 @@
 
 use std::{cmp::Ordering, fmt, net::IpAddr};
 
+use bulkhead_common::wire::protocol;
+
 use crate::model::{Mac, Selector};
 
 mod hours;
@@ -65,6 +67,12 @@ pub struct Service {
 }
 
 impl Service {
+    /// The same as far as rules tell apart: of ICMP its type without the code.
+    #[must_use]
+    pub fn unit(self) -> Self {
+        if protocol::is_icmp(self.protocol) { Self { number: self.number & 0xff00, ..self } } else { self }
+    }
+
     /// The selector that means this and nothing else.
     pub fn selector(self) -> Selector {
         Selector { protocol: self.protocol, low: self.number, high: self.number }
@@ -124,6 +132,26 @@ impl Seen {
             last: moment,
             pause: 0,
             hours: Hours::of(moment),
+        }
+    }
+
+    /// Whether anybody answered, on this day or before it: what goes on without having begun here was answered earlier. Attempts that are
+    /// refused send few packets: a SYN is repeated six times (`tcp_syn_retries`, tcp(7)).
+    pub fn is_answered(&self) -> bool {
+        const TRIES: u64 = 8;
+        self.answered > 0 || (self.packets[1] > 0 && self.packets[0] > self.flows.saturating_mul(TRIES))
+    }
+
+    /// Whether its conversations over this IP protocol came to something. Of TCP that is more than a handshake in both directions: a port that is
+    /// open or closed answers everybody (RFC 9293 3.5.2), and several times who does not complete the handshake (3.8.1).
+    pub fn is_exchange(&self, protocol: u8) -> bool {
+        let [there, back] = self.packets;
+        match protocol {
+            protocol::TCP => {
+                let least = self.answered.max(1).saturating_mul(2);
+                self.is_answered() && there >= least && back >= least
+            }
+            _ => self.is_answered() && back > 0,
         }
     }
 
@@ -238,6 +266,24 @@ mod tests {
         // What comes late and was earlier.
         seen.add(&Seen { last: 900, ..Seen::at(890) });
         assert_eq!((seen.first, seen.pause), (890, 100));
+    }
+
+    #[test]
+    fn refusals_and_half_a_handshake_are_no_exchange() {
+        let seen = |flows, answered, packets| Seen { flows, answered, packets, ..Seen::at(0) };
+        for (what, one, answered, exchange) in [
+            ("a conversation", seen(1, 1, [5, 4]), true, true),
+            ("one that goes on from before", seen(0, 0, [86_400, 86_400]), true, true),
+            ("and an attempt beside it", seen(1, 0, [86_401, 86_400]), true, true),
+            ("refused", seen(3, 0, [3, 3]), false, false),
+            ("refused again and again", seen(1_000, 0, [6_000, 6_000]), false, false),
+            ("half a handshake, answered six times", seen(1, 1, [1, 6]), true, false),
+            ("a handshake and no more", seen(1, 1, [3, 1]), true, false),
+            ("silence", seen(10, 0, [60, 0]), false, false),
+        ] {
+            assert_eq!((one.is_answered(), one.is_exchange(protocol::TCP)), (answered, exchange), "{what}");
+        }
+        assert!(seen(1, 1, [1, 1]).is_exchange(protocol::UDP));
     }
 
     #[test]

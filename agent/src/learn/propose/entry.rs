@@ -98,14 +98,6 @@ pub(super) fn members(policy: &Policy, peer: Peer) -> BTreeSet<DeviceId> {
     ids.filter(|id| policy.means(peer, *id)).collect()
 }
 
-/// What policies can tell apart: they know no codes of ICMP apart from their types here.
-pub(super) fn unit(service: Service) -> Service {
-    if protocol::is_icmp(service.protocol) {
-        return Service { number: service.number & 0xff00, ..service };
-    }
-    service
-}
-
 impl What {
     /// All that it is.
     pub(super) fn selectors(&self) -> Vec<Selector> {

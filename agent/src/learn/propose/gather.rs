@@ -10,7 +10,6 @@ use std::{
 
 use super::{
     Bounds, Entry, Holder, Key, Material, Proposal, Scope, Term, What,
-    entry::unit,
     widen::{Widener, widen_ports},
 };
 use crate::{
@@ -40,7 +39,7 @@ pub fn gather(
         };
         let by_term = atoms.entry((Holder::Device(holder), key)).or_default();
         let by_what = by_term.entry(Term::Seen(other)).or_default();
-        by_what.entry(What::Seen(unit(talk.service))).or_default().push(*talk);
+        by_what.entry(What::Seen(talk.service.unit())).or_default().push(*talk);
     }
     let mut widener = Widener::new(material, own, bounds);
     if bounds.is_some() {
@@ -85,7 +84,7 @@ fn within(policy: &Policy, own: &BTreeSet<IpAddr>, entry: Entry, bounds: &Bounds
     let other = |talk: &Talk| if entry.key == Key::From { talk.from } else { talk.to };
     let parts = entry.terms.iter().flat_map(|term| entry.whats.iter().map(move |what| (term, what)));
     let parts = parts.map(|(term, what)| {
-        let is_its = |talk: &&Talk| *term == Term::Seen(other(talk)) && what.holds(unit(talk.service));
+        let is_its = |talk: &&Talk| *term == Term::Seen(other(talk)) && what.holds(talk.service.unit());
         let talks: Vec<Talk> = entry.talks.iter().filter(is_its).copied().collect();
         let (terms, whats) = (BTreeSet::from([*term]), BTreeSet::from([what.clone()]));
         let widened = already_wider(policy, entry.holder, entry.key, &whats, &talks);

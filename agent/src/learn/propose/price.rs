@@ -11,7 +11,7 @@ use std::{
 use bulkhead_common::wire::protocol;
 use ipnet::IpNet;
 
-use super::entry::{Entry, Holder, Key, Term, What, has_numbers, members, unit};
+use super::entry::{Entry, Holder, Key, Term, What, has_numbers, members};
 use crate::{
     learn::{Party, Talk},
     model::{DeviceId, NetworkId, Peer, Policy, Selector},
@@ -165,7 +165,7 @@ pub(super) fn admits(
 /// Different combinations that were seen, as far as policies tell them apart.
 pub(super) fn seen(talks: &[Talk]) -> u64 {
     let units: BTreeSet<(Party, Party, Service)> =
-        talks.iter().map(|talk| (talk.from, talk.to, unit(talk.service))).collect();
+        talks.iter().map(|talk| (talk.from, talk.to, talk.service.unit())).collect();
     units.len() as u64
 }
 

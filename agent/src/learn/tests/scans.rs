@@ -77,6 +77,31 @@ fn scan_that_reads_banners_of_open_ports_every_night_waits_for_a_person() {
 }
 
 #[test]
+fn what_a_scanner_found_and_uses_later_waits_for_a_person() {
+    let plant = plant(TEXT);
+    let mut rows = polling();
+    for scanner in ["10.1.0.9", "10.1.0.1"] {
+        rows.extend((600..640).map(|port| probe(tcp(scanner, "10.1.0.12", port), MONDAY, 3, false)));
+    }
+    rows.extend(week(tcp("10.1.0.9", "10.1.0.12", 8080), 50).into_iter().skip(1));
+    let made = plant.learn(&rows);
+    assert_eq!(made.fate(&plant, "laptop -> plc-2 tcp/8080"), "after-scan");
+    // What somebody did on the day of his scan already is no proof, before it is one.
+    assert_eq!(made.fate(&plant, "hmi -> plc-2 tcp/502"), "after-scan");
+    let late: Vec<Row> = rows
+        .into_iter()
+        .map(|row| {
+            let is_scan = (600..640).contains(&row.kind.service.number);
+            let later = |moment: i64| moment + 2 * 86_400;
+            let seen = Seen { first: later(row.seen.first), last: later(row.seen.last), ..row.seen };
+            if is_scan { Row { day: Day(row.day.0 + 2), seen, ..row } } else { row }
+        })
+        .collect();
+    let made = plant.learn(&late);
+    assert_eq!(made.fate(&plant, "hmi -> plc-2 tcp/502"), "learned");
+}
+
+#[test]
 fn sweep_over_hosts_is_not_learned() {
     let plant = plant(TEXT);
     let mut rows = polling();
@@ -161,8 +186,8 @@ fn what_was_seen_once_or_nobody_answers_is_not_learned() {
     rows.extend(week(tcp("10.1.0.11", "10.1.0.66", 502), 50));
     let silent = |row: Row| Row { seen: Seen { answered: 0, packets: [30, 0], ..row.seen }, ..row };
     rows.extend(week(tcp("10.1.0.9", "10.1.0.11", 81), 50).into_iter().map(silent));
-    // Refused each time: one packet back, a reset.
-    let refused = |row: Row| Row { seen: Seen { packets: [50, 50], ..row.seen }, ..row };
+    // Refused each time: a reset to each SYN.
+    let refused = |row: Row| Row { seen: Seen { answered: 0, packets: [150, 150], ..row.seen }, ..row };
     rows.extend(week(tcp("10.1.0.9", "10.1.0.11", 82), 50).into_iter().map(refused));
     let made = plant.learn(&rows);
     only_polling(&made);
