@@ -39,6 +39,15 @@ pub(super) struct Contents<'a> {
     pub(super) script: String,
 }
 
+/// A program without what only a debugger reads: it is unpacked into half of the machine's memory. `strip` comes with every gcc.
+fn stripped(binary: &Path) -> Result<Vec<u8>> {
+    let to = tempfile::NamedTempFile::new().context("failed to make a file")?;
+    let status = Command::new("strip").args(["--strip-debug", "-o"]).args([to.path(), binary]).status();
+    let status = status.context("failed to run `strip`\n\nhint: apt-get install binutils")?;
+    ensure!(status.success(), "`strip {}` failed", binary.display());
+    read(to.path())
+}
+
 /// Writes the archive.
 pub(super) fn write(to: &Path, kernel: &Installed, contents: &Contents<'_>) -> Result<()> {
     let Contents { programs, folders, modules: wanted, script } = contents;
@@ -50,7 +59,7 @@ pub(super) fn write(to: &Path, kernel: &Installed, contents: &Contents<'_>) -> R
     tree.file(Path::new("bin/busybox"), Kind::Program, &read(&busybox)?)?;
     let mut libraries = BTreeSet::new();
     for (name, binary) in programs {
-        tree.file(&Path::new(PROGRAMS).join(name), Kind::Program, &read(binary)?)?;
+        tree.file(&Path::new(PROGRAMS).join(name), Kind::Program, &stripped(binary)?)?;
         libraries.extend(needed(binary)?);
     }
     for library in &libraries {
