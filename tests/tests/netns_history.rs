@@ -21,7 +21,7 @@ use bulkhead_tests::lab::{
     frames::Dhcp,
     modbus::Plc,
     topology::{ATTACKER, MODBUS, PLC},
-    wait::wait_for,
+    wait::{self, wait_for},
     wire::{self, Path, RawSender},
 };
 use plant::{SOON, configure, require_lab, status};
@@ -104,7 +104,7 @@ fn poll(lab: &Lab) -> [u64; 2] {
     sniffer.wait_until("the end", SOON, |counts| counts.len() == 2).expect("frames");
     wait_for("silence", SOON, || {
         let before = sniffer.counts()?;
-        std::thread::sleep(plant::SILENCE);
+        wait::pass(plant::SILENCE)?;
         Ok((sniffer.counts()? == before).then_some(()))
     })
     .expect("it ends");

@@ -6,8 +6,8 @@ use std::{
     path::PathBuf,
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicU64, Ordering},
-        mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel},
+        atomic::{AtomicBool, AtomicU64, Ordering},
+        mpsc::{Receiver, RecvTimeoutError, SyncSender, TryRecvError, sync_channel},
     },
     thread,
     time::{Duration, Instant},
@@ -15,6 +15,7 @@ use std::{
 
 use bulkhead_common::wire::mac;
 
+use super::stretch::{Looked, Stretch};
 use crate::{
     config,
     control::HistoryStatus,
@@ -41,12 +42,11 @@ const EARLY: (usize, Duration) = (MOST_ROWS / 2, Duration::from_secs(5));
 const PORTIONS: usize = 16;
 /// At the end the agent waits so long for what is left to be written.
 const LAST_WRITE: Duration = Duration::from_secs(10);
-/// While the thread has too much to take, it is told to stop so often.
-const RETRY: Duration = Duration::from_millis(10);
 
 /// What the loop says.
 enum Said {
     Denied(Vec<Denial>),
+    /// There is nothing more to come: a word that wakes the thread.
     Stop,
 }
 
@@ -55,6 +55,8 @@ pub(super) struct HistoryKeeper {
     tell: SyncSender<Said>,
     missed: Arc<AtomicU64>,
     status: Arc<Mutex<HistoryStatus>>,
+    /// The thread writes what is left and ends, once it has taken what was said.
+    ends: Arc<AtomicBool>,
     done: Receiver<()>,
 }
 
@@ -86,13 +88,13 @@ impl HistoryKeeper {
     pub(super) fn begin(config: &config::History, dataplane: &Dataplane) -> Result<Self, DataplaneError> {
         let (tell, said) = sync_channel(PORTIONS);
         let (finished, done) = sync_channel(1);
-        let missed = Arc::default();
+        let (missed, ends) = (Arc::default(), Arc::default());
         let file = config.file.display().to_string();
         let bytes_limit = config.file_bytes.into();
         let status = Arc::new(Mutex::new(HistoryStatus { file, bytes_limit, ..HistoryStatus::default() }));
         let (flows, leases, tally) =
             (dataplane.flow_reader()?, dataplane.lease_reader()?, dataplane.tally_reader()?);
-        let (its_missed, its_status) = (Arc::clone(&missed), Arc::clone(&status));
+        let (its_missed, its_status, its_end) = (Arc::clone(&missed), Arc::clone(&status), Arc::clone(&ends));
         let limits = Limits { bytes: bytes_limit, days: config.days };
         let (path, flush) = (config.file.clone(), config.flush);
         // The thread may begin later, and conversations meanwhile.
@@ -100,10 +102,10 @@ impl HistoryKeeper {
         thread::spawn(move || {
             let kernel = Kernel { flows, leases, tally };
             Recorder::new(kernel, Target { path, limits, history: None }, begun, its_missed, its_status)
-                .run(&said, flush);
+                .run(&said, &its_end, flush);
             let _ = finished.send(());
         });
-        Ok(Self { tell, missed, status, done })
+        Ok(Self { tell, missed, status, ends, done })
     }
 
     pub(super) fn teller(&self) -> HistoryTeller {
@@ -111,19 +113,23 @@ impl HistoryKeeper {
     }
 
     pub(super) fn status(&self) -> HistoryStatus {
-        self.status.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        let mut status = self.status.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Err(TryRecvError::Disconnected) = self.done.try_recv() {
+            // Nobody takes what is said to it any more.
+            status.refused = status.refused.saturating_add(self.missed.load(Ordering::Relaxed));
+            status.problem =
+                Some("whoever keeps it has failed: nothing is added until the agent begins anew".to_owned());
+        }
+        status
     }
 
     /// Writes what is left.
     pub(super) fn finish(&self) {
-        let deadline = Instant::now() + LAST_WRITE;
+        self.ends.store(true, Ordering::Release);
+        // Where there is no room for the word, there is something else that wakes the thread.
+        let _ = self.tell.try_send(Said::Stop);
         // A disk that hangs must not hold up the end of the agent.
-        while let Err(TrySendError::Full(_)) = self.tell.try_send(Said::Stop)
-            && Instant::now() < deadline
-        {
-            thread::sleep(RETRY);
-        }
-        if self.done.recv_timeout(deadline.saturating_duration_since(Instant::now())).is_err() {
+        if self.done.recv_timeout(LAST_WRITE).is_err() {
             tracing::error!("the history of the last moments is not written");
         }
     }
@@ -165,10 +171,10 @@ struct Recorder {
     sum: Sum,
     /// What is missing and not written yet, by reason.
     unseen: BTreeMap<Why, Unseen>,
-    /// When the agent began to look, by the wall clock.
-    began: i64,
-    /// Since when nothing is written.
-    since: i64,
+    /// What the agent has been looking at since it began.
+    all: Stretch,
+    /// And since it last wrote.
+    since: Stretch,
     /// Flows made that were not read until the last look.
     unread: u64,
     /// None before the first look.
@@ -188,7 +194,7 @@ impl Recorder {
         missed: Arc<AtomicU64>,
         status: Arc<Mutex<HistoryStatus>>,
     ) -> Self {
-        let since = clock.wall.as_second();
+        let since = Stretch::begin(&clock);
         let mut recorder = Self {
             kernel,
             target,
@@ -200,7 +206,7 @@ impl Recorder {
             leases_read: Instant::now(),
             sum: Sum::new(MOST_ROWS),
             unseen: BTreeMap::new(),
-            began: since,
+            all: since,
             since,
             unread: u64::MAX,
             accounted: None,
@@ -208,22 +214,22 @@ impl Recorder {
             set_aside: 0,
             trouble: None,
         };
-        match recorder.open().and_then(|history| history.watched_until()) {
+        let now = clock.wall.as_second();
+        match recorder.open(&clock).and_then(|history| history.watched_until(now)) {
             // Whatever the kernel remembers is in no history yet.
             Ok(None) => recorder.conversations = Conversations::new(0),
-            Ok(Some(until)) if until < since => {
+            Ok(Some(until)) => {
                 // What began after the last agent's end is nobody's yet.
-                let ago = u64::try_from(since - until - 1).unwrap_or(0).saturating_mul(1_000_000_000);
+                let ago = u64::try_from(now - until - 1).unwrap_or(0).saturating_mul(1_000_000_000);
                 recorder.conversations = Conversations::new(clock.mono_ns.saturating_sub(ago));
             }
-            Ok(Some(_)) => {}
             Err(error) => recorder.is_in_trouble(&error),
         }
         recorder.tell_status();
         recorder
     }
 
-    fn run(mut self, said: &Receiver<Said>, flush: Duration) {
+    fn run(mut self, said: &Receiver<Said>, ends: &AtomicBool, flush: Duration) {
         self.look();
         let mut look_at = Instant::now() + LOOK_EVERY;
         let (mut written, mut times) = (Instant::now(), 0);
@@ -231,14 +237,22 @@ impl Recorder {
             let many = self.sum.len() >= EARLY.0 && written.elapsed() >= EARLY.1;
             let write_at = written + flush * (times + 1);
             let wait = look_at.min(write_at).saturating_duration_since(Instant::now());
-            let stops = match said.recv_timeout(if many { Duration::ZERO } else { wait }) {
+            let is_alone = match said.recv_timeout(if many { Duration::ZERO } else { wait }) {
                 Ok(Said::Denied(denied)) => {
                     self.take(&denied);
                     false
                 }
-                Ok(Said::Stop) | Err(RecvTimeoutError::Disconnected) => true,
-                Err(RecvTimeoutError::Timeout) => false,
+                Ok(Said::Stop) | Err(RecvTimeoutError::Timeout) => false,
+                Err(RecvTimeoutError::Disconnected) => true,
             };
+            let stops = is_alone || ends.load(Ordering::Acquire);
+            if stops {
+                // What was said before the end.
+                said.try_iter().for_each(|said| match said {
+                    Said::Denied(denied) => self.take(&denied),
+                    Said::Stop => {}
+                });
+            }
             let now = Instant::now();
             if stops || now >= look_at {
                 self.look();
@@ -281,8 +295,8 @@ impl Recorder {
             tracing::error!("{error}");
         }
         let missed = self.missed.swap(0, Ordering::Relaxed);
-        let now = clock().wall.as_second();
-        self.miss(Why::Untold, self.since, now, missed);
+        let Watched { from, to } = self.since.up_to(&clock()).watched;
+        self.miss(Why::Untold, from, to, missed);
     }
 
     fn try_look(&mut self) -> Result<(), DataplaneError> {
@@ -313,7 +327,7 @@ impl Recorder {
         let unread = now.min(std::mem::replace(&mut self.unread, now)).max(before.unread);
         let lost = tally.lost.max(before.lost);
         self.accounted = Some(Accounted { unread, lost });
-        let (from, to) = (self.since, clock.wall.as_second());
+        let Watched { from, to } = self.since.up_to(&clock).watched;
         self.miss(Why::Forgotten, from, to, unread - before.unread);
         self.miss(Why::Untold, from, to, lost - before.lost);
         Ok(())
@@ -340,21 +354,26 @@ impl Recorder {
 
     /// Writes what was added up. What cannot be written stays in memory, as far as there is room.
     fn write(&mut self) {
-        let now = clock().wall.as_second();
+        let clock = clock();
+        let Looked { watched, is_apart } = self.since.up_to(&clock);
         let (rows, refused) = self.sum.take();
         let why = if self.trouble.is_some() { Why::Unwritten } else { Why::Full };
-        self.miss(why, self.since, now, refused);
-        let watched = Watched { from: self.since.min(now), to: now };
-        // To open it may tell of another gap.
-        let opened = self.open().map(drop);
-        let unseen: Vec<Unseen> = self.unseen.values().copied().collect();
-        let ended = opened.and_then(|()| self.open()?.add(&rows, &unseen, Some(watched)));
+        self.miss(why, watched.from, watched.to, refused);
+        // To open it may tell of another gap, and so does a clock that was set.
+        let opened = self.open(&clock).and_then(|history| history.watched_until(watched.from));
+        let ended = opened.and_then(|until| {
+            if is_apart {
+                self.nobody_looked(until, watched.from);
+            }
+            let unseen: Vec<Unseen> = self.unseen.values().copied().collect();
+            self.open(&clock)?.add(&rows, &unseen, Some(watched))
+        });
         match ended {
             Ok(Added { rows, refused }) => {
                 self.unseen.clear();
-                self.since = now;
-                let history = self.target.history.as_ref();
-                self.today = history.and_then(|history| history.rows_of(Day::of(now)).ok()).unwrap_or(0);
+                self.since = Stretch::begin(&clock);
+                let (history, today) = (self.target.history.as_ref(), Day::of(watched.to));
+                self.today = history.and_then(|history| history.rows_of(today).ok()).unwrap_or(0);
                 if self.trouble.take().is_some() {
                     tracing::info!("the history is written again");
                 }
@@ -375,19 +394,30 @@ impl Recorder {
     }
 
     /// The history; opened when it was not yet, and then it is known how long nobody looked.
-    fn open(&mut self) -> Result<&mut History, HistoryError> {
-        let Target { path, limits, history } = &mut self.target;
-        let opened = match history.take() {
+    fn open(&mut self, clock: &Clock) -> Result<&mut History, HistoryError> {
+        let opened = match self.target.history.take() {
             Some(opened) => opened,
             None => {
-                let opened = History::open(path, *limits)?;
-                let until = opened.watched_until()?.filter(|until| *until < self.began);
-                let gap = until.map(|from| Unseen { from, to: self.began, why: Why::Stopped, count: 0 });
-                self.unseen.extend(gap.map(|gap| (gap.why, gap)));
+                let opened = History::open(&self.target.path, self.target.limits)?;
+                let began = self.all.up_to(clock).watched.from;
+                self.nobody_looked(opened.watched_until(began)?, began);
                 opened
             }
         };
-        Ok(history.insert(opened))
+        Ok(self.target.history.insert(opened))
+    }
+
+    /// Notes that nobody looked between two times, if there was somebody before.
+    fn nobody_looked(&mut self, since: Option<i64>, until: i64) {
+        if let Some(from) = since.filter(|since| *since < until) {
+            let gap = self.unseen.entry(Why::Stopped).or_insert(Unseen {
+                from,
+                to: until,
+                why: Why::Stopped,
+                count: 0,
+            });
+            (gap.from, gap.to) = (gap.from.min(from), gap.to.max(until));
+        }
     }
 
     fn is_in_trouble(&mut self, error: &HistoryError) {
@@ -424,3 +454,6 @@ impl Recorder {
 fn clock() -> Clock {
     Clock { wall: jiff::Timestamp::now(), mono_ns: monotonic_ns() }
 }
+
+#[cfg(test)]
+mod tests;

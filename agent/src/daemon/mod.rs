@@ -51,6 +51,7 @@ mod serve;
 mod sinks;
 mod standing;
 mod start;
+mod stretch;
 mod summary;
 mod trail;
 mod wording;

@@ -8,9 +8,11 @@ use std::{
 
 use super::{HistoryError, beside, io_error};
 
-/// Gives the file another name, and its log with it. One that was set aside before goes.
+/// Gives the file another name, and its log with it. The first one that was set aside stays, which may hold a year; of those after it
+/// there is only the last.
 pub(super) fn set_aside(path: &Path) -> Result<PathBuf, HistoryError> {
-    let away = beside(path, ".damaged");
+    let first = beside(path, ".damaged");
+    let away = if first.exists() { beside(path, ".damaged.2") } else { first };
     for ending in ["", "-wal"] {
         let (from, to) = (beside(path, ending), beside(&away, ending));
         match fs::rename(&from, &to) {

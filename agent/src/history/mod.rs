@@ -12,7 +12,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use rusqlite::{Error, ErrorCode};
+use rusqlite::{Error, ErrorCode, ffi::SQLITE_ERROR};
 
 mod aside;
 mod read;
@@ -116,7 +116,10 @@ fn sqlite(act: &'static str, path: &Path) -> impl Fn(rusqlite::Error) -> History
                 | Error::FromSqlConversionFailure(..)
         );
         // What is asked here is right in a file that is whole: a table that is missing, a row that fits none, a format of the future.
+        let is_refused =
+            matches!(&source, Error::SqliteFailure(error, _) if error.extended_code == SQLITE_ERROR);
         let is_damage = is_odd
+            || is_refused
             || matches!(
                 source.sqlite_error_code(),
                 Some(
@@ -124,7 +127,6 @@ fn sqlite(act: &'static str, path: &Path) -> impl Fn(rusqlite::Error) -> History
                         | ErrorCode::NotADatabase
                         | ErrorCode::ConstraintViolation
                         | ErrorCode::TypeMismatch
-                        | ErrorCode::Unknown
                 )
             );
         if is_damage {

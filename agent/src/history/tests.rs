@@ -249,7 +249,10 @@ fn observation_is_noted_on_each_of_its_days() {
     let (noon, next) = (Day(5).begin() + 43_200, Day(6).begin() + 60);
     history.add(&[], &[], Some(Watched { from: noon, to: noon + 60 })).expect("room");
     history.add(&[row(1, 5)], &[], Some(Watched { from: noon + 60, to: next })).expect("room");
-    assert_eq!(history.watched_until().expect("a time"), Some(next));
+    let until = |before| history.watched_until(before).expect("a time");
+    assert_eq!(until(i64::MAX), Some(next));
+    // Of a clock that was ahead nothing is known before its time.
+    assert_eq!((until(next - 30), until(noon + 9), until(noon - 1)), (Some(next - 30), Some(noon + 9), None));
     let days = Reader::open(&path).and_then(|reader| reader.days()).expect("days");
     let told: Vec<_> = days.iter().map(|kept| (kept.day.0, kept.rows, kept.watched)).collect();
     assert_eq!(
@@ -293,7 +296,19 @@ fn damaged_file_gives_way_and_is_kept() {
     assert_eq!(history.set_aside(), 1);
     history.add(&[row(1, 1)], &[], None).expect("room");
     assert_eq!(all(&path), [row(1, 1)]);
-    assert_eq!(std::fs::read(folder.path().join("history.db.damaged")).expect("the old one"), [0xa5; 8192]);
+    drop(history);
+    let aside = |ending: &str| std::fs::read(folder.path().join(format!("history.db.damaged{ending}")));
+    assert_eq!(aside("").expect("the old one"), [0xa5; 8192]);
+    // The first one may hold a year: those after it take each other's place.
+    for spoiled in [[0x5a; 4096], [0x55; 4096]] {
+        std::fs::write(&path, spoiled).expect("a write");
+        // Who only brings rows touches nothing.
+        assert!(matches!(History::join(&path, LARGE), Err(HistoryError::Damaged { .. })));
+        assert_eq!(std::fs::read(&path).expect("the same"), spoiled);
+        drop(History::open(&path, LARGE).expect("a new one"));
+        assert_eq!(aside("").expect("the old one"), [0xa5; 8192]);
+        assert_eq!(aside(".2").expect("the last one"), spoiled);
+    }
 }
 
 #[test]

@@ -77,6 +77,8 @@ pub struct History {
     path: PathBuf,
     connection: Connection,
     limits: Limits,
+    /// Somebody else keeps the file: what is damaged is his to set aside.
+    is_guest: bool,
     set_aside: u64,
 }
 
@@ -93,19 +95,31 @@ impl History {
     /// # Errors
     /// When the file is of another version, is no history at all, or the file system says no.
     pub fn open(path: &Path, limits: Limits) -> Result<Self, HistoryError> {
+        Self::open_as(path, limits, false)
+    }
+
+    /// The same for somebody who only brings rows: the agent may have the file open, so what is damaged stays where it is.
+    ///
+    /// # Errors
+    /// As above, and when the file is damaged.
+    pub fn join(path: &Path, limits: Limits) -> Result<Self, HistoryError> {
+        Self::open_as(path, limits, true)
+    }
+
+    fn open_as(path: &Path, limits: Limits, is_guest: bool) -> Result<Self, HistoryError> {
         make(path)?;
         // SQLite puts its log beside the file itself, wherever links lead.
         let path = fs::canonicalize(path).map_err(io_error("find", path))?;
         let mut set_aside = 0;
         let connection = match connect(&path) {
-            Err(error) if error.is_damage() => {
+            Err(error) if error.is_damage() && !is_guest => {
                 give_way(&path, &error)?;
                 set_aside = 1;
                 connect(&path)?
             }
             other => other?,
         };
-        Ok(Self { path, connection, limits, set_aside })
+        Ok(Self { path, connection, limits, is_guest, set_aside })
     }
 
     /// Adds rows to those that are there, all of them or, after an error, none. `watched` says since when and until when
@@ -120,7 +134,7 @@ impl History {
         watched: Option<Watched>,
     ) -> Result<Added, HistoryError> {
         let added = match self.try_add(rows, unseen, watched) {
-            Err(error) if error.is_damage() => {
+            Err(error) if error.is_damage() && !self.is_guest => {
                 // Who closes a file takes its log away, by name: it must still be its own.
                 self.connection = Connection::open_in_memory().map_err(sqlite("leave", &self.path))?;
                 give_way(&self.path, &error)?;
@@ -159,13 +173,14 @@ impl History {
         Ok(added)
     }
 
-    /// Until when the agent watched, as far as is written; none when it never did.
+    /// Until when the agent watched before a time, as far as is written, s since 1970; none when it never did. What is later was written
+    /// under a clock that was ahead.
     ///
     /// # Errors
     /// When the file cannot be read.
-    pub fn watched_until(&self) -> Result<Option<i64>, HistoryError> {
-        let newest = "SELECT max(until) FROM day";
-        self.connection.query_row(newest, [], |row| row.get(0)).map_err(sqlite("read", &self.path))
+    pub fn watched_until(&self, before: i64) -> Result<Option<i64>, HistoryError> {
+        let newest = "SELECT max(min(until, ?1)) FROM day WHERE began <= ?1";
+        self.connection.query_row(newest, [before], |row| row.get(0)).map_err(sqlite("read", &self.path))
     }
 
     /// The first day of which something is kept.

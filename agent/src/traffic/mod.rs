@@ -212,7 +212,7 @@ pub struct Unseen {
 /// Why something that happened is in no row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Why {
-    /// The agent did not run.
+    /// The agent did not run, or the clock was set ahead.
     Stopped,
     /// The kernel forgot flows to make room for others before they were read.
     Forgotten,
@@ -242,7 +242,7 @@ impl Why {
     /// The same as a sentence.
     pub fn text(self) -> &'static str {
         match self {
-            Self::Stopped => "the agent did not run",
+            Self::Stopped => "the agent did not run, or the clock was set ahead",
             Self::Forgotten => "the kernel made room for newer flows before these were read",
             Self::Untold => "denied packets were too many to be told apart",
             Self::Full => "there was no room for flows of another kind",

@@ -107,17 +107,14 @@ mod tests {
     #[test]
     fn two_wait_for_each_other_and_one_that_is_alone_waits_for_both() {
         let dir = tempfile::tempdir().expect("a folder");
-        let [first, second] = ["first", "second"].map(|name| dir.path().join(name));
-        // Each is done once the other has begun: one after the other they would wait without end.
-        let meets = |own: &std::path::Path, other: &std::path::Path| {
-            let (own, other) = (own.display(), other.display());
-            shell(&format!(
-                "touch {own}; n=0; until [ -e {other} ] || [ $n -gt 500 ]; do n=$((n+1)); sleep 0.02; done; [ -e {other} ] && {PASSES}"
-            ))
-        };
-        let last = shell(&format!("[ -e {} ] && [ -e {} ] && {PASSES}", first.display(), second.display()));
-        let runs =
-            vec![Run::alone(last), Run::beside(meets(&first, &second)), Run::beside(meets(&second, &first))];
+        let [pipe, first, second] =
+            ["pipe", "first", "second"].map(|name| dir.path().join(name).display().to_string());
+        assert!(shell(&format!("mkfifo {pipe}")).status().expect("it runs").success());
+        // A pipe is opened once somebody is at its other end: one after the other they would be there in vain.
+        let reads = shell(&format!("timeout 20 cat {pipe} && touch {first} && {PASSES}"));
+        let writes = shell(&format!("timeout 20 sh -c 'echo met > {pipe}' && touch {second} && {PASSES}"));
+        let last = shell(&format!("[ -e {first} ] && [ -e {second} ] && {PASSES}"));
+        let runs = vec![Run::alone(last), Run::beside(reads), Run::beside(writes)];
         let counts = run(runs, |_| {}).expect("they run");
         assert_eq!(counts, Counts { passed: 3, failed: 0, skipped: 0 });
     }

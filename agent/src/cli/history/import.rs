@@ -57,7 +57,7 @@ struct LeftOut {
 
 pub(super) fn run(file: &Path, kept: &config::History, args: &Args) -> anyhow::Result<Exit> {
     let limits = Limits { bytes: kept.file_bytes.into(), days: kept.days };
-    let mut history = History::open(file, limits).map_err(helped)?;
+    let mut history = History::join(file, limits).map_err(helped)?;
     let mut all = Vec::new();
     for log in &args.logs {
         all.push(imported(&mut history, log)?);
