@@ -79,6 +79,17 @@ struct Known {
     last: u64,
 }
 
+/// What the control bits of a TCP segment say of who began (RFC 9293 3.5); nothing where they are not known.
+#[derive(Clone, Copy)]
+struct Word {
+    /// SYN alone: its sender begins.
+    opens: bool,
+    /// SYN and ACK: its receiver began.
+    accepts: bool,
+    /// A reset: mostly of a port at which nobody listens.
+    ends: bool,
+}
+
 /// Which packets without their other port are meant: the beginning of a key.
 type Spelled = (End, End, Service, bool);
 
@@ -104,7 +115,10 @@ impl Denied {
         let is_tcp = is_ip(&key) && key.protocol == protocol::TCP;
         let flags = alone.map(|(_, flags)| flags).filter(|_| is_tcp);
         let opens = flags.is_some_and(|flags| flags & (tcp::SYN | tcp::ACK) == tcp::SYN);
-        let (kind, answers, client) = self.place(denial, source, destination, opens);
+        let accepts = flags.is_some_and(|flags| flags & (tcp::SYN | tcp::ACK) == tcp::SYN | tcp::ACK);
+        let ends = flags.is_some_and(|flags| flags & tcp::RST != 0);
+        let word = Word { opens, accepts, ends };
+        let (kind, answers, client) = self.place(denial, source, destination, word);
         let is_new = self.is_new(&kind, last);
         if is_new {
             self.make_room(last);
@@ -141,7 +155,7 @@ impl Denied {
     }
 
     /// The conversation of a packet, whether the packet answers in it, and the port of who began (0 when it is not known).
-    fn place(&mut self, denial: &Denial, source: End, destination: End, opens: bool) -> (Kind, bool, u16) {
+    fn place(&mut self, denial: &Denial, source: End, destination: End, word: Word) -> (Kind, bool, u16) {
         let Denial { key, alone, .. } = *denial;
         let service = service(&key);
         let has_ports = is_ip(&key) && matches!(key.protocol, protocol::TCP | protocol::UDP | protocol::SCTP);
@@ -170,11 +184,16 @@ impl Denied {
         let is_there = |(kind, _, client): &(Kind, bool, u16)| {
             self.known.get(kind).is_some_and(|known| known.client == *client)
         };
-        let found = match (opens, is_there(&forward), is_there(&backward)) {
-            (true, ..) | (false, true, false) => forward,
-            (false, false, true) => backward,
-            (false, ..) if is_answer => backward,
-            (false, ..) => forward,
+        // Whoever asks from port after port is known by the last one of those that were told by themselves.
+        let refuses =
+            word.ends && self.known.contains_key(&backward.0) && !self.known.contains_key(&forward.0);
+        let found = match (is_there(&forward), is_there(&backward)) {
+            _ if word.opens => forward,
+            _ if word.accepts => backward,
+            (true, false) => forward,
+            (false, true) => backward,
+            _ if is_answer || refuses => backward,
+            _ => forward,
         };
         if (found.0, found.1) == guess {
             self.told.remove(&spelled);

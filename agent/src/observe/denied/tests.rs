@@ -132,6 +132,21 @@ fn server_at_a_high_port_is_known_by_the_packet_that_opened() {
 }
 
 #[test]
+fn answers_to_one_who_asks_from_port_after_port_begin_nothing() {
+    // Of what is asked the first is told, and of the others how many; each answer goes to another port, one of servers.
+    let from = |port: u16| Packets { from: (HMI, port), ..ASKED };
+    for refused in [false, true] {
+        let answers = (1_000..1_005).map(|port| {
+            let answer = from(port).back();
+            if refused { Packets { flags: tcp::RST | tcp::ACK, ..answer } } else { answer }
+        });
+        let packets: Vec<Packets> =
+            [from(1_000), from(1_001).repeated(4)].into_iter().chain(answers).collect();
+        one(&packets, 502, [1, 1, u64::from(!refused)], [5, 5]);
+    }
+}
+
+#[test]
 fn silence_ends_a_conversation() {
     let asked = Packets { protocol: protocol::UDP, flags: 0, to: (PLC, 161), ..ASKED };
     let later = Packets { at: 2 + IDLE.as_secs(), ..asked };
