@@ -104,7 +104,21 @@ fn baseline(agent: &Agent<'_>, stacks: &[Stack]) -> Value {
         last = told.clone();
         Ok(is_whole.then_some(told))
     });
-    whole.unwrap_or_else(|error| panic!("{error}: {last:#}"))
+    whole.unwrap_or_else(|error| {
+        panic!("{error}: {last:#}\n{:#}", told(agent, &["history", "flows", "--json"]))
+    })
+}
+
+/// The file after a review: what has to be decided is adopted, but for what is the attacker's. That stands in comments, as lines that are
+/// further in than their reasons.
+fn reviewed(text: &str) -> String {
+    let blocks = text.split("\n\n").map(|block| {
+        if !block.contains("# DECIDE") || block.contains(ATTACKER) {
+            return block.to_owned();
+        }
+        block.lines().map(|line| line.strip_prefix("#   ").unwrap_or(line)).collect::<Vec<_>>().join("\n")
+    });
+    blocks.collect::<Vec<_>>().join("\n\n")
 }
 
 /// Whether a service, as it is spelled, has this port.
@@ -137,34 +151,37 @@ fn plant_is_learned_and_enforced(lab: &Lab, stacks: &[Stack], devices: &[&str]) 
         assert!(!is_his || talk["fate"] == "left" || talk["fate"] == "decide", "{talk:#}");
     }
 
-    // It is proposed, reviewed by nobody, and enforced; but first asked what it would break.
+    // It is proposed, reviewed, and enforced; but first asked what it would break.
     let proposal = told(&agent, &brief(&["propose", "--json"]));
     assert!(list(&proposal, "rules").next().is_some(), "{proposal:#}");
     let written = agent.cli(&brief(&["propose", "--write"])).expect("it runs");
     assert!(written.status.success(), "{written:?}");
-    let after = lab.gateway.room.read("policy.d/lab.toml").expect("the policy");
+    let after = reviewed(&lab.gateway.room.read("policy.d/lab.toml").expect("the policy"));
     agent.write_policy(&after.replace("\nip = ", "\nmode = \"enforce\"\nip = ")).expect("written");
-    let simulated = told(&agent, &["simulate", "--history", "--json"]);
-    for broken in list(&simulated, "breaks") {
-        assert!(names(broken, "from"), "{broken:#}\n{after}");
+    let files = lab.gateway.room.inside("policy.d").display().to_string();
+    let simulated = told(&agent, &["simulate", "--policy", &files, "--history", "--json"]);
+    // What the attacker was answered is not, any more.
+    let his = lab.attacker().ip.to_string();
+    let broken: Vec<&Value> = list(&simulated["dropped"], "list").collect();
+    assert!(!broken.is_empty() && simulated["dropped"]["more"] == 0, "{simulated:#}");
+    for broken in broken {
+        assert_eq!(broken["from_address"], his, "{broken:#}\n{after}");
     }
+    assert_eq!(simulated["reported"]["list"], Value::Array(Vec::new()), "{after}");
     let applied = agent.cli(&["apply"]).expect("it runs");
     assert!(applied.status.success(), "{applied:?}");
 
-    for times in 1..=2 {
-        let now = all_at_once(lab, stacks);
-        for (name, outcome) in &now {
+    let works = |when: &str| {
+        for (name, outcome) in all_at_once(lab, stacks) {
             let log = || agent.violations().unwrap_or_default();
-            assert!(
-                outcome.failed.is_empty(),
-                "`{name}`, time {times}:\n{}\n{after}\nlog: {:#?}",
-                outcome.said,
-                log()
-            );
-            assert_eq!(outcome.passed, before[name].passed, "`{name}`, time {times}");
+            let said = &outcome.said;
+            assert!(outcome.failed.is_empty(), "`{name}`, {when}:\n{said}\n{after}\nlog: {:#?}", log());
+            assert_eq!(outcome.passed, before[name].passed, "`{name}`, {when}");
         }
-        assert_eq!(attack(lab, &sniffer), BTreeSet::new(), "time {times}: {after}");
-    }
+    };
+    works("as it is enforced");
+    assert_eq!(attack(lab, &sniffer), BTreeSet::new(), "{after}");
+    works("after the attack");
     sniffer.stop().expect("no frame was missed");
     // The log has the attacker's packets, and no other.
     let attacker = lab.attacker().mac.to_string();
@@ -190,7 +207,8 @@ fn routed_plant_of_real_stacks_is_learned_and_enforced() {
 fn bridged_plant_of_real_stacks_is_learned_and_enforced() {
     let test = "bridged_plant_of_real_stacks_is_learned_and_enforced";
     let Some(lab) = lab_for(Tier::Stacks, test, Topology::Bridged, 1500) else { return };
-    let stacks: Vec<Stack> = STACKS.into_iter().chain(LINK_STACKS).collect();
+    let bacnet = LINK_STACKS.into_iter().filter(|stack| stack.name == "bacnet");
+    let stacks: Vec<Stack> = STACKS.into_iter().chain(bacnet).collect();
     // The attacker has a name here: one that was taken over.
     plant_is_learned_and_enforced(&lab, &stacks, &[PLC, "hmi", "historian", ATTACKER]);
 }

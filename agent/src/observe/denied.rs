@@ -11,7 +11,7 @@ use bulkhead_common::{
     address::Address,
     layout::{Event, Repeats, ViolationKey},
     reason::Reason,
-    wire::{ethertype, icmp, protocol, pseudo, tcp},
+    wire::{ethertype, icmp, mac, protocol, pseudo, tcp},
 };
 
 use super::{Clock, IDLE, Leased, conversations::end};
@@ -229,10 +229,12 @@ fn is_ip(key: &ViolationKey) -> bool {
     matches!(key.ethertype, ethertype::IPV4 | ethertype::IPV6)
 }
 
-/// Source and destination.
+/// Source and destination. Whatever its address: a frame to everybody is for everybody, as `decide` has it.
 fn ends(key: &ViolationKey, leased: &Leased) -> [End; 2] {
     if is_ip(key) {
-        return [key.source, key.destination].map(|address: Address| end(address, leased));
+        let for_all = key.ethertype == ethertype::IPV4 && key.destination_mac == mac::octets(mac::BROADCAST);
+        let destination = if for_all { Address::BROADCAST } else { key.destination };
+        return [key.source, destination].map(|address: Address| end(address, leased));
     }
     [key.source_mac, key.destination_mac].map(|mac| End::hardware(Mac(mac)))
 }

@@ -169,6 +169,17 @@ fn echo_and_its_reply_are_one_conversation() {
 }
 
 #[test]
+fn question_to_everybody_is_known_by_its_frame() {
+    let asked =
+        Packets { to: ([10, 0, 0, 255], 47_808), protocol: protocol::UDP, flags: 0, ..ASKED }.denial();
+    let to = |mac: [u8; 6]| Denial { key: ViolationKey { destination_mac: mac, ..asked.key }, ..asked };
+    for (frame, destination) in [([0xff; 6], [255; 4]), ([2, 0, 0, 0, 0, 1], [10, 0, 0, 255])] {
+        let (found, _) = take(&mut Denied::default(), &to(frame)).expect("a conversation");
+        assert_eq!(found, kind(HMI, destination, protocol::UDP, 47_808));
+    }
+}
+
+#[test]
 fn frames_that_are_not_ip_are_told_by_hardware_addresses() {
     let mut denied = Denied::default();
     let (a, b) = ([2, 0, 0, 0, 0, 1], [2, 0, 0, 0, 0, 2]);
