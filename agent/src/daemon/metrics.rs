@@ -23,9 +23,9 @@ use super::{
 };
 use crate::{
     compile::Tables,
-    control::SinkStatus,
+    control::{HistoryStatus, SinkStatus},
     dataplane::{AttachMode, CounterReader, DataplaneError, FlowReader, StableIds},
-    metrics::{InterfaceNumbers, SinkNumbers, Snapshot, SpoolNumbers, TableNumbers},
+    metrics::{HistoryNumbers, InterfaceNumbers, SinkNumbers, Snapshot, SpoolNumbers, TableNumbers},
 };
 
 /// The counters of traffic of which neither end is a device.
@@ -118,6 +118,7 @@ impl Agent {
                 false => Vec::new(),
             },
             sinks: self.reporter.sinks().into_iter().map(sink).collect(),
+            history: self.history.as_ref().map(|keeper| history(keeper.status())),
             // Read beside the loop.
             devices: Vec::new(),
             rules: Vec::new(),
@@ -163,6 +164,18 @@ impl Gathered {
         let mut tables = known.tables;
         tables.insert(0, TableNumbers { name: "flows", entries: flows, limit: flows_limit });
         Ok(Snapshot { devices, rules, tables, flows_evicted: evicted, ..known })
+    }
+}
+
+fn history(status: HistoryStatus) -> HistoryNumbers {
+    HistoryNumbers {
+        up: status.problem.is_none(),
+        bytes: status.bytes,
+        limit: status.bytes_limit,
+        rows: status.rows,
+        written: status.written_rows,
+        refused: status.refused,
+        damaged: status.set_aside,
     }
 }
 

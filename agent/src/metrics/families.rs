@@ -144,6 +144,25 @@ pub(super) const SINK_DROPPED: Family = counter(
 );
 pub(super) const SINK_FAILURES: Family =
     counter("sink_failures", "Connections that could not be made, or broke", &["sink"]);
+pub(super) const HISTORY_UP: Family = gauge(
+    "history_up",
+    "Whether the history of flows is written: 1, or 0 while what is new waits in memory",
+    &[],
+);
+pub(super) const HISTORY_BYTES: Family =
+    gauge("history_bytes", "Bytes of the history that are in use; the oldest days go at its limit", &[]);
+pub(super) const HISTORY_LIMIT: Family = gauge("history_limit_bytes", "How large the history may be", &[]);
+pub(super) const HISTORY_ROWS: Family =
+    gauge("history_rows", "Rows of the history: one for each kind of conversation and day", &[]);
+pub(super) const HISTORY_WRITTEN: Family =
+    counter("history_written_rows", "Rows that were written since the agent began", &[]);
+pub(super) const HISTORY_REFUSED: Family = counter(
+    "history_refused",
+    "Conversations and packets that are in no row since the agent began: the history has them as gaps",
+    &[],
+);
+pub(super) const HISTORY_DAMAGED: Family =
+    counter("history_damaged", "Damaged files of the history that were set aside since the agent began", &[]);
 
 /// All of them, in the order in which they are told.
 pub const FAMILIES: &[Family] = &[
@@ -179,4 +198,11 @@ pub const FAMILIES: &[Family] = &[
     SINK_PACKETS,
     SINK_DROPPED,
     SINK_FAILURES,
+    HISTORY_UP,
+    HISTORY_BYTES,
+    HISTORY_LIMIT,
+    HISTORY_ROWS,
+    HISTORY_WRITTEN,
+    HISTORY_REFUSED,
+    HISTORY_DAMAGED,
 ];

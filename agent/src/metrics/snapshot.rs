@@ -49,6 +49,8 @@ pub struct Snapshot {
     pub flows_evicted: u64,
     /// Sinks.
     pub sinks: Vec<SinkNumbers>,
+    /// The history of flows; `None` where none is kept.
+    pub history: Option<HistoryNumbers>,
 }
 
 /// An interface.
@@ -124,4 +126,23 @@ pub struct SpoolNumbers {
     pub dropped: u64,
     /// Connections that could not be made, or broke.
     pub failures: u64,
+}
+
+/// The history of flows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct HistoryNumbers {
+    /// Whether it can be written.
+    pub up: bool,
+    /// Bytes in use.
+    pub bytes: u64,
+    /// How large it may be.
+    pub limit: u64,
+    /// Rows in the file.
+    pub rows: u64,
+    /// Rows written since the agent began.
+    pub written: u64,
+    /// What is in no row, since then.
+    pub refused: u64,
+    /// Files set aside, since then.
+    pub damaged: u64,
 }

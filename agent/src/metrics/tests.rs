@@ -49,6 +49,15 @@ fn full() -> Snapshot {
             records: vec![("taken", 3)],
             spool: Some(SpoolNumbers { bytes: 1, packets: 2, dropped: 3, failures: 4 }),
         }],
+        history: Some(HistoryNumbers {
+            up: true,
+            bytes: 5,
+            limit: 9,
+            rows: 2,
+            written: 3,
+            refused: 1,
+            damaged: 1,
+        }),
         ..Snapshot::default()
     }
 }

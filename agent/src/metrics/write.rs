@@ -83,7 +83,17 @@ pub(super) fn page(snapshot: &Snapshot, mut encoder: DescriptorEncoder<'_>) -> R
     tell(families::SINK_WAITING, spools(|spool| spool.bytes))?;
     tell(families::SINK_PACKETS, spools(|spool| spool.packets))?;
     tell(families::SINK_DROPPED, spools(|spool| spool.dropped))?;
-    tell(families::SINK_FAILURES, spools(|spool| spool.failures))
+    tell(families::SINK_FAILURES, spools(|spool| spool.failures))?;
+    let history = |of: fn(&super::HistoryNumbers) -> f64| {
+        s.history.iter().map(|history| (Vec::new(), of(history))).collect::<Vec<_>>()
+    };
+    tell(families::HISTORY_UP, history(|history| flag(history.up)))?;
+    tell(families::HISTORY_BYTES, history(|history| number(history.bytes)))?;
+    tell(families::HISTORY_LIMIT, history(|history| number(history.limit)))?;
+    tell(families::HISTORY_ROWS, history(|history| number(history.rows)))?;
+    tell(families::HISTORY_WRITTEN, history(|history| number(history.written)))?;
+    tell(families::HISTORY_REFUSED, history(|history| number(history.refused)))?;
+    tell(families::HISTORY_DAMAGED, history(|history| number(history.damaged)))
 }
 
 fn write(
