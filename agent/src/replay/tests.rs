@@ -11,7 +11,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::{
-    compile::{Limits, compile},
+    compile::{Limits, compile, numbered_segments},
     model::Mac,
     policy::{SourceFile, resolve_texts},
     traffic::{Day, End, Hours, Kind, Row, Seen, Service},

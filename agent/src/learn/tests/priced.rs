@@ -39,7 +39,7 @@ fn bounds() -> Bounds {
 
 /// Every combination of ends and services that a policy with one entry admits, asked one by one.
 fn counted(plant: &Plant, made: &Made, entry: &Entry) -> u64 {
-    let who = Who::new(&plant.policy, &plant.surroundings.own);
+    let who = Who::new(&plant.policy, &plant.surroundings.placed);
     let one = Proposal { entries: vec![entry.clone()], ..Proposal::default() };
     let material = Material { who: &who, found: &made.found, fates: &made.fates };
     let mut text = plant.files[0].text.clone();
