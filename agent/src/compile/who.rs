@@ -328,7 +328,11 @@ cidr = "0.0.0.0/0"
         assert_eq!((at("10.1.0.255"), at("255.255.255.255")), (Party::Broadcast, Party::Broadcast));
         assert_eq!(name("10.2.255.255"), "10.2.255.255 (office)", "networks of a policy are no segments");
         let everybody = mac::octets(mac::BROADCAST);
-        assert_eq!(who.receiver(&End::leased([10, 2, 255, 255].into(), Mac(everybody))), Party::Broadcast, "it was seen to be");
+        assert_eq!(
+            who.receiver(&End::leased([10, 2, 255, 255].into(), Mac(everybody))),
+            Party::Broadcast,
+            "it was seen to be"
+        );
         assert_eq!(name("224.0.0.251"), "multicast:mdns (224.0.0.251)");
         assert_eq!(at("0.0.0.0"), Party::Nobody);
         assert_eq!(who.sender(&End::at(IpAddr::from([224, 0, 0, 251]))), Party::Unknown);

@@ -152,7 +152,9 @@ impl Doubt {
             }
             Self::InScan => "it was only seen while its source was trying many partners or ports",
             Self::AfterScan => "it began when its source had been trying many partners or ports",
-            Self::OutsideWindow => "a rule allows it at times, and it was seen at others: widen its `windows`, or leave it so",
+            Self::OutsideWindow => {
+                "a rule allows it at times, and it was seen at others: widen its `windows`, or leave it so"
+            }
             Self::Expired => "a rule allowed it, and has expired",
             Self::Unnameable => "no service of a policy can be this",
         }

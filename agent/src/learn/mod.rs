@@ -16,12 +16,12 @@ pub mod propose;
 mod scan;
 mod settings;
 
+pub use crate::compile::{Party, Who};
 pub use baseline::{Baseline, DeviceReport, Gap, HabitLine, Scan, Tally, Watch, baseline};
 pub use fate::{Doubt, Fate, Left, fates};
 pub use habit::{Habit, Week};
 pub use judge::{Judge, Surroundings};
 pub use learner::{Counts, First, Found, Presence, Second};
-pub use crate::compile::{Party, Who};
 pub use scan::{Scanned, Scans, Source};
 pub use settings::{Settings, Span};
 

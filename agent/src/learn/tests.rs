@@ -14,6 +14,7 @@ use crate::{
     traffic::{Day, End, Hours, Kind, Row, Seen, Service},
 };
 
+mod apart;
 mod learned;
 mod merged;
 mod priced;
@@ -69,7 +70,8 @@ impl Plant {
         let fates = fates(&self.policy, &found, &judge);
         let material = Material { who: &who, found: &found, fates: &fates };
         let proposal = gather(&material, scope, &self.surroundings.placed.gateway, bounds);
-        let settled = settle(&material, proposal, &self.files, &self.surroundings, now()).expect("it is TOML");
+        let settled =
+            settle(&material, proposal, &self.files, &self.surroundings, now()).expect("it is TOML");
         let Settled { proposal, pieces, merged, after: _, proof } = settled;
         let text: String = pieces.iter().map(|piece| piece.text()).collect();
         assert!(proposal.dropped.is_empty(), "{:?}\n{text}", proposal.dropped);

@@ -286,10 +286,10 @@ impl<'a> Frames<'a> {
         if self.tally.totals.refused < self.room_at {
             return;
         }
-        let answerable = |kind: &Kind| {
-            matches!(kind.service.protocol, protocol::TCP | protocol::ICMP | protocol::ICMPV6)
-        };
-        let is_attempt = |kind: &Kind, sighting: &mut Sighting| answerable(kind) && !sighting.seen.is_answered();
+        let answerable =
+            |kind: &Kind| matches!(kind.service.protocol, protocol::TCP | protocol::ICMP | protocol::ICMPV6);
+        let is_attempt =
+            |kind: &Kind, sighting: &mut Sighting| answerable(kind) && !sighting.seen.is_answered();
         for (kind, sighting) in self.kinds.extract_if(is_attempt) {
             settle(&mut self.tally, kind, &sighting);
         }
@@ -348,7 +348,8 @@ impl<'a> Frames<'a> {
 /// What came of a kind.
 fn settle(tally: &mut Tally<'_>, kind: Kind, sighting: &Sighting) {
     let Sighting { seen, ends, allowed, denied, late, broken_off } = *sighting;
-    let new = |reason, action, broken_off| Denied { kind, seen, reason, action, ends, unknown: false, broken_off };
+    let new =
+        |reason, action, broken_off| Denied { kind, seen, reason, action, ends, unknown: false, broken_off };
     let denied = denied.filter(|(reason, ..)| allowed == 0 || Remedy::of(*reason) != Remedy::Flow);
     match (denied, broken_off) {
         (Some((reason, _, action)), _) => tally.denied(new(reason, action, false)),

@@ -131,11 +131,17 @@ impl Conversations {
         let address = |mac: u64| bulkhead_common::address::Address { high: 0, low: mac };
         let (key, side) =
             flow::key(address(packet.source_mac), address(packet.destination_mac), number, number, kind, 0);
-        let begin =
-            Known { initiator: side, service: number, answered: false, ended: false, passed: false, last: now };
+        let begin = Known {
+            initiator: side,
+            service: number,
+            answered: false,
+            ended: false,
+            passed: false,
+            last: now,
+        };
         let is_silent = |known: &Known| now.saturating_sub(known.last) > SILENCE;
-        let (known, begins) =
-            self.known(key, begin, |known| is_silent(known).then_some(Known { passed: known.passed, ..begin }));
+        let (known, begins) = self
+            .known(key, begin, |known| is_silent(known).then_some(Known { passed: known.passed, ..begin }));
         let forward = known.initiator == side;
         let answers = !known.answered && !forward;
         known.answered |= answers;

@@ -46,11 +46,7 @@ impl Report {
         }
         self.losses(&mut page);
         list(&mut page, "allowed only under a name that the device must have learned", &self.by_name);
-        list(
-            &mut page,
-            "not judged, as nobody knows whose the link-local address is",
-            &self.unknown,
-        );
+        list(&mut page, "not judged, as nobody knows whose the link-local address is", &self.unknown);
         list(&mut page, "attempts that nobody answered, and that would be denied", &self.attempts);
         self.others(&mut page);
         self.rules(&mut page);

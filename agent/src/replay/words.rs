@@ -19,7 +19,8 @@ const BROKEN_OFF: (&str, &str) = (
     "broken-off",
     "it began and went on, was then silent for so long that the gateway forgot it, and who spoke next did not begin it",
 );
-const BROKEN_OFF_HELP: &str = "let the gateway remember longer than its silence lasts: `tcp_idle` or `udp_idle` of `[flows]`";
+const BROKEN_OFF_HELP: &str =
+    "let the gateway remember longer than its silence lasts: `tcp_idle` or `udp_idle` of `[flows]`";
 const UNKNOWN: &str = "a link-local address that is made of no hardware address of the policy says nothing of who has it: the device may be allowed, or not";
 
 /// A moment, seconds since 1970, as RFC 3339.
@@ -41,8 +42,7 @@ pub(super) fn told(setting: &Setting<'_>, denied: &Denied) -> Break {
         (_, true) => (None, Some(BROKEN_OFF_HELP.to_owned())),
         (false, false) => remedy(setting, *reason, [from, to], &service),
     };
-    let (reason, explanation) =
-        if *broken_off { BROKEN_OFF } else { (reason.name(), reason.text()) };
+    let (reason, explanation) = if *broken_off { BROKEN_OFF } else { (reason.name(), reason.text()) };
     Break {
         device: device.map(|device| device.name.clone()),
         criticality: device.map(|device| device.criticality.name().to_owned()),

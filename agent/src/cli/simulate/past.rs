@@ -39,7 +39,9 @@ pub(super) fn replayed(setting: Setting<'_>, file: &Path, window: Window) -> any
         })
     })
     .map_err(history::helped)?;
-    for gap in reader.unseen().map_err(history::helped)?.iter().filter(|gap| gap.from <= end && gap.to >= begin) {
+    for gap in
+        reader.unseen().map_err(history::helped)?.iter().filter(|gap| gap.from <= end && gap.to >= begin)
+    {
         rows.gap(gap);
     }
     Ok(rows.report())

@@ -83,7 +83,8 @@ pub fn prove(
     let mut admitted: BTreeSet<Talk> = others
         .filter(|(talk, _)| {
             let habit = material.habit(talk);
-            let ends = habit.into_iter().flat_map(|habit| habit.ends.iter().map(|end| habit.with(talk, *end)));
+            let ends =
+                habit.into_iter().flat_map(|habit| habit.ends.iter().map(|end| habit.with(talk, *end)));
             habit.into_iter().flat_map(|habit| habit.samples).chain(ends).any(|kind| is_let_in(&kind))
         })
         .map(|(talk, _)| *talk)

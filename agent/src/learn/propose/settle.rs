@@ -5,7 +5,9 @@ use std::collections::BTreeSet;
 
 use jiff::Timestamp;
 
-use super::{Entry, Material, MergeError, Merged, Piece, Proof, Proposal, Refused, merge, names, pieces, prove};
+use super::{
+    Entry, Material, MergeError, Merged, Piece, Proof, Proposal, Refused, merge, names, pieces, prove,
+};
 use crate::{
     learn::{Fate, Surroundings, Talk},
     policy::SourceFile,
@@ -80,16 +82,18 @@ fn spoiling(material: &Material<'_>, proposal: &Proposal, proof: &Proof) -> BTre
         spoils.extend(its.map(|(at, _)| (at, format!("it would not admit {}", shown(material, talk)))));
     }
     for talk in &proof.admitted {
-        let why = format!("it would admit {}, which was left out: {}", shown(material, talk), left(material, talk));
+        let why =
+            format!("it would admit {}, which was left out: {}", shown(material, talk), left(material, talk));
         let one = [(*talk, ())];
-        let mut its: Vec<usize> =
-            entries().filter(|(_, entry)| entry.admitted(policy, one.iter()).is_some()).map(|(at, _)| at).collect();
+        let mut its: Vec<usize> = entries()
+            .filter(|(_, entry)| entry.admitted(policy, one.iter()).is_some())
+            .map(|(at, _)| at)
+            .collect();
         if its.is_empty() {
             // Whichever it is, it is one of those at its ends.
             let ends = [talk.from, talk.to].map(|party| party.device());
-            let is_at = |entry: &Entry| {
-                entry.holder.devices(policy).iter().any(|id| ends.contains(&Some(*id)))
-            };
+            let is_at =
+                |entry: &Entry| entry.holder.devices(policy).iter().any(|id| ends.contains(&Some(*id)));
             its = entries().filter(|(_, entry)| is_at(entry)).map(|(at, _)| at).collect();
         }
         spoils.extend(its.into_iter().map(|at| (at, why.clone())));

@@ -106,7 +106,11 @@ expires = 2026-11-24T00:00:00Z
     let mut rows = week(tcp("10.2.0.7", "10.1.0.1", 443), 20);
     rows.extend(week(tcp("10.1.0.1", "10.1.0.2", 502), 20));
     let made = plant.learn(&rows);
-    assert_eq!(made.fate(&plant, "10.2.0.7 (office) -> hmi tcp/443"), "outside-window", "somebody chose the hours");
+    assert_eq!(
+        made.fate(&plant, "10.2.0.7 (office) -> hmi tcp/443"),
+        "outside-window",
+        "somebody chose the hours"
+    );
     assert_eq!(made.fate(&plant, "hmi -> plc tcp/502"), "expired", "somebody chose an end");
     assert!(made.proposal.entries.is_empty());
 }
