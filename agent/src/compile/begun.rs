@@ -161,9 +161,9 @@ fn seat(who: &Who<'_>, (party, end): (Party, End), nobody: u64) -> Seat {
     let device = party.device().map(|id| who.device(id));
     let made = || end.address.and_then(|address| who.maker(address)).map(|(_, mac)| mac);
     let own = || device.and_then(|device| device.macs.first().copied());
-    let many = || match party {
-        Party::Broadcast => Some(Mac(mac::octets(mac::BROADCAST))),
-        _ => end.address.filter(IpAddr::is_multicast).map(Mac::of_group),
+    let many = || {
+        let everybody = (party == Party::Broadcast).then_some(Mac(mac::octets(mac::BROADCAST)));
+        everybody.or_else(|| end.address.filter(IpAddr::is_multicast).map(Mac::of_group))
     };
     let known = end.mac.or_else(many).or_else(made).or_else(own);
     Seat {

@@ -298,11 +298,9 @@ impl Fates<'_> {
     /// What the policy says of it at the times at which it was seen.
     fn about(&mut self, kind: &Kind, habit: &Habit) -> Said {
         let said = self.asking.about(kind);
-        let times = habit.days.iter().map(|day| (*day, habit.week.hours(*day)));
-        match said {
-            Said::AtTimes if self.asking.throughout(kind, times) => Said::Allowed,
-            said => said,
-        }
+        let mut times = habit.days.iter().map(|day| (*day, habit.week.hours(*day)));
+        let is_open = said == Said::AtTimes && self.asking.throughout(kind, &mut times);
+        if is_open { Said::Allowed } else { said }
     }
 
     /// Whether it is allowed with one of those whom the talk tells of together.
