@@ -40,6 +40,7 @@ mod learn;
 mod manifest;
 mod mode;
 mod mud;
+mod own;
 mod plan;
 mod progress;
 mod propose;

@@ -11,7 +11,7 @@ use crate::{
     diagnostic::render_text,
     files::read_file,
     mud::{self, Abstraction, Answers, Note, Party},
-    policy::resolve_texts,
+    policy::{resolve_texts, values::is_name},
 };
 
 #[derive(Debug, Subcommand)]
@@ -139,10 +139,4 @@ fn said(notes: &[Note]) {
     for Note { about, effect, why } in notes {
         say!("{}: {}: {}", effect.name(), about.escape_debug(), why.escape_debug());
     }
-}
-
-/// Whether it may be a name of the language.
-fn is_name(text: &str) -> bool {
-    let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '.' | '_' | '-');
-    (1..=63).contains(&text.len()) && text.chars().all(plain)
 }

@@ -13,7 +13,7 @@ use super::{
 use crate::{
     diagnostic::{escape, render_text},
     learn::propose::{
-        Bounds, Entry, Holder, Key, Merged, Piece, Proof, Proposal, Rule, gather, merge, pieces, prove,
+        Bounds, Entry, Holder, Key, Merged, Piece, Proof, Proposal, Refused, Rule, Settled, gather, settle,
     },
     model::{Policy, spelled},
     policy::SourceFile,
@@ -63,6 +63,8 @@ struct Made {
     after: Vec<SourceFile>,
     proof: Proof,
     wrong: Vec<String>,
+    /// Probes that were too many to be asked about.
+    unasked: u64,
 }
 
 pub(super) fn run(cli: &Cli, args: &Args) -> anyhow::Result<Exit> {
@@ -83,7 +85,8 @@ pub(super) fn run(cli: &Cli, args: &Args) -> anyhow::Result<Exit> {
         }
         made.wrong.iter().for_each(|line| say!("{line}"));
         anyhow::bail!(
-            "the proposal does not do what it says, and nothing was written: report this with the lines above"
+            "the proposal does not do what it says, whichever of its rules are left out, and nothing was written\n\
+             hint: propose for one device at a time to see whose it is, and report this with the lines above"
         );
     }
     if args.write {
@@ -106,17 +109,9 @@ pub(super) fn run(cli: &Cli, args: &Args) -> anyhow::Result<Exit> {
 
 fn make(ground: &Ground, learned: &Learned<'_>, bounds: Option<&Bounds>) -> anyhow::Result<Made> {
     let Learned { material, scope, .. } = learned;
-    let proposal = gather(material, *scope, &ground.surroundings.own, bounds);
-    let pieces = pieces(material, &proposal);
-    let mut merged = Vec::new();
-    let mut after = ground.files.clone();
-    for piece in &pieces {
-        let Some(file) = after.iter_mut().find(|file| file.path == piece.path) else { continue };
-        let one = merge(&file.text, piece)?;
-        file.text.clone_from(&one.after);
-        merged.push(one);
-    }
-    let proof = prove(material, &proposal, (&ground.files, &after), &ground.surroundings, ground.now);
+    let proposal = gather(material, *scope, &ground.surroundings.placed.gateway, bounds);
+    let settled = settle(material, proposal, &ground.files, &ground.surroundings, ground.now)?;
+    let Settled { proposal, pieces, merged, after, proof } = settled;
     let who = material.who;
     let shown = |why: &'static str| {
         move |talk: &crate::learn::Talk| {
@@ -126,7 +121,8 @@ fn make(ground: &Ground, learned: &Learned<'_>, bounds: Option<&Bounds>) -> anyh
     };
     let denied = proof.denied.iter().map(shown("learned, and not admitted"));
     let wrong = denied.chain(proof.admitted.iter().map(shown("left out, and admitted"))).collect();
-    Ok(Made { policy: who.policy().clone(), proposal, pieces, merged, after, proof, wrong })
+    let (policy, unasked) = (who.policy().clone(), material.found.more_probed);
+    Ok(Made { policy, proposal, pieces, merged, after, proof, wrong, unasked })
 }
 
 fn show(piece: &Piece) {
@@ -143,7 +139,7 @@ fn difference(merged: &Merged) -> String {
 }
 
 fn summary(made: &Made) {
-    let Proposal { entries, decisions, refused } = &made.proposal;
+    let Proposal { entries, decisions, dropped, refused } = &made.proposal;
     let rules = |count: usize| format!("{count} rule{}", if count == 1 { "" } else { "s" });
     say!(
         "{} proposed, of {} talks; price {}: combinations that they admit and nobody saw",
@@ -153,6 +149,15 @@ fn summary(made: &Made) {
     );
     if !decisions.is_empty() {
         say!("{} beside them for a person to decide, as comments", rules(decisions.len()));
+    }
+    for Refused { holder: whose, what, why } in dropped.iter().take(20) {
+        say!("not proposed for {}: {what}: {why}", holder(&made.policy, *whose));
+    }
+    if dropped.len() > 20 {
+        say!("and {} more that were learned and are not proposed", dropped.len() - 20);
+    }
+    if made.unasked > 0 {
+        say!("{} probes of scans were too many to be asked about one by one", made.unasked);
     }
     for one in refused.iter().take(20) {
         say!("not for {}: {}: {}", holder(&made.policy, one.holder), one.what, one.why);
@@ -176,6 +181,7 @@ struct Told<'m> {
     talks: usize,
     rules: Vec<RuleTold<'m>>,
     decisions: Vec<RuleTold<'m>>,
+    dropped: Vec<RefusedTold<'m>>,
     not_widened: Vec<RefusedTold<'m>>,
     files: Vec<FileTold<'m>>,
 }
@@ -209,7 +215,7 @@ struct FileTold<'m> {
 }
 
 fn told<'m>(made: &'m Made) -> Told<'m> {
-    let Proposal { entries, decisions, refused } = &made.proposal;
+    let Proposal { entries, decisions, dropped, refused } = &made.proposal;
     let path = |entry: &Entry| match entry.holder {
         Holder::Device(id) => &made.policy.devices[id.0 as usize].location.path,
         Holder::Class(id) => &made.policy.classes[id.0 as usize].location.path,
@@ -232,20 +238,23 @@ fn told<'m>(made: &'m Made) -> Told<'m> {
         talks: made.proof.learned,
         rules: all(false, entries),
         decisions: all(true, decisions),
-        not_widened: refused
-            .iter()
-            .map(|one| RefusedTold {
-                holder: holder(&made.policy, one.holder),
-                what: &one.what,
-                why: &one.why,
-            })
-            .collect(),
+        dropped: refused_told(made, dropped),
+        not_widened: refused_told(made, refused),
         files: made
             .pieces
             .iter()
             .map(|piece| FileTold { path: &piece.path, declarations: &piece.declared })
             .collect(),
     }
+}
+
+fn refused_told<'m>(made: &'m Made, all: &'m [Refused]) -> Vec<RefusedTold<'m>> {
+    let one = |one: &'m Refused| RefusedTold {
+        holder: holder(&made.policy, one.holder),
+        what: &one.what,
+        why: &one.why,
+    };
+    all.iter().map(one).collect()
 }
 
 fn rule_told<'m>(file: &'m str, entry: &'m Entry, rule: &'m Rule) -> RuleTold<'m> {

@@ -1,20 +1,20 @@
 //! `bulkhead simulate`: what a policy would do with what really happened.
 
-use std::{collections::BTreeSet, net::IpAddr, path::PathBuf};
+use std::path::PathBuf;
 
 use anyhow::Context;
 use clap::ValueEnum;
+use ipnet::IpNet;
 use jiff::Timestamp;
 
 use super::{
     Cli, Exit, Output,
     check::{configuration, files_of},
     history::file_of,
-    print, print_json,
+    own, print, print_json,
 };
 use crate::{
     compile::{Limits, Placed, compile},
-    dataplane::probe,
     diagnostic::{counted, render_text},
     policy::resolve_texts,
     replay::{Report, Setting, as_enforced},
@@ -30,7 +30,7 @@ mod places;
     after_help = "A capture is judged as if an agent with this policy had begun to run with its first frame: take it where the agent will\n\
                   stand, in front of the gateway, so that senders have their own hardware addresses.\n\n\
                   Exit codes: 0 nothing of what `--fail-on` names; 1 something of it, or the policy is invalid; 2 it could not run, a capture\n\
-                  is damaged, or with --bpf the kernel says something else."
+                  is damaged, there was more in it than room to judge it, or with --bpf the kernel says something else."
 )]
 pub(super) struct Args {
     /// The policy: a file or a folder
@@ -48,9 +48,10 @@ pub(super) struct Args {
     /// Where the frames arrived: an interface of the configuration. Default: the interface by its name in the capture, else any
     #[arg(long, value_name = "NAME", conflicts_with = "history")]
     interface: Option<String>,
-    /// An address of the gateway itself, so that its own traffic is known; may be given several times
-    #[arg(long, value_name = "IP")]
-    gateway: Vec<IpAddr>,
+    /// An address of the gateway itself, so that its own traffic is known, with its prefix if what goes to everybody there is to be known
+    /// too; may be given several times
+    #[arg(long, value_name = "IP[/PREFIX]", value_parser = own::address)]
+    gateway: Vec<IpNet>,
     /// Judge as if every device that is monitored were enforced
     #[arg(long)]
     as_enforced: bool,
@@ -86,6 +87,8 @@ enum FailOn {
     Drop,
     /// A break, or a rule that nothing was allowed by
     Unused,
+    /// A break, or a conversation that is allowed only under a name that the device must have learned
+    Name,
     /// Nothing
     None,
 }
@@ -96,6 +99,7 @@ impl FailOn {
             Self::Break => report.breaks(),
             Self::Drop => report.drops(),
             Self::Unused => report.breaks() || report.has_unused(),
+            Self::Name => report.breaks() || report.relies_on_names(),
             Self::None => false,
         }
     }
@@ -112,12 +116,10 @@ pub(super) fn run(cli: &Cli, args: &Args) -> anyhow::Result<Exit> {
     let tables = compile(&policy, &everything).context("failed to compile the policy")?;
     let config = configuration(cli)?;
     let places = places::Places::new(cli.config.exists().then_some(&config), args.interface.as_deref())?;
-    let mut gateway: BTreeSet<IpAddr> = args.gateway.iter().copied().collect();
-    if args.history && args.file.is_none() {
-        gateway.extend(probe::own_addresses().context("failed to ask for the gateway's own addresses")?);
-    }
+    let (gateway, broadcasts) = own::addresses(&args.gateway, args.history && args.file.is_none())?;
     let placed = config.management.pin(Placed {
         gateway,
+        broadcasts,
         segments: places.segments(&tables),
         trusted: config.trusted_hosts(),
         settings: config.flows.settings(0),
@@ -144,7 +146,8 @@ pub(super) fn run(cli: &Cli, args: &Args) -> anyhow::Result<Exit> {
         out!("{}", report.text().trim_end());
     }
     let differs = compared.is_some_and(|compared| told(&compared));
-    Ok(match (damaged || differs, args.fail_on.found(&report)) {
+    let partial = report.is_partial() && args.fail_on != FailOn::None;
+    Ok(match (damaged || differs || partial, args.fail_on.found(&report)) {
         (true, _) if differs => Exit::CouldNotRun,
         (_, true) => Exit::Found,
         (true, false) => Exit::CouldNotRun,

@@ -41,6 +41,8 @@ pub struct Placed {
     pub named: BTreeMap<NamedKey, NamedRow>,
     /// The gateway's own addresses.
     pub gateway: BTreeSet<IpAddr>,
+    /// At which addresses everybody on one of its segments is reached, as far as that is known: no packet is judged by it.
+    pub broadcasts: BTreeSet<IpAddr>,
     /// From where the gateway may always be managed.
     pub management_peers: Vec<IpNet>,
     /// Over what.

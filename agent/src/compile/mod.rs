@@ -22,6 +22,7 @@ use crate::{
     model::{Criticality, Device, DeviceId, Mode, Policy, Rule, Schedule, Source},
 };
 
+mod begun;
 pub mod flat;
 mod host;
 mod identities;
@@ -34,16 +35,25 @@ mod revision;
 mod rows;
 mod services;
 mod supposed;
+mod who;
+pub use begun::{Begun, Field};
 pub use host::{Host, Memory, Placed, wide};
+pub use moment::Calendar;
 pub use named::{NamedPeer, NamedPermission};
 pub use nearest::{Known, RuleRef, nearest, network_of};
 pub use opening::{NEXT_HOP, Opening, STRANGER, Seat};
 pub use revision::Revision;
 pub use services::{ServicePrefix, prefixes_of};
 pub use supposed::Supposed;
+pub use who::{Party, Who, hosts, is_global, pair, receivers};
 
 use identities::{Identities, Names};
 use services::Services;
+
+/// Numbers for the segments that tables name, where no configuration gives them any.
+pub fn numbered_segments(tables: &Tables) -> BTreeMap<String, u16> {
+    tables.segments.iter().cloned().zip(1..).collect()
+}
 
 /// Value of a row that is no rule's: a remediation peer of quarantined devices.
 pub const NO_RULE: u32 = u32::MAX;

@@ -30,6 +30,34 @@ impl Tables {
     }
 }
 
+/// Minutes that a [`Calendar`] remembers.
+const MOST_MINUTES: usize = 1 << 14;
+
+/// Which schedules were open when, for whoever asks often.
+#[derive(Debug)]
+pub struct Calendar<'t> {
+    tables: &'t Tables,
+    now: Timestamp,
+    known: BTreeMap<i64, Vec<u64>>,
+}
+
+impl<'t> Calendar<'t> {
+    /// Of tables; what has expired `now` was never open.
+    pub fn new(tables: &'t Tables, now: Timestamp) -> Self {
+        Self { tables, now, known: BTreeMap::new() }
+    }
+
+    /// [`Tables::deadlines_as_of`] the minute of a moment, seconds since 1970.
+    pub fn at(&mut self, moment: i64) -> &[u64] {
+        let minute = moment.div_euclid(60) * 60;
+        if self.known.len() >= MOST_MINUTES && !self.known.contains_key(&minute) {
+            self.known.clear();
+        }
+        let then = Timestamp::from_second(minute).unwrap_or(self.now);
+        self.known.entry(minute).or_insert_with(|| self.tables.deadlines_as_of(then, self.now))
+    }
+}
+
 /// How many schedules that end at different dates are followed one after the other: whoever takes turns more often is told
 /// at the next one.
 const JOINTS: usize = 16;

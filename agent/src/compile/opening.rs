@@ -57,15 +57,18 @@ impl Opening {
             pseudo::LLC => Packet { kind: parse::Kind::Other, ethertype: 46, service_port: service, ..base },
             _ => {
                 let icmp = protocol::is_icmp(protocol);
+                let ported = icmp || matches!(protocol, protocol::TCP | protocol::UDP | protocol::SCTP);
+                let port = |port| if ported { port } else { 0 };
                 Packet {
                     kind: parse::Kind::Ip,
                     ethertype: if v4 { ethertype::IPV4 } else { ethertype::IPV6 },
                     source: from.address,
                     destination: to.address,
                     protocol,
-                    hops: 64,
-                    source_port: client_port,
-                    destination_port: if icmp { client_port } else { service },
+                    // What goes to many goes no further than its link, unless somebody says so (RFC 1112 6.1).
+                    hops: if to.address.is_multicast() { 1 } else { 64 },
+                    source_port: port(client_port),
+                    destination_port: port(if icmp { client_port } else { service }),
                     service_port: service,
                     icmp_type: if icmp { service.to_be_bytes()[0] } else { 0 },
                     tcp_flags: if protocol == protocol::TCP { tcp::SYN } else { 0 },

@@ -115,6 +115,11 @@ impl Config {
         self.numbered().map(|(id, segment)| (segment.name.clone(), id)).collect()
     }
 
+    /// Every segment as tables have it, with its VLAN.
+    pub fn rows(&self) -> Vec<(Option<u16>, SegmentRow)> {
+        self.numbered().map(|(id, segment)| (segment.vlan, segment.row(id))).collect()
+    }
+
     /// Segments on which every packet is judged alike, by name: `cell0 (device-side)`.
     pub fn alike(&self) -> Vec<(String, SegmentRow)> {
         let mut groups: Vec<(SegmentRow, Vec<String>)> = Vec::new();

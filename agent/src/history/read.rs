@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::{Connection, OpenFlags, Transaction};
 
 use super::{
     HistoryError, io_error, log_of,
@@ -95,6 +95,15 @@ impl Reader {
         &self.path
     }
 
+    /// One moment: as long as it is held, nothing is seen of what is added meanwhile, however often the reader is asked. There may be one
+    /// at a time.
+    ///
+    /// # Errors
+    /// As [`Reader::rows`].
+    pub fn moment(&self) -> Result<Transaction<'_>, HistoryError> {
+        self.connection.unchecked_transaction().map_err(sqlite("read", &self.path))
+    }
+
     /// Gives every row of these days to `each`, in the order of [`Row::in_order`] and as of one moment, until it has
     /// enough. Takes a few MiB however many rows there are.
     ///
@@ -106,8 +115,7 @@ impl Reader {
         mut each: impl FnMut(Row) -> ControlFlow<()>,
     ) -> Result<(), HistoryError> {
         let failed = sqlite("read", &self.path);
-        // Whatever is added meanwhile is not seen.
-        let _moment = self.connection.unchecked_transaction().map_err(&failed)?;
+        let _moment = if self.connection.is_autocommit() { Some(self.moment()?) } else { None };
         let days = self.days_within(days)?;
         let one = format!(
             "SELECT {COLUMNS} FROM flow WHERE day = ?1 ORDER BY from_ip, from_mac, to_ip, to_mac, protocol, number"

@@ -140,6 +140,28 @@ fn some_days_are_read_and_no_more_than_are_wanted() {
 }
 
 #[test]
+fn readings_of_one_moment_are_of_the_same_rows() {
+    let (_folder, path, mut history) = begin(LARGE);
+    history.add(&[row(1, 1)], &[], None).expect("room");
+    let reader = Reader::open(&path).expect("a history");
+    let count = || {
+        let mut count = 0;
+        let counted = reader.rows(.., |_| {
+            count += 1;
+            ControlFlow::Continue(())
+        });
+        counted.expect("rows");
+        (count, reader.days().expect("days").len())
+    };
+    let moment = reader.moment().expect("a moment");
+    assert_eq!(count(), (1, 1));
+    history.add(&[row(2, 1), row(2, 2)], &[], None).expect("room");
+    assert_eq!(count(), (1, 1));
+    drop(moment);
+    assert_eq!(count(), (3, 2));
+}
+
+#[test]
 fn reader_sees_one_moment_whatever_is_added_meanwhile() {
     let (_folder, path, mut history) = begin(LARGE);
     history.add(&[row(1, 1), row(3, 1)], &[], None).expect("room");

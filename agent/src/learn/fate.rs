@@ -13,7 +13,7 @@ use super::{
 use crate::{
     model::Policy,
     policy::built_in,
-    traffic::{Day, Service},
+    traffic::{Day, End, Kind, Service},
 };
 
 /// Why something is not learned.
@@ -56,12 +56,14 @@ pub enum Doubt {
     Peers,
     /// Nobody answers, so that nothing shows that it is wanted.
     OneWay,
-    /// Who began was not seen, and no service has this port.
+    /// Who began was not seen, and the port does not tell.
     Guessed,
     /// It was seen only while its source was scanning.
     InScan,
     /// It was seen first when its source had scanned.
     AfterScan,
+    /// A rule allows it at times, and it was seen at others.
+    OutsideWindow,
     /// A rule allowed it until it expired.
     Expired,
     /// No policy can name it.
@@ -130,6 +132,7 @@ impl Doubt {
             Self::Guessed => "guessed",
             Self::InScan => "in-scan",
             Self::AfterScan => "after-scan",
+            Self::OutsideWindow => "outside-window",
             Self::Expired => "expired",
             Self::Unnameable => "unnameable",
         }
@@ -144,9 +147,14 @@ impl Doubt {
             Self::Internet => "the other end is in the Internet, and in no network of the policy",
             Self::Peers => "both are of one class, and such devices seldom need each other",
             Self::OneWay => "nobody answers, so nothing shows that it is wanted",
-            Self::Guessed => "its begin was not seen, and no service has this port: it may run the other way",
+            Self::Guessed => {
+                "its begin was not seen, and the port does not say who asks: it may run the other way, and then the rule has to"
+            }
             Self::InScan => "it was only seen while its source was trying many partners or ports",
             Self::AfterScan => "it began when its source had been trying many partners or ports",
+            Self::OutsideWindow => {
+                "a rule allows it at times, and it was seen at others: widen its `windows`, or leave it so"
+            }
             Self::Expired => "a rule allowed it, and has expired",
             Self::Unnameable => "no service of a policy can be this",
         }
@@ -162,6 +170,10 @@ const TOLD: [(u8, u16, u16); 6] = [
     (protocol::UDP, 4739, 4739),
     (protocol::UDP, 6343, 6343),
 ];
+
+/// UDP ports that both ends of a conversation use, without a pause in which one would be seen to begin: PTP, EtherNet/IP I/O, PROFINET,
+/// EtherCAT, BACnet/IP.
+const CYCLIC: [u16; 8] = [319, 320, 2222, 34_962, 34_963, 34_964, 34_980, 47_808];
 
 const REMOTE_ADMIN: [(u16, u16); 9] = [
     (22, 23),
@@ -240,9 +252,9 @@ impl Fates<'_> {
             return Fate::Left(Left::Unknown);
         }
         let [low, high] = habit.samples;
-        let first = self.asking.about(&low);
-        let said = [first, if low == high { first } else { self.asking.about(&high) }];
-        if said == [Said::Allowed; 2] {
+        let first = self.about(&low, habit);
+        let said = [first, if low == high { first } else { self.about(&high, habit) }];
+        if said == [Said::Allowed; 2] && habit.ends.iter().all(|end| self.is_allowed_with(talk, habit, end)) {
             return Fate::Covered;
         }
         let settings = self.found.settings;
@@ -271,15 +283,40 @@ impl Fates<'_> {
         });
         let steady_to_many = to_many && self.is_steady(talk, habit);
         doubt((one_way || to_many) && !by_design && !steady_to_many, Doubt::OneWay);
-        doubt(has_ports && habit.opened == 0 && !is_known(self.policy, talk.service), Doubt::Guessed);
+        doubt(has_ports && habit.opened == 0 && self.may_run_backward(talk), Doubt::Guessed);
         // What a scanner found he uses later: whatever is new since a source scanned is for a person.
         let source = Source { party: talk.from, end: None };
         let is_behind = self.scanned.get(&source).is_some_and(|day| habit.days.first() >= Some(day));
         doubt(in_scan, Doubt::InScan);
         doubt(!in_scan && (is_behind || self.found.scans.unwatched > 0), Doubt::AfterScan);
+        doubt(said.contains(&Said::AtTimes), Doubt::OutsideWindow);
         doubt(said.contains(&Said::Expired), Doubt::Expired);
         doubt(!is_nameable(talk.service), Doubt::Unnameable);
         if doubts.is_empty() { Fate::Learned } else { Fate::Decide(doubts) }
+    }
+
+    /// What the policy says of it at the times at which it was seen.
+    fn about(&mut self, kind: &Kind, habit: &Habit) -> Said {
+        let said = self.asking.about(kind);
+        let mut times = habit.days.iter().map(|day| (*day, habit.week.hours(*day)));
+        let is_open = said == Said::AtTimes && self.asking.throughout(kind, &mut times);
+        if is_open { Said::Allowed } else { said }
+    }
+
+    /// Whether it is allowed with one of those whom the talk tells of together.
+    fn is_allowed_with(&mut self, talk: &Talk, habit: &Habit, end: &End) -> bool {
+        let kind = habit.with(talk, *end);
+        self.about(&kind, habit) == Said::Allowed
+    }
+
+    /// Whether a talk of which no begin was seen may run the other way: no service has its port; or both ends use the port of one, so that
+    /// whoever is heard first seems to begin. That is so of cyclic datagrams, and of all that was seen in both directions.
+    fn may_run_backward(&self, talk: &Talk) -> bool {
+        let Service { protocol, number } = talk.service;
+        let back = Talk { from: talk.to, to: talk.from, service: talk.service };
+        let both = [&self.found.talks, &self.found.in_scans].iter().any(|talks| talks.contains_key(&back));
+        let is_cyclic = protocol == protocol::UDP && CYCLIC.contains(&number) && !talk.to.is_many();
+        !is_known(self.policy, talk.service) || is_cyclic || (both && protocol != protocol::TCP)
     }
 
     fn are_peers(&self, talk: &Talk) -> bool {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use super::{Party, Talk};
 use crate::traffic::{Day, End, Hours, Kind, Row};
 
 /// As many ends of those that are told of together are kept.
@@ -15,6 +16,11 @@ impl Week {
     /// Adds hours of a day.
     pub fn add(&mut self, day: Day, hours: Hours) {
         self.0[usize::from(day.weekday())] |= hours.bits();
+    }
+
+    /// Its hours on the weekday of a day.
+    pub fn hours(&self, day: Day) -> Hours {
+        Hours::from_bits(self.0[usize::from(day.weekday())])
     }
 
     /// All hours of both.
@@ -116,6 +122,17 @@ impl Habit {
                 self.ends.pop_last();
             }
         }
+    }
+
+    /// The kind of it with one of [`Habit::ends`].
+    pub(super) fn with(&self, talk: &Talk, end: End) -> Kind {
+        let kind = self.samples[0];
+        // Frames stand in any order.
+        if kind.from.address.is_none() {
+            return kind;
+        }
+        let is_many = |party| matches!(party, Party::Internet | Party::Unknown);
+        if is_many(talk.from) { Kind { from: end, ..kind } } else { Kind { to: end, ..kind } }
     }
 
     /// On how many days.

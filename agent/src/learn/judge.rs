@@ -1,44 +1,44 @@
 //! What is allowed already: the first packet of a kind of flow is made up and given to [`decide`], the function that enforces.
 //!
-//! In: a policy, where and how the agent runs, kinds of flow. Out: whether the policy allows it. Where a device must be seen (its segment and VLAN) is
-//! no matter of rules and is left out; a rule that holds at times counts as open, unless its time is over for good.
+//! In: a policy, where and how the agent runs, kinds of flow. Out: whether the policy allows it: always, at times, or no more.
 
-use std::{collections::BTreeSet, net::IpAddr};
+use std::collections::BTreeSet;
 
 use bulkhead_common::{
-    address::Address,
-    decide::{Verdict, decide},
-    layout::{Lease, SegmentRow, Settings},
+    decide::{Decision, Verdict},
+    layout::{SegmentRow, Settings},
     lookup::{infrastructure, segment_flag},
-    parse::{self, Packet},
-    wire::{ethertype, icmp, mac, protocol, pseudo, tcp},
 };
 use jiff::Timestamp;
 
-use super::{Party, Who};
+use super::Who;
 use crate::{
-    compile::{Host, Limits, Memory, Placed, Tables, TooLarge, compile},
-    model::{Mac, Policy},
-    traffic::{End, Kind},
+    compile::{Begun, Calendar, Field, Host, Limits, Placed, Tables, TooLarge, compile, numbered_segments},
+    model::{Policy, Schedule},
+    traffic::{Day, Hours, Kind},
 };
 
 /// Where and how the agent runs, as far as verdicts depend on it.
 #[derive(Clone, Debug)]
 pub struct Surroundings {
-    /// Every kind of segment, see [`crate::config::Config::alike`].
-    pub segments: Vec<SegmentRow>,
-    /// The management pin, who is trusted.
+    /// The segments.
+    pub field: Field,
+    /// The management pin, who is trusted, the gateway's own addresses.
     pub placed: Placed,
-    /// The gateway's own addresses.
-    pub own: BTreeSet<IpAddr>,
 }
 
 impl Default for Surroundings {
-    /// One segment with the whole infrastructure set, no pin, no address.
+    /// Any segment, no pin, no address.
     fn default() -> Self {
+        Self { field: Field::Anywhere(Self::any_segment()), placed: Placed::default() }
+    }
+}
+
+impl Surroundings {
+    /// A segment with the whole infrastructure set.
+    pub fn any_segment() -> SegmentRow {
         let flags = segment_flag::TRUSTED;
-        let segment = SegmentRow { infrastructure: infrastructure::ALL, flags, ..SegmentRow::default() };
-        Self { segments: vec![segment], placed: Placed::default(), own: BTreeSet::new() }
+        SegmentRow { infrastructure: infrastructure::ALL, flags, ..SegmentRow::default() }
     }
 }
 
@@ -47,6 +47,8 @@ impl Default for Surroundings {
 pub enum Said {
     /// It is allowed.
     Allowed,
+    /// A rule allows it at times.
+    AtTimes,
     /// A rule allowed it whose time is over.
     Expired,
     /// Nothing allows it.
@@ -61,23 +63,18 @@ pub struct Judge {
     now: Timestamp,
 }
 
-/// A source port that no service has.
-const EPHEMERAL: u16 = 49_999;
-/// Locally administered addresses of nobody: a stranger, and the router in between.
-const STRANGER: u64 = 0x02_bb_00_00_00_01;
-const NEXT_HOP: u64 = 0x02_bb_00_00_00_02;
-
 impl Judge {
     /// Of a policy, at a time.
     ///
     /// # Errors
     /// [`TooLarge`] when no table holds it.
-    pub fn new(policy: &Policy, surroundings: Surroundings, now: Timestamp) -> Result<Self, TooLarge> {
-        let mut policy = policy.clone();
-        for device in &mut policy.devices {
-            (device.segment, device.vlan) = (None, None);
-        }
+    pub fn new(policy: &Policy, mut surroundings: Surroundings, now: Timestamp) -> Result<Self, TooLarge> {
+        let policy = policy.clone();
         let tables = compile(&policy, &Limits { devices: u32::MAX, rules: u32::MAX, rows: u32::MAX })?;
+        // What the configuration does not know has a number of its own.
+        if matches!(surroundings.field, Field::Anywhere(_)) {
+            surroundings.placed.segments = numbered_segments(&tables);
+        }
         Ok(Self { policy, tables, surroundings, now })
     }
 
@@ -88,27 +85,21 @@ impl Judge {
 
     /// Asks about kinds.
     pub fn ask(&self) -> Asking<'_> {
-        let Surroundings { segments, placed, own } = &self.surroundings;
-        let open = vec![u64::MAX; self.tables.schedules.len()];
-        let holds = |set: &Vec<_>| set.iter().any(|one: &crate::model::Schedule| !one.has_expired(self.now));
-        let today = self.tables.schedules.iter().map(|set| if holds(set) { u64::MAX } else { 0 }).collect();
-        let host = |segment: &SegmentRow, deadlines: &Vec<u64>| {
-            // Nothing is taken on trust, and no flow is one too many.
-            let settings = Settings { adopt_until: 0, flow_cap: 0, ..placed.settings };
-            let gateway = own.clone();
-            let deadlines = deadlines.clone();
-            Host::new(
-                &self.tables,
-                Placed { segment: *segment, settings, gateway, deadlines, ..placed.clone() },
-            )
+        let Surroundings { field, placed } = &self.surroundings;
+        // Nothing is taken on trust, and no flow is one too many.
+        let settings = Settings { adopt_until: 0, flow_cap: 0, ..placed.settings };
+        let all = |open: &dyn Fn(&[Schedule]) -> bool| -> Vec<u64> {
+            self.tables.schedules.iter().map(|set| if open(set) { u64::MAX } else { 0 }).collect()
         };
-        let hosts = |deadlines: Vec<u64>| segments.iter().map(|segment| host(segment, &deadlines)).collect();
-        let own = &self.surroundings.own;
+        let is_current = |one: &Schedule| !one.has_expired(self.now);
         Asking {
-            who: Who::new(&self.policy, own),
-            policy: &self.policy,
-            today: hosts(today),
-            open: hosts(open),
+            who: Who::new(&self.policy, placed),
+            calendar: Calendar::new(&self.tables, self.now),
+            field,
+            host: Host::new(&self.tables, Placed { settings, ..placed.clone() }),
+            closed: all(&|_| false),
+            today: all(&|set| set.iter().any(is_current)),
+            open: all(&|_| true),
         }
     }
 }
@@ -116,108 +107,71 @@ impl Judge {
 /// Questions in a row.
 pub struct Asking<'j> {
     who: Who<'j>,
-    policy: &'j Policy,
-    today: Vec<Host<'j>>,
-    open: Vec<Host<'j>>,
+    calendar: Calendar<'j>,
+    field: &'j Field,
+    host: Host<'j>,
+    /// Deadlines of the schedules where each is closed, where those are open that have not expired, and where all are.
+    closed: Vec<u64>,
+    today: Vec<u64>,
+    open: Vec<u64>,
 }
 
 impl Asking<'_> {
-    /// Whether a flow of this kind may begin, wherever its first packet arrives.
+    /// Whether a flow of this kind may begin, and be answered.
     pub fn about(&mut self, kind: &Kind) -> Said {
-        let leases = [kind.from, kind.to].into_iter().filter_map(|end| {
-            let (address, Mac(octets)) = (end.address?, end.mac?);
-            Some((
-                Address::from(address),
-                Lease { mac: mac::from_octets(octets), expires: u64::MAX, length: u64::MAX },
-            ))
-        });
-        let memory = Memory { leases: leases.collect(), ..Memory::default() };
-        let Some(packet) = self.packet(kind) else { return Said::Denied };
-        let allowed = |hosts: &mut Vec<Host<'_>>| {
-            hosts.iter_mut().all(|host| {
-                host.adopt(memory.clone(), 1);
-                matches!(decide(&packet, host).verdict, Verdict::Allow(_))
-            })
-        };
-        if allowed(&mut self.today) {
-            Said::Allowed
-        } else if allowed(&mut self.open) {
+        let begun = Begun::of(kind, &self.who);
+        if self.is_allowed(&begun, Times::Closed) {
+            return Said::Allowed;
+        }
+        // Without schedules that is all.
+        if self.open.is_empty() {
+            Said::Denied
+        } else if self.is_allowed(&begun, Times::Today) {
+            Said::AtTimes
+        } else if self.is_allowed(&begun, Times::Open) {
             Said::Expired
         } else {
             Said::Denied
         }
     }
 
-    /// The packet with which it begins. What the gateway itself sends is not judged, only the answer.
-    fn packet(&self, kind: &Kind) -> Option<Packet> {
-        let Kind { from, to, service } = *kind;
-        let hardware = |end: End, nobody| self.hardware(end, nobody);
-        let (source_mac, destination_mac) = (hardware(from, STRANGER), hardware(to, NEXT_HOP));
-        let (Some(source), Some(destination)) = (from.address, to.address) else {
-            let is_llc = service.protocol == pseudo::LLC;
-            return Some(Packet {
-                len: 60,
-                kind: parse::Kind::Other,
-                // Of an LLC frame the field is its length (IEEE 802.3-2018 3.2.6).
-                ethertype: if is_llc { 46 } else { service.number },
-                service_port: if is_llc { service.number } else { 0 },
-                source_mac,
-                destination_mac,
-                ..Packet::EMPTY
-            });
-        };
-        let [icmp_type, _] = service.number.to_be_bytes();
-        let is_icmp = protocol::is_icmp(service.protocol);
-        let has_ports = matches!(service.protocol, protocol::TCP | protocol::UDP | protocol::SCTP);
-        let port = if has_ports { service.number } else { 0 };
-        let question = Packet {
-            len: 60,
-            kind: parse::Kind::Ip,
-            ethertype: if source.is_ipv4() { ethertype::IPV4 } else { ethertype::IPV6 },
-            source_mac,
-            destination_mac,
-            source: source.into(),
-            destination: destination.into(),
-            protocol: service.protocol,
-            hops: if destination.is_multicast() { 1 } else { 64 },
-            source_port: if has_ports { EPHEMERAL } else { 0 },
-            destination_port: port,
-            service_port: service.number,
-            icmp_type: if is_icmp { icmp_type } else { 0 },
-            tcp_flags: if service.protocol == protocol::TCP { tcp::SYN } else { 0 },
-            ..Packet::EMPTY
-        };
-        if self.who.sender(&from) != Party::Gateway {
-            return Some(question);
+    /// Whether it may in each of these hours, from their first minute to their last.
+    pub fn throughout(&mut self, kind: &Kind, hours: impl Iterator<Item = (Day, Hours)>) -> bool {
+        let begun = Begun::of(kind, &self.who);
+        let mut asked: BTreeSet<Vec<u64>> = BTreeSet::new();
+        for moment in hours.flat_map(|(day, hours)| hours.edges(day, i64::MIN, i64::MAX)).flatten() {
+            let open = self.calendar.at(moment);
+            if asked.contains(open) {
+                continue;
+            }
+            self.host.reschedule(open.to_vec());
+            if !is_allowed(&begun.meets(&mut self.host, self.field)) {
+                return false;
+            }
+            asked.insert(open.to_vec());
         }
-        let reply = |kind: &u8| icmp::request_of(service.protocol, *kind) == Some(icmp_type);
-        let icmp_type = if is_icmp { (0..=u8::MAX).find(reply)? } else { 0 };
-        Some(Packet {
-            source: question.destination,
-            destination: question.source,
-            source_mac: destination_mac,
-            destination_mac: NEXT_HOP,
-            source_port: port,
-            destination_port: question.source_port,
-            service_port: if is_icmp { u16::from(icmp_type) << 8 } else { question.source_port },
-            icmp_type,
-            tcp_flags: if service.protocol == protocol::TCP { tcp::SYN | tcp::ACK } else { 0 },
-            ..question
-        })
+        true
     }
 
-    fn hardware(&self, end: End, nobody: u64) -> u64 {
-        if let Some(Mac(octets)) = end.mac {
-            return mac::from_octets(octets);
-        }
-        match (self.who.receiver(&end), end.address) {
-            (Party::Group(group), _) => mac::from_octets(Mac::of_group(group).0),
-            (Party::Broadcast, _) => mac::BROADCAST,
-            (Party::Device(id), _) => {
-                let first = self.policy.devices[id.0 as usize].macs.first();
-                first.map_or(nobody, |Mac(octets)| mac::from_octets(*octets))
-            }
-            _ => nobody,
-        }
+    fn is_allowed(&mut self, begun: &Begun, times: Times) -> bool {
+        let open = match times {
+            Times::Closed => &self.closed,
+            Times::Today => &self.today,
+            Times::Open => &self.open,
+        };
+        self.host.reschedule(open.clone());
+        is_allowed(&begun.meets(&mut self.host, self.field))
     }
+}
+
+fn is_allowed(decision: &Decision) -> bool {
+    matches!(decision.verdict, Verdict::Allow(_))
+}
+
+/// Which schedules are open.
+#[derive(Clone, Copy)]
+enum Times {
+    Closed,
+    Today,
+    Open,
 }

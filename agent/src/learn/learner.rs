@@ -4,20 +4,22 @@
 //! Twice, because what a source did while it scanned is known only when all of it was seen. What is kept is as much as there are
 //! talks, not rows.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bulkhead_common::wire::{icmp, protocol};
 
 use super::{Habit, Left, Party, Scans, Settings, Source, Talk, Who, habit::Week, scan::is_exchange};
 use crate::{
     model::DeviceId,
-    traffic::{Day, End, Row},
+    traffic::{Day, End, Kind, Row},
 };
 
 /// As many talks are told apart.
 const TALKS: usize = 1_000_000;
 /// As many of them with hosts that nobody knows, or out of scans.
 const STRANGE: usize = 100_000;
+/// As many different probes of scans are remembered.
+const PROBED: usize = 100_000;
 
 /// The first reading: who scans, and when was anything seen.
 pub struct First<'w> {
@@ -33,6 +35,8 @@ pub struct Second<'w> {
     first: First<'w>,
     talks: BTreeMap<Talk, Habit>,
     in_scans: BTreeMap<Talk, Habit>,
+    probed: BTreeSet<Kind>,
+    more_probed: u64,
     strange: usize,
     left: BTreeMap<Left, Counts>,
 }
@@ -65,6 +69,10 @@ pub struct Found {
     pub talks: BTreeMap<Talk, Habit>,
     /// Talks that were answered, as far as their source scanned meanwhile.
     pub in_scans: BTreeMap<Talk, Habit>,
+    /// What scans tried and came to nothing.
+    pub probed: BTreeSet<Kind>,
+    /// Rows of it for which there was no room.
+    pub more_probed: u64,
     /// What was left out row by row.
     pub left: BTreeMap<Left, Counts>,
     /// Who scanned.
@@ -103,23 +111,31 @@ impl<'w> First<'w> {
 
     /// Reads a row.
     pub fn read(&mut self, row: &Row) {
+        let [(from, _), (to, _)] = self.who.parties(&row.kind);
+        // A scan at the edge of the time that is looked at is one all the same.
+        self.scans.look(Source::of(from, row), row, &self.settings);
         if !self.settings.span.holds(row.seen.first, row.seen.last) {
             return;
         }
         self.seen.add(row);
-        let (from, to) = (self.who.sender(&row.kind.from), self.who.receiver(&row.kind.to));
         for party in [from, to] {
             if let Party::Device(id) = party {
                 self.devices.entry(id).or_default().add(row);
             }
         }
-        self.scans.look(Source::of(from, row), row, &self.settings);
     }
 
     /// All rows were read, and come again.
     pub fn again(self) -> Second<'w> {
-        let (talks, in_scans) = (BTreeMap::new(), BTreeMap::new());
-        Second { first: self, talks, in_scans, strange: 0, left: BTreeMap::new() }
+        Second {
+            first: self,
+            talks: BTreeMap::new(),
+            in_scans: BTreeMap::new(),
+            probed: BTreeSet::new(),
+            more_probed: 0,
+            strange: 0,
+            left: BTreeMap::new(),
+        }
     }
 }
 
@@ -127,7 +143,7 @@ impl Second<'_> {
     /// Reads a row.
     pub fn read(&mut self, row: &Row) {
         let First { who, settings, scans, .. } = &self.first;
-        let (from, to) = (who.sender(&row.kind.from), who.receiver(&row.kind.to));
+        let [(from, first), (to, second)] = who.parties(&row.kind);
         let service = row.kind.service.unit();
         let [kind, _] = service.number.to_be_bytes();
         let is_device = |party| matches!(party, Party::Device(_));
@@ -149,13 +165,17 @@ impl Second<'_> {
         }
         let talk = Talk { from, to, service };
         let end = |party, end: End| matches!(party, Party::Internet | Party::Unknown).then_some(end);
-        let end = end(from, row.kind.from).or(end(to, row.kind.to));
+        let end = end(from, first).or(end(to, second));
         let is_strange = end.is_some();
         let in_scan = scans.hold(Source::of(from, row), row, settings);
         if in_scan {
             // What failed is no more than the scan; what was answered may be a habit that only a person can tell from it.
             if is_exchange(row) && !is_strange && self.in_scans.len() < STRANGE {
                 self.in_scans.entry(talk).or_insert_with(|| Habit::new(row.kind)).add(row, end);
+            } else if self.probed.len() < PROBED || self.probed.contains(&row.kind) {
+                self.probed.insert(row.kind);
+            } else {
+                self.more_probed += 1;
             }
             return self.leave(Left::Scan, row);
         }
@@ -175,11 +195,15 @@ impl Second<'_> {
 
     /// All rows were read.
     pub fn found(self) -> Found {
-        let Self { first, talks, mut in_scans, strange: _, left } = self;
-        let First { who: _, settings, scans, seen, devices } = first;
+        let Self { first, talks, mut in_scans, mut probed, more_probed, strange: _, left } = self;
+        let First { who, settings, scans, seen, devices } = first;
         // What is known from other hours as well is judged by these alone.
         in_scans.retain(|talk, _| !talks.contains_key(talk));
-        Found { talks, in_scans, left, scans, seen, devices, settings }
+        probed.retain(|kind| {
+            let talk = Talk::of(who, kind);
+            !talks.contains_key(&talk) && !in_scans.contains_key(&talk)
+        });
+        Found { talks, in_scans, probed, more_probed, left, scans, seen, devices, settings }
     }
 }
 

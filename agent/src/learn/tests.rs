@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use super::{
     Fate, First, Found, Judge, Settings, Surroundings, Talk, Who, fates,
-    propose::{Bounds, Material, Merged, Proof, Proposal, Scope, gather, merge, pieces, prove},
+    propose::{Bounds, Material, Merged, Proof, Proposal, Scope, Settled, gather, merge, pieces, settle},
 };
 use crate::{
     model::Policy,
@@ -14,6 +14,7 @@ use crate::{
     traffic::{Day, End, Hours, Kind, Row, Seen, Service},
 };
 
+mod apart;
 mod learned;
 mod merged;
 mod priced;
@@ -59,7 +60,7 @@ pub(super) fn now() -> Timestamp {
 
 impl Plant {
     pub(super) fn make(&self, rows: &[Row], scope: Scope, bounds: Option<&Bounds>) -> Made {
-        let who = Who::new(&self.policy, &self.surroundings.own);
+        let who = Who::new(&self.policy, &self.surroundings.placed);
         let mut first = First::new(&who, self.settings);
         rows.iter().for_each(|row| first.read(row));
         let mut second = first.again();
@@ -68,22 +69,12 @@ impl Plant {
         let judge = Judge::new(&self.policy, self.surroundings.clone(), now()).expect("it is small");
         let fates = fates(&self.policy, &found, &judge);
         let material = Material { who: &who, found: &found, fates: &fates };
-        let proposal = gather(&material, scope, &self.surroundings.own, bounds);
-        let pieces = pieces(&material, &proposal);
-        let text = pieces.iter().map(|piece| piece.text()).collect();
-        let merged: Vec<Merged> = pieces
-            .iter()
-            .map(|piece| {
-                let file = self.files.iter().find(|file| file.path == piece.path).expect("it is declared");
-                merge(&file.text, piece).expect("it is TOML")
-            })
-            .collect();
-        let mut after = self.files.clone();
-        for merged in &merged {
-            let file = after.iter_mut().find(|file| file.path == merged.path).expect("it is declared");
-            file.text = merged.after.clone();
-        }
-        let proof = prove(&material, &proposal, (&self.files, &after), &self.surroundings, now());
+        let proposal = gather(&material, scope, &self.surroundings.placed.gateway, bounds);
+        let settled =
+            settle(&material, proposal, &self.files, &self.surroundings, now()).expect("it is TOML");
+        let Settled { proposal, pieces, merged, after: _, proof } = settled;
+        let text: String = pieces.iter().map(|piece| piece.text()).collect();
+        assert!(proposal.dropped.is_empty(), "{:?}\n{text}", proposal.dropped);
         Made { found, fates, proposal, text, merged, proof }
     }
 
@@ -96,7 +87,7 @@ impl Plant {
 impl Made {
     /// The words of a fate, by `from -> to service`.
     pub(super) fn fate(&self, plant: &Plant, text: &str) -> String {
-        let who = Who::new(&plant.policy, &plant.surroundings.own);
+        let who = Who::new(&plant.policy, &plant.surroundings.placed);
         let shown = |talk: &Talk| {
             let [from, to] = [talk.from, talk.to].map(|party| who.name(party));
             format!("{from} -> {to} {}", crate::model::spelled(talk.service.selector()))

@@ -4,14 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Abstraction, Begins, Effect, Note, Party, Profile, meaning::is_multicast};
 use crate::{
-    model::{Selector, pseudo},
-    policy::built_in,
+    model::{Selector, spelled},
+    policy::{
+        built_in,
+        format::{service_table, text::Table},
+        values::{MAX_NAME, MAX_TEXT},
+    },
 };
-use bulkhead_common::wire::protocol;
-
-/// The longest name (`[a-z0-9._-]`) and text of the language, bytes.
-const MAX_NAME: usize = 63;
-const MAX_TEXT: usize = 512;
 
 /// Who they are of whom the manufacturer cannot know it: peers of the policy.
 pub type Answers = BTreeMap<Abstraction, Vec<String>>;
@@ -95,11 +94,12 @@ pub fn write(profile: &Profile, class: Option<&str>, answers: &Answers) -> Impor
     }
     notes.sort();
     notes.dedup();
+    let mut head = Table::new(&["class", &class]);
+    head.words("comment", Some(&cut(info.as_deref().unwrap_or(url))));
     let text = format!(
-        "# From the manufacturer's usage description {}\nversion = 1\n\n[class.{}]\ncomment = {}\n\n{rules}{}",
+        "# From the manufacturer's usage description {}\nversion = 1\n\n{}\n{rules}{}",
         printable(url),
-        key_of(&class),
-        quoted(info.as_deref().unwrap_or(url)),
+        head.text(),
         writer.definitions.into_values().map(|(_, text)| text).collect::<String>(),
     );
     let text = text.trim_end().to_owned() + "\n";
@@ -137,13 +137,12 @@ impl Writer<'_> {
     fn rule(&mut self, begins: Begins, peers: &[String], said: &Said<'_>) -> String {
         let entries: Vec<&str> = said.entries.iter().copied().collect();
         let word = if begins == Begins::Device { "to" } else { "from" };
-        format!(
-            "[[class.{}.allow]]\n{word} = {}\nservice = {}\ncomment = {}\nsource = \"mud\"\n\n",
-            key_of(self.class),
-            list(peers),
-            list(&self.services(&said.selectors)),
-            quoted(&format!("MUD: {}", entries.join(", "))),
-        )
+        let mut table = Table::entry(&["class", self.class, "allow"]);
+        table.list(word, peers.iter().map(|peer| cut(peer)));
+        table.list("service", self.services(&said.selectors).into_iter());
+        table.words("comment", Some(&cut(&format!("MUD: {}", entries.join(", ")))));
+        table.words("source", Some("mud"));
+        table.text() + "\n"
     }
 
     /// What a rule calls an end.
@@ -169,18 +168,20 @@ impl Writer<'_> {
         let prefix = if kind == "multicast" { "multicast:" } else { "" };
         let meaning = format!("{kind} {key} {value}");
         let name = self.name(meaning, &format!("{}-{value}", self.class), |name| {
-            format!("[{kind}.{name}]\n{key} = [{}]\n\n", quoted(value))
+            let mut table = Table::new(&[kind, name]);
+            table.list(key, [cut(value)].into_iter());
+            table
         });
         format!("{prefix}{name}")
     }
 
     /// The name of the table that means this, which is written when it is first asked for.
-    fn name(&mut self, meaning: String, words: &str, table: impl FnOnce(&str) -> String) -> String {
+    fn name(&mut self, meaning: String, words: &str, table: impl FnOnce(&str) -> Table) -> String {
         if let Some((name, _)) = self.definitions.get(&meaning) {
             return name.clone();
         }
         let name = self.names.make(words);
-        let text = table(&key_of(&name));
+        let text = table(&name).text() + "\n";
         self.definitions.insert(meaning, (name.clone(), text));
         name
     }
@@ -202,30 +203,10 @@ impl Writer<'_> {
     }
 
     fn service(&mut self, selector: Selector) -> String {
-        let (key, value) = said(selector);
-        let meaning = format!("service {key} {value}");
-        self.name(meaning, &format!("{}-{key}-{value}", self.class), |name| {
-            format!("[service.{name}]\n{key} = [{}]\n\n", quoted(&value))
-        })
-    }
-}
-
-/// The key of a service table for a selector, and its value.
-fn said(Selector { protocol, low, high }: Selector) -> (&'static str, String) {
-    let range = |low: u16, high: u16| if low == high { low.to_string() } else { format!("{low}-{high}") };
-    match protocol {
-        protocol::TCP => ("tcp", range(low, high)),
-        protocol::UDP => ("udp", range(low, high)),
-        protocol::SCTP => ("sctp", range(low, high)),
-        protocol::ICMP | protocol::ICMPV6 => {
-            let key = if protocol == protocol::ICMP { "icmp" } else { "icmpv6" };
-            let [kind, code] = low.to_be_bytes();
-            let one_code = format!("{kind}/{code}");
-            (key, if low == high { one_code } else { range(low >> 8, high >> 8) })
-        }
-        pseudo::ETHERTYPE => ("ethertype", format!("{low:#06x}")),
-        pseudo::LLC => ("llc", format!("{low:#04x}")),
-        other => ("protocol", other.to_string()),
+        let Selector { protocol: _, low, high } = selector;
+        let text = spelled(selector);
+        let meaning = format!("service {text} {low}-{high}");
+        self.name(meaning, &format!("{}-{text}", self.class), |name| service_table(name, &[selector]))
     }
 }
 
@@ -250,25 +231,14 @@ fn slug(words: &str, most: usize) -> String {
     name.trim_matches(['-', '.']).to_owned()
 }
 
-/// A name as a key of TOML: one with a point needs quotes.
-fn key_of(name: &str) -> String {
-    if name.contains('.') { quoted(name) } else { name.to_owned() }
-}
-
-/// Text as TOML has it, as long as the language lets it be.
-fn quoted(text: &str) -> String {
+/// Text of somebody else, as long as the language lets it be.
+fn cut(text: &str) -> String {
     let mut end = text.len().min(MAX_TEXT);
     while !text.is_char_boundary(end) {
         end -= 1;
     }
     // Control characters that TOML would let through as escapes are none of a person's.
-    // What JSON escapes TOML escapes alike.
-    serde_json::Value::from(printable(&text[..end])).to_string()
-}
-
-fn list(values: &[String]) -> String {
-    let values: Vec<String> = values.iter().map(|value| quoted(value)).collect();
-    format!("[{}]", values.join(", "))
+    printable(&text[..end])
 }
 
 /// Text for a line of its own.

@@ -11,6 +11,7 @@ mod rules;
 mod services;
 pub(crate) mod text;
 
+pub(crate) use services::table as service_table;
 use text::{Table, Writer};
 
 /// The policy as one file.
@@ -35,7 +36,7 @@ pub fn format(policy: &Policy) -> String {
         out.push(multicast(group));
     }
     for service in policy.services.iter().filter(|service| !service.built_in) {
-        out.push(services::table(service));
+        out.push(service_table(&service.name, &service.selectors));
     }
     for (id, class) in (0..).map(ClassId).zip(&policy.classes) {
         let mut table = Table::new(&["class", &class.name]);

@@ -31,13 +31,13 @@ pub(super) const ICMPV6: u8 = 58;
 pub(super) const SCTP: u8 = 132;
 
 /// Comments are copied into every rule and every violation, so they stay short.
-pub(super) const MAX_TEXT: usize = 512;
+pub(crate) const MAX_TEXT: usize = 512;
 
 /// A segment is an interface, whose name has at most 15 bytes, or is named in the configuration.
 const MAX_SEGMENT: usize = 32;
 
 /// RFC 1035 2.3.4 allows a label 63 bytes; names stay usable as host names, file names and metric labels.
-pub(super) const MAX_NAME: usize = 63;
+pub(crate) const MAX_NAME: usize = 63;
 
 impl Reader<'_, '_> {
     /// Reports a leaf that is not what it should be.
@@ -236,7 +236,7 @@ fn is_mapped(net: &IpNet) -> bool {
 }
 
 /// At most [`MAX_NAME`] bytes of `[a-z0-9._-]`, starting with a letter or a digit.
-pub(super) fn is_name(name: &str) -> bool {
+pub(crate) fn is_name(name: &str) -> bool {
     let inner = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '.' | '_' | '-');
     name.len() <= MAX_NAME
         && name.chars().all(inner)

@@ -2,24 +2,16 @@
 
 use std::net::IpAddr;
 
-use bulkhead_common::{address::Address, lookup::shape, wire::mac};
+use bulkhead_common::lookup::shape;
 
 use super::Setting;
 use crate::{
-    compile::{Known, ServicePrefix, network_of},
+    compile::{Known, Party, ServicePrefix, Who, network_of},
     model::{Device, DeviceId},
     traffic::{End, Kind, Service},
 };
 
 impl<'a> Setting<'a> {
-    /// The dense id of the device at an end; 0 where it is none's.
-    pub(super) fn device_at(&self, end: &End) -> u32 {
-        let by_mac = end.mac.and_then(|m| self.tables.macs.get(&mac::from_octets(m.0)));
-        let by_address =
-            || end.address.and_then(|address| self.tables.addresses.get(&Address::from(address)));
-        by_mac.filter(|row| row.device != 0).or_else(by_address).map_or(0, |row| row.device)
-    }
-
     /// The device with a dense id.
     pub(super) fn device(&self, id: u32) -> Option<&'a Device> {
         self.policy.devices.get((id as usize).checked_sub(1)?)
@@ -41,11 +33,14 @@ impl<'a> Setting<'a> {
         self.placed.gateway.contains(&address)
     }
 
-    /// Whether a rule allows it to the device that begins, under a name that the device may have learned for the address.
-    pub(super) fn is_by_name(&self, kind: &Kind, [from, to]: [u32; 2]) -> bool {
+    /// Whether a rule allows it to the device that begins, under a name that the device may have learned for the address: one that may be
+    /// anywhere and that nothing else in the policy means.
+    pub(super) fn is_by_name(&self, who: &Who<'_>, kind: &Kind, [from, to]: [u32; 2]) -> bool {
         let Some(address) = kind.to.address else { return false };
-        let protected = to != 0 || self.is_gateway(address) || address.is_multicast();
-        if from == 0 || protected || self.tables.shapes & shape::NAMED == 0 {
+        if from == 0 || to != 0 || self.tables.shapes & shape::NAMED == 0 {
+            return false;
+        }
+        if who.receiver(&kind.to) != Party::Internet {
             return false;
         }
         let Some(class) = self.class_of(kind.service) else { return false };

@@ -14,7 +14,7 @@ use bulkhead_common::{
     lookup::Rules,
     parse::{self, Packet, parse},
     reason::Reason,
-    wire::mac,
+    wire::{mac, protocol},
 };
 use jiff::Timestamp;
 
@@ -61,6 +61,9 @@ pub struct Frames<'a> {
     minute: Option<u64>,
     conversations: Conversations,
     kinds: HashMap<Kind, Sighting>,
+    /// How many of them there may be, and at how many refused ones attempts make room again.
+    pub(super) most: usize,
+    room_at: u64,
     others: BTreeMap<(u32, u8), Strange>,
     words: BTreeMap<&'static str, u64>,
     tally: Tally<'a>,
@@ -77,6 +80,8 @@ struct Sighting {
     denied: Option<(Reason, bool, Action)>,
     /// Packets without a flow.
     late: u64,
+    /// What happened to packets without a flow of conversations that had passed and were not over.
+    broken_off: Option<Action>,
 }
 
 /// Denied packets that are no conversation.
@@ -127,6 +132,8 @@ impl<'a> Frames<'a> {
             minute: None,
             conversations: Conversations::default(),
             kinds: HashMap::new(),
+            most: MOST_KINDS,
+            room_at: 0,
             others: BTreeMap::new(),
             words: BTreeMap::new(),
             tally: Tally::new(setting),
@@ -198,7 +205,7 @@ impl<'a> Frames<'a> {
             self.tally.used(decision.rule, 1, seconds(time));
         }
         let part = match shown.fault {
-            None => self.conversations.part(shown, time),
+            None => self.conversations.part(shown, time, reason.is_none()),
             Some(_) => None,
         };
         match (part, reason) {
@@ -216,15 +223,18 @@ impl<'a> Frames<'a> {
         reason: Option<Reason>,
         time: u64,
     ) {
-        let Part { kind, forward, begins, opens, answers } = *part;
+        let Part { kind, forward, begins, opens, answers, goes_on } = *part;
         let ends = [decision.source, decision.destination];
         let ends = if forward { ends } else { [ends[1], ends[0]] };
         let moment = seconds(time);
-        let full = self.kinds.len() >= MOST_KINDS;
+        if self.kinds.len() >= self.most && !self.kinds.contains_key(&kind) {
+            self.forget_attempts();
+        }
+        let full = self.kinds.len() >= self.most;
         let sighting = match self.kinds.get_mut(&kind) {
             Some(sighting) => sighting,
             None if full => {
-                self.tally.totals.refused += u64::from(begins);
+                self.tally.totals.refused += u64::from(begins || self.tally.totals.refused == 0);
                 return;
             }
             None => self.kinds.entry(kind).or_insert_with(|| Sighting {
@@ -233,9 +243,10 @@ impl<'a> Frames<'a> {
                 allowed: 0,
                 denied: None,
                 late: 0,
+                broken_off: None,
             }),
         };
-        let Sighting { seen, ends: known, allowed, denied, late } = sighting;
+        let Sighting { seen, ends: known, allowed, denied, late, broken_off } = sighting;
         for (known, end) in known.iter_mut().zip(ends) {
             *known = if *known == 0 { end } else { *known };
         }
@@ -258,11 +269,34 @@ impl<'a> Frames<'a> {
         seen.dropped += u64::from(decision.action == Action::Drop);
         let is_late = Remedy::of(reason) == Remedy::Flow;
         *late += u64::from(is_late);
+        if is_late && goes_on && *broken_off != Some(Action::Drop) {
+            *broken_off = Some(decision.action);
+        }
         let weight = |reason: Reason, forward: bool| (Remedy::of(reason) != Remedy::Flow, forward);
         let tells_more = denied
             .is_none_or(|(before, was_forward, _)| weight(before, was_forward) < weight(reason, forward));
         if tells_more {
             *denied = Some((reason, forward, decision.action));
+        }
+    }
+
+    /// What nobody answered makes room for what is talked about: a scan at the beginning shuts nobody out. Of what could not be answered
+    /// nothing is known before the end.
+    fn forget_attempts(&mut self) {
+        if self.tally.totals.refused < self.room_at {
+            return;
+        }
+        let answerable =
+            |kind: &Kind| matches!(kind.service.protocol, protocol::TCP | protocol::ICMP | protocol::ICMPV6);
+        let is_attempt =
+            |kind: &Kind, sighting: &mut Sighting| answerable(kind) && !sighting.seen.is_answered();
+        for (kind, sighting) in self.kinds.extract_if(is_attempt) {
+            settle(&mut self.tally, kind, &sighting);
+        }
+        // Where that gained little it is not tried with every frame.
+        let gained = self.most.saturating_sub(self.kinds.len());
+        if gained < self.most / 16 {
+            self.room_at = self.tally.totals.refused + (self.most / 16) as u64;
         }
     }
 
@@ -281,16 +315,7 @@ impl<'a> Frames<'a> {
     pub fn report(mut self) -> Report {
         let mut kinds: Vec<(Kind, Sighting)> = self.kinds.drain().collect();
         kinds.sort_by_key(|(kind, _)| *kind);
-        for (kind, Sighting { seen, ends, allowed, denied, late }) in kinds {
-            let denied = denied.filter(|(reason, ..)| allowed == 0 || Remedy::of(*reason) != Remedy::Flow);
-            let Some((reason, _, action)) = denied else {
-                self.tally.totals.late_packets += late;
-                self.tally.allowed(seen.flows);
-                continue;
-            };
-            let by_name = self.setting.is_by_name(&kind, ends);
-            self.tally.denied(Denied { kind, seen, reason, action, ends }, by_name);
-        }
+        kinds.into_iter().for_each(|(kind, sighting)| settle(&mut self.tally, kind, &sighting));
         self.tally.totals.words =
             self.words.iter().map(|(word, count)| ((*word).to_owned(), *count)).collect();
         let mut others: Vec<((u32, u8), Strange)> = self.others.into_iter().collect();
@@ -317,6 +342,22 @@ impl<'a> Frames<'a> {
             });
         }
         self.tally.report()
+    }
+}
+
+/// What came of a kind.
+fn settle(tally: &mut Tally<'_>, kind: Kind, sighting: &Sighting) {
+    let Sighting { seen, ends, allowed, denied, late, broken_off } = *sighting;
+    let new =
+        |reason, action, broken_off| Denied { kind, seen, reason, action, ends, unknown: false, broken_off };
+    let denied = denied.filter(|(reason, ..)| allowed == 0 || Remedy::of(*reason) != Remedy::Flow);
+    match (denied, broken_off) {
+        (Some((reason, _, action)), _) => tally.denied(new(reason, action, false)),
+        (None, Some(action)) => tally.denied(new(Reason::NoFlow, action, true)),
+        (None, None) => {
+            tally.totals.late_packets += late;
+            tally.allowed(seen.flows);
+        }
     }
 }
 

@@ -17,7 +17,7 @@ use crate::{
 /// Conversations that are remembered by their ports; of twice as many the older half is forgotten.
 const REMEMBERED: usize = 1 << 19;
 /// A datagram after so much silence begins another conversation, ns: as the agent forgets them.
-const SILENCE: u64 = 180_000_000_000;
+const SILENCE: u64 = 600_000_000_000;
 
 /// What is known of a conversation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,6 +29,8 @@ struct Known {
     answered: bool,
     /// Whether an end of it said that it is over.
     ended: bool,
+    /// Whether a packet of it was allowed.
+    passed: bool,
     last: u64,
 }
 
@@ -44,6 +46,8 @@ pub(super) struct Part {
     pub(super) opens: bool,
     /// Whether it is the first sign that somebody answers.
     pub(super) answers: bool,
+    /// Whether its conversation passed before and is not over: whoever stops it now breaks it off.
+    pub(super) goes_on: bool,
 }
 
 /// Conversations under way, of which the initiator is known.
@@ -54,18 +58,18 @@ pub(super) struct Conversations {
 }
 
 impl Conversations {
-    /// What a packet is part of; none where it is no conversation. Ports of a later fragment are in it by now.
-    pub(super) fn part(&mut self, packet: &Packet, now: u64) -> Option<Part> {
+    /// What a packet is part of, which is allowed or not; none where it is no conversation. Ports of a later fragment are in it by now.
+    pub(super) fn part(&mut self, packet: &Packet, now: u64, allowed: bool) -> Option<Part> {
         match packet.kind {
             // A complaint about a conversation is none.
             parse::Kind::Ip if packet.is_icmp() && icmp::is_error(packet.protocol, packet.icmp_type) => None,
-            parse::Kind::Ip => self.datagram(packet, now),
-            parse::Kind::Other => self.frame(packet, now),
+            parse::Kind::Ip => self.datagram(packet, now, allowed),
+            parse::Kind::Other => self.frame(packet, now, allowed),
             parse::Kind::Arp | parse::Kind::Neighbor => None,
         }
     }
 
-    fn datagram(&mut self, packet: &Packet, now: u64) -> Option<Part> {
+    fn datagram(&mut self, packet: &Packet, now: u64, allowed: bool) -> Option<Part> {
         let number = packet.protocol;
         let asked = icmp::request_of(number, packet.icmp_type);
         let is_icmp = packet.is_icmp();
@@ -90,12 +94,14 @@ impl Conversations {
             service,
             answered: false,
             ended: false,
+            passed: false,
             last: now,
         };
         let (known, begins) = self.known(key, begin, |known| {
             let silent = number != protocol::TCP && now.saturating_sub(known.last) > SILENCE;
             let anew = packet.is_tcp_open() && (known.ended || known.initiator != side);
-            silent || anew
+            // Who speaks on after a silence was heard before.
+            (silent || anew).then_some(Known { passed: known.passed && silent, ..begin })
         });
         let forward = known.initiator == side;
         // Whoever goes on without having been answered would be talking to nobody.
@@ -104,15 +110,19 @@ impl Conversations {
         let answers = !known.answered && !refused && (!forward || established);
         known.answered |= answers;
         known.last = now;
+        // What comes when an end has said that it is over is the rest of it.
         known.ended |= number == protocol::TCP && packet.tcp_flags & (tcp::RST | tcp::FIN) != 0;
+        let goes_on = known.passed && !known.ended;
+        known.passed |= allowed;
         let ends = [packet.source, packet.destination].map(|address| End::at(shown(address.into(), packet)));
         let [from, to] = if forward { ends } else { [ends[1], ends[0]] };
         let service = Service { protocol: number, number: known.service };
-        Some(Part { kind: Kind { from, to, service }, forward, begins, opens: opens && begins, answers })
+        let kind = Kind { from, to, service };
+        Some(Part { kind, forward, begins, opens: opens && begins, answers, goes_on })
     }
 
     /// Of frames that are not IP nothing tells who began: it is whoever was seen first.
-    fn frame(&mut self, packet: &Packet, now: u64) -> Option<Part> {
+    fn frame(&mut self, packet: &Packet, now: u64, allowed: bool) -> Option<Part> {
         let (kind, number) = if packet.ethertype < ethertype::FIRST {
             (pseudo::LLC, packet.service_port)
         } else {
@@ -121,17 +131,28 @@ impl Conversations {
         let address = |mac: u64| bulkhead_common::address::Address { high: 0, low: mac };
         let (key, side) =
             flow::key(address(packet.source_mac), address(packet.destination_mac), number, number, kind, 0);
-        let begin = Known { initiator: side, service: number, answered: false, ended: false, last: now };
-        let (known, begins) = self.known(key, begin, |known| now.saturating_sub(known.last) > SILENCE);
+        let begin = Known {
+            initiator: side,
+            service: number,
+            answered: false,
+            ended: false,
+            passed: false,
+            last: now,
+        };
+        let is_silent = |known: &Known| now.saturating_sub(known.last) > SILENCE;
+        let (known, begins) = self
+            .known(key, begin, |known| is_silent(known).then_some(Known { passed: known.passed, ..begin }));
         let forward = known.initiator == side;
         let answers = !known.answered && !forward;
         known.answered |= answers;
         known.last = now;
+        let goes_on = known.passed;
+        known.passed |= allowed;
         let end = |octets: u64| End::hardware(Mac(mac::octets(octets)));
         let ends = [end(packet.source_mac), end(packet.destination_mac)];
         let [from, to] = if forward { ends } else { [ends[1], ends[0]] };
         let service = Service { protocol: kind, number };
-        Some(Part { kind: Kind { from, to, service }, forward, begins, opens: false, answers })
+        Some(Part { kind: Kind { from, to, service }, forward, begins, opens: false, answers, goes_on })
     }
 
     /// What is remembered under a key, and whether it is new.
@@ -139,7 +160,7 @@ impl Conversations {
         &mut self,
         key: FlowKey,
         begin: Known,
-        is_another: impl Fn(&Known) -> bool,
+        another: impl Fn(&Known) -> Option<Known>,
     ) -> (&mut Known, bool) {
         if self.young.len() >= REMEMBERED && !self.young.contains_key(&key) {
             self.old = std::mem::take(&mut self.young);
@@ -152,8 +173,8 @@ impl Conversations {
                 begin
             })
         });
-        if !begins && is_another(known) {
-            *known = begin;
+        if !begins && let Some(another) = another(known) {
+            *known = another;
             begins = true;
         }
         (known, begins)

@@ -67,10 +67,5 @@ pub fn as_enforced(policy: &Policy) -> Cow<'_, Policy> {
     Cow::Owned(policy)
 }
 
-/// Numbers for the segments that tables name, where no configuration gives them any.
-pub fn numbered_segments(tables: &Tables) -> BTreeMap<String, u16> {
-    tables.segments.iter().cloned().zip(1..).collect()
-}
-
 #[cfg(test)]
 mod tests;

@@ -33,6 +33,9 @@ pub struct Report {
     /// Conversations that are allowed if the device that begins has learned the address under a name that a rule names: traffic does
     /// not tell.
     pub by_name: Listed<Break>,
+    /// Conversations with somebody of whom only a link-local address is known, which says nothing of who it is: not judged.
+    #[serde(default)]
+    pub unknown: Listed<Break>,
     /// Denied packets that are no conversation: what is wrong with them, of which device.
     pub others: Listed<Other>,
     /// What the rules were used for.
@@ -62,6 +65,9 @@ pub struct Totals {
     pub attempts: u64,
     /// Kinds that are allowed to whoever has learned a name.
     pub by_name: u64,
+    /// Kinds with an end of which nobody knows who it is.
+    #[serde(default)]
+    pub unknown: u64,
     /// Kinds between ends of which none is a device, and which pass.
     pub unmanaged: u64,
     /// Packets that were denied as no part of a conversation that is remembered, of conversations that are allowed otherwise.
@@ -189,6 +195,16 @@ impl Report {
     /// Whether something that happened would be dropped.
     pub fn drops(&self) -> bool {
         self.dropped.total() > 0
+    }
+
+    /// Whether something is allowed only under a name that a device must have learned.
+    pub fn relies_on_names(&self) -> bool {
+        self.by_name.total() > 0
+    }
+
+    /// Whether there was more than there was room to judge.
+    pub fn is_partial(&self) -> bool {
+        self.totals.refused > 0
     }
 
     /// Whether a rule allowed nothing.

@@ -2,21 +2,15 @@
 //! has; where a rule holds at times, once for each hour in which the kind was seen.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeSet,
     net::{IpAddr, Ipv4Addr},
 };
 
 use bulkhead_common::{
-    address::Address,
-    decide::{Action, Decision, Verdict, decide},
-    layout::Settings,
-    lookup::Rules,
-    parse::Packet,
-    reason::Reason,
-    wire::mac,
+    decide::{Decision, Verdict},
+    layout::{SegmentRow, Settings},
 };
 use ipnet::IpNet;
-use jiff::Timestamp;
 
 use super::{
     Place, Setting,
@@ -25,21 +19,13 @@ use super::{
     words,
 };
 use crate::{
-    compile::{Host, Memory, NEXT_HOP, Opening, Placed, STRANGER, Seat, Supposed},
-    model::{Mac, Peer},
+    compile::{Begun, Calendar, Field, Host, Party, Placed},
+    model::Peer,
     traffic::{End, Hours, Kind, Row, Seen, Unseen},
 };
 
-/// Kinds that are judged before the hosts forget what they remember of them.
-const CHUNK: u32 = 4096;
-/// The port from which conversations begin.
-const CLIENT_PORT: u16 = 50_000;
-/// Seconds of an hour.
-const HOUR: i64 = 3600;
 /// Times of which rows are missing that are told one by one.
 const MOST_GAPS: usize = 20;
-/// Minutes of which it is remembered which schedules were open.
-const MOST_MINUTES: usize = 1 << 14;
 
 /// Judges rows, which come kind by kind.
 pub fn rows(setting: Setting<'_>, rows: impl IntoIterator<Item = Row>) -> Report {
@@ -51,21 +37,13 @@ pub fn rows(setting: Setting<'_>, rows: impl IntoIterator<Item = Row>) -> Report
 /// Rows, and what became of them so far.
 pub struct Rows<'a> {
     setting: Setting<'a>,
-    hosts: Vec<Stand<'a>>,
-    /// Kinds since the hosts forgot.
-    judged: u32,
+    host: Host<'a>,
+    field: Field,
     /// The kind at hand.
     current: Option<Current>,
-    /// Which schedules were open in a minute.
-    open: BTreeMap<i64, Vec<u64>>,
+    calendar: Calendar<'a>,
     gaps: usize,
     tally: Tally<'a>,
-}
-
-/// A host at a place.
-struct Stand<'a> {
-    host: Host<'a>,
-    anywhere: bool,
 }
 
 /// A kind whose rows are coming.
@@ -81,32 +59,16 @@ struct Current {
     last: i64,
 }
 
-/// How a kind begins.
-#[derive(Clone, Copy)]
-struct Begun {
-    opening: Opening,
-    leases: [Option<(Address, u64)>; 2],
-    ends: [u32; 2],
-    /// Whether the question passes no gateway: the gateway asks.
-    asked_by_gateway: bool,
-    to_group: bool,
-}
-
 impl<'a> Rows<'a> {
     /// None yet.
     pub fn new(setting: Setting<'a>) -> Self {
         // Nothing is taken on trust, and no flow is one too many.
         let settings = Settings { adopt_until: 0, flow_cap: 0, ..setting.placed.settings };
-        let host = |place: &Place| {
-            let Place { segment, vlans, anywhere } = place.clone();
-            let placed = Placed { segment, vlans, settings, ..setting.placed.clone() };
-            Stand { host: Host::new(setting.tables, placed), anywhere }
-        };
         Self {
-            hosts: setting.places.iter().map(host).collect(),
-            judged: 0,
+            host: Host::new(setting.tables, Placed { settings, ..setting.placed.clone() }),
+            field: field(setting.places),
             current: None,
-            open: BTreeMap::new(),
+            calendar: Calendar::new(setting.tables, setting.now),
             gaps: 0,
             tally: Tally::new(setting),
             setting,
@@ -151,19 +113,15 @@ impl<'a> Rows<'a> {
     }
 
     fn begin(&mut self, kind: Kind) -> Current {
-        self.judged += 1;
-        if self.judged.is_multiple_of(CHUNK) {
-            self.hosts.iter_mut().for_each(|place| place.host.adopt(Memory::default(), 1));
-        }
-        let begun = self.asked_group(&kind).unwrap_or_else(|| self.begun(&kind));
-        let tables = self.setting.tables;
-        let always = if tables.schedules.is_empty() {
-            Some(self.judge(&begun))
+        let begun = self.asked_group(&kind).unwrap_or_else(|| Begun::of(&kind, &self.tally.who));
+        let count = self.setting.tables.schedules.len();
+        // Whether time makes a difference is seen where all is closed, and where nothing is.
+        let closed = self.at(&vec![0; count], &begun);
+        let always = if count == 0 || is_allowed(&closed) {
+            Some(closed)
         } else {
-            // Whether time makes a difference is seen where all is open, and where nothing is.
-            let closed = self.at(&vec![0; tables.schedules.len()], &begun);
-            let open = self.at(&vec![u64::MAX; tables.schedules.len()], &begun);
-            (is_allowed(&closed) || !is_allowed(&open)).then_some(closed)
+            let open = self.at(&vec![u64::MAX; count], &begun);
+            (!is_allowed(&open)).then_some(closed)
         };
         Current { kind, begun, always, allowed: None, denied: None, rule: 0, last: i64::MIN }
     }
@@ -189,43 +147,43 @@ impl<'a> Rows<'a> {
             .filter(|group| group.is_ipv4() == asker.is_ipv4())
             .collect();
         let open = vec![u64::MAX; self.setting.tables.schedules.len()];
-        self.hosts.iter_mut().for_each(|place| place.host.reschedule(open.clone()));
-        let mut questions = groups.into_iter().map(|group| self.begun(&Kind { to: End::at(group), ..*kind }));
-        questions.find(|begun| is_allowed(&self.judge(begun)))
+        let questions: Vec<Begun> = groups
+            .into_iter()
+            .map(|group| Begun::of(&Kind { to: End::at(group), ..*kind }, &self.tally.who))
+            .collect();
+        questions.into_iter().find(|begun| is_allowed(&self.at(&open, begun)))
     }
 
     fn at(&mut self, deadlines: &[u64], begun: &Begun) -> Decision {
-        for place in &mut self.hosts {
-            place.host.reschedule(deadlines.to_vec());
-        }
-        self.judge(begun)
+        self.host.reschedule(deadlines.to_vec());
+        begun.meets(&mut self.host, &self.field)
     }
 
-    /// Hour by hour. A kind is seen somewhere in its hour: the minute in which it was first or last seen, where that is known, else the
-    /// first of the hour.
+    /// Hour by hour. A kind is seen somewhere in its hour: it is judged at the first and at the last moment at which that may have been, and
+    /// what is worse counts.
     fn by_hours(&mut self, current: &mut Current, row: &Row) {
         let Seen { first, last, hours, .. } = row.seen;
         // Not every source tells hours.
         let hours = if hours.bits() == 0 { Hours::between(row.day, first, last) } else { hours };
         let (mut some, mut none): (Vec<i64>, Vec<i64>) = (Vec::new(), Vec::new());
         let mut denied = None;
-        for hour in (0..24).filter(|hour| hours.bits() & 1 << hour != 0) {
-            let begin = row.day.begin() + i64::from(hour) * HOUR;
-            let moment = if (begin..begin + HOUR).contains(&first) {
-                first
-            } else if (begin..begin + HOUR).contains(&last) {
-                last
-            } else {
-                begin
-            };
-            let open = self.open_at(moment.div_euclid(60) * 60);
-            let decision = self.at(&open, &current.begun);
-            if is_allowed(&decision) {
+        for edges in hours.edges(row.day, first, last) {
+            let mut worse = None;
+            for moment in edges {
+                let open = self.calendar.at(moment).to_vec();
+                let decision = self.at(&open, &current.begun);
+                if !is_allowed(&decision) {
+                    worse = Some((moment, decision));
+                    break;
+                }
                 current.rule = decision.rule;
-                some.push(moment);
-            } else {
-                denied = Some(decision);
-                none.push(moment);
+            }
+            match worse {
+                Some((moment, decision)) => {
+                    denied = Some(decision);
+                    none.push(moment);
+                }
+                None => some.push(edges[0]),
             }
         }
         // How much happened in which hour is not known: each hour has its share.
@@ -258,15 +216,6 @@ impl<'a> Rows<'a> {
         }
     }
 
-    fn open_at(&mut self, minute: i64) -> Vec<u64> {
-        if self.open.len() >= MOST_MINUTES {
-            self.open.clear();
-        }
-        let Setting { tables, now, .. } = self.setting;
-        let then = Timestamp::from_second(minute).unwrap_or(now);
-        self.open.entry(minute).or_insert_with(|| tables.deadlines_as_of(then, now)).clone()
-    }
-
     fn finish(&mut self) {
         let Some(Current { kind, begun, allowed, denied, rule, last, .. }) = self.current.take() else {
             return;
@@ -278,67 +227,32 @@ impl<'a> Rows<'a> {
         match (denied, allowed) {
             (Some((seen, decision)), _) => {
                 let Verdict::Deny(reason) = decision.verdict else { return };
-                let by_name = self.setting.is_by_name(&kind, begun.ends);
-                let denied = Denied { kind, seen, reason, action: decision.action, ends: begun.ends };
-                self.tally.denied(denied, by_name);
+                let is_link_local = |end: &End| match end.address {
+                    Some(IpAddr::V6(v6)) => v6.is_unicast_link_local(),
+                    Some(IpAddr::V4(_)) | None => false,
+                };
+                // Of whoever makes his address of nothing that is known no packet can be made: it is his hardware address that counts.
+                let unknown = [(kind.from, begun.parties[0]), (kind.to, begun.parties[1])]
+                    .iter()
+                    .any(|(end, party)| *party == Party::Unknown && is_link_local(end));
+                let (action, ends) = (decision.action, begun.devices());
+                self.tally.denied(Denied { kind, seen, reason, action, ends, unknown, broken_off: false });
             }
             (None, Some(seen)) => self.tally.allowed(seen.flows),
             (None, None) => {}
         }
     }
+}
 
-    fn begun(&self, kind: &Kind) -> Begun {
-        let setting = &self.setting;
-        let ends = [setting.device_at(&kind.from), setting.device_at(&kind.to)];
-        let seat = |end: &End, device: u32, nobody: u64| {
-            let device = setting.device(device);
-            let own = device.and_then(|device| device.macs.first()).map(|m| mac::from_octets(m.0));
-            let known = end.mac.map(|m| mac::from_octets(m.0));
-            Seat {
-                address: end.address.map(Address::from).unwrap_or_default(),
-                mac: known.or_else(|| end.address.and_then(group_mac)).or(own).unwrap_or(nobody),
-                vlan: device.and_then(|device| device.vlan).unwrap_or(0),
-            }
-        };
-        let lease =
-            |end: &End| end.address.zip(end.mac).map(|(ip, m)| (Address::from(ip), mac::from_octets(m.0)));
-        let opening = Opening {
-            from: seat(&kind.from, ends[0], STRANGER),
-            to: seat(&kind.to, ends[1], NEXT_HOP),
-            protocol: kind.service.protocol,
-            service: kind.service.number,
-            client_port: CLIENT_PORT,
-            v4: kind.from.address.is_some_and(|address| address.is_ipv4()),
-        };
-        Begun {
-            opening,
-            leases: [lease(&kind.from), lease(&kind.to)],
-            ends,
-            asked_by_gateway: kind.from.address.is_some_and(|address| setting.is_gateway(address)),
-            to_group: opening.to.mac & mac::GROUP != 0,
-        }
-    }
-
-    /// What is said of it where it fares best: a row does not say where it was seen.
-    fn judge(&self, begun: &Begun) -> Decision {
-        let mut first = None;
-        for place in &self.hosts {
-            let decision = place.judge(begun);
-            if is_allowed(&decision) {
-                return decision;
-            }
-            first.get_or_insert(decision);
-        }
-        first.unwrap_or(Decision {
-            verdict: Verdict::Deny(Reason::NoPolicy),
-            action: Action::Pass,
-            mode: bulkhead_common::mode::Mode::Monitor,
-            device: 0,
-            source: 0,
-            destination: 0,
-            rule: 0,
-        })
-    }
+/// On which segments the traffic of these places may have been.
+fn field(places: &[Place]) -> Field {
+    let of_place = |place: &Place| {
+        let vlans: Vec<_> = place.vlans.iter().map(|(vlan, row)| (Some(*vlan), *row)).collect();
+        std::iter::once((None, place.segment)).chain(vlans)
+    };
+    let configured = places.iter().filter(|place| !place.anywhere).flat_map(of_place).collect();
+    let defaults = places.iter().find(|place| place.anywhere).map(|place| place.segment);
+    Field::of(configured, defaults.unwrap_or(SegmentRow::default()))
 }
 
 impl Current {
@@ -360,40 +274,6 @@ impl Current {
     }
 }
 
-impl Stand<'_> {
-    /// What becomes of the first packet, and if that passes of the answer.
-    fn judge(&self, begun: &Begun) -> Decision {
-        let Begun { opening, asked_by_gateway, to_group, .. } = begun;
-        // What the gateway asks never passes the program: its answers do.
-        let question = (!asked_by_gateway).then(|| self.ask(&opening.question(), begun));
-        let goes_on = question.as_ref().is_none_or(is_allowed);
-        let answer = opening.answer().filter(|_| goes_on && !to_group);
-        let answer = answer.map(|packet| self.ask(&packet, begun));
-        match (question, answer) {
-            (Some(question), Some(answer)) if is_allowed(&answer) => {
-                // The rule that let it begin is the one that counts.
-                Decision { rule: if question.rule == 0 { answer.rule } else { question.rule }, ..question }
-            }
-            (_, Some(answer)) => answer,
-            (Some(question), None) => question,
-            // A message of the gateway that nobody answers.
-            (None, None) => self.ask(&opening.question(), begun),
-        }
-    }
-
-    fn ask(&self, packet: &Packet, begun: &Begun) -> Decision {
-        let Begun { leases, .. } = *begun;
-        let supposed = Supposed { rules: &self.host, segment: 0, leases };
-        let segment = if self.anywhere {
-            let row = supposed.mac(packet.source_mac);
-            if row.device != 0 { row.segment } else { supposed.endpoint(&packet.source).segment }
-        } else {
-            0
-        };
-        decide(packet, &Supposed { segment, ..supposed })
-    }
-}
-
 fn is_allowed(decision: &Decision) -> bool {
     matches!(decision.verdict, Verdict::Allow(_))
 }
@@ -403,12 +283,4 @@ fn merge(into: &mut Option<Seen>, seen: &Seen) {
         Some(known) => known.add(seen),
         None => *into = Some(*seen),
     }
-}
-
-/// The hardware address of a group.
-fn group_mac(address: IpAddr) -> Option<u64> {
-    if address == IpAddr::from([255, 255, 255, 255]) {
-        return Some(mac::BROADCAST);
-    }
-    address.is_multicast().then(|| mac::from_octets(Mac::of_group(address).0))
 }

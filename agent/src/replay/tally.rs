@@ -13,7 +13,7 @@ use super::{
     words,
 };
 use crate::{
-    compile::RuleRef,
+    compile::{RuleRef, Who},
     diagnostic::Listed,
     model::Criticality,
     traffic::{Kind, Seen},
@@ -28,6 +28,8 @@ pub(super) enum Fate {
     Attempt,
     /// It is allowed to whoever has learned a name.
     ByName,
+    /// An end of it is nobody in particular.
+    Unknown,
 }
 
 /// A kind of conversation that is denied.
@@ -39,6 +41,10 @@ pub(super) struct Denied {
     pub(super) action: Action,
     /// Devices at its ends, dense ids; 0 where it is none.
     pub(super) ends: [u32; 2],
+    /// Whether nobody knows who an end is, so that its packets cannot be made up.
+    pub(super) unknown: bool,
+    /// Whether it began and went on, and was then no more remembered.
+    pub(super) broken_off: bool,
 }
 
 /// By what one denied kind comes before another.
@@ -113,6 +119,8 @@ struct Used {
 /// Everything that is added up.
 pub(super) struct Tally<'a> {
     setting: Setting<'a>,
+    /// Who is who.
+    pub(super) who: Who<'a>,
     pub(super) totals: Totals,
     pub(super) notes: Vec<String>,
     pub(super) others: Vec<Other>,
@@ -132,6 +140,7 @@ impl<'a> Tally<'a> {
             devices: BTreeMap::new(),
             rules: vec![Used::default(); setting.tables.rules.len()],
             span: None,
+            who: Who::new(setting.policy, setting.placed),
             setting,
         }
     }
@@ -160,8 +169,8 @@ impl<'a> Tally<'a> {
     }
 
     /// A kind of conversation that is denied, unless nothing depends on it.
-    pub(super) fn denied(&mut self, denied: Denied, by_name: bool) {
-        let Denied { kind, seen, reason, action, ends } = denied;
+    pub(super) fn denied(&mut self, denied: Denied) {
+        let Denied { kind, seen, reason, action, ends, unknown, broken_off } = denied;
         self.totals.kinds += 1;
         self.totals.flows = self.totals.flows.saturating_add(seen.flows);
         let drops = action == Action::Drop;
@@ -171,9 +180,11 @@ impl<'a> Tally<'a> {
         let (fate, count) = if reason == Reason::Unmanaged && !drops {
             self.totals.unmanaged += 1;
             return;
-        } else if by_name {
+        } else if unknown {
+            (Fate::Unknown, &mut self.totals.unknown)
+        } else if !broken_off && self.setting.is_by_name(&self.who, &kind, ends) {
             (Fate::ByName, &mut self.totals.by_name)
-        } else if unanswered {
+        } else if unanswered && !broken_off {
             (Fate::Attempt, &mut self.totals.attempts)
         } else if drops {
             (Fate::Dropped, &mut self.totals.dropped)
@@ -203,6 +214,7 @@ impl<'a> Tally<'a> {
         let reported = fate(Fate::Reported);
         let attempts = fate(Fate::Attempt);
         let by_name = fate(Fate::ByName);
+        let unknown = fate(Fate::Unknown);
         Report {
             version: VERSION,
             revision: setting.tables.revision.to_string(),
@@ -214,6 +226,7 @@ impl<'a> Tally<'a> {
             devices: devices(&setting, self.devices),
             attempts,
             by_name,
+            unknown,
             others: Listed::of(self.others, LISTED),
             rules: rules(&setting, &self.rules),
             notes: self.notes,

@@ -11,11 +11,14 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::{
-    compile::{Limits, compile},
+    compile::{Limits, compile, numbered_segments},
     model::Mac,
     policy::{SourceFile, resolve_texts},
     traffic::{Day, End, Hours, Kind, Row, Seen, Service},
 };
+
+mod room;
+mod whose;
 
 const POLICY: &str = r#"version = 1
 [device.plc]
@@ -43,6 +46,9 @@ service = "snmp"
 [device.hmi]
 mac = "00:1d:9c:00:00:02"
 ip = "10.1.0.2"
+[[device.hmi.allow]]
+to = "gateway"
+service = "ntp"
 [[device.hmi.allow]]
 to = "maker"
 service = "https"
@@ -184,6 +190,8 @@ fn ends_of_every_kind_are_who_the_policy_says() {
         (kind(at(254), at(1), protocol::UDP, 161), None),
         // Its question passes no program: what is judged is the answer.
         (kind(at(254), at(1), protocol::UDP, 162), Some("wrong-direction")),
+        // It is asked: its answer passes no program.
+        (kind(at(2), at(254), protocol::UDP, 123), None),
         // A group, which does not answer.
         (kind(at(1), End::at(IpAddr::from([224, 0, 1, 1])), protocol::UDP, 123), None),
         (kind(at(2), End::at(IpAddr::from([224, 0, 1, 1])), protocol::UDP, 123), Some("no-rule")),

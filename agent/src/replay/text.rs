@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::report::{Break, DeviceBreaks, Other, Report, RuleUse};
+use super::report::{Break, DeviceBreaks, Other, Report, RuleUse, Totals};
 use crate::{
     compile::RuleRef,
     diagnostic::{Listed, counted, escape},
@@ -46,6 +46,7 @@ impl Report {
         }
         self.losses(&mut page);
         list(&mut page, "allowed only under a name that the device must have learned", &self.by_name);
+        list(&mut page, "not judged, as nobody knows whose the link-local address is", &self.unknown);
         list(&mut page, "attempts that nobody answered, and that would be denied", &self.attempts);
         self.others(&mut page);
         self.rules(&mut page);
@@ -62,8 +63,12 @@ impl Report {
         if totals.kinds == 0 {
             return "NOTHING TO JUDGE: there is no conversation in it".to_owned();
         }
+        let besides = self.besides();
+        if dropped + reported == 0 && totals.refused > 0 {
+            return format!("NOT ALL WAS JUDGED: of {kinds} none that is used would be denied{besides}");
+        }
         if dropped + reported == 0 {
-            return format!("NOTHING BREAKS: {kinds} seen, none that is used would be denied");
+            return format!("NOTHING BREAKS: {kinds} seen, none that is used would be denied{besides}");
         }
         let worst = self.devices.list.first().and_then(|one| one.criticality.as_deref());
         let worst = worst.map(|word| format!("; the most critical is {word}")).unwrap_or_default();
@@ -78,7 +83,22 @@ impl Report {
                 format!("{dropped} of {kinds} would be dropped, and {reported} reported in monitor mode")
             }
         };
-        format!("BREAKS: {fate}, of {devices}{worst}")
+        format!("BREAKS: {fate}, of {devices}{worst}{besides}")
+    }
+
+    /// What the answer does not hold for.
+    fn besides(&self) -> String {
+        let Totals { by_name, unknown, refused, .. } = self.totals;
+        let mut text = String::new();
+        let mut say = |number: u64, what: &str, why: &str| {
+            if number > 0 {
+                let _ = write!(text, "; {} {why}", counted(count(number), what));
+            }
+        };
+        say(by_name, "kind", "allowed only under a name that the device must have learned");
+        say(unknown, "kind", "not judged, as nobody knows whose the link-local address is");
+        say(refused, "conversation", "not judged for want of room");
+        text
     }
 
     /// What each device would lose.
@@ -174,7 +194,6 @@ impl Report {
         );
         say(totals.cut, "frame", " not judged, as too little of it was recorded");
         say(totals.outbound, "frame", " not judged, as the interface sent it");
-        say(totals.refused, "conversation", " not told apart for want of room");
         if !aside.is_empty() {
             page.line(format!("besides: {}", aside.join("; ")));
         }

@@ -14,6 +14,15 @@ use crate::{
     traffic::{End, Service},
 };
 
+/// What happens to conversations that were allowed and then not remembered: the word and the sentence.
+const BROKEN_OFF: (&str, &str) = (
+    "broken-off",
+    "it began and went on, was then silent for so long that the gateway forgot it, and who spoke next did not begin it",
+);
+const BROKEN_OFF_HELP: &str =
+    "let the gateway remember longer than its silence lasts: `tcp_idle` or `udp_idle` of `[flows]`";
+const UNKNOWN: &str = "a link-local address that is made of no hardware address of the policy says nothing of who has it: the device may be allowed, or not";
+
 /// A moment, seconds since 1970, as RFC 3339.
 pub(super) fn moment(seconds: i64) -> String {
     let seconds = seconds.clamp(Timestamp::MIN.as_second(), Timestamp::MAX.as_second());
@@ -22,13 +31,18 @@ pub(super) fn moment(seconds: i64) -> String {
 
 /// A denied kind in words.
 pub(super) fn told(setting: &Setting<'_>, denied: &Denied) -> Break {
-    let Denied { kind, seen, reason, action, ends } = denied;
+    let Denied { kind, seen, reason, action, ends, unknown, broken_off } = denied;
     let device = setting.device(setting.more_critical(*ends));
     let [from, to] = [(kind.from, ends[0]), (kind.to, ends[1])];
     let selector = selector(kind.service);
     let service = called(setting.policy, selector);
     let near = [from, to].map(|(end, device)| setting.known(&end, device));
-    let (missing, help) = remedy(setting, *reason, [from, to], &service);
+    let (missing, help) = match (unknown, broken_off) {
+        (true, _) => (None, Some(UNKNOWN.to_owned())),
+        (_, true) => (None, Some(BROKEN_OFF_HELP.to_owned())),
+        (false, false) => remedy(setting, *reason, [from, to], &service),
+    };
+    let (reason, explanation) = if *broken_off { BROKEN_OFF } else { (reason.name(), reason.text()) };
     Break {
         device: device.map(|device| device.name.clone()),
         criticality: device.map(|device| device.criticality.name().to_owned()),
@@ -44,8 +58,8 @@ pub(super) fn told(setting: &Setting<'_>, denied: &Denied) -> Break {
         first: moment(seen.first),
         last: moment(seen.last),
         dropped: *action == Action::Drop,
-        reason: reason.name().to_owned(),
-        explanation: reason.text().to_owned(),
+        reason: reason.to_owned(),
+        explanation: explanation.to_owned(),
         nearest: nearest(setting.policy, setting.tables, near[0], near[1]),
         missing,
         help,

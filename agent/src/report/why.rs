@@ -22,7 +22,7 @@ use bulkhead_common::{
 };
 
 use crate::{
-    compile::{NamedPermission, Supposed, Tables},
+    compile::{NEXT_HOP, NamedPermission, STRANGER, Supposed, Tables},
     model::{Layer, Policy, Selector},
 };
 
@@ -404,9 +404,6 @@ impl Question {
 const EPHEMERAL: u16 = 1;
 /// A port from which the gateway asks; answers to the ports of servers are none.
 const ANSWERED: u16 = 60_999;
-/// Locally administered addresses of nobody: a stranger, and the router in between.
-const STRANGER: u64 = 0x02_bb_00_00_00_01;
-const NEXT_HOP: u64 = 0x02_bb_00_00_00_02;
 
 #[cfg(test)]
 mod tests;

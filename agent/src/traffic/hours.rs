@@ -68,6 +68,18 @@ impl Hours {
         Self(below(hour(last) + 1) & !below(hour(first)))
     }
 
+    /// The first and the last moment of each of these hours of `day` in which something may have been seen that was seen from `first` to
+    /// `last`.
+    pub fn edges(self, day: Day, first: i64, last: i64) -> impl Iterator<Item = [i64; 2]> {
+        self.each().map(move |hour| {
+            let begin = day.begin() + i64::from(hour) * HOUR;
+            let end = begin + HOUR - 1;
+            let within = [begin.max(first), end.min(last)];
+            // Whoever says that it was in an hour in which it was not knows no better.
+            if within[0] <= within[1] { within } else { [begin, end] }
+        })
+    }
+
     /// As bits, that of the first hour lowest.
     pub fn bits(self) -> u32 {
         self.0
@@ -129,5 +141,10 @@ mod tests {
         assert_eq!(hours(2 * DAY, 3 * DAY), none);
         assert_eq!(Hours::of(DAY + 5 * HOUR).each().collect::<Vec<u8>>(), [5]);
         assert_eq!(Hours::from_bits(u32::MAX), Hours::ALL);
+        let edges = |first, last| Hours::from_bits(0b111).edges(Day(1), first, last).collect::<Vec<_>>();
+        let (one, two) = (DAY + HOUR, DAY + 2 * HOUR);
+        assert_eq!(edges(i64::MIN, i64::MAX), [[DAY, one - 1], [one, two - 1], [two, two + HOUR - 1]]);
+        assert_eq!(edges(DAY + 9, two + 7), [[DAY + 9, one - 1], [one, two - 1], [two, two + 7]]);
+        assert_eq!(edges(DAY + 9, DAY + 9)[1], [one, two - 1], "the hours are not those of the moments");
     }
 }

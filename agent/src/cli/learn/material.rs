@@ -1,20 +1,18 @@
 //! What is needed to learn: the policy, the history, where the agent runs. In: options. Out: talks with their fates.
 
 use std::{
-    collections::BTreeSet,
-    net::IpAddr,
     ops::ControlFlow,
     path::{Path, PathBuf},
 };
 
 use anyhow::{Context, bail};
+use ipnet::IpNet;
 use jiff::{Span as Time, SpanRelativeTo, Timestamp, civil::Date, tz::TimeZone};
 
 use crate::{
-    cli::{Cli, check::files_of, history, print},
-    compile::Placed,
+    cli::{Cli, check::files_of, history, own, print},
+    compile::{Field, Placed},
     config,
-    dataplane::probe,
     diagnostic::{closest, escape, quote, render_text},
     history::Reader,
     learn::{
@@ -56,9 +54,10 @@ pub(in crate::cli) struct Asked {
     /// So many partners or ports that one source tries on one day are a scan
     #[arg(long, value_name = "N", default_value_t = Settings::default().fan_out, value_parser = clap::value_parser!(u32).range(2..))]
     fan_out: u32,
-    /// An address of the gateway; default: this machine's, unless --history-file names a history from elsewhere
-    #[arg(long, value_name = "ADDRESS")]
-    gateway: Vec<IpAddr>,
+    /// An address of the gateway, with its prefix if what goes to everybody there is to be known; default: those of this machine, unless
+    /// --history-file names a history from elsewhere
+    #[arg(long, value_name = "ADDRESS[/PREFIX]", value_parser = own::address)]
+    gateway: Vec<IpNet>,
 }
 
 /// A policy and a history, opened.
@@ -103,14 +102,13 @@ impl Ground {
         let reader = Reader::open(&file).map_err(history::helped)?;
         let mut surroundings = Surroundings::default();
         if let Some(config) = &config {
-            let segments: Vec<_> = config.alike().into_iter().map(|(_, segment)| segment).collect();
-            if !segments.is_empty() {
-                surroundings.segments = segments;
-            }
             let (segments, trusted) = (config.segment_ids(), config.trusted_hosts());
             surroundings.placed = config.management.pin(Placed { segments, trusted, ..Placed::default() });
+            surroundings.field = Field::of(config.rows(), Surroundings::any_segment());
         }
-        surroundings.own = own(asked)?;
+        let is_here = asked.gateway.is_empty() && asked.history_file.is_none();
+        (surroundings.placed.gateway, surroundings.placed.broadcasts) =
+            own::addresses(&asked.gateway, is_here)?;
         let span = Span { since: asked.since.unwrap_or(i64::MIN), until: asked.until.unwrap_or(i64::MAX) };
         if span.since > span.until {
             bail!("--since is later than --until: there is no time between them");
@@ -135,10 +133,12 @@ impl Ground {
     /// Reads the history twice and gives what was learned to `then`.
     pub(in crate::cli) fn learn<T>(&self, then: impl FnOnce(&Learned<'_>) -> T) -> anyhow::Result<T> {
         let Self { policy, reader, settings, surroundings, now, .. } = self;
-        let who = Who::new(policy, &surroundings.own);
+        let who = Who::new(policy, &surroundings.placed);
         let day = |moment: i64| Day::of(moment);
         // A row of a day may go on from the day before.
         let days = day(settings.span.since)..=day(settings.span.until);
+        // Both readings are of the same rows, whatever an agent adds between them.
+        let _moment = reader.moment().map_err(history::helped)?;
         let mut first = First::new(&who, *settings);
         reader.rows(days.clone(), |row| go_on(|| first.read(&row))).map_err(history::helped)?;
         let mut second = first.again();
@@ -159,13 +159,6 @@ impl Ground {
 fn go_on(read: impl FnOnce()) -> ControlFlow<()> {
     read();
     ControlFlow::Continue(())
-}
-
-fn own(asked: &Asked) -> anyhow::Result<BTreeSet<IpAddr>> {
-    if !asked.gateway.is_empty() || asked.history_file.is_some() {
-        return Ok(asked.gateway.iter().copied().collect());
-    }
-    probe::own_addresses().context("failed to ask for the gateway's own addresses")
 }
 
 /// Whom a word means; `None` when nobody, which was said.

@@ -10,7 +10,7 @@ use jiff::Timestamp;
 
 use super::Window;
 use crate::{
-    cli::progress,
+    cli::{history, progress},
     diagnostic::escape,
     history::Reader,
     replay::{Report, Rows, Setting},
@@ -19,13 +19,14 @@ use crate::{
 
 /// Replays the days of a history within a window.
 pub(super) fn replayed(setting: Setting<'_>, file: &Path, window: Window) -> anyhow::Result<Report> {
-    let reader = Reader::open(file)?;
+    let reader = Reader::open(file).map_err(history::helped)?;
     let day = |moment: Option<Timestamp>| {
         moment.map_or(Bound::Unbounded, |moment| Bound::Included(Day::of(moment.as_second())))
     };
     let days = (day(window.since), day(window.until));
     let begin = window.since.map_or(i64::MIN, |since| since.as_second());
     let end = window.until.map_or(i64::MAX, |until| until.as_second());
+    let _moment = reader.moment().map_err(history::helped)?;
     let mut rows = Rows::new(setting);
     let seen = AtomicU64::new(0);
     let shown = escape(&file.display().to_string());
@@ -36,8 +37,11 @@ pub(super) fn replayed(setting: Setting<'_>, file: &Path, window: Window) -> any
             rows.add(&row);
             ControlFlow::Continue(())
         })
-    })?;
-    for gap in reader.unseen()?.iter().filter(|gap| gap.from <= end && gap.to >= begin) {
+    })
+    .map_err(history::helped)?;
+    for gap in
+        reader.unseen().map_err(history::helped)?.iter().filter(|gap| gap.from <= end && gap.to >= begin)
+    {
         rows.gap(gap);
     }
     Ok(rows.report())

@@ -6,10 +6,10 @@ use anyhow::bail;
 use bulkhead_common::layout::SegmentRow;
 
 use crate::{
-    compile::Tables,
+    compile::{Tables, numbered_segments},
     config::{Config, Segment, parse_config},
     diagnostic::{closest, quote},
-    replay::{Place, numbered_segments},
+    replay::Place,
 };
 
 /// The places of a configuration, the first of them the one for frames of which nobody knows.

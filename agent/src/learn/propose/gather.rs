@@ -59,7 +59,7 @@ pub fn gather(
     let order = |entry: &Entry| (entry.holder, entry.key, entry.terms.clone(), entry.whats.clone());
     entries.sort_by_cached_key(order);
     decisions.sort_by_cached_key(order);
-    Proposal { entries, decisions, refused: widener.refused() }
+    Proposal { entries, decisions, dropped: Vec::new(), refused: widener.refused() }
 }
 
 /// With whom a talk is written down, which way it runs, and who the other end is.

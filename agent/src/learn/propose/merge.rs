@@ -25,7 +25,7 @@ pub struct Merged {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum MergeError {
     /// The file is no TOML.
-    #[error("`{path}` cannot be read as TOML: {why}")]
+    #[error("`{path}` cannot be read as TOML: {why}\nhint: `bulkhead check` says more about it")]
     Syntax {
         /// The file.
         path: String,
@@ -33,7 +33,9 @@ pub enum MergeError {
         why: String,
     },
     /// The holder is not where it was.
-    #[error("`{path}` does not declare {kind} `{name}`\nhint: the file changed meanwhile: ask again")]
+    #[error(
+        "`{path}` does not declare {kind} `{name}`\nhint: the file changed meanwhile, or two files of the policy have this path: ask again"
+    )]
     Gone {
         /// The file.
         path: String,

@@ -7,6 +7,7 @@ mod merge;
 mod names;
 mod price;
 mod prove;
+mod settle;
 mod text;
 mod widen;
 
@@ -16,6 +17,7 @@ pub use entry::{Entry, Holder, Key, Scope, Term, What};
 pub use gather::gather;
 pub use merge::{MergeError, Merged, merge};
 pub use prove::{Proof, prove};
+pub use settle::{Settled, settle};
 pub(super) use text::day;
 pub use text::minute;
 pub use text::{Piece, Rule, pieces};
@@ -47,6 +49,8 @@ pub struct Proposal {
     pub entries: Vec<Entry>,
     /// What a person has to decide.
     pub decisions: Vec<Entry>,
+    /// What was learned and is not proposed, as its rule would not do what it says.
+    pub dropped: Vec<Refused>,
     /// Wider forms that cost too much or would have admitted what was left out.
     pub refused: Vec<Refused>,
 }

@@ -6,19 +6,20 @@ use std::{
     net::IpAddr,
 };
 
-use bulkhead_common::wire::{protocol, pseudo};
-use ipnet::IpNet;
+use bulkhead_common::wire::protocol;
+use ipnet::{IpNet, Ipv4AddrRange, Ipv6AddrRange};
 
 use super::entry::{Term, What, has_numbers};
 use crate::{
-    learn::{Party, party::receivers},
+    compile::{pair, receivers},
+    learn::Party,
     model::{Mac, Multicast, Policy, Selector, spelled},
-    policy::{built_in, format::text::Table},
+    policy::{
+        built_in,
+        format::{service_table, text::Table},
+    },
     traffic::Service,
 };
-
-/// A group with at most so many addresses is one by name: the others are its IPv6 form or its parts.
-const GROUP: u64 = 16;
 
 /// A service as people ask for it.
 pub(super) fn shown(service: Service) -> String {
@@ -39,35 +40,46 @@ pub(super) enum Declared {
 pub(super) struct Names<'p> {
     policy: &'p Policy,
     declared: BTreeMap<String, Declared>,
-    fresh: Vec<(String, Declared)>,
+    used: BTreeMap<String, Declared>,
 }
 
 impl<'p> Names<'p> {
     pub(super) fn new(policy: &'p Policy) -> Self {
-        Self { policy, declared: BTreeMap::new(), fresh: Vec::new() }
+        Self { policy, declared: BTreeMap::new(), used: BTreeMap::new() }
     }
 
-    /// What was declared since it was asked last, in that order.
-    pub(super) fn take(&mut self) -> Vec<(String, Declared)> {
-        std::mem::take(&mut self.fresh)
+    /// What has to be declared for the words since it was asked last.
+    pub(super) fn take(&mut self) -> BTreeMap<String, Declared> {
+        std::mem::take(&mut self.used)
+    }
+
+    /// The words for the other ends: a group of the policy where all of it was seen.
+    pub(super) fn terms(&mut self, terms: &BTreeSet<Term>, ends: &[IpAddr]) -> BTreeSet<String> {
+        let mut left = terms.clone();
+        let mut words = BTreeSet::new();
+        let mut groups: Vec<&Multicast> = self.policy.multicasts.iter().collect();
+        groups.sort_by_key(|group| (std::cmp::Reverse(receivers(group)), &group.name));
+        for group in groups {
+            let parts = parts(group);
+            if !parts.is_empty() && parts.is_subset(&left) {
+                left.retain(|term| !parts.contains(term));
+                words.insert(group.name.clone());
+            }
+        }
+        words.extend(left.iter().map(|term| self.term(term, ends)));
+        words
     }
 
     /// The word for the other end.
-    pub(super) fn term(&mut self, term: &Term, ends: &[IpAddr]) -> String {
+    fn term(&mut self, term: &Term, ends: &[IpAddr]) -> String {
         match term {
             Term::Around(peer) => self.policy.peer_name(*peer).into_owned(),
             Term::Seen(Party::Device(id)) => self.policy.devices[id.0 as usize].name.clone(),
             Term::Seen(Party::Gateway) => "gateway".to_owned(),
             Term::Seen(Party::Broadcast) => "broadcast".to_owned(),
             Term::Seen(Party::Host(address, _)) => self.host(*address),
-            Term::Seen(Party::Group(address)) => {
-                let holds = |group: &Multicast| group.cidrs.iter().any(|cidr| cidr.contains(address));
-                self.group(holds, Declared::Group(*address), &address.to_string())
-            }
-            Term::Seen(Party::Frames(mac)) => {
-                let holds = |group: &Multicast| group.macs.binary_search(mac).is_ok();
-                self.group(holds, Declared::Frames(*mac), &mac.to_string())
-            }
+            Term::Seen(Party::Group(address)) => self.group(Declared::Group(*address), &address.to_string()),
+            Term::Seen(Party::Frames(mac)) => self.group(Declared::Frames(*mac), &mac.to_string()),
             Term::Seen(Party::Internet | Party::Unknown | Party::Nobody) => {
                 let mut cidrs: Vec<IpNet> = ends.iter().copied().map(IpNet::from).collect();
                 cidrs.sort();
@@ -91,12 +103,8 @@ impl<'p> Names<'p> {
         }
     }
 
-    fn group(&mut self, holds: impl Fn(&Multicast) -> bool, new: Declared, text: &str) -> String {
-        let known = self.policy.multicasts.iter().filter(|group| receivers(group) <= GROUP && holds(group));
-        match known.min_by_key(|group| (receivers(group), &group.name)) {
-            Some(group) => group.name.clone(),
-            None => format!("multicast:{}", self.unique(&tame("group", text), new)),
-        }
+    fn group(&mut self, new: Declared, text: &str) -> String {
+        format!("multicast:{}", self.unique(&tame("group", text), new))
     }
 
     /// The words for services: those of the policy first, then those of the library that no other equals.
@@ -165,12 +173,13 @@ impl<'p> Names<'p> {
         };
         let names = (1..).map(|n| if n == 1 { base.to_owned() } else { format!("{base}-{n}") });
         for name in names {
-            if same(&name, self.policy) || self.declared.get(&name) == Some(&what) {
+            if same(&name, self.policy) {
                 return name;
             }
-            if !self.declared.contains_key(&name) && !self.is_taken(&name) {
+            let is_free = !self.declared.contains_key(&name) && !self.is_taken(&name);
+            if is_free || self.declared.get(&name) == Some(&what) {
                 self.declared.insert(name.clone(), what.clone());
-                self.fresh.push((name.clone(), what));
+                self.used.insert(name.clone(), what);
                 return name;
             }
         }
@@ -185,6 +194,30 @@ impl<'p> Names<'p> {
             || policy.service(name).is_some()
             || built_in().contains_key(name)
     }
+}
+
+/// What a group of the policy is as it is seen, if that can be listed: its IPv4 and IPv6 address are one.
+fn parts(group: &Multicast) -> BTreeSet<Term> {
+    /// Of a larger one not every address is ever seen.
+    const MOST: u64 = 256;
+    if receivers(group) > MOST {
+        return BTreeSet::new();
+    }
+    let pair = pair(group).map(|[v4, _]| vec![v4]);
+    let addresses = pair.unwrap_or_else(|| {
+        let cidrs = group.cidrs.iter();
+        cidrs
+            .flat_map(|cidr| match cidr {
+                IpNet::V4(v4) => Ipv4AddrRange::new(v4.network(), v4.broadcast()).map(IpAddr::V4).collect(),
+                IpNet::V6(v6) => {
+                    let all = Ipv6AddrRange::new(v6.network(), v6.broadcast());
+                    all.map(IpAddr::V6).collect::<Vec<_>>()
+                }
+            })
+            .collect()
+    });
+    let frames = group.macs.iter().map(|mac| Party::Frames(*mac));
+    addresses.into_iter().map(Party::Group).chain(frames).map(Term::Seen).collect()
 }
 
 /// The services that selectors are, if they are few.
@@ -238,36 +271,6 @@ pub(super) fn table(name: &str, what: &Declared) -> Table {
             table.list("mac", [mac.to_string()].into_iter());
             table
         }
-        Declared::Service(selectors) => service(name, selectors),
+        Declared::Service(selectors) => service_table(name, selectors),
     }
-}
-
-fn service(name: &str, selectors: &[Selector]) -> Table {
-    let mut table = Table::new(&["service", name]);
-    let keys = [
-        ("tcp", protocol::TCP),
-        ("udp", protocol::UDP),
-        ("sctp", protocol::SCTP),
-        ("icmp", protocol::ICMP),
-        ("icmpv6", protocol::ICMPV6),
-        ("ethertype", pseudo::ETHERTYPE),
-        ("llc", pseudo::LLC),
-    ];
-    for (key, protocol) in keys {
-        let of_it = selectors.iter().filter(|s| s.protocol == protocol);
-        let text = of_it.map(|s| match protocol {
-            protocol::ICMP | protocol::ICMPV6 => range(s.low >> 8, s.high >> 8),
-            pseudo::ETHERTYPE => format!("{:#06x}", s.low),
-            pseudo::LLC => format!("{:#04x}", s.low),
-            _ => range(s.low, s.high),
-        });
-        table.list(key, text);
-    }
-    let other = selectors.iter().filter(|s| !has_numbers(s.protocol));
-    table.list("protocol", other.map(|s| s.protocol.to_string()));
-    table
-}
-
-fn range(low: u16, high: u16) -> String {
-    if low == high { low.to_string() } else { format!("{low}-{high}") }
 }

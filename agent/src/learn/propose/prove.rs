@@ -1,7 +1,7 @@
 //! A proposal is held against what was seen. In: the files as they were and as they would be. Out: which talks are admitted then, asked one by one
 //! with the function that enforces.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 
@@ -10,6 +10,7 @@ use crate::{
     diagnostic::{Diagnostic, Sources},
     learn::{Fate, Judge, Surroundings, Talk, judge::Said},
     policy::{SourceFile, resolve_texts},
+    traffic::Kind,
 };
 
 /// What a proposal would do.
@@ -23,7 +24,7 @@ pub struct Proof {
     pub learned: usize,
     /// Those of them that would not be allowed.
     pub denied: Vec<Talk>,
-    /// Talks that were left out, or wait for a decision, and would be allowed.
+    /// Talks that were left out, or wait for a decision, or that a scan tried, and would be allowed though they were not before.
     pub admitted: Vec<Talk>,
 }
 
@@ -64,18 +65,32 @@ pub fn prove(
         denied: Vec::new(),
         admitted: Vec::new(),
     };
-    let judge = outcome.policy.map(|policy| Judge::new(&policy, surroundings.clone(), now));
-    let Some(Ok(judge)) = judge else {
+    let judge = |policy| Judge::new(policy, surroundings.clone(), now).ok();
+    let (old, new) = (judge(material.who.policy()), outcome.policy.as_ref().and_then(judge));
+    let (Some(old), Some(new)) = (old, new) else {
         proof.denied = talks;
         return proof;
     };
-    let mut asking = judge.ask();
+    let (mut old, mut new) = (old.ask(), new.ask());
     let mut is_allowed = |talk: &Talk| {
         let samples = material.habit(talk).map(|habit| habit.samples);
-        samples.is_some_and(|samples| samples.iter().all(|kind| asking.about(kind) == Said::Allowed))
+        samples.is_some_and(|samples| samples.iter().all(|kind| new.about(kind) == Said::Allowed))
     };
     proof.denied = talks.into_iter().filter(|talk| !is_allowed(talk)).collect();
+    // Of those that must not be allowed one is too much, whoever of them it is. What was allowed before is no matter of the proposal.
+    let mut is_let_in = |kind: &Kind| new.about(kind) == Said::Allowed && old.about(kind) != Said::Allowed;
     let others = material.fates.iter().filter(|(_, fate)| matches!(fate, Fate::Decide(_) | Fate::Left(_)));
-    proof.admitted = others.map(|(talk, _)| *talk).filter(|talk| is_allowed(talk)).collect();
+    let mut admitted: BTreeSet<Talk> = others
+        .filter(|(talk, _)| {
+            let habit = material.habit(talk);
+            let ends =
+                habit.into_iter().flat_map(|habit| habit.ends.iter().map(|end| habit.with(talk, *end)));
+            habit.into_iter().flat_map(|habit| habit.samples).chain(ends).any(|kind| is_let_in(&kind))
+        })
+        .map(|(talk, _)| *talk)
+        .collect();
+    let probes = material.found.probed.iter().filter(|kind| is_let_in(kind));
+    admitted.extend(probes.map(|kind| Talk::of(material.who, kind)));
+    proof.admitted = admitted.into_iter().collect();
     proof
 }

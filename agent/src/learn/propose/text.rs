@@ -6,7 +6,7 @@ use jiff::{Timestamp, tz::TimeZone};
 
 use super::{
     Entry, Holder, Key, Material, Proposal,
-    names::{Declared, Names, shown, table},
+    names::{Names, shown, table},
 };
 use crate::{
     learn::{Habit, Talk},
@@ -53,6 +53,10 @@ pub fn pieces(material: &Material<'_>, proposal: &Proposal) -> Vec<Piece> {
     let policy = material.who.policy();
     let mut names = Names::new(policy);
     let mut pieces: BTreeMap<&str, Piece> = BTreeMap::new();
+    // What is in a file by then, and what some rule that waits for a person brings with it.
+    let mut written: BTreeSet<String> = BTreeSet::new();
+    let mut brought: BTreeSet<String> = BTreeSet::new();
+    // What is learned comes first.
     for entry in proposal.entries.iter().chain(&proposal.decisions) {
         let path = match entry.holder {
             Holder::Device(id) => policy.devices[id.0 as usize].location.path.as_ref(),
@@ -64,19 +68,23 @@ pub fn pieces(material: &Material<'_>, proposal: &Proposal) -> Vec<Piece> {
             rules: Vec::new(),
             declared: Vec::new(),
         });
-        let declared = names.take().into_iter().map(|(name, what)| declaration(&name, &what));
-        if rule.undecided {
-            rule.declared = declared.collect();
-        } else {
-            piece.declared.extend(declared);
+        let mut needed = names.take();
+        needed.retain(|name, _| !written.contains(name));
+        for (name, what) in needed {
+            let text = table(&name, &what).text();
+            if !rule.undecided {
+                piece.declared.push(text);
+                written.insert(name);
+                continue;
+            }
+            if !brought.insert(name.clone()) {
+                rule.reasons.push(format!("`{name}` is declared with a rule above as well: adopt it once"));
+            }
+            rule.declared.push(text);
         }
         piece.rules.push(rule);
     }
     pieces.into_values().collect()
-}
-
-fn declaration(name: &str, what: &Declared) -> String {
-    table(name, what).text()
 }
 
 fn rule(material: &Material<'_>, entry: &Entry, names: &mut Names<'_>) -> Rule {
@@ -87,8 +95,7 @@ fn rule(material: &Material<'_>, entry: &Entry, names: &mut Names<'_>) -> Rule {
     };
     let habits = || entry.talks.iter().filter_map(|talk| material.habit(talk));
     let ends = habits().flat_map(|habit| habit.ends.iter().filter_map(|end| end.address)).collect::<Vec<_>>();
-    let terms: BTreeSet<String> = entry.terms.iter().map(|term| names.term(term, &ends)).collect();
-    let terms: Vec<String> = terms.into_iter().collect();
+    let terms: Vec<String> = names.terms(&entry.terms, &ends).into_iter().collect();
     let services = names.services(&entry.whats);
     let mut table = Table::entry(&[kind, &name, "allow"]);
     let key = match entry.key {

@@ -298,7 +298,7 @@ fn every_name(policy: &Policy) -> Vec<Peer> {
     let mut networks: Vec<u32> = count(policy.networks.len()).collect();
     networks.sort_by_key(|id| {
         let cidrs = &policy.networks[*id as usize].cidrs;
-        cidrs.iter().map(crate::learn::party::hosts).fold(0, u64::saturating_add)
+        cidrs.iter().map(crate::compile::hosts).fold(0, u64::saturating_add)
     });
     classes
         .chain(groups)

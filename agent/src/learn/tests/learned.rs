@@ -45,7 +45,8 @@ mac = "02:00:00:00:00:03"
 cidr = ["10.2.0.0/24", "fd00:2::/64"]
 "#,
     );
-    plant.surroundings.own = [IpAddr::from([10, 1, 0, 254])].into();
+    plant.surroundings.placed.gateway = [IpAddr::from([10, 1, 0, 254])].into();
+    plant.surroundings.placed.broadcasts = [IpAddr::from([10, 2, 0, 255])].into();
     let mobile = End::leased(IpAddr::from([10, 1, 0, 77]), "02:00:00:00:00:02".parse().expect("a MAC"));
     let drive = end("02:00:00:00:00:03");
     let ping = |from, to| Kind { service: Service { protocol: 1, number: 8 << 8 }, ..tcp(from, to, 0) };
@@ -105,7 +106,11 @@ expires = 2026-11-24T00:00:00Z
     let mut rows = week(tcp("10.2.0.7", "10.1.0.1", 443), 20);
     rows.extend(week(tcp("10.1.0.1", "10.1.0.2", 502), 20));
     let made = plant.learn(&rows);
-    assert_eq!(made.fate(&plant, "10.2.0.7 (office) -> hmi tcp/443"), "covered", "somebody chose the hours");
+    assert_eq!(
+        made.fate(&plant, "10.2.0.7 (office) -> hmi tcp/443"),
+        "outside-window",
+        "somebody chose the hours"
+    );
     assert_eq!(made.fate(&plant, "hmi -> plc tcp/502"), "expired", "somebody chose an end");
     assert!(made.proposal.entries.is_empty());
 }

@@ -39,7 +39,7 @@ fn bounds() -> Bounds {
 
 /// Every combination of ends and services that a policy with one entry admits, asked one by one.
 fn counted(plant: &Plant, made: &Made, entry: &Entry) -> u64 {
-    let who = Who::new(&plant.policy, &plant.surroundings.own);
+    let who = Who::new(&plant.policy, &plant.surroundings.placed);
     let one = Proposal { entries: vec![entry.clone()], ..Proposal::default() };
     let material = Material { who: &who, found: &made.found, fates: &made.fates };
     let mut text = plant.files[0].text.clone();
@@ -247,6 +247,127 @@ mod any {
                 Row { kind, day: Day(MONDAY + day), seen }
             },
         )
+    }
+
+    /// What stands in no network, has no address or no port, or holds at times.
+    const MORE: &str = r#"
+[device.drive]
+mac = "02:00:00:00:00:05"
+ip = "fd00:1::5"
+[device.roamer]
+mac = "02:00:00:00:00:06"
+ip = "dhcp"
+[[device.plc-1.allow]]
+from = "hmi-1"
+service = "modbus"
+windows = [{ days = "mon-tue", from = "06:00", to = "10:00", zone = "UTC" }]
+[multicast.line]
+ip = ["239.1.1.0/31"]
+[multicast.pair]
+ip = ["239.9.9.9", "ff05::9"]
+[multicast.stations]
+mac = ["01:0c:cd:01:00:01", "01:0c:cd:01:00:02"]
+"#;
+
+    fn kind_of_any_kind() -> impl Strategy<Value = Kind> {
+        let service = |protocol, number| Service { protocol, number };
+        let make = move |ends: Vec<&'static str>, to: Vec<&'static str>, services: Vec<Service>| {
+            (select(ends), select(to), select(services)).prop_map(|(from, to, service)| {
+                let leased = |text: &str| match text {
+                    "10.1.0.77" => {
+                        End::leased(IpAddr::from([10, 1, 0, 77]), "02:00:00:00:00:06".parse().expect("a MAC"))
+                    }
+                    other => end(other),
+                };
+                Kind { from: leased(from), to: leased(to), service }
+            })
+        };
+        let v4 = vec![
+            "10.1.0.1",
+            "10.1.0.2",
+            "10.1.0.11",
+            "10.1.0.12",
+            "10.1.0.77",
+            "10.2.0.7",
+            "172.16.0.9",
+            "93.184.216.34",
+        ];
+        let groups = vec!["239.1.1.0", "239.1.1.1", "239.9.9.9", "239.77.1.2", "255.255.255.255", "10.2.0.7"];
+        let v6 = vec!["fd00:1::5", "fe80::ff:fe00:5", "fe80::1234", "fd00:2::7"];
+        let macs = vec!["02:00:00:00:00:05", "02:00:00:00:00:06", "02:00:00:00:00:99"];
+        let to_macs = vec![
+            "02:00:00:00:00:05",
+            "02:00:00:00:00:06",
+            "01:0c:cd:01:00:01",
+            "01:0c:cd:01:00:02",
+            "ff:ff:ff:ff:ff:ff",
+        ];
+        let ports: Vec<Service> =
+            [(6, 502), (6, 8080), (17, 161), (17, 123), (17, 2222), (132, 2905), (47, 0)]
+                .map(|(p, n)| service(p, n))
+                .into();
+        let pings: Vec<Service> =
+            [(1, 8 << 8), (1, (8 << 8) + 1), (1, 13 << 8), (1, 3 << 8)].map(|(p, n)| service(p, n)).into();
+        let frames: Vec<Service> =
+            [(255, 0x8892), (255, 0x88b8), (254, 0x82)].map(|(p, n)| service(p, n)).into();
+        prop_oneof![
+            4 => make(v4.clone(), v4.clone(), ports.clone()),
+            2 => make(v4.clone(), v4.clone(), pings),
+            2 => make(v4, groups, ports.clone()),
+            2 => make(v6.clone(), [v6, vec!["ff05::9"]].concat(), ports),
+            3 => make(macs, to_macs, frames),
+        ]
+    }
+
+    /// Rows as recorders write them: of what is refused, of what goes on without having begun, of whom nobody heard.
+    fn row_of_any_kind() -> impl Strategy<Value = Row> {
+        (kind_of_any_kind(), 0..4_i32, 0..30_u64, 0..20_i64, 0..5_u8, any::<bool>()).prop_map(
+            |(kind, day, flows, hour, answer, was_seen)| {
+                let day = Day(MONDAY + day);
+                let first = day.begin() + hour * 3600;
+                let (answered, packets) = match answer {
+                    0 => (0, [flows, 0]),
+                    1 => (0, [flows.max(1), flows.max(1)]),
+                    2 => (flows, [flows.max(2) * 3, flows]),
+                    _ => (flows, [flows.max(3) * 9, flows.max(3) * 9]),
+                };
+                let seen = Seen {
+                    flows,
+                    opened: if was_seen { flows } else { 0 },
+                    answered,
+                    packets,
+                    last: first + 4000,
+                    hours: Hours::between(day, first, first + 4000),
+                    ..Seen::at(first)
+                };
+                Row { kind, day, seen }
+            },
+        )
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+
+        /// The same of all that there is: no odd row keeps anything from being proposed, whatever else was seen.
+        #[test]
+        fn nothing_odd_spoils_a_proposal(
+            rows in vec(row_of_any_kind(), 0..160),
+            generalise in any::<bool>(),
+        ) {
+            let mut plant = plant(&format!("{TEXT}{MORE}"));
+            plant.settings.days = 1;
+            plant.surroundings.placed.gateway = [IpAddr::from([10, 1, 0, 254])].into();
+            let bounds = generalise.then(bounds);
+            let made = plant.make(&rows, Scope::All, bounds.as_ref());
+            prop_assert!(made.proof.holds(), "{:?}\n{}", made.proof, made.text);
+            prop_assert!(generalise || made.proposal.price() == 0, "{}", made.text);
+            // No connection is learned of which nothing came back.
+            let who = Who::new(&plant.policy, &plant.surroundings.placed);
+            let back = rows.iter().filter(|row| row.seen.packets[1] > 0);
+            let back: BTreeSet<Talk> = back.map(|row| Talk::of(&who, &row.kind)).collect();
+            let mut learned = made.fates.iter().filter(|(_, fate)| **fate == Fate::Learned).map(|(talk, _)| talk);
+            prop_assert!(learned.all(|talk| talk.service.protocol != 6 || back.contains(talk)));
+        }
     }
 
     proptest! {

@@ -2,16 +2,17 @@
 
 use super::text::Table;
 use crate::{
-    model::{Selector, Service, pseudo},
+    model::{Selector, pseudo},
     policy::values::{ICMP, ICMPV6, SCTP, TCP, UDP},
 };
 
 /// Highest code of an ICMP type.
 const LAST_CODE: u16 = 0xff;
 
-pub(super) fn table(service: &Service) -> Table {
-    let mut table = Table::new(&["service", &service.name]);
-    let of = |protocol: u8| service.selectors.iter().filter(move |selector| selector.protocol == protocol);
+/// The table of a service: its name, and what traffic it is.
+pub(crate) fn table(name: &str, selectors: &[Selector]) -> Table {
+    let mut table = Table::new(&["service", name]);
+    let of = |protocol: u8| selectors.iter().filter(move |selector| selector.protocol == protocol);
     for (key, protocol) in [("tcp", TCP), ("udp", UDP), ("sctp", SCTP)] {
         table.list(key, of(protocol).map(|selector| range(selector.low, selector.high)));
     }
@@ -19,7 +20,7 @@ pub(super) fn table(service: &Service) -> Table {
         table.list(key, of(protocol).flat_map(messages));
     }
     let own_key = [TCP, UDP, SCTP, ICMP, ICMPV6, pseudo::ETHERTYPE, pseudo::LLC];
-    let protocols = service.selectors.iter().filter(|selector| !own_key.contains(&selector.protocol));
+    let protocols = selectors.iter().filter(|selector| !own_key.contains(&selector.protocol));
     table.list("protocol", protocols.map(|selector| selector.protocol.to_string()));
     let numbers = |selector: &Selector| selector.low..=selector.high;
     table.list("ethertype", of(pseudo::ETHERTYPE).flat_map(numbers).map(|number| format!("{number:#06x}")));
