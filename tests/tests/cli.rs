@@ -16,7 +16,7 @@ use serde_json::Value;
 mod command;
 use command::{Ran, bulkhead, bulkhead_with, check, codes, entries, file, folder, root};
 
-const COMMANDS: [&str; 29] = [
+const COMMANDS: [&str; 30] = [
     "run",
     "check",
     "explain",
@@ -42,6 +42,7 @@ const COMMANDS: [&str; 29] = [
     "history",
     "learn",
     "propose",
+    "compare",
     "simulate",
     "import",
     "export",

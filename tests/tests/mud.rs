@@ -5,6 +5,7 @@ use std::ffi::OsStr;
 use serde_json::{Value, json};
 
 mod command;
+mod seen;
 use command::{Ran, bulkhead_with, file, folder};
 
 fn run(args: &[&str]) -> Ran {
@@ -95,6 +96,55 @@ fn description_becomes_a_class_and_comes_back() {
             .collect::<Vec<_>>()
     };
     assert_eq!(rules(again["policy"].as_str().expect("it is text")), rules(&ran.out));
+}
+
+#[test]
+fn device_is_compared_with_its_description_and_the_policy() {
+    let folder = folder("mud-compare");
+    let (policy, history) = seen::plant(&folder);
+    // The time server is a web server here.
+    let web = description("acls").replace("\"protocol\":17", "\"protocol\":6").replace("\"udp\"", "\"tcp\"");
+    let [plain, web] = [("plain.json", description("acls")), ("web.json", web.replace("123", "443"))]
+        .map(|(name, text)| file(&folder, name, text));
+    let [policy, history, plain, web] =
+        [&policy, &history, &plain, &web].map(|path| path.to_str().expect("a path of this checkout"));
+    let compared = |device: &str, description: &str, more: &[&str]| {
+        let args = ["compare", device, "--mud", description, "--policy", policy, "--history-file", history];
+        run(&[&args, more].concat())
+    };
+    let ran = compared("press", plain, &["--as", "my-controller=hmi"]);
+    assert_eq!(ran.code, 1, "{}", ran.err);
+    assert_eq!(ran.err, "left out: odd: `ipv4` `ttl` cannot be said\n");
+    insta::assert_snapshot!("compared", ran.out.replace(&*folder.to_string_lossy(), "FOLDER"));
+
+    let ran = compared("oven", web, &["--as", "my-controller=hmi", "--json"]);
+    let told: Value = serde_json::from_str(&ran.out).expect("it is JSON");
+    let verdicts = |service: &str| {
+        let lines = told["seen"].as_array().expect("a list").iter();
+        let of = lines.filter(|line| {
+            line["service"] == service
+                && [&line["from"], &line["to"]].contains(&&json!("oven"))
+                && line["left"].is_null()
+        });
+        of.map(|line| {
+            format!("{} {} {}", line["declared"], line["written"], line["meaning"]).replace('"', "")
+        })
+        .collect::<Vec<_>>()
+    };
+    // Whose address it is was not seen.
+    assert_eq!(verdicts("tcp/443"), ["by-name no missing"]);
+    assert_eq!(verdicts("tcp/502"), ["yes no missing"]);
+    assert_eq!(verdicts("udp/123"), ["no no unknown"]);
+    assert_eq!(told["declared_unseen"], json!([]), "{told:#}");
+    // Nobody said who the controller is: its rule is none.
+    let ran = compared("oven", web, &["--json"]);
+    let told: Value = serde_json::from_str(&ran.out).expect("it is JSON");
+    assert_eq!(told["notes"].as_array().expect("a list").len(), 3, "{told:#}");
+    let controlled =
+        told["seen"].as_array().expect("a list").iter().find(|line| line["service"] == "tcp/502");
+    assert_eq!(controlled.expect("it was seen")["meaning"], "unknown");
+    let ran = compared("class:plc", plain, &[]);
+    assert!((ran.code, ran.err.contains("a description is about one device")) == (2, true), "{}", ran.err);
 }
 
 #[test]

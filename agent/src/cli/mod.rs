@@ -29,6 +29,7 @@ mod print;
 mod apply;
 mod audit_log;
 mod check;
+mod compare;
 mod detach;
 mod devices;
 mod doctor;
@@ -143,6 +144,8 @@ enum Command {
     Learn(learn::Args),
     /// Rules out of what was seen, with reasons and prices, for review: nothing is written unless told to
     Propose(propose::Args),
+    /// A device in three views: what its manufacturer declares, what was seen, what the policy says
+    Compare(compare::Args),
     /// Change a device's mode beside its policy; kept until `release`
     Mode(mode::ModeArgs),
     /// Cut a device off from everything but the remediation peers
@@ -197,6 +200,7 @@ impl Cli {
             Command::Why(args) => why::run(&self, args),
             Command::Learn(args) => learn::run(&self, args),
             Command::Propose(args) => propose::run(&self, args),
+            Command::Compare(args) => compare::run(&self, args),
             Command::Mode(args) => mode::change(&self, args),
             Command::Quarantine(args) => mode::quarantine(&self, args),
             Command::Release(args) => mode::release(&self, args),

@@ -1,6 +1,6 @@
 //! `bulkhead import mud` and `bulkhead export mud`: a manufacturer's usage description (RFC 8520) as a class of the policy, and back.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use clap::Subcommand;
@@ -69,7 +69,10 @@ pub(super) struct ExportArgs {
     policy: Option<PathBuf>,
 }
 
-fn answer(text: &str) -> Result<(Abstraction, String), String> {
+/// Who somebody is: what is written behind `--as`.
+pub(super) type Answer = (Abstraction, String);
+
+pub(super) fn answer(text: &str) -> Result<Answer, String> {
     // A URI may hold `=` itself; a name of the policy does not.
     let (who, peer) = text.rsplit_once('=').ok_or("write WHO=PEER, as in `my-controller=zone:control`")?;
     let who = Abstraction::parse(who).ok_or_else(|| {
@@ -81,20 +84,30 @@ fn answer(text: &str) -> Result<(Abstraction, String), String> {
     Ok((who, peer.to_owned()))
 }
 
+/// Reads a description.
+pub(super) fn described(file: &Path) -> anyhow::Result<mud::Profile> {
+    let text = read_file(file)?.text;
+    mud::read(&text).with_context(|| format!("`{}` is no usage description", file.display()))
+}
+
+/// Everybody who was named, each with all that was said.
+pub(super) fn answers(said: &[Answer]) -> Answers {
+    let mut all = Answers::new();
+    for (who, peer) in said {
+        all.entry(who.clone()).or_default().push(peer.clone());
+    }
+    all
+}
+
 pub(super) fn import(Import::Mud(args): &Import) -> anyhow::Result<Exit> {
     let ImportArgs { file, class, answers, own, output } = args;
-    let text = read_file(file)?.text;
-    let profile =
-        mud::read(&text).with_context(|| format!("`{}` is no usage description", file.display()))?;
+    let profile = described(file)?;
     if let Some(class) = class.as_ref().filter(|class| !is_name(class)) {
         bail!(
             "`{class}` cannot be the name of a class\nhint: write 1 to 63 of `a-z`, `0-9`, `.`, `_` and `-`"
         );
     }
-    let mut all = Answers::new();
-    for (who, peer) in answers {
-        all.entry(who.clone()).or_default().push(peer.clone());
-    }
+    let mut all = self::answers(answers);
     if *own {
         for (whom, peers) in mud::own(&profile) {
             all.entry(whom).or_insert(peers);
@@ -135,7 +148,7 @@ pub(super) fn export(cli: &Cli, Export::Mud(args): &Export) -> anyhow::Result<Ex
     Ok(if notes.is_empty() { Exit::Fine } else { Exit::Found })
 }
 
-fn said(notes: &[Note]) {
+pub(super) fn said(notes: &[Note]) {
     for Note { about, effect, why } in notes {
         say!("{}: {}: {}", effect.name(), about.escape_debug(), why.escape_debug());
     }

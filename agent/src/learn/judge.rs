@@ -153,14 +153,26 @@ impl Asking<'_> {
         true
     }
 
+    /// The rule by which such a flow may begin, at some time at which its schedule is open; 0 where none has to allow it, none where it may
+    /// not.
+    pub fn rule(&mut self, kind: &Kind) -> Option<u32> {
+        let begun = Begun::of(kind, &self.who);
+        let decision = self.decided(&begun, Times::Today);
+        is_allowed(&decision).then_some(decision.rule)
+    }
+
     fn is_allowed(&mut self, begun: &Begun, times: Times) -> bool {
+        is_allowed(&self.decided(begun, times))
+    }
+
+    fn decided(&mut self, begun: &Begun, times: Times) -> Decision {
         let open = match times {
             Times::Closed => &self.closed,
             Times::Today => &self.today,
             Times::Open => &self.open,
         };
         self.host.reschedule(open.clone());
-        is_allowed(&begun.meets(&mut self.host, self.field))
+        begun.meets(&mut self.host, self.field)
     }
 }
 

@@ -5,9 +5,10 @@
 //!
 //! The steps, each a module: [`Who`] says who is at each end, [`scan`] finds who tries many, [`habit`] adds up, [`judge`] asks what
 //! is allowed already, [`fate`] says of each habit whether it is learned, `baseline` tells it device by device, and [`propose`]
-//! writes it down.
+//! writes it down. [`compare`] puts a manufacturer's word beside it.
 
 mod baseline;
+pub mod compare;
 mod fate;
 mod habit;
 mod judge;

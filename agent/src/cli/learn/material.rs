@@ -109,7 +109,10 @@ impl Ground {
         let is_here = asked.gateway.is_empty() && asked.history_file.is_none();
         (surroundings.placed.gateway, surroundings.placed.broadcasts) =
             own::addresses(&asked.gateway, is_here)?;
-        let span = Span { since: asked.since.unwrap_or(i64::MIN), until: asked.until.unwrap_or(i64::MAX) };
+        let now = Timestamp::now();
+        // What was noted while the clock was ahead has not happened yet.
+        let until = asked.until.unwrap_or(i64::MAX).min(now.as_second());
+        let span = Span { since: asked.since.unwrap_or(i64::MIN), until };
         if span.since > span.until {
             bail!("--since is later than --until: there is no time between them");
         }
@@ -121,8 +124,12 @@ impl Ground {
             fan_out: asked.fan_out,
             ..Settings::default()
         };
-        let now = Timestamp::now();
         Ok(Some(Self { files, policy, reader, scope, settings, surroundings, now }))
+    }
+
+    /// The policy that says who is who.
+    pub(in crate::cli) fn policy(&self) -> &Policy {
+        &self.policy
     }
 
     /// Whom it is about.
@@ -145,7 +152,9 @@ impl Ground {
         reader.rows(days, |row| go_on(|| second.read(&row))).map_err(history::helped)?;
         let found = second.found();
         let times = reader.days().map_err(history::helped)?.into_iter().filter_map(|kept| kept.watched);
-        let times = times.map(|watched| (watched.from, watched.to)).collect();
+        // Nor was it watched.
+        let times = times.map(|watched| (watched.from, watched.to.min(settings.span.until)));
+        let times = times.filter(|(from, to)| from <= to).collect();
         let mut unseen = reader.unseen().map_err(history::helped)?;
         unseen.retain(|gap| gap.from <= settings.span.until && gap.to >= settings.span.since);
         let watch = Watch { times, unseen };
