@@ -14,6 +14,7 @@ use bulkhead_common::wire::protocol;
 use crate::traffic::{End, Hours, Kind, Seen, Service};
 
 mod csv;
+pub mod export;
 mod fields;
 #[cfg(test)]
 mod tests;
