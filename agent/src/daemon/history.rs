@@ -15,6 +15,7 @@ use std::{
 
 use bulkhead_common::wire::mac;
 
+use super::collector::{Collector, Elsewhere};
 use crate::{
     config,
     control::HistoryStatus,
@@ -22,7 +23,7 @@ use crate::{
     history::{Added, History, HistoryError, Limits, Watched, is_worth_writing},
     model::Mac,
     observe::{Clock, Conversations, Denial, Denied, Leased, Look},
-    traffic::{Day, Sum, Unseen, Why},
+    traffic::{Day, Row, Sum, Unseen, Why},
 };
 
 /// How often the kernel's flows are looked at.
@@ -47,6 +48,8 @@ const RETRY: Duration = Duration::from_millis(10);
 /// What the loop says.
 enum Said {
     Denied(Vec<Denial>),
+    /// What exporters elsewhere told of.
+    Elsewhere(Vec<Row>),
     Stop,
 }
 
@@ -56,6 +59,7 @@ pub(super) struct HistoryKeeper {
     missed: Arc<AtomicU64>,
     status: Arc<Mutex<HistoryStatus>>,
     done: Receiver<()>,
+    collector: Option<Collector>,
 }
 
 /// Takes what is denied on its way to the log.
@@ -92,6 +96,15 @@ impl HistoryKeeper {
         let status = Arc::new(Mutex::new(HistoryStatus { file, bytes_limit, ..HistoryStatus::default() }));
         let (flows, leases, tally) =
             (dataplane.flow_reader()?, dataplane.lease_reader()?, dataplane.tally_reader()?);
+        let collector = config.collector.as_ref().map(|collector| {
+            let tell = tell.clone();
+            let hand = move |rows| match tell.try_send(Said::Elsewhere(rows)) {
+                Err(TrySendError::Full(Said::Elsewhere(rows))) => Err(rows),
+                Ok(()) | Err(_) => Ok(()),
+            };
+            Collector::begin(collector, Box::new(hand))
+        });
+        let elsewhere = collector.as_ref().map(Collector::elsewhere);
         let (its_missed, its_status) = (Arc::clone(&missed), Arc::clone(&status));
         let limits = Limits { bytes: bytes_limit, days: config.days };
         let (path, flush) = (config.file.clone(), config.flush);
@@ -99,11 +112,13 @@ impl HistoryKeeper {
         let begun = clock();
         thread::spawn(move || {
             let kernel = Kernel { flows, leases, tally };
-            Recorder::new(kernel, Target { path, limits, history: None }, begun, its_missed, its_status)
-                .run(&said, flush);
+            let target = Target { path, limits, history: None };
+            let mut recorder = Recorder::new(kernel, target, begun, its_missed, its_status);
+            recorder.elsewhere = elsewhere;
+            recorder.run(&said, flush);
             let _ = finished.send(());
         });
-        Ok(Self { tell, missed, status, done })
+        Ok(Self { tell, missed, status, done, collector })
     }
 
     pub(super) fn teller(&self) -> HistoryTeller {
@@ -111,11 +126,14 @@ impl HistoryKeeper {
     }
 
     pub(super) fn status(&self) -> HistoryStatus {
-        self.status.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        let mut status = self.status.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        status.collector = self.collector.as_ref().map(Collector::status);
+        status
     }
 
     /// Writes what is left.
     pub(super) fn finish(&self) {
+        self.collector.iter().for_each(Collector::finish);
         let deadline = Instant::now() + LAST_WRITE;
         // A disk that hangs must not hold up the end of the agent.
         while let Err(TrySendError::Full(_)) = self.tell.try_send(Said::Stop)
@@ -154,6 +172,8 @@ struct Accounted {
 
 /// The thread.
 struct Recorder {
+    /// None where nobody is heard.
+    elsewhere: Option<Elsewhere>,
     kernel: Kernel,
     target: Target,
     missed: Arc<AtomicU64>,
@@ -190,6 +210,7 @@ impl Recorder {
     ) -> Self {
         let since = clock.wall.as_second();
         let mut recorder = Self {
+            elsewhere: None,
             kernel,
             target,
             missed,
@@ -236,6 +257,11 @@ impl Recorder {
                     self.take(&denied);
                     false
                 }
+                Ok(Said::Elsewhere(rows)) => {
+                    let Self { elsewhere, sum, .. } = &mut self;
+                    elsewhere.iter().for_each(|elsewhere| elsewhere.take(&rows, sum));
+                    false
+                }
                 Ok(Said::Stop) | Err(RecvTimeoutError::Disconnected) => true,
                 Err(RecvTimeoutError::Timeout) => false,
             };
@@ -271,6 +297,7 @@ impl Recorder {
                 self.miss(Why::Untold, at(denial.first), at(denial.last), denial.packets);
             } else if let Some((kind, seen)) = self.denied.take(denial, &clock, &self.leased) {
                 self.sum.add(kind, &seen);
+                self.elsewhere.iter_mut().for_each(|elsewhere| elsewhere.note(&kind));
             }
         }
     }
@@ -290,12 +317,13 @@ impl Recorder {
         self.read_leases(&clock)?;
         // Before the flows: one that is made meanwhile is met before it is counted, and not the other way round.
         let tally = self.kernel.tally.read()?;
-        let Self { conversations, sum, leased, .. } = self;
+        let Self { conversations, sum, leased, elsewhere, .. } = self;
         let look = Look { clock, leased };
         conversations.begin();
         self.kernel.flows.each(MOST_FLOWS, |key, flow| {
             if let Some((kind, seen)) = conversations.take(key, flow, &look) {
                 sum.add(kind, &seen);
+                elsewhere.iter_mut().for_each(|elsewhere| elsewhere.note(&kind));
             }
         })?;
         conversations.end(clock.mono_ns);

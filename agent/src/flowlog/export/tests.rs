@@ -442,7 +442,7 @@ fn datagrams() -> impl Strategy<Value = Vec<u8>> {
     let [answer, question] = poll(40_000);
     let data = set(256, &[plain(answer), plain(question)].concat());
     let option = bytes(&[&257_u16.to_be_bytes(), &[0, 2, 0, 1, 0, 149, 0, 4, 0, 160, 0, 8]]);
-    let good = vec![
+    let good = [
         v5(0, UPTIME, 0, &[answer, question]),
         v9(0, &[set(0, &template(256, &PLAIN)), data.clone()]),
         v9(1, std::slice::from_ref(&data)),
