@@ -1,4 +1,4 @@
-//! A real exporter, softflowd, watches what does not pass the gateway, and sends NetFlow 5, NetFlow 9 and IPFIX to it: the history has what
+//! A real exporter, softflowd, tells of what does not pass the gateway: it sends NetFlow 5, NetFlow 9 and IPFIX to it: the history has what
 //! went over the wire, once.
 
 mod plant;
@@ -8,7 +8,8 @@ use std::{
     fs,
     net::{IpAddr, Ipv4Addr, SocketAddrV4},
     ops::ControlFlow,
-    process::{Child, Command, Stdio},
+    process::{Command, Stdio},
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
@@ -17,6 +18,7 @@ use bulkhead_agent::{
     traffic::{End, Kind, Seen, Service},
 };
 use bulkhead_tests::{
+    capture::{Recorded, pcap},
     lab::{
         Agent, Lab, Poller, Sniffer, Topology,
         modbus::Plc,
@@ -24,10 +26,6 @@ use bulkhead_tests::{
         wait::wait_for,
     },
     skip::{Tier, skip},
-};
-use nix::{
-    sys::signal::{Signal, kill},
-    unistd::Pid,
 };
 use plant::{SOON, configure, require_lab, status};
 use serde_json::Value;
@@ -37,36 +35,20 @@ const PORT: u16 = 2055;
 /// Whoever watches, polls and is polled; all of them are on the uplink side, so that the gateway sees nothing of it.
 const WATCHER: &str = "historian";
 
-/// softflowd on the interface of a host, sending to the gateway.
-struct Exporter(Child);
-
-impl Exporter {
-    fn start(host: &Host, folder: &TempDir, to: Ipv4Addr, version: &str) -> Self {
-        let mut command = Command::new("softflowd");
-        let path = |name: &str| folder.path().join(name);
-        command.args(["-d", "-i", host.interface, "-n", &format!("{to}:{PORT}"), "-v", version]);
-        command.arg("-p").arg(path("pid")).arg("-c").arg(path("ctl"));
-        // Modbus and nothing else: its own datagrams are no traffic of the plant.
-        command.args(["tcp", "port", "502"]).stdout(Stdio::null()).stderr(Stdio::null());
-        let child = host.namespace.spawn_child(command).expect("softflowd starts");
-        // It listens on its control socket as soon as it captures.
-        wait_for("softflowd", SOON, || Ok(path("ctl").exists().then_some(()))).expect("it captures");
-        Self(child)
-    }
-
-    /// It ends, and tells of every flow before.
-    fn finish(mut self) {
-        let pid = i32::try_from(self.0.id()).expect("a process");
-        kill(Pid::from_raw(pid), Signal::SIGTERM).expect("it runs");
-        self.0.wait().expect("it ends");
-    }
-}
-
-impl Drop for Exporter {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
+/// softflowd at a host tells the gateway of what was recorded there. (On an interface, libpcap hands it packets in portions of 256 KiB: fewer
+/// it never sees.)
+fn tell(host: &Host, recorded: &[Recorded], to: Ipv4Addr, version: &str) {
+    let folder = TempDir::new().expect("a folder");
+    let path = |name: &str| folder.path().join(name);
+    fs::write(path("seen.pcap"), pcap(recorded, usize::from(u16::MAX))).expect("written");
+    let mut command = Command::new("softflowd");
+    command.args(["-d", "-n", &format!("{to}:{PORT}"), "-v", version, "-c", "none"]);
+    command.arg("-r").arg(path("seen.pcap")).arg("-p").arg(path("pid"));
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    let mut child = host.namespace.spawn_child(command).expect("softflowd starts");
+    let ended =
+        wait_for("softflowd", SOON, || Ok(child.try_wait()?)).expect("it comes to the end of the recording");
+    assert!(ended.success(), "{ended}");
 }
 
 fn has_softflowd(test: &str) -> bool {
@@ -100,13 +82,18 @@ fn kept(lab: &Lab) -> BTreeMap<Kind, Seen> {
     kinds
 }
 
-/// Polls a server from a host over one connection, and counts its packets and bytes of IP at the server.
-fn poll(from: &Host, to: &Host) -> ([u64; 2], u64) {
+/// Polls a server from a host over one connection; packets of both, counted and recorded at the server.
+fn poll(from: &Host, to: &Host) -> ([u64; 2], Vec<Recorded>) {
     let ends = [from.ip, to.ip];
+    let recorded: Arc<Mutex<Vec<Recorded>>> = Arc::default();
+    let its = Arc::clone(&recorded);
     let sniffer = Sniffer::start(&to.namespace, to.interface, move |seen| {
         let transport = seen.transport()?;
         let pair = [*transport.src.ip(), *transport.dst.ip()];
-        if pair == ends { Some(0) } else { (pair == [ends[1], ends[0]]).then_some(1) }
+        let side = if pair == ends { 0 } else { usize::from((pair == [ends[1], ends[0]]).then_some(1_u8)?) };
+        let frame = Recorded { time: seen.time, interface: 0, bytes: seen.bytes.clone() };
+        its.lock().expect("nobody panics").push(frame);
+        Some(side)
     });
     let sniffer = sniffer.expect("a sniffer");
     let poller =
@@ -114,6 +101,7 @@ fn poll(from: &Host, to: &Host) -> ([u64; 2], u64) {
     poller.wait_for_more(20, SOON).expect("polls");
     let polled = poller.stop();
     assert_eq!((polled.failed, polled.reconnects), (0, 0), "{polled:?}");
+    // Both ends close: what follows is the silence of a connection that is over.
     wait_for("silence", SOON, || {
         let before = sniffer.counts()?;
         std::thread::sleep(plant::SILENCE);
@@ -121,12 +109,25 @@ fn poll(from: &Host, to: &Host) -> ([u64; 2], u64) {
     })
     .expect("it ends");
     let counts = sniffer.stop().expect("none was missed");
-    ([counts[&0], counts[&1]], polled.ok)
+    let recorded = std::mem::take(&mut *recorded.lock().expect("nobody panics"));
+    ([counts[&0], counts[&1]], recorded)
 }
 
 fn kind(from: &Host, to: &Host) -> Kind {
     let at = |host: &Host| End::at(IpAddr::V4(host.ip));
     Kind { from: at(from), to: at(to), service: Service { protocol: 6, number: MODBUS } }
+}
+
+/// Rows beside one kind; what exporters send to the gateway it sees by itself.
+fn others(kept: &BTreeMap<Kind, Seen>, of: &Kind) -> usize {
+    kept.keys().filter(|kind| *kind != of && kind.service.number != PORT).count()
+}
+
+/// Whether anybody listens on the port of exporters.
+fn listens(lab: &Lab) -> bool {
+    let port = format!(":{PORT:04X} ");
+    let sockets = lab.gateway.namespace.run(|| fs::read_to_string("/proc/thread-self/net/udp"));
+    sockets.expect("it can be read").contains(&port)
 }
 
 fn collector(agent: &Agent<'_>) -> Value {
@@ -152,12 +153,9 @@ fn what_an_exporter_tells_is_what_went_over_the_wire() {
     let mut expected = Seen::at(0);
     for version in ["5", "9", "10"] {
         agent.start().expect("it starts");
-        let folder = TempDir::new().expect("a folder");
-        let listens = || Ok(collector(&agent)["problem"].is_null().then_some(()));
-        wait_for("the collector", SOON, listens).expect("it listens");
-        let exporter = Exporter::start(watcher, &folder, gateway(&lab), version);
-        let (packets, _) = poll(hmi, watcher);
-        exporter.finish();
+        wait_for("the collector", SOON, || Ok(listens(&lab).then_some(()))).expect("it listens");
+        let (packets, recorded) = poll(hmi, watcher);
+        tell(watcher, &recorded, gateway(&lab), version);
         let told = wait_for("both directions", SOON, || {
             let told = collector(&agent);
             Ok((told["records"].as_u64() >= Some(2)).then_some(told))
@@ -175,7 +173,7 @@ fn what_an_exporter_tells_is_what_went_over_the_wire() {
         assert_eq!(counts(seen), counts(&expected), "version {version}: {seen:?}");
         let now = jiff::Timestamp::now().as_second();
         assert!((now - 120..=now).contains(&seen.last) && seen.first <= seen.last, "{seen:?} at {now}");
-        assert_eq!(kept.len(), 1, "nothing else was told: {kept:#?}");
+        assert_eq!(others(&kept, &kind(hmi, watcher)), 0, "nothing else was told: {kept:#?}");
     }
 }
 
@@ -200,18 +198,12 @@ fn what_passes_the_gateway_is_counted_once_and_strangers_are_not_heard() {
     );
     configure(&lab, &agent, "", "", &tables);
     agent.start().expect("it starts");
-    let listens = || Ok(collector(&agent)["problem"].is_null().then_some(()));
-    wait_for("the collector", SOON, listens).expect("it listens");
-    let folders = [(); 2].map(|()| TempDir::new().expect("a folder"));
-    let exporters = [
-        Exporter::start(watcher, &folders[0], gateway(&lab), "9"),
-        Exporter::start(stranger, &folders[1], gateway(&lab), "9"),
-    ];
-    let (packets, _) = poll(watcher, plc);
+    wait_for("the collector", SOON, || Ok(listens(&lab).then_some(()))).expect("it listens");
+    let (packets, recorded) = poll(watcher, plc);
+    tell(watcher, &recorded, gateway(&lab), "9");
     // What the stranger tells of is its own.
     let _server = Plc::start(stranger, MODBUS).expect("a server");
-    let _ = poll(lab.host("attacker"), stranger);
-    exporters.into_iter().for_each(Exporter::finish);
+    tell(stranger, &poll(lab.attacker(), stranger).1, gateway(&lab), "9");
     wait_for("both", SOON, || {
         let told = collector(&agent);
         Ok((told["records"].as_u64() >= Some(2) && told["refused"].as_u64() >= Some(1)).then_some(()))
@@ -227,5 +219,5 @@ fn what_passes_the_gateway_is_counted_once_and_strangers_are_not_heard() {
     let kept = kept(&lab);
     let seen = &kept[&kind(watcher, plc)];
     assert_eq!((seen.flows, seen.packets), (1, packets), "{seen:?}");
-    assert_eq!(kept.len(), 1, "nobody believes a stranger: {kept:#?}");
+    assert_eq!(others(&kept, &kind(watcher, plc)), 0, "nobody believes a stranger: {kept:#?}");
 }
