@@ -62,3 +62,154 @@ fn what_is_no_log_says_what_it_should_be() {
         assert!(ran.err.contains(said), "{}", ran.err);
     }
 }
+
+/// When everything of these files happened, s since 1970.
+const THEN: u32 = 1_700_000_000;
+
+fn pcap(frames: &[(u32, Vec<u8>)]) -> Vec<u8> {
+    let mut file =
+        [0xa1b2_c3d4_u32.to_be_bytes(), [0, 2, 0, 4], [0; 4], [0; 4], [0, 0, 0xff, 0xff], [0, 0, 0, 1]]
+            .concat();
+    for (ms, frame) in frames {
+        let length = u32::try_from(frame.len()).expect("short").to_be_bytes();
+        let (seconds, micros) = (THEN + ms / 1000, ms % 1000 * 1000);
+        file.extend([seconds.to_be_bytes(), micros.to_be_bytes(), length, length].concat());
+        file.extend(frame);
+    }
+    file
+}
+
+const HMI: [u8; 4] = [10, 0, 0, 8];
+const PLC: [u8; 4] = [10, 0, 0, 9];
+
+fn udp(from: ([u8; 4], u16), to: ([u8; 4], u16), payload: &[u8]) -> Vec<u8> {
+    let mut frame = Vec::new();
+    let builder = etherparse::PacketBuilder::ethernet2([2, 0, 0, 0, 0, 1], [2, 0, 0, 0, 0, 2]);
+    let builder = builder.ipv4(from.0, to.0, 64).udp(from.1, to.1);
+    builder.write(&mut frame, payload).expect("it fits");
+    frame
+}
+
+/// A poll in both directions, as version 5 tells of it: the answer first.
+fn version_5() -> Vec<u8> {
+    let uptime = 1_000_000_u32;
+    let mut datagram = [0, 5, 0, 2].to_vec();
+    datagram.extend([uptime, THEN, 0, 0, 0].map(u32::to_be_bytes).concat());
+    for (from, to, ports, packets, first) in
+        [(PLC, HMI, [502_u16, 40_000], 9_u32, uptime - 4_999), (HMI, PLC, [40_000, 502], 10, uptime - 5_000)]
+    {
+        datagram.extend([from, to, [0; 4], [0; 4]].concat());
+        datagram.extend([packets, packets * 60, first, uptime - 1_000].map(u32::to_be_bytes).concat());
+        datagram.extend(ports.map(u16::to_be_bytes).concat());
+        datagram.extend([0, 0x1b, 6, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+    }
+    datagram
+}
+
+/// The same as a message of IPFIX with its template, of which `parts` says what is there: a set with the template, one with the records.
+fn ipfix(parts: [bool; 2], sequence: u32) -> Vec<u8> {
+    let fields: [[u8; 4]; 9] = [
+        [0, 8, 0, 4],
+        [0, 12, 0, 4],
+        [0, 7, 0, 2],
+        [0, 11, 0, 2],
+        [0, 4, 0, 1],
+        [0, 6, 0, 1],
+        [0, 2, 0, 4],
+        [0, 152, 0, 8],
+        [0, 153, 0, 8],
+    ];
+    let template = [&[0, 2, 0, 44, 1, 0, 0, 9][..], &fields.concat()].concat();
+    let sent = u64::from(THEN) * 1000;
+    let record = |from: [u8; 4], to: [u8; 4], ports: [u16; 2], packets: u32, first: u64| {
+        let ends = [&from[..], &to, &ports.map(u16::to_be_bytes).concat(), &[6, 0x1b]].concat();
+        [&ends[..], &packets.to_be_bytes(), &first.to_be_bytes(), &(sent - 1_000).to_be_bytes()].concat()
+    };
+    let records =
+        [record(PLC, HMI, [502, 40_000], 9, sent - 4_999), record(HMI, PLC, [40_000, 502], 10, sent - 5_000)];
+    let data = [&[1, 0, 0, 72][..], &records.concat()].concat();
+    assert_eq!((template.len(), data.len()), (44, 72));
+    let sets: Vec<u8> =
+        [template, data].into_iter().zip(parts).filter(|(_, is)| *is).flat_map(|(set, _)| set).collect();
+    let length = u16::try_from(16 + sets.len()).expect("short");
+    [&[0, 10][..], &length.to_be_bytes(), &[THEN, sequence, 7].map(u32::to_be_bytes).concat(), &sets].concat()
+}
+
+/// What a file becomes, and the list of it.
+fn imported(name: &str, bytes: &[u8], args: &[&str]) -> (Ran, String) {
+    let folder = folder(&format!("history-import-{name}"));
+    let log = folder.join("flows");
+    std::fs::write(&log, bytes).expect("written");
+    let history = folder.join("other.db");
+    let [log, history] = [&log, &history].map(|path| path.to_str().expect("a path of this checkout"));
+    let ran = run("", &[&["history", "import", "--file", history, log][..], args].concat());
+    let listed = run("", &["history", "flows", "--file", history]);
+    (Ran { out: ran.out.replace(log, "FILE"), err: ran.err.replace(log, "FILE"), ..ran }, listed.out)
+}
+
+#[test]
+fn exporters_are_read_from_captures_and_files() {
+    let exporter = ([10, 9, 9, 1], 50_000);
+    let gateway = ([10, 9, 9, 254], 2_055);
+    let datagrams = |datagrams: &[Vec<u8>]| {
+        let frames = datagrams.iter().zip(0..).map(|(datagram, ms)| (ms, udp(exporter, gateway, datagram)));
+        pcap(&frames.collect::<Vec<_>>())
+    };
+    let later = [ipfix([false, true], 0), ipfix([true, false], 2)];
+    for (name, file) in [
+        ("netflow-5", datagrams(&[version_5()])),
+        ("ipfix-datagrams", datagrams(&[ipfix([true, true], 0)])),
+        ("template-later", datagrams(&later)),
+        ("ipfix-file", ipfix([true, true], 0)),
+        ("ipfix-file-later", later.concat()),
+    ] {
+        let (ran, listed) = imported(name, &file, &[]);
+        assert_eq!((ran.code, ran.err.as_str()), (0, ""), "{name}");
+        assert_eq!(ran.out, "FILE: 1 flow in 1 row of a kind and day\n", "{name}");
+        let rest = listed.lines().nth(1).unwrap_or_default().split_whitespace().collect::<Vec<_>>();
+        let expected = ["10.0.0.8", "10.0.0.9", "modbus", "allowed", "1", "1"];
+        assert_eq!(rest[..6], expected, "{name}: {listed}");
+    }
+    insta::assert_snapshot!("import_netflow", imported("netflow-5-list", &datagrams(&[version_5()]), &[]).1);
+    // The same capture as what it is on the wire.
+    let (ran, listed) = imported("as-frames", &datagrams(&[version_5()]), &["--format", "frames"]);
+    assert_eq!(ran.code, 0, "{}", ran.err);
+    assert!(listed.contains("10.9.9.1") && listed.contains("netflow"), "{listed}");
+}
+
+#[test]
+fn what_exporters_told_and_is_not_there_is_said() {
+    let whole = ipfix([true, true], 0);
+    let (ran, _) = imported("no-template", &ipfix([false, true], 0), &[]);
+    assert_eq!(ran.code, 1);
+    assert!(ran.err.contains("sets of records without their template"), "{}", ran.err);
+    let (ran, _) = imported("missing", &[whole.clone(), ipfix([false, true], 7)].concat(), &["--json"]);
+    let told: Value = serde_json::from_str(&ran.out).expect("it is JSON");
+    assert_eq!(
+        (ran.code, &told[0]["exports"]["missing"], &told[0]["format"]),
+        (1, &5.into(), &"ipfix".into())
+    );
+    let (ran, listed) = imported("cut", &[whole.clone(), whole[..20].to_vec()].concat(), &[]);
+    assert_eq!((ran.code, ran.out.as_str()), (2, ""));
+    assert!(ran.err.contains("it ends within a message at byte 132"), "{}", ran.err);
+    assert!(listed.contains("modbus"), "what came before is kept: {listed}");
+}
+
+#[test]
+fn recorded_frames_become_rows() {
+    let query = |ms, client: u16| {
+        let [there, back] = [(HMI, client), (PLC, 161)];
+        [(ms, udp(there, back, b"get")), (ms + 20, udp(back, there, b"here you are"))]
+    };
+    let arp = [&[0xff; 6][..], &[2, 0, 0, 0, 0, 1, 8, 6, 0, 1, 8, 0, 6, 4, 0, 1], &[0; 20]].concat();
+    let mut frames = [query(0, 40_000), query(60_000, 40_001)].concat();
+    frames.push((70_000, arp));
+    let (ran, listed) = imported("frames", &pcap(&frames), &[]);
+    assert_eq!((ran.code, ran.out.as_str()), (0, "FILE: 2 flows in 1 row of a kind and day\n"));
+    assert_eq!(ran.err, "1 frame left out: it is ARP or neighbour discovery\n");
+    insta::assert_snapshot!("import_frames", listed);
+    let whole = pcap(&frames);
+    let (ran, listed) = imported("frames-cut", &whole[..whole.len() - 3], &[]);
+    assert_eq!(ran.code, 2, "{}", ran.err);
+    assert!(ran.err.contains("it ends within") && listed.contains("snmp"), "{}{listed}", ran.err);
+}

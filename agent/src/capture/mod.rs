@@ -144,6 +144,12 @@ pub struct Reader<R> {
     over: bool,
 }
 
+/// Whether something begins as a capture does, by its first four bytes.
+pub fn is_capture(begins: &[u8]) -> bool {
+    <[u8; 4]>::try_from(begins)
+        .is_ok_and(|magic| pcap::Magic::of(magic).is_some() || magic == pcapng::SECTION)
+}
+
 /// A frame without its bytes, which lie in the record.
 struct Found {
     time: u64,

@@ -4,6 +4,7 @@ use std::{fs, path::Path};
 
 use serde::Serialize;
 
+mod collector;
 mod forward;
 mod outward;
 mod queues;
@@ -128,6 +129,7 @@ fn gateway(config: &Config) -> Vec<Finding> {
     findings.extend(sizes::sizes(config, status, queues::sharing(config)));
     findings.extend(outward::sinks(config, status));
     findings.push(outward::metrics(config, asked.is_ok()));
+    findings.extend(collector::findings(config, status));
     findings.push(agent(config, asked.as_ref().err()));
     findings.extend(status.into_iter().flat_map(warned));
     findings

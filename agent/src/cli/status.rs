@@ -8,8 +8,8 @@ use super::{Cli, Exit, Output, print_json, table, unexpected};
 use crate::{
     config::Forward,
     control::{
-        Body, FilesStatus, ForwardStatus, HistoryStatus, InterfaceStatus, NamesStatus, Request,
-        SegmentStatus, SinkStatus, Status,
+        Body, CollectorStatus, FilesStatus, ForwardStatus, HistoryStatus, InterfaceStatus, NamesStatus,
+        Request, SegmentStatus, SinkStatus, Status,
     },
     diagnostic::counted,
 };
@@ -31,6 +31,40 @@ fn remembered(history: &HistoryStatus) -> String {
         text += "; NOT WRITTEN";
     }
     text
+}
+
+/// What exporters elsewhere told of.
+fn collected(collector: &CollectorStatus) -> String {
+    let CollectorStatus { listen, exporters, flows, seen_here, full, problem, .. } = collector;
+    let datagrams: u64 = exporters.values().sum();
+    let heard = exporters.values().filter(|datagrams| **datagrams > 0).count();
+    let mut text = format!(
+        "{} of {} heard on {listen}, {datagrams} datagrams; {flows} conversations, {seen_here} of them seen here as well",
+        heard,
+        counted(exporters.len(), "exporter")
+    );
+    for (count, what) in lost(collector).into_iter().chain([(*full, "conversations without room")]) {
+        if count > 0 {
+            text += &format!(", {count} {what}");
+        }
+    }
+    if problem.is_some() {
+        text += "; NOT LISTENING";
+    }
+    text
+}
+
+/// What of an exporter's words was lost or not taken.
+pub(super) fn lost(collector: &CollectorStatus) -> [(u64, &'static str); 7] {
+    [
+        (collector.dropped, "datagrams dropped by the kernel"),
+        (collector.missing, "records or datagrams that never came"),
+        (collector.without_template, "sets of records without a template"),
+        (collector.damaged, "unreadable datagrams"),
+        (collector.damaged_sets, "unreadable sets of records"),
+        (collector.forgotten, "exporters forgotten to make room"),
+        (collector.refused, "datagrams of others refused"),
+    ]
 }
 
 /// Devices named on the page.
@@ -114,6 +148,9 @@ fn print(status: &Status) {
     }
     if let Some(history) = &status.history {
         out!("history     {}", remembered(history));
+        if let Some(collector) = &history.collector {
+            out!("collector   {}", collected(collector));
+        }
     }
     let v = status.violations;
     out!(

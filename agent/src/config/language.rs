@@ -69,6 +69,24 @@ static LISTENER: Format = Format {
     number: None,
 };
 
+/// Where datagrams are received.
+static ENDPOINT: Format = Format {
+    name: "endpoint",
+    doc: "an address of this gateway and a port, as in `10.0.0.254:2055` or `[fd00::1]:4739`",
+    pattern: "^([0-9.]+:[0-9]+|\\[[0-9A-Fa-f:.]+(%[0-9]+)?\\]:[0-9]+)$",
+    words: &[],
+    number: None,
+};
+
+/// Who exports flows.
+static EXPORTER: Format = Format {
+    name: "exporter",
+    doc: "the IP address that its datagrams come from, as in `10.0.0.1` or `fd00::1`",
+    pattern: "^(([0-9]{1,3}\\.){3}[0-9]{1,3}|[0-9A-Fa-f:]*:[0-9A-Fa-f:.]*)$",
+    words: &[],
+    number: None,
+};
+
 /// What it is the language of.
 pub const TITLE: &str = "Configuration of the Bulkhead agent";
 
@@ -264,6 +282,21 @@ table! {
     /// How often what was added up in memory is written; on a gateway with very many kinds of conversations up to ten times as long. A
     /// power cut loses so much; a card of flash memory is worn less the longer it is.
     "flush": one(&DURATION).default(r#""1m""#);
+    /// What exporters elsewhere tell of; left out, nobody is heard.
+    "collector": Key::of(Kind::Table(&COLLECTOR));
+}
+
+table! {
+    /// Where routers and switches send NetFlow 5, NetFlow 9 or IPFIX, for what does not pass this gateway; see `docs/history.md`.
+    pub(super) static COLLECTOR = Table::of("[history.collector]").example(r#"
+[history.collector]
+listen = "10.0.0.254:2055"
+from   = ["10.0.0.1"]
+"#);
+    /// An address of this gateway, and the UDP port.
+    "listen": one(&ENDPOINT).required().example(r#""10.0.0.254:2055""#);
+    /// Exporters that are heard, by the address that their datagrams come from. Those of anybody else are counted and dropped.
+    "from": many(&EXPORTER).required().example(r#"["10.0.0.1"]"#);
 }
 
 table! {

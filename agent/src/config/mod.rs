@@ -6,7 +6,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    net::{Ipv4Addr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -291,6 +291,17 @@ pub struct History {
     pub days: u32,
     /// How often what was added up in memory is written.
     pub flush: Duration,
+    /// What exporters elsewhere tell of; `None` is nothing.
+    pub collector: Option<FlowCollector>,
+}
+
+/// Where exporters of NetFlow and IPFIX are heard.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FlowCollector {
+    /// An address of this gateway, and the UDP port.
+    pub listen: SocketAddr,
+    /// Exporters that are heard. Sorted, never empty.
+    pub from: Vec<IpAddr>,
 }
 
 impl History {
@@ -305,6 +316,7 @@ impl History {
             file_bytes: 256 << 20,
             days: 400,
             flush: Duration::from_secs(60),
+            collector: None,
         }
     }
 }

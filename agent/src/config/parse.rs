@@ -1,7 +1,7 @@
 //! Text -> Config. In: one file. Out: the configuration, or every problem with its place and help.
 
 use std::{
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     ops::RangeInclusive,
     path::{Path, PathBuf},
     time::Duration,
@@ -11,9 +11,11 @@ use ipnet::IpNet;
 use toml::de::DeTable;
 
 use super::{
-    Audit, Config, Drift, Flows, History, Infrastructure, Limits, Management, Metrics, Midstream, Names,
-    Violations, duration,
-    language::{AUDIT, DRIFT, FLOWS, HISTORY, LIMITS, MANAGEMENT, METRICS, NAMES, ROOT, VIOLATIONS},
+    Audit, Config, Drift, FlowCollector, Flows, History, Infrastructure, Limits, Management, Metrics,
+    Midstream, Names, Violations, duration,
+    language::{
+        AUDIT, COLLECTOR, DRIFT, FLOWS, HISTORY, LIMITS, MANAGEMENT, METRICS, NAMES, ROOT, VIOLATIONS,
+    },
 };
 use crate::{
     diagnostic::{At, Collector, Diagnostic, FileId, Sources, has_errors, quote},
@@ -266,8 +268,37 @@ fn history(reader: &mut Reader<'_, '_>, root: &DeTable<'_>, state: &Path) -> Opt
         file_bytes: size(reader, table, "file_bytes", 1 << 20..=u32::MAX, default.file_bytes),
         days: size(reader, table, "days", 1..=3660, default.days),
         flush: time(reader, table, "flush", 1..=60 * MINUTE, default.flush),
+        collector: reader.table(table, "collector").and_then(|(at, table)| collector(reader, at, table)),
     };
     enabled.then_some(history)
+}
+
+fn collector(reader: &mut Reader<'_, '_>, at: At, table: &DeTable<'_>) -> Option<FlowCollector> {
+    reader.keys(table, &COLLECTOR, "`[history.collector]`");
+    let listen = reader.string(table, "listen").and_then(|leaf| {
+        let found = leaf.value.parse::<SocketAddr>().ok().filter(|address| address.port() > 0);
+        let message = format!("{} is no address to listen on", quote(&leaf.value));
+        let help = "write an address of this gateway and a port, as in `10.0.0.254:2055` or `[fd00::1]:4739`";
+        found.or_else(|| reader.refuse("BH0622", &leaf, message, help))
+    });
+    let list = reader.strings(table, "from").map(|list| list.value).unwrap_or_default();
+    let mut from: Vec<IpAddr> = Vec::new();
+    for leaf in &list {
+        let message = format!("{} is no address of an exporter", quote(&leaf.value));
+        let help = "write the address that its datagrams come from, as in `10.0.0.1`";
+        let address = leaf.value.parse::<IpAddr>().ok().filter(|address| !address.is_unspecified());
+        from.extend(address.or_else(|| reader.refuse("BH0622", leaf, message, help)));
+    }
+    from.sort_unstable();
+    from.dedup();
+    if !table.contains_key("listen") || list.is_empty() {
+        let location = reader.out.locate(at);
+        let found = Diagnostic::error("BH0622", "the collector hears nobody");
+        let help =
+            "say where it listens and to whom: `listen = \"10.0.0.254:2055\"`, `from = [\"10.0.0.1\"]`";
+        reader.out.push(found.at(location, "").help(help));
+    }
+    Some(FlowCollector { listen: listen?, from })
 }
 
 fn limits(reader: &mut Reader<'_, '_>, table: &DeTable<'_>) -> Limits {

@@ -128,6 +128,9 @@ file = "/srv/flows.db"
 file_bytes = 1048576
 days = 30
 flush = "5m"
+[history.collector]
+listen = "[::1]:2055"
+from = ["fd00::1", "10.0.0.1"]
 [signing]
 keys = "/srv/plant.pub"
 required = false
@@ -211,6 +214,10 @@ required = false
             file_bytes: 1 << 20,
             days: 30,
             flush: Duration::from_secs(300),
+            collector: Some(FlowCollector {
+                listen: "[::1]:2055".parse().expect("an address"),
+                from: vec!["10.0.0.1".parse().expect("an address"), "fd00::1".parse().expect("an address")],
+            }),
         }),
         limits: Limits {
             devices: 10,
@@ -434,7 +441,7 @@ fn metrics_are_read_on_the_loopback_elsewhere_or_nowhere() {
 #[test]
 fn every_key_that_is_described_is_read_and_no_other() {
     use crate::policy::reader::log;
-    let text = "[interface.a.infrastructure]\n[segment.b]\nvlan = 1\n[management]\n[infrastructure]\n[flows]\n[names]\n[violations]\n[sink.c]\n[metrics]\n[audit]\n[drift]\n[history]\n[limits]\n[signing]\n";
+    let text = "[interface.a.infrastructure]\n[segment.b]\nvlan = 1\n[management]\n[infrastructure]\n[flows]\n[names]\n[violations]\n[sink.c]\n[metrics]\n[audit]\n[drift]\n[history]\n[history.collector]\n[limits]\n[signing]\n";
     let asked = log::asked(|| {
         parse_config("c.toml", text);
     });

@@ -17,7 +17,7 @@ mod sinks;
 pub use changes::{Applied, FilesStatus, PendingStatus, RevisionList, RevisionState, RevisionStatus};
 pub use devices::{DeviceStatus, Identity, LeaseStatus, NameStatus};
 pub use forward::ForwardStatus;
-pub use history::HistoryStatus;
+pub use history::{CollectorStatus, HistoryStatus};
 pub use screens::{Explained, FlowEnd, FlowList, FlowStatus, RuleStatus};
 pub use sinks::{ProbeStatus, SinkStatus, SpoolStatus};
 

@@ -143,6 +143,8 @@ impl Agent {
         warnings.extend(troubles.map(|(name, trouble)| format!("sink `{name}` {trouble}")));
         warnings.extend(self.reporter.forgotten());
         let history = self.history.as_ref().map(HistoryKeeper::status);
+        let collector = history.as_ref().and_then(|status| status.collector.as_ref()?.problem.clone());
+        warnings.extend(collector.map(|why| format!("no exporter of flows is heard: {why}")));
         let trouble = history.and_then(|status| status.problem);
         warnings.extend(
             trouble.map(|why| format!("the history of flows is not written, and waits in memory: {why}")),

@@ -7,7 +7,7 @@ use std::{
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
-        mpsc::{Receiver, RecvTimeoutError, SyncSender, TryRecvError, sync_channel},
+        mpsc::{Receiver, RecvTimeoutError, SyncSender, TryRecvError, TrySendError, sync_channel},
     },
     thread,
     time::{Duration, Instant},
@@ -15,7 +15,10 @@ use std::{
 
 use bulkhead_common::wire::mac;
 
-use super::stretch::{Looked, Stretch};
+use super::{
+    collector::{Collector, Elsewhere},
+    stretch::{Looked, Stretch},
+};
 use crate::{
     config,
     control::HistoryStatus,
@@ -23,7 +26,7 @@ use crate::{
     history::{Added, History, HistoryError, Limits, Watched, is_worth_writing},
     model::Mac,
     observe::{Clock, Conversations, Denial, Denied, Leased, Look},
-    traffic::{Day, Sum, Unseen, Why},
+    traffic::{Day, Row, Sum, Unseen, Why},
 };
 
 /// How often the kernel's flows are looked at.
@@ -46,6 +49,8 @@ const LAST_WRITE: Duration = Duration::from_secs(10);
 /// What the loop says.
 enum Said {
     Denied(Vec<Denial>),
+    /// What exporters elsewhere told of.
+    Elsewhere(Vec<Row>),
     /// There is nothing more to come: a word that wakes the thread.
     Stop,
 }
@@ -58,6 +63,7 @@ pub(super) struct HistoryKeeper {
     /// The thread writes what is left and ends, once it has taken what was said.
     ends: Arc<AtomicBool>,
     done: Receiver<()>,
+    collector: Option<Collector>,
 }
 
 /// Takes what is denied on its way to the log.
@@ -94,6 +100,15 @@ impl HistoryKeeper {
         let status = Arc::new(Mutex::new(HistoryStatus { file, bytes_limit, ..HistoryStatus::default() }));
         let (flows, leases, tally) =
             (dataplane.flow_reader()?, dataplane.lease_reader()?, dataplane.tally_reader()?);
+        let collector = config.collector.as_ref().map(|collector| {
+            let tell = tell.clone();
+            let hand = move |rows| match tell.try_send(Said::Elsewhere(rows)) {
+                Err(TrySendError::Full(Said::Elsewhere(rows))) => Err(rows),
+                Ok(()) | Err(_) => Ok(()),
+            };
+            Collector::begin(collector, Box::new(hand))
+        });
+        let elsewhere = collector.as_ref().map(Collector::elsewhere);
         let (its_missed, its_status, its_end) = (Arc::clone(&missed), Arc::clone(&status), Arc::clone(&ends));
         let limits = Limits { bytes: bytes_limit, days: config.days };
         let (path, flush) = (config.file.clone(), config.flush);
@@ -101,11 +116,13 @@ impl HistoryKeeper {
         let begun = clock();
         thread::spawn(move || {
             let kernel = Kernel { flows, leases, tally };
-            Recorder::new(kernel, Target { path, limits, history: None }, begun, its_missed, its_status)
-                .run(&said, &its_end, flush);
+            let target = Target { path, limits, history: None };
+            let mut recorder = Recorder::new(kernel, target, begun, its_missed, its_status);
+            recorder.elsewhere = elsewhere;
+            recorder.run(&said, &its_end, flush);
             let _ = finished.send(());
         });
-        Ok(Self { tell, missed, status, ends, done })
+        Ok(Self { tell, missed, status, ends, done, collector })
     }
 
     pub(super) fn teller(&self) -> HistoryTeller {
@@ -114,6 +131,7 @@ impl HistoryKeeper {
 
     pub(super) fn status(&self) -> HistoryStatus {
         let mut status = self.status.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        status.collector = self.collector.as_ref().map(Collector::status);
         if let Err(TryRecvError::Disconnected) = self.done.try_recv() {
             // Nobody takes what is said to it any more.
             status.refused = status.refused.saturating_add(self.missed.load(Ordering::Relaxed));
@@ -125,6 +143,8 @@ impl HistoryKeeper {
 
     /// Writes what is left.
     pub(super) fn finish(&self) {
+        // What exporters told last comes before the end.
+        self.collector.iter().for_each(Collector::finish);
         self.ends.store(true, Ordering::Release);
         // Where there is no room for the word, there is something else that wakes the thread.
         let _ = self.tell.try_send(Said::Stop);
@@ -160,6 +180,8 @@ struct Accounted {
 
 /// The thread.
 struct Recorder {
+    /// None where nobody is heard.
+    elsewhere: Option<Elsewhere>,
     kernel: Kernel,
     target: Target,
     missed: Arc<AtomicU64>,
@@ -196,6 +218,7 @@ impl Recorder {
     ) -> Self {
         let since = Stretch::begin(&clock);
         let mut recorder = Self {
+            elsewhere: None,
             kernel,
             target,
             missed,
@@ -242,6 +265,10 @@ impl Recorder {
                     self.take(&denied);
                     false
                 }
+                Ok(Said::Elsewhere(rows)) => {
+                    self.take_elsewhere(&rows);
+                    false
+                }
                 Ok(Said::Stop) | Err(RecvTimeoutError::Timeout) => false,
                 Err(RecvTimeoutError::Disconnected) => true,
             };
@@ -250,6 +277,7 @@ impl Recorder {
                 // What was said before the end.
                 said.try_iter().for_each(|said| match said {
                     Said::Denied(denied) => self.take(&denied),
+                    Said::Elsewhere(rows) => self.take_elsewhere(&rows),
                     Said::Stop => {}
                 });
             }
@@ -285,8 +313,15 @@ impl Recorder {
                 self.miss(Why::Untold, at(denial.first), at(denial.last), denial.packets);
             } else if let Some((kind, seen)) = self.denied.take(denial, &clock, &self.leased) {
                 self.sum.add(kind, &seen);
+                self.elsewhere.iter_mut().for_each(|elsewhere| elsewhere.note(&kind));
             }
         }
+    }
+
+    /// Takes what exporters told of.
+    fn take_elsewhere(&mut self, rows: &[Row]) {
+        let Self { elsewhere, sum, .. } = self;
+        elsewhere.iter().for_each(|elsewhere| elsewhere.take(rows, sum));
     }
 
     /// Looks at the kernel's flows, and accounts for those that are not there any more.
@@ -304,12 +339,13 @@ impl Recorder {
         self.read_leases(&clock)?;
         // Before the flows: one that is made meanwhile is met before it is counted, and not the other way round.
         let tally = self.kernel.tally.read()?;
-        let Self { conversations, sum, leased, .. } = self;
+        let Self { conversations, sum, leased, elsewhere, .. } = self;
         let look = Look { clock, leased };
         conversations.begin();
         self.kernel.flows.each(MOST_FLOWS, |key, flow| {
             if let Some((kind, seen)) = conversations.take(key, flow, &look) {
                 sum.add(kind, &seen);
+                elsewhere.iter_mut().for_each(|elsewhere| elsewhere.note(&kind));
             }
         })?;
         conversations.end(clock.mono_ns);

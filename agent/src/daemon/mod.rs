@@ -10,6 +10,7 @@ mod begin;
 mod calendar;
 mod changes;
 mod clock;
+mod collector;
 mod door;
 mod drift;
 mod explain;

@@ -60,9 +60,6 @@ fn split(line: &str) -> Result<Vec<String>, String> {
 /// The flow of a line.
 pub(super) fn flow(fields: &Fields<'_>) -> Result<Flow, String> {
     let (from, to): (IpAddr, IpAddr) = (fields.needed("from")?, fields.needed("to")?);
-    if from.is_ipv4() != to.is_ipv4() {
-        return Err("its ends have addresses of two families".to_owned());
-    }
     let word: String = fields.needed("protocol")?;
     let protocol = protocol_of(&word, from)?;
     // Of ICMP `8` or `8/0`: type and code.
@@ -82,20 +79,11 @@ pub(super) fn flow(fields: &Fields<'_>) -> Result<Flow, String> {
         Some(_) => return Err("`answered` is neither `yes` nor `no`".to_owned()),
         None => packets[1] > 0,
     };
-    let time: String = fields.needed("time")?;
-    let begun = match time.parse::<f64>() {
-        Ok(seconds) => seconds,
-        Err(_) => {
-            let time: jiff::Timestamp =
-                time.parse().map_err(|_| "`time` is not what it should be".to_owned())?;
-            time.as_duration().as_secs_f64()
-        }
-    };
     Said {
         from,
         to,
         service: service(protocol, ports)?,
-        begun,
+        begun: fields.moment("time")?,
         lasted: fields.number("seconds")?,
         packets,
         bytes: [fields.number("bytes_from")?, fields.number("bytes_to")?],

@@ -21,4 +21,14 @@ impl Fields<'_> {
     pub(super) fn number<T: std::str::FromStr + Default>(&self, name: &str) -> Result<T, String> {
         if self.0.contains_key(name) { self.needed(name) } else { Ok(T::default()) }
     }
+
+    /// A moment that every flow has: seconds since 1970, or RFC 3339 (Zeek writes either, `LogAscii::json_timestamps`).
+    pub(super) fn moment(&self, name: &str) -> Result<f64, String> {
+        let text = self.text(name).ok_or_else(|| format!("`{name}` is missing"))?;
+        if let Ok(seconds) = text.parse() {
+            return Ok(seconds);
+        }
+        let time: jiff::Timestamp = text.parse().map_err(|_| format!("`{name}` is not what it should be"))?;
+        Ok(time.as_duration().as_secs_f64())
+    }
 }

@@ -1,4 +1,5 @@
-//! Flows that other sensors have written down, for where the gateway is not in the way: lines of a log in, flows out.
+//! Flows that other sensors have written down, for where the gateway is not in the way: lines of a log in, flows out; or datagrams of
+//! exporters, see [`export`].
 //!
 //! Fields are found by their names, wherever they stand. A line that cannot be read is counted with the reason and the number of the first one
 //! like it, and the others are read all the same. Nothing here opens a file, and one line is held at a time.
@@ -14,6 +15,7 @@ use bulkhead_common::wire::protocol;
 use crate::traffic::{End, Hours, Kind, Seen, Service};
 
 mod csv;
+pub mod export;
 mod fields;
 #[cfg(test)]
 mod tests;
@@ -147,6 +149,9 @@ struct Said {
 impl Said {
     fn flow(self) -> Result<Flow, String> {
         let Self { from, to, service, begun, lasted, packets, bytes, answered, opened } = self;
+        if from.is_ipv4() != to.is_ipv4() {
+            return Err("its ends have addresses of two families".to_owned());
+        }
         if !(lasted.is_finite() && (0.0..=MOST_SECONDS).contains(&lasted)) {
             return Err("the duration is no time".to_owned());
         }

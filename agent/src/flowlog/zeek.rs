@@ -109,9 +109,6 @@ pub(super) fn json(line: &str) -> Result<Fields<'static>, String> {
 /// The flow of a line.
 pub(super) fn flow(fields: &Fields<'_>) -> Result<Flow, String> {
     let (from, to): (IpAddr, IpAddr) = (fields.needed("id.orig_h")?, fields.needed("id.resp_h")?);
-    if from.is_ipv4() != to.is_ipv4() {
-        return Err("its ends have addresses of two families".to_owned());
-    }
     let word: String = fields.needed("proto")?;
     let protocol = match fields.text("ip_proto") {
         Some(_) => fields.needed("ip_proto")?,
@@ -136,7 +133,7 @@ pub(super) fn flow(fields: &Fields<'_>) -> Result<Flow, String> {
         from,
         to,
         service: service(protocol, ports)?,
-        begun: time(fields)?,
+        begun: fields.moment("ts")?,
         lasted: fields.number("duration")?,
         packets,
         bytes,
@@ -144,14 +141,4 @@ pub(super) fn flow(fields: &Fields<'_>) -> Result<Flow, String> {
         opened: !guessed,
     }
     .flow()
-}
-
-/// Seconds since 1970, or RFC 3339 (`LogAscii::json_timestamps`).
-fn time(fields: &Fields<'_>) -> Result<f64, String> {
-    let text = fields.text("ts").ok_or_else(|| "`ts` is missing".to_owned())?;
-    if let Ok(seconds) = text.parse() {
-        return Ok(seconds);
-    }
-    let time: jiff::Timestamp = text.parse().map_err(|_| "`ts` is not what it should be".to_owned())?;
-    Ok(time.as_duration().as_secs_f64())
 }

@@ -368,7 +368,7 @@ fn decided<R: Rules>(packet: &Packet, rules: &R) -> (Decision, Packet) {
     (decide(packet, rules), shown)
 }
 
-fn seconds(time: u64) -> i64 {
+pub(super) fn seconds(time: u64) -> i64 {
     i64::try_from(time / SECOND).unwrap_or(i64::MAX)
 }
 

@@ -17,12 +17,14 @@ use crate::{
 mod ends;
 mod frames;
 mod kinds;
+mod recorded;
 mod report;
 mod rows;
 mod tally;
 mod text;
 mod words;
 pub use frames::{Frames, Judged};
+pub use recorded::{NoPart, Recorded};
 pub use report::{Break, DeviceBreaks, Other, Report, RuleUse, Rules, Totals, VERSION};
 pub use rows::{Rows, rows};
 

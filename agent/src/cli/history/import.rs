@@ -2,7 +2,7 @@
 
 use std::{
     fs::File,
-    io::{self, BufRead, BufReader},
+    io::{self, Read},
     path::{Path, PathBuf},
     sync::atomic::{AtomicU64, Ordering},
 };
@@ -15,10 +15,13 @@ use crate::{
     cli::{Exit, Output, print_json, progress},
     config,
     diagnostic::{counted, escape},
-    flowlog::{self, Flow, LogError},
+    flowlog::{Flow, export::Heard},
     history::{Added, History, HistoryError, Limits},
     traffic::Sum,
 };
+
+mod sources;
+use sources::{Format, Metered, Outcome};
 
 /// Rows that are held before they are written.
 const MOST_ROWS: usize = 100_000;
@@ -27,12 +30,16 @@ const MOST_ROWS: usize = 100_000;
 #[command(
     after_help = "Whoever imports a log twice counts its flows twice. A history of its own (`--file`) is read by `learn --history-file`\n\
                         and `simulate --history --file`.\n\n\
-                        Exit codes: 0 all of it was read; 1 some lines or flows were left out, each reason is told; 2 it could not run."
+                        Exit codes: 0 all of it was read; 1 something was left out or never came, each reason is told; 2 it could not run."
 )]
 pub(in crate::cli) struct Args {
-    /// Logs of flows: Zeek's conn.log (TSV or JSON), or CSV with `time`, `from`, `to`, `protocol` and `port`; `-` is standard input
+    /// What other sensors have written down: Zeek's conn.log (TSV or JSON); CSV with `time`, `from`, `to`, `protocol` and `port`; recorded
+    /// traffic, or recorded datagrams of exporters (NetFlow 5 and 9, IPFIX), as pcap or pcapng; files of IPFIX. `-` is standard input
     #[arg(value_name = "LOG", required = true)]
     logs: Vec<PathBuf>,
+    /// What the files hold. Default: what they look like; a capture is one of exporters when all datagrams at its beginning are theirs
+    #[arg(long, value_enum)]
+    format: Option<Format>,
     #[command(flatten)]
     output: Output,
 }
@@ -41,18 +48,46 @@ pub(in crate::cli) struct Args {
 #[derive(Serialize)]
 struct Told {
     log: String,
+    format: &'static str,
     flows: u64,
     rows: u64,
     /// Flows for which their day had no room.
     refused: u64,
     left_out: Vec<LeftOut>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    exports: Option<Exported>,
+    #[serde(skip)]
+    is_whole: bool,
 }
 
 #[derive(Serialize)]
 struct LeftOut {
     why: String,
+    /// Lines of a log, frames of a capture, records of exporters.
     lines: u64,
-    first: u64,
+    /// The number of the first line.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    first: Option<u64>,
+}
+
+/// What became of datagrams of exporters.
+#[derive(Serialize)]
+struct Exported {
+    datagrams: u64,
+    damaged: u64,
+    damaged_sets: u64,
+    records: u64,
+    without_template: u64,
+    missing: u64,
+    repeated: u64,
+    forgotten: u64,
+    sampled: Vec<Sampled>,
+}
+
+#[derive(Serialize)]
+struct Sampled {
+    exporter: String,
+    one_of: u64,
 }
 
 pub(super) fn run(file: &Path, kept: &config::History, args: &Args) -> anyhow::Result<Exit> {
@@ -60,9 +95,9 @@ pub(super) fn run(file: &Path, kept: &config::History, args: &Args) -> anyhow::R
     let mut history = History::join(file, limits).map_err(helped)?;
     let mut all = Vec::new();
     for log in &args.logs {
-        all.push(imported(&mut history, log)?);
+        all.push(imported(&mut history, log, args.format)?);
     }
-    let is_whole = all.iter().all(|told| told.left_out.is_empty() && told.refused == 0);
+    let is_whole = all.iter().all(|told| told.is_whole);
     if args.output.json {
         print_json(&all)?;
     } else {
@@ -72,17 +107,24 @@ pub(super) fn run(file: &Path, kept: &config::History, args: &Args) -> anyhow::R
 }
 
 /// Adds one log to the history.
-fn imported(history: &mut History, log: &Path) -> anyhow::Result<Told> {
+fn imported(history: &mut History, log: &Path, format: Option<Format>) -> anyhow::Result<Told> {
     let name = log.display().to_string();
-    let opened: Box<dyn BufRead> = if log == Path::new("-") {
-        Box::new(io::stdin().lock())
+    let (opened, size): (Box<dyn Read>, u64) = if log == Path::new("-") {
+        (Box::new(io::stdin().lock()), 0)
     } else {
         let file = File::open(log).with_context(|| format!("failed to open `{name}`"))?;
-        Box::new(BufReader::new(file))
+        let size = file.metadata().map_or(0, |about| about.len());
+        (Box::new(file), size)
     };
-    let read = AtomicU64::new(0);
+    let (read, flows) = (AtomicU64::new(0), AtomicU64::new(0));
     let shown = escape(&name);
-    let what = || format!("reading {shown}: {} flows", read.load(Ordering::Relaxed));
+    let what = || {
+        let flows = flows.load(Ordering::Relaxed);
+        match (read.load(Ordering::Relaxed), size) {
+            (_, 0) => format!("reading {shown}: {flows} flows"),
+            (at, size) => format!("reading {shown}: {} %, {flows} flows", at.saturating_mul(100) / size),
+        }
+    };
     let mut sum = Sum::new(usize::MAX);
     let mut added = Added::default();
     let mut failed: Option<HistoryError> = None;
@@ -97,9 +139,10 @@ fn imported(history: &mut History, log: &Path) -> anyhow::Result<Told> {
             Err(error) => drop(failed.get_or_insert(error)),
         }
     };
-    let lines = progress::watched(what, || -> Result<_, LogError> {
-        let lines = flowlog::read(opened, |Flow { kind, seen }| {
-            read.fetch_add(1, Ordering::Relaxed);
+    let source = Metered { inner: opened, read: &read };
+    let outcome = progress::watched(what, || {
+        let outcome = sources::read(source, format, &mut |Flow { kind, seen }| {
+            flows.fetch_add(seen.flows, Ordering::Relaxed);
             sum.add(kind, &seen);
             if sum.len() >= MOST_ROWS {
                 write(&mut sum);
@@ -107,29 +150,96 @@ fn imported(history: &mut History, log: &Path) -> anyhow::Result<Told> {
         });
         // What came before an error is kept.
         write(&mut sum);
-        lines
+        outcome
     });
     if let Some(error) = failed {
         return Err(helped(error));
     }
-    let lines = lines.with_context(|| format!("`{name}`"))?;
-    let left_out = lines.left_out.into_iter().map(|(why, (lines, first))| LeftOut { why, lines, first });
+    let Outcome { format, flows, left_out, harmless, heard, ended } =
+        outcome.with_context(|| format!("`{name}`"))?;
+    ended.with_context(|| format!("`{name}`"))?;
+    let all: u64 = left_out.values().map(|(count, _)| count).sum();
+    let is_heard = heard.as_ref().is_none_or(|heard| {
+        heard.damaged + heard.damaged_sets + heard.without_template + heard.missing + heard.forgotten == 0
+    });
+    let left_out = left_out.into_iter().map(|(why, (lines, first))| LeftOut { why, lines, first });
     Ok(Told {
         log: name,
-        flows: lines.flows,
+        format: format.name(),
+        flows,
         rows: added.rows,
         refused: added.refused,
         left_out: left_out.collect(),
+        exports: heard.map(exported),
+        is_whole: all == harmless && is_heard && added.refused == 0,
     })
 }
 
+fn exported(heard: Heard) -> Exported {
+    let Heard {
+        datagrams,
+        damaged,
+        damaged_sets,
+        records,
+        without_template,
+        missing,
+        repeated,
+        left_out: _,
+        forgotten,
+        sampled,
+    } = heard;
+    let sampled = sampled.into_iter();
+    let sampled = sampled.map(|(exporter, one_of)| Sampled { exporter: exporter.to_string(), one_of });
+    Exported {
+        datagrams,
+        damaged,
+        damaged_sets,
+        records,
+        without_template,
+        missing,
+        repeated,
+        forgotten,
+        sampled: sampled.collect(),
+    }
+}
+
 fn said(told: &Told) {
-    let Told { log, flows, rows, refused, left_out } = told;
+    let Told { log, format, flows, rows, refused, left_out, exports, is_whole: _ } = told;
     out!("{}: {} in {} of a kind and day", escape(log), counted(*flows, "flow"), counted(*rows, "row"));
     if *refused > 0 {
         say!("{} had no room: their day has as many kinds as it may", counted(*refused, "flow"));
     }
+    let what = match *format {
+        "log" => "line",
+        "frames" => "frame",
+        _ => "record",
+    };
     for LeftOut { why, lines, first } in left_out {
-        say!("{} left out, the first is line {first}: {}", counted(*lines, "line"), escape(why));
+        let first = first.map(|first| format!(", the first is line {first}")).unwrap_or_default();
+        say!("{} left out{first}: {}", counted(*lines, what), escape(why));
+    }
+    exports.iter().for_each(said_of_exports);
+}
+
+fn said_of_exports(exports: &Exported) {
+    for (count, said) in [
+        (exports.damaged, "datagrams that cannot be read, or of another version than 5, 9 and 10"),
+        (exports.damaged_sets, "sets of records that could not be read to their end"),
+        (
+            exports.without_template,
+            "sets of records without their template, which exporters send every few minutes (record for longer)",
+        ),
+        (exports.missing, "records or datagrams that never came, by the numbers of the exporters"),
+        (exports.repeated, "records of what another exporter had told of, which count once"),
+        (exports.forgotten, "exporters that were forgotten to make room for others"),
+    ] {
+        if count > 0 {
+            say!("{said}: {count}");
+        }
+    }
+    for Sampled { exporter, one_of } in &exports.sampled {
+        say!(
+            "{exporter} looks at one packet of {one_of}: what is short may be in no row, and the counts are of what it saw"
+        );
     }
 }

@@ -20,3 +20,23 @@ fn history_that_is_spelled_wrong_is_refused_and_nothing_else_is_written_where_it
         format!("{UPLINK}[history]\nfile = \"/srv/flows.db\"\n[sink.log]\nto = \"file:/srv/flows.db\"\n");
     assert_eq!(codes(&sink).len(), 1);
 }
+
+#[test]
+fn collector_hears_those_who_are_named_at_one_address() {
+    let read = |text: &str| read(&format!("{UPLINK}[history.collector]\n{text}")).history;
+    let history = read("listen = \"10.0.0.254:2055\"\nfrom = [\"fd00::1\", \"10.0.0.1\", \"10.0.0.1\"]\n");
+    let collector = history.and_then(|history| history.collector).expect("a collector");
+    assert_eq!(collector.listen.to_string(), "10.0.0.254:2055");
+    assert_eq!(collector.from.len(), 2);
+    for wrong in [
+        "",
+        "listen = \"10.0.0.254:2055\"\n",
+        "listen = \"10.0.0.254:2055\"\nfrom = []\n",
+        "from = [\"10.0.0.1\"]\n",
+        "listen = \"10.0.0.254\"\nfrom = [\"10.0.0.1\"]\n",
+        "listen = \"10.0.0.254:2055\"\nfrom = [\"10.0.0.0/24\"]\n",
+        "listen = \"10.0.0.254:2055\"\nfrom = [\"0.0.0.0\"]\n",
+    ] {
+        assert_eq!(codes(&format!("{UPLINK}[history.collector]\n{wrong}")), ["BH0622"], "{wrong}");
+    }
+}

@@ -11,7 +11,7 @@ fn keeper(its: impl FnOnce(&Receiver<Said>, &AtomicBool) + Send + 'static) -> Hi
         its(&said, &its_end);
         let _ = finished.send(());
     });
-    HistoryKeeper { tell, missed: Arc::default(), status: Arc::default(), ends, done }
+    HistoryKeeper { tell, missed: Arc::default(), status: Arc::default(), ends, done, collector: None }
 }
 
 #[test]

@@ -1,0 +1,132 @@
+//! Datagrams over the loopback become rows; who is not named is refused; what cannot be handed over waits.
+
+use std::{
+    net::Ipv4Addr,
+    sync::mpsc::{self, RecvTimeoutError},
+};
+
+use super::*;
+use crate::traffic::{End, Service};
+
+/// A datagram of NetFlow 5 with one record: a query of UDP port 161.
+fn datagram(sequence: u32, client: u16) -> Vec<u8> {
+    let now = u32::try_from(jiff::Timestamp::now().as_second()).expect("before 2106");
+    let mut datagram = vec![0, 5, 0, 1];
+    datagram.extend(1_000_000_u32.to_be_bytes());
+    datagram.extend(now.to_be_bytes());
+    datagram.extend(0_u32.to_be_bytes());
+    datagram.extend(sequence.to_be_bytes());
+    datagram.extend([0; 4]);
+    datagram.extend([10, 0, 0, 8, 10, 0, 0, 9, 0, 0, 0, 0, 0, 0, 0, 0]);
+    datagram.extend(3_u32.to_be_bytes());
+    datagram.extend(300_u32.to_be_bytes());
+    datagram.extend(999_000_u32.to_be_bytes());
+    datagram.extend(1_000_000_u32.to_be_bytes());
+    datagram.extend(client.to_be_bytes());
+    datagram.extend(161_u16.to_be_bytes());
+    datagram.extend([0, 0, 17, 0]);
+    datagram.extend([0; 8]);
+    datagram
+}
+
+fn free() -> SocketAddr {
+    let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
+    socket.local_addr().expect("it has one")
+}
+
+fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(Instant::now() < deadline, "{what}");
+        thread::sleep(Duration::from_millis(10));
+    }
+}
+
+fn kind(from: [u8; 4], to: [u8; 4]) -> Kind {
+    let [from, to] = [from, to].map(|address| End::at(IpAddr::from(address)));
+    Kind { from, to, service: Service { protocol: 17, number: 161 } }
+}
+
+#[test]
+fn named_exporters_are_heard_and_others_refused() {
+    let listen = free();
+    let config = FlowCollector { listen, from: vec![IpAddr::from([127, 0, 0, 1])] };
+    let (to, rows) = mpsc::channel();
+    let mut times = 0;
+    // The first time nobody can take them.
+    let hand = move |rows: Vec<Row>| {
+        times += 1;
+        if times == 1 { Err(rows) } else { to.send(rows).map_err(|error| error.0) }
+    };
+    let collector = Collector::begin(&config, Box::new(hand));
+    let exporter = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("a socket");
+    let stranger = UdpSocket::bind((Ipv4Addr::new(127, 0, 0, 2), 0)).expect("a socket");
+    // It listens from now on.
+    until("the socket", || {
+        exporter.send_to(&[1, 2, 3], listen).ok()?;
+        (collector.status().damaged > 0).then_some(())
+    });
+    for (sequence, client) in [(0, 40_000), (1, 40_001), (5, 40_002)] {
+        exporter.send_to(&datagram(sequence, client), listen).expect("sent");
+        stranger.send_to(&datagram(sequence, client), listen).expect("sent");
+    }
+    let status = until("all of them", || {
+        let status = collector.status();
+        (status.refused == 3 && status.records == 3).then_some(status)
+    });
+    assert_eq!(status.refused_last.as_deref(), Some("127.0.0.2"));
+    assert_eq!((status.missing, status.problem), (3, None));
+    assert!(status.exporters["127.0.0.1"] >= 4);
+    collector.finish();
+    let mut all: Vec<Row> = Vec::new();
+    loop {
+        match rows.recv_timeout(Duration::from_secs(5)) {
+            Ok(more) => all.extend(more),
+            Err(RecvTimeoutError::Disconnected) => break,
+            Err(RecvTimeoutError::Timeout) => panic!("the thread did not end"),
+        }
+    }
+    assert_eq!(all.len(), 1, "{all:?}");
+    assert_eq!((all[0].kind, all[0].seen.flows), (kind([10, 0, 0, 8], [10, 0, 0, 9]), 3));
+    assert_eq!(all[0].seen.packets, [9, 0]);
+}
+
+#[test]
+fn what_cannot_be_listened_on_is_said_and_tried_again() {
+    let other = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
+    let listen = other.local_addr().expect("it has one");
+    let config = FlowCollector { listen, from: vec![IpAddr::from([127, 0, 0, 1])] };
+    let collector = Collector::begin(&config, Box::new(|_| Ok(())));
+    let problem = until("a problem", || collector.status().problem);
+    assert!(problem.contains("failed to listen"), "{problem}");
+    drop(other);
+    until("it listens", || collector.status().problem.is_none().then_some(()));
+    collector.finish();
+    assert!(collector.thread.is_finished());
+}
+
+#[test]
+fn what_the_gateway_sees_by_itself_is_not_taken_from_others() {
+    let seen_here = Arc::<AtomicU64>::default();
+    let mut elsewhere = Elsewhere { pairs: Pairs::default(), seen_here: Arc::clone(&seen_here) };
+    elsewhere.note(&kind([10, 0, 0, 9], [10, 0, 0, 8]));
+    let row = |kind: Kind| {
+        let seen = crate::traffic::Seen { flows: 2, ..crate::traffic::Seen::at(1_700_000_000) };
+        Row { kind, day: crate::traffic::Day::of(1_700_000_000), seen }
+    };
+    let mut sum = Sum::new(10);
+    // Whoever of the two began, and over whatever: the gateway is between them.
+    let (here, there) = (kind([10, 0, 0, 8], [10, 0, 0, 9]), kind([10, 0, 0, 8], [10, 0, 0, 7]));
+    elsewhere.take(&[row(here), row(there)], &mut sum);
+    assert_eq!(sum.rows().map(|row| row.kind).collect::<Vec<_>>(), [there]);
+    assert_eq!(seen_here.load(Ordering::Relaxed), 2);
+    // A flood of others makes room, and no more memory.
+    for number in 0..3 * u32::try_from(PAIRS).expect("small") {
+        let [a, b, c, d] = number.to_be_bytes();
+        elsewhere.note(&kind([11 + a, b, c, d], [10, 0, 0, 9]));
+    }
+    assert!(elsewhere.pairs.young.len() + elsewhere.pairs.old.len() <= 2 * PAIRS);
+}

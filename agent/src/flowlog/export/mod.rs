@@ -1,0 +1,183 @@
+//! Flows that routers and switches export: NetFlow version 5, version 9 (RFC 3954) and IPFIX (RFC 7011). Datagrams in, flows out.
+//!
+//! Templates are those of one exporter's address, port and source or observation domain. What comes before its template waits for it. The two
+//! directions of a conversation, which most exporters tell of apart, become one flow. All of it has bounds, and what was not read is counted.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    net::{IpAddr, SocketAddr},
+};
+
+use super::Flow;
+
+mod exporter;
+mod fields;
+mod joined;
+mod record;
+#[cfg(test)]
+mod tests;
+
+use exporter::{Exporter, Message};
+use joined::Joined;
+
+/// Exporters that are told apart, by address, port and domain. Who was silent longest makes room.
+pub const MOST_EXPORTERS: usize = 64;
+/// Exporters that are named as sampling.
+const MOST_SAMPLED: usize = 256;
+
+/// Who tells: an address may have several, each with templates and numbers of its own.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+struct Scope {
+    from: SocketAddr,
+    version: u16,
+    domain: u32,
+}
+
+/// What became of datagrams.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Heard {
+    /// Datagrams, or messages of a file.
+    pub datagrams: u64,
+    /// Those that are no NetFlow 5, NetFlow 9 or IPFIX, or damaged.
+    pub damaged: u64,
+    /// Sets of records whose end could not be read.
+    pub damaged_sets: u64,
+    /// Records of flows that were read.
+    pub records: u64,
+    /// Sets of records whose template has not come yet.
+    pub without_template: u64,
+    /// Datagrams (NetFlow 9) or records (NetFlow 5, IPFIX) that never came, by the numbers of the exporters.
+    pub missing: u64,
+    /// Records that another exporter had told of.
+    pub repeated: u64,
+    /// Records that are no flow, by the reason.
+    pub left_out: BTreeMap<&'static str, u64>,
+    /// Exporters that were forgotten to make room, with their templates.
+    pub forgotten: u64,
+    /// Exporters that look at one packet of so many.
+    pub sampled: BTreeMap<IpAddr, u64>,
+}
+
+/// Exporters, and what they told of conversations that are not complete.
+#[derive(Default)]
+pub struct Exports {
+    exporters: HashMap<Scope, Exporter>,
+    joined: Joined,
+    heard: Heard,
+    /// Counts datagrams, to know who was silent longest.
+    turn: u64,
+    /// The latest time of any message, ms since 1970.
+    latest: i64,
+}
+
+impl Exports {
+    /// None yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Takes a datagram that came from an exporter at a moment, ms since 1970 (without it, when it was sent), and hands over the flows that
+    /// are complete.
+    pub fn take(&mut self, datagram: &[u8], from: SocketAddr, now: Option<i64>, each: &mut impl FnMut(Flow)) {
+        self.heard.datagrams += 1;
+        self.turn += 1;
+        let Some((version, domain)) = beginning(datagram) else {
+            self.heard.damaged += 1;
+            return;
+        };
+        let scope = Scope { from, version, domain };
+        self.make_room(&scope);
+        let exporter = self.exporters.entry(scope).or_default();
+        exporter.turn = self.turn;
+        let packets = exporter.read(datagram, &mut self.heard);
+        for packet in packets {
+            let message =
+                self.exporters.get_mut(&scope).map(|exporter| exporter.message(packet, &mut self.heard));
+            let Some(Message { sent, records, sampled }) = message else { continue };
+            if let Some(every) = sampled
+                && (self.heard.sampled.len() < MOST_SAMPLED || self.heard.sampled.contains_key(&from.ip()))
+            {
+                self.heard.sampled.insert(from.ip(), every);
+            }
+            let now = now.unwrap_or(sent.at);
+            self.latest = self.latest.max(now);
+            for fields in &records {
+                match record::parts(fields, &sent) {
+                    Ok((there, back)) => {
+                        self.heard.records += 1;
+                        self.joined.take(there, from.ip(), now, each);
+                        if let Some(back) = back {
+                            self.joined.take(back, from.ip(), now, each);
+                        }
+                    }
+                    Err(why) => *self.heard.left_out.entry(why).or_default() += 1,
+                }
+            }
+        }
+        self.joined.settle(self.latest, each);
+    }
+
+    /// Hands over flows that have waited long enough for their other direction; `now` in ms since 1970.
+    pub fn settle(&mut self, now: i64, each: &mut impl FnMut(Flow)) {
+        self.joined.settle(now, each);
+    }
+
+    /// Hands over whatever waits.
+    pub fn end(&mut self, each: &mut impl FnMut(Flow)) {
+        self.joined.end(each);
+    }
+
+    /// What became of everything so far.
+    pub fn heard(&self) -> Heard {
+        Heard { repeated: self.joined.repeated, ..self.heard.clone() }
+    }
+
+    /// How many exporters are remembered.
+    pub fn exporters(&self) -> usize {
+        self.exporters.len()
+    }
+
+    fn make_room(&mut self, scope: &Scope) {
+        if self.exporters.len() < MOST_EXPORTERS || self.exporters.contains_key(scope) {
+            return;
+        }
+        let silent = self.exporters.iter().min_by_key(|(_, exporter)| exporter.turn).map(|(scope, _)| *scope);
+        if let Some(silent) = silent {
+            self.exporters.remove(&silent);
+            self.heard.forgotten += 1;
+        }
+    }
+}
+
+/// The version, and which part of the exporter tells: the engine, source or observation domain. None of what is no export.
+fn beginning(datagram: &[u8]) -> Option<(u16, u32)> {
+    let word = |at: usize| Some(u16::from_be_bytes(datagram.get(at..at + 2)?.try_into().ok()?));
+    let long = |at: usize| Some(u32::from_be_bytes(datagram.get(at..at + 4)?.try_into().ok()?));
+    match word(0)? {
+        version @ 5 => Some((version, u32::from(word(20)?))),
+        version @ 9 => Some((version, long(16)?)),
+        version @ 10 => Some((version, long(12)?)),
+        _ => None,
+    }
+}
+
+/// Whether a datagram is one of an exporter, as far as its lengths tell.
+pub fn is_export(datagram: &[u8]) -> bool {
+    let word = |at: usize| Some(usize::from(u16::from_be_bytes(datagram.get(at..at + 2)?.try_into().ok()?)));
+    let sets = |from: usize| {
+        let mut at = from;
+        while at < datagram.len() {
+            match word(at + 2) {
+                Some(length) if length >= 4 => at += length,
+                Some(_) | None => return false,
+            }
+        }
+        at == datagram.len() && at > from
+    };
+    match (word(0), word(2)) {
+        (Some(5), Some(count)) => (1..=30).contains(&count) && datagram.len() == 24 + 48 * count,
+        (Some(9), Some(_)) => sets(20),
+        (Some(10), Some(length)) => length == datagram.len() && sets(16),
+        _ => false,
+    }
+}
