@@ -335,7 +335,61 @@ fn files_and_policies_that_are_not_there_are_told() {
         OsStr::new("/nonexistent/history.db"),
     ]);
     assert_eq!(ran.code, 2);
-    assert_eq!(ran.err, "error: there is no history at `/nonexistent/history.db`\n");
+    let wanted =
+        "error: there is no history at `/nonexistent/history.db`\nhint: the agent begins one when it runs; ";
+    assert!(ran.err.starts_with(wanted), "{}", ran.err);
+}
+
+/// A history of one conversation, answered, on a Monday.
+fn history_of(folder: &Path, from: [u8; 4], to: [u8; 4], number: u16) -> std::path::PathBuf {
+    let path = folder.join("history.db");
+    let mut history = History::open(&path, Limits { bytes: 1 << 26, days: 400 }).expect("a new file");
+    let day = Day(i32::try_from(MONDAY / (24 * HOUR)).expect("a day"));
+    let first = day.begin() + 9 * 3600;
+    let service = Service { protocol: 6, number };
+    let seen =
+        Seen { flows: 4, opened: 4, answered: 4, packets: [9, 8], last: first + 60, ..Seen::at(first) };
+    let kind = Kind { from: End::at(IpAddr::from(from)), to: End::at(IpAddr::from(to)), service };
+    history.add(&[Row { kind, day, seen }], &[], None).expect("it fits");
+    path
+}
+
+fn simulated(policy: &Path, history: &Path, more: &[&OsStr]) -> Ran {
+    let mut words: Vec<&OsStr> = vec!["simulate".as_ref(), "--policy".as_ref(), policy.as_os_str()];
+    words.extend(["--history".as_ref(), "--file".as_ref(), history.as_os_str()]);
+    words.extend(more);
+    bulkhead(&words)
+}
+
+#[test]
+fn history_is_judged_on_the_segments_of_the_configuration() {
+    let folder = folder("history_is_judged_on_the_segments_of_the_configuration");
+    let policy = file(&folder, "policy.toml", POLICY);
+    // Two strangers.
+    let history = history_of(&folder, [10, 9, 0, 1], [10, 9, 0, 2], 80);
+    let of = |lines: &str| {
+        let config = file(&folder, "bulkhead.toml", format!("[interface.cell0]\n{lines}"));
+        simulated(&policy, &history, &["--config".as_ref(), config.as_os_str()]).code
+    };
+    assert_eq!(of(""), 0);
+    assert_eq!(of("unmanaged = \"drop\"\n"), 1);
+    assert_eq!(of("[interface.cell1]\nunmanaged = \"drop\"\n"), 1, "nobody knows where it was");
+}
+
+#[test]
+fn what_is_allowed_under_a_name_alone_is_failed_on_if_that_is_wanted() {
+    let folder = folder("what_is_allowed_under_a_name_alone_is_failed_on_if_that_is_wanted");
+    let rule = "[[device.hmi.allow]]\nto = \"maker\"\nservice = \"https\"\n[network.maker]\ndns = [\"*.maker.example\"]\n";
+    let policy = file(&folder, "policy.toml", format!("{POLICY}{rule}"));
+    let history = history_of(&folder, [10, 20, 1, 20], [198, 51, 100, 7], 443);
+    let ran = simulated(&policy, &history, &[]);
+    let first = ran.out.lines().next().unwrap_or_default();
+    assert_eq!(ran.code, 0, "{}", ran.out);
+    assert!(
+        first.starts_with("NOTHING BREAKS") && first.contains("1 kind allowed only under a name"),
+        "{first}"
+    );
+    assert_eq!(simulated(&policy, &history, &["--fail-on".as_ref(), "name".as_ref()]).code, 1);
 }
 
 #[test]

@@ -71,7 +71,11 @@ impl Judge {
     pub fn new(policy: &Policy, mut surroundings: Surroundings, now: Timestamp) -> Result<Self, TooLarge> {
         let policy = policy.clone();
         let tables = compile(&policy, &Limits { devices: u32::MAX, rules: u32::MAX, rows: u32::MAX })?;
-        // What the configuration does not know has a number of its own.
+        // Of a policy for another gateway than the configuration is of nobody knows where its devices are seen: that is no matter of rules.
+        let is_known = |name: &String| surroundings.placed.segments.contains_key(name);
+        if !tables.segments.iter().all(is_known) {
+            surroundings.field = Field::Anywhere(Surroundings::any_segment());
+        }
         if matches!(surroundings.field, Field::Anywhere(_)) {
             surroundings.placed.segments = numbered_segments(&tables);
         }

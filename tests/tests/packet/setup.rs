@@ -298,6 +298,7 @@ impl Setup {
             trusted,
             settings,
             gateway: gateway(),
+            broadcasts: BTreeSet::new(),
             management_peers,
             management_services,
         }

@@ -257,3 +257,21 @@ fn scan_that_reaches_over_the_edge_of_the_window_is_one() {
     let made = plant.learn(&rows);
     assert_eq!(made.found.scans.all(&plant.settings).len(), 1);
 }
+
+#[test]
+fn device_of_a_segment_that_nobody_configured_is_learned_all_the_same() {
+    use bulkhead_common::layout::SegmentRow;
+    let text = TEXT.replace("[device.plc]", "[device.plc]\nsegment = \"line\"");
+    let mut plant = plant(&text);
+    let rows = week(tcp("10.1.0.1", "10.1.0.2", 502), 20);
+    let any = crate::learn::Surroundings::any_segment();
+    let rows_of = |names: &[&str], plant: &mut Plant| {
+        let numbers = names.iter().map(|name| (*name).to_owned()).zip(1..);
+        plant.surroundings.placed.segments = numbers.collect();
+        let segments = names.iter().zip(1..).map(|(_, segment)| (None, SegmentRow { segment, ..any }));
+        plant.surroundings.field = crate::compile::Field::of(segments.collect(), any);
+        plant.learn(&rows).proposal.entries.len()
+    };
+    assert_eq!(rows_of(&["cell", "line"], &mut plant), 1);
+    assert_eq!(rows_of(&["cell"], &mut plant), 1);
+}
