@@ -119,6 +119,8 @@ role = "device-side"
     "drift": Key::of(Kind::Table(&DRIFT));
     /// What is remembered of who talks to whom; see `docs/history.md`.
     "history": Key::of(Kind::Table(&HISTORY));
+    /// What follows a change of policy or mode; see `docs/rollout.md`.
+    "rollout": Key::of(Kind::Table(&ROLLOUT));
     /// Sizes of tables and buffers.
     "limits": Key::of(Kind::Table(&LIMITS));
     /// Who may sign policy sets, and whether somebody must; see `docs/signed-policy.md`.
@@ -264,6 +266,14 @@ table! {
     /// How often what was added up in memory is written; on a gateway with very many kinds of conversations up to ten times as long. A
     /// power cut loses so much; a card of flash memory is worn less the longer it is.
     "flush": one(&DURATION).default(r#""1m""#);
+}
+
+table! {
+    /// What follows a change of policy, and one of a device's mode to `enforce`.
+    pub(super) static ROLLOUT = Table::of("[rollout]");
+    /// For how long the devices that a change touches are watched: one of which legitimate traffic suffers goes back by itself to what
+    /// it had before. At most `7d`; `0s` is not at all. `bulkhead apply --watch` says it for one change.
+    "watch": one(&DURATION).default(r#""0s""#);
 }
 
 table! {

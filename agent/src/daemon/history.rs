@@ -15,6 +15,7 @@ use std::{
 
 use bulkhead_common::wire::mac;
 
+use super::heard::{Heard, SharedBeats};
 use crate::{
     config,
     control::HistoryStatus,
@@ -52,6 +53,8 @@ enum Said {
 
 /// The loop's end.
 pub(super) struct HistoryKeeper {
+    /// What devices do steadily.
+    pub(super) beats: SharedBeats,
     tell: SyncSender<Said>,
     missed: Arc<AtomicU64>,
     status: Arc<Mutex<HistoryStatus>>,
@@ -93,17 +96,20 @@ impl HistoryKeeper {
         let (flows, leases, tally) =
             (dataplane.flow_reader()?, dataplane.lease_reader()?, dataplane.tally_reader()?);
         let (its_missed, its_status) = (Arc::clone(&missed), Arc::clone(&status));
+        let beats = SharedBeats::default();
+        let heard = Heard::new(&beats);
         let limits = Limits { bytes: bytes_limit, days: config.days };
         let (path, flush) = (config.file.clone(), config.flush);
         // The thread may begin later, and conversations meanwhile.
         let begun = clock();
         thread::spawn(move || {
             let kernel = Kernel { flows, leases, tally };
-            Recorder::new(kernel, Target { path, limits, history: None }, begun, its_missed, its_status)
+            let target = Target { path, limits, history: None };
+            Recorder { heard, ..Recorder::new(kernel, target, begun, its_missed, its_status) }
                 .run(&said, flush);
             let _ = finished.send(());
         });
-        Ok(Self { tell, missed, status, done })
+        Ok(Self { beats, tell, missed, status, done })
     }
 
     pub(super) fn teller(&self) -> HistoryTeller {
@@ -159,6 +165,7 @@ struct Recorder {
     missed: Arc<AtomicU64>,
     status: Arc<Mutex<HistoryStatus>>,
     conversations: Conversations,
+    heard: Heard,
     denied: Denied,
     leased: Leased,
     leases_read: Instant,
@@ -195,6 +202,7 @@ impl Recorder {
             missed,
             status,
             conversations: Conversations::new(clock.mono_ns),
+            heard: Heard::default(),
             denied: Denied::default(),
             leased: Leased::new(),
             leases_read: Instant::now(),
@@ -270,6 +278,7 @@ impl Recorder {
                 let at = |mono: u64| clock.at(mono).as_second();
                 self.miss(Why::Untold, at(denial.first), at(denial.last), denial.packets);
             } else if let Some((kind, seen)) = self.denied.take(denial, &clock, &self.leased) {
+                self.heard.take(kind, &seen, &clock);
                 self.sum.add(kind, &seen);
             }
         }
@@ -290,15 +299,17 @@ impl Recorder {
         self.read_leases(&clock)?;
         // Before the flows: one that is made meanwhile is met before it is counted, and not the other way round.
         let tally = self.kernel.tally.read()?;
-        let Self { conversations, sum, leased, .. } = self;
+        let Self { conversations, sum, leased, heard, .. } = self;
         let look = Look { clock, leased };
         conversations.begin();
         self.kernel.flows.each(MOST_FLOWS, |key, flow| {
             if let Some((kind, seen)) = conversations.take(key, flow, &look) {
+                heard.take(kind, &seen, &clock);
                 sum.add(kind, &seen);
             }
         })?;
         conversations.end(clock.mono_ns);
+        heard.looked(&clock);
         let unread = |tally: &Tally| {
             tally.flows_made.saturating_add(tally.flows_refused).saturating_sub(conversations.met())
         };

@@ -18,6 +18,7 @@ mod first;
 mod flows;
 mod forgotten;
 mod forward;
+mod heard;
 mod history;
 mod hits;
 mod honesty;
@@ -52,7 +53,9 @@ mod sinks;
 mod standing;
 mod start;
 mod summary;
+mod suspects;
 mod trail;
+mod watch;
 mod wording;
 
 pub use agent::{Agent, StartError};
