@@ -201,3 +201,89 @@ fn a_device_whose_poll_stops_under_enforcement_goes_back_to_monitor() {
     assert_eq!(plc.map(|one| &one["mode"]), Some(&"monitor".into()), "{devices:#}");
     assert_eq!(watched(&agent), [""; 0]);
 }
+
+#[test]
+fn a_change_that_harms_most_of_what_it_touches_is_undone_for_all() {
+    let test = "a_change_that_harms_most_of_what_it_touches_is_undone_for_all";
+    let Some(lab) = require_lab(test, Topology::Bridged) else { return };
+    let good = policy(&lab, "\"modbus\"", "\"modbus\"", "\"modbus\"");
+    let mut agent = Agent::new(&lab, &good).expect("an agent");
+    agent.write_config(WATCH).expect("written");
+    agent.start().expect("it starts");
+    let _plc = Plc::start(lab.plc(), MODBUS).expect("a PLC");
+    let hmi = Poller::start(lab.host("hmi"), lab.modbus(), EVERY).expect("polls");
+    let current = || {
+        let list = agent.cli_json(&["revisions", "--json"]).expect("revisions");
+        let list = list["revisions"].as_array().cloned().unwrap_or_default();
+        let state = |one: &Value| one["state"].as_str().unwrap_or_default().to_owned();
+        let found = list.iter().find(|one| ["current", "unconfirmed"].contains(&state(one).as_str()));
+        found.map(|one| (one["number"].as_u64().unwrap_or(0), state(one))).expect("one is in force")
+    };
+
+    // One suffers while the change waits for its confirmation: it goes back alone, and the change goes on waiting.
+    let broken = policy(&lab, "\"ssh\"", "\"modbus\"", "\"snmp\"");
+    applied(&agent, &broken, &["--confirm-within", "15s"]);
+    let alarm = wait_alarm(&agent, 0, SOON);
+    assert_eq!(alarm["alarm"], "went-back", "{alarm:#}");
+    assert_eq!(current(), (3, "unconfirmed".to_owned()));
+    assert_eq!(verdict(&agent, "engineering", HISTORIAN, "snmp"), "allow");
+    hmi.wait_for_more(3, SOON).expect("it polls again");
+    wait_for("the end of the waiting", Duration::from_secs(30), || Ok((current().0 == 1).then_some(())))
+        .unwrap_or_else(|error| panic!("{error}: {}", agent.log()));
+    assert_eq!(watched(&agent), [""; 0], "the change is undone, and nobody is watched for it");
+
+    // Two that have nothing to do with each other, and both suffer: the second one takes all with it.
+    let asking = |services: &str| {
+        let rule = |name: &str| format!("[[device.{name}.allow]]\nto = \"cell\"\nservice = [{services}]\n\n");
+        let cell = format!("[network.cell]\ncidr = [\"{}/32\"]\n", lab.plc().ip);
+        let two = ["hmi", "engineering"].map(|name| device(&lab, name, "") + &rule(name));
+        format!("version = 1\n\n{}{cell}", two.concat())
+    };
+    applied(&agent, &asking("\"modbus\""), &["--watch", "0s"]);
+    let other = Poller::start(lab.host("engineering"), lab.modbus(), EVERY).expect("polls");
+    applied(&agent, &asking("\"ssh\""), &[]);
+    let last = wait_for("the alarm of all", SOON, || {
+        Ok(alarms(&agent).into_iter().find(|alarm| alarm["alarm"] == "all-went-back"))
+    });
+    let last = last.unwrap_or_else(|error| panic!("{error}\n{:#?}\n{}", alarms(&agent), agent.log()));
+    let why = last["explanation"].as_str().unwrap_or_default();
+    assert!(why.contains("2 of 2 devices that it touched suffer: revision 4 is back"), "{why}");
+    assert_eq!(current(), (4, "current".to_owned()));
+    hmi.wait_for_more(3, SOON).expect("it polls again");
+    other.wait_for_more(3, SOON).expect("and so does the other");
+    assert_eq!(watched(&agent), [""; 0]);
+}
+
+#[test]
+fn a_device_that_is_off_is_not_blamed_on_the_change() {
+    let test = "a_device_that_is_off_is_not_blamed_on_the_change";
+    let Some(lab) = require_lab(test, Topology::Bridged) else { return };
+    let text = policy(&lab, "\"modbus\"", "\"modbus\"", "\"modbus\"").replace("\"enforce\"", "\"monitor\"");
+    let mut agent = Agent::new(&lab, &text).expect("an agent");
+    agent.write_config(WATCH).expect("written");
+    agent.start().expect("it starts");
+    let _plc = Plc::start(lab.plc(), MODBUS).expect("a PLC");
+    let hmi = Poller::start(lab.host("hmi"), lab.modbus(), EVERY).expect("polls");
+    let of_plc = || rollout(&agent)["watched"][0].clone();
+    let long = Duration::from_secs(90);
+    wait_for("a habit", long, || {
+        agent.cli(&["mode", PLC, "enforce"])?;
+        let steady = of_plc()["steady"].as_array().is_some_and(|list| !list.is_empty());
+        if !steady {
+            agent.cli(&["mode", PLC, "monitor"])?;
+            hmi.wait_for_more(3, SOON)?;
+        }
+        Ok(steady.then_some(()))
+    })
+    .unwrap_or_else(|error| panic!("{error}\n{:#}", rollout(&agent)));
+    // Nobody asks any more, and the PLC has nothing to say.
+    hmi.stop();
+    wait_for("silence to be noticed", long, || Ok((of_plc()["silent"] == true).then_some(())))
+        .unwrap_or_else(|error| panic!("{error}\n{:#}\n{}", rollout(&agent), agent.log()));
+    assert_eq!(alarms(&agent), [Value::Null; 0]);
+    let hmi = Poller::start(lab.host("hmi"), lab.modbus(), EVERY).expect("it is back");
+    wait_for("it to be heard", long, || Ok((of_plc()["silent"] == false).then_some(())))
+        .expect("it is heard");
+    hmi.wait_for_more(3, SOON).expect("polls");
+    assert_eq!((alarms(&agent), watched(&agent)), (Vec::new(), vec![PLC.to_owned()]));
+}

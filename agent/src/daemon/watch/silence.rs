@@ -17,7 +17,7 @@ use crate::{
     control::Failure,
     model::Mode,
     record::Trigger,
-    rollout::{Moment, PERIODS, Side, Steady, Talk, is_allowed},
+    rollout::{Moment, Side, Steady, Talk, is_allowed},
     store::{Touched, Watched},
 };
 
@@ -148,17 +148,15 @@ fn heard_of(
     let steady = || watched.steady.iter().map(crate::store::KeptBeat::read);
     let stopped = steady().filter_map(|one| Some((one, beats.stopped(&one, since)?)));
     let stopped = stopped.max_by_key(|(one, silent)| silent.as_secs() / one.period.as_secs().max(1));
-    let shortest = steady().map(|one| one.period).min().unwrap_or_default();
-    if stopped.is_none() {
+    let Some((conversation, silent)) = stopped else {
         // Whether it is there is asked of those alone that were not.
         return Heard { stopped, is_there: true };
-    }
+    };
     let is_him =
         |end: &crate::traffic::End| before.side().device_at(end).is_some_and(|device| device.name == name);
-    let patience = shortest.saturating_mul(PERIODS).max(LATELY);
-    let is_there = beats.last_heard(is_him).is_some_and(|at| now.saturating_sub(at) <= patience);
+    // After the conversation had ended: the last words of that one are no sign.
+    let is_there = beats
+        .last_heard(is_him)
+        .is_some_and(|at| now.saturating_sub(at).saturating_add(conversation.period) < silent);
     Heard { stopped, is_there }
 }
-
-/// Who was heard within this time is there, whatever his period: a few looks.
-const LATELY: Duration = Duration::from_secs(20);
