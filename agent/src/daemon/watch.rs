@@ -241,7 +241,10 @@ impl Agent {
         let time = watch.unwrap_or(self.config.rollout.watch);
         let known = self.watcher.kept.devices.get(device).map(|watched| &watched.change);
         let is_over = matches!(known, Some(Touched::Mode { .. })) || to == Some(Mode::Quarantine);
-        let removed = is_over && self.watcher.kept.devices.remove(device).is_some();
+        let removed = is_over && self.watcher.kept.devices.contains_key(device);
+        if removed {
+            self.forget_watch(device);
+        }
         let begins = !time.is_zero()
             && self.pointer.current != 0
             && (from, to) == (Some(Mode::Monitor), Some(Mode::Enforce));

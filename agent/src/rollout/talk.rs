@@ -148,3 +148,55 @@ fn group_mac(address: IpAddr) -> Option<u64> {
     }
     address.is_multicast().then(|| mac::from_octets(Mac::of_group(address).0))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        compile::{Limits, Placed, compile},
+        policy::{SourceFile, resolve_texts},
+        traffic::Service,
+    };
+
+    const HMI: [u8; 4] = [10, 0, 0, 1];
+    const PLC: [u8; 4] = [10, 0, 0, 2];
+
+    fn made(services: &str) -> (Policy, Tables) {
+        let text = format!(
+            "version = 1\n[device.hmi]\nmac = \"00:1d:9c:00:00:01\"\nip = \"10.0.0.1\"\nmode = \"enforce\"\n\
+             [device.plc]\nmac = \"00:1d:9c:00:00:02\"\nip = \"10.0.0.2\"\nmode = \"enforce\"\n\
+             [[device.plc.allow]]\nfrom = \"hmi\"\nservice = [{services}]\n"
+        );
+        let outcome = resolve_texts(&[SourceFile { path: "a.toml".into(), text }]);
+        let policy = outcome.policy.unwrap_or_else(|| panic!("{:?}", outcome.diagnostics));
+        let tables = compile(&policy, &Limits { devices: 8, rules: 8, rows: 1000 }).expect("it fits");
+        (policy, tables)
+    }
+
+    fn asks(services: &str, [from, to]: [[u8; 4]; 2], sent: Option<Sent>) -> (bool, u32) {
+        let (policy, tables) = made(services);
+        let [from, to] = [from, to].map(|ip| End::at(IpAddr::from(ip)));
+        let kind = Kind { from, to, service: Service { protocol: 6, number: 502 } };
+        let side = Side { policy: &policy, tables: &tables };
+        let host = Host::new(&tables, Placed::default());
+        let decision = Talk::of(&kind, sent, &side, &BTreeSet::new()).judged(&host);
+        (is_allowed(&decision), decision.rule)
+    }
+
+    #[test]
+    fn a_conversation_is_allowed_by_its_rule_in_its_direction() {
+        assert_eq!(asks("\"modbus\"", [HMI, PLC], None), (true, 1));
+        assert!(!asks("\"ssh\"", [HMI, PLC], None).0);
+        assert!(!asks("\"modbus\"", [PLC, HMI], None).0);
+    }
+
+    #[test]
+    fn who_sent_the_packet_that_was_seen_counts_and_not_who_should_have() {
+        let by = |answers, last| Some(Sent { answers, mac: Mac([0, 0x1d, 0x9c, 0, 0, last]), vlan: 0 });
+        // Of either end, from its own hardware address, and from another's.
+        for (answers, own) in [(false, 1), (true, 2)] {
+            assert!(asks("\"modbus\"", [HMI, PLC], by(answers, own)).0);
+            assert!(!asks("\"modbus\"", [HMI, PLC], by(answers, 9)).0);
+        }
+    }
+}

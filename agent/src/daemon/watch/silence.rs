@@ -44,7 +44,13 @@ impl Agent {
             let before = match self.before_of(&watched) {
                 Ok(before) => before,
                 Err(failure) => {
-                    tracing::error!("what `{name}` had before is not known: {}", failure.message);
+                    // Nothing could come back.
+                    tracing::error!(
+                        "`{name}` is watched no longer: what it had before is not known: {}",
+                        failure.message
+                    );
+                    self.forget_watch(&name);
+                    self.keep_watch();
                     continue;
                 }
             };
