@@ -27,6 +27,19 @@ const WHO: &str = "watch";
 /// What failed is tried again after this.
 const AGAIN: std::time::Duration = std::time::Duration::from_secs(5);
 
+/// Longest story, characters: a rule may name very many.
+const STORY: usize = 800;
+/// The same with what came of it: a record is no longer than 4096 bytes.
+const WHOLE: usize = 1400;
+
+fn bounded(text: String, most: usize) -> String {
+    if text.chars().count() <= most {
+        text
+    } else {
+        text.chars().take(most - 3).chain("...".chars()).collect()
+    }
+}
+
 /// What came back.
 struct Returned {
     event: Event,
@@ -41,7 +54,7 @@ impl Agent {
         if self.watcher.failed.get(&trip.device).is_some_and(|again| Instant::now() < *again) {
             return;
         }
-        let story = self.story(&trip, &watched);
+        let story = bounded(self.story(&trip, &watched), STORY);
         let ended = match &watched.change {
             Touched::Policy { number, before, touched } => {
                 self.policy_back(&trip, &story, (*number, *before), *touched)
@@ -50,7 +63,7 @@ impl Agent {
         };
         match ended {
             Ok(Returned { event, told }) => {
-                let why = format!("{story}; {told}");
+                let why = bounded(format!("{story}; {told}"), WHOLE);
                 tracing::warn!(device = trip.device, "went back: {why}");
                 self.watcher.went_back += 1;
                 self.raise(&trip, event, why.clone());
@@ -59,7 +72,9 @@ impl Agent {
             }
             Err(failure) => {
                 let first = self.watcher.failed.insert(trip.device.clone(), Instant::now() + AGAIN).is_none();
-                let why = format!("{story}; it cannot be undone, and is tried again: {}", failure.message);
+                let because = policies::one_line(&failure.message);
+                let why =
+                    bounded(format!("{story}; it cannot be undone, and is tried again: {because}"), WHOLE);
                 self.warnings.insert("went-back", why.clone());
                 if first {
                     tracing::error!(device = trip.device, "cannot go back: {why}");
