@@ -21,6 +21,7 @@ mod revisions;
 mod salvage;
 pub mod seal;
 mod values;
+mod watch;
 mod who;
 
 use disk::{Disk, Real, private};
@@ -32,6 +33,7 @@ pub use values::{
     HITS, KeptHits, KeptLease, KeptName, LAST_GOOD, LEASES, LastGood, Leases, NAMES, Names, OVERRIDES,
     Override, Overrides, PolicyFile, RuleHits,
 };
+pub use watch::{Acknowledged, KeptBeat, MOST_BEATS, Touched, WATCH, Watched, Watching, WentBack};
 pub use who::Who;
 
 /// Version of what [`Store::save`] writes. An agent reads no other: it would misunderstand it.

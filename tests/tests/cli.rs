@@ -16,7 +16,7 @@ use serde_json::Value;
 mod command;
 use command::{Ran, bulkhead, bulkhead_with, check, codes, entries, file, folder, root};
 
-const COMMANDS: [&str; 30] = [
+const COMMANDS: [&str; 31] = [
     "run",
     "check",
     "explain",
@@ -26,6 +26,7 @@ const COMMANDS: [&str; 30] = [
     "confirm",
     "rollback",
     "revisions",
+    "rollout",
     "drift",
     "status",
     "devices",

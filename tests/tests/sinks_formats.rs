@@ -134,6 +134,7 @@ fn expected(record: &Record) -> Found {
         Record::Violation(one) => ("violation", &one.gateway),
         Record::Gap(one) => ("gap", &one.gateway),
         Record::Heartbeat(one) => ("heartbeat", &one.gateway),
+        Record::Alarm(one) => ("alarm", &one.gateway),
     };
     let id = record.id();
     Found {

@@ -165,6 +165,7 @@ fn messages(limit: usize) -> (Vec<String>, Vec<String>) {
             Record::Violation(_) => "violation",
             Record::Gap(_) => "gap",
             Record::Heartbeat(_) => "heartbeat",
+            Record::Alarm(_) => "alarm",
         };
         for (_, format) in Format::ALL {
             let encoder = Encoder { format, facility: FACILITY, limit };

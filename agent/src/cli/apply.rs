@@ -22,6 +22,10 @@ pub(super) struct Args {
     /// Accept a signed policy set with a lower number than one that was in force
     #[arg(long)]
     allow_older: bool,
+    /// Watch the devices that the change touches for so long, instead of `[rollout] watch`: one of which traffic suffers goes back by
+    /// itself. `0s` is not at all: for what is meant to stop
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    watch: Option<Duration>,
     /// Only these devices get the new policy: their modes, identities and rules, and rules that name them; all
     /// others keep theirs. May be said several times, or with several names and commas
     #[arg(long, value_name = "DEVICE", value_delimiter = ',')]
@@ -77,6 +81,7 @@ pub(super) fn run(cli: &Cli, args: &Args) -> anyhow::Result<Exit> {
         only: args.only.clone(),
         confirm_within: args.confirm_within.map(|time| time.as_secs()),
         allow_older: args.allow_older,
+        watch: args.watch.map(|time| time.as_secs()),
         reason: args.why.reason.clone(),
     };
     print_applied(cli.ask(&request)?, args.output)
@@ -122,6 +127,19 @@ pub(super) fn print_applied(body: Body, output: Output) -> anyhow::Result<Exit> 
         say!(
             "unconfirmed: revision {back_to} comes back in {left}\nhint: `bulkhead confirm` keeps this one, `bulkhead rollback` returns now"
         );
+    }
+    Ok(Exit::Fine)
+}
+
+/// Says what was noted.
+pub(super) fn print_noted(body: Body, output: Output) -> anyhow::Result<Exit> {
+    let Body::Applied(applied) = body else { return Err(unexpected(&body)) };
+    if output.json {
+        print_json(&applied)?;
+        return Ok(Exit::Fine);
+    }
+    for note in applied.notes {
+        out!("{note}");
     }
     Ok(Exit::Fine)
 }

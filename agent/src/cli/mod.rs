@@ -46,6 +46,7 @@ mod plan;
 mod progress;
 mod propose;
 mod revisions;
+mod rollout;
 mod rules;
 mod run;
 mod schema;
@@ -122,6 +123,8 @@ enum Command {
     Rollback(apply::RollbackArgs),
     /// The revisions of the policy that can be brought back: who made them, when, why, what they changed
     Revisions(Output),
+    /// Who is watched after a change, who went back because traffic suffered
+    Rollout(rollout::Args),
     /// Does the kernel hold what the agent put there, or has somebody changed its tables
     Drift(Output),
     /// How is it going: one page
@@ -189,6 +192,7 @@ impl Cli {
             Command::Confirm(args) => apply::confirm(&self, args),
             Command::Rollback(args) => apply::rollback(&self, args),
             Command::Revisions(output) => revisions::run(&self, *output),
+            Command::Rollout(args) => rollout::run(&self, args),
             Command::Drift(output) => drift::run(&self, *output),
             Command::Status(output) => status::run(&self, *output),
             Command::Devices(args) => devices::run(&self, args),

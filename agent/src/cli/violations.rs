@@ -97,6 +97,7 @@ pub(super) fn run(cli: &Cli, args: &Args) -> anyhow::Result<Exit> {
             | Body::Explained(_)
             | Body::Flows(_)
             | Body::Plan(_)
+            | Body::Rollout(_)
             | Body::Applied(_)
             | Body::Revisions(_)
             | Body::Drift(_) => {
@@ -116,6 +117,7 @@ pub(super) fn line(record: &Value) -> String {
     match record["kind"].as_str() {
         Some("gap") => gap(record),
         Some("heartbeat") => heartbeat(record),
+        Some("alarm") => alarm(record),
         _ => violation(record),
     }
 }
@@ -150,12 +152,17 @@ fn heartbeat(record: &Value) -> String {
     )
 }
 
+fn alarm(record: &Value) -> String {
+    let word = |key: &str| text(&record[key]).unwrap_or_default();
+    format!("{}  alarm      {:<24}  {}", word("time"), word("alarm"), word("explanation"))
+}
+
 /// One record in so few words that they fit on a screen, what matters first: its date is that of all that is new.
 pub(super) fn short(record: &Value) -> String {
     let word = |key: &str| text(&record[key]).unwrap_or_default();
     let time = word("time");
     let clock = time.get(11..19).unwrap_or(&time);
-    if matches!(record["kind"].as_str(), Some("gap" | "heartbeat")) {
+    if matches!(record["kind"].as_str(), Some("gap" | "heartbeat" | "alarm")) {
         let line = line(record);
         return format!("{clock}  {}", line.strip_prefix(&time).unwrap_or(&line).trim_start());
     }

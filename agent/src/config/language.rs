@@ -137,6 +137,8 @@ role = "device-side"
     "drift": Key::of(Kind::Table(&DRIFT));
     /// What is remembered of who talks to whom; see `docs/history.md`.
     "history": Key::of(Kind::Table(&HISTORY));
+    /// What follows a change of policy or mode; see `docs/rollout.md`.
+    "rollout": Key::of(Kind::Table(&ROLLOUT));
     /// Sizes of tables and buffers.
     "limits": Key::of(Kind::Table(&LIMITS));
     /// Who may sign policy sets, and whether somebody must; see `docs/signed-policy.md`.
@@ -297,6 +299,14 @@ from   = ["10.0.0.1"]
     "listen": one(&ENDPOINT).required().example(r#""10.0.0.254:2055""#);
     /// Exporters that are heard, by the address that their datagrams come from. Those of anybody else are counted and dropped.
     "from": many(&EXPORTER).required().example(r#"["10.0.0.1"]"#);
+}
+
+table! {
+    /// What follows a change of policy, and one of a device's mode to `enforce`.
+    pub(super) static ROLLOUT = Table::of("[rollout]");
+    /// For how long the devices that a change touches are watched: one of which legitimate traffic suffers goes back by itself to what
+    /// it had before. At most `7d`; `0s` is not at all. `bulkhead apply --watch` says it for one change.
+    "watch": one(&DURATION).default(r#""0s""#);
 }
 
 table! {

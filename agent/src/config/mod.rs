@@ -68,6 +68,8 @@ pub struct Config {
     pub drift: Drift,
     /// What is remembered of who talks to whom; `None` is nothing.
     pub history: Option<History>,
+    /// What follows a change.
+    pub rollout: Rollout,
     /// Sizes of tables and buffers.
     pub limits: Limits,
     /// Who may sign policy sets, and whether somebody must.
@@ -278,6 +280,13 @@ pub struct Drift {
     pub every: Duration,
     /// Whether what differs is written anew.
     pub repair: bool,
+}
+
+/// What follows a change of policy or mode.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Rollout {
+    /// For how long the devices that it touches are watched; zero is not at all.
+    pub watch: Duration,
 }
 
 /// What is remembered of who talks to whom.

@@ -12,9 +12,10 @@ use toml::de::DeTable;
 
 use super::{
     Audit, Config, Drift, FlowCollector, Flows, History, Infrastructure, Limits, Management, Metrics,
-    Midstream, Names, Violations, duration,
+    Midstream, Names, Rollout, Violations, duration,
     language::{
-        AUDIT, COLLECTOR, DRIFT, FLOWS, HISTORY, LIMITS, MANAGEMENT, METRICS, NAMES, ROOT, VIOLATIONS,
+        AUDIT, COLLECTOR, DRIFT, FLOWS, HISTORY, LIMITS, MANAGEMENT, METRICS, NAMES, ROLLOUT, ROOT,
+        VIOLATIONS,
     },
 };
 use crate::{
@@ -125,6 +126,7 @@ fn config(reader: &mut Reader<'_, '_>, root: &DeTable<'_>, file: &Path) -> Confi
         audit: reader.table(root, "audit").map(|(_, t)| audit(reader, t)).unwrap_or_default(),
         drift: reader.table(root, "drift").map(|(_, t)| drift(reader, t)).unwrap_or_default(),
         history,
+        rollout: reader.table(root, "rollout").map(|(_, t)| rollout(reader, t)).unwrap_or_default(),
         limits: reader.table(root, "limits").map(|(_, t)| limits(reader, t)).unwrap_or_default(),
         signing: reader.table(root, "signing").map(|(_, t)| signing::signing(reader, t)).unwrap_or_default(),
     }
@@ -247,6 +249,12 @@ fn drift(reader: &mut Reader<'_, '_>, table: &DeTable<'_>) -> Drift {
         every: time(reader, table, "every", 0..=DAY, default.every),
         repair: reader.boolean(table, "repair").map_or(default.repair, |leaf| leaf.value),
     }
+}
+
+fn rollout(reader: &mut Reader<'_, '_>, table: &DeTable<'_>) -> Rollout {
+    reader.keys(table, &ROLLOUT, "`[rollout]`");
+    let default = Rollout::default();
+    Rollout { watch: time(reader, table, "watch", 0..=7 * DAY, default.watch) }
 }
 
 fn history(reader: &mut Reader<'_, '_>, root: &DeTable<'_>, state: &Path) -> Option<History> {

@@ -120,6 +120,9 @@ listen = "[::1]:9000"
 [audit]
 file_bytes = 65536
 files = 3
+[rollout]
+watch = "10m"
+
 [drift]
 every = "1h"
 repair = true
@@ -219,6 +222,7 @@ required = false
                 from: vec!["10.0.0.1".parse().expect("an address"), "fd00::1".parse().expect("an address")],
             }),
         }),
+        rollout: Rollout { watch: Duration::from_secs(600) },
         limits: Limits {
             devices: 10,
             rules: 20,
@@ -441,7 +445,7 @@ fn metrics_are_read_on_the_loopback_elsewhere_or_nowhere() {
 #[test]
 fn every_key_that_is_described_is_read_and_no_other() {
     use crate::policy::reader::log;
-    let text = "[interface.a.infrastructure]\n[segment.b]\nvlan = 1\n[management]\n[infrastructure]\n[flows]\n[names]\n[violations]\n[sink.c]\n[metrics]\n[audit]\n[drift]\n[history]\n[history.collector]\n[limits]\n[signing]\n";
+    let text = "[interface.a.infrastructure]\n[segment.b]\nvlan = 1\n[management]\n[infrastructure]\n[flows]\n[names]\n[violations]\n[sink.c]\n[metrics]\n[audit]\n[drift]\n[history]\n[history.collector]\n[rollout]\n[limits]\n[signing]\n";
     let asked = log::asked(|| {
         parse_config("c.toml", text);
     });

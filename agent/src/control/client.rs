@@ -73,7 +73,8 @@ impl Request {
             | Self::Release { .. }
             | Self::Apply { .. }
             | Self::Confirm { .. }
-            | Self::Rollback { .. } => true,
+            | Self::Rollback { .. }
+            | Self::Acknowledge { .. } => true,
             Self::Status
             | Self::Devices
             | Self::Rules
@@ -83,6 +84,7 @@ impl Request {
             | Self::Why { .. }
             | Self::Plan { .. }
             | Self::Revisions
+            | Self::Rollout
             | Self::Drift => false,
         }
     }

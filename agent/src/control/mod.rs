@@ -11,6 +11,7 @@ pub mod client;
 mod devices;
 mod forward;
 mod history;
+mod rollout;
 mod screens;
 mod sinks;
 
@@ -18,6 +19,7 @@ pub use changes::{Applied, FilesStatus, PendingStatus, RevisionList, RevisionSta
 pub use devices::{DeviceStatus, Identity, LeaseStatus, NameStatus};
 pub use forward::ForwardStatus;
 pub use history::{CollectorStatus, HistoryStatus};
+pub use rollout::{RolloutStatus, WatchStatus, WentBackStatus};
 pub use screens::{Explained, FlowEnd, FlowList, FlowStatus, RuleStatus};
 pub use sinks::{ProbeStatus, SinkStatus, SpoolStatus};
 
@@ -100,6 +102,9 @@ pub enum Request {
         /// Whether a signed set may be older than one that was in force.
         #[serde(default)]
         allow_older: bool,
+        /// For how many seconds those are watched that it touches; as configured when absent.
+        #[serde(default)]
+        watch: Option<u64>,
         /// Why, for the record.
         #[serde(default)]
         reason: Option<String>,
@@ -132,6 +137,15 @@ pub enum Request {
     Revisions,
     /// Does the kernel hold what the agent put there.
     Drift,
+    /// Who is watched after a change, and who went back.
+    Rollout,
+    /// Takes note of it that a device went back.
+    Acknowledge {
+        /// Which device.
+        device: String,
+        /// Why, for the record.
+        reason: String,
+    },
 }
 
 /// A policy file that travels.
@@ -193,6 +207,8 @@ pub enum Body {
     Revisions(RevisionList),
     /// See [`DriftStatus`].
     Drift(DriftStatus),
+    /// See [`RolloutStatus`].
+    Rollout(RolloutStatus),
 }
 
 /// How is it going.

@@ -30,6 +30,7 @@ use super::{
     routes::Settling,
     series::Series,
     start::{runtime, sizes},
+    watch::Watcher,
 };
 use crate::{
     compile::{Limits, Tables},
@@ -141,6 +142,8 @@ pub struct Agent {
     pub(super) history: Option<HistoryKeeper>,
     pub(super) calendar: Calendar,
     pub(super) drift: Watch,
+    /// Who is watched after a change.
+    pub(super) watcher: Watcher,
 }
 
 impl Agent {
@@ -232,6 +235,8 @@ impl Agent {
         let counters = counters(&dataplane, "TALLY")?;
         let history =
             config.history.as_ref().map(|history| HistoryKeeper::begin(history, &dataplane)).transpose()?;
+        let beats = history.as_ref().map(|history| history.beats.clone());
+        let watcher = Watcher::restore(&store, beats, &mut warnings);
         let mut reporter = Reporter::new(&config, Teller { gateway: gateway.clone(), boot }, &counters);
         reporter.history = history.as_ref().map(HistoryKeeper::teller);
         let mut agent = Self {
@@ -272,6 +277,7 @@ impl Agent {
             history,
             calendar,
             drift: Watch::new(),
+            watcher,
         };
         agent.reporter.learn(&agent.dataplane, &agent.nics, &agent.in_force.policy);
         agent.reporter.begin(&agent.dataplane);
@@ -289,6 +295,7 @@ impl Agent {
                 let most = Pace::step(self.ring_events());
                 let taken = self.reporter.take_events(events, most);
                 self.pace.took(taken, most, Instant::now());
+                self.ask_about_new_suspects();
             }
             Input::Samples(samples) => self.take_samples(&samples),
             Input::Overheard(frames) => self.take_overheard(&frames),
@@ -405,6 +412,7 @@ impl Agent {
         self.look_after_receivers();
         self.look_after_hits();
         self.look_after_pending();
+        self.look_after_watch();
         self.tell_of_refusals();
         self.look_at_the_calendar();
         self.look_for_drift();

@@ -132,6 +132,7 @@ impl Agent {
 
     pub(super) fn all_warnings(&self) -> Vec<String> {
         let mut warnings: Vec<String> = self.unconfirmed().into_iter().collect();
+        warnings.extend(self.went_back_warnings());
         warnings.extend(self.warnings.values().cloned());
         warnings.extend(self.nics.list.iter().flat_map(Nic::problems));
         warnings.extend(self.nics.moved.iter().cloned());

@@ -69,12 +69,13 @@ impl Agent {
                 self.change_mode(&device, &mode, reason, by).map(Body::Applied)
             }
             Request::Release { device, reason } => self.release(&device, reason, by).map(Body::Applied),
-            Request::Apply { files, from, only, confirm_within, allow_older, reason } => {
+            Request::Apply { files, from, only, confirm_within, allow_older, watch, reason } => {
                 let files = files.map(|files| {
                     files.into_iter().map(|f| SourceFile { path: f.path, text: f.text }).collect()
                 });
                 let confirm_within = confirm_within.map(Duration::from_secs);
-                let wanted = Wanted { files, from, only, confirm_within, allow_older, reason };
+                let watch = watch.map(Duration::from_secs);
+                let wanted = Wanted { files, from, only, confirm_within, allow_older, watch, reason };
                 self.apply(Action::Apply, wanted, by).map(Body::Applied)
             }
             Request::Status | Request::Plan { .. } | Request::Flows { .. } => {
@@ -84,6 +85,10 @@ impl Agent {
             Request::Rollback { to, reason } => self.rollback(to.as_deref(), reason, by).map(Body::Applied),
             Request::Drift => self.drift_now().map(Body::Drift),
             Request::Revisions => self.revisions().map(Body::Revisions),
+            Request::Rollout => Ok(Body::Rollout(self.rollout_status())),
+            Request::Acknowledge { device, reason } => {
+                self.acknowledge(&device, &reason, by).map(Body::Applied)
+            }
             Request::Violations { .. } => Err(user("`violations` is a stream")),
         }
     }
@@ -104,6 +109,8 @@ fn reads_counters(request: &Request) -> bool {
         | Request::Confirm { .. }
         | Request::Rollback { .. }
         | Request::Drift
+        | Request::Rollout
+        | Request::Acknowledge { .. }
         | Request::Revisions => false,
     }
 }

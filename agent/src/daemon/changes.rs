@@ -42,18 +42,22 @@ pub(super) struct Wanted {
     pub(super) confirm_within: Option<Duration>,
     /// Whether a signed set may be older than one that was in force.
     pub(super) allow_older: bool,
+    /// For how long those are watched that it touches; as configured without.
+    pub(super) watch: Option<Duration>,
     pub(super) reason: Option<String>,
 }
 
 /// A candidate with what the list of revisions says about it.
-struct Change {
-    candidate: Candidate,
-    origin: Origin,
-    from: String,
-    confirm_within: Option<Duration>,
-    signed: Option<Signed>,
-    accepted: Option<Accepted>,
-    reason: Option<String>,
+pub(super) struct Change {
+    pub(super) candidate: Candidate,
+    pub(super) origin: Origin,
+    pub(super) from: String,
+    pub(super) confirm_within: Option<Duration>,
+    pub(super) signed: Option<Signed>,
+    pub(super) accepted: Option<Accepted>,
+    pub(super) reason: Option<String>,
+    /// Whether the agent takes something back: the configured files stay taken over, and what waits for its confirmation goes on waiting.
+    pub(super) is_return: bool,
 }
 
 impl Agent {
@@ -69,7 +73,10 @@ impl Agent {
             only => format!("{from} (only {})", only.join(", ")),
         };
         let mut act = self.act(action, by, Some(target), wanted.reason.clone());
-        let ended = self.prepare_change(wanted, from).and_then(|change| self.take_over(&mut act, change, by));
+        let watch = wanted.watch;
+        let ended = self
+            .prepare_change(wanted, from)
+            .and_then(|change| self.take_over_watched(&mut act, change, by, watch));
         self.conclude(act, ended)
     }
 
@@ -91,7 +98,7 @@ impl Agent {
     }
 
     fn prepare_change(&mut self, wanted: Wanted, from: String) -> Result<Change, Failure> {
-        let Wanted { files, from: asked_from, only, confirm_within, allow_older, reason } = wanted;
+        let Wanted { files, from: asked_from, only, confirm_within, allow_older, watch, reason } = wanted;
         sayable(reason.as_deref())?;
         plain("the path the policy comes from", asked_from.as_deref().unwrap_or_default(), PATH_BYTES)?;
         for device in &only {
@@ -109,6 +116,13 @@ impl Agent {
                 show(*CONFIRM.end())
             )));
         }
+        if let Some(time) = watch.filter(|time| *time > *CONFIRM.end()) {
+            return Err(user(format!(
+                "devices cannot be watched for {}\nhint: {} at most",
+                spell(time),
+                show(*CONFIRM.end())
+            )));
+        }
         let begun = Instant::now();
         let (read, origin) = match files {
             Some(files) => (policies::from_pushed(files, &self.gate(allow_older)), Origin::Pushed),
@@ -117,11 +131,14 @@ impl Agent {
         let read_ms = millis(begun.elapsed());
         let candidate = read.and_then(|Passed { files, signed, accepted, notes }| {
             let layers = policies::whole(files);
+            let (layers, held) =
+                if only.is_empty() { self.held_back(layers) } else { (layers, String::new()) };
             let mut candidate = match &only[..] {
                 [] => self.maker.prepare(layers, &self.overrides, &self.limits)?,
                 [..] => self.for_some(layers, only)?,
             };
             candidate.doubts.note(&notes);
+            candidate.doubts.note(&held);
             Ok((not_ourselves(candidate)?, signed, accepted))
         });
         let candidate = candidate.inspect_err(|error| {
@@ -143,7 +160,7 @@ impl Agent {
         let newest = self.pointer.accepted();
         accepted =
             accepted.filter(|set| allow_older || newest.is_none_or(|newest| newest.number <= set.number));
-        Ok(Change { candidate, origin, from, confirm_within, signed, accepted, reason })
+        Ok(Change { candidate, origin, from, confirm_within, signed, accepted, reason, is_return: false })
     }
 
     /// What decides whether files may become a policy.
@@ -164,14 +181,16 @@ impl Agent {
         self.maker.prepare(layers, &self.overrides, &self.limits)
     }
 
-    fn take_over(&mut self, act: &mut Act, change: Change, by: &Who) -> Result<Applied, Failure> {
-        let Change { mut candidate, origin, from, confirm_within, signed, accepted, reason } = change;
+    pub(super) fn take_over(&mut self, act: &mut Act, change: Change, by: &Who) -> Result<Applied, Failure> {
+        let Change { mut candidate, origin, from, confirm_within, signed, accepted, reason, is_return } =
+            change;
         let doubts = std::mem::take(&mut candidate.doubts);
         let begun = Instant::now();
         let kept: Vec<_> = candidate.layers.iter().map(|layer| layer.kept()).collect();
+        let is_of_files = origin == Origin::Files && !is_return;
         let configured = match origin {
-            Origin::Files => kept.last().map(|layer| digest(&layer.files)),
-            Origin::Pushed => self.pointer.configured.clone(),
+            Origin::Files if !is_return => kept.last().map(|layer| digest(&layer.files)),
+            Origin::Files | Origin::Pushed => self.pointer.configured.clone(),
         };
         let revision = candidate.tables.revision.to_string();
         self.begin(act, revision.clone())?;
@@ -203,7 +222,7 @@ impl Agent {
                 signed: signed.as_ref().map(ToString::to_string),
                 changes: summary::changes(old, (&candidate.layers, &candidate.policy)),
                 before,
-                waits: confirm_within.is_some(),
+                waits: confirm_within.is_some() || (is_return && self.pointer.pending.is_some()),
                 accepted: pointer.accepted.clone(),
                 layers: kept,
             };
@@ -220,27 +239,40 @@ impl Agent {
                 by: by.clone(),
                 accepted: self.pointer.accepted.clone(),
             });
+            let pending = match (is_return, &self.pointer.pending) {
+                (true, Some(waits)) => Some(Pending { number, ..waits.clone() }),
+                (true, None) | (false, _) => pending,
+            };
             pointer = pointer.forward(number);
             taken_over = number;
             pointer = match pending {
                 Some(pending) => Pointer { pending: Some(pending), ..pointer },
                 None => pointer.for_good(record.at.clone()),
             };
-            self.arm(&pointer).inspect_err(|_| self.forget(number))?;
+            // A way back is none that could be forgotten: until it is in force the change that waits is the one before.
+            if !is_return {
+                self.arm(&pointer).inspect_err(|_| self.forget(number))?;
+            }
             made = Some(record);
         }
-        if origin == Origin::Files {
+        if is_of_files {
             pointer.taken_over = Some(taken_over);
         }
         let keep_ms = millis(begun.elapsed());
-        let mut applied = self.flip_and_point(candidate, origin, from, pointer).inspect_err(|_| {
+        let former = self.former.take();
+        let ended = self.flip_and_point(candidate, origin, from, pointer);
+        if is_return || ended.is_err() {
+            // What comes back without a confirmation is what it was.
+            self.former = former;
+        }
+        let mut applied = ended.inspect_err(|_| {
             // What is left of the attempt.
             self.tidy_up();
         })?;
         if let Some(record) = made {
             self.calendar.made(&record);
         }
-        if origin == Origin::Files {
+        if is_of_files {
             self.unusable_files = None;
             self.warnings.remove("policy");
         }

@@ -11,7 +11,7 @@ use crate::{
     compile::{Known, nearest},
     control::{Explained, Failure},
     model::{Criticality, Policy},
-    record::{Action, End, Gap, Heartbeat, Record, RecordId, Violation},
+    record::{Action, Alarm, End, Gap, Heartbeat, Record, RecordId, Violation},
     report::why::Answer,
 };
 
@@ -38,6 +38,7 @@ impl Agent {
             Record::Violation(violation) => violation,
             Record::Gap(gap) => return Ok(without_ends(id, json, gap_told(gap))),
             Record::Heartbeat(heartbeat) => return Ok(without_ends(id, json, heartbeat_told(heartbeat))),
+            Record::Alarm(alarm) => return Ok(without_ends(id, json, alarm_told(alarm))),
         };
         let applied = self.dataplane.applied().ok_or_else(|| world("no policy is applied yet"))?;
         let policy = &self.in_force.policy;
@@ -144,6 +145,12 @@ fn heartbeat_told(heartbeat: &Heartbeat) -> Vec<String> {
     ];
     told.extend(warnings.iter().map(|warning| format!("wrong then: {warning}")));
     told
+}
+
+/// What the agent undid.
+fn alarm_told(one: &Alarm) -> Vec<String> {
+    let Alarm { time, alarm, explanation, .. } = one;
+    vec![format!("{} at {time}", alarm.text()), explanation.clone()]
 }
 
 fn packets(count: u64) -> String {

@@ -157,6 +157,7 @@ mod tests {
                 Record::Gap(gap) => (gap.seq, gap.count, gap.first.clone().zip(gap.last.clone())),
                 Record::Heartbeat(one) => (one.seq, one.count, None),
                 Record::Violation(one) => (one.seq, one.count, None),
+                Record::Alarm(one) => (one.seq, one.count, None),
             })
             .collect()
     }

@@ -92,6 +92,7 @@ impl Agent {
             made: self.calendar.when_made().map(since_1970),
             confirmed: self.pointer.confirmed.as_deref().and_then(seconds),
             pending: self.pointer.pending.is_some(),
+            rollout: self.watcher.counts(),
             modes: self.modes(),
             honest: self.reporter.honesty.status().map(|status| status.faults.is_empty()),
             interfaces: interfaces.collect::<Result<_, DataplaneError>>()?,

@@ -19,6 +19,7 @@ mod first;
 mod flows;
 mod forgotten;
 mod forward;
+mod heard;
 mod history;
 mod hits;
 mod honesty;
@@ -54,7 +55,9 @@ mod standing;
 mod start;
 mod stretch;
 mod summary;
+mod suspects;
 mod trail;
+mod watch;
 mod wording;
 
 pub use agent::{Agent, StartError};

@@ -25,9 +25,13 @@ impl Agent {
         let action = if mode == Mode::Quarantine { Action::Quarantine } else { Action::Mode };
         let target = format!("{device} {}", mode.name());
         let mut act = self.act(action, by, Some(target), reason.clone());
-        let ended = sayable(reason.as_deref())
+        let (from, before) = (self.mode_of(device), self.overrides.devices.get(device).cloned());
+        let mut ended = sayable(reason.as_deref())
             .and_then(|()| self.known_device(device))
             .and_then(|()| self.set_mode(&mut act, device, mode, reason, by));
+        if let Ok(applied) = &mut ended {
+            self.mode_was_set(device, (from, Some(mode)), before, None, applied);
+        }
         self.conclude(act, ended)
     }
 
@@ -67,7 +71,10 @@ impl Agent {
         by: &Who,
     ) -> Result<Applied, Failure> {
         let mut act = self.act(Action::Release, by, Some(device.to_owned()), reason.clone());
-        let ended = sayable(reason.as_deref()).and_then(|()| self.reset_mode(&mut act, device, by));
+        let mut ended = sayable(reason.as_deref()).and_then(|()| self.reset_mode(&mut act, device, by));
+        if let Ok(applied) = &mut ended {
+            self.mode_was_set(device, (None, self.mode_of(device)), None, None, applied);
+        }
         self.conclude(act, ended)
     }
 
@@ -95,13 +102,13 @@ impl Agent {
         Ok(applied)
     }
 
-    fn mode_of(&self, device: &str) -> Option<Mode> {
+    pub(super) fn mode_of(&self, device: &str) -> Option<Mode> {
         self.in_force.policy.device(device).map(|(_, device)| device.mode)
     }
 
     /// Applies the policy in force under other overrides. Whoever cuts a device off must not be stopped by
     /// a full disk: when they cannot be kept, they hold all the same and the answer says for how long.
-    fn with_overrides(&mut self, act: &mut Act, overrides: Overrides) -> Result<Applied, Failure> {
+    pub(super) fn with_overrides(&mut self, act: &mut Act, overrides: Overrides) -> Result<Applied, Failure> {
         let layers = self.in_force.layers.clone();
         let candidate = self
             .maker

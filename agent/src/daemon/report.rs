@@ -7,7 +7,7 @@ use tokio::sync::broadcast;
 
 use super::{
     history::HistoryTeller, honesty::Honesty, ledger::Ledger, nics::Nics, past::Began, receivers::Receivers,
-    remote::Home, sinks::Sinks,
+    remote::Home, sinks::Sinks, suspects::Suspects,
 };
 use crate::{
     config::Config,
@@ -15,7 +15,7 @@ use crate::{
     dataplane::{Dataplane, EventReader, Tally, kernel_version, monotonic_ns},
     model::Policy,
     observe::{Aggregate, Aggregator, Clock, Denial, Names, Recent, Teller, Tolerated, render},
-    record::{Gap, Heartbeat, Modes, Record, RecordId, VERSION},
+    record::{Alarm, Gap, Heartbeat, Modes, Record, RecordId, VERSION},
     sink,
 };
 
@@ -47,6 +47,8 @@ pub(super) struct Reporter {
     pub(super) honesty: Honesty,
     /// Who remembers who talks to whom.
     pub(super) history: Option<HistoryTeller>,
+    /// Dropped packets of devices that are watched.
+    pub(super) suspects: Suspects,
 }
 
 impl Reporter {
@@ -73,6 +75,7 @@ impl Reporter {
             drained: 0,
             honesty: Honesty::new(config, kernel_version().1),
             history: None,
+            suspects: Suspects::default(),
         }
     }
 
@@ -158,7 +161,8 @@ impl Reporter {
         }
     }
 
-    fn remember(&self, denied: Vec<Denial>) {
+    fn remember(&mut self, denied: Vec<Denial>) {
+        self.suspects.take(&denied);
         if let Some(history) = &self.history {
             history.tell(denied);
         }
@@ -189,6 +193,17 @@ impl Reporter {
             self.show(Record::Gap(Gap { count: owed.most(), ..gap }));
         }
         self.sinks.flush();
+    }
+
+    /// Tells at once what the agent did by itself; its number, time and gateway are put into it.
+    pub(super) fn alarm(&mut self, alarm: Alarm) {
+        self.seq += 1;
+        let (gateway, boot) = (self.teller.gateway.clone(), self.teller.boot.clone());
+        let record =
+            Record::Alarm(Box::new(Alarm { time: sink::now(), gateway, boot, seq: self.seq, ..alarm }));
+        self.sinks.write(&record);
+        self.sinks.flush();
+        self.show(record);
     }
 
     /// Tells that the agent is there.

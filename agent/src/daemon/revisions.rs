@@ -54,6 +54,15 @@ impl Agent {
                 "they are in force for {devices} only: `bulkhead apply` enforces them for all"
             ));
         }
+        if let [base, later @ ..] = &self.in_force.layers[..]
+            && files.first().is_some_and(|layer| layer.files == base.files)
+        {
+            let devices: Vec<&str> = later.iter().flat_map(|layer| &layer.only).map(String::as_str).collect();
+            return FilesStatus::Differ(format!(
+                "they are in force but for {}, of which something else is: `bulkhead revisions` and `bulkhead rollout` tell why",
+                devices.join(", ")
+            ));
+        }
         FilesStatus::Differ(match (self.in_force.origin, taken_over) {
             (Origin::Pushed, _) => format!(
                 "what is in force was pushed from `{}`: `bulkhead apply` goes back to the configured files",

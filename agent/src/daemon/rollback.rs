@@ -172,7 +172,7 @@ impl Agent {
         }
     }
 
-    fn record_of(&self, number: u64) -> Result<Record, Failure> {
+    pub(super) fn record_of(&self, number: u64) -> Result<Record, Failure> {
         let gone = || world(format!("revision {number} is no longer kept"));
         match (self.store.record(number), &self.former) {
             (Ok(Some(record)), _) => Ok(record),
@@ -183,7 +183,7 @@ impl Agent {
     }
 
     /// The texts of a revision: those on the disk, or else those remembered, which then mend the disk.
-    fn texts_of(&self, record: &Record) -> Result<Vec<TextLayer>, StoreError> {
+    pub(super) fn texts_of(&self, record: &Record) -> Result<Vec<TextLayer>, StoreError> {
         let kept = matches!(self.store.record(record.number), Ok(Some(_)));
         match (self.store.texts(record), &self.former) {
             (Ok(texts), _) if kept => Ok(texts),
@@ -198,14 +198,14 @@ impl Agent {
         }
     }
 
-    fn return_to(&mut self, act: &mut Act, record: &Record) -> Result<Applied, Failure> {
+    pub(super) fn return_to(&mut self, act: &mut Act, record: &Record) -> Result<Applied, Failure> {
         act.aim(record.number.to_string());
         let candidate = self.kept(record)?;
         self.begin(act, candidate.tables.revision.to_string())?;
         let pointer = self.pointer.back(record.number);
         let origin = Origin::named(&record.origin);
         let from = record.from.clone();
-        let mut applied = if act.action() == Action::AutoRollback {
+        let mut applied = if matches!(act.action(), Action::AutoRollback | Action::TrafficRollback) {
             self.flip_anyway(candidate, origin, from, pointer)?
         } else {
             let pointer = pointer.for_good(jiff::Timestamp::now().to_string());

@@ -1,7 +1,7 @@
 //! Writes the audit trail: before a change that it begins, after it how it ended.
 //!
 //! A trail that cannot be written stops a change before it happens. What must never be stopped goes on all the same: a
-//! quarantine, and the return from an unconfirmed change; then the next entry says how many are missing.
+//! quarantine, the return from an unconfirmed change, and from one that traffic suffers of; then the next entry says how many are missing.
 
 use std::time::Instant;
 
@@ -59,7 +59,7 @@ impl Agent {
         }
         match self.write_down(act.event.clone()) {
             Ok(entry) => act.event.began = Some(entry.seq),
-            Err(_) if matches!(act.event.action, Action::Quarantine | Action::AutoRollback) => {}
+            Err(_) if must_not_be_stopped(act.event.action) => {}
             Err(error) => {
                 return Err(world(format!(
                     "nothing was changed, because the audit trail cannot be written: {error}"
@@ -138,6 +138,11 @@ impl Agent {
             }
         }
     }
+}
+
+/// What happens although the trail cannot be written.
+fn must_not_be_stopped(action: Action) -> bool {
+    matches!(action, Action::Quarantine | Action::AutoRollback | Action::TrafficRollback)
 }
 
 /// Longest reason for a change, bytes.

@@ -62,6 +62,18 @@ pub(super) const CONFIRMED: Family = gauge(
 );
 pub(super) const PENDING: Family =
     gauge("change_pending", "Whether a change waits for its confirmation: 1, or 0", &[]);
+pub(super) const WATCHED: Family =
+    gauge("rollout_watched_devices", "Devices that are watched after a change of policy or mode", &[]);
+pub(super) const WENT_BACK: Family = counter(
+    "rollout_went_back",
+    "Times that a device, or all, went back to what was before a change because traffic suffered, since the agent started",
+    &[],
+);
+pub(super) const UNREAD: Family = gauge(
+    "rollout_unacknowledged",
+    "Devices that went back, and nobody has taken note of it: `bulkhead rollout` tells why",
+    &[],
+);
 pub(super) const DEVICES: Family = gauge("devices", "Devices of the policy by their mode", &["mode"]);
 pub(super) const HONEST: Family = gauge(
     "probe_honest",
@@ -174,6 +186,9 @@ pub const FAMILIES: &[Family] = &[
     REVISION_TIME,
     CONFIRMED,
     PENDING,
+    WATCHED,
+    WENT_BACK,
+    UNREAD,
     DEVICES,
     HONEST,
     ATTACHED,

@@ -23,6 +23,8 @@ pub struct Snapshot {
     pub confirmed: Option<f64>,
     /// Whether a change waits for its confirmation.
     pub pending: bool,
+    /// Devices that are watched after a change, those that went back since the agent began, and those of which nobody has taken note.
+    pub rollout: [u64; 3],
     /// Devices.
     pub modes: Modes,
     /// What the probe of honesty found last; `None` before the first.

@@ -18,6 +18,7 @@ fn full() -> Snapshot {
         made: Some(3.0),
         confirmed: None,
         pending: true,
+        rollout: [3, 2, 1],
         honest: Some(true),
         interfaces: vec![InterfaceNumbers {
             name: "eth\\0\"\n".to_owned(),

@@ -28,6 +28,10 @@ pub(super) fn page(snapshot: &Snapshot, mut encoder: DescriptorEncoder<'_>) -> R
     tell(families::REVISION_TIME, one(s.made.unwrap_or(0.0)))?;
     tell(families::CONFIRMED, one(s.confirmed.unwrap_or(0.0)))?;
     tell(families::PENDING, one(flag(s.pending)))?;
+    let [watched, went_back, unread] = s.rollout;
+    tell(families::WATCHED, one(number(watched)))?;
+    tell(families::WENT_BACK, one(number(went_back)))?;
+    tell(families::UNREAD, one(number(unread)))?;
     let modes =
         [("monitor", s.modes.monitor), ("enforce", s.modes.enforce), ("quarantine", s.modes.quarantine)];
     tell(families::DEVICES, labelled(&modes))?;

@@ -63,6 +63,20 @@ impl Denial {
         Self { key: *key, packets, bytes, first: first.min(last), last, alone: None }
     }
 
+    /// The conversation that its packets look like, and whether they answer in it; none of what is no conversation of two ends, or was
+    /// not told apart. Nothing is remembered for it.
+    pub fn looks_like(&self, leased: &Leased) -> Option<(Kind, bool)> {
+        let Self { key, .. } = self;
+        if self.is_untold() || key.ethertype == ethertype::ARP || is_about_others(key) {
+            return None;
+        }
+        let [source, destination] = ends(key, leased);
+        let service = service(key);
+        let replies = is_ip(key) && (key.answer != 0 || icmp_request(key).is_some());
+        let [from, to] = if replies { [destination, source] } else { [source, destination] };
+        Some((Kind { from, to, service }, replies))
+    }
+
     /// Whether it is of packets that were too many to be told apart.
     pub fn is_untold(&self) -> bool {
         self.key.others != 0

@@ -11,9 +11,11 @@ use serde_json::Value;
 
 use crate::model::Mode;
 
+mod alarm;
 mod debt;
 mod format;
 
+pub use alarm::{Alarm, Event, Trigger};
 pub use debt::Debt;
 pub use format::Format;
 
@@ -30,6 +32,8 @@ pub enum Record {
     Gap(Gap),
     /// The agent is there: silence is not peace.
     Heartbeat(Heartbeat),
+    /// The agent undid a change.
+    Alarm(Box<Alarm>),
 }
 
 /// Which record of which agent run: enough to recognise a duplicate, and to see that one is missing.
@@ -333,6 +337,7 @@ impl Record {
             Self::Violation(one) => (&one.boot, one.seq),
             Self::Gap(one) => (&one.boot, one.seq),
             Self::Heartbeat(one) => (&one.boot, one.seq),
+            Self::Alarm(one) => (&one.boot, one.seq),
         };
         RecordId { boot: boot.clone(), seq }
     }
@@ -343,6 +348,7 @@ impl Record {
             Self::Violation(one) => &one.gateway,
             Self::Gap(one) => &one.gateway,
             Self::Heartbeat(one) => &one.gateway,
+            Self::Alarm(one) => &one.gateway,
         }
     }
 
@@ -352,7 +358,7 @@ impl Record {
         let id = self.id();
         match self {
             Self::Gap(Gap { cause: Cause::Spool, .. }) => format!("{id}-gap"),
-            Self::Gap(_) | Self::Violation(_) | Self::Heartbeat(_) => id.to_string(),
+            Self::Gap(_) | Self::Violation(_) | Self::Heartbeat(_) | Self::Alarm(_) => id.to_string(),
         }
     }
 
@@ -362,6 +368,7 @@ impl Record {
             Self::Violation(one) => one.seq,
             Self::Gap(one) => one.seq,
             Self::Heartbeat(one) => one.seq,
+            Self::Alarm(one) => one.seq,
         }
     }
 
@@ -371,6 +378,7 @@ impl Record {
             Self::Violation(one) => one.count,
             Self::Gap(one) => one.count,
             Self::Heartbeat(one) => one.count,
+            Self::Alarm(one) => one.count,
         }
     }
 }

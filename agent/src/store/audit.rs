@@ -107,6 +107,10 @@ pub enum Action {
     Rollback,
     /// The same, by the agent: nobody had confirmed the change.
     AutoRollback,
+    /// A device, or a whole revision, was taken back by the agent, because legitimate traffic suffered.
+    TrafficRollback,
+    /// Somebody took note of that.
+    Acknowledge,
     /// At the start another revision took the place of one that is damaged.
     Fallback,
     /// A device's mode was changed beside its policy.
@@ -174,6 +178,8 @@ impl Action {
             Self::Confirm => "confirm",
             Self::Rollback => "rollback",
             Self::AutoRollback => "auto-rollback",
+            Self::TrafficRollback => "traffic-rollback",
+            Self::Acknowledge => "acknowledge",
             Self::Fallback => "fallback",
             Self::Repair => "repair",
             Self::Mode => "mode",

@@ -22,11 +22,16 @@ pub fn salvage(records: &BTreeMap<u64, Record>, trail: &[&Event], last: u64) -> 
         Action::Start | Action::Fallback | Action::Confirm | Action::Rollback | Action::AutoRollback => {
             number(event)
         }
-        Action::Apply | Action::Reload => {
+        Action::Apply | Action::Reload | Action::TrafficRollback => {
             let made = records.values().rev().find(|record| record.revision == event.after);
             made.map(|record| record.number)
         }
-        Action::Repair | Action::Mode | Action::Quarantine | Action::Release | Action::Detach => None,
+        Action::Repair
+        | Action::Mode
+        | Action::Quarantine
+        | Action::Release
+        | Action::Acknowledge
+        | Action::Detach => None,
     });
     let mut current = told.or_else(|| {
         // It may have been rolled back; the one before it was in force for long enough to be followed by it.

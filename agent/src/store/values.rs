@@ -139,7 +139,7 @@ pub struct PolicyFile {
 /// [`Mode`] as its word.
 #[derive(Serialize, Deserialize)]
 #[serde(remote = "Mode", rename_all = "lowercase")]
-enum ModeWord {
+pub(super) enum ModeWord {
     Monitor,
     Enforce,
     Quarantine,

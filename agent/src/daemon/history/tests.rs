@@ -1,5 +1,7 @@
 //! The end of the thread, told or waited for.
 
+use std::sync::mpsc::RecvTimeoutError;
+
 use super::*;
 
 /// A keeper whose thread does this.
@@ -11,7 +13,8 @@ fn keeper(its: impl FnOnce(&Receiver<Said>, &AtomicBool) + Send + 'static) -> Hi
         its(&said, &its_end);
         let _ = finished.send(());
     });
-    HistoryKeeper { tell, missed: Arc::default(), status: Arc::default(), ends, done, collector: None }
+    let (beats, missed, status) = Default::default();
+    HistoryKeeper { beats, tell, missed, status, ends, done, collector: None }
 }
 
 #[test]

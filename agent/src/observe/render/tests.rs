@@ -10,7 +10,7 @@ use bulkhead_common::layout::{Event, START_BYTES, ViolationKey};
 use serde_json::Value;
 
 use super::{super::names::tests::plant, *};
-use crate::record::{Cause, Gap, Heartbeat, Modes, Record, Severity};
+use crate::record::{self, Alarm, Cause, End, Gap, Heartbeat, Modes, Record, Severity, Trigger};
 
 const DOCUMENT: &str = "docs/violations.md";
 
@@ -110,12 +110,40 @@ fn heartbeat() -> Heartbeat {
     }
 }
 
+fn alarm() -> Alarm {
+    let end = |name: &str, ip: [u8; 4], port| End {
+        name: Some(name.to_owned()),
+        mac: None,
+        ip: Some(ip.into()),
+        port,
+    };
+    Alarm {
+        v: VERSION,
+        time: rfc3339(clock().wall),
+        gateway: teller().gateway,
+        boot: teller().boot,
+        seq: 45,
+        severity: Severity::High,
+        revision: Some("d5d5d5d5d5d5".to_owned()),
+        alarm: record::Event::WentBack,
+        device: Some("press-plc".to_owned()),
+        criticality: Some("high".to_owned()),
+        trigger: Trigger::Denied,
+        source: end("hmi", [10, 20, 2, 20], None),
+        destination: end("press-plc", [10, 20, 1, 11], Some(502)),
+        protocol: "tcp".to_owned(),
+        explanation: "`press-plc` alone is back at what revision 7 says of it".to_owned(),
+        count: 0,
+    }
+}
+
 /// One record of each kind, with the heading below which it is explained.
-pub(in crate::observe) fn every_kind() -> [(&'static str, Record); 3] {
+pub(in crate::observe) fn every_kind() -> [(&'static str, Record); 4] {
     [
         ("## Violations", Record::Violation(Box::new(example()))),
         ("## Gaps", Record::Gap(gap())),
         ("## Heartbeats", Record::Heartbeat(heartbeat())),
+        ("## Alarms", Record::Alarm(Box::new(alarm()))),
     ]
 }
 

@@ -7,7 +7,7 @@ use super::{
     VENDOR, VERSION,
     words::{cause, happened, millis, of_ten, sentence, severity_of},
 };
-use crate::record::{End, Gap, Heartbeat, Record, Scan, Violation};
+use crate::record::{Alarm, End, Gap, Heartbeat, Record, Scan, Violation};
 
 /// One line.
 pub(super) fn encode(record: &Record) -> String {
@@ -15,6 +15,7 @@ pub(super) fn encode(record: &Record) -> String {
         Record::Violation(one) => (one.reason.as_str(), one.explanation.as_str()),
         Record::Gap(one) => ("gap", one.explanation.as_str()),
         Record::Heartbeat(_) => ("heartbeat", "the agent is running"),
+        Record::Alarm(one) => (one.alarm.name(), one.alarm.text()),
     };
     let severity = of_ten(severity_of(record));
     let head = [VENDOR, VENDOR, VERSION, signature, name].map(header).join("|");
@@ -23,6 +24,7 @@ pub(super) fn encode(record: &Record) -> String {
         Record::Violation(one) => violation(one, &mut pairs),
         Record::Gap(one) => gap(one, &mut pairs),
         Record::Heartbeat(one) => heartbeat(one, &mut pairs),
+        Record::Alarm(one) => alarm(one, &mut pairs),
     }
     let id = record.id();
     pairs.put("cnt", record.count());
@@ -135,6 +137,19 @@ fn heartbeat(one: &Heartbeat, pairs: &mut Pairs) {
     pairs.labelled("cn2", "violations", Some(one.violations));
     pairs.labelled("cs1", "modes", Some(modes(one)));
     pairs.labelled("cs2", "warnings", (!one.warnings.is_empty()).then(|| one.warnings.join("; ")));
+}
+
+fn alarm(one: &Alarm, pairs: &mut Pairs) {
+    pairs.put("cat", "alarm");
+    pairs.put("rt", millis(&one.time));
+    pairs.put("dvchost", &one.gateway);
+    pairs.put("reason", one.trigger.name());
+    pairs.put("proto", &one.protocol);
+    pairs.end(&one.source, ["src", "c6a2", "Source IPv6 Address", "spt", "smac", "shost"]);
+    pairs.end(&one.destination, ["dst", "c6a3", "Destination IPv6 Address", "dpt", "dmac", "dhost"]);
+    pairs.labelled("cs1", "device", one.device.as_ref());
+    pairs.labelled("cs4", "revision", one.revision.as_ref());
+    pairs.labelled("flexString1", "criticality", one.criticality.as_ref());
 }
 
 /// Devices by mode, as a text.

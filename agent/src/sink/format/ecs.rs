@@ -6,7 +6,7 @@ use super::{
     VENDOR, VERSION,
     words::{happened, ip_version, number, sentence, severity, severity_of},
 };
-use crate::record::{Action, End, Gap, Heartbeat, Record, Severity, Violation};
+use crate::record::{Action, Alarm, End, Gap, Heartbeat, Record, Severity, Violation};
 
 /// Version of the schema.
 pub(super) const ECS: &str = "8.11.0";
@@ -17,6 +17,7 @@ pub(super) fn encode(record: &Record, with_sentence: bool) -> String {
         Record::Violation(one) => violation(one),
         Record::Gap(one) => gap(one),
         Record::Heartbeat(one) => heartbeat(one),
+        Record::Alarm(one) => alarm(one),
     };
     let grade = severity_of(record);
     let id = record.id();
@@ -94,6 +95,27 @@ fn heartbeat(one: &Heartbeat) -> Value {
             "dataset": "bulkhead.heartbeat",
         },
         "observer": observer(&one.gateway, None, None),
+        "bulkhead": own,
+    })
+}
+
+fn alarm(one: &Alarm) -> Value {
+    let mut own = serde_json::to_value(one).unwrap_or_default();
+    own["kind"] = json!("alarm");
+    remove(&mut own, &["time", "explanation"]);
+    json!({
+        "@timestamp": one.time,
+        "event": {
+            "kind": "alert", "category": ["configuration"], "type": ["change"], "action": one.alarm.name(),
+            "outcome": "success", "dataset": "bulkhead.alarm", "reason": one.explanation,
+        },
+        "observer": observer(&one.gateway, None, None),
+        "source": end(&one.source),
+        "destination": end(&one.destination),
+        "network": {
+            "transport": number(&one.protocol).map(|_| transport(&one.protocol)),
+            "iana_number": number(&one.protocol).map(|number| number.to_string()),
+        },
         "bulkhead": own,
     })
 }

@@ -10,7 +10,7 @@ use super::{
     cef::{modes, scanned},
     words::{cause, happened, of_ten, sentence, severity_of},
 };
-use crate::record::{End, Gap, Heartbeat, Record, Violation};
+use crate::record::{Alarm, End, Gap, Heartbeat, Record, Violation};
 
 /// One line.
 pub(super) fn encode(record: &Record) -> String {
@@ -18,12 +18,14 @@ pub(super) fn encode(record: &Record) -> String {
         Record::Violation(one) => one.reason.as_str(),
         Record::Gap(_) => "gap",
         Record::Heartbeat(_) => "heartbeat",
+        Record::Alarm(one) => one.alarm.name(),
     };
     let mut pairs = Pairs(Vec::new());
     let time = match record {
         Record::Violation(one) => &one.time,
         Record::Gap(one) => &one.time,
         Record::Heartbeat(one) => &one.time,
+        Record::Alarm(one) => &one.time,
     };
     // Java reads what follows the point as milliseconds, so there are three digits.
     pairs.put("devTime", format!("{}Z", time.get(..23).unwrap_or_default()));
@@ -37,6 +39,7 @@ pub(super) fn encode(record: &Record) -> String {
         Record::Violation(one) => violation(one, &mut pairs),
         Record::Gap(one) => gap(one, &mut pairs),
         Record::Heartbeat(one) => heartbeat(one, &mut pairs),
+        Record::Alarm(one) => alarm(one, &mut pairs),
     }
     pairs.put("message", sentence(record));
     format!("LEEF:2.0|{VENDOR}|{VENDOR}|{VERSION}|{event}|x09|{}", pairs.0.join("\t"))
@@ -105,4 +108,17 @@ fn heartbeat(one: &Heartbeat, pairs: &mut Pairs) {
     pairs.put("modes", modes(one));
     pairs.put("violations", one.violations);
     pairs.maybe("warnings", (!one.warnings.is_empty()).then(|| one.warnings.join("; ")));
+}
+
+fn alarm(one: &Alarm, pairs: &mut Pairs) {
+    pairs.put("cat", "alarm");
+    pairs.put("gateway", &one.gateway);
+    pairs.end(&one.source, ["src", "srcPort", "srcMAC", "srcName"]);
+    pairs.end(&one.destination, ["dst", "dstPort", "dstMAC", "dstName"]);
+    pairs.put("proto", &one.protocol);
+    pairs.put("trigger", one.trigger.name());
+    pairs.put("reason", &one.explanation);
+    pairs.maybe("device", one.device.as_ref());
+    pairs.maybe("criticality", one.criticality.as_ref());
+    pairs.maybe("policy", one.revision.as_ref());
 }

@@ -8,7 +8,7 @@ use super::{
     ecs::without_nulls,
     words::{ip_version, millis, number, sentence, severity_of},
 };
-use crate::record::{Action, End, Gap, Heartbeat, Record, Severity, Violation};
+use crate::record::{Action, Alarm, End, Gap, Heartbeat, Record, Severity, Violation};
 
 /// Version of the schema, a released one.
 pub(super) const OCSF: &str = "1.6.0";
@@ -31,6 +31,7 @@ pub(super) fn encode(record: &Record, with_sentence: bool) -> String {
         Record::Violation(one) => violation(one),
         Record::Gap(one) => gap(one),
         Record::Heartbeat(one) => heartbeat(one),
+        Record::Alarm(one) => alarm(one),
     };
     let Kind { activity, other, action, disposition } = kind;
     let severity = severity_of(record);
@@ -62,6 +63,7 @@ fn event_code(record: &Record) -> &str {
         Record::Violation(one) => &one.reason,
         Record::Gap(_) => "gap",
         Record::Heartbeat(_) => "heartbeat",
+        Record::Alarm(one) => one.alarm.name(),
     }
 }
 
@@ -129,6 +131,27 @@ fn heartbeat(one: &Heartbeat) -> (Value, Kind) {
     });
     // Observed, Logged.
     (value, Kind { activity: 99, other: Some("Heartbeat"), action: 3, disposition: 17 })
+}
+
+fn alarm(one: &Alarm) -> (Value, Kind) {
+    let mut own = serde_json::to_value(one).unwrap_or_default();
+    own["kind"] = json!("alarm");
+    let (source, destination) = (end(&one.source), end(&one.destination));
+    let value = json!({
+        "time": millis(&one.time),
+        "src_endpoint": if source.is_null() { json!({ "name": one.gateway }) } else { source },
+        "dst_endpoint": destination,
+        "connection_info": {
+            "direction_id": 0,
+            "protocol_name": one.protocol,
+            "protocol_num": number(&one.protocol),
+        },
+        "policy": one.revision.as_ref().map(|revision| json!({ "uid": revision, "name": "bulkhead" })),
+        "status_detail": one.explanation,
+        "unmapped": own,
+    });
+    // Modified, Corrected.
+    (value, Kind { activity: 99, other: Some("Alarm"), action: 4, disposition: 11 })
 }
 
 /// An endpoint; null when nothing is known that makes one.

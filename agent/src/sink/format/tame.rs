@@ -7,7 +7,7 @@ use jiff::Timestamp;
 
 use crate::{
     model::Mac,
-    record::{End, Gap, Heartbeat, Record, Violation},
+    record::{Alarm, End, Gap, Heartbeat, Record, Violation},
 };
 
 /// How long texts may be, bytes.
@@ -51,6 +51,7 @@ pub(in crate::sink) fn tame(record: &Record, level: Level) -> Record {
         Record::Violation(one) => Record::Violation(Box::new(violation(one, level))),
         Record::Gap(one) => Record::Gap(gap(one, level)),
         Record::Heartbeat(one) => Record::Heartbeat(heartbeat(one, level)),
+        Record::Alarm(one) => Record::Alarm(Box::new(alarm(one, level))),
     }
 }
 
@@ -161,6 +162,45 @@ fn heartbeat(one: &Heartbeat, level: Level) -> Heartbeat {
         modes: *modes,
         violations: *violations,
         warnings: shown,
+        count: *count,
+    }
+}
+
+fn alarm(one: &Alarm, level: Level) -> Alarm {
+    let Alarm {
+        v,
+        time,
+        gateway,
+        boot,
+        seq,
+        severity,
+        revision,
+        alarm,
+        device,
+        criticality,
+        trigger,
+        source,
+        destination,
+        protocol,
+        explanation,
+        count,
+    } = one;
+    Alarm {
+        v: *v,
+        time: instant(time),
+        gateway: text(gateway, level.name),
+        boot: word(boot),
+        seq: *seq,
+        severity: *severity,
+        revision: revision.as_deref().map(word),
+        alarm: *alarm,
+        device: device.as_ref().map(|name| text(name, level.name)),
+        criticality: criticality.as_deref().map(word),
+        trigger: *trigger,
+        source: end(source, level),
+        destination: end(destination, level),
+        protocol: word(protocol),
+        explanation: text(explanation, level.text),
         count: *count,
     }
 }

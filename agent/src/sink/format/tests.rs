@@ -6,7 +6,8 @@ use super::*;
 use crate::{
     model::Mode,
     record::{
-        Action, Cause, End, Gap, Heartbeat, Modes, Scan, Severity, VERSION as RECORDS, Verdict, Violation,
+        Action, Alarm, Cause, End, Event, Gap, Heartbeat, Modes, Scan, Severity, Trigger, VERSION as RECORDS,
+        Verdict, Violation,
     },
 };
 
@@ -15,7 +16,7 @@ const DOCUMENT: &str = "docs/sinks.md";
 const SHOWN: &str = "0.1.0";
 
 /// A violation, a gap and a heartbeat.
-pub(in crate::sink) fn examples() -> [Record; 3] {
+pub(in crate::sink) fn examples() -> [Record; 4] {
     let boot = || "5f0c2b9a41d84c6e".to_owned();
     let violation = Violation {
         v: RECORDS,
@@ -81,7 +82,35 @@ pub(in crate::sink) fn examples() -> [Record; 3] {
         warnings: Vec::new(),
         count: 0,
     };
-    [Record::Violation(Box::new(violation)), Record::Gap(gap), Record::Heartbeat(heartbeat)]
+    let alarm = Alarm {
+        v: RECORDS,
+        time: "2026-03-02T10:01:07.000000Z".into(),
+        gateway: "gw-7".into(),
+        boot: boot(),
+        seq: 45,
+        severity: Severity::High,
+        revision: Some("d5d5d5d5d5d5".into()),
+        alarm: Event::WentBack,
+        device: Some("press-plc".into()),
+        criticality: Some("high".into()),
+        trigger: Trigger::Denied,
+        source: End { name: Some("hmi".into()), mac: None, ip: Some([10, 20, 2, 20].into()), port: None },
+        destination: End {
+            name: Some("press-plc".into()),
+            mac: None,
+            ip: Some([10, 20, 1, 11].into()),
+            port: Some(502),
+        },
+        protocol: "tcp".into(),
+        explanation: "revision 8 dropped what revision 7 allowed".into(),
+        count: 0,
+    };
+    [
+        Record::Violation(Box::new(violation)),
+        Record::Gap(gap),
+        Record::Heartbeat(heartbeat),
+        Record::Alarm(Box::new(alarm)),
+    ]
 }
 
 #[test]
@@ -150,7 +179,7 @@ fn names_do_not_break_a_line_and_do_not_make_it_long() {
 
 #[test]
 fn bars_and_equals_signs_are_escaped_where_they_divide() {
-    let [violation, gap, heartbeat] = examples();
+    let [violation, gap, heartbeat, alarm] = examples();
     let Record::Violation(mut one) = violation else { panic!("the first is a violation") };
     one.explanation = r"a|b\c=d".into();
     one.device = Some(r"a|b\c=d".into());
@@ -159,7 +188,7 @@ fn bars_and_equals_signs_are_escaped_where_they_divide() {
     assert!(line.contains(r" cs1=a|b\\c\=d cs1Label=device "), "{line}");
     let line = encode(Format::Leef, &Record::Violation(one));
     assert!(line.contains("|no-rule|x09|") && line.contains("\tdevice=a|b\\c=d\t"), "{line}");
-    for record in [gap, heartbeat] {
+    for record in [gap, heartbeat, alarm] {
         assert_eq!(encode(Format::Cef, &record).matches('|').count(), 7);
         assert_eq!(encode(Format::Leef, &record).matches('|').count(), 6);
     }
@@ -167,7 +196,7 @@ fn bars_and_equals_signs_are_escaped_where_they_divide() {
 
 #[test]
 fn cef_has_a_field_for_what_the_others_say_of_answers_others_and_warnings() {
-    let [violation, _, heartbeat] = examples();
+    let [violation, _, heartbeat, _] = examples();
     let Record::Violation(mut one) = violation else { panic!("the first is a violation") };
     let mut cef = |answer, others| {
         (one.answer, one.others) = (answer, others);

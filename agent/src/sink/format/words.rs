@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use jiff::Timestamp;
 
-use crate::record::{Action, Cause, End, Gap, Heartbeat, Record, Severity, Violation};
+use crate::record::{Action, Alarm, Cause, End, Gap, Heartbeat, Record, Severity, Violation};
 
 /// What happened, for whoever reads a list of records.
 pub(in crate::sink) fn sentence(record: &Record) -> String {
@@ -30,6 +30,10 @@ pub(in crate::sink) fn sentence(record: &Record) -> String {
                 packets(*violations)
             );
             if warnings.is_empty() { state } else { format!("{state}; {}", warnings.join("; ")) }
+        }
+        Record::Alarm(one) => {
+            let Alarm { alarm, device, explanation, .. } = one.as_ref();
+            format!("{} ({}): {explanation}", alarm.text(), device.as_deref().unwrap_or("several"))
         }
     }
 }
@@ -92,6 +96,7 @@ pub(in crate::sink) fn severity_of(record: &Record) -> Severity {
         Record::Gap(_) => Severity::Medium,
         Record::Heartbeat(one) if one.warnings.is_empty() => Severity::Info,
         Record::Heartbeat(_) => Severity::Medium,
+        Record::Alarm(one) => one.severity,
     }
 }
 
