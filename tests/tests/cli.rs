@@ -16,7 +16,7 @@ use serde_json::Value;
 mod command;
 use command::{Ran, bulkhead, bulkhead_with, check, codes, entries, file, folder, root};
 
-const COMMANDS: [&str; 29] = [
+const COMMANDS: [&str; 30] = [
     "run",
     "check",
     "explain",
@@ -29,6 +29,7 @@ const COMMANDS: [&str; 29] = [
     "drift",
     "status",
     "devices",
+    "inventory",
     "flows",
     "violations",
     "rules",
