@@ -61,7 +61,7 @@ pub(super) fn mdns(payload: &[u8], source: IpAddr) -> Vec<Claim> {
             }
             Rtype::PTR => {
                 let data = record.to_record::<Ptr<ParsedName<_>>>().ok().flatten();
-                claims.extend(data.and_then(|data| service(&owner, data.data().ptrdname())));
+                claims.extend(data.map(|data| service(&owner, data.data().ptrdname())).unwrap_or_default());
             }
             Rtype::TXT => {
                 if let Ok(Some(data)) = record.to_record::<Txt<_>>() {
@@ -79,18 +79,18 @@ fn host(owner: &ParsedName<&[u8]>) -> Option<Claim> {
     Some(Claim::new(Kind::Name, label(owner, 0)?, Evidence::Mdns))
 }
 
-/// The kind of a service: `_ipp._tcp`, of an instance or of the list of all.
-fn service(owner: &ParsedName<&[u8]>, named: &ParsedName<&[u8]>) -> Option<Claim> {
-    let of = if label(owner, 0)? == "_services" { named } else { owner };
-    let (kind, transport) = (label(of, 0)?, label(of, 1)?);
-    let is_service = kind.starts_with('_') && matches!(transport.as_str(), "_tcp" | "_udp");
-    is_service.then(|| {
-        Claim::new(
-            Kind::Service,
-            printable(format!("{kind}.{transport}").as_bytes()).unwrap_or_default(),
-            Evidence::Mdns,
-        )
-    })
+/// A service: its kind, `_ipp._tcp`, and what this one of it is called. The list of all kinds has kinds alone (RFC 6763 9).
+fn service(owner: &ParsedName<&[u8]>, named: &ParsedName<&[u8]>) -> Vec<Claim> {
+    let is_list = label(owner, 0).is_some_and(|first| first == "_services");
+    let of = if is_list { named } else { owner };
+    let (Some(kind), Some(transport)) = (label(of, 0), label(of, 1)) else { return Vec::new() };
+    if !kind.starts_with('_') || !matches!(transport.as_str(), "_tcp" | "_udp") {
+        return Vec::new();
+    }
+    let kind = printable(format!("{kind}.{transport}").as_bytes());
+    let instance = label(named, 0).filter(|_| !is_list);
+    let claims = [(Kind::Service, kind), (Kind::Description, instance)];
+    claims.into_iter().filter_map(|(kind, value)| Some(Claim::new(kind, value?, Evidence::Mdns))).collect()
 }
 
 fn label(name: &ParsedName<&[u8]>, at: usize) -> Option<String> {

@@ -47,8 +47,10 @@ pub const MOST_FACTS: usize = 48;
 pub const MOST_OF_A_KIND: usize = 12;
 /// Changes that are kept, the last ones.
 pub const MOST_CHANGES: usize = 512;
-/// IPv4 addresses that a hardware address may send from without having claimed them; who has more is a router.
+/// IPv4 addresses that a hardware address may send from that never claimed any on its link; who has more is a router.
 pub const MOST_ADDRESSES: usize = 4;
+/// The same of one that claimed some: addresses beside those.
+pub const MOST_BESIDE: usize = 1;
 
 #[cfg(test)]
 mod fuzz;

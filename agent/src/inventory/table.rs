@@ -9,8 +9,8 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Change, Claim, Evidence, Fact, Heard, Kind, MOST_ADDRESSES, MOST_CHANGES, MOST_DEVICES, MOST_FACTS,
-    MOST_OF_A_KIND, News, Of,
+    Change, Claim, Evidence, Fact, Heard, Kind, MOST_ADDRESSES, MOST_BESIDE, MOST_CHANGES, MOST_DEVICES,
+    MOST_FACTS, MOST_OF_A_KIND, News, Of,
 };
 use crate::model::{Mac, Policy};
 
@@ -77,11 +77,13 @@ impl Device {
             })
     }
 
-    /// Addresses that it sent from and did not say to be its own.
-    fn borrowed(&self) -> usize {
-        let sent =
-            self.facts.iter().filter(|fact| (fact.kind, fact.evidence) == (Kind::Address, Evidence::Ip));
-        sent.filter(|fact| fact.value.parse().is_ok_and(|address: IpAddr| address.is_ipv4())).count()
+    /// Whether it sends from more IPv4 addresses than a host does that did not say on its link that they are its own.
+    fn sends_for_others(&self) -> bool {
+        let is_v4 = |fact: &&Fact| fact.value.parse().is_ok_and(|address: IpAddr| address.is_ipv4());
+        let all = || self.facts.iter().filter(|fact| fact.kind == Kind::Address).filter(is_v4);
+        let claimed = all().any(|fact| fact.evidence.is_of_the_link());
+        let borrowed = all().filter(|fact| fact.evidence == Evidence::Ip).count();
+        borrowed > if claimed { MOST_BESIDE } else { MOST_ADDRESSES }
     }
 
     /// Takes a claim; what is new by it, and whether it found room.
@@ -319,7 +321,7 @@ impl Inventory {
             }
             (None, None) => {}
         }
-        let many = self.devices.get(&sender).is_some_and(|d| !d.router && d.borrowed() > MOST_ADDRESSES);
+        let many = self.devices.get(&sender).is_some_and(|d| !d.router && d.sends_for_others());
         if many {
             let role = Claim::new(Kind::Role, "router", Evidence::Ip);
             self.put(sender, &role, None, time, &mut news);
