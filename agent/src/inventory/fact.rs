@@ -7,13 +7,13 @@ use std::{
 };
 
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use crate::model::Mac;
 
 /// Whom facts are about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(into = "String", try_from = "String")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(into = "String")]
 pub enum Of {
     /// Who sends from this hardware address.
     Mac(Mac),
@@ -46,16 +46,8 @@ impl From<Of> for String {
     }
 }
 
-impl TryFrom<String> for Of {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<Self, String> {
-        text.parse()
-    }
-}
-
 /// What a fact says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Kind {
     /// An address it uses.
@@ -118,7 +110,7 @@ impl Kind {
 }
 
 /// Which protocol said so.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Evidence {
     /// It announced it with ARP (RFC 826).
@@ -216,7 +208,7 @@ pub(super) fn is_of_a_host(address: IpAddr) -> bool {
 }
 
 /// A claim that was made, once or often.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Fact {
     /// About what.
     pub kind: Kind,
@@ -225,7 +217,7 @@ pub struct Fact {
     /// By which protocol.
     pub evidence: Evidence,
     /// From which address it was said; none where the protocol needs none.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub from: Option<IpAddr>,
     /// When it was first said.
     pub first: Timestamp,

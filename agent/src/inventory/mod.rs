@@ -32,7 +32,7 @@ pub use fact::{Claim, Evidence, Fact, Kind, Of};
 pub use hear::{Heard, hear};
 pub use report::{Listed, Report, VERSION};
 pub use stub::stub;
-pub use table::{Counts, Device, Inventory, Kept, Known};
+pub use table::{Counts, Device, Inventory, Known};
 pub use vendor::{Vendor, Vendors};
 
 /// Characters of the longest value.

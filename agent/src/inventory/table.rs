@@ -6,7 +6,7 @@ use std::{
 };
 
 use jiff::{SignedDuration, Timestamp};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use super::{
     Change, Claim, Evidence, Fact, Heard, Kind, MOST_ADDRESSES, MOST_BESIDE, MOST_CHANGES, MOST_DEVICES,
@@ -22,15 +22,14 @@ const FACTS_STAY: SignedDuration = SignedDuration::from_hours(24);
 const FORGOTTEN: SignedDuration = SignedDuration::from_hours(1);
 
 /// What is known of one device.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Device {
     /// Whom this is about.
     pub of: Of,
     /// The router whose frames carried what it said.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub behind: Option<Of>,
     /// Whether it passes on what others send, so that not every address is its own.
-    #[serde(default)]
     pub router: bool,
     /// When it was first seen.
     pub first: Timestamp,
@@ -41,7 +40,6 @@ pub struct Device {
     /// What was said, in the order in which it was first said.
     pub facts: Vec<Fact>,
     /// Claims that found no room.
-    #[serde(default)]
     pub refused: u64,
 }
 
@@ -142,6 +140,27 @@ impl Device {
         (news, true)
     }
 
+    /// Takes over what was known of another; whether it found room.
+    fn adopt(&mut self, fact: Fact) -> bool {
+        let is_same = |own: &&mut Fact| {
+            (own.kind, own.evidence, &own.value, own.from)
+                == (fact.kind, fact.evidence, &fact.value, fact.from)
+        };
+        if let Some(own) = self.facts.iter_mut().find(is_same) {
+            own.first = own.first.min(fact.first);
+            own.last = own.last.max(fact.last);
+            own.count += fact.count;
+            return true;
+        }
+        let has_room = self.has_room(fact.kind, fact.last);
+        if has_room {
+            self.facts.push(fact);
+        } else {
+            self.refused += 1;
+        }
+        has_room
+    }
+
     /// Makes room for one more fact of a kind, in the place of one that nobody says any more.
     fn has_room(&mut self, kind: Kind, time: Timestamp) -> bool {
         let of_kind = self.facts.iter().filter(|fact| fact.kind == kind).count();
@@ -205,7 +224,7 @@ impl Known {
 }
 
 /// What was counted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize)]
 pub struct Counts {
     /// Frames that were read.
     pub frames: u64,
@@ -217,17 +236,6 @@ pub struct Counts {
     pub refused_devices: u64,
     /// Claims for which there was no room.
     pub refused_facts: u64,
-}
-
-/// What lasts longer than an agent.
-#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct Kept {
-    /// The devices.
-    pub devices: Vec<Device>,
-    /// The last changes, the oldest first.
-    pub changes: Vec<Change>,
-    /// What was counted.
-    pub counts: Counts,
 }
 
 /// All devices.
@@ -242,24 +250,6 @@ pub struct Inventory {
 }
 
 impl Inventory {
-    /// One that goes on where another ended.
-    pub fn restore(kept: Kept) -> Self {
-        let Kept { devices, changes, counts } = kept;
-        let devices = devices.into_iter().take(MOST_DEVICES).map(|mut device| {
-            device.facts.truncate(MOST_FACTS);
-            (device.of, device)
-        });
-        let beyond = changes.len().saturating_sub(MOST_CHANGES);
-        let changes = changes.into_iter().skip(beyond).collect();
-        Self { devices: devices.collect(), known: Known::default(), changes, counts, full_until: None }
-    }
-
-    /// What [`Self::restore`] takes.
-    pub fn keep(&self) -> Kept {
-        let devices = self.devices.values().cloned().collect();
-        Kept { devices, changes: self.changes.iter().cloned().collect(), counts: self.counts }
-    }
-
     /// Says who is in the policy: these are never forgotten for the sake of strangers.
     pub fn know(&mut self, known: Known) {
         self.known = known;
@@ -400,7 +390,10 @@ impl Inventory {
         let mut own = own.into_iter();
         let others: Vec<Fact> = router.facts.extract_if(.., |_| !own.next().unwrap_or(true)).collect();
         router.facts.retain(|fact| (fact.kind, fact.evidence) != (Kind::Address, Evidence::Ip));
-        for fact in others {
+        // An open port alone makes no device.
+        let (ports, others): (Vec<Fact>, Vec<Fact>) =
+            others.into_iter().partition(|fact| fact.kind == Kind::Serves);
+        for fact in others.into_iter().chain(ports) {
             let Some(from) = fact.from else { continue };
             let of = Of::Address(from);
             if fact.kind == Kind::Serves && !self.devices.contains_key(&of) {
@@ -408,7 +401,8 @@ impl Inventory {
             }
             if let Some(device) = self.device(of, Some(sender), fact.last, news) {
                 device.first = device.first.min(fact.first);
-                device.facts.push(fact);
+                let had_room = device.adopt(fact);
+                self.counts.refused_facts += u64::from(!had_room);
             }
         }
     }

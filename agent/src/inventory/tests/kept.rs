@@ -39,9 +39,6 @@ fn what_is_new_is_told_once_and_both_values_stay() {
     assert_eq!(versions, [("v1", at(1), at(9001), 4), ("v2", at(60), at(9000), 3)]);
     assert_eq!(device.addresses().len(), 2);
     assert_eq!(inventory.changes().count(), 4);
-    let kept = serde_json::to_string(&inventory.keep()).expect("it is written");
-    let again = Inventory::restore(serde_json::from_str(&kept).expect("it is read"));
-    assert_eq!(again.keep(), inventory.keep());
 }
 
 #[test]
@@ -79,6 +76,23 @@ fn what_comes_through_a_router_is_of_the_address_it_is_from() {
         take(&mut inventory, &accepted(OTHER, [203, 0, 113, 7], 443), 20);
         assert_eq!(inventory.devices().count(), expected.len());
     }
+}
+
+#[test]
+fn what_is_moved_behind_routers_keeps_to_the_bounds() {
+    let mut inventory = Inventory::default();
+    let shared = [10, 30, 0, 1];
+    for router in 0..20_u8 {
+        let mac = Mac([0, 0x50, 1, 0, 0, router]);
+        take(&mut inventory, &arp(mac, mac, [10, 20, 9, router]), 0);
+        let model = format!("model {router}");
+        take(&mut inventory, &tcp(mac, shared, 502, &modbus_identity(&[(1, &model)])), 1);
+        take(&mut inventory, &tcp(mac, [10, 30, 1, router], 502, &modbus_identity(&[(1, "M340")])), 2);
+        assert!(device(&inventory, Of::Mac(mac)).router);
+    }
+    let device = device(&inventory, Of::Address(IpAddr::from(shared)));
+    assert_eq!(device.of_kind(Kind::Model).len(), MOST_OF_A_KIND);
+    assert_eq!((device.refused, inventory.counts().refused_facts), (8, 8));
 }
 
 #[test]
