@@ -80,7 +80,9 @@ fn what_real_stacks_say_of_themselves_is_listed_with_its_evidence() {
     assert_eq!(said(device, "name", "mdns"), ["press-1"]);
     assert!(said(device, "identifier", "bacnet").contains(&"BACnet device 1001"), "{device}");
     assert_eq!(said(device, "serves", "tcp"), ["tcp/502"]);
-    assert!(said(device, "vendor", "modbus").len() == 1, "{device}");
+    for (kind, value) in [("vendor", "Press Works"), ("model", "PW-7"), ("firmware", "4.2.1")] {
+        assert_eq!(said(device, kind, "modbus"), [value]);
+    }
     assert_eq!(of(&mac.to_string())["known"], "the-hmi");
     // The entry for it is valid beside the policy.
     let stub =
