@@ -16,6 +16,7 @@ pub mod diagnostic;
 pub mod files;
 pub mod flowlog;
 pub mod history;
+pub mod inventory;
 pub mod language;
 pub mod learn;
 pub mod lease;

@@ -9,7 +9,12 @@ PORT = 502
 UNIT = 255
 
 
+# What the server says of itself.
+IDENTITY = {"VendorName": "Press Works", "ProductCode": "PW-7", "MajorMinorRevision": "4.2.1"}
+
+
 def serve(address):
+    from pymodbus import ModbusDeviceIdentification
     from pymodbus.server import StartAsyncTcpServer
     from pymodbus.simulator import DataType, SimData, SimDevice
 
@@ -20,7 +25,8 @@ def serve(address):
         return [SimData(0, values=values, datatype=DataType.REGISTERS)]
 
     blocks = (bits(False), bits(True), registers(list(range(200))), registers([7] * 200))
-    asyncio.run(StartAsyncTcpServer(SimDevice(UNIT, simdata=blocks), address=(address, PORT)))
+    device, identity = SimDevice(UNIT, simdata=blocks), ModbusDeviceIdentification(info_name=IDENTITY)
+    asyncio.run(StartAsyncTcpServer(device, identity=identity, address=(address, PORT)))
 
 
 def drive(address):

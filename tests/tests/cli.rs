@@ -16,7 +16,7 @@ use serde_json::Value;
 mod command;
 use command::{Ran, bulkhead, bulkhead_with, check, codes, entries, file, folder, root};
 
-const COMMANDS: [&str; 31] = [
+const COMMANDS: [&str; 32] = [
     "run",
     "check",
     "explain",
@@ -30,6 +30,7 @@ const COMMANDS: [&str; 31] = [
     "drift",
     "status",
     "devices",
+    "inventory",
     "flows",
     "violations",
     "rules",

@@ -37,6 +37,7 @@ mod drift;
 mod explain;
 mod flows;
 mod history;
+mod inventory;
 mod learn;
 mod manifest;
 mod mode;
@@ -131,6 +132,8 @@ enum Command {
     Status(Output),
     /// Every device with its mode and what was allowed and denied
     Devices(devices::Args),
+    /// Who is there, and what devices say of themselves: names, models, firmware, with evidence; policy entries for unknown ones
+    Inventory(inventory::Args),
     /// The conversations under way: who with whom, over what, by which rule
     Flows(flows::Args),
     /// What was seen on the wire, for months: since when, of how many kinds, with which gaps; `history flows` lists them
@@ -196,6 +199,7 @@ impl Cli {
             Command::Drift(output) => drift::run(&self, *output),
             Command::Status(output) => status::run(&self, *output),
             Command::Devices(args) => devices::run(&self, args),
+            Command::Inventory(args) => inventory::run(&self, args),
             Command::Flows(args) => flows::run(&self, args),
             Command::History(args) => history::run(&self, args),
             Command::Top(args) => top::run(&self, args),

@@ -17,8 +17,20 @@ const RANKS: &[(u8, &[&str])] = &[
     (
         4,
         &[
-            "capture", "export", "flowlog", "learn", "lease", "lint", "mud", "record", "replay", "report",
-            "resolver", "rollout", "signing",
+            "capture",
+            "export",
+            "flowlog",
+            "inventory",
+            "learn",
+            "lease",
+            "lint",
+            "mud",
+            "record",
+            "replay",
+            "report",
+            "resolver",
+            "rollout",
+            "signing",
         ],
     ),
     (

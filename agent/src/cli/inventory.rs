@@ -1,0 +1,187 @@
+//! `bulkhead inventory`: what devices say of themselves on the wire.
+
+use std::{collections::BTreeSet, path::PathBuf};
+
+use anyhow::bail;
+
+use super::{Cli, Exit, Output, check::files_of, print, print_json, table};
+use crate::{
+    diagnostic::{counted, escape, render_text},
+    inventory::{Inventory, Kind, Known, Listed, Of, Report, stub},
+    policy::resolve_texts,
+};
+
+mod captures;
+mod vendors;
+
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "What is listed are claims: any host can say anything of itself. Nothing is allowed by them.\n\n\
+                  Exit codes: 0 fine; 1 there is no such device, or the policy is invalid; 2 it could not run, or a capture is damaged."
+)]
+pub(super) struct Args {
+    /// Recorded traffic, pcap or pcapng; `-` is standard input
+    #[arg(long, value_name = "FILE", num_args = 1.., required = true)]
+    pcap: Vec<PathBuf>,
+    /// The policy, a file or a folder: whoever is in it is listed by its name there
+    #[arg(long, value_name = "PATH")]
+    policy: Option<PathBuf>,
+    /// Show everything that one device said, with its evidence and times
+    #[arg(value_name = "MAC|IP", conflicts_with_all = ["stub", "changes"])]
+    device: Option<String>,
+    /// Print a policy entry for this device, for a person to finish
+    #[arg(long, value_name = "MAC|IP", conflicts_with_all = ["json", "changes"])]
+    stub: Option<String>,
+    /// Print what was new: devices, addresses, and what they say of themselves
+    #[arg(long)]
+    changes: bool,
+    /// Leave out devices that are in the policy
+    #[arg(long)]
+    unknown: bool,
+    #[command(flatten)]
+    output: Output,
+}
+
+pub(super) fn run(_cli: &Cli, args: &Args) -> anyhow::Result<Exit> {
+    let mut inventory = Inventory::default();
+    let mut taken = BTreeSet::new();
+    let policy = match &args.policy {
+        None => None,
+        Some(path) => {
+            let outcome = resolve_texts(&files_of(path)?);
+            let Some(policy) = outcome.policy else {
+                print::rendered(&render_text(&outcome.diagnostics, &outcome.sources, false));
+                return Ok(Exit::Found);
+            };
+            Some(policy)
+        }
+    };
+    if let Some(policy) = &policy {
+        inventory.know(Known::of(policy));
+        let devices = policy.devices.iter().map(|device| device.name.as_str());
+        taken.extend(devices.chain(policy.networks.iter().map(|network| network.name.as_str())));
+    }
+    let whole = captures::read(&args.pcap, &mut inventory)?;
+    let mut report = Report::new(&inventory, inventory.known(), &vendors::read());
+    let wanted = args.stub.as_ref().or(args.device.as_ref());
+    if let Some(wanted) = wanted {
+        let found = find(&report, wanted)?;
+        report.devices = found.into_iter().collect();
+        report.changes.retain(|change| report.devices.iter().any(|listed| listed.device.of == change.of));
+        if report.devices.is_empty() {
+            say!("error: nothing was heard of `{}`", escape(wanted));
+            return Ok(Exit::Found);
+        }
+    }
+    if args.unknown {
+        report.devices.retain(|listed| listed.known.is_none());
+    }
+    match (&args.stub, &report.devices[..]) {
+        (Some(_), [listed]) => {
+            if let Some(name) = &listed.known {
+                say!("note: the policy has this device: `{}`", escape(name));
+            }
+            out!("{}", stub(listed, &taken).trim_end());
+        }
+        _ if args.output.json => print_json(&report)?,
+        _ if args.changes => report.changes.iter().for_each(|change| out!("{}  {change}", change.time)),
+        (None, [listed]) if args.device.is_some() => tell(listed),
+        _ => list(&report),
+    }
+    Ok(if whole { Exit::Fine } else { Exit::CouldNotRun })
+}
+
+/// The device with a hardware address or an address; of several with that address the one that was heard last.
+fn find(report: &Report, wanted: &str) -> anyhow::Result<Option<Listed>> {
+    let of: Of = match wanted.parse() {
+        Ok(of) => of,
+        Err(help) => bail!("`{}` is no address\nhint: {help}", escape(wanted)),
+    };
+    let has = |listed: &&Listed| match of {
+        Of::Mac(_) => listed.device.of == of,
+        Of::Address(address) => listed.addresses.contains(&address),
+    };
+    Ok(report.devices.iter().filter(has).max_by_key(|listed| listed.device.last).cloned())
+}
+
+/// Everything about one device.
+fn tell(listed: &Listed) {
+    let device = &listed.device;
+    out!("{}  {}", device.of, named(listed));
+    if let Some(vendor) = &listed.registered {
+        out!("hardware   {}", escape(&vendor.to_string()));
+    }
+    if let Some(router) = device.behind {
+        out!("behind     {router}");
+    }
+    out!("seen       {} to {}, {}", device.first, device.last, counted(device.frames, "frame"));
+    if let Some(suggested) = &listed.suggested {
+        let because = suggested.because.join("; ");
+        out!("suggested  {} ({}): {}", suggested.class, suggested.confidence.name(), escape(&because));
+    }
+    if device.refused > 0 {
+        out!("refused    {}: no room for them", counted(device.refused, "claim"));
+    }
+    let mut rows = table::table(&["FACT", "VALUE", "EVIDENCE", "FROM", "FIRST", "LAST", "COUNT"]);
+    for fact in &device.facts {
+        rows.add_row([
+            fact.kind.name().to_owned(),
+            escape(&fact.value),
+            fact.evidence.name().to_owned(),
+            fact.from.map(|from| from.to_string()).unwrap_or_default(),
+            fact.first.to_string(),
+            fact.last.to_string(),
+            fact.count.to_string(),
+        ]);
+    }
+    table::print(&rows);
+}
+
+fn named(listed: &Listed) -> String {
+    listed.known.as_ref().map_or_else(|| "(not in the policy)".to_owned(), |name| escape(name))
+}
+
+/// A line for each device.
+fn list(report: &Report) {
+    let mut rows = table::table(&[
+        "DEVICE",
+        "POLICY",
+        "IP",
+        "REGISTERED",
+        "NAME",
+        "MODEL",
+        "FIRMWARE",
+        "MAY BE",
+        "LAST SEEN",
+    ]);
+    for listed in &report.devices {
+        let device = &listed.device;
+        let last_said =
+            |kind| device.of_kind(kind).first().map(|fact| escape(&fact.value)).unwrap_or_default();
+        let addresses: Vec<String> = listed.addresses.iter().map(ToString::to_string).collect();
+        let suggested = listed.suggested.as_ref();
+        rows.add_row([
+            device.of.to_string(),
+            listed.known.as_ref().map_or_else(|| "-".to_owned(), |name| escape(name)),
+            addresses.join(" "),
+            listed.registered.as_ref().map(|vendor| escape(&vendor.to_string())).unwrap_or_default(),
+            last_said(Kind::Name),
+            last_said(Kind::Model),
+            last_said(Kind::Firmware),
+            suggested.map(|s| format!("{} ({})", s.class, s.confidence.name())).unwrap_or_default(),
+            device.last.to_string(),
+        ]);
+    }
+    table::print(&rows);
+    let counts = report.counts;
+    let strangers = report.devices.iter().filter(|listed| listed.known.is_none()).count();
+    say!("{}, {strangers} not in the policy", counted(report.devices.len() as u64, "device"));
+    if counts.refused_devices + counts.refused_facts + counts.forgotten > 0 {
+        say!(
+            "no room for {} of devices and {}; {} forgotten",
+            counted(counts.refused_devices, "frame"),
+            counted(counts.refused_facts, "claim"),
+            counted(counts.forgotten, "stranger")
+        );
+    }
+}

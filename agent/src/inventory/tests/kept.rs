@@ -1,0 +1,204 @@
+//! What is kept of what is said, and what comes of it.
+#![allow(clippy::cast_possible_truncation, reason = "small numbers become octets")]
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use jiff::SignedDuration;
+
+use super::{super::*, *};
+
+fn take(inventory: &mut Inventory, frame: &[u8], seconds: i64) -> Vec<String> {
+    let heard = hear(frame).expect("somebody sent it");
+    inventory.take(&heard, at(seconds)).iter().map(ToString::to_string).collect()
+}
+
+fn device(inventory: &Inventory, of: Of) -> &Device {
+    inventory.devices().find(|device| device.of == of).expect("it is known")
+}
+
+#[test]
+fn what_is_new_is_told_once_and_both_values_stay() {
+    let mut inventory = Inventory::default();
+    let identity = |version| tcp(DEVICE, PLC, 502, &modbus_identity(&[(2, version)]));
+    assert_eq!(take(&mut inventory, &arp(DEVICE, DEVICE, PLC), 0), ["new device 00:1d:9c:c7:b0:70"]);
+    assert!(take(&mut inventory, &identity("v1"), 1).is_empty());
+    assert!(take(&mut inventory, &identity("v1"), 2).is_empty());
+    let changed = "00:1d:9c:c7:b0:70 changed its firmware from `v1` to `v2` (modbus)";
+    assert_eq!(take(&mut inventory, &identity("v2"), 60), [changed]);
+    // Both are said in turns, as several units behind one address do.
+    assert!(take(&mut inventory, &identity("v1"), 61).is_empty());
+    assert!(take(&mut inventory, &identity("v2"), 4000).is_empty());
+    // A version that was not heard for an hour while another was is a change again.
+    assert!(take(&mut inventory, &identity("v2"), 9000).is_empty());
+    assert_eq!(take(&mut inventory, &identity("v1"), 9001).len(), 1);
+    let moved = "00:1d:9c:c7:b0:70 has a new address 10.20.1.99 (arp)";
+    assert_eq!(take(&mut inventory, &arp(DEVICE, DEVICE, [10, 20, 1, 99]), 9002), [moved]);
+    let device = device(&inventory, Of::Mac(DEVICE));
+    let versions: Vec<_> =
+        device.of_kind(Kind::Firmware).iter().map(|f| (f.value.as_str(), f.first, f.last, f.count)).collect();
+    assert_eq!(versions, [("v1", at(1), at(9001), 4), ("v2", at(60), at(9000), 3)]);
+    assert_eq!(device.addresses().len(), 2);
+    assert_eq!(inventory.changes().count(), 4);
+}
+
+#[test]
+fn what_comes_through_a_router_is_of_the_address_it_is_from() {
+    let identity = modbus_identity(&[(1, "M340")]);
+    // Whoever claims an address of its own is known for a router sooner.
+    for (claims, hosts) in [(true, MOST_BESIDE as u8), (false, MOST_ADDRESSES as u8)] {
+        let mut inventory = Inventory::default();
+        let router = Of::Mac(OTHER);
+        if claims {
+            take(&mut inventory, &arp(OTHER, OTHER, [10, 20, 1, 1]), 0);
+        }
+        for host in 0..=hosts {
+            assert!(inventory.devices().all(|device| !device.router));
+            take(&mut inventory, &tcp(OTHER, [10, 30, 0, 10 + host], 502, &identity), host.into());
+            take(&mut inventory, &accepted(OTHER, [10, 30, 0, 10 + host], 502), host.into());
+        }
+        if !claims {
+            take(&mut inventory, &arp(OTHER, OTHER, [10, 20, 1, 1]), 9);
+        }
+        take(&mut inventory, &tcp(OTHER, [10, 20, 1, 1], 502, &identity), 10);
+        let listed: Vec<String> = inventory.devices().map(|device| device.of.to_string()).collect();
+        let behind = (0..=hosts).map(|host| format!("10.30.0.{}", 10 + host));
+        let expected: Vec<String> = [OTHER.to_string()].into_iter().chain(behind).collect();
+        assert_eq!(listed, expected);
+        let of_router = device(&inventory, router);
+        assert!(of_router.router && of_router.addresses() == [IpAddr::V4(Ipv4Addr::new(10, 20, 1, 1))]);
+        assert_eq!(of_router.of_kind(Kind::Role)[0].value, "router");
+        let models = of_router.of_kind(Kind::Model);
+        let own = Some(IpAddr::from([10, 20, 1, 1]));
+        assert_eq!((models.len(), models[0].from), (1, own), "its own answer is its own");
+        let behind = device(&inventory, Of::Address(IpAddr::from([10, 30, 0, 11])));
+        assert_eq!((behind.behind, behind.of_kind(Kind::Model).len()), (Some(router), 1));
+        // Whoever only answers somewhere behind it is no device.
+        take(&mut inventory, &accepted(OTHER, [203, 0, 113, 7], 443), 20);
+        assert_eq!(inventory.devices().count(), expected.len());
+    }
+}
+
+#[test]
+fn what_is_moved_behind_routers_keeps_to_the_bounds() {
+    let mut inventory = Inventory::default();
+    let shared = [10, 30, 0, 1];
+    for router in 0..20_u8 {
+        let mac = Mac([0, 0x50, 1, 0, 0, router]);
+        take(&mut inventory, &arp(mac, mac, [10, 20, 9, router]), 0);
+        let model = format!("model {router}");
+        take(&mut inventory, &tcp(mac, shared, 502, &modbus_identity(&[(1, &model)])), 1);
+        take(&mut inventory, &tcp(mac, [10, 30, 1, router], 502, &modbus_identity(&[(1, "M340")])), 2);
+        assert!(device(&inventory, Of::Mac(mac)).router);
+    }
+    let device = device(&inventory, Of::Address(IpAddr::from(shared)));
+    assert_eq!(device.of_kind(Kind::Model).len(), MOST_OF_A_KIND);
+    assert_eq!((device.refused, inventory.counts().refused_facts), (8, 8));
+}
+
+#[test]
+fn strangers_never_push_out_who_is_in_the_policy() {
+    let mut inventory = Inventory::default();
+    let text = format!("version = 1\n[device.plc]\nmac = \"{DEVICE}\"\n[device.late]\nmac = \"{OTHER}\"\n");
+    let policy =
+        crate::policy::resolve_texts(&[("a.toml".to_owned(), text)].map(source)).policy.expect("valid");
+    inventory.know(Known::of(&policy));
+    take(&mut inventory, &arp(DEVICE, DEVICE, PLC), 0);
+    let stranger = |n: usize| Mac([0, 0x50, 0, 0, (n >> 8) as u8, n as u8]);
+    let arrive = |inventory: &mut Inventory, n: usize, seconds| {
+        take(inventory, &arp(stranger(n), stranger(n), [10, 9, (n >> 8) as u8, n as u8]), seconds)
+    };
+    for n in 0..2 * MOST_DEVICES {
+        arrive(&mut inventory, n, 1);
+    }
+    let beyond = MOST_DEVICES as u64 + 1;
+    assert_eq!((inventory.devices().count(), inventory.counts().refused_devices), (MOST_DEVICES, beyond));
+    assert!(inventory.changes().count() == MOST_CHANGES);
+    // One of the policy finds room at once, a stranger when another was not heard for an hour.
+    assert_eq!(take(&mut inventory, &arp(OTHER, OTHER, HMI), 2).len(), 1);
+    assert!(arrive(&mut inventory, 9000, 3000).is_empty());
+    assert_eq!(arrive(&mut inventory, 9000, 3601).len(), 1);
+    assert_eq!((inventory.devices().count(), inventory.counts().forgotten), (MOST_DEVICES, 2));
+    device(&inventory, Of::Mac(DEVICE));
+    device(&inventory, Of::Mac(OTHER));
+}
+
+fn source((path, text): (String, String)) -> crate::policy::SourceFile {
+    crate::policy::SourceFile { path, text }
+}
+
+#[test]
+fn facts_have_a_bound_for_each_kind_and_the_old_makes_room_after_a_day() {
+    let mut inventory = Inventory::default();
+    for n in 0..3 * MOST_OF_A_KIND as u8 {
+        take(&mut inventory, &arp(DEVICE, DEVICE, [10, 20, 9, 1 + n]), n.into());
+    }
+    let count = |inventory: &Inventory| device(inventory, Of::Mac(DEVICE)).of_kind(Kind::Address).len();
+    let refused = 2 * MOST_OF_A_KIND as u64;
+    assert_eq!((count(&inventory), inventory.counts().refused_facts), (MOST_OF_A_KIND, refused));
+    let later = SignedDuration::from_hours(25).as_secs();
+    assert_eq!(take(&mut inventory, &arp(DEVICE, DEVICE, [10, 20, 10, 1]), later).len(), 1);
+    assert_eq!((count(&inventory), inventory.counts().refused_facts), (MOST_OF_A_KIND, refused));
+}
+
+#[test]
+fn the_longest_assignment_names_the_vendor() {
+    let mut vendors = Vendors::default();
+    let head = "Registry,Assignment,Organization Name,Organization Address\n";
+    assert_eq!(
+        vendors.add(&format!(
+            "{head}MA-L,70B3D5,IEEE Registration Authority,x\nMA-L,001D9C,\"Rockwell, Inc.\",x\n"
+        )),
+        2
+    );
+    assert_eq!(vendors.add(&format!("{head}MA-S,70B3D5F2F,TELEPLATFORMS,x\nbroken\n")), 1);
+    assert_eq!(vendors.add(&format!("{head}MA-M,741AE09,Private,\n")), 1);
+    let of = |text: &str| vendors.of(text.parse().expect("a MAC")).to_string();
+    assert_eq!(of("70:b3:d5:f2:f1:23"), "TELEPLATFORMS");
+    assert_eq!(of("70:b3:d5:00:01:23"), "IEEE Registration Authority");
+    assert_eq!(of("74:1a:e0:9f:00:00"), "Private");
+    assert_eq!(of("00:1d:9c:00:00:01"), "Rockwell, Inc.");
+    assert_eq!(of("00:00:00:00:00:01"), "unknown");
+    assert_eq!(of("02:1d:9c:00:00:01"), "locally administered");
+    assert_eq!(Vendors::default().of(DEVICE), Vendor::Unknown);
+}
+
+fn report(inventory: &Inventory) -> Report {
+    Report::new(inventory, inventory.known(), &Vendors::default())
+}
+
+#[test]
+fn a_class_is_suggested_with_its_reasons() {
+    let suggested = |frames: &[Vec<u8>]| {
+        let mut inventory = Inventory::default();
+        frames.iter().for_each(|frame| drop(take(&mut inventory, frame, 0)));
+        let listed = report(&inventory).devices.remove(0);
+        listed.suggested.map(|s| (s.class, s.confidence.name(), s.because.len()))
+    };
+    assert_eq!(suggested(&[arp(DEVICE, DEVICE, PLC)]), None);
+    assert_eq!(suggested(&[accepted(DEVICE, PLC, 502)]), Some(("plc", "guess", 1)));
+    let identity = tcp(DEVICE, PLC, 502, &modbus_identity(&[(2, "v1")]));
+    assert_eq!(suggested(&[accepted(DEVICE, PLC, 502), identity]), Some(("plc", "likely", 2)));
+    assert_eq!(suggested(&[udp(DEVICE, PLC, [44_818, 1], &enip_identity())]).map(|s| s.1), Some("certain"));
+    let printer = udp(DEVICE, PLC, [5353, 5353], &mdns_announcement(PLC));
+    assert_eq!(suggested(&[printer, accepted(DEVICE, PLC, 9100)]), Some(("printer", "likely", 2)));
+}
+
+#[test]
+fn an_entry_for_an_unknown_device_is_valid_whatever_it_says() {
+    let mut inventory = Inventory::default();
+    let name = b"x\"]\n[device.evil]\nmode = 'enforce' #";
+    let question = dhcp_question(DEVICE, &[(12, name), (60, "\u{2028}\rversion = 2".as_bytes())]);
+    take(&mut inventory, &udp(DEVICE, [0; 4], [68, 67], &question), 0);
+    take(&mut inventory, &arp(OTHER, OTHER, PLC), 1);
+    take(&mut inventory, &accepted(OTHER, PLC, 502), 1);
+    let report = report(&inventory);
+    for (listed, expected) in report.devices.iter().zip(["x-device-evil-mode-enforce", "device-010203-2"]) {
+        let text = stub(listed, &["device-010203"].into());
+        let outcome = crate::policy::resolve_texts(&[source(("a.toml".to_owned(), text.clone()))]);
+        let policy = outcome.policy.unwrap_or_else(|| panic!("{text}\n{:?}", outcome.diagnostics));
+        let names: Vec<&str> = policy.devices.iter().map(|device| device.name.as_str()).collect();
+        assert_eq!(names, [expected], "{text}");
+        assert_eq!(policy.devices[0].dynamic, expected.starts_with('x'));
+        assert!(text.contains("# hardware address: unknown"), "{text}");
+    }
+}
