@@ -164,6 +164,49 @@ fn a_change_that_breaks_one_device_is_undone_for_it_alone() {
     assert_eq!((others.failed, others.reconnects), (0, 0), "{others:?}");
 }
 
+/// Waits until so many more packets were denied, and the agent has looked at them.
+fn denied(agent: &Agent<'_>, more: u64) {
+    let count = || plant::status(agent)["violations"]["violations"].as_u64().unwrap_or_default();
+    let before = count();
+    wait_for("denied packets", SOON, || Ok((count() >= before + more).then_some(()))).expect("they come");
+    agent.settled(SOON).expect("all of them are told of");
+}
+
+#[test]
+fn what_is_taken_away_on_purpose_stays_away() {
+    let test = "what_is_taken_away_on_purpose_stays_away";
+    let Some(lab) = require_lab(test, Topology::Routed) else { return };
+    let good = policy(&lab, "\"modbus\"", "\"modbus\"", "\"modbus\"");
+    let mut agent = Agent::new(&lab, &good).expect("an agent");
+    agent.write_config(WATCH).expect("written");
+    agent.start().expect("it starts");
+    let _plc = Plc::start(lab.plc(), MODBUS).expect("a PLC");
+    let hmi = Poller::start(lab.host("hmi"), lab.modbus(), EVERY).expect("polls");
+    hmi.wait_for_more(3, SOON).expect("polls");
+
+    // A harmless change is watched, and then the HMI is meant to stop.
+    let more = policy(&lab, "\"modbus\", \"ssh\"", "\"modbus\"", "\"modbus\"");
+    assert!(applied(&agent, &more, &[]).contains("1 device watched"));
+    assert_eq!(watched(&agent), [PLC]);
+    applied(&agent, &policy(&lab, "\"ssh\"", "\"modbus\"", "\"modbus\""), &["--watch", "0s"]);
+    assert_eq!(watched(&agent), [""; 0]);
+    denied(&agent, 3);
+    assert_eq!((alarms(&agent), verdict(&agent, "hmi", PLC, "modbus")), (vec![], "deny".to_owned()));
+
+    // Who is cut off while others are watched drives nobody back.
+    applied(&agent, &good, &[]);
+    assert_eq!(watched(&agent), [PLC]);
+    hmi.wait_for_more(3, SOON).expect("it polls again");
+    let revision = plant::status(&agent)["revision"].clone();
+    let cut = agent.cli(&["quarantine", "hmi", "--reason", "taken over"]).expect("it runs");
+    assert!(cut.status.success(), "{cut:?}");
+    let quarantined = plant::status(&agent)["revision"].clone();
+    denied(&agent, 3);
+    assert_eq!(alarms(&agent), [Value::Null; 0]);
+    assert_eq!(plant::status(&agent)["revision"], quarantined, "before it was {revision}");
+    assert_eq!(watched(&agent), [PLC]);
+}
+
 #[test]
 fn a_device_whose_poll_stops_under_enforcement_goes_back_to_monitor() {
     let test = "a_device_whose_poll_stops_under_enforcement_goes_back_to_monitor";

@@ -97,10 +97,14 @@ fn baseline(agent: &Agent<'_>, stacks: &[Stack]) -> Value {
         let told = told(agent, &brief(&["learn", "--json"]));
         let probes: u64 = list(&told, "scans").filter_map(|scan| scan["probes"].as_u64()).sum();
         let talks = || list(&told, "devices").flat_map(|device| list(device, "talks"));
-        let is_learned = |stack: &&Stack| {
-            talks().any(|talk| talk["fate"] == "learned" && speaks(&talk["service"], stack.listens.port()))
+        // What both ends ask from the same port, as BACnet, waits for a person.
+        let is_known = |stack: &&Stack| {
+            let its = |talk: &&Value| {
+                speaks(&talk["service"], stack.listens.port()) && !names(talk, "from") && !names(talk, "to")
+            };
+            talks().filter(its).any(|talk| talk["fate"] == "learned" || talk["fate"] == "decide")
         };
-        let is_whole = probes >= 1000 && stacks.iter().filter(is_learned).count() == stacks.len();
+        let is_whole = probes >= 1000 && stacks.iter().filter(is_known).count() == stacks.len();
         last = told.clone();
         Ok(is_whole.then_some(told))
     });

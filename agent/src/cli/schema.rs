@@ -35,7 +35,7 @@ enum Language {
     Policy,
     /// The agent's configuration
     Config,
-    /// What the agent tells: violations, gaps and heartbeats
+    /// What the agent tells: violations, gaps, heartbeats and alarms
     Records,
 }
 

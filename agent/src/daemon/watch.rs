@@ -147,20 +147,37 @@ impl Agent {
         }
     }
 
-    /// Writes down whom a change will touch. An agent that is killed right after the change goes on watching.
+    /// Writes down whom a change will touch. An agent that is killed right after the change goes on watching. Whoever changes the policy again
+    /// has looked at what he changed before, and may mean to take something away: that is watched no longer.
     fn arm_watch(&mut self, candidate: &Candidate, time: Duration) -> Result<Option<Armed>, Failure> {
         let before = self.pointer.current;
-        if time.is_zero() || before == 0 || candidate.layers == self.in_force.layers {
+        let Some(applied) = self.dataplane.applied() else { return Ok(None) };
+        if before == 0 || candidate.layers == self.in_force.layers {
             return Ok(None);
         }
-        let mut names = touched(&self.in_force.policy, &candidate.policy);
-        // Who is cut off has nothing that could be broken.
-        names.retain(|name| self.mode_of(name) != Some(Mode::Quarantine));
-        let Some(applied) = self.dataplane.applied().filter(|_| !names.is_empty()) else { return Ok(None) };
         let tables = Arc::clone(&applied.tables);
-        let number = self.store.next_number(&self.pointer).map_err(kept_failed)?;
-        let old = Arc::new(Before { policy: self.in_force.policy.clone(), tables });
+        let mut names = BTreeSet::new();
+        if !time.is_zero() {
+            names = touched(&self.in_force.policy, &candidate.policy);
+        }
+        // Who is cut off, or is to be, has nothing that could be broken.
+        let is_to_be = |name: &str| {
+            candidate.policy.device(name).is_some_and(|(_, device)| device.mode == Mode::Quarantine)
+        };
+        names.retain(|name| self.mode_of(name) != Some(Mode::Quarantine) && !is_to_be(name));
         let former = self.watcher.kept.clone();
+        self.watcher.kept.devices.retain(|_, watched| matches!(watched.change, Touched::Mode { .. }));
+        if names.is_empty() && self.watcher.kept.devices.len() == former.devices.len() {
+            return Ok(None);
+        }
+        let number = match self.store.next_number(&self.pointer) {
+            Ok(number) => number,
+            Err(error) => {
+                self.watcher.kept = former;
+                return Err(kept_failed(error));
+            }
+        };
+        let old = Arc::new(Before { policy: self.in_force.policy.clone(), tables });
         let mut steady = self.steady_of(&old, &names);
         let deadline = Deadline::after(time, &clocks());
         for name in &names {
@@ -180,12 +197,20 @@ impl Agent {
     }
 
     fn begin_watch(&mut self, armed: Armed, applied: &mut Applied) {
-        let Armed { former: _, number, before, names, time } = armed;
-        if let Touched::Policy { before: back_to, .. } =
-            &self.watcher.kept.devices[names.first().expect("not empty")].change
-        {
-            self.watcher.before.insert(*back_to, before);
+        let Armed { former, number, before, names, time } = armed;
+        for name in former.devices.keys().filter(|name| !self.watcher.kept.devices.contains_key(*name)) {
+            tracing::info!("`{name}` is watched no longer: the policy was changed again");
+            self.watcher.since.remove(name);
+            self.watcher.silent.remove(name);
+            self.watcher.failed.remove(name);
         }
+        self.watcher.before.clear();
+        let first = names.first().and_then(|name| self.watcher.kept.devices.get(name));
+        let Some(Touched::Policy { before: back_to, .. }) = first.map(|watched| &watched.change) else {
+            self.reporter.suspects.watch(self.watcher.is_watching(), true);
+            return;
+        };
+        self.watcher.before.insert(*back_to, before);
         let now = self.watcher.now();
         for name in &names {
             self.watcher.since.insert(name.clone(), now);
@@ -295,7 +320,9 @@ impl Agent {
         for (name, watched) in &self.watcher.kept.devices {
             let is_in_force = match &watched.change {
                 Touched::Policy { number, .. } => {
-                    *number <= self.pointer.current && !self.pointer.rolled_back.contains(number)
+                    *number <= self.pointer.current
+                        && !self.pointer.rolled_back.contains(number)
+                        && self.mode_of(name) != Some(Mode::Quarantine)
                 }
                 Touched::Mode { .. } => self.mode_of(name) == Some(Mode::Enforce),
             };

@@ -88,7 +88,9 @@ impl Denial {
 struct Known {
     /// The port of who began, of the latest packet that told it.
     client: u16,
-    answered: bool,
+    /// Who began sent something that is no reset, and who answers did: one of both alone may be made up.
+    asked: bool,
+    replied: bool,
     /// Monotonic, ns.
     last: u64,
 }
@@ -143,10 +145,13 @@ impl Denied {
         let begins = is_new || again;
         // A reset is no answer, and packets of which the bits are not known may be resets.
         let proves = answers && (!is_tcp || flags.is_some_and(|flags| flags & tcp::RST == 0));
-        let was_answered = known.is_some_and(|known| known.answered) && !begins;
+        let asks = !answers && (!is_tcp || flags.is_some_and(|flags| flags & tcp::RST == 0));
+        let before = known.filter(|_| !begins).map_or((false, false), |known| (known.asked, known.replied));
+        let (asked, replied) = (before.0 || asks, before.1 || proves);
+        let is_answered = asked && replied && !(before.0 && before.1);
         if has_room || known.is_some() {
             let client = if client == 0 { known.map_or(0, |known| known.client) } else { client };
-            self.known.insert(kind, Known { client, answered: was_answered || proves, last });
+            self.known.insert(kind, Known { client, asked, replied, last });
         }
         let side = usize::from(answers);
         let mut counts = ([0; 2], [0; 2]);
@@ -156,7 +161,7 @@ impl Denied {
         let seen = Seen {
             flows: u64::from(begins),
             opened: u64::from(begins && opens),
-            answered: u64::from(proves && !was_answered),
+            answered: u64::from(is_answered),
             packets: counts.0,
             bytes: counts.1,
             denied: packets,

@@ -136,10 +136,12 @@ impl Seen {
     }
 
     /// Whether anybody answered, on this day or before it: what goes on without having begun here was answered earlier. Attempts that are
-    /// refused send few packets: a SYN is repeated six times (`tcp_syn_retries`, tcp(7)).
+    /// refused send few packets: a SYN is repeated six times (`tcp_syn_retries`, tcp(7)). Whoever was seen to begin was seen to be answered, or was
+    /// not: he may ask as often as he likes from one port.
     pub fn is_answered(&self) -> bool {
         const TRIES: u64 = 8;
-        self.answered > 0 || (self.packets[1] > 0 && self.packets[0] > self.flows.saturating_mul(TRIES))
+        let goes_on = self.packets[1] > 0 && self.packets[0] > self.flows.saturating_mul(TRIES);
+        self.answered > 0 || (self.opened == 0 && goes_on)
     }
 
     /// Whether its conversations over this IP protocol came to something. Of TCP that is more than a handshake in both directions: a port that is

@@ -17,7 +17,7 @@ use super::{
     super::{
         collector::Elsewhere,
         heard::Heard,
-        stretch::{Looked, Stretch},
+        stretch::{Looked, Stretch, moved},
     },
     Said,
 };
@@ -285,7 +285,15 @@ impl Recorder {
     fn write(&mut self) {
         let clock = clock();
         let Looked { watched, is_apart } = self.since.up_to(&clock);
-        let (rows, refused) = self.sum.take();
+        let (mut rows, refused) = self.sum.take();
+        if is_apart {
+            let by = self.since.was_set_by(&clock);
+            rows = rows.into_iter().map(|row| moved(row, watched, by)).collect();
+            // What is missing is missing within that time, too.
+            for gap in self.unseen.values_mut().filter(|gap| gap.why != Why::Stopped) {
+                (gap.from, gap.to) = (gap.from.max(watched.from).min(watched.to), watched.to);
+            }
+        }
         let why = if self.trouble.is_some() { Why::Unwritten } else { Why::Full };
         self.miss(why, watched.from, watched.to, refused);
         // To open it may tell of another gap, and so does a clock that was set.

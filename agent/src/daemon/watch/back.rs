@@ -94,10 +94,14 @@ impl Agent {
         let driven = self.watcher.kept.driven_back_by(number) + 1;
         if driven >= 2 && driven * 2 > touched {
             let why = format!("{driven} of {touched} devices that it touched suffer");
-            return self.all_back(trip, story, before, &why);
+            if self.nobody_else_changed(number, before).is_ok() {
+                return self.all_back(trip, story, before, &why);
+            }
         }
         let device = &trip.device;
         let alone = self.change_back(trip, story, before).and_then(|change| {
+            // An agent that was killed after it went back and before it was noted.
+            let Some(change) = change else { return Ok(()) };
             let mut act = self.act(
                 Action::TrafficRollback,
                 &Who::agent(WHO),
@@ -105,10 +109,10 @@ impl Agent {
                 Some(story.to_owned()),
             );
             let ended = self.take_over(&mut act, change, &Who::agent(WHO));
-            self.conclude(act, ended)
+            self.conclude(act, ended).map(drop)
         });
         match alone {
-            Ok(_) => Ok(Returned {
+            Ok(()) => Ok(Returned {
                 event: Event::WentBack,
                 told: format!(
                     "`{device}` alone is back at what revision {before} says of it, all others keep what they have"
@@ -117,13 +121,33 @@ impl Agent {
             Err(failure) => {
                 let why =
                     format!("`{device}` cannot go back alone: {}", policies::one_line(&failure.message));
+                // Where it would not help, nobody else need suffer for it.
+                self.nobody_else_changed(number, before)?;
                 self.all_back(trip, story, before, &why)
             }
         }
     }
 
-    /// What is in force, with what an earlier revision says of this device.
-    fn change_back(&mut self, trip: &Trip, story: &str, before: u64) -> Result<Change, Failure> {
+    /// Whether all that came after a revision is what was undone of it: a change that a person made since is not undone with it.
+    fn nobody_else_changed(&self, number: u64, before: u64) -> Result<(), Failure> {
+        let mut at = self.pointer.current;
+        while at > number {
+            let record = self.record_of(at)?;
+            let by_watch = record.by == Who::agent(WHO);
+            match record.before.filter(|before| by_watch && *before < at) {
+                Some(earlier) => at = earlier,
+                None => {
+                    return Err(world(format!(
+                        "revision {at} was made since, and would be undone with revision {number}: roll back to {before} if that is right"
+                    )));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// What is in force, with what an earlier revision says of this device; none where it has that already.
+    fn change_back(&mut self, trip: &Trip, story: &str, before: u64) -> Result<Option<Change>, Failure> {
         let record = self.record_of(before)?;
         let layers = self.texts_of(&record).map_err(world)?;
         let names = |layer: &&TextLayer| layer.only.is_empty() || layer.only.contains(&trip.device);
@@ -136,11 +160,11 @@ impl Agent {
         let back = TextLayer { only: vec![trip.device.clone()], files: layer.files.clone() };
         let layers = policies::on_top(&self.in_force, &whole.policy, back).map_err(world)?;
         if layers == self.in_force.layers {
-            return Err(world("it has what it had before"));
+            return Ok(None);
         }
         let candidate = self.maker.prepare(layers, &self.overrides, &self.limits).map_err(world)?;
         self.admits(&candidate, trip)?;
-        Ok(Change {
+        Ok(Some(Change {
             candidate,
             origin: self.in_force.origin,
             from: self.in_force.from.clone(),
@@ -149,7 +173,7 @@ impl Agent {
             accepted: None,
             reason: Some(story.to_owned()),
             is_return: true,
-        })
+        }))
     }
 
     /// Whether a conversation that was allowed before would be again.

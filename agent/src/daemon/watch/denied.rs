@@ -9,7 +9,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bulkhead_common::{decide::Verdict, reason::Reason, wire::mac};
+use bulkhead_common::{
+    decide::{Decision, Verdict},
+    reason::Reason,
+    wire::mac,
+};
 
 use super::{
     super::agent::Agent,
@@ -18,7 +22,7 @@ use super::{
     whose,
 };
 use crate::{
-    model::Mac,
+    model::{Mac, Mode},
     observe::{Denial, Leased},
     record::Trigger,
     rollout::{Sent, Side, Talk, is_allowed},
@@ -73,7 +77,14 @@ impl Agent {
         let mut trips: BTreeMap<String, Trip> = BTreeMap::new();
         for denial in due {
             let Some((kind, answers)) = denial.looks_like(&leased) else { continue };
+            // Who is cut off was cut off on purpose, whoever talked to him before.
+            if Reason::from_code(denial.key.reason) == Some(Reason::Quarantined) {
+                continue;
+            }
             let ends = [&kind.from, &kind.to].map(|end| old.device_at(end));
+            if ends.iter().flatten().any(|device| self.mode_of(&device.name) == Some(Mode::Quarantine)) {
+                continue;
+            }
             if !ends.iter().flatten().any(|device| is_watched(&device.name)) {
                 continue;
             }
@@ -89,7 +100,8 @@ impl Agent {
             let Some(allowed) = then.iter().map(|host| was.judged(host)).find(is_allowed) else { continue };
             let is = Talk::of(&kind, sent, &new, gateway);
             let verdicts: Vec<_> = now.iter().map(|host| is.judged(host)).collect();
-            if verdicts.iter().any(is_allowed) {
+            let is_cut_off = |decision: &Decision| decision.verdict == Verdict::Deny(Reason::Quarantined);
+            if verdicts.iter().any(|decision| is_allowed(decision) || is_cut_off(decision)) {
                 continue;
             }
             let Some(device) = whose(&old, allowed.rule, ends, is_watched) else { continue };

@@ -19,6 +19,7 @@ use crate::{
     record::Trigger,
     rollout::{Moment, Side, Steady, Talk, is_allowed},
     store::{Touched, Watched},
+    traffic::End,
 };
 
 /// What beats say of a device.
@@ -27,6 +28,8 @@ struct Heard {
     stopped: Option<(Steady, Duration)>,
     /// Whether the device was heard of late, whomever it talked to.
     is_there: bool,
+    /// Whether the other end of that conversation was.
+    partner_is_there: bool,
 }
 
 impl Agent {
@@ -55,7 +58,7 @@ impl Agent {
                 }
             };
             let heard = heard_of(&beats.lock(), &before, &name, &watched, since, now.0);
-            let Heard { stopped, is_there } = heard;
+            let Heard { stopped, is_there, partner_is_there } = heard;
             if is_there && self.watcher.silent.remove(&name) {
                 tracing::info!("`{name}` is heard again, and watched anew");
                 self.watcher.since.insert(name, now);
@@ -71,7 +74,7 @@ impl Agent {
                 }
                 continue;
             }
-            match self.stopped(&name, &watched, &before, &steady, silent, gone) {
+            match self.stopped(&name, &watched, &before, &steady, silent, (gone, partner_is_there)) {
                 Ok(Some(trip)) => self.go_back(trip),
                 // It is another's rule, and he is watched too.
                 Ok(None) => {}
@@ -104,7 +107,7 @@ impl Agent {
         before: &Before,
         steady: &Steady,
         silent: Duration,
-        gone: bool,
+        (gone, partner_is_there): (bool, bool),
     ) -> Result<Option<Trip>, Failure> {
         let Some(applied) = self.dataplane.applied() else { return Ok(None) };
         let (old, kind) = (before.side(), steady.kind);
@@ -130,6 +133,16 @@ impl Agent {
             },
             None => None,
         };
+        // The other end is off, and nothing that is in force stops it.
+        if reason.is_none() && !partner_is_there {
+            return Ok(None);
+        }
+        let is_cut_off = |end: &End| {
+            old.device_at(end).is_some_and(|device| self.mode_of(&device.name) == Some(Mode::Quarantine))
+        };
+        if is_cut_off(&kind.from) || is_cut_off(&kind.to) {
+            return Ok(None);
+        }
         let rule = was.and_then(|decision| old.tables.rule(decision.rule));
         Ok(Some(Trip {
             device: name.to_owned(),
@@ -156,13 +169,14 @@ fn heard_of(
     let stopped = stopped.max_by_key(|(one, silent)| silent.as_secs() / one.period.as_secs().max(1));
     let Some((conversation, silent)) = stopped else {
         // Whether it is there is asked of those alone that were not.
-        return Heard { stopped, is_there: true };
+        return Heard { stopped, is_there: true, partner_is_there: true };
     };
-    let is_him =
-        |end: &crate::traffic::End| before.side().device_at(end).is_some_and(|device| device.name == name);
+    let is_him = |end: &End| before.side().device_at(end).is_some_and(|device| device.name == name);
     // After the conversation had ended: the last words of that one are no sign.
-    let is_there = beats
-        .last_heard(is_him)
-        .is_some_and(|at| now.saturating_sub(at).saturating_add(conversation.period) < silent);
-    Heard { stopped, is_there }
+    let is_since = |at: Moment| now.saturating_sub(at).saturating_add(conversation.period) < silent;
+    let is_there = beats.last_heard(is_him).is_some_and(is_since);
+    let ends = [conversation.kind.from, conversation.kind.to];
+    let is_partner = |end: &End| ends.contains(end) && !is_him(end);
+    let partner_is_there = beats.last_heard(is_partner).is_some_and(is_since);
+    Heard { stopped, is_there, partner_is_there }
 }

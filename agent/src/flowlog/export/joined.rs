@@ -54,6 +54,8 @@ struct Known {
     /// By side: until when it was told, ms since 1970, and by which exporter.
     told: [Option<(i64, IpAddr)>; 2],
     answered: bool,
+    /// It stands among those that wait: once, however often it is told of.
+    waits: bool,
 }
 
 /// Conversations whose beginning is known or waited for.
@@ -86,7 +88,7 @@ impl Joined {
             if let Some(flow) = decide(known) {
                 each(flow);
             }
-            *known = Known::default();
+            *known = Known { waits: known.waits, ..Known::default() };
         }
         let until = known.told[at].map_or(part.last, |(until, _)| until.max(part.last));
         known.told[at] = Some((until, exporter));
@@ -104,7 +106,7 @@ impl Joined {
         let is_complete = known.halves.iter().all(Option::is_some);
         if is_complete || is_clear(&part) {
             each.call(decide(known));
-        } else {
+        } else if !std::mem::replace(&mut known.waits, true) {
             self.waiting.push_back((now, key));
         }
     }
@@ -115,8 +117,9 @@ impl Joined {
             && now.saturating_sub(since) >= WAIT
         {
             self.waiting.pop_front();
-            let known = self.young.get_mut(&key).or_else(|| self.old.get_mut(&key));
-            if let Some(flow) = known.and_then(decide) {
+            let Some(known) = self.young.get_mut(&key).or_else(|| self.old.get_mut(&key)) else { continue };
+            known.waits = false;
+            if let Some(flow) = decide(known) {
                 each(flow);
             }
         }
@@ -131,6 +134,12 @@ impl Joined {
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         self.young.len() + self.old.len()
+    }
+
+    /// How many wait for their other direction.
+    #[cfg(test)]
+    pub(super) fn waiting(&self) -> usize {
+        self.waiting.len()
     }
 
     fn make_room(&mut self, key: &Key, each: &mut impl FnMut(Flow)) {

@@ -22,6 +22,9 @@ use joined::Joined;
 
 /// Exporters that are told apart, by address, port and domain. Who was silent longest makes room.
 pub const MOST_EXPORTERS: usize = 64;
+/// What is told now ended no later than this after now, and began no earlier than this before it, ms: an hour, and two days.
+const AHEAD: i64 = 3_600_000;
+const BEHIND: i64 = 2 * 86_400_000;
 /// Exporters that are named as sampling.
 const MOST_SAMPLED: usize = 256;
 
@@ -99,10 +102,15 @@ impl Exports {
             {
                 self.heard.sampled.insert(from.ip(), every);
             }
+            let told = now;
             let now = now.unwrap_or(sent.at);
             self.latest = self.latest.max(now);
             for fields in &records {
-                match record::parts(fields, &sent) {
+                match record::parts(fields, &sent).and_then(|(there, back)| {
+                    let of_now = |part: &record::Part| told.is_none_or(|now| is_of_late(part, now));
+                    let both = of_now(&there) && back.as_ref().is_none_or(of_now);
+                    if both { Ok((there, back)) } else { Err("its times are far from now") }
+                }) {
                     Ok((there, back)) => {
                         self.heard.records += 1;
                         self.joined.take(there, from.ip(), now, each);
@@ -147,6 +155,12 @@ impl Exports {
             self.heard.forgotten += 1;
         }
     }
+}
+
+/// Whether a part that is told now, ms since 1970, may be true: whose clock is wrong, or who forges, would push out what was seen here on real
+/// days.
+fn is_of_late(part: &record::Part, now: i64) -> bool {
+    part.last <= now.saturating_add(AHEAD) && part.first >= now.saturating_sub(BEHIND)
 }
 
 /// The version, and which part of the exporter tells: the engine, source or observation domain. None of what is no export.

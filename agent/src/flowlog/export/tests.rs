@@ -1,5 +1,7 @@
 //! Datagrams of all versions, as exporters send them and as nobody should.
 
+mod bounds;
+
 use proptest::prelude::*;
 
 use super::*;

@@ -132,6 +132,19 @@ fn server_at_a_high_port_is_known_by_the_packet_that_opened() {
 }
 
 #[test]
+fn answers_that_nobody_asked_for_prove_nothing() {
+    // Somebody accepts what the PLC never began, and the PLC says so, again and again.
+    let accepts = Packets { from: (HMI, 443), to: (PLC, 49_000), flags: tcp::SYN | tcp::ACK, ..ASKED };
+    let refuses = Packets { flags: tcp::RST, ..accepts.back() };
+    let kinds = all(&[accepts, refuses, accepts.repeated(9), refuses.repeated(9)]);
+    assert_eq!(kinds.values().map(|seen| (seen.opened, seen.answered)).collect::<Vec<_>>(), [(0, 0)]);
+    // Where it was under way before anybody looked, both are heard.
+    let goes_on = Packets { flags: tcp::ACK, ..accepts.back() };
+    let kinds = all(&[Packets { flags: tcp::ACK, ..accepts }, goes_on]);
+    assert_eq!(kinds.values().map(|seen| (seen.opened, seen.answered)).collect::<Vec<_>>(), [(0, 1)]);
+}
+
+#[test]
 fn answers_to_one_who_asks_from_port_after_port_begin_nothing() {
     // Of what is asked the first is told, and of the others how many; each answer goes to another port, one of servers.
     let from = |port: u16| Packets { from: (HMI, port), ..ASKED };
