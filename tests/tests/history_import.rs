@@ -48,6 +48,32 @@ fn flows_of_other_sensors_become_rows_and_meet_a_policy() {
 }
 
 #[test]
+fn logs_meet_a_policy_as_they_are() {
+    let folder = folder("simulate-log");
+    let [log, policy] = [file(&folder, "conn.log", CONN), file(&folder, "policy.toml", POLICY)];
+    let [log, policy] = [&log, &policy].map(|path| path.to_str().expect("a path of this checkout"));
+    let simulate = |input: &str, log: &str, policy: &str| {
+        let ran = run(input, &["simulate", "--policy", policy, "--json", "--log", log]);
+        let report: Value = serde_json::from_str(&ran.out).expect("it is JSON");
+        (ran.code, ran.err, report["totals"].clone())
+    };
+    let (code, err, totals) = simulate("", log, policy);
+    assert_eq!((code, err), (0, format!("{log}: 3 flows in 2 rows of a kind and day\n")));
+    assert_eq!((&totals["flows"], &totals["attempts"]), (&3.into(), &1.into()));
+    // Another order of lines is the same traffic; a line that is none makes the answer one about a part.
+    let mut lines: Vec<&str> = CONN.lines().collect();
+    lines.swap(4, 5);
+    let broken = format!("{}\nx\ty\n", lines.join("\n"));
+    let (code, err, again) = simulate(&broken, "-", policy);
+    assert_eq!((code, again), (2, totals), "{err}");
+    assert!(err.contains("1 line left out, the first is line 8"), "{err}");
+    // Who takes the rule away breaks the two conversations.
+    let bare = file(&folder, "bare.toml", POLICY.split("[[").next().expect("its beginning"));
+    let (code, err, totals) = simulate("", log, bare.to_str().expect("a path of this checkout"));
+    assert_eq!((code, &totals["dropped"]), (1, &1.into()), "{err}");
+}
+
+#[test]
 fn what_is_no_log_says_what_it_should_be() {
     let folder = folder("history-import-wrong");
     let history = folder.join("other.db");

@@ -15,7 +15,7 @@ use crate::{
 };
 
 mod flows;
-mod import;
+pub(super) mod import;
 mod summary;
 
 /// Gaps shown to a person.

@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use super::{
     Cli, Exit, Output,
     check::{configuration, files_of},
-    history::file_of,
+    history::{file_of, import},
     own, print, print_json,
 };
 use crate::{
@@ -22,6 +22,7 @@ use crate::{
 
 mod captures;
 mod kernel;
+mod logs;
 mod past;
 mod places;
 
@@ -30,23 +31,30 @@ mod places;
     after_help = "A capture is judged as if an agent with this policy had begun to run with its first frame: take it where the agent will\n\
                   stand, in front of the gateway, so that senders have their own hardware addresses.\n\n\
                   Exit codes: 0 nothing of what `--fail-on` names; 1 something of it, or the policy is invalid; 2 it could not run, a capture\n\
-                  is damaged, there was more in it than room to judge it, or with --bpf the kernel says something else."
+                  is damaged, something of a log was left out, there was more in it than room to judge it, or with --bpf the kernel says something else."
 )]
 pub(super) struct Args {
     /// The policy: a file or a folder
     #[arg(long, value_name = "PATH")]
     policy: PathBuf,
     /// Recorded traffic, pcap or pcapng, in the order of time; `-` is standard input
-    #[arg(long, value_name = "FILE", num_args = 1.., required_unless_present = "history")]
+    #[arg(long, value_name = "FILE", num_args = 1.., required_unless_present_any = ["history", "log"])]
     pcap: Vec<PathBuf>,
     /// What the agent has seen on this gateway, instead of recorded traffic
     #[arg(long, conflicts_with = "pcap")]
     history: bool,
+    /// Flows that another sensor has written down, instead of recorded traffic: Zeek's conn.log (TSV or JSON), CSV, files of IPFIX, recorded
+    /// datagrams of NetFlow 5 and 9 and IPFIX; `-` is standard input
+    #[arg(long, value_name = "FILE", num_args = 1.., conflicts_with_all = ["pcap", "history"])]
+    log: Vec<PathBuf>,
+    /// What the logs hold. Default: what they look like
+    #[arg(long, value_enum, requires = "log")]
+    format: Option<import::Format>,
     /// The file of the history, instead of that of this gateway's agent
     #[arg(long, value_name = "FILE", requires = "history")]
     file: Option<PathBuf>,
     /// Where the frames arrived: an interface of the configuration. Default: the interface by its name in the capture, else any
-    #[arg(long, value_name = "NAME", conflicts_with = "history")]
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["history", "log"])]
     interface: Option<String>,
     /// An address of the gateway itself, so that its own traffic is known, with its prefix if what goes to everybody there is to be known
     /// too; may be given several times
@@ -55,14 +63,14 @@ pub(super) struct Args {
     /// Judge as if every device that is monitored were enforced
     #[arg(long)]
     as_enforced: bool,
-    /// Leave out what was before this moment, like 2026-11-01T06:00:00Z; of a history before the day of it (UTC)
+    /// Leave out what was before this moment, like 2026-11-01T06:00:00Z; of a history or log before the day of it (UTC)
     #[arg(long, value_name = "TIME")]
     since: Option<Timestamp>,
-    /// Leave out what was after this moment; of a history after the day of it
+    /// Leave out what was after this moment; of a history or log after the day of it
     #[arg(long, value_name = "TIME")]
     until: Option<Timestamp>,
     /// Run the frames through the real BPF program as well, in this kernel, attached to nothing: whether it says the same (as root)
-    #[arg(long, conflicts_with = "history")]
+    #[arg(long, conflicts_with_all = ["history", "log"])]
     bpf: bool,
     /// What makes the exit code 1
     #[arg(long, value_enum, default_value_t = FailOn::Break)]
@@ -137,6 +145,8 @@ pub(super) fn run(cli: &Cli, args: &Args) -> anyhow::Result<Exit> {
         let file = args.file.clone().unwrap_or_else(|| file_of(&config));
         let report = past::replayed(setting, &file, window)?;
         captures::Replayed { report, damaged: false, compared: None }
+    } else if !args.log.is_empty() {
+        logs::replayed(setting, &args.log, args.format, window)?
     } else {
         captures::replayed(setting, &places, &config, args, window)?
     };

@@ -21,7 +21,8 @@ use crate::{
 };
 
 mod sources;
-use sources::{Format, Metered, Outcome};
+pub(in crate::cli) use sources::Format;
+use sources::{Metered, Outcome};
 
 /// Rows that are held before they are written.
 const MOST_ROWS: usize = 100_000;
@@ -46,7 +47,7 @@ pub(in crate::cli) struct Args {
 
 /// What became of a log.
 #[derive(Serialize)]
-struct Told {
+pub(in crate::cli) struct Told {
     log: String,
     format: &'static str,
     flows: u64,
@@ -56,8 +57,9 @@ struct Told {
     left_out: Vec<LeftOut>,
     #[serde(skip_serializing_if = "Option::is_none")]
     exports: Option<Exported>,
+    /// Whether nothing was left out and nothing had no room.
     #[serde(skip)]
-    is_whole: bool,
+    pub(in crate::cli) is_whole: bool,
 }
 
 #[derive(Serialize)]
@@ -101,13 +103,20 @@ pub(super) fn run(file: &Path, kept: &config::History, args: &Args) -> anyhow::R
     if args.output.json {
         print_json(&all)?;
     } else {
-        all.iter().for_each(said);
+        for told in &all {
+            out!("{}", told.headline());
+            told.say_what_is_missing();
+        }
     }
     Ok(if is_whole { Exit::Fine } else { Exit::Found })
 }
 
 /// Adds one log to the history.
-fn imported(history: &mut History, log: &Path, format: Option<Format>) -> anyhow::Result<Told> {
+pub(in crate::cli) fn imported(
+    history: &mut History,
+    log: &Path,
+    format: Option<Format>,
+) -> anyhow::Result<Told> {
     let name = log.display().to_string();
     let (opened, size): (Box<dyn Read>, u64) = if log == Path::new("-") {
         (Box::new(io::stdin().lock()), 0)
@@ -203,22 +212,29 @@ fn exported(heard: Heard) -> Exported {
     }
 }
 
-fn said(told: &Told) {
-    let Told { log, format, flows, rows, refused, left_out, exports, is_whole: _ } = told;
-    out!("{}: {} in {} of a kind and day", escape(log), counted(*flows, "flow"), counted(*rows, "row"));
-    if *refused > 0 {
-        say!("{} had no room: their day has as many kinds as it may", counted(*refused, "flow"));
+impl Told {
+    /// The log, and how much was in it.
+    pub(in crate::cli) fn headline(&self) -> String {
+        let (flows, rows) = (counted(self.flows, "flow"), counted(self.rows, "row"));
+        format!("{}: {flows} in {rows} of a kind and day", escape(&self.log))
     }
-    let what = match *format {
-        "log" => "line",
-        "frames" => "frame",
-        _ => "record",
-    };
-    for LeftOut { why, lines, first } in left_out {
-        let first = first.map(|first| format!(", the first is line {first}")).unwrap_or_default();
-        say!("{} left out{first}: {}", counted(*lines, what), escape(why));
+
+    /// What was left out of it, on the standard error.
+    pub(in crate::cli) fn say_what_is_missing(&self) {
+        if self.refused > 0 {
+            say!("{} had no room: their day has as many kinds as it may", counted(self.refused, "flow"));
+        }
+        let what = match self.format {
+            "log" => "line",
+            "frames" => "frame",
+            _ => "record",
+        };
+        for LeftOut { why, lines, first } in &self.left_out {
+            let first = first.map(|first| format!(", the first is line {first}")).unwrap_or_default();
+            say!("{} left out{first}: {}", counted(*lines, what), escape(why));
+        }
+        self.exports.iter().for_each(said_of_exports);
     }
-    exports.iter().for_each(said_of_exports);
 }
 
 fn said_of_exports(exports: &Exported) {

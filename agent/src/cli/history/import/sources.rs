@@ -27,7 +27,7 @@ const FILE: SocketAddr = SocketAddr::new(IpAddr::V4(std::net::Ipv4Addr::UNSPECIF
 
 /// What a file holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(super) enum Format {
+pub(in crate::cli) enum Format {
     /// Lines of a log: Zeek's conn.log, or CSV
     Log,
     /// pcap or pcapng: the recorded frames themselves
