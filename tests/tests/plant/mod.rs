@@ -17,6 +17,7 @@ use bulkhead_tests::{
 use serde_json::{Value, json};
 
 pub(crate) mod said;
+pub(crate) mod simulated;
 pub(crate) mod talk;
 
 pub(crate) const SOON: Duration = Duration::from_secs(10);
