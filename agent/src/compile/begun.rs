@@ -87,6 +87,23 @@ impl Begun {
         }
     }
 
+    /// The same packets with what another policy knows of their senders, for ends that it has as devices and where `differs` says that
+    /// this one has them otherwise: the hardware address and the tag with which it lets them pass.
+    #[must_use]
+    pub fn sent_as(mut self, known: &Self, differs: [bool; 2]) -> Self {
+        let Opening { from, to, .. } = &mut self.opening;
+        let ends = [(from, known.opening.from), (to, known.opening.to)];
+        for ((seat, seen), differs) in ends.into_iter().zip(differs) {
+            if differs && seen.mac != STRANGER && seen.mac != NEXT_HOP {
+                seat.mac = seen.mac;
+            }
+            if differs && seen.vlan != 0 {
+                seat.vlan = seen.vlan;
+            }
+        }
+        self
+    }
+
     /// The devices at its ends by their dense ids; 0 where it is none's.
     pub fn devices(&self) -> [u32; 2] {
         self.parties.map(|party| party.device().map_or(0, |DeviceId(id)| id + 1))
