@@ -79,7 +79,11 @@ impl FailOn {
         let breaks = status.would_break.total() > 0;
         match self {
             Self::Break => breaks,
-            Self::Drop => status.would_break.list.iter().any(|one| one.then.fate == Fate::Dropped),
+            // What is beyond the list may be dropped as well.
+            Self::Drop => {
+                let mut list = status.would_break.list.iter();
+                list.any(|one| one.then.fate == Fate::Dropped) || status.would_break.more > 0
+            }
             Self::Any => breaks || status.would_open.total() > 0,
             Self::None => false,
         }
@@ -141,7 +145,10 @@ fn page(status: &ShadowStatus) {
         out!("signed      {}", escape(signed));
     }
     let since = counted_since.as_deref().unwrap_or("never");
-    out!("compared    with revision {compared_with} since {since}: {}", counted(counts.judged, "kind"));
+    out!(
+        "compared    with revision {compared_with} since {since}: {} a kind was judged",
+        counted(counts.judged, "time")
+    );
     if let Some(problem) = problem {
         out!("problem     {}", escape(problem));
     }

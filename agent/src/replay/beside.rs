@@ -159,7 +159,7 @@ impl<'a> Beside<'a> {
         let begun = Begun::of(&kind, &self.now.who);
         let proposed = Begun::of(&kind, &self.then.who);
         let differs = [0, 1].map(|end| self.is_known_otherwise(&begun, &proposed, end));
-        let proposed = proposed.sent_as(&begun, differs);
+        let proposed = proposed.sent_as(&begun, differs, [0, 1].map(|end| self.seen_on(&begun, end)));
         let now = begun.meets(&mut self.now.host, &self.field);
         let then = proposed.meets(&mut self.then.host, &self.field);
         let ends_then = proposed.devices();
@@ -179,6 +179,12 @@ impl<'a> Beside<'a> {
             (Some(old), None) => !old.macs.is_empty(),
             (None, _) => false,
         }
+    }
+
+    /// The segment on which the policy in force lets an end speak, where the other one may say another; 0 for any.
+    fn seen_on(&self, now: &Begun, end: usize) -> u16 {
+        let segment = self.now.device(now, end).and_then(|device| device.segment.as_ref());
+        segment.and_then(|name| self.now.setting.placed.segments.get(name)).copied().unwrap_or(0)
     }
 
     /// A question to a group that nobody remembers: the kernel keeps who asked. It is the first of those that rules name that may be asked, by

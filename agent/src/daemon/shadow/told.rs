@@ -31,7 +31,7 @@ impl Agent {
         };
         status.set = Some(ShadowSet {
             revision: self.shadow.made.as_ref().map(|made| made.both.tables.revision.to_string()),
-            since: kept.since.to_string(),
+            since: moment(kept.since),
             by: kept.by.to_string(),
             from: kept.from.clone(),
             reason: kept.reason.clone(),
@@ -52,7 +52,7 @@ impl Agent {
         let kept = self.shadow.kept.as_ref()?;
         let [would_break, would_open, refused, not_judged] = self.shadow_counts();
         let problem = self.shadow_problem();
-        let (since, from) = (kept.since.to_string(), kept.from.clone());
+        let (since, from) = (moment(kept.since), kept.from.clone());
         Some(ShadowBrief { since, from, would_break, would_open, refused, not_judged, problem })
     }
 
@@ -110,11 +110,16 @@ impl Agent {
     }
 }
 
+/// To the second.
+fn moment(at: jiff::Timestamp) -> String {
+    format!("{at:.0}")
+}
+
 fn tell(status: &mut ShadowStatus, world: &Arc<World>, counted: &Counted) {
     let [now, then] = world.settings();
     let differences = &counted.differences;
     status.compared_with = world.now.tables.revision.to_string();
-    status.counted_since = Some(counted.since.to_string());
+    status.counted_since = Some(moment(counted.since));
     status.counts = differences.counts();
     status.not_judged = counted.missed;
     status.would_break = differences.told(Way::Break, [&now, &then], LISTED);
