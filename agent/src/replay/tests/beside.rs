@@ -107,14 +107,13 @@ fn a_question_to_a_group_is_asked_of_both() {
 fn a_device_goes_on_sending_as_the_policy_in_force_knows_it() {
     let asked = kind(at(2), at(1), protocol::TCP, 502);
     let site = Site::new(POLICY);
-    let reason = |text: &str, kind: &Kind| match compared(&site, &Site::new(text), kind) {
-        found @ Compared { then, .. } => (
-            found.way(),
-            match then.verdict {
-                Verdict::Deny(reason) => reason.name(),
-                Verdict::Allow(grant) => grant.name(),
-            },
-        ),
+    let reason = |text: &str, kind: &Kind| {
+        let found = compared(&site, &Site::new(text), kind);
+        let word = match found.then.verdict {
+            Verdict::Deny(reason) => reason.name(),
+            Verdict::Allow(grant) => grant.name(),
+        };
+        (found.way(), word)
     };
     // Another hardware address, another tag, another segment in the proposed policy: what is sent is what was sent before.
     let mac = POLICY.replace("00:1d:9c:00:00:02", "00:1d:9c:00:00:99");
