@@ -16,7 +16,7 @@ use serde_json::Value;
 mod command;
 use command::{Ran, bulkhead, bulkhead_with, check, codes, entries, file, folder, root};
 
-const COMMANDS: [&str; 32] = [
+const COMMANDS: [&str; 33] = [
     "run",
     "check",
     "explain",
@@ -27,6 +27,7 @@ const COMMANDS: [&str; 32] = [
     "rollback",
     "revisions",
     "rollout",
+    "shadow",
     "drift",
     "status",
     "devices",

@@ -1,6 +1,9 @@
 //! `bulkhead apply`, `confirm`, `rollback`: changes of policy, and the way back.
 
-use std::{path::PathBuf, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use super::{Cli, Exit, Output, print, print_json, session, unexpected};
 use crate::{
@@ -64,16 +67,7 @@ pub(super) struct Why {
 }
 
 pub(super) fn run(cli: &Cli, args: &Args) -> anyhow::Result<Exit> {
-    let (files, from) = match &args.path {
-        Some(path) => {
-            // With manifest and signature: the agent judges, not we.
-            let files = read(path, Access::Noted)?.into_all_files().into_iter();
-            let files = files.map(|f| File { path: f.path, text: f.text }).collect();
-            let from = std::path::absolute(path).unwrap_or_else(|_| path.clone());
-            (Some(files), Some(from.display().to_string()))
-        }
-        None => (None, None),
-    };
+    let (files, from) = to_send(args.path.as_deref())?;
     session::warn_before(cli, args.path.as_deref());
     let request = Request::Apply {
         files,
@@ -85,6 +79,16 @@ pub(super) fn run(cli: &Cli, args: &Args) -> anyhow::Result<Exit> {
         reason: args.why.reason.clone(),
     };
     print_applied(cli.ask(&request)?, args.output)
+}
+
+/// Files that travel, and where they were read; none where the agent reads the configured ones.
+pub(super) fn to_send(path: Option<&Path>) -> anyhow::Result<(Option<Vec<File>>, Option<String>)> {
+    let Some(path) = path else { return Ok((None, None)) };
+    // With manifest and signature: the agent judges, not we.
+    let files = read(path, Access::Noted)?.into_all_files().into_iter();
+    let files = files.map(|f| File { path: f.path, text: f.text }).collect();
+    let from = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    Ok((Some(files), Some(from.display().to_string())))
 }
 
 pub(super) fn confirm(cli: &Cli, args: &ConfirmArgs) -> anyhow::Result<Exit> {
@@ -138,6 +142,7 @@ pub(super) fn print_noted(body: Body, output: Output) -> anyhow::Result<Exit> {
         print_json(&applied)?;
         return Ok(Exit::Fine);
     }
+    print::rendered(&applied.warnings);
     for note in applied.notes {
         out!("{note}");
     }

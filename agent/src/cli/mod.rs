@@ -52,6 +52,7 @@ mod rules;
 mod run;
 mod schema;
 mod session;
+mod shadow;
 mod simulate;
 mod standing;
 mod status;
@@ -126,6 +127,8 @@ enum Command {
     Revisions(Output),
     /// Who is watched after a change, who went back because traffic suffered
     Rollout(rollout::Args),
+    /// What a proposed policy would do otherwise with what happens now: it is judged beside the one in force, and touches no packet
+    Shadow(shadow::Args),
     /// Does the kernel hold what the agent put there, or has somebody changed its tables
     Drift(Output),
     /// How is it going: one page
@@ -196,6 +199,7 @@ impl Cli {
             Command::Rollback(args) => apply::rollback(&self, args),
             Command::Revisions(output) => revisions::run(&self, *output),
             Command::Rollout(args) => rollout::run(&self, args),
+            Command::Shadow(args) => shadow::run(&self, args),
             Command::Drift(output) => drift::run(&self, *output),
             Command::Status(output) => status::run(&self, *output),
             Command::Devices(args) => devices::run(&self, args),

@@ -9,10 +9,23 @@ use crate::{
     config::Forward,
     control::{
         Body, CollectorStatus, FilesStatus, ForwardStatus, HistoryStatus, InterfaceStatus, NamesStatus,
-        Request, SegmentStatus, SinkStatus, Status,
+        Request, SegmentStatus, ShadowBrief, SinkStatus, Status,
     },
-    diagnostic::counted,
+    diagnostic::{counted, escape},
 };
+
+/// What the proposed policy would do otherwise.
+fn shadow_line(shadow: &ShadowBrief) -> String {
+    let ShadowBrief { since, from, would_break, would_open, refused: _, not_judged: _, problem } = shadow;
+    match problem {
+        Some(problem) => format!("{}, NOT JUDGED: {}", escape(from), escape(problem)),
+        None => format!(
+            "{} since {since}: {} of conversation would break, {would_open} would open (`bulkhead shadow`)",
+            escape(from),
+            counted(*would_break, "kind")
+        ),
+    }
+}
 
 /// How the history fares.
 fn remembered(history: &HistoryStatus) -> String {
@@ -145,6 +158,9 @@ fn print(status: &Status) {
             names.protected,
             names.unusable
         );
+    }
+    if let Some(shadow) = &status.shadow {
+        out!("shadow      {}", shadow_line(shadow));
     }
     if let Some(history) = &status.history {
         out!("history     {}", remembered(history));

@@ -55,6 +55,8 @@ pub struct Begun {
     leases: [Option<(Address, u64)>; 2],
     /// Whether the question passes no program: the gateway asks.
     asked_by_gateway: bool,
+    /// On which segment each end was seen, where another policy says so; 0 where it is as these tables say.
+    segments: [u16; 2],
 }
 
 impl Begun {
@@ -84,7 +86,26 @@ impl Begun {
             parties: [from.0, to.0],
             leases: [lease(&kind.from), lease(&kind.to)],
             asked_by_gateway: from.0 == Party::Gateway,
+            segments: [0; 2],
         }
+    }
+
+    /// The same packets with what another policy knows of their senders, for ends that it has as devices and where `differs` says that
+    /// this one has them otherwise: the hardware address, the tag and the segment (0 for any) with which it lets them pass.
+    #[must_use]
+    pub fn sent_as(mut self, known: &Self, differs: [bool; 2], segments: [u16; 2]) -> Self {
+        self.segments = segments;
+        let Opening { from, to, .. } = &mut self.opening;
+        let ends = [(from, known.opening.from), (to, known.opening.to)];
+        for ((seat, seen), differs) in ends.into_iter().zip(differs) {
+            if differs && seen.mac != STRANGER && seen.mac != NEXT_HOP {
+                seat.mac = seen.mac;
+            }
+            if differs && seen.vlan != 0 {
+                seat.vlan = seen.vlan;
+            }
+        }
+        self
     }
 
     /// The devices at its ends by their dense ids; 0 where it is none's.
@@ -120,7 +141,9 @@ impl Begun {
     fn worst(&self, host: &mut Host<'_>, field: &Field, packet: &Packet, begins: bool) -> Decision {
         let supposed = Supposed { rules: &*host, segment: 0, leases: self.leases };
         let row = supposed.mac(packet.source_mac);
-        let bound = if row.device != 0 { row.segment } else { supposed.endpoint(&packet.source).segment };
+        let seen = self.segments[usize::from(!begins)];
+        let own = if row.device != 0 { row.segment } else { supposed.endpoint(&packet.source).segment };
+        let bound = if seen != 0 { seen } else { own };
         let rows = match field {
             Field::Anywhere(row) => return self.ask(host, *row, bound, packet),
             Field::Segments(rows) => rows,

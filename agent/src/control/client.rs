@@ -74,6 +74,8 @@ impl Request {
             | Self::Apply { .. }
             | Self::Confirm { .. }
             | Self::Rollback { .. }
+            | Self::ShadowSet { .. }
+            | Self::ShadowClear { .. }
             | Self::Acknowledge { .. } => true,
             Self::Status
             | Self::Devices
@@ -85,6 +87,7 @@ impl Request {
             | Self::Plan { .. }
             | Self::Revisions
             | Self::Rollout
+            | Self::Shadow
             | Self::Drift => false,
         }
     }

@@ -13,6 +13,7 @@ mod forward;
 mod history;
 mod rollout;
 mod screens;
+mod shadow;
 mod sinks;
 
 pub use changes::{Applied, FilesStatus, PendingStatus, RevisionList, RevisionState, RevisionStatus};
@@ -21,6 +22,7 @@ pub use forward::ForwardStatus;
 pub use history::{CollectorStatus, HistoryStatus};
 pub use rollout::{RolloutStatus, WatchStatus, WentBackStatus};
 pub use screens::{Explained, FlowEnd, FlowList, FlowStatus, RuleStatus};
+pub use shadow::{ShadowBrief, ShadowSet, ShadowStatus};
 pub use sinks::{ProbeStatus, SinkStatus, SpoolStatus};
 
 use crate::report::{plan::Plan, why::Answer};
@@ -139,6 +141,22 @@ pub enum Request {
     Drift,
     /// Who is watched after a change, and who went back.
     Rollout,
+    /// The policy that is judged beside the one in force, and what it would do otherwise.
+    Shadow,
+    /// Judges a policy beside the one in force: the configured files read again, or the ones that came along.
+    ShadowSet {
+        /// Paths and texts.
+        files: Option<Vec<File>>,
+        /// Where they were read, for the record.
+        from: Option<String>,
+        /// Why, for the record.
+        reason: Option<String>,
+    },
+    /// Judges it no longer.
+    ShadowClear {
+        /// Why, for the record.
+        reason: Option<String>,
+    },
     /// Takes note of it that a device went back.
     Acknowledge {
         /// Which device.
@@ -209,6 +227,8 @@ pub enum Body {
     Drift(DriftStatus),
     /// See [`RolloutStatus`].
     Rollout(RolloutStatus),
+    /// See [`ShadowStatus`].
+    Shadow(Box<ShadowStatus>),
 }
 
 /// How is it going.
@@ -305,6 +325,9 @@ pub struct Status {
     /// How the history of flows fares; none where it is switched off.
     #[serde(default)]
     pub history: Option<HistoryStatus>,
+    /// The policy that is judged beside the one in force; none while there is none.
+    #[serde(default)]
+    pub shadow: Option<ShadowBrief>,
     /// The sinks, by name.
     #[serde(default)]
     pub sinks: Vec<SinkStatus>,

@@ -29,7 +29,8 @@ use super::{
     rollback::{FailedReturn, Former},
     routes::Settling,
     series::Series,
-    start::{runtime, sizes},
+    shadow::ShadowKeeper,
+    start::{StartError, runtime, sizes},
     watch::Watcher,
 };
 use crate::{
@@ -43,7 +44,7 @@ use crate::{
     observe::Teller,
     record::Record,
     store::{
-        OVERRIDES, Overrides, Pointer, Store, StoreError, TextLayer, Who,
+        OVERRIDES, Overrides, Pointer, Store, TextLayer, Who,
         audit::{Action, Bounds, Trail},
     },
 };
@@ -58,23 +59,6 @@ const COUNTS_ARE_OLD: Duration = Duration::from_secs(5);
 pub(super) const NOBODY: u32 = 1;
 /// Bytes of one event in the ring: its header of 8 (`BPF_RINGBUF_HDR_SZ`) and the event.
 const EVENT_BYTES: usize = 8 + size_of::<Event>();
-
-/// The agent did not start. Whatever enforced before goes on enforcing.
-#[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    /// The data path could not be opened.
-    #[error(transparent)]
-    Dataplane(#[from] DataplaneError),
-    /// The state directory could not be used.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    /// There is no usable policy, and there never was one.
-    #[error("{0}")]
-    Policy(String),
-    /// Not one interface could be attached.
-    #[error("nothing is enforced: {0}")]
-    Attach(String),
-}
 
 /// What is in force.
 pub(super) struct InForce {
@@ -144,6 +128,8 @@ pub struct Agent {
     pub(super) drift: Watch,
     /// Who is watched after a change.
     pub(super) watcher: Watcher,
+    /// What is judged beside the policy in force.
+    pub(super) shadow: ShadowKeeper,
 }
 
 impl Agent {
@@ -237,6 +223,7 @@ impl Agent {
             config.history.as_ref().map(|history| HistoryKeeper::begin(history, &dataplane)).transpose()?;
         let beats = history.as_ref().map(|history| history.beats.clone());
         let watcher = Watcher::restore(&store, beats, &mut warnings);
+        let shadow = ShadowKeeper::new(history.as_ref().map(|history| history.shadow.clone()));
         let mut reporter = Reporter::new(&config, Teller { gateway: gateway.clone(), boot }, &counters);
         reporter.history = history.as_ref().map(HistoryKeeper::teller);
         let mut agent = Self {
@@ -278,6 +265,7 @@ impl Agent {
             calendar,
             drift: Watch::new(),
             watcher,
+            shadow,
         };
         agent.reporter.learn(&agent.dataplane, &agent.nics, &agent.in_force.policy);
         agent.reporter.begin(&agent.dataplane);
@@ -285,6 +273,7 @@ impl Agent {
             agent.warn_of_the_clock(&tables);
         }
         agent.begin_with(then);
+        agent.restore_shadow();
         Ok((agent, events, samples))
     }
 
@@ -413,6 +402,7 @@ impl Agent {
         self.look_after_hits();
         self.look_after_pending();
         self.look_after_watch();
+        self.look_after_shadow();
         self.tell_of_refusals();
         self.look_at_the_calendar();
         self.look_for_drift();

@@ -112,6 +112,7 @@ impl Agent {
             probe: self.reporter.honesty.status().cloned(),
             no_probe: self.reporter.honesty.obstacle().map(str::to_owned),
             history: self.history.as_ref().map(HistoryKeeper::status),
+            shadow: self.shadow_brief(),
             sinks: self.reporter.sinks(),
             log_refused: log::refused(),
         })

@@ -7,9 +7,10 @@ use super::{
     changes::Wanted,
     input::{Answering, Asked},
     plan,
+    shadow::WantedShadow,
 };
 use crate::{
-    control::{Body, Failure, Reply, Request},
+    control::{Body, Failure, File, Reply, Request},
     dataplane::EventReader,
     policy::SourceFile,
     store::{Who, audit::Action},
@@ -27,6 +28,9 @@ impl Agent {
                 if let Request::Status = request {
                     self.collect(events);
                     return self.tell_status(events.foreign(), back);
+                }
+                if let Request::Shadow = request {
+                    return self.tell_shadow(back);
                 }
                 if reads_counters(&request) {
                     self.sweep();
@@ -70,15 +74,13 @@ impl Agent {
             }
             Request::Release { device, reason } => self.release(&device, reason, by).map(Body::Applied),
             Request::Apply { files, from, only, confirm_within, allow_older, watch, reason } => {
-                let files = files.map(|files| {
-                    files.into_iter().map(|f| SourceFile { path: f.path, text: f.text }).collect()
-                });
+                let files = files.map(sources);
                 let confirm_within = confirm_within.map(Duration::from_secs);
                 let watch = watch.map(Duration::from_secs);
                 let wanted = Wanted { files, from, only, confirm_within, allow_older, watch, reason };
                 self.apply(Action::Apply, wanted, by).map(Body::Applied)
             }
-            Request::Status | Request::Plan { .. } | Request::Flows { .. } => {
+            Request::Status | Request::Plan { .. } | Request::Flows { .. } | Request::Shadow => {
                 Err(user("this is answered beside the others"))
             }
             Request::Confirm { reason } => self.confirm(reason, by).map(Body::Applied),
@@ -89,9 +91,18 @@ impl Agent {
             Request::Acknowledge { device, reason } => {
                 self.acknowledge(&device, &reason, by).map(Body::Applied)
             }
+            Request::ShadowSet { files, from, reason } => {
+                let files = files.map(sources);
+                self.set_shadow(WantedShadow { files, from, reason }, by).map(Body::Applied)
+            }
+            Request::ShadowClear { reason } => self.clear_shadow(reason, by).map(Body::Applied),
             Request::Violations { .. } => Err(user("`violations` is a stream")),
         }
     }
+}
+
+fn sources(files: Vec<File>) -> Vec<SourceFile> {
+    files.into_iter().map(|file| SourceFile { path: file.path, text: file.text }).collect()
 }
 
 /// Whether its answer has counters in it that packets move. `status`, plans and violations take over all that the kernel has to tell.
@@ -110,6 +121,9 @@ fn reads_counters(request: &Request) -> bool {
         | Request::Rollback { .. }
         | Request::Drift
         | Request::Rollout
+        | Request::Shadow
+        | Request::ShadowSet { .. }
+        | Request::ShadowClear { .. }
         | Request::Acknowledge { .. }
         | Request::Revisions => false,
     }

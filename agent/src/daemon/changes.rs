@@ -26,7 +26,7 @@ const CONFIRM: std::ops::RangeInclusive<Duration> =
     Duration::from_secs(10)..=Duration::from_secs(7 * 24 * 60 * 60);
 
 /// Longest path that is written down, bytes: `PATH_MAX`.
-const PATH_BYTES: usize = 4096;
+pub(super) const PATH_BYTES: usize = 4096;
 /// Longest name of a device that is looked for, bytes.
 const NAME_BYTES: usize = 256;
 
@@ -77,7 +77,7 @@ impl Agent {
         let ended = self
             .prepare_change(wanted, from)
             .and_then(|change| self.take_over_watched(&mut act, change, by, watch));
-        self.conclude(act, ended)
+        self.conclude(act, ended).map(|applied| self.shadow_after(applied))
     }
 
     /// Whether a change waits for its confirmation: then there is no other.

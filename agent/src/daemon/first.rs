@@ -8,9 +8,9 @@
 use std::collections::{BTreeMap, btree_map::Entry};
 
 use super::{
-    agent::StartError,
     clock::clocks,
     policies::{self, Candidate, Gate, Maker, Origin, Passed, Refused, whole},
+    start::StartError,
 };
 use crate::{
     compile::Limits,

@@ -1,10 +1,11 @@
-//! What the history's thread hears on its way, for whoever watches for silence: told in portions, so that nobody waits long for either.
+//! What the history's thread hears on its way, for whoever watches for silence, and for the shadow: told in portions, so that nobody waits long for either.
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
+use super::shadow::{ShadowTeller, SharedShadow};
 use crate::{
     observe::Clock,
     rollout::{Beats, Moment},
@@ -29,16 +30,18 @@ impl SharedBeats {
 #[derive(Default)]
 pub(super) struct Heard {
     beats: SharedBeats,
+    shadow: ShadowTeller,
     waiting: Vec<(Kind, [u64; 2], Moment)>,
 }
 
 impl Heard {
-    pub(super) fn new(beats: &SharedBeats) -> Self {
-        Self { beats: beats.clone(), waiting: Vec::new() }
+    pub(super) fn new(beats: &SharedBeats, shadow: &SharedShadow) -> Self {
+        Self { beats: beats.clone(), shadow: ShadowTeller::new(shadow), waiting: Vec::new() }
     }
 
-    /// Somebody was heard. What was dropped nobody heard.
+    /// Somebody was heard. What was dropped nobody heard, and yet another policy may say something else of it.
     pub(super) fn take(&mut self, kind: Kind, seen: &Seen, clock: &Clock) {
+        self.shadow.take(kind, seen);
         if seen.dropped > 0 {
             return;
         }
@@ -54,6 +57,7 @@ impl Heard {
     /// A look at all conversations has ended.
     pub(super) fn looked(&mut self, clock: &Clock) {
         self.tell();
+        self.shadow.looked();
         self.beats.lock().looked(moment(clock));
     }
 

@@ -14,6 +14,7 @@ use std::{
 use super::{
     collector::Collector,
     heard::{Heard, SharedBeats},
+    shadow::SharedShadow,
 };
 use crate::{
     config,
@@ -48,6 +49,8 @@ enum Said {
 pub(super) struct HistoryKeeper {
     /// What devices do steadily.
     pub(super) beats: SharedBeats,
+    /// What judges all that is seen by a second policy.
+    pub(super) shadow: SharedShadow,
     tell: SyncSender<Said>,
     missed: Arc<AtomicU64>,
     status: Arc<Mutex<HistoryStatus>>,
@@ -102,7 +105,8 @@ impl HistoryKeeper {
         let elsewhere = collector.as_ref().map(Collector::elsewhere);
         let (its_missed, its_status, its_end) = (Arc::clone(&missed), Arc::clone(&status), Arc::clone(&ends));
         let beats = SharedBeats::default();
-        let heard = Heard::new(&beats);
+        let shadow = SharedShadow::default();
+        let heard = Heard::new(&beats, &shadow);
         let limits = Limits { bytes: bytes_limit, days: config.days };
         let (path, flush) = (config.file.clone(), config.flush);
         // The thread may begin later, and conversations meanwhile.
@@ -115,7 +119,7 @@ impl HistoryKeeper {
             recorder.run(&said, &its_end, flush);
             let _ = finished.send(());
         });
-        Ok(Self { beats, tell, missed, status, ends, done, collector })
+        Ok(Self { beats, shadow, tell, missed, status, ends, done, collector })
     }
 
     pub(super) fn teller(&self) -> HistoryTeller {

@@ -93,6 +93,7 @@ impl Agent {
             confirmed: self.pointer.confirmed.as_deref().and_then(seconds),
             pending: self.pointer.pending.is_some(),
             rollout: self.watcher.counts(),
+            shadow: self.shadow_numbers(),
             modes: self.modes(),
             honest: self.reporter.honesty.status().map(|status| status.faults.is_empty()),
             interfaces: interfaces.collect::<Result<_, DataplaneError>>()?,

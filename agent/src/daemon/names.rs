@@ -121,6 +121,11 @@ impl NameKeeper {
         self.book.rows(tables, deadlines)
     }
 
+    /// Where everybody on one of the gateway's networks is.
+    pub(super) fn broadcasts(&self) -> &BTreeSet<IpAddr> {
+        &self.broadcasts
+    }
+
     /// Keeps what would soon be over and is in use, and notes what may be let go of. The devices and addresses of which
     /// the time changed.
     fn hold(

@@ -143,15 +143,7 @@ impl Known {
         let layers = policies::whole(passed.files);
         let candidate = policies::prepare(layers, &overrides, &limits).and_then(not_ourselves);
         let candidate = candidate.map_err(&refuse)?;
-        let strange = candidate.tables.segments.iter().find(|name| !segments.contains(name));
-        if let Some(strange) = strange {
-            let message = format!(
-                "the policy cannot be applied: a device must be seen on segment `{strange}`, which is not configured\n\
-                 help: the segments are {}",
-                segments.join(", ")
-            );
-            return Err(user(message));
-        }
+        known_segments(&candidate.tables, &segments)?;
         let (flows, all_flows) = flows.read(MOST_FLOWS).map_err(super::agent::world)?;
         let recent = Duration::from_secs(wanted.recent);
         let flows = flows.iter().map(|(key, flow)| translation.flow(key, flow, &world));
@@ -187,6 +179,16 @@ impl Known {
         let warnings = candidate.doubts.told(&candidate.policy) + &passed.notes;
         Ok(Body::Plan(Box::new(plan.remarked(warnings, notes))))
     }
+}
+
+/// Refuses tables that name a segment that is not configured.
+pub(super) fn known_segments(tables: &Tables, segments: &[String]) -> Result<(), Failure> {
+    let Some(strange) = tables.segments.iter().find(|name| !segments.contains(name)) else { return Ok(()) };
+    Err(user(format!(
+        "the policy cannot be applied: a device must be seen on segment `{strange}`, which is not configured\n\
+         help: the segments are {}",
+        segments.join(", ")
+    )))
 }
 
 /// Ids of the kernel and those of the tables.

@@ -41,7 +41,7 @@ impl Agent {
         let target = self.pointer.pending.as_ref().map(|pending| pending.number.to_string());
         let mut act = self.act(Action::Confirm, by, target, reason.clone());
         let ended = sayable(reason.as_deref()).and_then(|()| self.keep_pending(&mut act));
-        self.conclude(act, ended)
+        self.conclude(act, ended).map(|applied| self.shadow_after(applied))
     }
 
     fn keep_pending(&mut self, act: &mut Act) -> Result<Applied, Failure> {

@@ -1,4 +1,4 @@
-//! What the agent starts with: the sizes of the tables, and what packets read besides.
+//! What the agent starts with: the sizes of the tables, and what packets read besides; and why it may not start.
 
 use std::collections::BTreeSet;
 
@@ -8,7 +8,25 @@ use super::{agent::NOBODY, receivers::Receivers};
 use crate::{
     config::{Config, receiver_key},
     dataplane::{CacheSizes, Dataplane, DataplaneError, Runtime, Sizes, monotonic_ns},
+    store::StoreError,
 };
+
+/// The agent did not start. Whatever enforced before goes on enforcing.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The data path could not be opened.
+    #[error(transparent)]
+    Dataplane(#[from] DataplaneError),
+    /// The state directory could not be used.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// There is no usable policy, and there never was one.
+    #[error("{0}")]
+    Policy(String),
+    /// Not one interface could be attached.
+    #[error("nothing is enforced: {0}")]
+    Attach(String),
+}
 
 /// The sizes of the tables that a configuration asks for.
 pub fn sizes(config: &Config) -> Sizes {

@@ -74,6 +74,21 @@ pub(super) const UNREAD: Family = gauge(
     "Devices that went back, and nobody has taken note of it: `bulkhead rollout` tells why",
     &[],
 );
+pub(super) const SHADOW_SET: Family = gauge(
+    "shadow_set_time_seconds",
+    "When the policy was set that is judged beside the one in force, in seconds since 1970; 0 when there is none",
+    &[],
+);
+pub(super) const SHADOW_KINDS: Family = gauge(
+    "shadow_kinds",
+    "Kinds of conversation that the shadow would break, or open, since the policy in force, the shadow or the agent last changed",
+    &["difference"],
+);
+pub(super) const SHADOW_REFUSED: Family = gauge(
+    "shadow_refused",
+    "What was seen since then and is in neither list: differences without room (room), what nobody had time to judge (time)",
+    &["why"],
+);
 pub(super) const DEVICES: Family = gauge("devices", "Devices of the policy by their mode", &["mode"]);
 pub(super) const HONEST: Family = gauge(
     "probe_honest",
@@ -189,6 +204,9 @@ pub const FAMILIES: &[Family] = &[
     WATCHED,
     WENT_BACK,
     UNREAD,
+    SHADOW_SET,
+    SHADOW_KINDS,
+    SHADOW_REFUSED,
     DEVICES,
     HONEST,
     ATTACHED,

@@ -25,6 +25,9 @@ pub struct Snapshot {
     pub pending: bool,
     /// Devices that are watched after a change, those that went back since the agent began, and those of which nobody has taken note.
     pub rollout: [u64; 3],
+    /// When a shadow was set, seconds since 1970, 0 when there is none; kinds of conversation that it would break and open, those for which
+    /// there was no room, and what was not judged.
+    pub shadow: (f64, [u64; 4]),
     /// Devices.
     pub modes: Modes,
     /// What the probe of honesty found last; `None` before the first.

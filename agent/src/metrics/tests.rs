@@ -19,6 +19,7 @@ fn full() -> Snapshot {
         confirmed: None,
         pending: true,
         rollout: [3, 2, 1],
+        shadow: (1_700_000_000.0, [5, 4, 3, 2]),
         honest: Some(true),
         interfaces: vec![InterfaceNumbers {
             name: "eth\\0\"\n".to_owned(),

@@ -32,6 +32,10 @@ pub(super) fn page(snapshot: &Snapshot, mut encoder: DescriptorEncoder<'_>) -> R
     tell(families::WATCHED, one(number(watched)))?;
     tell(families::WENT_BACK, one(number(went_back)))?;
     tell(families::UNREAD, one(number(unread)))?;
+    let (set, [would_break, would_open, no_room, no_time]) = s.shadow;
+    tell(families::SHADOW_SET, one(set))?;
+    tell(families::SHADOW_KINDS, labelled(&[("break", would_break), ("open", would_open)]))?;
+    tell(families::SHADOW_REFUSED, labelled(&[("room", no_room), ("time", no_time)]))?;
     let modes =
         [("monitor", s.modes.monitor), ("enforce", s.modes.enforce), ("quarantine", s.modes.quarantine)];
     tell(families::DEVICES, labelled(&modes))?;

@@ -14,6 +14,7 @@ use crate::{
     model::{Mode, Policy},
 };
 
+pub mod beside;
 mod ends;
 mod frames;
 mod kinds;

@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     compile::{Begun, Calendar, Field, Host, Party, Placed},
-    model::Peer,
+    model::{Peer, Policy},
     traffic::{End, Hours, Kind, Row, Seen, Unseen},
 };
 
@@ -133,21 +133,8 @@ impl<'a> Rows<'a> {
         if !kind.to.address?.is_unspecified() {
             return None;
         }
-        let policy = self.setting.policy;
-        let responders = policy.rules.iter().flat_map(|rule| &rule.responders);
-        let groups: BTreeSet<IpAddr> = responders
-            .flat_map(|peer| match peer {
-                Peer::Multicast(id) => {
-                    policy.multicasts[id.0 as usize].cidrs.iter().map(IpNet::addr).collect()
-                }
-                Peer::Broadcast => vec![IpAddr::V4(Ipv4Addr::BROADCAST)],
-                Peer::Device(_) | Peer::Class(_) | Peer::Zone(_) | Peer::Group(_) => Vec::new(),
-                Peer::Network(_) | Peer::Gateway | Peer::Any => Vec::new(),
-            })
-            .filter(|group| group.is_ipv4() == asker.is_ipv4())
-            .collect();
         let open = vec![u64::MAX; self.setting.tables.schedules.len()];
-        let questions: Vec<Begun> = groups
+        let questions: Vec<Begun> = groups(self.setting.policy, asker)
             .into_iter()
             .map(|group| Begun::of(&Kind { to: End::at(group), ..*kind }, &self.tally.who))
             .collect();
@@ -244,8 +231,22 @@ impl<'a> Rows<'a> {
     }
 }
 
+/// The groups that rules name and that somebody with this address may ask.
+pub(super) fn groups(policy: &Policy, asker: IpAddr) -> BTreeSet<IpAddr> {
+    let responders = policy.rules.iter().flat_map(|rule| &rule.responders);
+    responders
+        .flat_map(|peer| match peer {
+            Peer::Multicast(id) => policy.multicasts[id.0 as usize].cidrs.iter().map(IpNet::addr).collect(),
+            Peer::Broadcast => vec![IpAddr::V4(Ipv4Addr::BROADCAST)],
+            Peer::Device(_) | Peer::Class(_) | Peer::Zone(_) | Peer::Group(_) => Vec::new(),
+            Peer::Network(_) | Peer::Gateway | Peer::Any => Vec::new(),
+        })
+        .filter(|group| group.is_ipv4() == asker.is_ipv4())
+        .collect()
+}
+
 /// On which segments the traffic of these places may have been.
-fn field(places: &[Place]) -> Field {
+pub(super) fn field(places: &[Place]) -> Field {
     let of_place = |place: &Place| {
         let vlans: Vec<_> = place.vlans.iter().map(|(vlan, row)| (Some(*vlan), *row)).collect();
         std::iter::once((None, place.segment)).chain(vlans)

@@ -17,6 +17,7 @@ use crate::{
     traffic::{Day, End, Hours, Kind, Row, Seen, Service},
 };
 
+mod beside;
 mod room;
 mod whose;
 

@@ -111,6 +111,10 @@ pub enum Action {
     TrafficRollback,
     /// Somebody took note of that.
     Acknowledge,
+    /// A policy was proposed, to be judged beside the one in force.
+    ShadowSet,
+    /// It is judged no longer.
+    ShadowClear,
     /// At the start another revision took the place of one that is damaged.
     Fallback,
     /// A device's mode was changed beside its policy.
@@ -180,6 +184,8 @@ impl Action {
             Self::AutoRollback => "auto-rollback",
             Self::TrafficRollback => "traffic-rollback",
             Self::Acknowledge => "acknowledge",
+            Self::ShadowSet => "shadow-set",
+            Self::ShadowClear => "shadow-clear",
             Self::Fallback => "fallback",
             Self::Repair => "repair",
             Self::Mode => "mode",

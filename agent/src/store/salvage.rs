@@ -31,6 +31,8 @@ pub fn salvage(records: &BTreeMap<u64, Record>, trail: &[&Event], last: u64) -> 
         | Action::Quarantine
         | Action::Release
         | Action::Acknowledge
+        | Action::ShadowSet
+        | Action::ShadowClear
         | Action::Detach => None,
     });
     let mut current = told.or_else(|| {

@@ -13,8 +13,8 @@ fn keeper(its: impl FnOnce(&Receiver<Said>, &AtomicBool) + Send + 'static) -> Hi
         its(&said, &its_end);
         let _ = finished.send(());
     });
-    let (beats, missed, status) = Default::default();
-    HistoryKeeper { beats, tell, missed, status, ends, done, collector: None }
+    let (beats, shadow, missed, status) = Default::default();
+    HistoryKeeper { beats, shadow, tell, missed, status, ends, done, collector: None }
 }
 
 #[test]
