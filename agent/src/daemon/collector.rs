@@ -7,7 +7,7 @@ use std::{
     net::{IpAddr, SocketAddr, UdpSocket},
     os::fd::AsRawFd,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Condvar, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
         mpsc::{Receiver, sync_channel},
     },
@@ -57,9 +57,15 @@ const PAIRS: usize = 1 << 15;
 /// Takes rows, or gives them back when whoever writes them is behind.
 pub(super) type Hand = Box<dyn FnMut(Vec<Row>) -> Result<(), Vec<Row>> + Send>;
 
+/// What the thread tells, and that it did.
+struct Shared {
+    status: Mutex<CollectorStatus>,
+    changed: Condvar,
+}
+
 /// The loop's end of it.
 pub(super) struct Collector {
-    status: Arc<Mutex<CollectorStatus>>,
+    status: Arc<Shared>,
     /// Conversations that the gateway sees by itself, counted by the history.
     seen_here: Arc<AtomicU64>,
     stop: Arc<AtomicBool>,
@@ -73,7 +79,7 @@ impl Collector {
         let listen = config.listen.to_string();
         let exporters = config.from.iter().map(|address| (address.to_string(), 0)).collect();
         let status = CollectorStatus { listen, exporters, ..CollectorStatus::default() };
-        let status = Arc::new(Mutex::new(status));
+        let status = Arc::new(Shared { status: Mutex::new(status), changed: Condvar::new() });
         let stop = Arc::new(AtomicBool::new(false));
         let listening = Listening {
             config: config.clone(),
@@ -99,7 +105,7 @@ impl Collector {
     }
 
     pub(super) fn status(&self) -> CollectorStatus {
-        let mut status = self.status.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let mut status = self.status.status.lock().unwrap_or_else(PoisonError::into_inner).clone();
         status.seen_here = self.seen_here.load(Ordering::Relaxed);
         if self.thread.is_finished() && !self.stop.load(Ordering::Relaxed) {
             status.problem =
@@ -120,7 +126,7 @@ impl Collector {
 /// The thread.
 struct Listening {
     config: FlowCollector,
-    status: Arc<Mutex<CollectorStatus>>,
+    status: Arc<Shared>,
     stop: Arc<AtomicBool>,
     exports: Exports,
     /// What was told since rows were last handed over.
@@ -285,7 +291,9 @@ impl Listening {
     }
 
     fn change<T>(&self, change: impl FnOnce(&mut CollectorStatus) -> T) -> T {
-        change(&mut self.status.lock().unwrap_or_else(PoisonError::into_inner))
+        let changed = change(&mut self.status.status.lock().unwrap_or_else(PoisonError::into_inner));
+        self.status.changed.notify_all();
+        changed
     }
 }
 

@@ -19,7 +19,7 @@ use super::{
     words,
 };
 use crate::{
-    compile::{Begun, Calendar, Field, Host, Party, Placed},
+    compile::{Begun, Calendar, Field, Host, Party, Placed, is_allowed},
     model::Peer,
     traffic::{End, Hours, Kind, Row, Seen, Unseen},
 };
@@ -272,10 +272,6 @@ impl Current {
             None => self.denied = Some((*seen, *decision)),
         }
     }
-}
-
-fn is_allowed(decision: &Decision) -> bool {
-    matches!(decision.verdict, Verdict::Allow(_))
 }
 
 fn merge(into: &mut Option<Seen>, seen: &Seen) {

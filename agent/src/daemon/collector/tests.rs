@@ -34,14 +34,19 @@ fn free() -> SocketAddr {
     socket.local_addr().expect("it has one")
 }
 
-fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+/// Looks at it now, and whenever the collector tells something.
+fn until<T>(collector: &Collector, what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + Duration::from_secs(20);
     loop {
         if let Some(found) = look() {
             return found;
         }
-        assert!(Instant::now() < deadline, "{what}");
-        thread::sleep(Duration::from_millis(10));
+        let left = deadline.checked_duration_since(Instant::now());
+        let left = left.unwrap_or_else(|| panic!("{what}: {:?}", collector.status()));
+        let Shared { status, changed } = &*collector.status;
+        let status = status.lock().expect("nobody panics");
+        // What was told between the look and now is told again soon.
+        drop(changed.wait_timeout(status, left.min(2 * TELL)).expect("nobody panics"));
     }
 }
 
@@ -65,7 +70,7 @@ fn named_exporters_are_heard_and_others_refused() {
     let exporter = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("a socket");
     let stranger = UdpSocket::bind((Ipv4Addr::new(127, 0, 0, 2), 0)).expect("a socket");
     // It listens from now on.
-    until("the socket", || {
+    until(&collector, "the socket", || {
         exporter.send_to(&[1, 2, 3], listen).ok()?;
         (collector.status().damaged > 0).then_some(())
     });
@@ -73,7 +78,7 @@ fn named_exporters_are_heard_and_others_refused() {
         exporter.send_to(&datagram(sequence, client), listen).expect("sent");
         stranger.send_to(&datagram(sequence, client), listen).expect("sent");
     }
-    let status = until("all of them", || {
+    let status = until(&collector, "all of them", || {
         let status = collector.status();
         (status.refused == 3 && status.records == 3).then_some(status)
     });
@@ -100,10 +105,10 @@ fn what_cannot_be_listened_on_is_said_and_tried_again() {
     let listen = other.local_addr().expect("it has one");
     let config = FlowCollector { listen, from: vec![IpAddr::from([127, 0, 0, 1])] };
     let collector = Collector::begin(&config, Box::new(|_| Ok(())));
-    let problem = until("a problem", || collector.status().problem);
+    let problem = until(&collector, "a problem", || collector.status().problem);
     assert!(problem.contains("failed to listen"), "{problem}");
     drop(other);
-    until("it listens", || collector.status().problem.is_none().then_some(()));
+    until(&collector, "it listens", || collector.status().problem.is_none().then_some(()));
     collector.finish();
     assert!(collector.thread.is_finished());
 }

@@ -15,10 +15,11 @@ use super::{
     story::{Trip, service_of},
 };
 use crate::{
+    compile::{self, Placed, is_allowed},
     control::{Applied, Failure},
     model::Criticality,
     record::{Alarm, Event, Severity, VERSION},
-    rollout::{Side, Talk, is_allowed},
+    rollout::{Side, Talk},
     store::{Override, TextLayer, Touched, Watched, WentBack, Who, audit::Action},
 };
 
@@ -95,7 +96,7 @@ impl Agent {
         if driven >= 2 && driven * 2 > touched {
             let why = format!("{driven} of {touched} devices that it touched suffer");
             if self.nobody_else_changed(number, before).is_ok() {
-                return self.all_back(trip, story, before, &why);
+                return self.all_back(story, before, &why);
             }
         }
         let device = &trip.device;
@@ -123,7 +124,7 @@ impl Agent {
                     format!("`{device}` cannot go back alone: {}", policies::one_line(&failure.message));
                 // Where it would not help, nobody else need suffer for it.
                 self.nobody_else_changed(number, before)?;
-                self.all_back(trip, story, before, &why)
+                self.all_back(story, before, &why)
             }
         }
     }
@@ -182,20 +183,20 @@ impl Agent {
             return Ok(());
         }
         let side = Side { policy: &candidate.policy, tables: &candidate.tables };
-        let talk = Talk::of(&trip.kind, None, &side, &self.nics.addresses);
+        let here = Placed { gateway: self.nics.addresses.clone(), ..Placed::default() };
+        let talk = Talk::of(&trip.kind, None, &compile::Who::new(side.policy, &here));
         if self.hosts(side.tables, None)?.iter().any(|host| is_allowed(&talk.judged(host))) {
             return Ok(());
         }
         Err(world("the conversation would not be allowed"))
     }
 
-    fn all_back(&mut self, trip: &Trip, story: &str, before: u64, why: &str) -> Result<Returned, Failure> {
+    fn all_back(&mut self, story: &str, before: u64, why: &str) -> Result<Returned, Failure> {
         let reason = format!("{story}; {why}");
         let target = Some(before.to_string());
         let mut act = self.act(Action::TrafficRollback, &Who::agent(WHO), target, Some(reason));
         let ended = self.record_of(before).and_then(|record| self.return_to(&mut act, &record));
         self.conclude(act, ended)?;
-        let _ = trip;
         Ok(Returned {
             event: Event::AllWentBack,
             told: format!("{why}: revision {before} is back for all devices"),

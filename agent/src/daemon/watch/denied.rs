@@ -22,10 +22,11 @@ use super::{
     whose,
 };
 use crate::{
+    compile::{Placed, Who, is_allowed},
     model::{Mac, Mode},
     observe::{Denial, Leased},
     record::Trigger,
-    rollout::{Sent, Side, Talk, is_allowed},
+    rollout::{Sent, Side, Talk},
     store::Touched,
 };
 
@@ -73,6 +74,8 @@ impl Agent {
         let (old, new) = (before.side(), Side { policy: &self.in_force.policy, tables: &tables });
         let is_watched =
             |name: &str| self.watcher.kept.devices.get(name).and_then(policy_before) == Some(number);
+        let here = Placed { gateway: self.nics.addresses.clone(), ..Placed::default() };
+        let (were, are) = (Who::new(old.policy, &here), Who::new(new.policy, &here));
         let mut hosts = BTreeMap::new();
         let mut trips: BTreeMap<String, Trip> = BTreeMap::new();
         for denial in due {
@@ -95,10 +98,9 @@ impl Agent {
                     .insert((self.hosts(old.tables, Some(ifindex))?, self.hosts(new.tables, Some(ifindex))?)),
             };
             let sent = Some(Sent { answers, mac: Mac(denial.key.source_mac), vlan: denial.key.vlan });
-            let gateway = &self.nics.addresses;
-            let was = Talk::of(&kind, sent, &old, gateway);
+            let was = Talk::of(&kind, sent, &were);
             let Some(allowed) = then.iter().map(|host| was.judged(host)).find(is_allowed) else { continue };
-            let is = Talk::of(&kind, sent, &new, gateway);
+            let is = Talk::of(&kind, sent, &are);
             let verdicts: Vec<_> = now.iter().map(|host| is.judged(host)).collect();
             let is_cut_off = |decision: &Decision| decision.verdict == Verdict::Deny(Reason::Quarantined);
             if verdicts.iter().any(|decision| is_allowed(decision) || is_cut_off(decision)) {

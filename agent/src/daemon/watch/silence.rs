@@ -14,10 +14,11 @@ use super::{
     whose,
 };
 use crate::{
+    compile::{Placed, Who, is_allowed},
     control::Failure,
     model::Mode,
     record::Trigger,
-    rollout::{Moment, Side, Steady, Talk, is_allowed},
+    rollout::{Moment, Side, Steady, Talk},
     store::{Touched, Watched},
     traffic::End,
 };
@@ -111,7 +112,8 @@ impl Agent {
     ) -> Result<Option<Trip>, Failure> {
         let Some(applied) = self.dataplane.applied() else { return Ok(None) };
         let (old, kind) = (before.side(), steady.kind);
-        let talk = |side: &Side<'_>| Talk::of(&kind, None, side, &self.nics.addresses);
+        let here = Placed { gateway: self.nics.addresses.clone(), ..Placed::default() };
+        let talk = |side: &Side<'_>| Talk::of(&kind, None, &Who::new(side.policy, &here));
         let was = self.hosts(old.tables, None)?.iter().map(|host| talk(&old).judged(host)).find(is_allowed);
         if let (Some(decision), Touched::Policy { before: number, .. }) = (was, &watched.change) {
             let ends = [&kind.from, &kind.to].map(|end| old.device_at(end));
