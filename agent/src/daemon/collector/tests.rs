@@ -1,12 +1,12 @@
 //! Datagrams over the loopback become rows; who is not named is refused; what cannot be handed over waits.
 
 use std::{
-    net::Ipv4Addr,
+    net::{IpAddr, Ipv4Addr},
     sync::mpsc::{self, RecvTimeoutError},
 };
 
 use super::*;
-use crate::traffic::{End, Service};
+use crate::traffic::{End, Kind, Service};
 
 /// A datagram of NetFlow 5 with one record: a query of UDP port 161.
 fn datagram(sequence: u32, client: u16) -> Vec<u8> {
@@ -111,27 +111,4 @@ fn what_cannot_be_listened_on_is_said_and_tried_again() {
     until(&collector, "it listens", || collector.status().problem.is_none().then_some(()));
     collector.finish();
     assert!(collector.thread.is_finished());
-}
-
-#[test]
-fn what_the_gateway_sees_by_itself_is_not_taken_from_others() {
-    let seen_here = Arc::<AtomicU64>::default();
-    let mut elsewhere = Elsewhere { pairs: Pairs::default(), seen_here: Arc::clone(&seen_here) };
-    elsewhere.note(&kind([10, 0, 0, 9], [10, 0, 0, 8]));
-    let row = |kind: Kind| {
-        let seen = crate::traffic::Seen { flows: 2, ..crate::traffic::Seen::at(1_700_000_000) };
-        Row { kind, day: crate::traffic::Day::of(1_700_000_000), seen }
-    };
-    let mut sum = Sum::new(10);
-    // Whoever of the two began, and over whatever: the gateway is between them.
-    let (here, there) = (kind([10, 0, 0, 8], [10, 0, 0, 9]), kind([10, 0, 0, 8], [10, 0, 0, 7]));
-    elsewhere.take(&[row(here), row(there)], &mut sum);
-    assert_eq!(sum.rows().map(|row| row.kind).collect::<Vec<_>>(), [there]);
-    assert_eq!(seen_here.load(Ordering::Relaxed), 2);
-    // A flood of others makes room, and no more memory.
-    for number in 0..3 * u32::try_from(PAIRS).expect("small") {
-        let [a, b, c, d] = number.to_be_bytes();
-        elsewhere.note(&kind([11 + a, b, c, d], [10, 0, 0, 9]));
-    }
-    assert!(elsewhere.pairs.young.len() + elsewhere.pairs.old.len() <= 2 * PAIRS);
 }
