@@ -35,7 +35,9 @@ pub use values::{
     HITS, KeptHits, KeptLease, KeptName, LAST_GOOD, LEASES, LastGood, Leases, NAMES, Names, OVERRIDES,
     Override, Overrides, PolicyFile, RuleHits,
 };
-pub use watch::{Acknowledged, KeptBeat, MOST_BEATS, Touched, WATCH, Watched, Watching, WentBack};
+pub use watch::{
+    Acknowledged, Armed, Begun, Driven, KeptBeat, MOST_BEATS, Touched, WATCH, Watched, Watching, WentBack,
+};
 pub use who::Who;
 
 /// Version of what [`Store::save`] writes. An agent reads no other: it would misunderstand it.

@@ -23,7 +23,7 @@ use bulkhead_tests::{
         Agent, Lab, Poller, Sniffer, Topology,
         modbus::Plc,
         topology::{Host, MODBUS},
-        wait::wait_for,
+        wait::{self, wait_for},
     },
     skip::{Tier, skip},
 };
@@ -104,7 +104,7 @@ fn poll(from: &Host, to: &Host) -> ([u64; 2], Vec<Recorded>) {
     // Both ends close: what follows is the silence of a connection that is over.
     wait_for("silence", SOON, || {
         let before = sniffer.counts()?;
-        std::thread::sleep(plant::SILENCE);
+        wait::pass(plant::SILENCE)?;
         Ok((sniffer.counts()? == before).then_some(()))
     })
     .expect("it ends");

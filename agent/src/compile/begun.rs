@@ -115,15 +115,20 @@ impl Begun {
 
     /// What becomes of the first packet, and if that passes of the answer. The host forgets what it remembers.
     pub fn meets(&self, host: &mut Host<'_>, field: &Field) -> Decision {
-        let to_many = self.opening.to.mac & mac::GROUP != 0;
         host.adopt(Memory::default(), 1);
+        self.asked(|packet, answers| self.worst(host, field, packet, !answers))
+    }
+
+    /// What becomes of the first packet, and if that passes of the answer, where each of them (and whether it is the answer) is asked
+    /// about.
+    pub fn asked(&self, mut ask: impl FnMut(&Packet, bool) -> Decision) -> Decision {
+        let to_many = self.opening.to.mac & mac::GROUP != 0;
         // What the gateway asks and answers never passes the program: only what it is asked and answered does.
-        let question =
-            (!self.asked_by_gateway).then(|| self.worst(host, field, &self.opening.question(), true));
+        let question = (!self.asked_by_gateway).then(|| ask(&self.opening.question(), false));
         let goes_on = question.as_ref().is_none_or(is_allowed);
         let is_heard = goes_on && !to_many && self.parties[1] != Party::Gateway;
         let answer = self.opening.answer().filter(|_| is_heard);
-        let answer = answer.map(|packet| self.worst(host, field, &packet, false));
+        let answer = answer.map(|packet| ask(&packet, true));
         match (question, answer) {
             (Some(question), Some(answer)) if is_allowed(&answer) => {
                 // The rule that let it begin is the one that counts.
@@ -132,8 +137,13 @@ impl Begun {
             (_, Some(answer)) => answer,
             (Some(question), None) => question,
             // A message of the gateway that nobody answers.
-            (None, None) => self.worst(host, field, &self.opening.question(), true),
+            (None, None) => ask(&self.opening.question(), false),
         }
+    }
+
+    /// What the leases say that both ends showed when they were seen.
+    pub fn supposed<'h, 't>(&self, host: &'h Host<'t>, segment: u16) -> Supposed<'h, Host<'t>> {
+        Supposed { rules: host, segment, leases: self.leases }
     }
 
     /// What becomes of a packet on the segment of its sender, or where it fares worst. One that begins is never helped by the flow of
@@ -196,7 +206,8 @@ fn seat(who: &Who<'_>, (party, end): (Party, End), nobody: u64) -> Seat {
     }
 }
 
-fn is_allowed(decision: &Decision) -> bool {
+/// Whether the verdict is allow, whatever becomes of the packet.
+pub fn is_allowed(decision: &Decision) -> bool {
     matches!(decision.verdict, Verdict::Allow(_))
 }
 

@@ -36,7 +36,7 @@ mod rows;
 mod services;
 mod supposed;
 mod who;
-pub use begun::{Begun, Field};
+pub use begun::{Begun, Field, is_allowed};
 pub use host::{Host, Memory, Placed, wide};
 pub use moment::Calendar;
 pub use named::{NamedPeer, NamedPermission};

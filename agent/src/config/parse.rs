@@ -295,7 +295,9 @@ fn collector(reader: &mut Reader<'_, '_>, at: At, table: &DeTable<'_>) -> Option
         let message = format!("{} is no address of an exporter", quote(&leaf.value));
         let help = "write the address that its datagrams come from, as in `10.0.0.1`";
         let address = leaf.value.parse::<IpAddr>().ok().filter(|address| !address.is_unspecified());
-        from.extend(address.or_else(|| reader.refuse("BH0622", leaf, message, help)));
+        let address = address.or_else(|| reader.refuse("BH0622", leaf, message, help));
+        // As senders are compared: `::ffff:10.0.0.1` is 10.0.0.1.
+        from.extend(address.map(|address| address.to_canonical()));
     }
     from.sort_unstable();
     from.dedup();

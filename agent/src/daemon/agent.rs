@@ -222,7 +222,7 @@ impl Agent {
         let history =
             config.history.as_ref().map(|history| HistoryKeeper::begin(history, &dataplane)).transpose()?;
         let beats = history.as_ref().map(|history| history.beats.clone());
-        let watcher = Watcher::restore(&store, beats, &mut warnings);
+        let watcher = Watcher::restore(&store, &pointer, beats, &mut warnings);
         let shadow = ShadowKeeper::new(history.as_ref().map(|history| history.shadow.clone()));
         let mut reporter = Reporter::new(&config, Teller { gateway: gateway.clone(), boot }, &counters);
         reporter.history = history.as_ref().map(HistoryKeeper::teller);
@@ -272,6 +272,7 @@ impl Agent {
         if let Some(tables) = agent.dataplane.applied().map(|applied| applied.tables.clone()) {
             agent.warn_of_the_clock(&tables);
         }
+        agent.finish_returns();
         agent.begin_with(then);
         agent.restore_shadow();
         Ok((agent, events, samples))

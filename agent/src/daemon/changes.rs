@@ -436,7 +436,9 @@ impl Agent {
     /// Removes revisions that are too old.
     pub(super) fn tidy_up(&self) {
         let most = usize::try_from(self.config.limits.revisions).unwrap_or(usize::MAX);
-        if let Err(error) = self.store.prune(most, &self.pointer) {
+        if let Err(error) =
+            self.store.prune(most, &self.pointer, &self.watcher.kept.needed(self.pointer.current))
+        {
             tracing::warn!("old revisions stay until the next change: {error}");
         }
     }

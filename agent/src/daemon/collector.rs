@@ -2,13 +2,12 @@
 //! to the history. Nothing waits for it; what it cannot take is counted.
 
 use std::{
-    collections::HashSet,
     io::IoSliceMut,
-    net::{IpAddr, SocketAddr, UdpSocket},
+    net::{SocketAddr, UdpSocket},
     os::fd::AsRawFd,
     sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        Arc, Condvar, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
         mpsc::{Receiver, sync_channel},
     },
     thread,
@@ -30,7 +29,7 @@ use crate::{
         Flow,
         export::{Exports, Heard},
     },
-    traffic::{Kind, Row, Sum},
+    traffic::{Row, Sum},
 };
 
 /// The longest datagram.
@@ -41,7 +40,7 @@ const WAITING: usize = 4 << 20;
 const PATIENCE: TimeVal = TimeVal::new(0, 250_000);
 /// How it goes is said so often.
 const TELL: Duration = Duration::from_millis(200);
-/// Rows wait so long at least: what the gateway sees by itself is seen by then.
+/// Rows are handed over so often, those that came since the last time one turn later.
 const HAND_OVER: Duration = Duration::from_secs(10);
 /// Rows that wait, of some 200 bytes, twice.
 const MOST_ROWS: usize = 1 << 14;
@@ -51,17 +50,26 @@ const AGAIN: Duration = Duration::from_secs(5);
 const LAST: Duration = Duration::from_secs(2);
 /// While the queue is full at the end, rows are handed over again so often.
 const RETRY: Duration = Duration::from_millis(10);
-/// Pairs of ends that are remembered; of twice as many the older half is forgotten.
-const PAIRS: usize = 1 << 15;
+
+mod elsewhere;
+
+pub(super) use elsewhere::Elsewhere;
+use elsewhere::Told;
 
 /// Takes rows, or gives them back when whoever writes them is behind.
 pub(super) type Hand = Box<dyn FnMut(Vec<Row>) -> Result<(), Vec<Row>> + Send>;
 
+/// What the thread tells, and that it did.
+struct Shared {
+    status: Mutex<CollectorStatus>,
+    changed: Condvar,
+}
+
 /// The loop's end of it.
 pub(super) struct Collector {
-    status: Arc<Mutex<CollectorStatus>>,
-    /// Conversations that the gateway sees by itself, counted by the history.
-    seen_here: Arc<AtomicU64>,
+    status: Arc<Shared>,
+    /// Counted by the history.
+    told: Arc<Told>,
     stop: Arc<AtomicBool>,
     done: Receiver<()>,
     thread: thread::JoinHandle<()>,
@@ -73,13 +81,13 @@ impl Collector {
         let listen = config.listen.to_string();
         let exporters = config.from.iter().map(|address| (address.to_string(), 0)).collect();
         let status = CollectorStatus { listen, exporters, ..CollectorStatus::default() };
-        let status = Arc::new(Mutex::new(status));
+        let status = Arc::new(Shared { status: Mutex::new(status), changed: Condvar::new() });
         let stop = Arc::new(AtomicBool::new(false));
         let listening = Listening {
             config: config.clone(),
             status: Arc::clone(&status),
             stop: Arc::clone(&stop),
-            exports: Exports::new(),
+            exports: Exports::of(config.from.len()),
             fresh: Sum::new(MOST_ROWS),
             ripe: Sum::new(MOST_ROWS),
             dropped: 0,
@@ -90,17 +98,19 @@ impl Collector {
             listening.run();
             let _ = finished.send(());
         });
-        Self { status, seen_here: Arc::default(), stop, done, thread }
+        Self { status, told: Arc::default(), stop, done, thread }
     }
 
     /// What the history asks of a row.
-    pub(super) fn elsewhere(&self) -> Elsewhere {
-        Elsewhere { pairs: Pairs::default(), seen_here: Arc::clone(&self.seen_here) }
+    /// `most` rows are kept of a day.
+    pub(super) fn elsewhere(&self, most: u64) -> Elsewhere {
+        Elsewhere::new(most, Arc::clone(&self.told))
     }
 
     pub(super) fn status(&self) -> CollectorStatus {
-        let mut status = self.status.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        status.seen_here = self.seen_here.load(Ordering::Relaxed);
+        let mut status = self.status.status.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        status.seen_here = self.told.seen_here.load(Ordering::Relaxed);
+        status.full += self.told.full.load(Ordering::Relaxed);
         if self.thread.is_finished() && !self.stop.load(Ordering::Relaxed) {
             status.problem =
                 Some("the collector has ended, and is not begun again before the agent is".to_owned());
@@ -120,7 +130,7 @@ impl Collector {
 /// The thread.
 struct Listening {
     config: FlowCollector,
-    status: Arc<Mutex<CollectorStatus>>,
+    status: Arc<Shared>,
     stop: Arc<AtomicBool>,
     exports: Exports,
     /// What was told since rows were last handed over.
@@ -285,7 +295,9 @@ impl Listening {
     }
 
     fn change<T>(&self, change: impl FnOnce(&mut CollectorStatus) -> T) -> T {
-        change(&mut self.status.lock().unwrap_or_else(PoisonError::into_inner))
+        let changed = change(&mut self.status.status.lock().unwrap_or_else(PoisonError::into_inner));
+        self.status.changed.notify_all();
+        changed
     }
 }
 
@@ -321,59 +333,6 @@ fn receive(socket: &UdpSocket, buffer: &mut [u8]) -> nix::Result<Option<Received
     });
     let length = received.bytes;
     Ok(from.map(|from| Received { from, length, dropped }))
-}
-
-/// Which rows from elsewhere are new to the history.
-pub(super) struct Elsewhere {
-    pairs: Pairs,
-    /// Conversations that were left out since the gateway sees them by itself.
-    seen_here: Arc<AtomicU64>,
-}
-
-impl Elsewhere {
-    /// The gateway has seen a conversation.
-    pub(super) fn note(&mut self, kind: &Kind) {
-        self.pairs.note(kind);
-    }
-
-    /// Adds what exporters told of, but for what the gateway sees by itself.
-    pub(super) fn take(&self, rows: &[Row], sum: &mut Sum) {
-        for Row { kind, seen, .. } in rows {
-            if self.pairs.holds(kind) {
-                self.seen_here.fetch_add(seen.flows, Ordering::Relaxed);
-            } else {
-                sum.add(*kind, seen);
-            }
-        }
-    }
-}
-
-/// Pairs of ends between which the gateway sees traffic by itself. An exporter elsewhere on the way tells of the same conversations, which
-/// are in the history already.
-#[derive(Default)]
-struct Pairs {
-    young: HashSet<(IpAddr, IpAddr)>,
-    old: HashSet<(IpAddr, IpAddr)>,
-}
-
-impl Pairs {
-    fn note(&mut self, kind: &Kind) {
-        let Some(pair) = pair(kind) else { return };
-        if self.young.len() >= PAIRS && !self.young.contains(&pair) {
-            self.old = std::mem::take(&mut self.young);
-        }
-        self.young.insert(pair);
-    }
-
-    /// Whether it sees what these say to each other.
-    fn holds(&self, kind: &Kind) -> bool {
-        pair(kind).is_some_and(|pair| self.young.contains(&pair) || self.old.contains(&pair))
-    }
-}
-
-fn pair(kind: &Kind) -> Option<(IpAddr, IpAddr)> {
-    let (from, to) = (kind.from.address?, kind.to.address?);
-    Some(if from <= to { (from, to) } else { (to, from) })
 }
 
 #[cfg(test)]

@@ -102,7 +102,8 @@ impl HistoryKeeper {
             };
             Collector::begin(collector, Box::new(hand))
         });
-        let elsewhere = collector.as_ref().map(Collector::elsewhere);
+        let most = Limits { bytes: bytes_limit, days: config.days }.rows_of_a_day();
+        let elsewhere = collector.as_ref().map(|collector| collector.elsewhere(most));
         let (its_missed, its_status, its_end) = (Arc::clone(&missed), Arc::clone(&status), Arc::clone(&ends));
         let beats = SharedBeats::default();
         let shadow = SharedShadow::default();

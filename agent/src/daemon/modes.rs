@@ -28,6 +28,7 @@ impl Agent {
         let (from, before) = (self.mode_of(device), self.overrides.devices.get(device).cloned());
         let mut ended = sayable(reason.as_deref())
             .and_then(|()| self.known_device(device))
+            .and_then(|()| self.arm_mode(device, (from, Some(mode)), before.clone(), None))
             .and_then(|()| self.set_mode(&mut act, device, mode, reason, by));
         if let Ok(applied) = &mut ended {
             self.mode_was_set(device, (from, Some(mode)), before, None, applied);

@@ -8,6 +8,7 @@ use super::{
     clock::clocks,
     policies::{Candidate, Origin, leave},
     trail::{Act, sayable},
+    watch,
 };
 use crate::{
     control::{Applied, Failure},
@@ -79,6 +80,11 @@ impl Agent {
         let ended = sayable(reason.as_deref())
             .and_then(|()| self.destination(to))
             .and_then(|record| self.return_to(&mut act, &record));
+        let ended = ended.map(|mut applied| {
+            self.end_watches_of_policy();
+            applied.notes.extend(self.warn_of_harm());
+            applied
+        });
         self.conclude(act, ended)
     }
 
@@ -130,7 +136,7 @@ impl Agent {
         let Some(to) = to else {
             let back_to = match &self.pointer.pending {
                 Some(pending) => Some(pending.back_to),
-                None => self.store.record(current).ok().flatten().and_then(|record| record.before),
+                None => self.before_all_returns(current),
             };
             return match back_to {
                 Some(number) => self.record_of(number),
@@ -158,6 +164,16 @@ impl Agent {
             return Err(user(format!("revision {number} is in force")));
         }
         self.record_of(number)
+    }
+
+    /// The revision before one. What the watch made undid a part of the one before it: who goes back from there does not mean that one.
+    fn before_all_returns(&self, number: u64) -> Option<u64> {
+        let mut record = self.store.record(number).ok().flatten()?;
+        while record.by == Who::agent(watch::WHO) {
+            record =
+                self.store.record(record.before.filter(|before| *before < record.number)?).ok().flatten()?;
+        }
+        record.before
     }
 
     /// Remembers what a change that waits came from, and nothing without one.

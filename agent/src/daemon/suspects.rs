@@ -3,7 +3,7 @@
 //! In: what is denied, on its way to the log. Out: each violation once. A flood of different ones fills its place and is counted from
 //! then on: whoever sends it keeps no more than his own packets from being asked about, and the next look has room again.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use bulkhead_common::layout::ViolationKey;
 
@@ -20,8 +20,6 @@ pub(super) struct Suspects {
     is_watching: bool,
     asked: BTreeSet<ViolationKey>,
     waiting: Vec<Denial>,
-    /// Stable ids of devices of which a packet was dropped, and how many were.
-    dropped: BTreeMap<u32, u64>,
     /// Violations that found no place.
     left_out: u64,
 }
@@ -32,7 +30,6 @@ impl Suspects {
         if !is_watching || anew {
             self.asked.clear();
             self.waiting.clear();
-            self.dropped.clear();
         }
         self.is_watching = is_watching;
     }
@@ -44,10 +41,6 @@ impl Suspects {
         }
         for denial in denied.iter().filter(|denial| denial.key.dropped != 0) {
             let key = &denial.key;
-            for id in BTreeSet::from([key.device, key.source_device, key.destination_device]) {
-                // Ids are those of devices: no more than there are.
-                *self.dropped.entry(id).or_default() += denial.packets;
-            }
             if self.asked.contains(key) {
                 continue;
             }
@@ -73,9 +66,11 @@ impl Suspects {
         !self.waiting.is_empty()
     }
 
-    /// Packets of a device that were dropped since the last change.
-    pub(super) fn dropped(&self, id: u32) -> u64 {
-        self.dropped.get(&id).copied().unwrap_or(0)
+    /// Those that could not be asked about, for another time. What came meanwhile is as good.
+    pub(super) fn give_back(&mut self, due: Vec<Denial>) {
+        let room = WAITING.saturating_sub(self.waiting.len());
+        self.left_out += due.len().saturating_sub(room) as u64;
+        self.waiting.extend(due.into_iter().take(room));
     }
 
     /// Violations that nobody asked about, since the agent began.
@@ -100,9 +95,12 @@ mod tests {
         assert!(!suspects.is_due(), "nobody watches");
         suspects.watch(true, true);
         suspects.take(&[denial(1, 1), denial(1, 1), denial(2, 0)]);
-        assert_eq!((suspects.due().len(), suspects.dropped(7)), (1, 4));
+        let due = suspects.due();
+        assert_eq!(due.len(), 1);
         suspects.take(&[denial(1, 1)]);
         assert!(!suspects.is_due());
+        suspects.give_back(due);
+        assert!(suspects.is_due(), "it could not be asked about");
         suspects.watch(true, true);
         suspects.take(&[denial(1, 1)]);
         assert!(suspects.is_due(), "it is another change");
@@ -116,6 +114,10 @@ mod tests {
         suspects.watch(true, true);
         let flood: Vec<Denial> = (0..1000).map(|port| denial(port, 1)).collect();
         suspects.take(&flood);
-        assert_eq!((suspects.due().len(), suspects.left_out()), (WAITING, 1000 - WAITING as u64));
+        let due = suspects.due();
+        assert_eq!((due.len(), suspects.left_out()), (WAITING, 1000 - WAITING as u64));
+        suspects.take(&flood);
+        suspects.give_back(due);
+        assert_eq!(suspects.due().len(), WAITING);
     }
 }

@@ -13,30 +13,29 @@ use std::{
 
 use super::{
     agent::{Agent, world},
-    changes::{Change, kept_failed},
+    changes::kept_failed,
     clock::clocks,
     heard::SharedBeats,
     policies::{self, Candidate},
-    trail::Act,
 };
 use crate::{
     compile::{Host, Placed, Tables},
-    config::duration::spell,
-    control::{Applied, Failure},
+    control::Failure,
     dataplane::monotonic_ns,
-    diagnostic::counted,
     model::{Device, Mode, Policy},
-    rollout::{Moment, Side, touched},
-    store::{
-        Deadline, KeptBeat, MOST_BEATS, Override, Overrides, Store, Touched, WATCH, Watched, Watching, Who,
-    },
+    rollout::{Moment, Side},
+    store::{Clocks, Overrides, Pointer, Store, Touched, WATCH, Watched, Watching},
 };
 
+mod arm;
 mod back;
 mod denied;
 mod silence;
 mod story;
 mod told;
+
+pub(super) use back::WHO;
+use story::Trip;
 
 /// What was in force before a change.
 pub(super) struct Before {
@@ -61,27 +60,33 @@ pub(super) struct Watcher {
     before: BTreeMap<u64, Arc<Before>>,
     /// Devices that are not heard at all, and of which nothing was dropped.
     silent: BTreeSet<String>,
-    /// Devices that should have gone back and could not: when it is tried again.
-    failed: BTreeMap<String, Instant>,
+    /// Devices with a conversation that has stopped, and whose other end is not heard at all.
+    excused: BTreeSet<String>,
+    /// Devices that should have gone back and could not.
+    failed: BTreeMap<String, Failed>,
+    /// Devices of which something was dropped that the rules before allowed, or that they did steadily.
+    harmed: BTreeSet<String>,
+    /// The device whose watch is on the disk, and whose mode is about to be set.
+    armed_mode: Option<String>,
     /// When suspects were last asked about.
     asked: Instant,
     /// How often something went back since the agent began.
     went_back: u64,
 }
 
-/// A change that is watched once it is made.
-pub(super) struct Armed {
-    former: Watching,
-    number: u64,
-    before: Arc<Before>,
-    names: BTreeSet<String>,
-    time: Duration,
+/// What could not go back, and is tried again.
+struct Failed {
+    /// From when on.
+    again: Instant,
+    trip: Trip,
+    why: String,
 }
 
 impl Watcher {
     /// Goes on with what an earlier agent watched.
     pub(super) fn restore(
         store: &Store,
+        pointer: &Pointer,
         beats: Option<SharedBeats>,
         warnings: &mut BTreeMap<&'static str, String>,
     ) -> Self {
@@ -93,13 +98,17 @@ impl Watcher {
             warnings.insert("watch", note);
             None
         });
+        let kept = still_watched(kept.unwrap_or_default(), pointer, &clocks());
         Self {
-            kept: kept.unwrap_or_default(),
+            kept,
             beats,
             since: BTreeMap::new(),
             before: BTreeMap::new(),
             silent: BTreeSet::new(),
+            excused: BTreeSet::new(),
             failed: BTreeMap::new(),
+            harmed: BTreeSet::new(),
+            armed_mode: None,
             asked: Instant::now(),
             went_back: 0,
         }
@@ -108,11 +117,22 @@ impl Watcher {
     /// Devices that are watched, those that went back since the agent began, and those of which nobody has taken note.
     pub(super) fn counts(&self) -> [u64; 3] {
         let count = |some: usize| u64::try_from(some).unwrap_or(u64::MAX);
-        [count(self.kept.devices.len()), self.went_back, count(self.kept.unread().count())]
+        let more = self.kept.modes.keys().filter(|name| !self.kept.devices.contains_key(*name)).count();
+        [count(self.kept.devices.len() + more), self.went_back, count(self.kept.unread().count())]
     }
 
     fn is_watching(&self) -> bool {
-        !self.kept.devices.is_empty()
+        !self.kept.devices.is_empty() || !self.kept.modes.is_empty()
+    }
+
+    /// Those that are watched after a change of policy, and those after a change of mode: a device may be both.
+    fn all(&self) -> impl Iterator<Item = (&String, &Watched)> {
+        self.kept.devices.iter().chain(&self.kept.modes)
+    }
+
+    /// The watch of a device after a change of one kind.
+    fn watched(&self, device: &str, of_mode: bool) -> Option<&Watched> {
+        if of_mode { self.kept.modes.get(device) } else { self.kept.devices.get(device) }
     }
 
     /// When the watch of a device begins, as beats count.
@@ -123,187 +143,13 @@ impl Watcher {
 }
 
 impl Agent {
-    /// Brings a candidate in force, and watches whom it touches.
-    pub(super) fn take_over_watched(
-        &mut self,
-        act: &mut Act,
-        change: Change,
-        by: &Who,
-        watch: Option<Duration>,
-    ) -> Result<Applied, Failure> {
-        let armed = self.arm_watch(&change.candidate, watch.unwrap_or(self.config.rollout.watch))?;
-        let ended = self.take_over(act, change, by);
-        match (ended, armed) {
-            (Ok(mut applied), Some(armed)) => {
-                self.begin_watch(armed, &mut applied);
-                Ok(applied)
-            }
-            (Err(failure), Some(armed)) => {
-                self.watcher.kept = armed.former;
-                self.keep_watch();
-                Err(failure)
-            }
-            (ended, None) => ended,
-        }
-    }
-
-    /// Writes down whom a change will touch. An agent that is killed right after the change goes on watching. Whoever changes the policy again
-    /// has looked at what he changed before, and may mean to take something away: that is watched no longer.
-    fn arm_watch(&mut self, candidate: &Candidate, time: Duration) -> Result<Option<Armed>, Failure> {
-        let before = self.pointer.current;
-        let Some(applied) = self.dataplane.applied() else { return Ok(None) };
-        if before == 0 || candidate.layers == self.in_force.layers {
-            return Ok(None);
-        }
-        let tables = Arc::clone(&applied.tables);
-        let mut names = BTreeSet::new();
-        if !time.is_zero() {
-            names = touched(&self.in_force.policy, &candidate.policy);
-        }
-        // Who is cut off, or is to be, has nothing that could be broken.
-        let is_to_be = |name: &str| {
-            candidate.policy.device(name).is_some_and(|(_, device)| device.mode == Mode::Quarantine)
-        };
-        names.retain(|name| self.mode_of(name) != Some(Mode::Quarantine) && !is_to_be(name));
-        let former = self.watcher.kept.clone();
-        self.watcher.kept.devices.retain(|_, watched| matches!(watched.change, Touched::Mode { .. }));
-        if names.is_empty() && self.watcher.kept.devices.len() == former.devices.len() {
-            return Ok(None);
-        }
-        let number = match self.store.next_number(&self.pointer) {
-            Ok(number) => number,
-            Err(error) => {
-                self.watcher.kept = former;
-                return Err(kept_failed(error));
-            }
-        };
-        let old = Arc::new(Before { policy: self.in_force.policy.clone(), tables });
-        let mut steady = self.steady_of(&old, &names);
-        let deadline = Deadline::after(time, &clocks());
-        for name in &names {
-            let watched = Watched {
-                since: jiff::Timestamp::now(),
-                deadline: deadline.clone(),
-                change: Touched::Policy { number, before, touched: names.len() },
-                steady: steady.remove(name).unwrap_or_default(),
-            };
-            self.watcher.kept.devices.insert(name.clone(), watched);
-        }
-        if let Err(error) = self.store.save(WATCH, &self.watcher.kept) {
-            self.watcher.kept = former;
-            return Err(kept_failed(error));
-        }
-        Ok(Some(Armed { former, number, before: old, names, time }))
-    }
-
-    fn begin_watch(&mut self, armed: Armed, applied: &mut Applied) {
-        let Armed { former, number, before, names, time } = armed;
-        for name in former.devices.keys().filter(|name| !self.watcher.kept.devices.contains_key(*name)) {
-            tracing::info!("`{name}` is watched no longer: the policy was changed again");
-            self.watcher.since.remove(name);
-            self.watcher.silent.remove(name);
-            self.watcher.failed.remove(name);
-        }
-        self.watcher.before.clear();
-        let first = names.first().and_then(|name| self.watcher.kept.devices.get(name));
-        let Some(Touched::Policy { before: back_to, .. }) = first.map(|watched| &watched.change) else {
-            self.reporter.suspects.watch(self.watcher.is_watching(), true);
-            return;
-        };
-        self.watcher.before.insert(*back_to, before);
-        let now = self.watcher.now();
-        for name in &names {
-            self.watcher.since.insert(name.clone(), now);
-            self.watcher.silent.remove(name);
-        }
-        self.reporter.suspects.watch(true, true);
-        let who = counted(names.len(), "device");
-        tracing::info!(number, devices = names.len(), "watched for {}", spell(time));
-        applied.notes.push(format!(
-            "{who} watched for {}: one of which traffic suffers goes back by itself (`bulkhead rollout`)",
-            spell(time)
-        ));
-        if self.watcher.beats.is_none() {
-            applied.notes.push(
-                "no history is kept (`[history]`): conversations that stop without a denied packet are not noticed"
-                    .to_owned(),
-            );
-        }
-    }
-
-    /// What devices do steadily, by their names.
-    fn steady_of(&self, before: &Before, names: &BTreeSet<String>) -> BTreeMap<String, Vec<KeptBeat>> {
-        let mut found: BTreeMap<String, Vec<KeptBeat>> = BTreeMap::new();
-        let Some(beats) = &self.watcher.beats else { return found };
-        let mut steady = beats.lock().steady(|_| true);
-        // Of very many those that tell soonest.
-        steady.sort_by_key(|one| one.period);
-        for one in &steady {
-            let ends: BTreeSet<&str> = [&one.kind.from, &one.kind.to]
-                .into_iter()
-                .filter_map(|end| before.side().device_at(end))
-                .map(|device| device.name.as_str())
-                .collect();
-            for name in ends.into_iter().filter(|name| names.contains(*name)) {
-                let list = found.entry(name.to_owned()).or_default();
-                if list.len() < MOST_BEATS {
-                    list.push(KeptBeat::of(one));
-                }
-            }
-        }
-        found
-    }
-
-    /// A device's mode was set by hand, or released: `to` is what it is now, `from` what it was, and `before` what was set by hand then.
-    pub(super) fn mode_was_set(
-        &mut self,
-        device: &str,
-        (from, to): (Option<Mode>, Option<Mode>),
-        before: Option<Override>,
-        watch: Option<Duration>,
-        applied: &mut Applied,
-    ) {
-        let time = watch.unwrap_or(self.config.rollout.watch);
-        let known = self.watcher.kept.devices.get(device).map(|watched| &watched.change);
-        let is_over = matches!(known, Some(Touched::Mode { .. })) || to == Some(Mode::Quarantine);
-        let removed = is_over && self.watcher.kept.devices.contains_key(device);
-        if removed {
-            self.forget_watch(device);
-        }
-        let begins = !time.is_zero()
-            && self.pointer.current != 0
-            && (from, to) == (Some(Mode::Monitor), Some(Mode::Enforce));
-        if begins && let Some(now) = self.dataplane.applied() {
-            let names = BTreeSet::from([device.to_owned()]);
-            let here = Before { policy: self.in_force.policy.clone(), tables: Arc::clone(&now.tables) };
-            let steady = self.steady_of(&here, &names).remove(device).unwrap_or_default();
-            let watched = Watched {
-                since: jiff::Timestamp::now(),
-                deadline: Deadline::after(time, &clocks()),
-                change: Touched::Mode { from: Mode::Monitor, before },
-                steady,
-            };
-            self.watcher.kept.devices.insert(device.to_owned(), watched);
-            let now = self.watcher.now();
-            self.watcher.since.insert(device.to_owned(), now);
-            self.watcher.silent.remove(device);
-            self.reporter.suspects.watch(true, true);
-            applied.notes.push(format!(
-                "`{device}` is watched for {}: if what it does steadily stops, it goes back to monitor by itself (`bulkhead rollout`)",
-                spell(time)
-            ));
-        }
-        if removed || begins {
-            self.keep_watch();
-        }
-    }
-
     /// Looks after those that are watched.
     pub(super) fn look_after_watch(&mut self) {
         self.end_watches();
         if !self.watcher.is_watching() {
             return;
         }
+        self.try_again();
         self.ask_about_suspects();
         self.look_for_silence();
     }
@@ -317,18 +163,17 @@ impl Agent {
         self.reporter.suspects.watch(true, false);
         let now = clocks();
         let mut over = Vec::new();
-        for (name, watched) in &self.watcher.kept.devices {
-            let is_in_force = match &watched.change {
+        for (name, watched) in self.watcher.all() {
+            let (is_in_force, of_mode) = match &watched.change {
                 Touched::Policy { number, .. } => {
-                    *number <= self.pointer.current
-                        && !self.pointer.rolled_back.contains(number)
-                        && self.mode_of(name) != Some(Mode::Quarantine)
+                    let is_current =
+                        *number <= self.pointer.current && !self.pointer.rolled_back.contains(number);
+                    (is_current && self.mode_of(name) != Some(Mode::Quarantine), false)
                 }
-                Touched::Mode { .. } => self.mode_of(name) == Some(Mode::Enforce),
+                Touched::Mode { .. } => (self.mode_of(name) == Some(Mode::Enforce), true),
             };
-            if !is_in_force {
-                over.push(name.clone());
-            } else if watched.deadline.left(&now).is_none() {
+            let is_late = watched.deadline.left(&now).is_none();
+            if is_in_force && is_late {
                 if self.watcher.silent.contains(name) {
                     tracing::warn!(
                         "`{name}` was silent when its watch ended: whether the change suits it is not known"
@@ -336,23 +181,45 @@ impl Agent {
                 } else {
                     tracing::info!("`{name}` is watched no longer: nothing suffered, the change is kept");
                 }
-                over.push(name.clone());
+            }
+            if is_late || !is_in_force {
+                over.push((name.clone(), of_mode));
             }
         }
+        self.forget_watches(over);
+    }
+
+    /// Ends watches, and writes that down.
+    fn forget_watches(&mut self, over: Vec<(String, bool)>) {
         if over.is_empty() {
             return;
         }
-        for name in &over {
-            self.forget_watch(name);
+        for (name, of_mode) in over {
+            self.forget_watch(&name, of_mode);
         }
         self.keep_watch();
     }
 
-    fn forget_watch(&mut self, name: &str) {
-        self.watcher.kept.devices.remove(name);
-        self.watcher.since.remove(name);
-        self.watcher.silent.remove(name);
-        self.watcher.failed.remove(name);
+    /// The policy is another one by hand: whoever did that has looked at what was changed before.
+    pub(super) fn end_watches_of_policy(&mut self) {
+        let names = self.watcher.kept.devices.keys();
+        let over = names.map(|name| (name.clone(), false)).collect();
+        self.forget_watches(over);
+    }
+
+    fn forget_watch(&mut self, name: &str, of_mode: bool) {
+        let kept = &mut self.watcher.kept;
+        drop(if of_mode { kept.modes.remove(name) } else { kept.devices.remove(name) });
+        if !kept.devices.contains_key(name) && !kept.modes.contains_key(name) {
+            self.watcher.since.remove(name);
+            self.watcher.silent.remove(name);
+            self.watcher.excused.remove(name);
+            self.watcher.harmed.remove(name);
+        }
+        if self.watcher.failed.get(name).is_some_and(|failed| failed.trip.of_mode == of_mode) {
+            self.watcher.failed.remove(name);
+            self.warn_of_failed();
+        }
         if !self.watcher.is_watching() {
             self.watcher.before.clear();
             self.reporter.suspects.watch(false, false);
@@ -384,9 +251,29 @@ impl Agent {
         // Whoever was cut off then is not asked about.
         let Candidate { policy, tables, .. } =
             policies::prepare(layers, &Overrides::default(), &self.limits).map_err(world)?;
-        let before = Arc::new(Before { policy, tables: Arc::new(tables) });
-        self.watcher.before.insert(number, Arc::clone(&before));
-        Ok(before)
+        Ok(self.remember_before(number, Before { policy, tables: Arc::new(tables) }))
+    }
+
+    /// What is in force; a mode changes no verdict, so what it was while another one was set says the same.
+    fn before_now(&mut self) -> Result<Arc<Before>, Failure> {
+        let number = self.pointer.current;
+        if let Some(known) = self.watcher.before.get(&number) {
+            return Ok(Arc::clone(known));
+        }
+        let Some(applied) = self.dataplane.applied() else { return Err(world("no policy is in force")) };
+        let before = Before { policy: self.in_force.policy.clone(), tables: Arc::clone(&applied.tables) };
+        Ok(self.remember_before(number, before))
+    }
+
+    /// Remembers it beside those that somebody is watched for.
+    fn remember_before(&mut self, number: u64, before: Before) -> Arc<Before> {
+        let before = Arc::new(before);
+        let Watcher { before: known, kept, .. } = &mut self.watcher;
+        let used: BTreeSet<u64> = kept.devices.values().filter_map(denied::policy_before).collect();
+        let current = self.pointer.current;
+        known.retain(|number, _| *number == current || used.contains(number));
+        known.insert(number, Arc::clone(&before));
+        before
     }
 
     /// Hosts of tables: where an interface is, or everywhere.
@@ -426,6 +313,20 @@ impl Agent {
         });
         Ok(hosts.collect())
     }
+}
+
+/// Who is still watched at a start: not for a change that never came in force. Deadlines are those of this boot.
+fn still_watched(mut kept: Watching, pointer: &Pointer, now: &Clocks) -> Watching {
+    if let Some(armed) = kept.armed.take()
+        && armed.number > pointer.last
+    {
+        kept.devices = armed.former;
+    }
+    for watched in kept.devices.values_mut().chain(kept.modes.values_mut()) {
+        // One that is over is told of with the first look.
+        watched.deadline = watched.deadline.carried_over(now).unwrap_or_else(|| watched.deadline.clone());
+    }
+    kept
 }
 
 /// Whose rule let a conversation begin: the end in whose name it stands, or else who answers, or who began; of those that are watched.

@@ -45,6 +45,13 @@ pub struct Limits {
     pub days: u32,
 }
 
+impl Limits {
+    /// Rows that are kept of one day at most.
+    pub fn rows_of_a_day(&self) -> u64 {
+        (self.bytes / SHARE / ROW).max(1)
+    }
+}
+
 /// What became of what was added.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct Added {
@@ -161,7 +168,7 @@ impl History {
         let failed = sqlite("write", &self.path);
         let all =
             self.connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(&failed)?;
-        let most = (self.limits.bytes / SHARE / ROW).max(1);
+        let most = self.limits.rows_of_a_day();
         let (added, missing) = put(&all, rows, most).map_err(&failed)?;
         for one in unseen.iter().chain(&missing) {
             note(&all, one).map_err(&failed)?;

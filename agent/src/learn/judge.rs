@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 
 use bulkhead_common::{
-    decide::{Decision, Verdict},
+    decide::Decision,
     layout::{SegmentRow, Settings},
     lookup::{infrastructure, segment_flag},
 };
@@ -13,7 +13,10 @@ use jiff::Timestamp;
 
 use super::Who;
 use crate::{
-    compile::{Begun, Calendar, Field, Host, Limits, Placed, Tables, TooLarge, compile, numbered_segments},
+    compile::{
+        Begun, Calendar, Field, Host, Limits, Placed, Tables, TooLarge, compile, is_allowed,
+        numbered_segments,
+    },
     model::{Policy, Schedule},
     traffic::{Day, Hours, Kind},
 };
@@ -178,10 +181,6 @@ impl Asking<'_> {
         self.host.reschedule(open.clone());
         begun.meets(&mut self.host, self.field)
     }
-}
-
-fn is_allowed(decision: &Decision) -> bool {
-    matches!(decision.verdict, Verdict::Allow(_))
 }
 
 /// Which schedules are open.

@@ -19,7 +19,7 @@ use super::{
     words,
 };
 use crate::{
-    compile::{Begun, Calendar, Field, Host, Party, Placed},
+    compile::{Begun, Calendar, Field, Host, Party, Placed, is_allowed},
     model::{Peer, Policy},
     traffic::{End, Hours, Kind, Row, Seen, Unseen},
 };
@@ -273,10 +273,6 @@ impl Current {
             None => self.denied = Some((*seen, *decision)),
         }
     }
-}
-
-fn is_allowed(decision: &Decision) -> bool {
-    matches!(decision.verdict, Verdict::Allow(_))
 }
 
 fn merge(into: &mut Option<Seen>, seen: &Seen) {

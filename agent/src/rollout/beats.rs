@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use crate::traffic::Kind;
+use crate::traffic::{End, Kind};
 
 /// Silences that are remembered of a kind.
 const REMEMBERED: usize = 16;
@@ -138,11 +138,16 @@ impl Beats {
         (enough && silent > steady.period.saturating_mul(PERIODS)).then_some(silent)
     }
 
-    /// When somebody was last heard, whomever he talked to.
-    pub fn last_heard(&self, is_him: impl Fn(&crate::traffic::End) -> bool) -> Option<Moment> {
-        let heard =
-            self.kinds.iter().flat_map(|(kind, beat)| [(kind.from, beat.sides[0]), (kind.to, beat.sides[1])]);
-        heard.filter(|(end, _)| is_him(end)).filter_map(|(_, at)| at).max()
+    /// When each end was last heard, whomever it talked to.
+    pub fn heard_last(&self) -> BTreeMap<End, Moment> {
+        let mut heard: BTreeMap<End, Moment> = BTreeMap::new();
+        for (kind, beat) in &self.kinds {
+            for (end, at) in [kind.from, kind.to].into_iter().zip(beat.sides) {
+                let Some(at) = at else { continue };
+                heard.entry(end).and_modify(|known| *known = at.max(*known)).or_insert(at);
+            }
+        }
+        heard
     }
 }
 

@@ -8,5 +8,5 @@ mod touched;
 
 pub use beats::{Beats, LOOKS, Moment, PERIODS, Steady};
 pub use only::{NotApart, known, only};
-pub use talk::{Sent, Side, Talk, is_allowed};
+pub use talk::{Sent, Side, Talk};
 pub use touched::{holders, touched};

@@ -222,16 +222,17 @@ impl Store {
         self.disk.sync_folder(&self.folder.join(REVISIONS))
     }
 
-    /// Removes what is too old: all but the newest `most` revisions and the ones that may be returned to, and files
-    /// that no revision has any more.
+    /// Removes what is too old: all but the newest `most` revisions and the ones that may be returned to, those that are `needed` among
+    /// them, and files that no revision has any more.
     ///
     /// # Errors
     /// When the disk says no; what is left is removed the next time.
-    pub fn prune(&self, most: usize, pointer: &Pointer) -> Result<(), StoreError> {
+    pub fn prune(&self, most: usize, pointer: &Pointer, needed: &BTreeSet<u64>) -> Result<(), StoreError> {
         let revisions = self.revisions()?;
         let numbers = self.numbers()?;
         let mut stay: BTreeSet<u64> = numbers.iter().rev().take(most).copied().collect();
         stay.insert(pointer.current);
+        stay.extend(needed);
         stay.extend(revisions.records.get(&pointer.current).and_then(|record| record.before));
         stay.extend(pointer.pending.iter().flat_map(|pending| [pending.number, pending.back_to]));
         // What came to the disk and never in force: an apply that was cut off.

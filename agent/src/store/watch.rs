@@ -1,7 +1,11 @@
 //! Devices that are watched after a change, and those that went back because of it: written before the change is acknowledged, so that an
 //! agent that is killed goes on watching.
 
-use std::{collections::BTreeMap, net::IpAddr, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+    time::Duration,
+};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -23,12 +27,39 @@ pub const MOST_BEATS: usize = 64;
 /// Who is watched, and who went back.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Watching {
-    /// By the device's name.
+    /// After a change of policy, by the device's name.
     #[serde(default)]
     pub devices: BTreeMap<String, Watched>,
+    /// After a change of mode by hand, by the device's name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub modes: BTreeMap<String, Watched>,
+    /// A change of policy that is about to be made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub armed: Option<Armed>,
+    /// The revision that drove devices back, and how many.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub driven: Option<Driven>,
     /// The oldest first.
     #[serde(default)]
     pub back: Vec<WentBack>,
+}
+
+/// A change that may never come in force, when the power goes: then those are watched who were before it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Armed {
+    /// The number of its revision.
+    pub number: u64,
+    /// Who was watched before it.
+    pub former: BTreeMap<String, Watched>,
+}
+
+/// How many devices a revision drove back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Driven {
+    /// The revision.
+    pub by: u64,
+    /// Devices.
+    pub devices: usize,
 }
 
 /// A device that a change touched.
@@ -95,11 +126,28 @@ pub struct WentBack {
     /// The revision that did it harm; none for a mode set by hand.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub number: Option<u64>,
+    /// Hash of the files of that revision: who applies them again does the same harm.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub files: Option<String>,
     /// The whole story.
     pub why: String,
+    /// It was about to be done: an agent that finds this was killed before it could say what came of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub begun: Option<Begun>,
     /// Who has taken note of it, and in which words; none yet while `status` speaks of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub acknowledged: Option<Acknowledged>,
+}
+
+/// A way back that was begun.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Begun {
+    /// The revision that was in force.
+    pub current: u64,
+    /// Whether a packet was denied; otherwise a conversation has stopped.
+    pub denied: bool,
+    /// The conversation that suffers.
+    pub kind: KeptBeat,
 }
 
 /// Somebody has taken note.
@@ -144,7 +192,24 @@ impl Watching {
 
     /// How many devices a revision has driven back.
     pub fn driven_back_by(&self, number: u64) -> usize {
-        self.back.iter().filter(|back| back.number == Some(number)).count()
+        self.driven.filter(|driven| driven.by == number).map_or(0, |driven| driven.devices)
+    }
+
+    /// Counts one more. Those of another revision do not count any more: a later change ends the watch of the one before it.
+    pub fn drove_back(&mut self, number: u64) {
+        self.driven = Some(Driven { by: number, devices: self.driven_back_by(number) + 1 });
+    }
+
+    /// Revisions without which nothing could come back, while `current` is in force: those before the changes that are watched, and what
+    /// was made since.
+    pub fn needed(&self, current: u64) -> BTreeSet<u64> {
+        let changes: BTreeSet<(u64, u64)> = (self.devices.values())
+            .filter_map(|watched| match watched.change {
+                Touched::Policy { number, before, .. } => Some((before, number)),
+                Touched::Mode { .. } => None,
+            })
+            .collect();
+        changes.into_iter().flat_map(|(before, number)| (number..=current).chain([before])).collect()
     }
 
     /// Remembers one more that went back; the oldest makes room, one that was noted before one that was not.
@@ -176,13 +241,33 @@ mod tests {
     }
 
     #[test]
+    fn what_would_come_back_is_needed_as_long_as_somebody_is_watched() {
+        let mut watching = Watching::default();
+        assert_eq!(watching.needed(9), BTreeSet::new());
+        let clocks =
+            crate::store::Clocks { boot: "a".into(), up: Duration::ZERO, wall: Timestamp::UNIX_EPOCH };
+        let watched = Watched {
+            since: Timestamp::UNIX_EPOCH,
+            deadline: Deadline::after(Duration::from_secs(60), &clocks),
+            change: Touched::Policy { number: 7, before: 2, touched: 3 },
+            steady: Vec::new(),
+        };
+        watching.devices.insert("press".into(), watched);
+        assert_eq!(watching.needed(9), BTreeSet::from([2, 7, 8, 9]));
+        let text = serde_json::to_string(&watching).expect("JSON");
+        assert_eq!(serde_json::from_str::<Watching>(&text).expect("what was written"), watching);
+    }
+
+    #[test]
     fn those_that_went_back_are_bounded_and_who_was_not_noted_stays_longest() {
         let back = |device: usize, noted: bool| WentBack {
             at: Timestamp::UNIX_EPOCH,
             device: device.to_string(),
             all: false,
             number: Some(3),
+            files: None,
             why: String::new(),
+            begun: None,
             acknowledged: noted.then(|| Acknowledged {
                 at: Timestamp::UNIX_EPOCH,
                 by: "root".into(),
@@ -190,8 +275,12 @@ mod tests {
             }),
         };
         let mut watching = Watching::default();
-        (0..=MOST_BACK).for_each(|device| watching.went_back(back(device, device == 5)));
-        assert_eq!((watching.back.len(), watching.driven_back_by(3)), (MOST_BACK, MOST_BACK));
+        for device in 0..=MOST_BACK {
+            watching.went_back(back(device, device == 5));
+            watching.drove_back(3);
+        }
+        assert_eq!((watching.back.len(), watching.driven_back_by(3)), (MOST_BACK, MOST_BACK + 1));
+        assert_eq!(watching.driven_back_by(4), 0);
         assert!(watching.back.iter().all(|back| back.device != "5"));
         watching.went_back(back(999, false));
         assert_eq!(watching.back[0].device, "1");

@@ -24,7 +24,8 @@ fn history_that_is_spelled_wrong_is_refused_and_nothing_else_is_written_where_it
 #[test]
 fn collector_hears_those_who_are_named_at_one_address() {
     let read = |text: &str| read(&format!("{UPLINK}[history.collector]\n{text}")).history;
-    let history = read("listen = \"10.0.0.254:2055\"\nfrom = [\"fd00::1\", \"10.0.0.1\", \"10.0.0.1\"]\n");
+    let history =
+        read("listen = \"10.0.0.254:2055\"\nfrom = [\"fd00::1\", \"10.0.0.1\", \"::ffff:10.0.0.1\"]\n");
     let collector = history.and_then(|history| history.collector).expect("a collector");
     assert_eq!(collector.listen.to_string(), "10.0.0.254:2055");
     assert_eq!(collector.from.len(), 2);

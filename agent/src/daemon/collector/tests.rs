@@ -1,12 +1,12 @@
 //! Datagrams over the loopback become rows; who is not named is refused; what cannot be handed over waits.
 
 use std::{
-    net::Ipv4Addr,
+    net::{IpAddr, Ipv4Addr},
     sync::mpsc::{self, RecvTimeoutError},
 };
 
 use super::*;
-use crate::traffic::{End, Service};
+use crate::traffic::{End, Kind, Service};
 
 /// A datagram of NetFlow 5 with one record: a query of UDP port 161.
 fn datagram(sequence: u32, client: u16) -> Vec<u8> {
@@ -34,14 +34,19 @@ fn free() -> SocketAddr {
     socket.local_addr().expect("it has one")
 }
 
-fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+/// Looks at it now, and whenever the collector tells something.
+fn until<T>(collector: &Collector, what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + Duration::from_secs(20);
     loop {
         if let Some(found) = look() {
             return found;
         }
-        assert!(Instant::now() < deadline, "{what}");
-        thread::sleep(Duration::from_millis(10));
+        let left = deadline.checked_duration_since(Instant::now());
+        let left = left.unwrap_or_else(|| panic!("{what}: {:?}", collector.status()));
+        let Shared { status, changed } = &*collector.status;
+        let status = status.lock().expect("nobody panics");
+        // What was told between the look and now is told again soon.
+        drop(changed.wait_timeout(status, left.min(2 * TELL)).expect("nobody panics"));
     }
 }
 
@@ -65,7 +70,7 @@ fn named_exporters_are_heard_and_others_refused() {
     let exporter = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("a socket");
     let stranger = UdpSocket::bind((Ipv4Addr::new(127, 0, 0, 2), 0)).expect("a socket");
     // It listens from now on.
-    until("the socket", || {
+    until(&collector, "the socket", || {
         exporter.send_to(&[1, 2, 3], listen).ok()?;
         (collector.status().damaged > 0).then_some(())
     });
@@ -73,7 +78,7 @@ fn named_exporters_are_heard_and_others_refused() {
         exporter.send_to(&datagram(sequence, client), listen).expect("sent");
         stranger.send_to(&datagram(sequence, client), listen).expect("sent");
     }
-    let status = until("all of them", || {
+    let status = until(&collector, "all of them", || {
         let status = collector.status();
         (status.refused == 3 && status.records == 3).then_some(status)
     });
@@ -100,33 +105,10 @@ fn what_cannot_be_listened_on_is_said_and_tried_again() {
     let listen = other.local_addr().expect("it has one");
     let config = FlowCollector { listen, from: vec![IpAddr::from([127, 0, 0, 1])] };
     let collector = Collector::begin(&config, Box::new(|_| Ok(())));
-    let problem = until("a problem", || collector.status().problem);
+    let problem = until(&collector, "a problem", || collector.status().problem);
     assert!(problem.contains("failed to listen"), "{problem}");
     drop(other);
-    until("it listens", || collector.status().problem.is_none().then_some(()));
+    until(&collector, "it listens", || collector.status().problem.is_none().then_some(()));
     collector.finish();
     assert!(collector.thread.is_finished());
-}
-
-#[test]
-fn what_the_gateway_sees_by_itself_is_not_taken_from_others() {
-    let seen_here = Arc::<AtomicU64>::default();
-    let mut elsewhere = Elsewhere { pairs: Pairs::default(), seen_here: Arc::clone(&seen_here) };
-    elsewhere.note(&kind([10, 0, 0, 9], [10, 0, 0, 8]));
-    let row = |kind: Kind| {
-        let seen = crate::traffic::Seen { flows: 2, ..crate::traffic::Seen::at(1_700_000_000) };
-        Row { kind, day: crate::traffic::Day::of(1_700_000_000), seen }
-    };
-    let mut sum = Sum::new(10);
-    // Whoever of the two began, and over whatever: the gateway is between them.
-    let (here, there) = (kind([10, 0, 0, 8], [10, 0, 0, 9]), kind([10, 0, 0, 8], [10, 0, 0, 7]));
-    elsewhere.take(&[row(here), row(there)], &mut sum);
-    assert_eq!(sum.rows().map(|row| row.kind).collect::<Vec<_>>(), [there]);
-    assert_eq!(seen_here.load(Ordering::Relaxed), 2);
-    // A flood of others makes room, and no more memory.
-    for number in 0..3 * u32::try_from(PAIRS).expect("small") {
-        let [a, b, c, d] = number.to_be_bytes();
-        elsewhere.note(&kind([11 + a, b, c, d], [10, 0, 0, 9]));
-    }
-    assert!(elsewhere.pairs.young.len() + elsewhere.pairs.old.len() <= 2 * PAIRS);
 }

@@ -156,7 +156,7 @@ impl Recorder {
                     false
                 }
                 Ok(Said::Elsewhere(rows)) => {
-                    self.take_elsewhere(&rows);
+                    self.elsewhere_tells(rows);
                     false
                 }
                 Ok(Said::Stop) | Err(RecvTimeoutError::Timeout) => false,
@@ -167,7 +167,7 @@ impl Recorder {
                 // What was said before the end.
                 said.try_iter().for_each(|said| match said {
                     Said::Denied(denied) => self.take(&denied),
-                    Said::Elsewhere(rows) => self.take_elsewhere(&rows),
+                    Said::Elsewhere(rows) => self.elsewhere_tells(rows),
                     Said::Stop => {}
                 });
             }
@@ -204,15 +204,19 @@ impl Recorder {
             } else if let Some((kind, seen)) = self.denied.take(denial, &clock, &self.leased) {
                 self.heard.take(kind, &seen, &clock);
                 self.sum.add(kind, &seen);
-                self.elsewhere.iter_mut().for_each(|elsewhere| elsewhere.note(&kind));
+                // A packet that was dropped is no conversation.
+                if denial.key.dropped == 0 {
+                    self.elsewhere.iter_mut().for_each(|elsewhere| elsewhere.note(&kind, &seen));
+                }
             }
         }
     }
 
-    /// Takes what exporters told of.
-    fn take_elsewhere(&mut self, rows: &[Row]) {
-        let Self { elsewhere, sum, .. } = self;
-        elsewhere.iter().for_each(|elsewhere| elsewhere.take(rows, sum));
+    /// Takes what exporters told of; it waits for the next look.
+    fn elsewhere_tells(&mut self, rows: Vec<Row>) {
+        if let Some(elsewhere) = &mut self.elsewhere {
+            elsewhere.wait(rows);
+        }
     }
 
     /// Looks at the kernel's flows, and accounts for those that are not there any more.
@@ -237,9 +241,10 @@ impl Recorder {
             if let Some((kind, seen)) = conversations.take(key, flow, &look) {
                 heard.take(kind, &seen, &clock);
                 sum.add(kind, &seen);
-                elsewhere.iter_mut().for_each(|elsewhere| elsewhere.note(&kind));
+                elsewhere.iter_mut().for_each(|elsewhere| elsewhere.note(&kind, &seen));
             }
         })?;
+        elsewhere.iter_mut().for_each(|elsewhere| elsewhere.looked(sum));
         conversations.end(clock.mono_ns);
         heard.looked(&clock);
         let unread = |tally: &Tally| {

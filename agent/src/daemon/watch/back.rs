@@ -4,40 +4,45 @@
 //! way round). Where the two cannot be told apart, where what is missing would not come back that way, or where more than half of those
 //! that a change touched would have to go back, the whole revision does.
 
-use std::{collections::BTreeSet, time::Instant};
+use std::time::{Duration, Instant};
 
 use super::{
     super::{
         agent::{Agent, world},
         changes::Change,
+        clock::clocks,
         policies::{self, Candidate},
     },
+    Failed,
     story::{Trip, service_of},
 };
 use crate::{
+    compile::{self, Placed, is_allowed},
     control::{Applied, Failure},
-    model::Criticality,
-    record::{Alarm, Event, Severity, VERSION},
-    rollout::{Side, Talk, is_allowed},
-    store::{Override, TextLayer, Touched, Watched, WentBack, Who, audit::Action},
+    diagnostic::counted,
+    model::{Criticality, Mode},
+    record::{Alarm, Event, Severity, Trigger, VERSION},
+    rollout::{Side, Steady, Talk},
+    store::{Begun, KeptBeat, Override, TextLayer, Touched, Watched, WentBack, Who, audit::Action, digest},
 };
 
 /// Who does it, in the list of revisions and the trail.
-const WHO: &str = "watch";
+pub(in crate::daemon) const WHO: &str = "watch";
 /// What failed is tried again after this.
-const AGAIN: std::time::Duration = std::time::Duration::from_secs(5);
+pub(super) const AGAIN: Duration = Duration::from_secs(5);
 
-/// Longest story, characters: a rule may name very many.
+/// Longest story, bytes: a rule may name very many.
 const STORY: usize = 800;
-/// The same with what came of it: a record is no longer than 4096 bytes.
+/// The same with what came of it: a record is no longer than 4096 bytes, in which quotes take two.
 const WHOLE: usize = 1400;
 
+/// No more bytes than `most`.
 fn bounded(text: String, most: usize) -> String {
-    if text.chars().count() <= most {
-        text
-    } else {
-        text.chars().take(most - 3).chain("...".chars()).collect()
+    if text.len() <= most {
+        return text;
     }
+    let end = (0..=most - 3).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
+    format!("{}...", &text[..end])
 }
 
 /// What came back.
@@ -48,13 +53,19 @@ struct Returned {
 }
 
 impl Agent {
-    /// Lets a device go back, or all of them.
+    /// Lets a device go back, or all of them. That it does is on the disk before it is done: who is killed in between tells of it at the
+    /// next start, and nobody does the same harm once more.
     pub(super) fn go_back(&mut self, trip: Trip) {
-        let Some(watched) = self.watcher.kept.devices.get(&trip.device).cloned() else { return };
-        if self.watcher.failed.get(&trip.device).is_some_and(|again| Instant::now() < *again) {
+        let Some(watched) = self.watcher.watched(&trip.device, trip.of_mode).cloned() else { return };
+        let is_tried = |failed: &Failed| Instant::now() < failed.again;
+        if watched.deadline.left(&clocks()).is_none()
+            || self.watcher.failed.get(&trip.device).is_some_and(is_tried)
+        {
             return;
         }
         let story = bounded(self.story(&trip, &watched), STORY);
+        let former = self.watcher.kept.back.clone();
+        self.note_begun(&trip, &watched, &story);
         let ended = match &watched.change {
             Touched::Policy { number, before, touched } => {
                 self.policy_back(&trip, &story, (*number, *before), *touched)
@@ -64,23 +75,115 @@ impl Agent {
         match ended {
             Ok(Returned { event, told }) => {
                 let why = bounded(format!("{story}; {told}"), WHOLE);
-                tracing::warn!(device = trip.device, "went back: {why}");
-                self.watcher.went_back += 1;
-                self.raise(&trip, event, why.clone());
-                self.note_return(&trip, &watched, event, why);
-                self.warnings.remove("went-back");
+                self.note_return(&trip, event, why);
             }
             Err(failure) => {
-                let first = self.watcher.failed.insert(trip.device.clone(), Instant::now() + AGAIN).is_none();
+                self.watcher.kept.back = former;
+                self.keep_watch();
                 let because = policies::one_line(&failure.message);
                 let why =
                     bounded(format!("{story}; it cannot be undone, and is tried again: {because}"), WHOLE);
-                self.warnings.insert("went-back", why.clone());
-                if first {
+                let is_known = self.watcher.failed.contains_key(&trip.device);
+                if !is_known {
                     tracing::error!(device = trip.device, "cannot go back: {why}");
-                    self.raise(&trip, Event::CannotGoBack, why);
+                    self.raise(&trip, Event::CannotGoBack, why.clone());
                 }
+                let again = Instant::now() + AGAIN;
+                self.watcher.failed.insert(trip.device.clone(), Failed { again, trip, why });
+                self.warn_of_failed();
             }
+        }
+    }
+
+    /// What could not be undone and is due again. A conversation that has stopped is found anew as long as it has.
+    pub(super) fn try_again(&mut self) {
+        let now = Instant::now();
+        let is_due = |failed: &Failed| failed.again <= now && failed.trip.trigger == Trigger::Denied;
+        let due: Vec<Trip> = self
+            .watcher
+            .failed
+            .values()
+            .filter(|failed| is_due(failed))
+            .map(|failed| failed.trip.clone())
+            .collect();
+        due.into_iter().for_each(|trip| self.go_back(trip));
+    }
+
+    /// Warns of all that cannot go back.
+    pub(super) fn warn_of_failed(&mut self) {
+        let failed = &self.watcher.failed;
+        let Some(first) = failed.values().next() else {
+            self.warnings.remove("went-back");
+            return;
+        };
+        let mut note = first.why.clone();
+        if let Some(more @ 1..) = failed.len().checked_sub(1) {
+            let names: Vec<&str> = failed.keys().skip(1).take(8).map(String::as_str).collect();
+            note += &format!("; so it is with {}: {}", counted(more, "other device"), names.join(", "));
+        }
+        self.warnings.insert("went-back", note);
+    }
+
+    fn note_begun(&mut self, trip: &Trip, watched: &Watched, story: &str) {
+        let number = match watched.change {
+            Touched::Policy { number, .. } => Some(number),
+            Touched::Mode { .. } => None,
+        };
+        let record = number.and_then(|number| self.store.record(number).ok().flatten());
+        let files = record.and_then(|record| Some(digest(&record.layers.last()?.files)));
+        let kind = KeptBeat::of(&Steady { kind: trip.kind, period: Duration::ZERO });
+        self.watcher.kept.went_back(WentBack {
+            at: jiff::Timestamp::now(),
+            device: trip.device.clone(),
+            all: false,
+            number,
+            files,
+            why: story.to_owned(),
+            begun: Some(Begun {
+                current: self.pointer.current,
+                denied: trip.trigger == Trigger::Denied,
+                kind,
+            }),
+            acknowledged: None,
+        });
+        self.keep_watch();
+    }
+
+    /// What an earlier agent had begun to undo when it was killed: what was done is told of, and what was not is as if nobody had begun.
+    pub(in crate::daemon) fn finish_returns(&mut self) {
+        let begun =
+            self.watcher.kept.back.iter_mut().filter_map(|back| Some((back.begun.take()?, back.clone())));
+        let begun: Vec<(Begun, WentBack)> = begun.collect();
+        for (begun, back) in begun {
+            let of_mode = back.number.is_none();
+            let is_done = match back.number {
+                Some(_) => self.pointer.current != begun.current,
+                None => self.mode_of(&back.device) != Some(Mode::Enforce),
+            };
+            let trip = Trip {
+                device: back.device.clone(),
+                of_mode,
+                trigger: if begun.denied { Trigger::Denied } else { Trigger::Stopped },
+                kind: begun.kind.read().kind,
+                reason: None,
+                rule: None,
+                silent: None,
+                gone: false,
+            };
+            if !is_done {
+                self.watcher.kept.back.retain(|other| *other != back);
+                self.keep_watch();
+                continue;
+            }
+            let all = !of_mode && self.pointer.current < begun.current;
+            let event = if all { Event::AllWentBack } else { Event::WentBack };
+            let told = match of_mode {
+                true => "its mode is what it was".to_owned(),
+                false => format!("revision {} is in force", self.pointer.current),
+            };
+            let why =
+                bounded(format!("{}; {told}, and the agent ended before it could tell so", back.why), WHOLE);
+            self.note_return(&trip, event, why);
         }
     }
 
@@ -91,11 +194,11 @@ impl Agent {
         (number, before): (u64, u64),
         touched: usize,
     ) -> Result<Returned, Failure> {
-        let driven = self.watcher.kept.driven_back_by(number) + 1;
-        if driven >= 2 && driven * 2 > touched {
+        let driven = self.watcher.kept.driven_back_by(number) + usize::from(trip.is_denied());
+        if trip.is_denied() && driven >= 2 && driven * 2 > touched {
             let why = format!("{driven} of {touched} devices that it touched suffer");
             if self.nobody_else_changed(number, before).is_ok() {
-                return self.all_back(trip, story, before, &why);
+                return self.all_back(story, before, &why);
             }
         }
         let device = &trip.device;
@@ -121,9 +224,13 @@ impl Agent {
             Err(failure) => {
                 let why =
                     format!("`{device}` cannot go back alone: {}", policies::one_line(&failure.message));
+                // The change may not be why, and nobody else need lose what it gave him.
+                if !trip.is_denied() {
+                    return Err(failure);
+                }
                 // Where it would not help, nobody else need suffer for it.
                 self.nobody_else_changed(number, before)?;
-                self.all_back(trip, story, before, &why)
+                self.all_back(story, before, &why)
             }
         }
     }
@@ -182,20 +289,20 @@ impl Agent {
             return Ok(());
         }
         let side = Side { policy: &candidate.policy, tables: &candidate.tables };
-        let talk = Talk::of(&trip.kind, None, &side, &self.nics.addresses);
+        let here = Placed { gateway: self.nics.addresses.clone(), ..Placed::default() };
+        let talk = Talk::of(&trip.kind, None, &compile::Who::new(side.policy, &here));
         if self.hosts(side.tables, None)?.iter().any(|host| is_allowed(&talk.judged(host))) {
             return Ok(());
         }
         Err(world("the conversation would not be allowed"))
     }
 
-    fn all_back(&mut self, trip: &Trip, story: &str, before: u64, why: &str) -> Result<Returned, Failure> {
-        let reason = format!("{story}; {why}");
+    fn all_back(&mut self, story: &str, before: u64, why: &str) -> Result<Returned, Failure> {
+        let reason = bounded(format!("{story}; {why}"), WHOLE);
         let target = Some(before.to_string());
         let mut act = self.act(Action::TrafficRollback, &Who::agent(WHO), target, Some(reason));
         let ended = self.record_of(before).and_then(|record| self.return_to(&mut act, &record));
         self.conclude(act, ended)?;
-        let _ = trip;
         Ok(Returned {
             event: Event::AllWentBack,
             told: format!("{why}: revision {before} is back for all devices"),
@@ -244,31 +351,41 @@ impl Agent {
         self.reporter.alarm(alarm);
     }
 
-    /// Who went back is not watched by the change that undid it.
-    fn note_return(&mut self, trip: &Trip, watched: &Watched, event: Event, why: String) {
+    /// Tells everybody of what was noted last of a device, and forgets it: who went back is not watched by the change that undid it.
+    fn note_return(&mut self, trip: &Trip, event: Event, why: String) {
+        tracing::warn!(device = trip.device, "went back: {why}");
+        self.watcher.went_back += 1;
+        self.raise(trip, event, why.clone());
         let all = event == Event::AllWentBack;
-        let number = match watched.change {
-            Touched::Policy { number, .. } => Some(number),
-            Touched::Mode { .. } => None,
-        };
-        let mut over = BTreeSet::from([trip.device.clone()]);
+        let noted = self.watcher.kept.back.iter_mut().rev().find(|back| back.device == trip.device);
+        let number = noted.and_then(|back| {
+            (back.all, back.why, back.begun) = (all, why, None);
+            back.number
+        });
+        if let Some(number) = number.filter(|_| trip.is_denied()) {
+            self.watcher.kept.drove_back(number);
+        }
+        let mut over = vec![(trip.device.clone(), trip.of_mode)];
         if all {
-            let of_policy = |watched: &Watched| matches!(watched.change, Touched::Policy { .. });
-            let others = self.watcher.kept.devices.iter().filter(|(_, watched)| of_policy(watched));
-            over.extend(others.map(|(name, _)| name.clone()));
+            over.extend(self.watcher.kept.devices.keys().map(|name| (name.clone(), false)));
         }
-        let back = WentBack {
-            at: jiff::Timestamp::now(),
-            device: trip.device.clone(),
-            all,
-            number,
-            why,
-            acknowledged: None,
-        };
-        self.watcher.kept.went_back(back);
-        for name in over {
-            self.forget_watch(&name);
-        }
+        over.into_iter().for_each(|(name, of_mode)| self.forget_watch(&name, of_mode));
         self.keep_watch();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_story_is_no_longer_than_a_record_has_room_for() {
+        assert_eq!(bounded("short".to_owned(), STORY), "short");
+        let long = bounded("\u{fc}".repeat(STORY), STORY);
+        assert!(
+            long.len() <= STORY && long.len() > STORY - 5 && long.ends_with("\u{fc}..."),
+            "{}",
+            long.len()
+        );
     }
 }

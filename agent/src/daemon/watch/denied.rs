@@ -4,7 +4,7 @@
 //! allow it, and the one in force must not. Modes are not asked: from monitor to enforce no verdict changes.
 
 use std::{
-    collections::{BTreeMap, btree_map::Entry},
+    collections::{BTreeMap, BTreeSet, btree_map::Entry},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -16,21 +16,31 @@ use bulkhead_common::{
 };
 
 use super::{
-    super::agent::Agent,
+    super::{agent::Agent, clock::clocks},
     Before,
+    back::AGAIN,
     story::{Trip, placed},
     whose,
 };
 use crate::{
+    compile::{Placed, Who, is_allowed},
+    control::Failure,
     model::{Mac, Mode},
     observe::{Denial, Leased},
     record::Trigger,
-    rollout::{Sent, Side, Talk, is_allowed},
-    store::Touched,
+    rollout::{Sent, Side, Talk},
+    store::{Touched, Watched},
+    traffic::{End, Kind},
 };
 
 /// Suspects that come as events are asked about no more often than this: tables are made ready for it each time.
 const ASK_EVERY: Duration = Duration::from_millis(50);
+
+/// Who is to go back, and of whom something was dropped that was allowed before.
+struct Asked {
+    trips: Vec<Trip>,
+    harmed: BTreeSet<String>,
+}
 
 impl Agent {
     /// The same while events come: a trip is not to wait for the next tick, and a flood not to keep the agent busy.
@@ -46,37 +56,87 @@ impl Agent {
         if due.is_empty() {
             return;
         }
-        self.watcher.asked = Instant::now();
+        if let Err(failure) = self.ask_about(&due) {
+            // As soon as it may be known.
+            self.watcher.asked = Instant::now() + AGAIN;
+            self.reporter.suspects.give_back(due);
+            self.warn_of_unknown(&failure);
+        } else {
+            self.watcher.asked = Instant::now();
+            self.warnings.remove("watch-before");
+        }
+    }
+
+    pub(super) fn warn_of_unknown(&mut self, failure: &Failure) {
+        let note = format!(
+            "what was allowed before the change is not known, and nobody goes back for what suffers now: {}",
+            failure.message
+        );
+        if self.warnings.insert("watch-before", note.clone()).as_ref() != Some(&note) {
+            tracing::error!("{note}");
+        }
+    }
+
+    fn ask_about(&mut self, due: &[Denial]) -> Result<(), Failure> {
+        let leased = self.leased_now()?;
+        self.note_steady(due, &leased);
         let mut numbers: Vec<u64> = self.watcher.kept.devices.values().filter_map(policy_before).collect();
         numbers.sort_unstable();
         numbers.dedup();
         for number in numbers {
-            let trips = self.before(number).and_then(|before| self.asked_about(&due, number, &before));
-            match trips {
-                Ok(trips) => trips.into_iter().for_each(|trip| self.go_back(trip)),
-                Err(failure) => {
-                    tracing::error!("what revision {number} said is not known: {}", failure.message)
+            let before = self.before(number)?;
+            // Who comes next is asked about with what the one before him has changed.
+            loop {
+                let Asked { trips, harmed } = self.asked_about(due, &leased, number, &before)?;
+                self.watcher.harmed.extend(harmed);
+                let next = trips.into_iter().find(|trip| !self.watcher.failed.contains_key(&trip.device));
+                let Some(trip) = next else { break };
+                self.go_back(trip);
+            }
+        }
+        Ok(())
+    }
+
+    /// Notes whose steady conversations were dropped.
+    fn note_steady(&mut self, due: &[Denial], leased: &Leased) {
+        let Some(applied) = self.dataplane.applied() else { return };
+        let side = Side { policy: &self.in_force.policy, tables: &applied.tables };
+        let mut harmed = Vec::new();
+        for (kind, _) in due.iter().filter_map(|denial| denial.looks_like(leased)) {
+            for device in [&kind.from, &kind.to].into_iter().filter_map(|end| side.device_at(end)) {
+                let watches = [false, true].map(|of_mode| self.watcher.watched(&device.name, of_mode));
+                if watches.into_iter().flatten().any(|watched| does_steadily(watched, &kind)) {
+                    harmed.push(device.name.clone());
                 }
             }
         }
+        self.watcher.harmed.extend(harmed);
     }
 
     fn asked_about(
         &mut self,
         due: &[Denial],
+        leased: &Leased,
         number: u64,
         before: &Arc<Before>,
-    ) -> Result<Vec<Trip>, crate::control::Failure> {
-        let Some(applied) = self.dataplane.applied() else { return Ok(Vec::new()) };
+    ) -> Result<Asked, Failure> {
+        let mut harmed = BTreeSet::new();
+        let Some(applied) = self.dataplane.applied() else { return Ok(Asked { trips: Vec::new(), harmed }) };
         let tables = Arc::clone(&applied.tables);
-        let leased = self.leased_now()?;
+        let clocks = clocks();
         let (old, new) = (before.side(), Side { policy: &self.in_force.policy, tables: &tables });
-        let is_watched =
-            |name: &str| self.watcher.kept.devices.get(name).and_then(policy_before) == Some(number);
+        let is_watched = |name: &str| {
+            let watched = self.watcher.kept.devices.get(name);
+            watched.is_some_and(|watched| {
+                policy_before(watched) == Some(number) && watched.deadline.left(&clocks).is_some()
+            })
+        };
+        let here = Placed { gateway: self.nics.addresses.clone(), ..Placed::default() };
+        let (were, are) = (Who::new(old.policy, &here), Who::new(new.policy, &here));
         let mut hosts = BTreeMap::new();
         let mut trips: BTreeMap<String, Trip> = BTreeMap::new();
         for denial in due {
-            let Some((kind, answers)) = denial.looks_like(&leased) else { continue };
+            let Some((kind, answers)) = denial.looks_like(leased) else { continue };
             // Who is cut off was cut off on purpose, whoever talked to him before.
             if Reason::from_code(denial.key.reason) == Some(Reason::Quarantined) {
                 continue;
@@ -95,15 +155,15 @@ impl Agent {
                     .insert((self.hosts(old.tables, Some(ifindex))?, self.hosts(new.tables, Some(ifindex))?)),
             };
             let sent = Some(Sent { answers, mac: Mac(denial.key.source_mac), vlan: denial.key.vlan });
-            let gateway = &self.nics.addresses;
-            let was = Talk::of(&kind, sent, &old, gateway);
+            let was = Talk::of(&kind, sent, &were);
             let Some(allowed) = then.iter().map(|host| was.judged(host)).find(is_allowed) else { continue };
-            let is = Talk::of(&kind, sent, &new, gateway);
+            let is = Talk::of(&kind, sent, &are);
             let verdicts: Vec<_> = now.iter().map(|host| is.judged(host)).collect();
             let is_cut_off = |decision: &Decision| decision.verdict == Verdict::Deny(Reason::Quarantined);
             if verdicts.iter().any(|decision| is_allowed(decision) || is_cut_off(decision)) {
                 continue;
             }
+            harmed.extend(ends.iter().flatten().map(|device| device.name.clone()));
             let Some(device) = whose(&old, allowed.rule, ends, is_watched) else { continue };
             if trips.contains_key(&device.name) {
                 continue;
@@ -116,6 +176,7 @@ impl Agent {
             let rule = old.tables.rule(allowed.rule);
             let trip = Trip {
                 device: device.name.clone(),
+                of_mode: false,
                 trigger: Trigger::Denied,
                 kind,
                 reason: seen.or(reason),
@@ -125,11 +186,11 @@ impl Agent {
             };
             trips.insert(device.name.clone(), trip);
         }
-        Ok(trips.into_values().collect())
+        Ok(Asked { trips: trips.into_values().collect(), harmed })
     }
 
     /// Whose addresses are leased now.
-    fn leased_now(&self) -> Result<Leased, crate::control::Failure> {
+    fn leased_now(&self) -> Result<Leased, Failure> {
         let leases = self.dataplane.leases().map_err(super::super::agent::world)?;
         let now = crate::dataplane::monotonic_ns();
         let live = leases.into_iter().filter(|(_, lease)| lease.expires > now);
@@ -137,8 +198,19 @@ impl Agent {
     }
 }
 
+/// Whether a conversation is one of those that a device does steadily.
+pub(super) fn does_steadily(watched: &Watched, kind: &Kind) -> bool {
+    let is_same = |one: &End, other: &End| match (one.address, other.address) {
+        (Some(one), Some(other)) => one == other,
+        (_, _) => one.mac.is_some() && one.mac == other.mac,
+    };
+    watched.steady.iter().map(|beat| beat.read().kind).any(|steady| {
+        steady.service == kind.service && is_same(&steady.from, &kind.from) && is_same(&steady.to, &kind.to)
+    })
+}
+
 /// The revision before the one that touched a device.
-pub(super) fn policy_before(watched: &crate::store::Watched) -> Option<u64> {
+pub(super) fn policy_before(watched: &Watched) -> Option<u64> {
     match watched.change {
         Touched::Policy { before, .. } => Some(before),
         Touched::Mode { .. } => None,

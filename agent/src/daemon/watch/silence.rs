@@ -3,78 +3,108 @@
 //! The gateway does nothing to a device but drop packets. A device that is not heard at all, and of which nothing was dropped since the
 //! change, was switched off or has lost its link: it does not go back, and is watched anew when it is heard again.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use bulkhead_common::decide::Verdict;
 
 use super::{
     super::agent::Agent,
     Before,
+    denied::does_steadily,
     story::{Trip, placed},
     whose,
 };
 use crate::{
+    compile::{Placed, Who, is_allowed},
     control::Failure,
     model::Mode,
     record::Trigger,
-    rollout::{Moment, Side, Steady, Talk, is_allowed},
+    rollout::{Beats, Moment, Side, Steady, Talk},
     store::{Touched, Watched},
-    traffic::End,
+    traffic::{End, Kind},
 };
 
-/// What beats say of a device.
-struct Heard {
-    /// The conversation that has been silent for longest, in its periods.
-    stopped: Option<(Steady, Duration)>,
-    /// Whether the device was heard of late, whomever it talked to.
-    is_there: bool,
-    /// Whether the other end of that conversation was.
-    partner_is_there: bool,
+/// A conversation of a device that has stopped.
+struct Stopped {
+    device: String,
+    of_mode: bool,
+    /// The one that has been silent for longest, in its periods.
+    steady: Steady,
+    silent: Duration,
+}
+
+/// Whether both ends are there.
+#[derive(Clone, Copy)]
+struct There {
+    device: bool,
+    partner: bool,
 }
 
 impl Agent {
     /// Looks whether anything has stopped, and lets those devices go back.
     pub(super) fn look_for_silence(&mut self) {
         let Some(beats) = self.watcher.beats.clone() else { return };
-        let names: Vec<String> = self.watcher.kept.devices.keys().cloned().collect();
-        for name in names {
-            let Some(watched) = self.watcher.kept.devices.get(&name).cloned() else { continue };
-            if watched.steady.is_empty() || self.mode_of(&name) == Some(Mode::Quarantine) {
-                continue;
-            }
-            let now = self.watcher.now();
-            let since = *self.watcher.since.entry(name.clone()).or_insert(now);
+        let all = self.find_stopped(&beats.lock());
+        let silent: BTreeSet<&String> = all.iter().map(|stopped| &stopped.device).collect();
+        let again: Vec<String> =
+            self.watcher.silent.iter().filter(|name| !silent.contains(name)).cloned().collect();
+        self.watcher.excused.retain(|name| silent.contains(name));
+        let now = self.watcher.now();
+        for name in again {
+            self.heard_again(name, now);
+        }
+        if all.is_empty() {
+            return;
+        }
+        // One walk for all of them.
+        let heard = beats.lock().heard_last();
+        let mut by_name: BTreeMap<u64, BTreeMap<String, Moment>> = BTreeMap::new();
+        for stopped in all {
+            let Stopped { device, of_mode, steady, silent } = stopped;
+            let Some(watched) = self.watcher.watched(&device, of_mode).cloned() else { continue };
+            let number = super::denied::policy_before(&watched).unwrap_or(self.pointer.current);
             let before = match self.before_of(&watched) {
                 Ok(before) => before,
                 Err(failure) => {
-                    // Nothing could come back.
-                    tracing::error!(
-                        "`{name}` is watched no longer: what it had before is not known: {}",
-                        failure.message
-                    );
-                    self.forget_watch(&name);
-                    self.keep_watch();
+                    self.warn_of_unknown(&failure);
                     continue;
                 }
             };
-            let heard = heard_of(&beats.lock(), &before, &name, &watched, since, now.0);
-            let Heard { stopped, is_there, partner_is_there } = heard;
-            if is_there && self.watcher.silent.remove(&name) {
-                tracing::info!("`{name}` is heard again, and watched anew");
-                self.watcher.since.insert(name, now);
+            let names = by_name.entry(number).or_insert_with(|| heard_by_name(&heard, &before));
+            // After the conversation had ended: the last words of that one are no sign.
+            let is_since = |at: &Moment| now.0.saturating_sub(*at).saturating_add(steady.period) < silent;
+            let is_him = |end: &End| before.side().device_at(end).is_some_and(|one| one.name == device);
+            let mut partners = [steady.kind.from, steady.kind.to].into_iter().filter(|end| !is_him(end));
+            let there = There {
+                device: names.get(&device).is_some_and(is_since),
+                partner: partners.any(|end| heard.get(&end).is_some_and(is_since)),
+            };
+            if there.device && self.watcher.silent.contains(&device) {
+                self.heard_again(device, now);
                 continue;
             }
-            let Some((steady, silent)) = stopped else { continue };
-            let gone = !is_there;
-            if gone && self.dropped_of(&name) == 0 {
-                if self.watcher.silent.insert(name.clone()) {
+            if !there.device && !self.watcher.harmed.contains(&device) {
+                if self.watcher.silent.insert(device.clone()) {
                     tracing::warn!(
-                        "`{name}` is silent altogether, and nothing of it was dropped: it is off or has lost its link, and keeps the change"
+                        "`{device}` is silent altogether, and nothing of it was dropped that could be why: it is off or has lost its link, and keeps the change"
                     );
                 }
                 continue;
             }
-            match self.stopped(&name, &watched, &before, &steady, silent, (gone, partner_is_there)) {
+            match self.stopped(&device, &watched, &before, &steady, silent, there) {
+                // The other end is off, and nothing that is in force stops it.
+                Ok(Some(trip)) if trip.reason.is_none() && !there.partner => {
+                    if self.watcher.excused.insert(device) {
+                        tracing::warn!(
+                            "nothing is answered any more of {}: its other end is silent altogether and what is in force allows it, so nobody goes back for it",
+                            self.talk(&steady.kind)
+                        );
+                    }
+                }
                 Ok(Some(trip)) => self.go_back(trip),
                 // It is another's rule, and he is watched too.
                 Ok(None) => {}
@@ -83,21 +113,40 @@ impl Agent {
         }
     }
 
+    /// Of each device that is watched the conversation that has been silent for longest, of those that have stopped.
+    fn find_stopped(&mut self, beats: &Beats) -> Vec<Stopped> {
+        let began = (Duration::from_secs(crate::dataplane::monotonic_ns() / 1_000_000_000), beats.looks());
+        let names: BTreeSet<String> = self.watcher.all().map(|(name, _)| name.clone()).collect();
+        for name in names {
+            self.watcher.since.entry(name).or_insert(began);
+        }
+        let stopped = self.watcher.all().filter_map(|(device, watched)| {
+            if self.mode_of(device) == Some(Mode::Quarantine) {
+                return None;
+            }
+            let since = *self.watcher.since.get(device)?;
+            let steady = watched.steady.iter().map(crate::store::KeptBeat::read);
+            let stopped = steady.filter_map(|one| Some((one, beats.stopped(&one, since)?)));
+            let (steady, silent) =
+                stopped.max_by_key(|(one, silent)| silent.as_secs() / one.period.as_secs().max(1))?;
+            let of_mode = matches!(watched.change, Touched::Mode { .. });
+            Some(Stopped { device: device.clone(), of_mode, steady, silent })
+        });
+        stopped.collect()
+    }
+
+    fn heard_again(&mut self, name: String, now: (Moment, u64)) {
+        tracing::info!("`{name}` is heard again, and watched anew");
+        self.watcher.silent.remove(&name);
+        self.watcher.since.insert(name, now);
+    }
+
     fn before_of(&mut self, watched: &Watched) -> Result<Arc<Before>, Failure> {
         match watched.change {
             Touched::Policy { before, .. } => self.before(before),
             // A mode changes no verdict: what is in force says who is who.
-            Touched::Mode { .. } => self.before(self.pointer.current),
+            Touched::Mode { .. } => self.before_now(),
         }
-    }
-
-    /// Packets of a device that were dropped since the last change.
-    fn dropped_of(&self, name: &str) -> u64 {
-        let id = self.in_force.policy.device(name).and_then(|(id, _)| {
-            let applied = self.dataplane.applied()?;
-            applied.ids.devices.get(id.0 as usize).copied()
-        });
-        id.map_or(0, |id| self.reporter.suspects.dropped(id))
     }
 
     fn stopped(
@@ -107,11 +156,12 @@ impl Agent {
         before: &Before,
         steady: &Steady,
         silent: Duration,
-        (gone, partner_is_there): (bool, bool),
+        there: There,
     ) -> Result<Option<Trip>, Failure> {
         let Some(applied) = self.dataplane.applied() else { return Ok(None) };
         let (old, kind) = (before.side(), steady.kind);
-        let talk = |side: &Side<'_>| Talk::of(&kind, None, side, &self.nics.addresses);
+        let here = Placed { gateway: self.nics.addresses.clone(), ..Placed::default() };
+        let talk = |side: &Side<'_>| Talk::of(&kind, None, &Who::new(side.policy, &here));
         let was = self.hosts(old.tables, None)?.iter().map(|host| talk(&old).judged(host)).find(is_allowed);
         if let (Some(decision), Touched::Policy { before: number, .. }) = (was, &watched.change) {
             let ends = [&kind.from, &kind.to].map(|end| old.device_at(end));
@@ -119,7 +169,8 @@ impl Agent {
                 let other = self.watcher.kept.devices.get(other);
                 other.and_then(super::denied::policy_before) == Some(*number)
             };
-            if whose(&old, decision.rule, ends, is_watched).is_some_and(|device| device.name != name) {
+            let holder = whose(&old, decision.rule, ends, is_watched).map(|device| device.name.as_str());
+            if holder.is_some_and(|holder| holder != name && self.would_notice(holder, &kind)) {
                 return Ok(None);
             }
         }
@@ -133,10 +184,6 @@ impl Agent {
             },
             None => None,
         };
-        // The other end is off, and nothing that is in force stops it.
-        if reason.is_none() && !partner_is_there {
-            return Ok(None);
-        }
         let is_cut_off = |end: &End| {
             old.device_at(end).is_some_and(|device| self.mode_of(&device.name) == Some(Mode::Quarantine))
         };
@@ -146,37 +193,30 @@ impl Agent {
         let rule = was.and_then(|decision| old.tables.rule(decision.rule));
         Ok(Some(Trip {
             device: name.to_owned(),
+            of_mode: matches!(watched.change, Touched::Mode { .. }),
             trigger: Trigger::Stopped,
             kind,
             reason,
             rule: rule.map(placed),
             silent: Some((silent, steady.period)),
-            gone,
+            gone: !there.device,
         }))
+    }
+
+    /// Whether a conversation is one of those for which a device itself is watched: its list has an end, and who is off notices nothing.
+    fn would_notice(&self, device: &str, kind: &Kind) -> bool {
+        let watched = self.watcher.kept.devices.get(device);
+        watched.is_some_and(|watched| does_steadily(watched, kind)) && !self.watcher.silent.contains(device)
     }
 }
 
-fn heard_of(
-    beats: &crate::rollout::Beats,
-    before: &Before,
-    name: &str,
-    watched: &Watched,
-    since: (Moment, u64),
-    now: Moment,
-) -> Heard {
-    let steady = || watched.steady.iter().map(crate::store::KeptBeat::read);
-    let stopped = steady().filter_map(|one| Some((one, beats.stopped(&one, since)?)));
-    let stopped = stopped.max_by_key(|(one, silent)| silent.as_secs() / one.period.as_secs().max(1));
-    let Some((conversation, silent)) = stopped else {
-        // Whether it is there is asked of those alone that were not.
-        return Heard { stopped, is_there: true, partner_is_there: true };
-    };
-    let is_him = |end: &End| before.side().device_at(end).is_some_and(|device| device.name == name);
-    // After the conversation had ended: the last words of that one are no sign.
-    let is_since = |at: Moment| now.saturating_sub(at).saturating_add(conversation.period) < silent;
-    let is_there = beats.last_heard(is_him).is_some_and(is_since);
-    let ends = [conversation.kind.from, conversation.kind.to];
-    let is_partner = |end: &End| ends.contains(end) && !is_him(end);
-    let partner_is_there = beats.last_heard(is_partner).is_some_and(is_since);
-    Heard { stopped, is_there, partner_is_there }
+/// When each device was last heard.
+fn heard_by_name(heard: &BTreeMap<End, Moment>, before: &Before) -> BTreeMap<String, Moment> {
+    let mut names: BTreeMap<String, Moment> = BTreeMap::new();
+    for (end, at) in heard {
+        let Some(device) = before.side().device_at(end) else { continue };
+        let known = names.entry(device.name.clone()).or_insert(*at);
+        *known = (*at).max(*known);
+    }
+    names
 }

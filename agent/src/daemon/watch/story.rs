@@ -16,8 +16,11 @@ use crate::{
 };
 
 /// Legitimate traffic of a device suffers.
+#[derive(Clone)]
 pub(super) struct Trip {
     pub(super) device: String,
+    /// Whether it is about a mode that was set by hand; otherwise about a policy.
+    pub(super) of_mode: bool,
     pub(super) trigger: Trigger,
     /// The conversation that suffers.
     pub(super) kind: Kind,
@@ -31,10 +34,17 @@ pub(super) struct Trip {
     pub(super) gone: bool,
 }
 
+impl Trip {
+    /// Whether the policy in force denies it: where it allows it, the change may not be why.
+    pub(super) fn is_denied(&self) -> bool {
+        self.trigger == Trigger::Denied || self.reason.is_some()
+    }
+}
+
 impl Agent {
     /// What happened, in sentences.
     pub(super) fn story(&self, trip: &Trip, watched: &Watched) -> String {
-        let Trip { device, trigger, kind, reason, rule, silent, gone } = trip;
+        let Trip { device, of_mode: _, trigger, kind, reason, rule, silent, gone } = trip;
         let change = match &watched.change {
             Touched::Policy { number, .. } => {
                 let by = self.store.record(*number).ok().flatten().map(|record| format!(" by {}", record.by));

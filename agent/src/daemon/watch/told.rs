@@ -1,5 +1,7 @@
 //! What is said of those that are watched and of those that went back, and how somebody takes note.
 
+use std::collections::BTreeSet;
+
 use super::super::{
     agent::{Agent, user},
     clock::clocks,
@@ -9,7 +11,7 @@ use crate::{
     control::{Applied, Failure, RolloutStatus, WatchStatus, WentBackStatus},
     diagnostic::counted,
     rollout::Steady,
-    store::{Acknowledged, KeptBeat, TextLayer, Touched, WATCH, Who, audit::Action},
+    store::{Acknowledged, KeptBeat, TextLayer, Touched, WATCH, WentBack, Who, audit::Action, digest},
 };
 
 /// Devices that went back named as warnings; further ones are counted.
@@ -38,25 +40,51 @@ impl Agent {
     /// Files that were applied and of which some devices went back: as long as nobody has taken note, who applies them again (a timer, a
     /// reload) does these devices no harm once more. The layers instead, and a line about it.
     pub(in crate::daemon) fn held_back(&self, layers: Vec<TextLayer>) -> (Vec<TextLayer>, String) {
-        let [base, later @ ..] = &self.in_force.layers[..] else { return (layers, String::new()) };
-        let went_back =
-            |name: &String| self.watcher.kept.unread().any(|back| back.device == *name && !back.all);
-        let names: Vec<&String> = later.iter().flat_map(|layer| &layer.only).collect();
-        if names.is_empty() || !names.iter().all(|name| went_back(name)) || layers[..] != [base.clone()] {
+        let [wanted] = &layers[..] else { return (layers, String::new()) };
+        let files = digest(&wanted.kept().files);
+        let is_of_these = |back: &&WentBack| {
+            let alone = self.in_force.layers.first() == Some(wanted)
+                && self.in_force.layers[1..].iter().any(|layer| layer.only.contains(&back.device));
+            back.number.is_some() && (alone || back.files.as_ref() == Some(&files))
+        };
+        let found: Vec<&WentBack> = self.watcher.kept.unread().filter(is_of_these).collect();
+        let names: BTreeSet<&str> = found.iter().map(|back| back.device.as_str()).collect();
+        // Of those that went back alone all others have the files already; who named devices himself means what he says.
+        let later = self.in_force.layers.iter().skip(1).flat_map(|layer| &layer.only);
+        let is_by_hand = self.in_force.layers.first() == Some(wanted)
+            && later.into_iter().any(|name| !names.contains(name.as_str()));
+        if found.is_empty() || is_by_hand || self.in_force.layers == layers {
             return (layers, String::new());
         }
-        let names: Vec<&str> = names.into_iter().map(String::as_str).collect();
+        let who = match found.iter().any(|back| back.all) {
+            true => "all devices".to_owned(),
+            false => names.into_iter().take(NAMED).collect::<Vec<_>>().join(", "),
+        };
         let note = format!(
-            "warning: these files were applied before, and {} went back: that stays so until they are mended, or `bulkhead rollout acknowledge` is said\n",
-            names.join(", ")
+            "warning: these files were applied before, and {who} went back: what is in force stays so until they are mended, or `bulkhead rollout acknowledge` is said\n"
         );
         (self.in_force.layers.clone(), note)
+    }
+
+    /// What is to be known of it when a revision is in force that drove devices back.
+    pub(in crate::daemon) fn warn_of_harm(&self) -> Option<String> {
+        let files =
+            digest(&self.in_force.layers.last().filter(|_| self.in_force.layers.len() == 1)?.kept().files);
+        let harmed = self.watcher.kept.unread().filter(|back| back.files.as_ref() == Some(&files));
+        let names: BTreeSet<&str> = harmed.map(|back| back.device.as_str()).collect();
+        (!names.is_empty()).then(|| {
+            let names: Vec<&str> = names.into_iter().take(NAMED).collect();
+            format!(
+                "warning: {} went back from this one, and nobody is watched now (`bulkhead rollout`)",
+                names.join(", ")
+            )
+        })
     }
 
     /// Who is watched, and who went back.
     pub(in crate::daemon) fn rollout_status(&self) -> RolloutStatus {
         let now = clocks();
-        let watched = self.watcher.kept.devices.iter().map(|(device, watched)| {
+        let watched = self.watcher.all().map(|(device, watched)| {
             let change = match &watched.change {
                 Touched::Policy { number, .. } => format!("revision {number}"),
                 Touched::Mode { from, .. } => format!("{} -> enforce", from.name()),

@@ -32,6 +32,8 @@ pub(super) struct Exporter {
     is_mixed: bool,
     /// When it started, ms since 1970.
     started: Option<i64>,
+    /// Whether it has told of a flow.
+    pub(super) has_told: bool,
     /// When it told something last.
     pub(super) turn: u64,
 }
@@ -58,23 +60,26 @@ impl Default for Exporter {
             .with_pending_flows(pending)
             .build()
             .expect("none of the bounds is zero");
-        Self { parser, expected: None, is_mixed: false, started: None, turn: 0 }
+        Self { parser, expected: None, is_mixed: false, started: None, has_told: false, turn: 0 }
     }
 }
 
 impl Exporter {
-    /// The messages of a datagram; what cannot be read is counted.
-    pub(super) fn read(&mut self, datagram: &[u8], heard: &mut Heard) -> Vec<NetflowPacket> {
+    /// The message of a datagram, which has one (RFC 7011 10.3.3: the bounds of what is decoded are those of a message); what cannot be read, and
+    /// what follows, is counted.
+    pub(super) fn read(&mut self, datagram: &[u8], heard: &mut Heard) -> Option<NetflowPacket> {
         let before = self.waits();
-        let result = self.parser.parse_bytes(datagram);
-        heard.damaged += u64::from(result.error.is_some());
+        let mut packets = self.parser.iter_packets(datagram);
+        let packet = packets.next().and_then(Result::ok);
+        let is_damaged = packet.is_none() || !packets.remaining().is_empty();
+        heard.damaged += u64::from(is_damaged);
         let waits = self.waits();
         let [cached, replayed, failed] = [0, 1, 2].map(|at| waits[at] - before[at]);
         heard.without_template = (heard.without_template + cached).saturating_sub(replayed + failed);
         heard.damaged_sets += failed;
         // Records of another message are among them, or some of this one are not.
-        self.is_mixed = waits != before || result.error.is_some();
-        result.packets
+        self.is_mixed = waits != before || is_damaged;
+        packet
     }
 
     /// Sets that waited, that were read after all, and that could not be read then.

@@ -26,6 +26,10 @@ pub(super) const WAIT: i64 = 60_000;
 /// A datagram after so much silence begins another conversation, ms: as recorded traffic is told apart.
 const SILENCE: i64 = 180_000;
 
+/// What ended no later than so long after what another exporter told of is the same, ms: their clocks are not one. Later it is more of it: the
+/// other one may have failed.
+const APART: i64 = 10_000;
+
 /// What both directions of a conversation have in common.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 struct Key {
@@ -79,7 +83,7 @@ impl Joined {
         let at = usize::from(side);
         if let Some((until, by)) = known.told[at]
             && by != exporter
-            && part.first <= until.saturating_add(SILENCE)
+            && part.last <= until.saturating_add(APART)
         {
             self.repeated += 1;
             return;

@@ -20,7 +20,8 @@ mod tests;
 use exporter::{Exporter, Message};
 use joined::Joined;
 
-/// Exporters that are told apart, by address, port and domain. Who was silent longest makes room.
+/// Exporters that are told apart, by address, port and domain. Each address has a share of them, and within it who was silent longest makes
+/// room.
 pub const MOST_EXPORTERS: usize = 64;
 /// What is told now ended no later than this after now, and began no earlier than this before it, ms: an hour, and two days.
 const AHEAD: i64 = 3_600_000;
@@ -62,9 +63,10 @@ pub struct Heard {
 }
 
 /// Exporters, and what they told of conversations that are not complete.
-#[derive(Default)]
 pub struct Exports {
     exporters: HashMap<Scope, Exporter>,
+    /// How many of them one address may be.
+    share: usize,
     joined: Joined,
     heard: Heard,
     /// Counts datagrams, to know who was silent longest.
@@ -74,9 +76,21 @@ pub struct Exports {
 }
 
 impl Exports {
-    /// None yet.
+    /// None yet, from anywhere.
     pub fn new() -> Self {
-        Self::default()
+        Self::of(1)
+    }
+
+    /// None yet, from so many addresses: whoever forges the one takes nothing from the other.
+    pub fn of(addresses: usize) -> Self {
+        Self {
+            exporters: HashMap::new(),
+            share: (MOST_EXPORTERS / addresses.max(1)).max(1),
+            joined: Joined::default(),
+            heard: Heard::default(),
+            turn: 0,
+            latest: 0,
+        }
     }
 
     /// Takes a datagram that came from an exporter at a moment, ms since 1970 (without it, when it was sent), and hands over the flows that
@@ -89,14 +103,18 @@ impl Exports {
             return;
         };
         let scope = Scope { from, version, domain };
-        self.make_room(&scope);
-        let exporter = self.exporters.entry(scope).or_default();
+        let known = self.exporters.remove(&scope);
+        let is_new = known.is_none();
+        let mut exporter = known.unwrap_or_default();
         exporter.turn = self.turn;
-        let packets = exporter.read(datagram, &mut self.heard);
-        for packet in packets {
-            let message =
-                self.exporters.get_mut(&scope).map(|exporter| exporter.message(packet, &mut self.heard));
-            let Some(Message { sent, records, sampled }) = message else { continue };
+        let packet = exporter.read(datagram, &mut self.heard);
+        let message = packet.map(|packet| exporter.message(packet, &mut self.heard));
+        if !is_new || message.is_some() {
+            self.make_room(&scope);
+            exporter.has_told |= message.as_ref().is_some_and(|message| !message.records.is_empty());
+            self.exporters.insert(scope, exporter);
+        }
+        if let Some(Message { sent, records, sampled }) = message {
             if let Some(every) = sampled
                 && (self.heard.sampled.len() < MOST_SAMPLED || self.heard.sampled.contains_key(&from.ip()))
             {
@@ -122,7 +140,7 @@ impl Exports {
                 }
             }
         }
-        self.joined.settle(self.latest, each);
+        self.joined.settle(now.unwrap_or(self.latest), each);
     }
 
     /// Hands over flows that have waited long enough for their other direction; `now` in ms since 1970.
@@ -146,14 +164,25 @@ impl Exports {
     }
 
     fn make_room(&mut self, scope: &Scope) {
-        if self.exporters.len() < MOST_EXPORTERS || self.exporters.contains_key(scope) {
+        let is_his = |other: &Scope| other.from.ip() == scope.from.ip();
+        let is_full = self.exporters.keys().filter(|other| is_his(other)).count() >= self.share;
+        if !is_full && self.exporters.len() < MOST_EXPORTERS.max(self.share) {
             return;
         }
-        let silent = self.exporters.iter().min_by_key(|(_, exporter)| exporter.turn).map(|(scope, _)| *scope);
+        // Who never told of a flow goes first.
+        let others = self.exporters.iter().filter(|(other, _)| !is_full || is_his(other));
+        let silent =
+            others.min_by_key(|(_, exporter)| (exporter.has_told, exporter.turn)).map(|(scope, _)| *scope);
         if let Some(silent) = silent {
             self.exporters.remove(&silent);
             self.heard.forgotten += 1;
         }
+    }
+}
+
+impl Default for Exports {
+    fn default() -> Self {
+        Self::new()
     }
 }
 

@@ -233,7 +233,7 @@ impl Story {
             self.acknowledged = armed;
         }
         self.point(store, next.clone())?;
-        store.prune(2, &next)
+        store.prune(2, &next, &BTreeSet::new())
     }
 
     /// Everything that happens to a store.
@@ -285,7 +285,7 @@ impl Story {
             .for_each(|p| self.whole(&store, p.back_to));
         // Whatever the cut has left behind is in nobody's way.
         let next = apply(&store, &found, &[("a.toml", "after the cut")]).expect("there is room");
-        store.prune(2, &next).expect("it can be removed");
+        store.prune(2, &next, &BTreeSet::new()).expect("it can be removed");
         let record = store.record(next.current).expect("it is whole").expect("it is there");
         assert_eq!(store.texts(&record).expect("they are whole")[0].files[0].text, "after the cut");
     }
