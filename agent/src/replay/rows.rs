@@ -159,8 +159,7 @@ impl<'a> Rows<'a> {
         begun.meets(&mut self.host, &self.field)
     }
 
-    /// Hour by hour. A kind is seen somewhere in its hour: it is judged at the first and at the last moment at which that may have been, and
-    /// what is worse counts.
+    /// Hour by hour. A kind is seen somewhere in its hour: it is judged at the moments at which that may have been, and what is worst counts.
     fn by_hours(&mut self, current: &mut Current, row: &Row) {
         let Seen { first, last, hours, .. } = row.seen;
         // Not every source tells hours.
@@ -169,8 +168,7 @@ impl<'a> Rows<'a> {
         let mut denied = None;
         for edges in hours.edges(row.day, first, last) {
             let mut worse = None;
-            for moment in edges {
-                let open = self.calendar.at(moment).to_vec();
+            for (moment, open) in self.calendar.during(edges) {
                 let decision = self.at(&open, &current.begun);
                 if !is_allowed(&decision) {
                     worse = Some((moment, decision));
@@ -199,7 +197,8 @@ impl<'a> Rows<'a> {
             Some(Seen {
                 flows: of(flows),
                 opened: of(opened),
-                answered: of(answered),
+                // What was answered was so in whichever of its hours.
+                answered: of(answered).max(u64::from(row.seen.is_answered())),
                 packets: packets.map(of),
                 bytes: bytes.map(of),
                 first: *first,

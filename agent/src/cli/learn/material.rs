@@ -145,7 +145,7 @@ impl Ground {
         // A row of a day may go on from the day before.
         let days = day(settings.span.since)..=day(settings.span.until);
         // Both readings are of the same rows, whatever an agent adds between them.
-        let _moment = reader.moment().map_err(history::helped)?;
+        let moment = reader.moment().map_err(history::helped)?;
         let mut first = First::new(&who, *settings);
         reader.rows(days.clone(), |row| go_on(|| first.read(&row))).map_err(history::helped)?;
         let mut second = first.again();
@@ -156,6 +156,8 @@ impl Ground {
         let times = times.map(|watched| (watched.from, watched.to.min(settings.span.until)));
         let times = times.filter(|(from, to)| from <= to).collect();
         let mut unseen = reader.unseen().map_err(history::helped)?;
+        // An agent cannot shorten its log as long as somebody reads: what follows takes longer.
+        drop(moment);
         unseen.retain(|gap| gap.from <= settings.span.until && gap.to >= settings.span.since);
         let watch = Watch { times, unseen };
         let judge = Judge::new(policy, surroundings.clone(), *now).context("failed to compile the policy")?;

@@ -129,9 +129,9 @@ fn both_ends_of_an_hour_are_within_a_window_or_it_is_a_break() {
     let minute = |hour: i64, minute: i64| hour * 3600 + minute * 60;
     assert_eq!(of(minute(8, 0), minute(8, 20)), None);
     let outside = |first: &str| Some(("outside-schedule".to_owned(), first.to_owned()));
-    // The first minute of the hour is in it, the last is not.
-    assert_eq!(of(minute(8, 10), minute(8, 45)), outside("2026-11-02T08:45:00Z"));
-    assert_eq!(of(minute(8, 10), minute(9, 5)), outside("2026-11-02T08:59:59Z"));
+    // The first minute of the hour is in it, those after half past are not.
+    assert_eq!(of(minute(8, 10), minute(8, 45)), outside("2026-11-02T08:30:00Z"));
+    assert_eq!(of(minute(8, 10), minute(9, 5)), outside("2026-11-02T08:30:00Z"));
 }
 
 #[test]
