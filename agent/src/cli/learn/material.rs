@@ -106,7 +106,7 @@ impl Ground {
             surroundings.placed = config.management.pin(Placed { segments, trusted, ..Placed::default() });
             surroundings.field = Field::of(config.rows(), Surroundings::any_segment());
         }
-        let is_here = asked.gateway.is_empty() && asked.history_file.is_none();
+        let is_here = asked.history_file.is_none();
         (surroundings.placed.gateway, surroundings.placed.broadcasts) =
             own::addresses(&asked.gateway, is_here)?;
         let now = Timestamp::now();

@@ -214,3 +214,39 @@ fn what_a_window_denies_is_no_agreement() {
     let told = compare(&material, id, (&plant.policy, &judge), (&plant.policy, &judge));
     assert_eq!((told.seen[0].meaning, told.differs()), (Meaning::Agreed, true));
 }
+
+#[test]
+fn rule_that_lets_in_more_than_it_seems_to_goes_alone() {
+    let text = format!("{TEXT}[service.odd]\ntcp = 610\n");
+    let plant = plant(&text);
+    let mut rows = week(tcp("10.1.0.1", "10.1.0.2", 502), 20);
+    rows.extend(week(tcp("10.1.0.3", "10.1.0.2", 610), 20));
+    rows.push(seen(tcp("10.1.0.3", "10.1.0.2", 611), MONDAY, 1));
+    let made = plant.learn(&rows);
+    let who = Who::new(&plant.policy, &plant.surroundings.placed);
+    let material = Material { who: &who, found: &made.found, fates: &made.fates };
+    // In the files the service has grown meanwhile.
+    let mut files = plant.files.clone();
+    files[0].text = files[0].text.replace("tcp = 610", "tcp = [610, 611]");
+    let settled = settle(&material, made.proposal.clone(), &files, &plant.surroundings, now()).expect("TOML");
+    assert!(settled.proof.holds(), "{:?}", settled.proof);
+    let [dropped] = settled.proposal.dropped.as_slice() else { panic!("{:?}", settled.proposal.dropped) };
+    assert_eq!(dropped.what, "the rule for other -> plc tcp/610");
+    assert_eq!(settled.proposal.entries.len(), made.proposal.entries.len() - 1);
+}
+
+#[test]
+fn what_found_no_room_is_told_where_it_is_not_proved() {
+    let plant = with_more(0);
+    let mut rows = week(tcp("10.1.0.1", "10.1.0.2", 502), 20);
+    // Hosts that nobody knows are one talk for each service: there are more than are told apart.
+    for number in 1..=u16::MAX {
+        for from in ["172.16.0.1", "93.184.216.34"] {
+            rows.push(seen(tcp(from, "10.1.0.2", number), MONDAY, 30));
+        }
+    }
+    let made = plant.learn(&rows);
+    let kept = made.found.talks.len() as u64;
+    assert!(kept < 2 * 65_535, "{kept}");
+    assert_eq!(made.found.more_probed, 2 * 65_535 + 1 - kept);
+}
