@@ -33,3 +33,18 @@ pub(super) fn addresses(
     }
     Ok((addresses, broadcasts))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_said_of_the_gateway_counts_alone() {
+        let said = address("10.1.0.254/24").expect("an address");
+        let (addresses, broadcasts) = super::addresses(&[said], true).expect("nobody else is asked");
+        assert_eq!(addresses, [IpAddr::from([10, 1, 0, 254])].into());
+        assert_eq!(broadcasts, [[10, 1, 0, 0], [10, 1, 0, 255]].map(IpAddr::from).into());
+        let (own, _) = super::addresses(&[], true).expect("this machine has addresses");
+        assert!(!own.is_empty());
+    }
+}

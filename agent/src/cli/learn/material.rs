@@ -218,3 +218,31 @@ fn moment(text: &str, last: bool) -> Result<i64, String> {
     let then = Timestamp::now().checked_sub(ago.abs()).map_err(|_| wrong())?;
     Ok(then.as_second())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::history::{History, Limits};
+
+    #[test]
+    fn history_is_not_held_while_something_is_made_of_it() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("history.db");
+        History::open(&path, Limits { bytes: 1 << 20, days: 4 }).expect("a history");
+        let text = "version = 1\n[device.plc]\nip = \"10.1.0.1\"\n".to_owned();
+        let files = vec![SourceFile { path: "plant.toml".into(), text }];
+        let policy = resolve_texts(&files).policy.expect("it is valid");
+        let ground = Ground {
+            files,
+            policy,
+            reader: Reader::open(&path).expect("a history"),
+            scope: Scope::All,
+            settings: Settings::default(),
+            surroundings: Surroundings::default(),
+            now: Timestamp::now(),
+        };
+        // There may be one moment at a time.
+        let is_free = ground.learn(|_| ground.reader.moment().is_ok()).expect("an empty history");
+        assert!(is_free);
+    }
+}
