@@ -28,6 +28,7 @@ mod print;
 
 mod apply;
 mod audit_log;
+mod captured;
 mod check;
 mod compare;
 mod detach;

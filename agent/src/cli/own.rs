@@ -16,8 +16,8 @@ pub(super) fn address(text: &str) -> Result<IpNet, String> {
     })
 }
 
-/// The addresses of the gateway, and those under which everybody on one of its segments is reached. `is_here` says whether it is this
-/// machine.
+/// The addresses of the gateway, and those under which everybody on one of its segments is reached: those that are said, or where none is
+/// and `is_here` says that it is this machine, its own.
 pub(super) fn addresses(
     said: &[IpNet],
     is_here: bool,
@@ -25,10 +25,26 @@ pub(super) fn addresses(
     let mut addresses: BTreeSet<IpAddr> = said.iter().map(IpNet::addr).collect();
     // A link between two has no address of all (RFC 3021).
     let shared = said.iter().filter(|net| net.addr().is_ipv4() && net.prefix_len() < 31);
-    let mut broadcasts: BTreeSet<IpAddr> = shared.map(IpNet::broadcast).collect();
-    if is_here {
+    // Older kernels take the first for the same (RFC 1122 3.2.1.3).
+    let mut broadcasts: BTreeSet<IpAddr> = shared.flat_map(|net| [net.network(), net.broadcast()]).collect();
+    if is_here && said.is_empty() {
         addresses.extend(probe::own_addresses().context("failed to ask for the gateway's own addresses")?);
         broadcasts.extend(probe::own_broadcasts().context("failed to ask for the gateway's own networks")?);
     }
     Ok((addresses, broadcasts))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_said_of_the_gateway_counts_alone() {
+        let said = address("10.1.0.254/24").expect("an address");
+        let (addresses, broadcasts) = super::addresses(&[said], true).expect("nobody else is asked");
+        assert_eq!(addresses, [IpAddr::from([10, 1, 0, 254])].into());
+        assert_eq!(broadcasts, [[10, 1, 0, 0], [10, 1, 0, 255]].map(IpAddr::from).into());
+        let (own, _) = super::addresses(&[], true).expect("this machine has addresses");
+        assert!(!own.is_empty());
+    }
 }

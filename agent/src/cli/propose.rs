@@ -25,7 +25,8 @@ mod written;
 #[command(
     after_help = "Without --write and --output nothing is written. What is proposed is judged by the function that enforces before it is shown: \
                   all that was learned passes, nothing that was left out does.\n\
-                  Exit codes: 0 here is the proposal, or there is nothing to propose; 1 the policy is invalid; 2 it could not run.\n\
+                  Exit codes: 0 here is the proposal, or there is nothing to propose; 1 something that was learned is not proposed, since\n\
+                  its rule would admit what was left out, or the policy is invalid; 2 it could not run.\n\
                   docs/learn.md says what is never learned, and what a price is."
 )]
 pub(super) struct Args {
@@ -63,7 +64,7 @@ struct Made {
     after: Vec<SourceFile>,
     proof: Proof,
     wrong: Vec<String>,
-    /// Probes that were too many to be asked about.
+    /// Rows of what was left out that were too many to be asked about.
     unasked: u64,
 }
 
@@ -104,7 +105,7 @@ pub(super) fn run(cli: &Cli, args: &Args) -> anyhow::Result<Exit> {
         made.pieces.iter().for_each(show);
     }
     summary(&made);
-    Ok(Exit::Fine)
+    Ok(if made.proposal.dropped.is_empty() { Exit::Fine } else { Exit::Found })
 }
 
 fn make(ground: &Ground, learned: &Learned<'_>, bounds: Option<&Bounds>) -> anyhow::Result<Made> {
@@ -157,7 +158,10 @@ fn summary(made: &Made) {
         say!("and {} more that were learned and are not proposed", dropped.len() - 20);
     }
     if made.unasked > 0 {
-        say!("{} probes of scans were too many to be asked about one by one", made.unasked);
+        say!(
+            "{} rows of scans, and of talks without room, were too many to be asked about one by one",
+            made.unasked
+        );
     }
     for one in refused.iter().take(20) {
         say!("not for {}: {}: {}", holder(&made.policy, one.holder), one.what, one.why);

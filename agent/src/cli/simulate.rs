@@ -57,7 +57,7 @@ pub(super) struct Args {
     #[arg(long, value_name = "NAME", conflicts_with_all = ["history", "log"])]
     interface: Option<String>,
     /// An address of the gateway itself, so that its own traffic is known, with its prefix if what goes to everybody there is to be known
-    /// too; may be given several times
+    /// too; may be given several times. Default with --history: those of this machine, unless --file names a history from elsewhere
     #[arg(long, value_name = "IP[/PREFIX]", value_parser = own::address)]
     gateway: Vec<IpNet>,
     /// Judge as if every device that is monitored were enforced
@@ -97,6 +97,8 @@ enum FailOn {
     Unused,
     /// A break, or a conversation that is allowed only under a name that the device must have learned
     Name,
+    /// A break, or a conversation of which nobody knows who it is: a device would be allowed it, and a stranger would not
+    Unknown,
     /// Nothing
     None,
 }
@@ -108,6 +110,7 @@ impl FailOn {
             Self::Drop => report.drops(),
             Self::Unused => report.breaks() || report.has_unused(),
             Self::Name => report.breaks() || report.relies_on_names(),
+            Self::Unknown => report.breaks() || report.totals.unknown > 0,
             Self::None => false,
         }
     }

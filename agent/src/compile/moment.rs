@@ -30,15 +30,19 @@ impl Tables {
     }
 }
 
-/// Minutes that a [`Calendar`] remembers.
-const MOST_MINUTES: usize = 1 << 14;
+/// Hours that a [`Calendar`] remembers.
+const MOST_HOURS: usize = 1 << 14;
+/// Seconds of a minute and of an hour.
+const MINUTE: i64 = 60;
+const HOUR: i64 = 60 * MINUTE;
 
 /// Which schedules were open when, for whoever asks often.
 #[derive(Debug)]
 pub struct Calendar<'t> {
     tables: &'t Tables,
     now: Timestamp,
-    known: BTreeMap<i64, Vec<u64>>,
+    /// Of each hour the minutes at which something opens or closes, the first one of all among them.
+    known: BTreeMap<i64, Vec<(i64, Vec<u64>)>>,
 }
 
 impl<'t> Calendar<'t> {
@@ -47,14 +51,28 @@ impl<'t> Calendar<'t> {
         Self { tables, now, known: BTreeMap::new() }
     }
 
-    /// [`Tables::deadlines_as_of`] the minute of a moment, seconds since 1970.
-    pub fn at(&mut self, moment: i64) -> &[u64] {
-        let minute = moment.div_euclid(60) * 60;
-        if self.known.len() >= MOST_MINUTES && !self.known.contains_key(&minute) {
+    /// [`Tables::deadlines_as_of`] each minute from one moment to another of the same hour, seconds since 1970: one of those that say the
+    /// same one after the other, with its moment.
+    pub fn during(&mut self, [first, last]: [i64; 2]) -> Vec<(i64, Vec<u64>)> {
+        let hour = first.div_euclid(HOUR) * HOUR;
+        if self.known.len() >= MOST_HOURS && !self.known.contains_key(&hour) {
             self.known.clear();
         }
-        let then = Timestamp::from_second(minute).unwrap_or(self.now);
-        self.known.entry(minute).or_insert_with(|| self.tables.deadlines_as_of(then, self.now))
+        let (tables, now) = (self.tables, self.now);
+        let all = self.known.entry(hour).or_insert_with(|| {
+            let minutes = (0..60).map(|minute| hour.saturating_add(minute * MINUTE));
+            let mut all: Vec<(i64, Vec<u64>)> = minutes
+                .map(|at| {
+                    let then = Timestamp::from_second(at).unwrap_or(now);
+                    (at, tables.deadlines_as_of(then, now))
+                })
+                .collect();
+            all.dedup_by(|(_, open), (_, before)| open == before);
+            all
+        });
+        let ends = all.iter().skip(1).map(|(from, _)| *from).chain([i64::MAX]);
+        let touched = all.iter().zip(ends).filter(|((from, _), end)| *from <= last && *end > first);
+        touched.map(|((from, open), _)| ((*from).max(first), open.clone())).collect()
     }
 }
 

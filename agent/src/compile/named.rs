@@ -5,14 +5,20 @@
 
 use std::{collections::HashMap, net::IpAddr};
 
-use bulkhead_common::layout::{RuleKey, RuleRow};
+use bulkhead_common::{
+    layout::{RuleKey, RuleRow},
+    lookup::shape,
+};
 use ipnet::IpNet;
 
 use super::{
-    Limits, Tables, TooLarge, dense, fits,
+    Limits, Party, ServicePrefix, Tables, TooLarge, Who, dense, fits,
     rows::{Interned, Permitted},
 };
-use crate::model::{DeviceId, Network, NetworkId, Peer, Policy, Rule, covers};
+use crate::{
+    model::{DeviceId, Network, NetworkId, Peer, Policy, Rule, covers},
+    traffic::{Kind, Service},
+};
 
 /// DNS names that rules name, and what they permit at the addresses behind them.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,6 +67,27 @@ impl Tables {
         let from = self.by_name.partition_point(|(one, _)| *one < device);
         let own = self.by_name[from..].iter().take_while(move |(one, _)| *one == device);
         own.filter_map(|(_, at)| self.named.get(*at as usize)).map(move |peer| (peer, peer.of_device(device)))
+    }
+
+    /// What allows a kind of conversation to the device that begins it, under a name that the device may have learned for the address: one
+    /// that may be anywhere and that nothing else in the policy means.
+    pub fn may_be_named(&self, who: &Who<'_>, kind: &Kind) -> impl Iterator<Item = &NamedPermission> {
+        let device = who.sender(&kind.from).device().map(|DeviceId(id)| dense(id as usize));
+        let to = kind.to.address.filter(|_| who.receiver(&kind.to) == Party::Internet);
+        let class = self.class_of(kind.service);
+        let asked = device.zip(to).zip(class).filter(|_| self.shapes & shape::NAMED != 0);
+        asked.into_iter().flat_map(move |((device, address), class)| {
+            let peers = self.named_for(device);
+            let meant =
+                peers.filter(move |(peer, _)| !peer.except.iter().any(|prefix| prefix.contains(&address)));
+            meant.flat_map(|(_, permissions)| permissions).filter(move |one| one.class == class)
+        })
+    }
+
+    /// The class of a service, if rules name it.
+    fn class_of(&self, Service { protocol, number }: Service) -> Option<u32> {
+        let around = |bits| self.services.get(&ServicePrefix::around(protocol, number, bits)).copied();
+        (0..=24).rev().find_map(around)
     }
 }
 

@@ -22,6 +22,8 @@ use crate::{
 
 /// Version of the tables; `user_version` in the file.
 pub(super) const VERSION: i64 = 1;
+/// Bytes of a page: one with fifteen rows. A gateway knows a hundred kinds or so, and whole pages are written for each of them.
+const PAGE: i64 = 1024;
 /// `application_id` in the file: "BHfh".
 pub(super) const APPLICATION: i64 = 0x4248_6668;
 
@@ -90,7 +92,8 @@ pub(super) fn insert() -> String {
 /// Makes the tables in a file that has none.
 pub(super) fn create(connection: &mut Connection, path: &Path) -> Result<(), HistoryError> {
     let failed = sqlite("begin", path);
-    // Both must stand before the first table.
+    // These must stand before the first table.
+    connection.pragma_update(None, "page_size", PAGE).map_err(&failed)?;
     connection.pragma_update(None, "auto_vacuum", "incremental").map_err(&failed)?;
     let all = connection.transaction().map_err(&failed)?;
     all.execute_batch(TABLES).map_err(&failed)?;

@@ -374,3 +374,18 @@ fn few_rows_of_many_wait_for_others_and_not_for_ever() {
         assert_eq!(is_worth_writing(waiting, there, times), wanted, "{waiting} of {there} after {times}");
     }
 }
+
+#[test]
+fn few_rows_cost_few_bytes() {
+    let (_folder, path, mut history) = begin(LARGE);
+    let minutes = 100;
+    // The log is shorter than what puts it into the file: all that was written is there.
+    for minute in 0..minutes {
+        let rows: Vec<Row> = (0..100).map(|n| row(n, 20_780)).collect();
+        let day = Day(20_780).begin();
+        let watched = Watched { from: day, to: day + 60 * (minute + 1) };
+        history.add(&rows, &[], Some(watched)).expect("it can be written");
+    }
+    let log = std::fs::metadata(super::log_of(&path)).expect("a log").len();
+    assert!(log > 0 && log <= 100 * 100 * minutes.unsigned_abs(), "{log}");
+}

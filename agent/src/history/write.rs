@@ -21,7 +21,7 @@ use crate::traffic::{Day, Row, Unseen, Why};
 
 /// For so long a writer waits for another one.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// The log beside the file is made shorter when it is longer than this, bytes; it is put into the file every 1,000 pages.
+/// The log beside the file is put into it when it is longer than this, bytes, and made shorter then.
 const LOG: u64 = 4 << 20;
 /// Nothing is added while the log is longer than this, bytes: somebody has been reading for too long.
 const HELD: u64 = 64 << 20;
@@ -74,7 +74,7 @@ pub struct Gone {
 const LONGEST: u32 = 10;
 
 /// Whether rows that waited `times` times the usual time are written now, when `there` are in the file of their day. A page of
-/// sixty is written again for each of them alone: so they wait until they are three quarters of the day's, or for ten times as long.
+/// fifteen is written again for each of them alone: so they wait until they are three quarters of the day's, or for ten times as long.
 pub fn is_worth_writing(waiting: usize, there: u64, times: u32) -> bool {
     times >= LONGEST || (times >= 1 && waiting as u64 >= there - there / 4)
 }
@@ -326,6 +326,9 @@ fn connect(path: &Path) -> Result<Connection, HistoryError> {
     // A power cut may lose the last transactions, and harms nothing.
     connection.pragma_update(None, "synchronous", "normal").map_err(&failed)?;
     connection.pragma_update(None, "journal_size_limit", LOG as i64).map_err(&failed)?;
+    let page: i64 = connection.pragma_query_value(None, "page_size", |row| row.get(0)).map_err(&failed)?;
+    let pages = LOG as i64 / page.max(512);
+    connection.query_row(&format!("PRAGMA wal_autocheckpoint = {pages}"), [], |_| Ok(())).map_err(&failed)?;
     let damaged = |why: String| HistoryError::Damaged { path: path.to_owned(), why };
     // What all tables must answer: a file that lost one is none of ours any more.
     let check = "SELECT (SELECT count(*) FROM day), (SELECT count(*) FROM gone), (SELECT max(why) FROM unseen), (SELECT day FROM flow LIMIT 1)";

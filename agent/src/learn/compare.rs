@@ -5,10 +5,14 @@ use std::collections::BTreeSet;
 
 use serde::Serialize;
 
-use super::{Fate, Habit, Judge, Party, Talk, judge::Asking, propose::Material};
+use super::{
+    Fate, Habit, Judge, Party, Talk,
+    judge::{Asking, Said},
+    propose::Material,
+};
 use crate::{
-    compile::{RuleRef, is_global},
-    model::{ClassId, DeviceId, Holder, Peer, Policy, spelled},
+    compile::RuleRef,
+    model::{ClassId, DeviceId, Holder, Policy, spelled},
     traffic::Kind,
 };
 
@@ -21,7 +25,7 @@ const MOST: usize = 1000;
 pub enum Verdict {
     /// It may be.
     Yes,
-    /// Some of those who are told of together may.
+    /// Some of those who are told of together may, or at some of the times at which it was seen.
     Partly,
     /// It may be with addresses behind a name: what was seen has no names.
     ByName,
@@ -119,7 +123,9 @@ pub struct Comparison {
 impl Comparison {
     /// Whether the three differ in anything that teaches something.
     pub fn differs(&self) -> bool {
-        self.seen.iter().any(|line| line.left.is_none() && line.meaning != Meaning::Agreed)
+        let is_partly = |line: &Line| [line.declared, line.written].contains(&Verdict::Partly);
+        let differs = |line: &Line| line.meaning != Meaning::Agreed || is_partly(line);
+        self.seen.iter().any(|line| line.left.is_none() && differs(line))
     }
 }
 
@@ -138,7 +144,7 @@ pub fn compare(
     declared: (&Policy, &Judge),
     written: (&Policy, &Judge),
 ) -> Comparison {
-    let mut views = [View::of(declared), View::of(written)];
+    let mut views = [View::of(declared.1), View::of(written.1)];
     let is_its = |talk: &Talk| [talk.from, talk.to].contains(&Party::Device(device));
     let mut seen: Vec<(Line, Talk)> = Vec::new();
     for (talk, fate) in material.fates.iter().filter(|(talk, _)| is_its(talk)) {
@@ -175,7 +181,6 @@ pub fn compare(
 
 /// One of the two that are asked.
 struct View<'a> {
-    policy: &'a Policy,
     judge: &'a Judge,
     asking: Asking<'a>,
     /// Rules that allowed something.
@@ -183,8 +188,8 @@ struct View<'a> {
 }
 
 impl<'a> View<'a> {
-    fn of((policy, judge): (&'a Policy, &'a Judge)) -> Self {
-        Self { policy, judge, asking: judge.ask(), used: BTreeSet::new() }
+    fn of(judge: &'a Judge) -> Self {
+        Self { judge, asking: judge.ask(), used: BTreeSet::new() }
     }
 
     fn about(&mut self, talk: &Talk, habit: &Habit) -> Verdict {
@@ -192,37 +197,27 @@ impl<'a> View<'a> {
             habit.samples.into_iter().chain(habit.ends.iter().map(|end| habit.with(talk, *end))).collect();
         let rules: Vec<Option<u32>> = kinds.iter().map(|kind| self.asking.rule(kind)).collect();
         self.used.extend(rules.iter().flatten());
+        let mut at_times = |kind: &Kind| match self.asking.about(kind) {
+            Said::AtTimes => !self.asking.throughout(kind, &habit.times),
+            Said::Allowed | Said::Expired | Said::Denied => false,
+        };
+        let is_closed =
+            kinds.iter().zip(&rules).filter(|(_, rule)| rule.is_some()).any(|(kind, _)| at_times(kind));
         match rules.iter().filter(|rule| rule.is_some()).count() {
-            0 if kinds.iter().any(|kind| self.may_be_named(kind)) => Verdict::ByName,
+            0 if self.is_by_name(&kinds) => Verdict::ByName,
             0 => Verdict::No,
-            allowed if allowed == rules.len() => Verdict::Yes,
+            allowed if allowed == rules.len() && !is_closed => Verdict::Yes,
             _ => Verdict::Partly,
         }
     }
 
-    /// Whether a rule allows this service with addresses behind a name, of which this may be one.
-    fn may_be_named(&mut self, kind: &Kind) -> bool {
-        if !kind.to.address.is_some_and(is_global) {
-            return false;
-        }
-        let selector = kind.service.unit().selector();
-        let Policy { rules, networks, services, .. } = self.policy;
-        let has_names = |peer: &Peer| {
-            peer.network().is_some_and(|network| !networks[network.0 as usize].names.is_empty())
-        };
-        let is_served = |rule: &crate::model::Rule| {
-            let selectors = rule.services.iter().flat_map(|service| &services[service.0 as usize].selectors);
-            let mut same = selectors.filter(|one| one.protocol == selector.protocol);
-            same.any(|one| one.low <= selector.low && selector.high <= one.high)
-        };
-        let named: Vec<_> =
-            rules.iter().filter(|rule| rule.responders.iter().any(has_names) && is_served(rule)).collect();
-        let tables = self.judge.tables();
-        for rule in &named {
-            let at = tables.rules.iter().position(|entry| entry.location == rule.location);
-            self.used.extend(at.and_then(|at| u32::try_from(at + 1).ok()));
-        }
-        !named.is_empty()
+    /// Whether a rule allows one of them with addresses behind a name, of which its may be one.
+    fn is_by_name(&mut self, kinds: &BTreeSet<Kind>) -> bool {
+        let Self { judge, asking, used, .. } = self;
+        let rows = kinds.iter().flat_map(|kind| judge.tables().may_be_named(asking.who(), kind));
+        let rules: BTreeSet<u32> = rows.map(|permission| permission.row.rule).collect();
+        used.extend(&rules);
+        !rules.is_empty()
     }
 
     fn unseen(self) -> impl Iterator<Item = RuleRef> + use<'a> {

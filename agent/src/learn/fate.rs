@@ -1,19 +1,18 @@
 //! What becomes of a talk: it is learned, it is allowed already, a person has to decide, or it is left out. In: what is known of it, and what the
 //! policy says of it. Out: its fate, with each reason by its name.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 use bulkhead_common::wire::{protocol, pseudo};
 
 use super::{
     Found, Habit, Judge, Party, Settings, Talk,
     judge::{Asking, Said},
-    scan::Source,
 };
 use crate::{
     model::Policy,
     policy::built_in,
-    traffic::{Day, End, Kind, Service},
+    traffic::{End, Kind, Service},
 };
 
 /// Why something is not learned.
@@ -171,9 +170,21 @@ const TOLD: [(u8, u16, u16); 6] = [
     (protocol::UDP, 6343, 6343),
 ];
 
-/// UDP ports that both ends of a conversation use, without a pause in which one would be seen to begin: PTP, EtherNet/IP I/O, PROFINET,
-/// EtherCAT, BACnet/IP.
-const CYCLIC: [u16; 8] = [319, 320, 2222, 34_962, 34_963, 34_964, 34_980, 47_808];
+/// UDP ports that both ends of a conversation use, so that whoever is heard first seems to begin: NTP between servers, PTP, IKE and its way
+/// through NAT, CODESYS, EtherNet/IP I/O, FINS, DNP3, PROFINET, EtherCAT, BACnet/IP.
+const EQUALS: [(u16, u16); 11] = [
+    (123, 123),
+    (319, 320),
+    (500, 500),
+    (1740, 1743),
+    (2222, 2222),
+    (4500, 4500),
+    (9600, 9600),
+    (20_000, 20_000),
+    (34_962, 34_964),
+    (34_980, 34_980),
+    (47_808, 47_808),
+];
 
 const REMOTE_ADMIN: [(u16, u16); 9] = [
     (22, 23),
@@ -230,7 +241,7 @@ fn is_known(policy: &Policy, service: Service) -> bool {
 
 /// The fate of each talk.
 pub fn fates(policy: &Policy, found: &Found, judge: &Judge) -> BTreeMap<Talk, Fate> {
-    let mut fates = Fates { policy, found, asking: judge.ask(), scanned: found.scans.first(&found.settings) };
+    let mut fates = Fates { policy, found, asking: judge.ask() };
     let alone = found.talks.iter().map(|(talk, habit)| (*talk, habit, false));
     let scanning = found.in_scans.iter().map(|(talk, habit)| (*talk, habit, true));
     alone.chain(scanning).map(|(talk, habit, in_scan)| (talk, fates.of(&talk, habit, in_scan))).collect()
@@ -241,8 +252,6 @@ struct Fates<'a> {
     policy: &'a Policy,
     found: &'a Found,
     asking: Asking<'a>,
-    /// When each source scanned first.
-    scanned: HashMap<Source, Day>,
 }
 
 impl Fates<'_> {
@@ -266,7 +275,7 @@ impl Fates<'_> {
             return Fate::Left(Left::Unanswered);
         }
         // Days on which it came to nothing teach nothing.
-        let is_rare = !one_way && !is_frame && habit.exchanges < settings.days;
+        let is_rare = !one_way && !is_frame && habit.exchanges() < settings.days;
         if is_rare || is_one_off(habit, &settings) {
             return Fate::Left(if in_scan { Left::Scan } else { Left::OneOff });
         }
@@ -284,11 +293,13 @@ impl Fates<'_> {
         let steady_to_many = to_many && self.is_steady(talk, habit);
         doubt((one_way || to_many) && !by_design && !steady_to_many, Doubt::OneWay);
         doubt(has_ports && habit.opened == 0 && self.may_run_backward(talk), Doubt::Guessed);
-        // What a scanner found he uses later: whatever is new since a source scanned is for a person.
-        let source = Source { party: talk.from, end: None };
-        let is_behind = self.scanned.get(&source).is_some_and(|day| habit.days.first() >= Some(day));
+        // What a scanner found he uses later: whatever came to something with whom he had tried is for a person. Attempts before that are
+        // part of trying.
+        let began = habit.first_exchange().or_else(|| habit.days.first().copied());
+        let is_behind = self.found.tried.get(&[talk.from, talk.to]).is_some_and(|day| began >= Some(*day));
+        let is_unsure = self.found.scans.unwatched > 0 || self.found.untried > 0;
         doubt(in_scan, Doubt::InScan);
-        doubt(!in_scan && (is_behind || self.found.scans.unwatched > 0), Doubt::AfterScan);
+        doubt(!in_scan && (is_behind || is_unsure), Doubt::AfterScan);
         doubt(said.contains(&Said::AtTimes), Doubt::OutsideWindow);
         doubt(said.contains(&Said::Expired), Doubt::Expired);
         doubt(!is_nameable(talk.service), Doubt::Unnameable);
@@ -298,8 +309,7 @@ impl Fates<'_> {
     /// What the policy says of it at the times at which it was seen.
     fn about(&mut self, kind: &Kind, habit: &Habit) -> Said {
         let said = self.asking.about(kind);
-        let mut times = habit.days.iter().map(|day| (*day, habit.week.hours(*day)));
-        let is_open = said == Said::AtTimes && self.asking.throughout(kind, &mut times);
+        let is_open = said == Said::AtTimes && self.asking.throughout(kind, &habit.times);
         if is_open { Said::Allowed } else { said }
     }
 
@@ -310,13 +320,14 @@ impl Fates<'_> {
     }
 
     /// Whether a talk of which no begin was seen may run the other way: no service has its port; or both ends use the port of one, so that
-    /// whoever is heard first seems to begin. That is so of cyclic datagrams, and of all that was seen in both directions.
+    /// whoever is heard first seems to begin. That is so of datagrams between equals, and of all that was seen in both directions.
     fn may_run_backward(&self, talk: &Talk) -> bool {
         let Service { protocol, number } = talk.service;
         let back = Talk { from: talk.to, to: talk.from, service: talk.service };
         let both = [&self.found.talks, &self.found.in_scans].iter().any(|talks| talks.contains_key(&back));
-        let is_cyclic = protocol == protocol::UDP && CYCLIC.contains(&number) && !talk.to.is_many();
-        !is_known(self.policy, talk.service) || is_cyclic || (both && protocol != protocol::TCP)
+        let is_equals = EQUALS.iter().any(|(low, high)| (*low..=*high).contains(&number));
+        let is_undirected = protocol == protocol::UDP && is_equals && !talk.to.is_many();
+        !is_known(self.policy, talk.service) || is_undirected || (both && protocol != protocol::TCP)
     }
 
     fn are_peers(&self, talk: &Talk) -> bool {

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::{Party, Talk};
-use crate::traffic::{Day, End, Hours, Kind, Row};
+use crate::traffic::{Day, End, Hours, Kind, Row, Seen};
 
 /// As many ends of those that are told of together are kept.
 pub(super) const ENDS: usize = 16;
@@ -18,11 +18,6 @@ impl Week {
         self.0[usize::from(day.weekday())] |= hours.bits();
     }
 
-    /// Its hours on the weekday of a day.
-    pub fn hours(&self, day: Day) -> Hours {
-        Hours::from_bits(self.0[usize::from(day.weekday())])
-    }
-
     /// All hours of both.
     pub fn join(&mut self, other: Self) {
         self.0.iter_mut().zip(other.0).for_each(|(mine, theirs)| *mine |= theirs);
@@ -34,6 +29,19 @@ impl Week {
     }
 }
 
+/// When something was seen on one day.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Times {
+    /// Which day.
+    pub day: Day,
+    /// First, seconds since 1970 (UTC).
+    pub first: i64,
+    /// Last.
+    pub last: i64,
+    /// In which of its hours.
+    pub hours: Hours,
+}
+
 /// What is known of one talk.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Habit {
@@ -43,8 +51,6 @@ pub struct Habit {
     pub opened: u64,
     /// Those that were answered.
     pub answered: u64,
-    /// Rows, of a kind and day, whose conversations came to something.
-    pub exchanges: u32,
     /// Packets from who began, and from who answers.
     pub packets: [u64; 2],
     /// Bytes likewise.
@@ -59,6 +65,10 @@ pub struct Habit {
     pub lasted: u64,
     /// On which days, ascending.
     pub days: Vec<Day>,
+    /// Those of them on which no conversation came to something, ascending.
+    pub fruitless: Vec<Day>,
+    /// When, day by day: only of services that a rule allows at times.
+    pub times: Vec<Times>,
     /// In how many hours.
     pub hours: u32,
     /// In which hours of the week.
@@ -76,7 +86,6 @@ impl Habit {
             flows: 0,
             opened: 0,
             answered: 0,
-            exchanges: 0,
             packets: [0; 2],
             bytes: [0; 2],
             first: i64::MAX,
@@ -84,6 +93,8 @@ impl Habit {
             pause: 0,
             lasted: 0,
             days: Vec::new(),
+            fruitless: Vec::new(),
+            times: Vec::new(),
             hours: 0,
             week: Week::default(),
             samples: [kind; 2],
@@ -98,7 +109,6 @@ impl Habit {
         add(&mut self.flows, seen.flows);
         add(&mut self.opened, seen.opened);
         add(&mut self.answered, seen.answered);
-        self.exchanges = self.exchanges.saturating_add(u32::from(seen.is_exchange(kind.service.protocol)));
         for side in 0..2 {
             add(&mut self.packets[side], seen.packets[side]);
             add(&mut self.bytes[side], seen.bytes[side]);
@@ -107,8 +117,14 @@ impl Habit {
         self.last = self.last.max(seen.last);
         self.pause = self.pause.max(seen.pause);
         add(&mut self.lasted, u64::try_from(seen.last - seen.first).unwrap_or(0));
+        let is_exchange = seen.is_exchange(kind.service.protocol);
         if let Err(at) = self.days.binary_search(day) {
             self.days.insert(at, *day);
+            if let (false, Err(at)) = (is_exchange, self.fruitless.binary_search(day)) {
+                self.fruitless.insert(at, *day);
+            }
+        } else if let (true, Ok(at)) = (is_exchange, self.fruitless.binary_search(day)) {
+            self.fruitless.remove(at);
         }
         self.hours = self.hours.saturating_add(seen.hours.count());
         self.week.add(*day, seen.hours);
@@ -122,6 +138,23 @@ impl Habit {
                 self.ends.pop_last();
             }
         }
+    }
+
+    /// Adds when a row was seen.
+    pub(super) fn add_times(&mut self, row: &Row) {
+        let Seen { first, last, hours, .. } = row.seen;
+        // Not every source tells hours.
+        let hours = if hours.bits() == 0 { Hours::between(row.day, first, last) } else { hours };
+        let at = match self.times.binary_search_by_key(&row.day, |times| times.day) {
+            Ok(at) => at,
+            Err(at) => {
+                self.times.insert(at, Times { day: row.day, first, last, hours });
+                at
+            }
+        };
+        let times = &mut self.times[at];
+        (times.first, times.last) = (times.first.min(first), times.last.max(last));
+        times.hours = times.hours | hours;
     }
 
     /// The kind of it with one of [`Habit::ends`].
@@ -138,6 +171,16 @@ impl Habit {
     /// On how many days.
     pub fn day_count(&self) -> u32 {
         u32::try_from(self.days.len()).unwrap_or(u32::MAX)
+    }
+
+    /// On how many days its conversations came to something.
+    pub fn exchanges(&self) -> u32 {
+        u32::try_from(self.days.len() - self.fruitless.len()).unwrap_or(u32::MAX)
+    }
+
+    /// The first of these days.
+    pub fn first_exchange(&self) -> Option<Day> {
+        self.days.iter().find(|day| self.fruitless.binary_search(day).is_err()).copied()
     }
 
     /// Seconds from the begin of one conversation to that of the next, where there are enough to say so.

@@ -11,14 +11,14 @@ use bulkhead_common::{
 };
 use jiff::Timestamp;
 
-use super::Who;
+use super::{Times, Who};
 use crate::{
     compile::{
         Begun, Calendar, Field, Host, Limits, Placed, Tables, TooLarge, compile, is_allowed,
         numbered_segments,
     },
     model::{Policy, Schedule},
-    traffic::{Day, Hours, Kind},
+    traffic::Kind,
 };
 
 /// Where and how the agent runs, as far as verdicts depend on it.
@@ -74,13 +74,21 @@ impl Judge {
     pub fn new(policy: &Policy, mut surroundings: Surroundings, now: Timestamp) -> Result<Self, TooLarge> {
         let policy = policy.clone();
         let tables = compile(&policy, &Limits { devices: u32::MAX, rules: u32::MAX, rows: u32::MAX })?;
-        // Of a policy for another gateway than the configuration is of nobody knows where its devices are seen: that is no matter of rules.
-        let is_known = |name: &String| surroundings.placed.segments.contains_key(name);
-        if !tables.segments.iter().all(is_known) {
-            surroundings.field = Field::Anywhere(Surroundings::any_segment());
-        }
-        if matches!(surroundings.field, Field::Anywhere(_)) {
-            surroundings.placed.segments = numbered_segments(&tables);
+        let Surroundings { field, placed } = &mut surroundings;
+        match field {
+            Field::Anywhere(_) => placed.segments = numbered_segments(&tables),
+            // Where a device is seen of which the policy names another segment is no matter of rules: it has one of its own, of which nobody
+            // else knows.
+            Field::Segments(rows) => {
+                for name in &tables.segments {
+                    let taken: BTreeSet<u16> = placed.segments.values().copied().collect();
+                    let free = (1..=u16::MAX).find(|number| !taken.contains(number));
+                    if let (false, Some(segment)) = (placed.segments.contains_key(name), free) {
+                        placed.segments.insert(name.clone(), segment);
+                        rows.push((None, SegmentRow { segment, ..Surroundings::any_segment() }));
+                    }
+                }
+            }
         }
         Ok(Self { policy, tables, surroundings, now })
     }
@@ -123,60 +131,66 @@ pub struct Asking<'j> {
     open: Vec<u64>,
 }
 
-impl Asking<'_> {
+impl<'j> Asking<'j> {
+    /// Who is who, as it is asked about.
+    pub fn who(&self) -> &Who<'j> {
+        &self.who
+    }
+
     /// Whether a flow of this kind may begin, and be answered.
     pub fn about(&mut self, kind: &Kind) -> Said {
         let begun = Begun::of(kind, &self.who);
-        if self.is_allowed(&begun, Times::Closed) {
+        if self.is_allowed(&begun, Opened::Closed) {
             return Said::Allowed;
         }
         // Without schedules that is all.
         if self.open.is_empty() {
             Said::Denied
-        } else if self.is_allowed(&begun, Times::Today) {
+        } else if self.is_allowed(&begun, Opened::Today) {
             Said::AtTimes
-        } else if self.is_allowed(&begun, Times::Open) {
+        } else if self.is_allowed(&begun, Opened::Open) {
             Said::Expired
         } else {
             Said::Denied
         }
     }
 
-    /// Whether it may in each of these hours, from their first minute to their last.
-    pub fn throughout(&mut self, kind: &Kind, hours: impl Iterator<Item = (Day, Hours)>) -> bool {
+    /// Whether it may at all of these times, wherever in their hours it was. Of no time nobody knows.
+    pub fn throughout(&mut self, kind: &Kind, times: &[Times]) -> bool {
         let begun = Begun::of(kind, &self.who);
         let mut asked: BTreeSet<Vec<u64>> = BTreeSet::new();
-        for moment in hours.flat_map(|(day, hours)| hours.edges(day, i64::MIN, i64::MAX)).flatten() {
-            let open = self.calendar.at(moment);
-            if asked.contains(open) {
+        let hours =
+            times.iter().flat_map(|Times { day, first, last, hours }| hours.edges(*day, *first, *last));
+        for (_, open) in hours.flat_map(|edges| self.calendar.during(edges)) {
+            if asked.contains(&open) {
                 continue;
             }
-            self.host.reschedule(open.to_vec());
+            self.host.reschedule(open.clone());
             if !is_allowed(&begun.meets(&mut self.host, self.field)) {
                 return false;
             }
-            asked.insert(open.to_vec());
+            asked.insert(open);
         }
-        true
+        !times.is_empty()
     }
 
     /// The rule by which such a flow may begin, at some time at which its schedule is open; 0 where none has to allow it, none where it may
     /// not.
     pub fn rule(&mut self, kind: &Kind) -> Option<u32> {
         let begun = Begun::of(kind, &self.who);
-        let decision = self.decided(&begun, Times::Today);
+        let decision = self.decided(&begun, Opened::Today);
         is_allowed(&decision).then_some(decision.rule)
     }
 
-    fn is_allowed(&mut self, begun: &Begun, times: Times) -> bool {
+    fn is_allowed(&mut self, begun: &Begun, times: Opened) -> bool {
         is_allowed(&self.decided(begun, times))
     }
 
-    fn decided(&mut self, begun: &Begun, times: Times) -> Decision {
+    fn decided(&mut self, begun: &Begun, times: Opened) -> Decision {
         let open = match times {
-            Times::Closed => &self.closed,
-            Times::Today => &self.today,
-            Times::Open => &self.open,
+            Opened::Closed => &self.closed,
+            Opened::Today => &self.today,
+            Opened::Open => &self.open,
         };
         self.host.reschedule(open.clone());
         begun.meets(&mut self.host, self.field)
@@ -185,7 +199,7 @@ impl Asking<'_> {
 
 /// Which schedules are open.
 #[derive(Clone, Copy)]
-enum Times {
+enum Opened {
     Closed,
     Today,
     Open,

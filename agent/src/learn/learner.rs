@@ -4,14 +4,14 @@
 //! Twice, because what a source did while it scanned is known only when all of it was seen. What is kept is as much as there are
 //! talks, not rows.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use bulkhead_common::wire::{icmp, protocol};
 
 use super::{Habit, Left, Party, Scans, Settings, Source, Talk, Who, habit::Week, scan::is_exchange};
 use crate::{
-    model::DeviceId,
-    traffic::{Day, End, Kind, Row},
+    model::{DeviceId, Selector},
+    traffic::{Day, End, Kind, Row, Service},
 };
 
 /// As many talks are told apart.
@@ -37,8 +37,14 @@ pub struct Second<'w> {
     in_scans: BTreeMap<Talk, Habit>,
     probed: BTreeSet<Kind>,
     more_probed: u64,
+    /// What found no room and was left out row by row, though a rule could be about it.
+    unkept: u64,
     strange: usize,
     left: BTreeMap<Left, Counts>,
+    tried: HashMap<[Party; 2], Day>,
+    untried: u64,
+    /// Services that rules allow at times.
+    timed: Vec<Selector>,
 }
 
 /// When somebody was seen.
@@ -71,8 +77,12 @@ pub struct Found {
     pub in_scans: BTreeMap<Talk, Habit>,
     /// What scans tried and came to nothing.
     pub probed: BTreeSet<Kind>,
-    /// Rows of it for which there was no room.
+    /// Rows of it for which there was no room, and of what was left out since there was no room for another talk.
     pub more_probed: u64,
+    /// Whom each source tried while it scanned, and on which day first.
+    pub tried: HashMap<[Party; 2], Day>,
+    /// Probes of which that is not known: there was no room.
+    pub untried: u64,
     /// What was left out row by row.
     pub left: BTreeMap<Left, Counts>,
     /// Who scanned.
@@ -112,8 +122,9 @@ impl<'w> First<'w> {
     /// Reads a row.
     pub fn read(&mut self, row: &Row) {
         let [(from, _), (to, _)] = self.who.parties(&row.kind);
+        let talk = Talk { from, to, service: row.kind.service.unit() };
         // A scan at the edge of the time that is looked at is one all the same.
-        self.scans.look(Source::of(from, row), row, &self.settings);
+        self.scans.look(&talk, row, &self.settings);
         if !self.settings.span.holds(row.seen.first, row.seen.last) {
             return;
         }
@@ -126,8 +137,18 @@ impl<'w> First<'w> {
     }
 
     /// All rows were read, and come again.
-    pub fn again(self) -> Second<'w> {
+    pub fn again(mut self) -> Second<'w> {
+        self.scans.leave_out_habits();
+        let policy = self.who.policy();
+        let rules = policy.rules.iter().filter(|rule| rule.schedule.is_some());
+        let services = rules.flat_map(|rule| &rule.services);
+        let timed = services.flat_map(|service| &policy.services[service.0 as usize].selectors);
+        let timed: BTreeSet<Selector> = timed.copied().collect();
         Second {
+            timed: timed.into_iter().collect(),
+            tried: HashMap::new(),
+            untried: 0,
+            unkept: 0,
             first: self,
             talks: BTreeMap::new(),
             in_scans: BTreeMap::new(),
@@ -164,14 +185,30 @@ impl Second<'_> {
             return self.leave(left, row);
         }
         let talk = Talk { from, to, service };
+        let source = Source::of(from, row);
+        if source.end.is_none() && scans.is_part(source, row, settings) {
+            if self.tried.len() < TALKS || self.tried.contains_key(&[from, to]) {
+                let first = self.tried.entry([from, to]).or_insert(row.day);
+                *first = row.day.min(*first);
+            } else {
+                self.untried += 1;
+            }
+        }
         let end = |party, end: End| matches!(party, Party::Internet | Party::Unknown).then_some(end);
         let end = end(from, first).or(end(to, second));
         let is_strange = end.is_some();
-        let in_scan = scans.hold(Source::of(from, row), row, settings);
+        let Service { protocol, number } = row.kind.service;
+        let holds = |one: &Selector| one.protocol == protocol && (one.low..=one.high).contains(&number);
+        let is_timed = self.timed.iter().any(holds);
+        let in_scan = scans.hold(source, row, settings);
         if in_scan {
             // What failed is no more than the scan; what was answered may be a habit that only a person can tell from it.
             if is_exchange(row) && !is_strange && self.in_scans.len() < STRANGE {
-                self.in_scans.entry(talk).or_insert_with(|| Habit::new(row.kind)).add(row, end);
+                let habit = self.in_scans.entry(talk).or_insert_with(|| Habit::new(row.kind));
+                habit.add(row, end);
+                if is_timed {
+                    habit.add_times(row);
+                }
             } else if self.probed.len() < PROBED || self.probed.contains(&row.kind) {
                 self.probed.insert(row.kind);
             } else {
@@ -181,10 +218,15 @@ impl Second<'_> {
         }
         let is_new = !self.talks.contains_key(&talk);
         if is_new && (self.talks.len() >= TALKS || is_strange && self.strange >= STRANGE) {
+            self.unkept += 1;
             return self.leave(if is_strange { Left::Unknown } else { Left::NoRoom }, row);
         }
         self.strange += usize::from(is_new && is_strange);
-        self.talks.entry(talk).or_insert_with(|| Habit::new(row.kind)).add(row, end);
+        let habit = self.talks.entry(talk).or_insert_with(|| Habit::new(row.kind));
+        habit.add(row, end);
+        if is_timed {
+            habit.add_times(row);
+        }
     }
 
     fn leave(&mut self, left: Left, row: &Row) {
@@ -195,7 +237,10 @@ impl Second<'_> {
 
     /// All rows were read.
     pub fn found(self) -> Found {
-        let Self { first, talks, mut in_scans, mut probed, more_probed, strange: _, left } = self;
+        let Self {
+            first, talks, mut in_scans, mut probed, more_probed, unkept, left, tried, untried, ..
+        } = self;
+        let more_probed = more_probed.saturating_add(unkept);
         let First { who, settings, scans, seen, devices } = first;
         // What is known from other hours as well is judged by these alone.
         in_scans.retain(|talk, _| !talks.contains_key(talk));
@@ -203,13 +248,13 @@ impl Second<'_> {
             let talk = Talk::of(who, kind);
             !talks.contains_key(&talk) && !in_scans.contains_key(&talk)
         });
-        Found { talks, in_scans, probed, more_probed, left, scans, seen, devices, settings }
+        Found { talks, in_scans, probed, more_probed, tried, untried, left, scans, seen, devices, settings }
     }
 }
 
 impl Habit {
     /// Whether its conversations came to something on any day.
     pub fn is_exchange(&self) -> bool {
-        self.exchanges > 0
+        self.exchanges() > 0
     }
 }

@@ -20,7 +20,7 @@ mod settings;
 pub use crate::compile::{Party, Who};
 pub use baseline::{Baseline, DeviceReport, Gap, HabitLine, Scan, Tally, Watch, baseline};
 pub use fate::{Doubt, Fate, Left, fates};
-pub use habit::{Habit, Week};
+pub use habit::{Habit, Times, Week};
 pub use judge::{Judge, Surroundings};
 pub use learner::{Counts, First, Found, Presence, Second};
 pub use scan::{Scanned, Scans, Source};

@@ -4,16 +4,19 @@
 //! many probes of one source on one day are a scan, and so are as many services that fail at whatever it asks: a flood
 //! that goes round the ports. A poller whose devices are switched off fails at one service, and often: it is no scan. What was
 //! seen of a source in hours in which it scanned proves nothing, so a scan that comes every night is not learned either.
+//! What is more than a probe on another day is a habit that was seen for a moment: on a day that was cut it makes no scan.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use bulkhead_common::wire::{icmp, protocol};
 
-use super::{Party, settings::Settings};
-use crate::traffic::{Day, End, Hours, Row, Service};
+use super::{Party, Talk, settings::Settings};
+use crate::traffic::{Day, End, Hours, Row, Seen, Service};
 
 /// As many sources are watched, each day by itself, and as many that nobody knows: what is more is counted.
 const WATCHED: usize = 500_000;
+/// As many talks are known as habits, and as many probes by their talks: what is more stays a probe.
+const TALKS: usize = 1_000_000;
 
 /// Who tries: those whom nobody knows are told apart by their addresses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -57,13 +60,22 @@ pub struct Scans {
     kept: [usize; 2],
     /// Rows of known sources that found no place: of nobody it can be said then that he did not scan.
     pub unwatched: u64,
+    /// Talks that came to something and were more than a probe on some day.
+    habits: HashSet<Talk>,
+    /// On which days each talk was a probe, and how many days that are together.
+    probes: HashMap<Talk, Vec<Day>>,
+    noted: usize,
 }
 
 impl Scans {
     /// Looks at a row.
-    pub(super) fn look(&mut self, from: Source, row: &Row, settings: &Settings) {
+    pub(super) fn look(&mut self, talk: &Talk, row: &Row, settings: &Settings) {
+        let from = Source::of(talk.from, row);
         let is_probe = is_probe(row, settings);
         let fails = fails(row);
+        if !is_probe && !fails && from.end.is_none() && self.habits.len() < TALKS && is_exchange(row) {
+            self.habits.insert(*talk);
+        }
         if !is_probe && !fails {
             return;
         }
@@ -79,11 +91,29 @@ impl Scans {
             Watched::default()
         });
         watched.probes = watched.probes.saturating_add(u32::from(is_probe));
+        if is_probe && from.end.is_none() && self.noted < TALKS {
+            self.noted += 1;
+            self.probes.entry(*talk).or_default().push(row.day);
+        }
         watched.hours = watched.hours | row.seen.hours;
         let service = row.kind.service;
         if fails && watched.failed.len() < settings.fan_out as usize && !watched.failed.contains(&service) {
             watched.failed.push(service);
         }
+    }
+
+    /// All rows were looked at: what was more than a probe on another day is none on any.
+    pub(super) fn leave_out_habits(&mut self) {
+        let Self { watched, habits, probes, .. } = self;
+        for (talk, days) in probes.drain().filter(|(talk, _)| habits.contains(talk)) {
+            let source = Source { party: talk.from, end: None };
+            for day in days {
+                if let Some(watched) = watched.get_mut(&(source, day)) {
+                    watched.probes = watched.probes.saturating_sub(1);
+                }
+            }
+        }
+        habits.clear();
     }
 
     /// What a source did on a day, if that was a scan.
@@ -103,13 +133,9 @@ impl Scans {
         found
     }
 
-    /// The day of each source's first scan.
-    pub fn first(&self, settings: &Settings) -> HashMap<Source, Day> {
-        let mut first = HashMap::new();
-        for (from, day, _) in self.all(settings) {
-            first.entry(from).or_insert(day);
-        }
-        first
+    /// Whether a row is one of those that make its source a scanner on its day.
+    pub(super) fn is_part(&self, from: Source, row: &Row, settings: &Settings) -> bool {
+        (is_probe(row, settings) || fails(row)) && self.of(from, row.day, settings).is_some()
     }
 
     /// Whether all that a row tells happened while its source scanned.
@@ -126,14 +152,22 @@ pub(super) fn is_exchange(row: &Row) -> bool {
 
 fn is_probe(row: &Row, settings: &Settings) -> bool {
     let flows = row.seen.flows;
-    has_targets(row) && flows > 0 && flows <= settings.probe_flows && {
+    asks(row) && flows > 0 && flows <= settings.probe_flows && {
         row.seen.packets[0] <= flows.saturating_mul(settings.probe_packets)
     }
 }
 
 /// Services differ, and whatever is asked does not answer. Of a datagram to many nobody expects it.
 fn fails(row: &Row) -> bool {
-    has_targets(row) && !is_exchange(row)
+    asks(row) && !is_exchange(row)
+}
+
+/// Whether who is said to have begun asked for anything: whoever only refuses what he is answered to without having asked tries nobody.
+fn asks(row: &Row) -> bool {
+    let Seen { opened, answered, packets: [there, back], .. } = row.seen;
+    let refuses = row.kind.service.protocol == protocol::TCP && opened == 0 && answered == 0 && there <= back;
+    // Not every source counts packets.
+    has_targets(row) && (there > 0 || opened > 0) && !refuses
 }
 
 /// Whether it can be part of a scan: it asks one host for something.

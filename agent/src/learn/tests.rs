@@ -15,6 +15,7 @@ use crate::{
 };
 
 mod apart;
+mod edges;
 mod learned;
 mod merged;
 mod priced;

@@ -19,6 +19,11 @@ const REMEMBERED: usize = 1 << 19;
 /// A datagram after so much silence begins another conversation, ns: as the agent forgets them.
 const SILENCE: u64 = 600_000_000_000;
 
+/// Of the control bits of TCP that which says that there is something to be heard (RFC 9293 3.1).
+const PSH: u8 = 0x08;
+/// Both sides of a key.
+const BOTH: u8 = 0b11;
+
 /// What is known of a conversation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Known {
@@ -27,8 +32,10 @@ struct Known {
     /// The service, as its first packet had it.
     service: u16,
     answered: bool,
-    /// Whether an end of it said that it is over.
-    ended: bool,
+    /// Whether who began was heard, but for resets.
+    asked: bool,
+    /// Which ends of it said that they are done: a bit for each side of the key.
+    ended: u8,
     /// Whether a packet of it was allowed.
     passed: bool,
     last: u64,
@@ -93,13 +100,14 @@ impl Conversations {
             initiator: if backward { side ^ 1 } else { side },
             service,
             answered: false,
-            ended: false,
+            asked: false,
+            ended: 0,
             passed: false,
             last: now,
         };
         let (known, begins) = self.known(key, begin, |known| {
             let silent = number != protocol::TCP && now.saturating_sub(known.last) > SILENCE;
-            let anew = packet.is_tcp_open() && (known.ended || known.initiator != side);
+            let anew = packet.is_tcp_open() && (known.ended != 0 || known.initiator != side);
             // Who speaks on after a silence was heard before.
             (silent || anew).then_some(Known { passed: known.passed && silent, ..begin })
         });
@@ -107,12 +115,23 @@ impl Conversations {
         // Whoever goes on without having been answered would be talking to nobody.
         let established = number == protocol::TCP && forward && !begins && flags == tcp::ACK;
         let refused = flags & tcp::RST != 0;
-        let answers = !known.answered && !refused && (!forward || established);
+        // An answer to a question that nobody heard may be to none: anybody can send it.
+        let unasked = number == protocol::TCP && flags == tcp::SYN | tcp::ACK && !known.asked;
+        let answers = !known.answered && !refused && !unasked && (!forward || established);
         known.answered |= answers;
+        known.asked |= forward && !refused;
         known.last = now;
-        // What comes when an end has said that it is over is the rest of it.
-        known.ended |= number == protocol::TCP && packet.tcp_flags & (tcp::RST | tcp::FIN) != 0;
-        let goes_on = known.passed && !known.ended;
+        // One end may be done and hear the other on for long (RFC 9293 3.6), who has to push what he says; the rest are acknowledgements.
+        if number == protocol::TCP {
+            known.ended |= match packet.tcp_flags & (tcp::RST | tcp::FIN) {
+                0 => 0,
+                tcp::FIN => 1 << side,
+                _ => BOTH,
+            };
+        }
+        let is_done = known.ended & 1 << side != 0;
+        let speaks = known.ended == 0 || packet.tcp_flags & PSH != 0;
+        let goes_on = known.passed && !is_done && speaks;
         known.passed |= allowed;
         let ends = [packet.source, packet.destination].map(|address| End::at(shown(address.into(), packet)));
         let [from, to] = if forward { ends } else { [ends[1], ends[0]] };
@@ -135,7 +154,8 @@ impl Conversations {
             initiator: side,
             service: number,
             answered: false,
-            ended: false,
+            asked: false,
+            ended: 0,
             passed: false,
             last: now,
         };

@@ -2,7 +2,7 @@
 //! has; where a rule holds at times, once for each hour in which the kind was seen.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeSet, HashMap},
     net::{IpAddr, Ipv4Addr},
 };
 
@@ -21,11 +21,13 @@ use super::{
 use crate::{
     compile::{Begun, Calendar, Field, Host, Party, Placed, is_allowed},
     model::{Peer, Policy},
-    traffic::{End, Hours, Kind, Row, Seen, Unseen},
+    traffic::{End, Hours, Kind, Row, Seen, Service, Unseen},
 };
 
 /// Times of which rows are missing that are told one by one.
 const MOST_GAPS: usize = 20;
+/// Answers about whoever nobody knows that are remembered.
+const MOST_GUESTS: usize = 1 << 16;
 
 /// Judges rows, which come kind by kind.
 pub fn rows(setting: Setting<'_>, rows: impl IntoIterator<Item = Row>) -> Report {
@@ -43,6 +45,8 @@ pub struct Rows<'a> {
     current: Option<Current>,
     calendar: Calendar<'a>,
     gaps: usize,
+    /// Whether some device may do this with a known end, as the one that begins or as the other.
+    guests: HashMap<(End, Service, bool), bool>,
     tally: Tally<'a>,
 }
 
@@ -70,6 +74,7 @@ impl<'a> Rows<'a> {
             current: None,
             calendar: Calendar::new(setting.tables, setting.now),
             gaps: 0,
+            guests: HashMap::new(),
             tally: Tally::new(setting),
             setting,
         }
@@ -146,8 +151,7 @@ impl<'a> Rows<'a> {
         begun.meets(&mut self.host, &self.field)
     }
 
-    /// Hour by hour. A kind is seen somewhere in its hour: it is judged at the first and at the last moment at which that may have been, and
-    /// what is worse counts.
+    /// Hour by hour. A kind is seen somewhere in its hour: it is judged at the moments at which that may have been, and what is worst counts.
     fn by_hours(&mut self, current: &mut Current, row: &Row) {
         let Seen { first, last, hours, .. } = row.seen;
         // Not every source tells hours.
@@ -156,8 +160,7 @@ impl<'a> Rows<'a> {
         let mut denied = None;
         for edges in hours.edges(row.day, first, last) {
             let mut worse = None;
-            for moment in edges {
-                let open = self.calendar.at(moment).to_vec();
+            for (moment, open) in self.calendar.during(edges) {
                 let decision = self.at(&open, &current.begun);
                 if !is_allowed(&decision) {
                     worse = Some((moment, decision));
@@ -186,7 +189,8 @@ impl<'a> Rows<'a> {
             Some(Seen {
                 flows: of(flows),
                 opened: of(opened),
-                answered: of(answered),
+                // What was answered was so in whichever of its hours.
+                answered: of(answered).max(u64::from(row.seen.is_answered())),
                 packets: packets.map(of),
                 bytes: bytes.map(of),
                 first: *first,
@@ -201,6 +205,36 @@ impl<'a> Rows<'a> {
         if let (Some(seen), Some(decision)) = (share(&none), denied) {
             current.deny(&seen, &decision);
         }
+    }
+
+    /// Whether it would be allowed if whoever nobody knows were one of the devices. Of two whom nobody knows anything may be.
+    fn may_be_allowed(&mut self, kind: &Kind, nobodys: [bool; 2]) -> bool {
+        let (known, unknown) = match nobodys {
+            [true, false] => (kind.to, kind.from),
+            [false, true] => (kind.from, kind.to),
+            [true, true] | [false, false] => return true,
+        };
+        let asked = (known, kind.service, nobodys[0]);
+        if let Some(answer) = self.guests.get(&asked) {
+            return *answer;
+        }
+        let open = vec![u64::MAX; self.setting.tables.schedules.len()];
+        let macs = self.setting.policy.devices.iter().filter_map(|device| device.macs.first());
+        let answer = unknown.address.is_some_and(|address| {
+            macs.into_iter().any(|mac| {
+                let guest = End::leased(address, *mac);
+                let kind =
+                    if nobodys[0] { Kind { from: guest, ..*kind } } else { Kind { to: guest, ..*kind } };
+                let begun = Begun::of(&kind, &self.tally.who);
+                self.host.reschedule(open.clone());
+                is_allowed(&begun.meets(&mut self.host, &self.field))
+            })
+        });
+        if self.guests.len() >= MOST_GUESTS {
+            self.guests.clear();
+        }
+        self.guests.insert(asked, answer);
+        answer
     }
 
     fn finish(&mut self) {
@@ -219,9 +253,9 @@ impl<'a> Rows<'a> {
                     Some(IpAddr::V4(_)) | None => false,
                 };
                 // Of whoever makes his address of nothing that is known no packet can be made: it is his hardware address that counts.
-                let unknown = [(kind.from, begun.parties[0]), (kind.to, begun.parties[1])]
-                    .iter()
-                    .any(|(end, party)| *party == Party::Unknown && is_link_local(end));
+                let is_nobodys = |(end, party)| party == Party::Unknown && is_link_local(end);
+                let nobodys = [(&kind.from, begun.parties[0]), (&kind.to, begun.parties[1])].map(is_nobodys);
+                let unknown = nobodys.contains(&true) && self.may_be_allowed(&kind, nobodys);
                 let (action, ends) = (decision.action, begun.devices());
                 self.tally.denied(Denied { kind, seen, reason, action, ends, unknown, broken_off: false });
             }

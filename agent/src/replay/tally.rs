@@ -182,7 +182,7 @@ impl<'a> Tally<'a> {
             return;
         } else if unknown {
             (Fate::Unknown, &mut self.totals.unknown)
-        } else if !broken_off && self.setting.is_by_name(&self.who, &kind, ends) {
+        } else if !broken_off && self.setting.tables.may_be_named(&self.who, &kind).next().is_some() {
             (Fate::ByName, &mut self.totals.by_name)
         } else if unanswered && !broken_off {
             (Fate::Attempt, &mut self.totals.attempts)

@@ -1,8 +1,6 @@
 //! `bulkhead history import`: flows that other sensors have written down, added to a history.
 
 use std::{
-    fs::File,
-    io::{self, Read},
     path::{Path, PathBuf},
     sync::atomic::{AtomicU64, Ordering},
 };
@@ -12,7 +10,7 @@ use serde::Serialize;
 
 use super::helped;
 use crate::{
-    cli::{Exit, Output, print_json, progress},
+    cli::{Exit, Output, captured, print_json, progress},
     config,
     diagnostic::{counted, escape},
     flowlog::{Flow, export::Heard},
@@ -118,13 +116,7 @@ pub(in crate::cli) fn imported(
     format: Option<Format>,
 ) -> anyhow::Result<Told> {
     let name = log.display().to_string();
-    let (opened, size): (Box<dyn Read>, u64) = if log == Path::new("-") {
-        (Box::new(io::stdin().lock()), 0)
-    } else {
-        let file = File::open(log).with_context(|| format!("failed to open `{name}`"))?;
-        let size = file.metadata().map_or(0, |about| about.len());
-        (Box::new(file), size)
-    };
+    let (opened, size) = captured::open(log, "open")?;
     let (read, flows) = (AtomicU64::new(0), AtomicU64::new(0));
     let shown = escape(&name);
     let what = || {

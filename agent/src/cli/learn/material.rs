@@ -106,7 +106,7 @@ impl Ground {
             surroundings.placed = config.management.pin(Placed { segments, trusted, ..Placed::default() });
             surroundings.field = Field::of(config.rows(), Surroundings::any_segment());
         }
-        let is_here = asked.gateway.is_empty() && asked.history_file.is_none();
+        let is_here = asked.history_file.is_none();
         (surroundings.placed.gateway, surroundings.placed.broadcasts) =
             own::addresses(&asked.gateway, is_here)?;
         let now = Timestamp::now();
@@ -145,7 +145,7 @@ impl Ground {
         // A row of a day may go on from the day before.
         let days = day(settings.span.since)..=day(settings.span.until);
         // Both readings are of the same rows, whatever an agent adds between them.
-        let _moment = reader.moment().map_err(history::helped)?;
+        let moment = reader.moment().map_err(history::helped)?;
         let mut first = First::new(&who, *settings);
         reader.rows(days.clone(), |row| go_on(|| first.read(&row))).map_err(history::helped)?;
         let mut second = first.again();
@@ -156,6 +156,8 @@ impl Ground {
         let times = times.map(|watched| (watched.from, watched.to.min(settings.span.until)));
         let times = times.filter(|(from, to)| from <= to).collect();
         let mut unseen = reader.unseen().map_err(history::helped)?;
+        // An agent cannot shorten its log as long as somebody reads: what follows takes longer.
+        drop(moment);
         unseen.retain(|gap| gap.from <= settings.span.until && gap.to >= settings.span.since);
         let watch = Watch { times, unseen };
         let judge = Judge::new(policy, surroundings.clone(), *now).context("failed to compile the policy")?;
@@ -215,4 +217,32 @@ fn moment(text: &str, last: bool) -> Result<i64, String> {
     let ago = ago.to_duration(SpanRelativeTo::days_are_24_hours()).map_err(|_| wrong())?;
     let then = Timestamp::now().checked_sub(ago.abs()).map_err(|_| wrong())?;
     Ok(then.as_second())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::history::{History, Limits};
+
+    #[test]
+    fn history_is_not_held_while_something_is_made_of_it() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("history.db");
+        History::open(&path, Limits { bytes: 1 << 20, days: 4 }).expect("a history");
+        let text = "version = 1\n[device.plc]\nip = \"10.1.0.1\"\n".to_owned();
+        let files = vec![SourceFile { path: "plant.toml".into(), text }];
+        let policy = resolve_texts(&files).policy.expect("it is valid");
+        let ground = Ground {
+            files,
+            policy,
+            reader: Reader::open(&path).expect("a history"),
+            scope: Scope::All,
+            settings: Settings::default(),
+            surroundings: Surroundings::default(),
+            now: Timestamp::now(),
+        };
+        // There may be one moment at a time.
+        let is_free = ground.learn(|_| ground.reader.moment().is_ok()).expect("an empty history");
+        assert!(is_free);
+    }
 }

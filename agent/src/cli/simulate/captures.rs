@@ -1,13 +1,12 @@
 //! Captures, file after file, meet a policy.
 
 use std::{
-    fs::File,
     io::Read,
     path::Path,
     sync::atomic::{AtomicU64, Ordering},
 };
 
-use anyhow::{Context, bail};
+use anyhow::bail;
 
 use super::{
     Args, Window,
@@ -16,9 +15,9 @@ use super::{
 };
 use crate::{
     capture::{CaptureError, ETHERNET, Reader},
-    cli::progress,
+    cli::captured::{Captured, Ended},
     config::Config,
-    diagnostic::{counted, escape},
+    diagnostic::counted,
     replay::{Frames, Judged, Report, Setting},
 };
 
@@ -80,31 +79,11 @@ struct Replay<'a> {
     notes: Vec<String>,
 }
 
-/// Why no more frames come.
-enum Ended {
-    /// There are no more.
-    Fine,
-    /// The next cannot be read.
-    Unreadable(CaptureError),
-}
-
 impl<'a> Replay<'a> {
     fn file(&mut self, path: &Path) -> anyhow::Result<()> {
-        let shown = escape(&path.display().to_string());
-        let (source, size): (Box<dyn Read>, u64) = if path == Path::new("-") {
-            (Box::new(std::io::stdin()), 0)
-        } else {
-            let file = File::open(path).with_context(|| format!("failed to read `{shown}`"))?;
-            let size = file.metadata().map_or(0, |about| about.len());
-            (Box::new(file), size)
-        };
-        let mut reader = Reader::new(source).with_context(|| format!("failed to read `{shown}`"))?;
-        let position = AtomicU64::new(0);
-        let what = || match (position.load(Ordering::Relaxed), size) {
-            (at, 0) => format!("reading {shown}: {} MiB", at >> 20),
-            (at, size) => format!("reading {shown}: {} %", at.saturating_mul(100) / size),
-        };
-        let ended = progress::watched(what, || self.frames(&mut reader, &position))?;
+        let mut captured = Captured::open(path)?;
+        let error = captured.watched(|reader, position| self.frames(reader, position))?;
+        let (shown, reader) = (&captured.shown, &captured.reader);
         for interface in reader.interfaces().iter().filter(|interface| interface.skipped > 0) {
             let name = interface.name.as_ref().map(|name| format!(" of {name}")).unwrap_or_default();
             let frames = counted(interface.skipped, "frame");
@@ -118,15 +97,11 @@ impl<'a> Replay<'a> {
                 link(alien.link)
             );
         }
-        match ended {
-            Ended::Fine => {}
-            // A capture that was not closed: everything up to there is good.
-            Ended::Unreadable(error @ CaptureError::Cut { .. }) => {
-                self.notes.push(format!("{shown} is cut short: {error}"))
-            }
-            Ended::Unreadable(error) => {
-                let error =
-                    anyhow::Error::from(error).context(format!("`{shown}` was read up to a damaged place"));
+        match captured.ended(error) {
+            Ended::Whole => {}
+            Ended::Cut(what) => self.notes.push(what),
+            Ended::Damaged(error) => {
+                let error = error.context(format!("`{shown}` was read up to a damaged place"));
                 say!("error: {error:#}");
                 self.notes.push(format!("{shown} was not read to its end: {error:#}"));
                 self.damaged = true;
@@ -135,13 +110,18 @@ impl<'a> Replay<'a> {
         Ok(())
     }
 
-    fn frames<R: Read>(&mut self, reader: &mut Reader<R>, position: &AtomicU64) -> anyhow::Result<Ended> {
+    /// Reads frames to the end, or to the error that ends them.
+    fn frames<R: Read>(
+        &mut self,
+        reader: &mut Reader<R>,
+        position: &AtomicU64,
+    ) -> anyhow::Result<Option<CaptureError>> {
         for number in 1.. {
             position.store(reader.position(), Ordering::Relaxed);
             let frame = match reader.next_frame() {
                 Ok(Some(frame)) => frame,
                 Ok(None) => break,
-                Err(error) => return Ok(Ended::Unreadable(error)),
+                Err(error) => return Ok(Some(error)),
             };
             if !self.window.holds(frame.time) {
                 continue;
@@ -160,7 +140,7 @@ impl<'a> Replay<'a> {
                 kernel.arrive(&frame, place, number)?;
             }
         }
-        Ok(Ended::Fine)
+        Ok(None)
     }
 
     fn begin(&self, time: u64) -> anyhow::Result<(Frames<'a>, Option<Kernel<'a>>)> {

@@ -26,7 +26,7 @@ pub(super) fn replayed(setting: Setting<'_>, file: &Path, window: Window) -> any
     let days = (day(window.since), day(window.until));
     let begin = window.since.map_or(i64::MIN, |since| since.as_second());
     let end = window.until.map_or(i64::MAX, |until| until.as_second());
-    let _moment = reader.moment().map_err(history::helped)?;
+    let moment = reader.moment().map_err(history::helped)?;
     let mut rows = Rows::new(setting);
     let seen = AtomicU64::new(0);
     let shown = escape(&file.display().to_string());
@@ -39,10 +39,8 @@ pub(super) fn replayed(setting: Setting<'_>, file: &Path, window: Window) -> any
         })
     })
     .map_err(history::helped)?;
-    for gap in
-        reader.unseen().map_err(history::helped)?.iter().filter(|gap| gap.from <= end && gap.to >= begin)
-    {
-        rows.gap(gap);
-    }
+    let unseen = reader.unseen().map_err(history::helped)?;
+    drop(moment);
+    unseen.iter().filter(|gap| gap.from <= end && gap.to >= begin).for_each(|gap| rows.gap(gap));
     Ok(rows.report())
 }

@@ -129,8 +129,12 @@ impl Recorder {
         };
         let now = clock.wall.as_second();
         match recorder.open(&clock).and_then(|history| history.watched_until(now)) {
-            // Whatever the kernel remembers is in no history yet.
-            Ok(None) => recorder.conversations = Conversations::new(0),
+            Ok(None) => match recorder.target.history.as_ref().map(History::first_day) {
+                // The clock is behind all that is written: what was before is in it.
+                Some(Ok(Some(_))) => {}
+                // Whatever the kernel remembers is in no history yet.
+                _ => recorder.conversations = Conversations::new(0),
+            },
             Ok(Some(until)) => {
                 // What began after the last agent's end is nobody's yet.
                 let ago = u64::try_from(now - until - 1).unwrap_or(0).saturating_mul(1_000_000_000);

@@ -81,16 +81,39 @@ pub fn prove(
     let mut is_let_in = |kind: &Kind| new.about(kind) == Said::Allowed && old.about(kind) != Said::Allowed;
     let others = material.fates.iter().filter(|(_, fate)| matches!(fate, Fate::Decide(_) | Fate::Left(_)));
     let mut admitted: BTreeSet<Talk> = others
-        .filter(|(talk, _)| {
-            let habit = material.habit(talk);
-            let ends =
-                habit.into_iter().flat_map(|habit| habit.ends.iter().map(|end| habit.with(talk, *end)));
-            habit.into_iter().flat_map(|habit| habit.samples).chain(ends).any(|kind| is_let_in(&kind))
-        })
+        .filter(|(talk, _)| kinds(material, talk).any(|kind| is_let_in(&kind)))
         .map(|(talk, _)| *talk)
         .collect();
     let probes = material.found.probed.iter().filter(|kind| is_let_in(kind));
     admitted.extend(probes.map(|kind| Talk::of(material.who, kind)));
     proof.admitted = admitted.into_iter().collect();
     proof
+}
+
+/// The kinds that are asked about for a talk.
+fn kinds<'m>(material: &'m Material<'_>, talk: &'m Talk) -> impl Iterator<Item = Kind> + 'm {
+    let habit = material.habit(talk);
+    let ends = habit.into_iter().flat_map(|habit| habit.ends.iter().map(|end| habit.with(talk, *end)));
+    let probes = material
+        .found
+        .probed
+        .iter()
+        .filter(move |kind| habit.is_none() && Talk::of(material.who, kind) == *talk);
+    habit.into_iter().flat_map(|habit| habit.samples).chain(ends).chain(probes.copied())
+}
+
+/// Whether a talk would be allowed by files.
+pub(super) fn lets_in(
+    material: &Material<'_>,
+    talk: &Talk,
+    after: &[SourceFile],
+    surroundings: &Surroundings,
+    now: Timestamp,
+) -> bool {
+    let judge = |policy| Judge::new(policy, surroundings.clone(), now).ok();
+    let judge = resolve_texts(after).policy.as_ref().and_then(judge);
+    judge.is_some_and(|judge| {
+        let mut asking = judge.ask();
+        kinds(material, talk).any(|kind| asking.about(&kind) == Said::Allowed)
+    })
 }

@@ -6,7 +6,8 @@ use std::collections::BTreeSet;
 use jiff::Timestamp;
 
 use super::{
-    Entry, Material, MergeError, Merged, Piece, Proof, Proposal, Refused, merge, names, pieces, prove,
+    Entry, Material, MergeError, Merged, Piece, Proof, Proposal, Refused, merge, names, pieces as pieces_of,
+    prove, prove::lets_in,
 };
 use crate::{
     learn::{Fate, Surroundings, Talk},
@@ -15,6 +16,8 @@ use crate::{
 
 /// So often entries are dropped and the rest is proved again.
 const TRIES: usize = 8;
+/// As many entries are asked about one by one each time.
+const MOST_ALONE: usize = 256;
 
 /// A proposal with its text and the proof.
 #[derive(Debug)]
@@ -43,17 +46,15 @@ pub fn settle(
     now: Timestamp,
 ) -> Result<Settled, MergeError> {
     for tries in 1.. {
-        let pieces = pieces(material, &proposal);
-        let mut merged = Vec::new();
-        let mut after = files.to_vec();
-        for piece in &pieces {
-            let Some(file) = after.iter_mut().find(|file| file.path == piece.path) else { continue };
-            let one = merge(&file.text, piece)?;
-            file.text.clone_from(&one.after);
-            merged.push(one);
-        }
+        let pieces = pieces_of(material, &proposal);
+        let (merged, after) = written(&pieces, files)?;
         let proof = prove(material, &proposal, (files, &after), surroundings, now);
-        let spoils = spoiling(material, &proposal, &proof);
+        let by_itself = |entry: &Entry, talk: &Talk| {
+            let alone = Proposal { entries: vec![entry.clone()], ..Proposal::default() };
+            let after = written(&pieces_of(material, &alone), files)?.1;
+            Ok(lets_in(material, talk, &after, surroundings, now))
+        };
+        let spoils = spoiling(material, &proposal, &proof, by_itself)?;
         // Files that are no policy any more are not mended by leaving out rules one by one.
         if spoils.is_empty() || !proof.findings.is_empty() || tries == TRIES {
             return Ok(Settled { proposal, pieces, merged, after, proof });
@@ -73,11 +74,30 @@ pub fn settle(
     unreachable!("it ends with the last try")
 }
 
-/// Entries by which the files do not do what they should, and why.
-fn spoiling(material: &Material<'_>, proposal: &Proposal, proof: &Proof) -> BTreeSet<(usize, String)> {
+/// What changes in files, and the files then.
+fn written(pieces: &[Piece], files: &[SourceFile]) -> Result<(Vec<Merged>, Vec<SourceFile>), MergeError> {
+    let mut merged = Vec::new();
+    let mut after = files.to_vec();
+    for piece in pieces {
+        let Some(file) = after.iter_mut().find(|file| file.path == piece.path) else { continue };
+        let one = merge(&file.text, piece)?;
+        file.text.clone_from(&one.after);
+        merged.push(one);
+    }
+    Ok((merged, after))
+}
+
+/// Entries by which the files do not do what they should, and why. `by_itself` says whether an entry lets a talk in without the others.
+fn spoiling(
+    material: &Material<'_>,
+    proposal: &Proposal,
+    proof: &Proof,
+    by_itself: impl Fn(&Entry, &Talk) -> Result<bool, MergeError>,
+) -> Result<BTreeSet<(usize, String)>, MergeError> {
     let policy = material.who.policy();
     let entries = || proposal.entries.iter().enumerate();
     let mut spoils = BTreeSet::new();
+    let mut asks = MOST_ALONE;
     for talk in &proof.denied {
         let its = entries().filter(|(_, entry)| entry.talks.contains(talk));
         spoils.extend(its.map(|(at, _)| (at, format!("it would not admit {}", shown(material, talk)))));
@@ -96,10 +116,21 @@ fn spoiling(material: &Material<'_>, proposal: &Proposal, proof: &Proof) -> BTre
             let is_at =
                 |entry: &Entry| entry.holder.devices(policy).iter().any(|id| ends.contains(&Some(*id)));
             its = entries().filter(|(_, entry)| is_at(entry)).map(|(at, _)| at).collect();
+            let mut guilty = Vec::new();
+            for at in its.iter().take(asks) {
+                if by_itself(&proposal.entries[*at], talk)? {
+                    guilty.push(*at);
+                }
+            }
+            asks = asks.saturating_sub(its.len());
+            // It may take several of them.
+            if !guilty.is_empty() {
+                its = guilty;
+            }
         }
         spoils.extend(its.into_iter().map(|at| (at, why.clone())));
     }
-    spoils
+    Ok(spoils)
 }
 
 fn left(material: &Material<'_>, talk: &Talk) -> &'static str {

@@ -210,11 +210,11 @@ fn datagrams_between_equals_are_not_taken_for_questions() {
     // A poll has a direction.
     assert_eq!(fate(&unopened(udp("10.1.0.1", "10.1.0.2", 161)), "hmi -> plc udp/161"), "learned");
     assert_eq!(fate(&unopened(udp("10.1.0.1", "10.1.0.2", 2222)), "hmi -> plc udp/2222"), "guessed");
-    let mut both = unopened(udp("10.1.0.1", "10.1.0.2", 123));
-    assert_eq!(fate(&both, "hmi -> plc udp/123"), "learned");
-    both.extend(unopened(udp("10.1.0.2", "10.1.0.1", 123)));
-    assert_eq!(fate(&both, "hmi -> plc udp/123"), "guessed");
-    assert_eq!(fate(&both, "plc -> hmi udp/123"), "guessed");
+    let mut both = unopened(udp("10.1.0.1", "10.1.0.2", 53));
+    assert_eq!(fate(&both, "hmi -> plc udp/53"), "learned");
+    both.extend(unopened(udp("10.1.0.2", "10.1.0.1", 53)));
+    assert_eq!(fate(&both, "hmi -> plc udp/53"), "guessed");
+    assert_eq!(fate(&both, "plc -> hmi udp/53"), "guessed");
     // What began before somebody's eyes is what it is.
     let mut seen = week(udp("10.1.0.1", "10.1.0.2", 123), 20);
     seen.extend(week(udp("10.1.0.2", "10.1.0.1", 123), 20));

@@ -101,3 +101,41 @@ fn scan_at_the_beginning_shuts_nobody_out() {
     assert_eq!((kinds, attempts, allowed, refused), (101, 100, 1, 0));
     assert!(!report.breaks());
 }
+
+#[test]
+fn end_that_is_done_hears_the_other_one_on() {
+    let site = site();
+    let of = |late: &[(u8, &str, u64)]| {
+        let mut frames = Frames::new(site.setting(), site.placed.settings);
+        talk(&mut frames, SECOND, 50_000);
+        for (from, flags, time) in late {
+            let ports = if *from == 2 { (50_000, 502) } else { (502, 50_000) };
+            frames.arrive(&segment(*from, ports, flags)[..], time * SECOND, 0);
+        }
+        frames.report().dropped.list.first().map(|one| one.reason.clone())
+    };
+    // The client has said all it had to say; the server goes on when nobody remembers.
+    assert_eq!(of(&[(2, "FA", 100), (1, "PA", 7200)]), Some("broken-off".to_owned()));
+    assert_eq!(of(&[(2, "FA", 100), (1, "FA", 101), (2, "A", 7200)]), None);
+    assert_eq!(of(&[(1, "FA", 7200), (2, "A", 7201), (2, "FA", 7202)]), None);
+}
+
+#[test]
+fn answers_that_nobody_asked_for_are_no_conversation() {
+    let site = site();
+    let of = |packets: &[(u8, &str)]| {
+        let mut frames = Frames::new(site.setting(), site.placed.settings);
+        for (n, (from, flags)) in packets.iter().enumerate() {
+            // From a port of the PLC that no rule allows anybody.
+            let ports = if *from == 2 { (50_000, 22) } else { (22, 50_000) };
+            frames.arrive(&segment(*from, ports, flags)[..], (1 + n as u64) * SECOND, 0);
+        }
+        let report = frames.report();
+        (report.totals.attempts, report.breaks())
+    };
+    assert_eq!(of(&[(1, "SA"), (2, "R")]), (1, false));
+    assert_eq!(of(&[(1, "SA"), (1, "SA"), (2, "R")]), (1, false));
+    assert_eq!(of(&[(2, "S"), (1, "SA"), (2, "A")]), (0, true));
+    // Recorded in one direction alone.
+    assert_eq!(of(&[(1, "SA"), (1, "PA")]), (0, true));
+}

@@ -129,9 +129,9 @@ fn both_ends_of_an_hour_are_within_a_window_or_it_is_a_break() {
     let minute = |hour: i64, minute: i64| hour * 3600 + minute * 60;
     assert_eq!(of(minute(8, 0), minute(8, 20)), None);
     let outside = |first: &str| Some(("outside-schedule".to_owned(), first.to_owned()));
-    // The first minute of the hour is in it, the last is not.
-    assert_eq!(of(minute(8, 10), minute(8, 45)), outside("2026-11-02T08:45:00Z"));
-    assert_eq!(of(minute(8, 10), minute(9, 5)), outside("2026-11-02T08:59:59Z"));
+    // The first minute of the hour is in it, those after half past are not.
+    assert_eq!(of(minute(8, 10), minute(8, 45)), outside("2026-11-02T08:30:00Z"));
+    assert_eq!(of(minute(8, 10), minute(9, 5)), outside("2026-11-02T08:30:00Z"));
 }
 
 #[test]
@@ -147,4 +147,52 @@ fn names_are_for_addresses_that_may_be_anywhere_and_nothing_else_means() {
     assert_eq!(to("198.51.100.7"), ("reported", false, false), "of the office");
     assert_eq!(to("10.2.0.5"), ("reported", false, false), "of the office");
     assert_eq!(to("10.3.0.5"), ("reported", false, false), "nowhere in the Internet");
+}
+
+#[test]
+fn link_local_stranger_whom_no_rule_may_mean_is_a_break() {
+    let site = Site::new(POLICY);
+    let of = |from: End, to: End, number: u16| {
+        fate_word(&site.report([row(kind(from, to, protocol::TCP, number), MONDAY, 9)]))
+    };
+    let (stranger, plc) = (ip("fe80::1234:5678:9abc:def0"), ip("fe80::21d:9cff:fe00:1"));
+    // The HMI may do that, and this may be the HMI.
+    assert_eq!(of(stranger, plc, 502), "unknown");
+    assert_eq!(of(stranger, plc, HTTPS), "unknown", "at some time");
+    // Nobody may do that.
+    assert_eq!(of(stranger, plc, 4840), "dropped");
+    assert_eq!(of(plc, stranger, 502), "dropped", "nor this way");
+}
+
+fn fate_word(report: &Report) -> &'static str {
+    fate(report).0
+}
+
+#[test]
+fn answer_is_one_in_each_hour_of_its_row() {
+    let site = Site::new(POLICY);
+    let mut one = row(kind(at(2), at(1), protocol::TCP, HTTPS), MONDAY, 8);
+    // Nobody knows how it began, and that it went on; of its hours one is outside of the window.
+    one.seen.hours = Hours::from_bits(0b11 << 8 | 1 << 12);
+    (one.seen.first, one.seen.last) = (MONDAY.begin() + 8 * 3600, MONDAY.begin() + 13 * 3600 - 1);
+    (one.seen.flows, one.seen.opened, one.seen.answered) = (1, 0, 0);
+    one.seen.packets = [20, 20];
+    assert!(one.seen.is_answered());
+    assert_eq!(fate(&site.report([one])), ("dropped", Some("outside-schedule")));
+}
+
+#[test]
+fn pause_between_two_windows_of_an_hour_is_a_break() {
+    let two = "{ days = \"mon-fri\", from = \"08:00\", to = \"08:20\", zone = \"UTC\" }, \
+               { days = \"mon-fri\", from = \"08:40\", to = \"09:00\", zone = \"UTC\" }";
+    let window = "{ days = \"mon-fri\", from = \"08:00\", to = \"10:00\", zone = \"UTC\" }";
+    let site = Site::new(&POLICY.replace(window, two));
+    let of = |first: i64, last: i64| {
+        let mut one = row(kind(at(2), at(1), protocol::TCP, HTTPS), MONDAY, 8);
+        (one.seen.first, one.seen.last) = (MONDAY.begin() + first, MONDAY.begin() + last);
+        one.seen.hours = Hours::of(one.seen.first);
+        fate(&site.report([one])).0
+    };
+    let at = |minute: i64| 8 * 3600 + minute * 60;
+    assert_eq!([of(at(5), at(15)), of(at(45), at(55)), of(at(5), at(55))], ["allowed", "allowed", "dropped"]);
 }
