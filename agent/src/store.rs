@@ -20,6 +20,7 @@ mod pointer;
 mod revisions;
 mod salvage;
 pub mod seal;
+mod stages;
 mod values;
 mod watch;
 mod who;
@@ -29,6 +30,7 @@ pub use pending::{Clocks, Deadline, Pending};
 pub use pointer::{AcceptedSet, FoundPointer, Pointer, Prepared};
 pub use revisions::{KeptFile, KeptLayer, Record, Revisions, TextLayer, digest};
 pub use salvage::salvage;
+pub use stages::{AcceptedBreak, KeptStage, MOST_ACCEPTED, STAGES, Stages};
 pub use values::{
     HITS, KeptHits, KeptLease, KeptName, LAST_GOOD, LEASES, LastGood, Leases, NAMES, Names, OVERRIDES,
     Override, Overrides, PolicyFile, RuleHits,

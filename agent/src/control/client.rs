@@ -74,7 +74,10 @@ impl Request {
             | Self::Apply { .. }
             | Self::Confirm { .. }
             | Self::Rollback { .. }
-            | Self::Acknowledge { .. } => true,
+            | Self::Acknowledge { .. }
+            | Self::Advance { .. }
+            | Self::StepBack { .. }
+            | Self::Accept { .. } => true,
             Self::Status
             | Self::Devices
             | Self::Rules
@@ -85,6 +88,7 @@ impl Request {
             | Self::Plan { .. }
             | Self::Revisions
             | Self::Rollout
+            | Self::InForce { .. }
             | Self::Drift => false,
         }
     }

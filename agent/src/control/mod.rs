@@ -14,6 +14,7 @@ mod history;
 mod rollout;
 mod screens;
 mod sinks;
+mod stages;
 
 pub use changes::{Applied, FilesStatus, PendingStatus, RevisionList, RevisionState, RevisionStatus};
 pub use devices::{DeviceStatus, Identity, LeaseStatus, NameStatus};
@@ -22,8 +23,12 @@ pub use history::{CollectorStatus, HistoryStatus};
 pub use rollout::{RolloutStatus, WatchStatus, WentBackStatus};
 pub use screens::{Explained, FlowEnd, FlowList, FlowStatus, RuleStatus};
 pub use sinks::{ProbeStatus, SinkStatus, SpoolStatus};
+pub use stages::{AcceptedStatus, InForceStatus, LayerText, StageStatus};
 
-use crate::report::{plan::Plan, why::Answer};
+use crate::{
+    report::{plan::Plan, why::Answer},
+    rollout::{Criterion, Stage},
+};
 
 /// Longest line either side accepts, bytes. A pushed policy travels in one.
 pub const MAX_LINE: usize = 16 << 20;
@@ -146,10 +151,50 @@ pub enum Request {
         /// Why, for the record.
         reason: String,
     },
+    /// The policy in force as text, and where devices are.
+    InForce {
+        /// Whether the history is to be brought up to now before.
+        write: bool,
+    },
+    /// Brings a device one stage on.
+    Advance {
+        /// Which device.
+        device: String,
+        /// Where whoever asks has seen it.
+        stage: Stage,
+        /// The policy that was proved: [`InForceStatus::policy`].
+        policy: String,
+        /// What whoever asks has looked at.
+        criteria: Vec<Criterion>,
+        /// Whether it goes on whatever is lacking.
+        #[serde(default)]
+        force: bool,
+        /// Why, for the record.
+        #[serde(default)]
+        reason: Option<String>,
+    },
+    /// Brings a device back to the first stage, and into monitor mode.
+    StepBack {
+        /// Which device.
+        device: String,
+        /// Why, for the record.
+        reason: String,
+    },
+    /// Accepts a break of a device, or accepts it no longer.
+    Accept {
+        /// Which device.
+        device: String,
+        /// Names the break.
+        id: String,
+        /// What it is; none to withdraw it.
+        what: Option<String>,
+        /// Why, for the record.
+        reason: String,
+    },
 }
 
 /// A policy file that travels.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct File {
     /// Its name, for diagnostics.
@@ -209,6 +254,8 @@ pub enum Body {
     Drift(DriftStatus),
     /// See [`RolloutStatus`].
     Rollout(RolloutStatus),
+    /// See [`InForceStatus`].
+    InForce(Box<InForceStatus>),
 }
 
 /// How is it going.
@@ -244,6 +291,9 @@ pub struct Status {
     /// Devices cut off now.
     #[serde(default)]
     pub quarantined: Vec<String>,
+    /// Devices by their stage on the way into enforcement; `enforced` are those without one.
+    #[serde(default)]
+    pub stages: BTreeMap<String, usize>,
     /// Modes set by hand: device and mode.
     #[serde(default)]
     pub by_hand: BTreeMap<String, String>,

@@ -29,6 +29,7 @@ use super::{
     rollback::{FailedReturn, Former},
     routes::Settling,
     series::Series,
+    stages,
     start::{runtime, sizes},
     watch::Watcher,
 };
@@ -43,7 +44,7 @@ use crate::{
     observe::Teller,
     record::Record,
     store::{
-        OVERRIDES, Overrides, Pointer, Store, StoreError, TextLayer, Who,
+        OVERRIDES, Overrides, Pointer, Stages, Store, StoreError, TextLayer, Who,
         audit::{Action, Bounds, Trail},
     },
 };
@@ -144,6 +145,8 @@ pub struct Agent {
     pub(super) drift: Watch,
     /// Who is watched after a change.
     pub(super) watcher: Watcher,
+    /// Where devices are on their way into enforcement.
+    pub(super) stages: Stages,
 }
 
 impl Agent {
@@ -237,6 +240,7 @@ impl Agent {
             config.history.as_ref().map(|history| HistoryKeeper::begin(history, &dataplane)).transpose()?;
         let beats = history.as_ref().map(|history| history.beats.clone());
         let watcher = Watcher::restore(&store, beats, &mut warnings);
+        let stages = stages::restore(&store, &mut warnings);
         let mut reporter = Reporter::new(&config, Teller { gateway: gateway.clone(), boot }, &counters);
         reporter.history = history.as_ref().map(HistoryKeeper::teller);
         let mut agent = Self {
@@ -278,6 +282,7 @@ impl Agent {
             calendar,
             drift: Watch::new(),
             watcher,
+            stages,
         };
         agent.reporter.learn(&agent.dataplane, &agent.nics, &agent.in_force.policy);
         agent.reporter.begin(&agent.dataplane);
@@ -299,16 +304,7 @@ impl Agent {
             }
             Input::Samples(samples) => self.take_samples(&samples),
             Input::Overheard(frames) => self.take_overheard(&frames),
-            Input::Links(news) => {
-                self.link_news = self.link_news.and(news);
-                if news.lost > 0 {
-                    tracing::warn!(
-                        lost = self.link_news.lost,
-                        "news of the interfaces were lost; all are looked at"
-                    );
-                }
-                self.look();
-            }
+            Input::Links(news) => self.heard_of_links(news),
             Input::Routes(news) => self.heard_of_routes(news),
             Input::Settled => self.settle(),
             Input::Tick => self.tick(events),
@@ -413,6 +409,7 @@ impl Agent {
         self.look_after_hits();
         self.look_after_pending();
         self.look_after_watch();
+        self.look_after_stages();
         self.tell_of_refusals();
         self.look_at_the_calendar();
         self.look_for_drift();

@@ -7,6 +7,7 @@ use super::{
     changes::Wanted,
     input::{Answering, Asked},
     plan,
+    stages::Step,
 };
 use crate::{
     control::{Body, Failure, Reply, Request},
@@ -27,6 +28,9 @@ impl Agent {
                 if let Request::Status = request {
                     self.collect(events);
                     return self.tell_status(events.foreign(), back);
+                }
+                if let Request::InForce { write } = request {
+                    return self.tell_in_force(write, back);
                 }
                 if reads_counters(&request) {
                     self.sweep();
@@ -78,7 +82,7 @@ impl Agent {
                 let wanted = Wanted { files, from, only, confirm_within, allow_older, watch, reason };
                 self.apply(Action::Apply, wanted, by).map(Body::Applied)
             }
-            Request::Status | Request::Plan { .. } | Request::Flows { .. } => {
+            Request::Status | Request::Plan { .. } | Request::Flows { .. } | Request::InForce { .. } => {
                 Err(user("this is answered beside the others"))
             }
             Request::Confirm { reason } => self.confirm(reason, by).map(Body::Applied),
@@ -88,6 +92,14 @@ impl Agent {
             Request::Rollout => Ok(Body::Rollout(self.rollout_status())),
             Request::Acknowledge { device, reason } => {
                 self.acknowledge(&device, &reason, by).map(Body::Applied)
+            }
+            Request::Advance { device, stage, policy, criteria, force, reason } => {
+                let step = Step { device, stage, policy, criteria, force, reason };
+                self.advance(step, by).map(Body::Applied)
+            }
+            Request::StepBack { device, reason } => self.step_back(&device, &reason, by).map(Body::Applied),
+            Request::Accept { device, id, what, reason } => {
+                self.accept(&device, &id, what, &reason, by).map(Body::Applied)
             }
             Request::Violations { .. } => Err(user("`violations` is a stream")),
         }
@@ -110,6 +122,10 @@ fn reads_counters(request: &Request) -> bool {
         | Request::Rollback { .. }
         | Request::Drift
         | Request::Rollout
+        | Request::InForce { .. }
+        | Request::Advance { .. }
+        | Request::StepBack { .. }
+        | Request::Accept { .. }
         | Request::Acknowledge { .. }
         | Request::Revisions => false,
     }

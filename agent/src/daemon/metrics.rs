@@ -93,6 +93,7 @@ impl Agent {
             confirmed: self.pointer.confirmed.as_deref().and_then(seconds),
             pending: self.pointer.pending.is_some(),
             rollout: self.watcher.counts(),
+            rollout_stages: self.stage_counts().into_iter().map(|(word, n)| (word, n as u64)).collect(),
             modes: self.modes(),
             honest: self.reporter.honesty.status().map(|status| status.faults.is_empty()),
             interfaces: interfaces.collect::<Result<_, DataplaneError>>()?,

@@ -232,7 +232,11 @@ impl Agent {
     }
 
     /// What devices do steadily, by their names.
-    fn steady_of(&self, before: &Before, names: &BTreeSet<String>) -> BTreeMap<String, Vec<KeptBeat>> {
+    pub(super) fn steady_of(
+        &self,
+        before: &Before,
+        names: &BTreeSet<String>,
+    ) -> BTreeMap<String, Vec<KeptBeat>> {
         let mut found: BTreeMap<String, Vec<KeptBeat>> = BTreeMap::new();
         let Some(beats) = &self.watcher.beats else { return found };
         let mut steady = beats.lock().steady(|_| true);

@@ -74,6 +74,11 @@ pub(super) const UNREAD: Family = gauge(
     "Devices that went back, and nobody has taken note of it: `bulkhead rollout` tells why",
     &[],
 );
+pub(super) const ROLLOUT_STAGES: Family = gauge(
+    "rollout_devices",
+    "Devices of the policy by their stage on the way into enforcement: observe, ready, canary, enforce; enforced without stages; quarantine",
+    &["stage"],
+);
 pub(super) const DEVICES: Family = gauge("devices", "Devices of the policy by their mode", &["mode"]);
 pub(super) const HONEST: Family = gauge(
     "probe_honest",
@@ -189,6 +194,7 @@ pub const FAMILIES: &[Family] = &[
     WATCHED,
     WENT_BACK,
     UNREAD,
+    ROLLOUT_STAGES,
     DEVICES,
     HONEST,
     ATTACHED,

@@ -25,6 +25,8 @@ pub struct Snapshot {
     pub pending: bool,
     /// Devices that are watched after a change, those that went back since the agent began, and those of which nobody has taken note.
     pub rollout: [u64; 3],
+    /// Devices by their stage on the way into enforcement.
+    pub rollout_stages: Vec<(String, u64)>,
     /// Devices.
     pub modes: Modes,
     /// What the probe of honesty found last; `None` before the first.

@@ -19,6 +19,7 @@ fn full() -> Snapshot {
         confirmed: None,
         pending: true,
         rollout: [3, 2, 1],
+        rollout_stages: vec![("observe".to_owned(), 4), ("canary".to_owned(), 1)],
         honest: Some(true),
         interfaces: vec![InterfaceNumbers {
             name: "eth\\0\"\n".to_owned(),

@@ -32,6 +32,8 @@ pub(super) fn page(snapshot: &Snapshot, mut encoder: DescriptorEncoder<'_>) -> R
     tell(families::WATCHED, one(number(watched)))?;
     tell(families::WENT_BACK, one(number(went_back)))?;
     tell(families::UNREAD, one(number(unread)))?;
+    let stages = s.rollout_stages.iter().map(|(word, n)| (vec![word.as_str()], number(*n)));
+    tell(families::ROLLOUT_STAGES, stages.collect())?;
     let modes =
         [("monitor", s.modes.monitor), ("enforce", s.modes.enforce), ("quarantine", s.modes.quarantine)];
     tell(families::DEVICES, labelled(&modes))?;

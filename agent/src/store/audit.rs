@@ -111,6 +111,14 @@ pub enum Action {
     TrafficRollback,
     /// Somebody took note of that.
     Acknowledge,
+    /// A device went one stage on.
+    StageAdvance,
+    /// A device was brought back to the first stage.
+    StageBack,
+    /// A break was accepted, so that it holds up no device.
+    StageAccept,
+    /// A break that was accepted is not any more.
+    StageWithdraw,
     /// At the start another revision took the place of one that is damaged.
     Fallback,
     /// A device's mode was changed beside its policy.
@@ -180,6 +188,10 @@ impl Action {
             Self::AutoRollback => "auto-rollback",
             Self::TrafficRollback => "traffic-rollback",
             Self::Acknowledge => "acknowledge",
+            Self::StageAdvance => "stage-advance",
+            Self::StageBack => "stage-back",
+            Self::StageAccept => "stage-accept",
+            Self::StageWithdraw => "stage-withdraw",
             Self::Fallback => "fallback",
             Self::Repair => "repair",
             Self::Mode => "mode",

@@ -31,6 +31,10 @@ pub fn salvage(records: &BTreeMap<u64, Record>, trail: &[&Event], last: u64) -> 
         | Action::Quarantine
         | Action::Release
         | Action::Acknowledge
+        | Action::StageAdvance
+        | Action::StageBack
+        | Action::StageAccept
+        | Action::StageWithdraw
         | Action::Detach => None,
     });
     let mut current = told.or_else(|| {

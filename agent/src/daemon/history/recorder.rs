@@ -159,6 +159,14 @@ impl Recorder {
                     self.take_elsewhere(&rows);
                     false
                 }
+                Ok(Said::Write(done)) => {
+                    self.look();
+                    self.write();
+                    (written, times) = (Instant::now(), 0);
+                    // Whoever asked may have left.
+                    let _ = done.try_send(self.trouble.clone());
+                    false
+                }
                 Ok(Said::Stop) | Err(RecvTimeoutError::Timeout) => false,
                 Err(RecvTimeoutError::Disconnected) => true,
             };
@@ -168,7 +176,7 @@ impl Recorder {
                 said.try_iter().for_each(|said| match said {
                     Said::Denied(denied) => self.take(&denied),
                     Said::Elsewhere(rows) => self.take_elsewhere(&rows),
-                    Said::Stop => {}
+                    Said::Write(_) | Said::Stop => {}
                 });
             }
             let now = Instant::now();
