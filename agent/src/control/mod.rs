@@ -16,7 +16,9 @@ mod screens;
 mod sinks;
 mod stages;
 
-pub use changes::{Applied, FilesStatus, PendingStatus, RevisionList, RevisionState, RevisionStatus};
+pub use changes::{
+    Applied, DriftStatus, File, FilesStatus, PendingStatus, RevisionList, RevisionState, RevisionStatus,
+};
 pub use devices::{DeviceStatus, Identity, LeaseStatus, NameStatus};
 pub use forward::ForwardStatus;
 pub use history::{CollectorStatus, HistoryStatus};
@@ -193,16 +195,6 @@ pub enum Request {
     },
 }
 
-/// A policy file that travels.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct File {
-    /// Its name, for diagnostics.
-    pub path: String,
-    /// Its content.
-    pub text: String,
-}
-
 /// One line of an answer.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -373,19 +365,6 @@ impl Status {
     pub fn remembered(&self) -> u64 {
         self.interfaces.iter().map(|interface| interface.remembered).sum()
     }
-}
-
-/// Whether the kernel holds what the agent put there, when it was last looked at.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub struct DriftStatus {
-    /// When that was, RFC 3339; empty before the first look.
-    pub checked: String,
-    /// How long it took, microseconds.
-    pub took_us: u64,
-    /// What differs, a sentence each.
-    pub found: Vec<String>,
-    /// How often the agent has written its tables anew for that since it started.
-    pub repaired: u64,
 }
 
 /// Addresses that devices learned by the names that rules name.

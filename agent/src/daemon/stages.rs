@@ -13,15 +13,17 @@ use super::{
     watch::Before,
 };
 use crate::{
-    config::duration::spell,
     control::{AcceptedStatus, Applied, Failure, StageStatus},
     model::Mode,
-    rollout::{Asked, Criterion, Gate, Stage, Standing},
+    rollout::{Criterion, Stage, Standing},
     store::{
         AcceptedBreak, Deadline, KeptStage, MOST_ACCEPTED, Override, STAGES, Stages, Store, Touched, WATCH,
         Watched, Who, audit::Action, digest, seal::sha256,
     },
 };
+
+mod after;
+mod criteria;
 
 /// Criteria that somebody can bring.
 const MOST_CRITERIA: usize = 16;
@@ -105,85 +107,6 @@ impl Agent {
             }
         };
         policy.devices.iter().map(one).collect()
-    }
-
-    /// What the agent knows of that a gate asks for; the rest is in the history.
-    fn own_criteria(&self, device: &str, gate: Gate) -> Vec<Criterion> {
-        let own = gate.asks().iter().filter_map(|asked| match asked {
-            Asked::Canaries => Some(self.place_for(device)),
-            Asked::Noted => Some(self.noted(device)),
-            Asked::Time => Some(self.time_of(device)),
-            Asked::Kept => Some(self.kept_since(device)),
-            Asked::Baseline | Asked::Breaks | Asked::Judged | Asked::Heard => None,
-        });
-        own.collect()
-    }
-
-    fn place_for(&self, device: &str) -> Criterion {
-        let policy = &self.in_force.policy;
-        let Some((_, this)) = policy.device(device) else {
-            return Criterion::lacking(Asked::Canaries, "there is no such device", None);
-        };
-        let others = policy.devices.iter().filter(|other| other.class == this.class && other.name != device);
-        let canaries: Vec<&str> = others
-            .filter(|other| self.stages.standing(&other.name, other.mode) == Standing::Stage(Stage::Canary))
-            .map(|other| other.name.as_str())
-            .collect();
-        let whose = policy
-            .class_of(this)
-            .map_or("those without a class".to_owned(), |class| format!("class `{class}`"));
-        let most = self.config.rollout.canaries;
-        let told = format!("{} of {most} canaries of {whose}", canaries.len());
-        if u32::try_from(canaries.len()).is_ok_and(|count| count < most) {
-            return Criterion::met(Asked::Canaries, told);
-        }
-        let named = canaries.iter().take(5).copied().collect::<Vec<_>>().join(", ");
-        let help = format!("wait for {named}, or raise `canaries` of `[rollout]`");
-        Criterion::lacking(Asked::Canaries, told, Some(help))
-    }
-
-    fn noted(&self, device: &str) -> Criterion {
-        match self.watcher.kept.unread().find(|back| back.device == device) {
-            None => Criterion::met(Asked::Noted, "nothing waits to be acknowledged"),
-            Some(back) => Criterion::lacking(
-                Asked::Noted,
-                format!("it went back at {:.0}, and nobody has taken note", back.at),
-                Some(format!("`bulkhead rollout acknowledge {device} --reason TEXT`")),
-            ),
-        }
-    }
-
-    fn time_of(&self, device: &str) -> Criterion {
-        let Some(until) = self.stages.devices.get(device).and_then(|kept| kept.until.as_ref()) else {
-            return Criterion::lacking(Asked::Time, "its time as a canary has not begun", None);
-        };
-        match until.left(&clocks()) {
-            None => {
-                let time = spell(self.config.rollout.canary);
-                Criterion::met(Asked::Time, format!("enforced and watched until {:.0} ({time})", until.until))
-            }
-            Some(left) => {
-                // What is left is told as whole seconds.
-                let left = spell(Duration::from_secs(left.as_secs() + 1));
-                Criterion::lacking(Asked::Time, format!("watched for {left} more"), None)
-            }
-        }
-    }
-
-    fn kept_since(&self, device: &str) -> Criterion {
-        let Some(kept) = self.stages.devices.get(device) else {
-            return Criterion::lacking(Asked::Kept, "it is no canary", None);
-        };
-        let since = kept.since;
-        let back = self.watcher.kept.back.iter().rev();
-        match back.clone().find(|back| back.device == device && back.at >= since) {
-            None => Criterion::met(Asked::Kept, format!("it did not go back since {since:.0}")),
-            Some(back) => Criterion::lacking(
-                Asked::Kept,
-                format!("it went back at {:.0}", back.at),
-                Some(format!("`bulkhead rollout back {device} --reason TEXT` begins anew")),
-            ),
-        }
     }
 
     /// Brings a device one stage on.
@@ -436,91 +359,6 @@ impl Agent {
         let mut applied = self.unchanged();
         applied.notes.push(format!("{device}: break {id} is {note}"));
         Ok(applied)
-    }
-
-    /// Somebody set a mode by hand: who is enforced so is watched by nobody, and no canary any more.
-    pub(super) fn mode_by_hand(&mut self, device: &str, mode: Mode) {
-        let is_canary = self.stages.devices.get(device).is_some_and(|kept| kept.stage == Stage::Canary);
-        if is_canary && mode == Mode::Enforce {
-            let mut stages = self.stages.clone();
-            stages.devices.remove(device);
-            self.keep_stages_or_warn(stages);
-        }
-    }
-
-    /// Looks after stages: what the modes contradict is over, and whoever is a canary is watched.
-    pub(super) fn look_after_stages(&mut self) {
-        self.settle_stages();
-        let now = clocks();
-        let mut stages = self.stages.clone();
-        let mut unwatched = Vec::new();
-        for (name, kept) in stages.devices.iter_mut().filter(|(_, kept)| kept.stage == Stage::Canary) {
-            match self.mode_of(name) {
-                // Its time begins anew with its release.
-                Some(Mode::Quarantine) => kept.until = None,
-                Some(Mode::Enforce) => {
-                    let begins = || Deadline::after(self.config.rollout.canary, &now);
-                    let left = kept.until.get_or_insert_with(begins).left(&now);
-                    if let Some(left) = left.filter(|_| !self.watcher.kept.devices.contains_key(name)) {
-                        unwatched.push((name.clone(), left, kept.by.clone()));
-                    }
-                }
-                Some(Mode::Monitor) | None => {}
-            }
-        }
-        if stages != self.stages {
-            self.keep_stages_or_warn(stages);
-        }
-        for (name, left, by) in unwatched {
-            let before = Override {
-                mode: Mode::Monitor,
-                by,
-                at: jiff::Timestamp::now().to_string(),
-                why: Some("as before it was a canary".to_owned()),
-                before: None,
-            };
-            let modes = (Some(Mode::Monitor), Some(Mode::Enforce));
-            tracing::info!("`{name}` is a canary, and watched again");
-            self.mode_was_set(&name, modes, Some(before), Some(left), &mut Applied::default());
-        }
-    }
-
-    /// Ends stages that are not true any more, and forgets devices that left the policy.
-    fn settle_stages(&mut self) {
-        let contradicted = self.stages.contradicted(|name| self.mode_of(name));
-        if contradicted.is_empty() {
-            return;
-        }
-        let mut stages = self.stages.clone();
-        for (name, left) in contradicted {
-            let former = stages.devices.remove(&name);
-            match (left, former) {
-                (Some(_), Some(former)) => {
-                    let (by, why) = self.why_over(&name, &former);
-                    tracing::warn!("`{name}` is not at `{}` any more: {why}", former.stage);
-                    stages.devices.insert(name, at_the_start(by, why));
-                }
-                (None, _) => drop(stages.accepted.remove(&name)),
-                (Some(_), None) => {}
-            }
-        }
-        self.keep_stages_or_warn(stages);
-    }
-
-    /// Who ended a stage, and why.
-    fn why_over(&self, device: &str, former: &KeptStage) -> (String, String) {
-        let back = self.watcher.kept.back.iter().rev().find(|back| back.device == device);
-        if let Some(back) = back.filter(|back| back.at >= former.since) {
-            return ("watch".to_owned(), back.why.clone());
-        }
-        let mode = self.mode_of(device).map_or("none", Mode::name);
-        match self.overrides.devices.get(device) {
-            Some(change) => {
-                let why = change.why.as_ref().map(|why| format!(": {why}")).unwrap_or_default();
-                (change.by.clone(), format!("its mode was set to {mode} by hand{why}"))
-            }
-            None => ("policy".to_owned(), format!("its policy says {mode}")),
-        }
     }
 
     fn keep_stages(&mut self, stages: Stages) -> Result<(), Failure> {

@@ -18,6 +18,7 @@ use crate::{
 };
 
 mod room;
+mod touching;
 mod whose;
 
 const POLICY: &str = r#"version = 1

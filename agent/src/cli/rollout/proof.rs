@@ -135,7 +135,10 @@ impl Proof {
         }
         let Concerns { breaks, more, attempts, .. } = self.concerns(stage);
         let open = breaks.iter().filter(|hurt| !is_accepted(stage, &hurt.id)).count();
-        let kinds = |count| counted(count, "kind") + " of conversations";
+        let kinds = |count| match count {
+            1 => "1 kind of conversation".to_owned(),
+            more => format!("{more} kinds of conversations"),
+        };
         let since = since(stage).map_or_else(String::new, |since| format!(" since {}", minute(since)));
         let accepted = breaks.len() - open;
         let mut told = match (open, accepted) {

@@ -1,12 +1,11 @@
 //! `bulkhead rollout check`, `advance`, `back`, `accept`: the gates of a device, and the steps through them.
 
-use anyhow::bail;
 use serde::Serialize;
 
 use super::proof::{Proof, is_accepted};
 use crate::{
     cli::{Cli, Exit, Output, apply::print_noted, print_json, table, unexpected},
-    control::{Applied, Body, Request, StageStatus, client::ClientError},
+    control::{Applied, Body, Failure, Request, StageStatus, client::ClientError},
     diagnostic::{closest, escape, quote},
     learn::propose::minute,
     replay::Hurt,
@@ -312,7 +311,7 @@ fn described(proof: &Proof, device: &str, id: &str) -> anyhow::Result<String> {
     let all = || concerns.breaks.iter().chain(&concerns.unknown);
     let Some(hurt) = all().find(|hurt| hurt.id == id) else {
         let hint = format!("`bulkhead rollout check {device}` lists the breaks of `{device}`");
-        bail!("`{device}` has no break {}\nhint: {hint}", quote(id));
+        return Err(wrong(format!("`{device}` has no break {}\nhint: {hint}", quote(id))));
     };
     let one = &hurt.what;
     let end = |name: &Option<String>, address: &str| match name {
@@ -354,7 +353,7 @@ fn of_class<'p>(all: &'p [StageStatus], class: &str) -> anyhow::Result<Vec<&'p S
     if members.is_empty() {
         let hint = closest(class, all.iter().filter_map(|one| one.class.as_deref()));
         let hint = hint.map(|meant| format!("\nhint: did you mean `{meant}`?")).unwrap_or_default();
-        bail!("no device has the class {}{hint}", quote(class));
+        return Err(wrong(format!("no device has the class {}{hint}", quote(class))));
     }
     Ok(members)
 }
@@ -365,5 +364,11 @@ fn known<'p>(proof: &'p Proof, device: &str) -> anyhow::Result<&'p StageStatus> 
     }
     let names = proof.in_force.stages.iter().map(|one| one.device.as_str());
     let hint = closest(device, names).map(|meant| format!("\nhint: did you mean `{meant}`?"));
-    bail!("the policy in force has no device {}{}", quote(device), hint.unwrap_or_default());
+    let hint = hint.unwrap_or_default();
+    Err(wrong(format!("the policy in force has no device {}{hint}", quote(device))))
+}
+
+/// What was asked for is at fault: exit code 1, as if the agent had said so.
+fn wrong(message: String) -> anyhow::Error {
+    ClientError::Refused(Failure { message, found: true }).into()
 }
