@@ -21,6 +21,7 @@ mod revisions;
 mod salvage;
 pub mod seal;
 mod shadow;
+mod stages;
 mod values;
 mod watch;
 mod who;
@@ -31,6 +32,7 @@ pub use pointer::{AcceptedSet, FoundPointer, Pointer, Prepared};
 pub use revisions::{KeptFile, KeptLayer, Record, Revisions, TextLayer, digest};
 pub use salvage::salvage;
 pub use shadow::{KeptShadow, SHADOW};
+pub use stages::{AcceptedBreak, KeptStage, MOST_ACCEPTED, STAGES, Stages};
 pub use values::{
     HITS, KeptHits, KeptLease, KeptName, LAST_GOOD, LEASES, LastGood, Leases, NAMES, Names, OVERRIDES,
     Override, Overrides, PolicyFile, RuleHits,

@@ -1,6 +1,10 @@
 //! `bulkhead simulate`: what a policy would do with what really happened.
 
-use std::path::PathBuf;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+    path::{Path, PathBuf},
+};
 
 use anyhow::Context;
 use clap::ValueEnum;
@@ -14,10 +18,12 @@ use super::{
     own, print, print_json,
 };
 use crate::{
-    compile::{Limits, Placed, compile},
+    compile::{Limits, Placed, Tables, compile},
+    config::Config,
     diagnostic::{counted, render_text},
+    model::Policy,
     policy::resolve_texts,
-    replay::{Report, Setting, as_enforced},
+    replay::{Report, Rows, Setting, Touching, as_enforced},
 };
 
 mod captures;
@@ -79,6 +85,9 @@ pub(super) struct Args {
     output: Output,
 }
 
+/// What is only simulated takes no room in the kernel.
+const EVERYTHING: Limits = Limits { devices: u32::MAX, rules: u32::MAX, rows: u32::MAX };
+
 /// From when to when traffic is looked at.
 #[derive(Clone, Copy)]
 struct Window {
@@ -123,19 +132,11 @@ pub(super) fn run(cli: &Cli, args: &Args) -> anyhow::Result<Exit> {
         return Ok(Exit::Found);
     };
     let policy = if args.as_enforced { as_enforced(&policy).into_owned() } else { policy };
-    let everything = Limits { devices: u32::MAX, rules: u32::MAX, rows: u32::MAX };
-    let tables = compile(&policy, &everything).context("failed to compile the policy")?;
+    let tables = compile(&policy, &EVERYTHING).context("failed to compile the policy")?;
     let config = configuration(cli)?;
     let places = places::Places::new(cli.config.exists().then_some(&config), args.interface.as_deref())?;
-    let (gateway, broadcasts) = own::addresses(&args.gateway, args.history && args.file.is_none())?;
-    let placed = config.management.pin(Placed {
-        gateway,
-        broadcasts,
-        segments: places.segments(&tables),
-        trusted: config.trusted_hosts(),
-        settings: config.flows.settings(0),
-        ..Placed::default()
-    });
+    let own = own::addresses(&args.gateway, args.history && args.file.is_none())?;
+    let placed = placed(&config, &places, &tables, own);
     let setting = Setting {
         policy: &policy,
         tables: &tables,
@@ -165,6 +166,39 @@ pub(super) fn run(cli: &Cli, args: &Args) -> anyhow::Result<Exit> {
         (_, true) => Exit::Found,
         (true, false) => Exit::CouldNotRun,
         (false, false) => Exit::Fine,
+    })
+}
+
+/// What a policy does with the history of this gateway, device by device: those that it denies anything, or that had anything.
+pub(super) fn touching(
+    config: &Config,
+    policy: &Policy,
+    file: &Path,
+) -> anyhow::Result<BTreeMap<String, Touching>> {
+    let tables = compile(policy, &EVERYTHING).context("failed to compile the policy")?;
+    let places = places::Places::new(Some(config), None)?;
+    let placed = placed(config, &places, &tables, own::addresses(&[], true)?);
+    let now = Timestamp::now();
+    let setting = Setting { policy, tables: &tables, placed: &placed, places: places.all(), now };
+    let mut rows = Rows::touching(setting);
+    past::read(&mut rows, file, Window { since: None, until: Some(now) })?;
+    Ok(rows.reports().1)
+}
+
+/// Where the agent of a configuration stands.
+fn placed(
+    config: &Config,
+    places: &places::Places,
+    tables: &Tables,
+    (gateway, broadcasts): (BTreeSet<IpAddr>, BTreeSet<IpAddr>),
+) -> Placed {
+    config.management.pin(Placed {
+        gateway,
+        broadcasts,
+        segments: places.segments(tables),
+        trusted: config.trusted_hosts(),
+        settings: config.flows.settings(0),
+        ..Placed::default()
     })
 }
 

@@ -12,6 +12,7 @@ use crate::{
         Request, SegmentStatus, ShadowBrief, SinkStatus, Status,
     },
     diagnostic::{counted, escape},
+    rollout::Stage,
 };
 
 /// What the proposed policy would do otherwise.
@@ -115,6 +116,12 @@ fn print(status: &Status) {
         FilesStatus::Unreadable(why) => out!("files       cannot be read: {}", why.replace('\n', "; ")),
     }
     out!("devices     {enforce} enforce, {monitor} monitor, {quarantine} quarantine");
+    let staged = |stage: &Stage| status.stages.get(stage.name()).is_some_and(|count| *count > 0);
+    if Stage::ALL.iter().skip(1).any(staged) {
+        let stages = Stage::ALL.map(|stage| (stage.name(), status.stages.get(stage.name()).copied()));
+        let stages = stages.map(|(word, count)| format!("{} {word}", count.unwrap_or(0)));
+        out!("stages      {}", stages.join(", "));
+    }
     if !status.quarantined.is_empty() {
         out!("quarantine  {}", some(status.quarantined.iter().cloned()));
     }

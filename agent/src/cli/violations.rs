@@ -99,6 +99,7 @@ pub(super) fn run(cli: &Cli, args: &Args) -> anyhow::Result<Exit> {
             | Body::Plan(_)
             | Body::Rollout(_)
             | Body::Shadow(_)
+            | Body::InForce(_)
             | Body::Applied(_)
             | Body::Revisions(_)
             | Body::Drift(_) => {

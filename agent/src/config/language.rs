@@ -302,11 +302,16 @@ from   = ["10.0.0.1"]
 }
 
 table! {
-    /// What follows a change of policy, and one of a device's mode to `enforce`.
+    /// What follows a change of policy, and one of a device's mode to `enforce`; how devices come to be enforced stage by stage.
     pub(super) static ROLLOUT = Table::of("[rollout]");
     /// For how long the devices that a change touches are watched: one of which legitimate traffic suffers goes back by itself to what
     /// it had before. At most `7d`; `0s` is not at all. `bulkhead apply --watch` says it for one change.
     "watch": one(&DURATION).default(r#""0s""#);
+    /// For how long a device is a canary: `bulkhead rollout advance` enforces and watches it so long before it may be kept enforced. From
+    /// `1s` to `7d`; longer than what it does most seldom takes.
+    "canary": one(&DURATION).default(r#""1h""#);
+    /// As many devices of one class may be canaries at a time. Devices without a class count as one class.
+    "canaries": integer(1, 100_000).default("1");
 }
 
 table! {

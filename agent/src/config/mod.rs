@@ -282,11 +282,21 @@ pub struct Drift {
     pub repair: bool,
 }
 
-/// What follows a change of policy or mode.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+/// What follows a change of policy or mode, and how devices come to be enforced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rollout {
     /// For how long the devices that it touches are watched; zero is not at all.
     pub watch: Duration,
+    /// For how long a canary is watched before it may be kept enforced.
+    pub canary: Duration,
+    /// Canaries of one class at a time.
+    pub canaries: u32,
+}
+
+impl Default for Rollout {
+    fn default() -> Self {
+        Self { watch: Duration::ZERO, canary: Duration::from_secs(3600), canaries: 1 }
+    }
 }
 
 /// What is remembered of who talks to whom.

@@ -254,7 +254,11 @@ fn drift(reader: &mut Reader<'_, '_>, table: &DeTable<'_>) -> Drift {
 fn rollout(reader: &mut Reader<'_, '_>, table: &DeTable<'_>) -> Rollout {
     reader.keys(table, &ROLLOUT, "`[rollout]`");
     let default = Rollout::default();
-    Rollout { watch: time(reader, table, "watch", 0..=7 * DAY, default.watch) }
+    Rollout {
+        watch: time(reader, table, "watch", 0..=7 * DAY, default.watch),
+        canary: time(reader, table, "canary", 1..=7 * DAY, default.canary),
+        canaries: size(reader, table, "canaries", 1..=100_000, default.canaries),
+    }
 }
 
 fn history(reader: &mut Reader<'_, '_>, root: &DeTable<'_>, state: &Path) -> Option<History> {

@@ -122,6 +122,8 @@ file_bytes = 65536
 files = 3
 [rollout]
 watch = "10m"
+canary = "2h"
+canaries = 3
 
 [drift]
 every = "1h"
@@ -222,7 +224,7 @@ required = false
                 from: vec!["10.0.0.1".parse().expect("an address"), "fd00::1".parse().expect("an address")],
             }),
         }),
-        rollout: Rollout { watch: Duration::from_secs(600) },
+        rollout: Rollout { watch: Duration::from_secs(600), canary: Duration::from_secs(7200), canaries: 3 },
         limits: Limits {
             devices: 10,
             rules: 20,

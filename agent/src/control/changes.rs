@@ -1,4 +1,4 @@
-//! What is said of changes: one that was made, one that waits, and those that can be returned to.
+//! What is said of changes: files that travel, one that was made, one that waits, those that can be returned to, and whether the kernel holds what was made.
 
 use serde::{Deserialize, Serialize};
 
@@ -120,4 +120,27 @@ impl RevisionState {
             Self::Kept => "",
         }
     }
+}
+
+/// A policy file that travels.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct File {
+    /// Its name, for diagnostics.
+    pub path: String,
+    /// Its content.
+    pub text: String,
+}
+
+/// Whether the kernel holds what the agent put there, when it was last looked at.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct DriftStatus {
+    /// When that was, RFC 3339; empty before the first look.
+    pub checked: String,
+    /// How long it took, microseconds.
+    pub took_us: u64,
+    /// What differs, a sentence each.
+    pub found: Vec<String>,
+    /// How often the agent has written its tables anew for that since it started.
+    pub repaired: u64,
 }

@@ -76,7 +76,10 @@ impl Request {
             | Self::Rollback { .. }
             | Self::ShadowSet { .. }
             | Self::ShadowClear { .. }
-            | Self::Acknowledge { .. } => true,
+            | Self::Acknowledge { .. }
+            | Self::Advance { .. }
+            | Self::StepBack { .. }
+            | Self::Accept { .. } => true,
             Self::Status
             | Self::Devices
             | Self::Rules
@@ -88,6 +91,7 @@ impl Request {
             | Self::Revisions
             | Self::Rollout
             | Self::Shadow
+            | Self::InForce { .. }
             | Self::Drift => false,
         }
     }

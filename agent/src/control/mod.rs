@@ -15,8 +15,11 @@ mod rollout;
 mod screens;
 mod shadow;
 mod sinks;
+mod stages;
 
-pub use changes::{Applied, FilesStatus, PendingStatus, RevisionList, RevisionState, RevisionStatus};
+pub use changes::{
+    Applied, DriftStatus, File, FilesStatus, PendingStatus, RevisionList, RevisionState, RevisionStatus,
+};
 pub use devices::{DeviceStatus, Identity, LeaseStatus, NameStatus};
 pub use forward::ForwardStatus;
 pub use history::{CollectorStatus, HistoryStatus};
@@ -24,8 +27,12 @@ pub use rollout::{RolloutStatus, WatchStatus, WentBackStatus};
 pub use screens::{Explained, FlowEnd, FlowList, FlowStatus, RuleStatus};
 pub use shadow::{ShadowBrief, ShadowSet, ShadowStatus};
 pub use sinks::{ProbeStatus, SinkStatus, SpoolStatus};
+pub use stages::{AcceptedStatus, InForceStatus, LayerText, StageStatus};
 
-use crate::report::{plan::Plan, why::Answer};
+use crate::{
+    report::{plan::Plan, why::Answer},
+    rollout::{Criterion, Stage},
+};
 
 /// Longest line either side accepts, bytes. A pushed policy travels in one.
 pub const MAX_LINE: usize = 16 << 20;
@@ -164,16 +171,46 @@ pub enum Request {
         /// Why, for the record.
         reason: String,
     },
-}
-
-/// A policy file that travels.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct File {
-    /// Its name, for diagnostics.
-    pub path: String,
-    /// Its content.
-    pub text: String,
+    /// The policy in force as text, and where devices are.
+    InForce {
+        /// Whether the history is to be brought up to now before.
+        write: bool,
+    },
+    /// Brings a device one stage on.
+    Advance {
+        /// Which device.
+        device: String,
+        /// Where whoever asks has seen it.
+        stage: Stage,
+        /// The policy that was proved: [`InForceStatus::policy`].
+        policy: String,
+        /// What whoever asks has looked at.
+        criteria: Vec<Criterion>,
+        /// Whether it goes on whatever is lacking.
+        #[serde(default)]
+        force: bool,
+        /// Why, for the record.
+        #[serde(default)]
+        reason: Option<String>,
+    },
+    /// Brings a device back to the first stage, and into monitor mode.
+    StepBack {
+        /// Which device.
+        device: String,
+        /// Why, for the record.
+        reason: String,
+    },
+    /// Accepts a break of a device, or accepts it no longer.
+    Accept {
+        /// Which device.
+        device: String,
+        /// Names the break.
+        id: String,
+        /// What it is; none to withdraw it.
+        what: Option<String>,
+        /// Why, for the record.
+        reason: String,
+    },
 }
 
 /// One line of an answer.
@@ -229,6 +266,8 @@ pub enum Body {
     Rollout(RolloutStatus),
     /// See [`ShadowStatus`].
     Shadow(Box<ShadowStatus>),
+    /// See [`InForceStatus`].
+    InForce(Box<InForceStatus>),
 }
 
 /// How is it going.
@@ -264,6 +303,9 @@ pub struct Status {
     /// Devices cut off now.
     #[serde(default)]
     pub quarantined: Vec<String>,
+    /// Devices by their stage on the way into enforcement; `enforced` are those without one.
+    #[serde(default)]
+    pub stages: BTreeMap<String, usize>,
     /// Modes set by hand: device and mode.
     #[serde(default)]
     pub by_hand: BTreeMap<String, String>,
@@ -346,19 +388,6 @@ impl Status {
     pub fn remembered(&self) -> u64 {
         self.interfaces.iter().map(|interface| interface.remembered).sum()
     }
-}
-
-/// Whether the kernel holds what the agent put there, when it was last looked at.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub struct DriftStatus {
-    /// When that was, RFC 3339; empty before the first look.
-    pub checked: String,
-    /// How long it took, microseconds.
-    pub took_us: u64,
-    /// What differs, a sentence each.
-    pub found: Vec<String>,
-    /// How often the agent has written its tables anew for that since it started.
-    pub repaired: u64,
 }
 
 /// Addresses that devices learned by the names that rules name.

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::StageStatus;
+
 /// Who is watched, and who went back.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RolloutStatus {
@@ -9,6 +11,9 @@ pub struct RolloutStatus {
     pub watched: Vec<WatchStatus>,
     /// The newest first.
     pub went_back: Vec<WentBackStatus>,
+    /// Where devices are on their way into enforcement.
+    #[serde(default)]
+    pub stages: Vec<StageStatus>,
     /// Dropped packets of which nobody asked whether they were allowed before, for there were too many: since the agent started.
     pub not_asked: u64,
 }

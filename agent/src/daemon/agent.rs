@@ -30,6 +30,7 @@ use super::{
     routes::Settling,
     series::Series,
     shadow::ShadowKeeper,
+    stages,
     start::{StartError, runtime, sizes},
     watch::Watcher,
 };
@@ -44,7 +45,7 @@ use crate::{
     observe::Teller,
     record::Record,
     store::{
-        OVERRIDES, Overrides, Pointer, Store, TextLayer, Who,
+        OVERRIDES, Overrides, Pointer, Stages, Store, TextLayer, Who,
         audit::{Action, Bounds, Trail},
     },
 };
@@ -130,6 +131,8 @@ pub struct Agent {
     pub(super) watcher: Watcher,
     /// What is judged beside the policy in force.
     pub(super) shadow: ShadowKeeper,
+    /// Where devices are on their way into enforcement.
+    pub(super) stages: Stages,
 }
 
 impl Agent {
@@ -224,6 +227,7 @@ impl Agent {
         let beats = history.as_ref().map(|history| history.beats.clone());
         let watcher = Watcher::restore(&store, &pointer, beats, &mut warnings);
         let shadow = ShadowKeeper::new(history.as_ref().map(|history| history.shadow.clone()));
+        let stages = stages::restore(&store, &mut warnings);
         let mut reporter = Reporter::new(&config, Teller { gateway: gateway.clone(), boot }, &counters);
         reporter.history = history.as_ref().map(HistoryKeeper::teller);
         let mut agent = Self {
@@ -266,6 +270,7 @@ impl Agent {
             drift: Watch::new(),
             watcher,
             shadow,
+            stages,
         };
         agent.reporter.learn(&agent.dataplane, &agent.nics, &agent.in_force.policy);
         agent.reporter.begin(&agent.dataplane);
@@ -289,16 +294,7 @@ impl Agent {
             }
             Input::Samples(samples) => self.take_samples(&samples),
             Input::Overheard(frames) => self.take_overheard(&frames),
-            Input::Links(news) => {
-                self.link_news = self.link_news.and(news);
-                if news.lost > 0 {
-                    tracing::warn!(
-                        lost = self.link_news.lost,
-                        "news of the interfaces were lost; all are looked at"
-                    );
-                }
-                self.look();
-            }
+            Input::Links(news) => self.heard_of_links(news),
             Input::Routes(news) => self.heard_of_routes(news),
             Input::Settled => self.settle(),
             Input::Tick => self.tick(events),
@@ -404,6 +400,7 @@ impl Agent {
         self.look_after_pending();
         self.look_after_watch();
         self.look_after_shadow();
+        self.look_after_stages();
         self.tell_of_refusals();
         self.look_at_the_calendar();
         self.look_for_drift();

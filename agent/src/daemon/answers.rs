@@ -78,9 +78,8 @@ impl Agent {
                 .filter(|device| device.mode == Mode::Quarantine)
                 .map(|device| device.name.clone())
                 .collect(),
-            by_hand: (self.overrides.devices.iter())
-                .map(|(name, change)| (name.clone(), change.mode.name().to_owned()))
-                .collect(),
+            stages: self.stage_counts(),
+            by_hand: self.modes_by_hand(),
             infrastructure: words(&self.config.infrastructure),
             segments: self.segments(),
             management: self.management(),

@@ -8,6 +8,7 @@ use super::{
     input::{Answering, Asked},
     plan,
     shadow::WantedShadow,
+    stages::Step,
 };
 use crate::{
     control::{Body, Failure, File, Reply, Request},
@@ -31,6 +32,9 @@ impl Agent {
                 }
                 if let Request::Shadow = request {
                     return self.tell_shadow(back);
+                }
+                if let Request::InForce { write } = request {
+                    return self.tell_in_force(write, back);
                 }
                 if reads_counters(&request) {
                     self.sweep();
@@ -80,9 +84,11 @@ impl Agent {
                 let wanted = Wanted { files, from, only, confirm_within, allow_older, watch, reason };
                 self.apply(Action::Apply, wanted, by).map(Body::Applied)
             }
-            Request::Status | Request::Plan { .. } | Request::Flows { .. } | Request::Shadow => {
-                Err(user("this is answered beside the others"))
-            }
+            Request::Status
+            | Request::Plan { .. }
+            | Request::Flows { .. }
+            | Request::Shadow
+            | Request::InForce { .. } => Err(user("this is answered beside the others")),
             Request::Confirm { reason } => self.confirm(reason, by).map(Body::Applied),
             Request::Rollback { to, reason } => self.rollback(to.as_deref(), reason, by).map(Body::Applied),
             Request::Drift => self.drift_now().map(Body::Drift),
@@ -96,6 +102,14 @@ impl Agent {
                 self.set_shadow(WantedShadow { files, from, reason }, by).map(Body::Applied)
             }
             Request::ShadowClear { reason } => self.clear_shadow(reason, by).map(Body::Applied),
+            Request::Advance { device, stage, policy, criteria, force, reason } => {
+                let step = Step { device, stage, policy, criteria, force, reason };
+                self.advance(step, by).map(Body::Applied)
+            }
+            Request::StepBack { device, reason } => self.step_back(&device, &reason, by).map(Body::Applied),
+            Request::Accept { device, id, what, reason } => {
+                self.accept(&device, &id, what, &reason, by).map(Body::Applied)
+            }
             Request::Violations { .. } => Err(user("`violations` is a stream")),
         }
     }
@@ -124,6 +138,10 @@ fn reads_counters(request: &Request) -> bool {
         | Request::Shadow
         | Request::ShadowSet { .. }
         | Request::ShadowClear { .. }
+        | Request::InForce { .. }
+        | Request::Advance { .. }
+        | Request::StepBack { .. }
+        | Request::Accept { .. }
         | Request::Acknowledge { .. }
         | Request::Revisions => false,
     }

@@ -41,6 +41,8 @@ enum Said {
     Denied(Vec<Denial>),
     /// What exporters elsewhere told of.
     Elsewhere(Vec<Row>),
+    /// Write what there is, and say what is in the way.
+    Write(SyncSender<Option<String>>),
     /// There is nothing more to come: a word that wakes the thread.
     Stop,
 }
@@ -137,6 +139,12 @@ impl HistoryKeeper {
                 Some("whoever keeps it has failed: nothing is added until the agent begins anew".to_owned());
         }
         status
+    }
+
+    /// Has everything written that was seen until now; none where too much waits already. Who receives is told what is in the way.
+    pub(super) fn write_now(&self) -> Option<Receiver<Option<String>>> {
+        let (done, written) = sync_channel(1);
+        self.tell.try_send(Said::Write(done)).ok().map(|()| written)
     }
 
     /// Writes what is left.

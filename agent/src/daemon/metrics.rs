@@ -94,6 +94,7 @@ impl Agent {
             pending: self.pointer.pending.is_some(),
             rollout: self.watcher.counts(),
             shadow: self.shadow_numbers(),
+            rollout_stages: self.stage_counts().into_iter().map(|(word, n)| (word, n as u64)).collect(),
             modes: self.modes(),
             honest: self.reporter.honesty.status().map(|status| status.faults.is_empty()),
             interfaces: interfaces.collect::<Result<_, DataplaneError>>()?,

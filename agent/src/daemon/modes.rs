@@ -32,11 +32,12 @@ impl Agent {
             .and_then(|()| self.set_mode(&mut act, device, mode, reason, by));
         if let Ok(applied) = &mut ended {
             self.mode_was_set(device, (from, Some(mode)), before, None, applied);
+            self.mode_by_hand(device, mode);
         }
         self.conclude(act, ended)
     }
 
-    fn set_mode(
+    pub(super) fn set_mode(
         &mut self,
         act: &mut Act,
         device: &str,
@@ -132,7 +133,7 @@ impl Agent {
         Ok(applied)
     }
 
-    fn known_device(&self, name: &str) -> Result<(), Failure> {
+    pub(super) fn known_device(&self, name: &str) -> Result<(), Failure> {
         if self.in_force.policy.device(name).is_some() {
             return Ok(());
         }

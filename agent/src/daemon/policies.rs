@@ -1,7 +1,7 @@
 //! Which policy is in force, and how the next one is made: texts, plus the modes changed beside them.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     path::Path,
     time::{Duration, Instant},
 };
@@ -214,6 +214,20 @@ pub(super) fn prepare(
     limits: &Limits,
 ) -> Result<Candidate, Refused> {
     Maker::default().prepare(layers, overrides, limits)
+}
+
+/// The policy that texts mean, with modes set by hand (by device, as words) beside it.
+///
+/// # Errors
+/// Rendered findings, when the texts mean none.
+pub fn policy_of(layers: &[TextLayer], by_hand: &BTreeMap<String, String>) -> Result<Policy, String> {
+    let (mut policy, _) = Maker::default().resolve(layers).map_err(|error| error.to_string())?;
+    for device in &mut policy.devices {
+        if let Some(mode) = by_hand.get(&device.name).and_then(|word| mode(word)) {
+            device.mode = mode;
+        }
+    }
+    Ok(policy)
 }
 
 /// Makes candidates, and remembers what it read: the next change has most of it again.

@@ -1,4 +1,4 @@
-//! What the agent does when routes and neighbours change: packets forget the ways that they remember.
+//! What the agent does when interfaces, routes and neighbours change: packets forget the ways that they remember.
 //!
 //! In: the kernel's news. Out: another edition, at once and once more when it is quiet again. The kernel tells some changes before it makes
 //! them (a route that is deleted, an interface that goes down): a packet that asks in between is told the old way, and would keep it for
@@ -24,6 +24,15 @@ impl Settling {
 }
 
 impl Agent {
+    /// Interfaces or addresses changed.
+    pub(super) fn heard_of_links(&mut self, news: LinkNews) {
+        self.link_news = self.link_news.and(news);
+        if news.lost > 0 {
+            tracing::warn!(lost = self.link_news.lost, "news of the interfaces were lost; all are looked at");
+        }
+        self.look();
+    }
+
     /// Routes, neighbours or what else the way of a packet depends on changed.
     pub(super) fn heard_of_routes(&mut self, news: LinkNews) {
         self.route_news = self.route_news.and(news);

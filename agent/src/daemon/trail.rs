@@ -32,6 +32,11 @@ impl Act {
         self.failed = failed;
     }
 
+    /// What is to be known of it besides.
+    pub(super) fn tell(&mut self, message: String) {
+        self.event.message = Some(message);
+    }
+
     /// It turned out to what it is done.
     pub(super) fn aim(&mut self, target: String) {
         self.event.target = Some(target);
@@ -76,7 +81,9 @@ impl Agent {
         match ended {
             Ok(mut applied) => {
                 event.result = Outcome::Ok;
-                event.message = (failed > 0).then(|| format!("it failed {failed} times before"));
+                if failed > 0 {
+                    event.message = Some(format!("it failed {failed} times before"));
+                }
                 if let Err(error) = self.write_down(event) {
                     applied.notes.push(format!("this is not in the audit trail: {error}"));
                 }

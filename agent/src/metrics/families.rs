@@ -89,6 +89,11 @@ pub(super) const SHADOW_REFUSED: Family = gauge(
     "What was seen since then and is in neither list: differences without room (room), what nobody had time to judge (time)",
     &["why"],
 );
+pub(super) const ROLLOUT_STAGES: Family = gauge(
+    "rollout_devices",
+    "Devices of the policy by their stage on the way into enforcement: observe, ready, canary, enforce; enforced without stages; quarantine",
+    &["stage"],
+);
 pub(super) const DEVICES: Family = gauge("devices", "Devices of the policy by their mode", &["mode"]);
 pub(super) const HONEST: Family = gauge(
     "probe_honest",
@@ -207,6 +212,7 @@ pub const FAMILIES: &[Family] = &[
     SHADOW_SET,
     SHADOW_KINDS,
     SHADOW_REFUSED,
+    ROLLOUT_STAGES,
     DEVICES,
     HONEST,
     ATTACHED,

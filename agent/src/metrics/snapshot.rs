@@ -28,6 +28,8 @@ pub struct Snapshot {
     /// When a shadow was set, seconds since 1970, 0 when there is none; kinds of conversation that it would break and open, those for which
     /// there was no room, and what was not judged.
     pub shadow: (f64, [u64; 4]),
+    /// Devices by their stage on the way into enforcement.
+    pub rollout_stages: Vec<(String, u64)>,
     /// Devices.
     pub modes: Modes,
     /// What the probe of honesty found last; `None` before the first.

@@ -20,6 +20,7 @@ fn full() -> Snapshot {
         pending: true,
         rollout: [3, 2, 1],
         shadow: (1_700_000_000.0, [5, 4, 3, 2]),
+        rollout_stages: vec![("observe".to_owned(), 4), ("canary".to_owned(), 1)],
         honest: Some(true),
         interfaces: vec![InterfaceNumbers {
             name: "eth\\0\"\n".to_owned(),

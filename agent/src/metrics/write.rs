@@ -36,6 +36,8 @@ pub(super) fn page(snapshot: &Snapshot, mut encoder: DescriptorEncoder<'_>) -> R
     tell(families::SHADOW_SET, one(set))?;
     tell(families::SHADOW_KINDS, labelled(&[("break", would_break), ("open", would_open)]))?;
     tell(families::SHADOW_REFUSED, labelled(&[("room", no_room), ("time", no_time)]))?;
+    let stages = s.rollout_stages.iter().map(|(word, n)| (vec![word.as_str()], number(*n)));
+    tell(families::ROLLOUT_STAGES, stages.collect())?;
     let modes =
         [("monitor", s.modes.monitor), ("enforce", s.modes.enforce), ("quarantine", s.modes.quarantine)];
     tell(families::DEVICES, labelled(&modes))?;

@@ -164,7 +164,7 @@ impl<'a> Beside<'a> {
         let then = proposed.meets(&mut self.then.host, &self.field);
         let ends_then = proposed.devices();
         let is_by_name = matches!(then.verdict, Verdict::Deny(_))
-            && self.then.setting.is_by_name(&self.then.who, &kind, ends_then);
+            && self.then.setting.tables.may_be_named(&self.then.who, &kind).next().is_some();
         Compared { now, then, ends_now: begun.devices(), ends_then, is_by_name }
     }
 

@@ -23,11 +23,13 @@ mod report;
 mod rows;
 mod tally;
 mod text;
+mod touching;
 mod words;
 pub use frames::{Frames, Judged};
 pub use recorded::{NoPart, Recorded};
 pub use report::{Break, DeviceBreaks, Other, Report, RuleUse, Rules, Totals, VERSION};
 pub use rows::{Rows, rows};
+pub use touching::{Hurt, Touching};
 
 /// Entries of each list of a report; what is beyond is counted.
 pub const LISTED: usize = 500;

@@ -2,7 +2,7 @@
 //! has; where a rule holds at times, once for each hour in which the kind was seen.
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     net::{IpAddr, Ipv4Addr},
 };
 
@@ -16,6 +16,7 @@ use super::{
     Place, Setting,
     report::Report,
     tally::{Denied, Tally},
+    touching::{self, Touching},
     words,
 };
 use crate::{
@@ -106,6 +107,21 @@ impl<'a> Rows<'a> {
             let (from, to) = (words::moment(from), words::moment(to));
             self.tally.notes.push(format!("nothing is known of {from} to {to}: {}{count}", why.text()));
         }
+    }
+
+    /// The same, and what becomes of the conversations of each device that had any, by its name.
+    pub fn touching(setting: Setting<'a>) -> Self {
+        let mut rows = Self::new(setting);
+        rows.tally.touching = Some(BTreeMap::new());
+        rows
+    }
+
+    /// What came of it, device by device as well if these are [`Rows::touching`].
+    pub fn reports(mut self) -> (Report, BTreeMap<String, Touching>) {
+        self.finish();
+        let touching = self.tally.touching.take().unwrap_or_default();
+        let touching = touching::told(&self.setting, touching);
+        (self.report(), touching)
     }
 
     /// What came of it.
@@ -244,6 +260,9 @@ impl<'a> Rows<'a> {
         if let Some(seen) = &allowed {
             let [there, back] = seen.packets;
             self.tally.used(rule, there.saturating_add(back).max(1), last);
+            if let Some(all) = &mut self.tally.touching {
+                touching::allowed(all, begun.devices(), seen.last);
+            }
         }
         match (denied, allowed) {
             (Some((seen, decision)), _) => {

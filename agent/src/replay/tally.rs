@@ -10,6 +10,7 @@ use bulkhead_common::{decide::Action, reason::Reason, wire::protocol};
 use super::{
     LISTED, Setting,
     report::{DeviceBreaks, Other, Report, RuleUse, Rules, Totals, VERSION},
+    touching::{self, ByDevice},
     words,
 };
 use crate::{
@@ -48,11 +49,11 @@ pub(super) struct Denied {
 }
 
 /// By what one denied kind comes before another.
-type Rank = (Option<Criticality>, bool, u64, Reverse<Kind>);
+pub(super) type Rank = (Option<Criticality>, bool, u64, Reverse<Kind>);
 
 /// The worst of what is denied.
 #[derive(Default)]
-struct Worst {
+pub(super) struct Worst {
     kept: BinaryHeap<Reverse<(Rank, Order)>>,
     total: u64,
 }
@@ -82,9 +83,10 @@ impl Ord for Order {
 }
 
 impl Worst {
-    fn add(&mut self, rank: Rank, denied: Denied) {
+    /// Keeps it if it is among the `most` worst.
+    pub(super) fn add(&mut self, most: usize, rank: Rank, denied: Denied) {
         self.total += 1;
-        if self.kept.len() < LISTED {
+        if self.kept.len() < most {
             self.kept.push(Reverse((rank, Order(denied))));
         } else if self.kept.peek().is_some_and(|Reverse((least, _))| *least < rank) {
             self.kept.pop();
@@ -93,7 +95,7 @@ impl Worst {
     }
 
     /// The worst first.
-    fn listed<T>(self, tell: impl Fn(&Denied) -> T) -> Listed<T> {
+    pub(super) fn listed<T>(self, tell: impl Fn(&Denied) -> T) -> Listed<T> {
         let kept = self.kept.into_sorted_vec();
         let list: Vec<T> = kept.iter().map(|Reverse((_, Order(denied)))| tell(denied)).collect();
         let more = usize::try_from(self.total).unwrap_or(usize::MAX).saturating_sub(list.len());
@@ -127,6 +129,8 @@ pub(super) struct Tally<'a> {
     fates: BTreeMap<Fate, Worst>,
     devices: BTreeMap<u32, Losses>,
     rules: Vec<Used>,
+    /// Device by device, if that is wanted.
+    pub(super) touching: Option<ByDevice>,
     span: Option<(i64, i64)>,
 }
 
@@ -139,6 +143,7 @@ impl<'a> Tally<'a> {
             fates: BTreeMap::new(),
             devices: BTreeMap::new(),
             rules: vec![Used::default(); setting.tables.rules.len()],
+            touching: None,
             span: None,
             who: Who::new(setting.policy, setting.placed),
             setting,
@@ -200,7 +205,10 @@ impl<'a> Tally<'a> {
         }
         let criticality = self.setting.device(device).map(|device| device.criticality);
         let rank = (criticality, seen.answered > 0, seen.flows, Reverse(kind));
-        self.fates.entry(fate).or_default().add(rank, denied);
+        self.fates.entry(fate).or_default().add(LISTED, rank, denied);
+        if let Some(all) = &mut self.touching {
+            touching::denied(all, fate, rank, denied);
+        }
     }
 
     /// What came of it.

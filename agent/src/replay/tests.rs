@@ -19,6 +19,7 @@ use crate::{
 
 mod beside;
 mod room;
+mod touching;
 mod whose;
 
 const POLICY: &str = r#"version = 1

@@ -67,7 +67,7 @@ pub(super) fn told(setting: &Setting<'_>, denied: &Denied) -> Break {
 }
 
 /// What a rule would have to name: of ICMP a type, whatever its code.
-fn selector(service: Service) -> Selector {
+pub(super) fn selector(service: Service) -> Selector {
     let Service { protocol, number } = service;
     match protocol {
         protocol::ICMP | protocol::ICMPV6 => {

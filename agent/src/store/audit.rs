@@ -115,6 +115,14 @@ pub enum Action {
     ShadowSet,
     /// It is judged no longer.
     ShadowClear,
+    /// A device went one stage on.
+    StageAdvance,
+    /// A device was brought back to the first stage.
+    StageBack,
+    /// A break was accepted, so that it holds up no device.
+    StageAccept,
+    /// A break that was accepted is not any more.
+    StageWithdraw,
     /// At the start another revision took the place of one that is damaged.
     Fallback,
     /// A device's mode was changed beside its policy.
@@ -186,6 +194,10 @@ impl Action {
             Self::Acknowledge => "acknowledge",
             Self::ShadowSet => "shadow-set",
             Self::ShadowClear => "shadow-clear",
+            Self::StageAdvance => "stage-advance",
+            Self::StageBack => "stage-back",
+            Self::StageAccept => "stage-accept",
+            Self::StageWithdraw => "stage-withdraw",
             Self::Fallback => "fallback",
             Self::Repair => "repair",
             Self::Mode => "mode",

@@ -33,6 +33,10 @@ pub fn salvage(records: &BTreeMap<u64, Record>, trail: &[&Event], last: u64) -> 
         | Action::Acknowledge
         | Action::ShadowSet
         | Action::ShadowClear
+        | Action::StageAdvance
+        | Action::StageBack
+        | Action::StageAccept
+        | Action::StageWithdraw
         | Action::Detach => None,
     });
     let mut current = told.or_else(|| {

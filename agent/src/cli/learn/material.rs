@@ -100,12 +100,7 @@ impl Ground {
             (None, None) => config::History::below(Path::new("/var/lib/bulkhead")).file,
         };
         let reader = Reader::open(&file).map_err(history::helped)?;
-        let mut surroundings = Surroundings::default();
-        if let Some(config) = &config {
-            let (segments, trusted) = (config.segment_ids(), config.trusted_hosts());
-            surroundings.placed = config.management.pin(Placed { segments, trusted, ..Placed::default() });
-            surroundings.field = Field::of(config.rows(), Surroundings::any_segment());
-        }
+        let mut surroundings = config.as_ref().map(around).unwrap_or_default();
         let is_here = asked.history_file.is_none();
         (surroundings.placed.gateway, surroundings.placed.broadcasts) =
             own::addresses(&asked.gateway, is_here)?;
@@ -125,6 +120,18 @@ impl Ground {
             ..Settings::default()
         };
         Ok(Some(Self { files, policy, reader, scope, settings, surroundings, now }))
+    }
+
+    /// The same of a policy that is at hand, for all devices and with the thresholds as they are by default.
+    pub(in crate::cli) fn of(config: &config::Config, policy: Policy, file: &Path) -> anyhow::Result<Self> {
+        let reader = Reader::open(file).map_err(history::helped)?;
+        let mut surroundings = around(config);
+        (surroundings.placed.gateway, surroundings.placed.broadcasts) = own::addresses(&[], true)?;
+        let now = Timestamp::now();
+        // What was noted while the clock was ahead has not happened yet.
+        let span = Span { since: i64::MIN, until: now.as_second() };
+        let settings = Settings { span, ..Settings::default() };
+        Ok(Self { files: Vec::new(), policy, reader, scope: Scope::All, settings, surroundings, now })
     }
 
     /// The policy that says who is who.
@@ -165,6 +172,13 @@ impl Ground {
         let material = Material { who: &who, found: &found, fates: &fates };
         Ok(then(&Learned { material, watch: &watch, scope: self.scope }))
     }
+}
+
+/// Where the agent of a configuration stands.
+fn around(config: &config::Config) -> Surroundings {
+    let (segments, trusted) = (config.segment_ids(), config.trusted_hosts());
+    let placed = config.management.pin(Placed { segments, trusted, ..Placed::default() });
+    Surroundings { placed, field: Field::of(config.rows(), Surroundings::any_segment()) }
 }
 
 fn go_on(read: impl FnOnce()) -> ControlFlow<()> {

@@ -163,6 +163,14 @@ impl Recorder {
                     self.elsewhere_tells(rows);
                     false
                 }
+                Ok(Said::Write(done)) => {
+                    self.look();
+                    self.write();
+                    (written, times) = (Instant::now(), 0);
+                    // Whoever asked may have left.
+                    let _ = done.try_send(self.trouble.clone());
+                    false
+                }
                 Ok(Said::Stop) | Err(RecvTimeoutError::Timeout) => false,
                 Err(RecvTimeoutError::Disconnected) => true,
             };
@@ -172,7 +180,7 @@ impl Recorder {
                 said.try_iter().for_each(|said| match said {
                     Said::Denied(denied) => self.take(&denied),
                     Said::Elsewhere(rows) => self.elsewhere_tells(rows),
-                    Said::Stop => {}
+                    Said::Write(_) | Said::Stop => {}
                 });
             }
             let now = Instant::now();

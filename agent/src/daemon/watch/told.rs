@@ -116,6 +116,7 @@ impl Agent {
         RolloutStatus {
             watched: watched.collect(),
             went_back: back.collect(),
+            stages: self.stages_told(),
             not_asked: self.reporter.suspects.left_out(),
         }
     }

@@ -1,0 +1,90 @@
+//! What the agent itself knows of that gates ask for: places for canaries, what went back, times.
+
+use std::time::Duration;
+
+use super::super::{agent::Agent, clock::clocks};
+use crate::{
+    config::duration::spell,
+    rollout::{Asked, Criterion, Gate, Stage, Standing},
+};
+
+impl Agent {
+    /// What the agent knows of that a gate asks for; the rest is in the history.
+    pub(super) fn own_criteria(&self, device: &str, gate: Gate) -> Vec<Criterion> {
+        let own = gate.asks().iter().filter_map(|asked| match asked {
+            Asked::Canaries => Some(self.place_for(device)),
+            Asked::Noted => Some(self.noted(device)),
+            Asked::Time => Some(self.time_of(device)),
+            Asked::Kept => Some(self.kept_since(device)),
+            Asked::Baseline | Asked::Breaks | Asked::Judged | Asked::Heard => None,
+        });
+        own.collect()
+    }
+
+    fn place_for(&self, device: &str) -> Criterion {
+        let policy = &self.in_force.policy;
+        let Some((_, this)) = policy.device(device) else {
+            return Criterion::lacking(Asked::Canaries, "there is no such device", None);
+        };
+        let others = policy.devices.iter().filter(|other| other.class == this.class && other.name != device);
+        let canaries: Vec<&str> = others
+            .filter(|other| self.stages.standing(&other.name, other.mode) == Standing::Stage(Stage::Canary))
+            .map(|other| other.name.as_str())
+            .collect();
+        let whose = policy
+            .class_of(this)
+            .map_or("those without a class".to_owned(), |class| format!("class `{class}`"));
+        let most = self.config.rollout.canaries;
+        let told = format!("{} of {most} canaries of {whose}", canaries.len());
+        if u32::try_from(canaries.len()).is_ok_and(|count| count < most) {
+            return Criterion::met(Asked::Canaries, told);
+        }
+        let named = canaries.iter().take(5).copied().collect::<Vec<_>>().join(", ");
+        let help = format!("wait for {named}, or raise `canaries` of `[rollout]`");
+        Criterion::lacking(Asked::Canaries, told, Some(help))
+    }
+
+    fn noted(&self, device: &str) -> Criterion {
+        match self.watcher.kept.unread().find(|back| back.device == device) {
+            None => Criterion::met(Asked::Noted, "nothing waits to be acknowledged"),
+            Some(back) => Criterion::lacking(
+                Asked::Noted,
+                format!("it went back at {:.0}, and nobody has taken note", back.at),
+                Some(format!("`bulkhead rollout acknowledge {device} --reason TEXT`")),
+            ),
+        }
+    }
+
+    fn time_of(&self, device: &str) -> Criterion {
+        let Some(until) = self.stages.devices.get(device).and_then(|kept| kept.until.as_ref()) else {
+            return Criterion::lacking(Asked::Time, "its time as a canary has not begun", None);
+        };
+        match until.left(&clocks()) {
+            None => {
+                let time = spell(self.config.rollout.canary);
+                Criterion::met(Asked::Time, format!("enforced and watched until {:.0} ({time})", until.until))
+            }
+            Some(left) => {
+                // What is left is told as whole seconds.
+                let left = spell(Duration::from_secs(left.as_secs() + 1));
+                Criterion::lacking(Asked::Time, format!("watched for {left} more"), None)
+            }
+        }
+    }
+
+    fn kept_since(&self, device: &str) -> Criterion {
+        let Some(kept) = self.stages.devices.get(device) else {
+            return Criterion::lacking(Asked::Kept, "it is no canary", None);
+        };
+        let since = kept.since;
+        let back = self.watcher.kept.back.iter().rev();
+        match back.clone().find(|back| back.device == device && back.at >= since) {
+            None => Criterion::met(Asked::Kept, format!("it did not go back since {since:.0}")),
+            Some(back) => Criterion::lacking(
+                Asked::Kept,
+                format!("it went back at {:.0}", back.at),
+                Some(format!("`bulkhead rollout back {device} --reason TEXT` begins anew")),
+            ),
+        }
+    }
+}

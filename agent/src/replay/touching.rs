@@ -1,0 +1,115 @@
+//! What of each device is denied, however many others there are: the worst of it, with a name for each that stays the same as long as it
+//! is between the same two over the same service.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+
+use super::{
+    Setting,
+    report::Break,
+    tally::{Denied, Fate, Rank, Worst},
+    words,
+};
+use crate::{diagnostic::Listed, model::spelled, traffic::End};
+
+/// Denied kinds of one device that are told one by one.
+const MOST: usize = 200;
+
+/// What became of the conversations of one device.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Touching {
+    /// Conversations that no rule allows, whatever the modes: the worst first.
+    pub breaks: Listed<Hurt>,
+    /// Conversations with somebody of whom nobody knows who it is: not judged.
+    pub unknown: Listed<Hurt>,
+    /// Kinds of which nothing but attempts was seen, and denied.
+    pub attempts: u64,
+    /// Kinds that are allowed to whoever has learned a name.
+    pub by_name: u64,
+    /// Kinds that are allowed.
+    pub allowed: u64,
+    /// When something that is allowed was last seen, seconds since 1970.
+    pub heard: Option<i64>,
+}
+
+/// A denied kind of conversation of a device.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hurt {
+    /// Names it: the same as long as it is between the same devices or addresses over the same service, whatever was seen of it.
+    pub id: String,
+    /// When it was last seen, seconds since 1970.
+    pub seen: i64,
+    /// What it is.
+    #[serde(flatten)]
+    pub what: Break,
+}
+
+/// The same while it is added up.
+#[derive(Default)]
+pub(super) struct Touched {
+    breaks: Worst,
+    unknown: Worst,
+    attempts: u64,
+    by_name: u64,
+    allowed: u64,
+    heard: Option<i64>,
+}
+
+/// Of every device, by its dense id.
+pub(super) type ByDevice = BTreeMap<u32, Touched>;
+
+fn each(ends: [u32; 2]) -> impl Iterator<Item = u32> {
+    let [from, to] = ends;
+    [from, if to == from { 0 } else { to }].into_iter().filter(|id| *id != 0)
+}
+
+pub(super) fn denied(all: &mut ByDevice, fate: Fate, rank: Rank, one: Denied) {
+    for id in each(one.ends) {
+        let touched = all.entry(id).or_default();
+        match fate {
+            Fate::Dropped | Fate::Reported => touched.breaks.add(MOST, rank, one),
+            Fate::Unknown => touched.unknown.add(MOST, rank, one),
+            Fate::Attempt => touched.attempts += 1,
+            Fate::ByName => touched.by_name += 1,
+        }
+    }
+}
+
+pub(super) fn allowed(all: &mut ByDevice, ends: [u32; 2], last: i64) {
+    for id in each(ends) {
+        let touched = all.entry(id).or_default();
+        touched.allowed += 1;
+        touched.heard = touched.heard.max(Some(last));
+    }
+}
+
+pub(super) fn told(setting: &Setting<'_>, all: ByDevice) -> BTreeMap<String, Touching> {
+    let one = |(id, touched): (u32, Touched)| {
+        let Touched { breaks, unknown, attempts, by_name, allowed, heard } = touched;
+        let list = |worst: Worst| worst.listed(|denied| hurt(setting, denied));
+        let touching =
+            Touching { breaks: list(breaks), unknown: list(unknown), attempts, by_name, allowed, heard };
+        Some((setting.device(id)?.name.clone(), touching))
+    };
+    all.into_iter().filter_map(one).collect()
+}
+
+fn hurt(setting: &Setting<'_>, denied: &Denied) -> Hurt {
+    let [from, to] = [(&denied.kind.from, denied.ends[0]), (&denied.kind.to, denied.ends[1])]
+        .map(|(end, id)| called(setting, end, id));
+    let service = spelled(words::selector(denied.kind.service));
+    let digest = Sha256::digest(format!("{from}\n{to}\n{service}"));
+    let id = digest.iter().take(4).map(|byte| format!("{byte:02x}")).collect();
+    Hurt { id, seen: denied.seen.last, what: words::told(setting, denied) }
+}
+
+/// A device by its name, whatever address it has at the time; anybody else by the address alone.
+fn called(setting: &Setting<'_>, end: &End, id: u32) -> String {
+    match (setting.device(id), end.address) {
+        (Some(device), _) => format!("device {}", device.name),
+        (None, Some(address)) => address.to_string(),
+        (None, None) => end.to_string(),
+    }
+}
