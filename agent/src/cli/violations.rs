@@ -98,6 +98,7 @@ pub(super) fn run(cli: &Cli, args: &Args) -> anyhow::Result<Exit> {
             | Body::Flows(_)
             | Body::Plan(_)
             | Body::Rollout(_)
+            | Body::Inventory(_)
             | Body::Applied(_)
             | Body::Revisions(_)
             | Body::Drift(_) => {

@@ -85,6 +85,7 @@ impl Request {
             | Self::Plan { .. }
             | Self::Revisions
             | Self::Rollout
+            | Self::Inventory { .. }
             | Self::Drift => false,
         }
     }

@@ -11,6 +11,7 @@ pub mod client;
 mod devices;
 mod forward;
 mod history;
+mod inventory;
 mod rollout;
 mod screens;
 mod sinks;
@@ -19,6 +20,7 @@ pub use changes::{Applied, FilesStatus, PendingStatus, RevisionList, RevisionSta
 pub use devices::{DeviceStatus, Identity, LeaseStatus, NameStatus};
 pub use forward::ForwardStatus;
 pub use history::{CollectorStatus, HistoryStatus};
+pub use inventory::{InventoryPage, InventoryStatus};
 pub use rollout::{RolloutStatus, WatchStatus, WentBackStatus};
 pub use screens::{Explained, FlowEnd, FlowList, FlowStatus, RuleStatus};
 pub use sinks::{ProbeStatus, SinkStatus, SpoolStatus};
@@ -66,6 +68,12 @@ pub enum Request {
         of: Option<String>,
         /// How many at most, those that were heard last.
         last: usize,
+    },
+    /// What devices say of themselves, some of them at a time.
+    Inventory {
+        /// Those behind this one; the first ones when absent.
+        #[serde(default)]
+        after: Option<String>,
     },
     /// Changes a device's mode beside its policy.
     Mode {
@@ -209,6 +217,8 @@ pub enum Body {
     Drift(DriftStatus),
     /// See [`RolloutStatus`].
     Rollout(RolloutStatus),
+    /// See [`InventoryPage`].
+    Inventory(Box<InventoryPage>),
 }
 
 /// How is it going.
@@ -305,6 +315,9 @@ pub struct Status {
     /// How the history of flows fares; none where it is switched off.
     #[serde(default)]
     pub history: Option<HistoryStatus>,
+    /// How the inventory fares; none where it is switched off.
+    #[serde(default)]
+    pub inventory: Option<InventoryStatus>,
     /// The sinks, by name.
     #[serde(default)]
     pub sinks: Vec<SinkStatus>,

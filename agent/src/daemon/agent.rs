@@ -18,6 +18,7 @@ use super::{
     history::HistoryKeeper,
     hits::HitKeeper,
     input::Input,
+    inventory::InventoryKeeper,
     leases::LeaseKeeper,
     names::NameKeeper,
     nics::Nics,
@@ -140,6 +141,8 @@ pub struct Agent {
     pub(super) hits: HitKeeper,
     /// Who talks to whom, where that is remembered.
     pub(super) history: Option<HistoryKeeper>,
+    /// Who says what of himself, where that is heard.
+    pub(super) inventory: Option<InventoryKeeper>,
     pub(super) calendar: Calendar,
     pub(super) drift: Watch,
     /// Who is watched after a change.
@@ -239,6 +242,8 @@ impl Agent {
         let watcher = Watcher::restore(&store, beats, &mut warnings);
         let mut reporter = Reporter::new(&config, Teller { gateway: gateway.clone(), boot }, &counters);
         reporter.history = history.as_ref().map(HistoryKeeper::teller);
+        let inventory =
+            config.inventory.as_ref().map(|config| InventoryKeeper::begin(config, &store, &policy));
         let mut agent = Self {
             in_force: InForce { layers, policy, origin, from },
             config,
@@ -275,11 +280,12 @@ impl Agent {
             series: Arc::default(),
             hits,
             history,
+            inventory,
             calendar,
             drift: Watch::new(),
             watcher,
         };
-        agent.reporter.learn(&agent.dataplane, &agent.nics, &agent.in_force.policy);
+        agent.learn();
         agent.reporter.begin(&agent.dataplane);
         if let Some(tables) = agent.dataplane.applied().map(|applied| applied.tables.clone()) {
             agent.warn_of_the_clock(&tables);
@@ -328,6 +334,9 @@ impl Agent {
                 self.reporter.finish();
                 if let Some(history) = &self.history {
                     history.finish();
+                }
+                if let Some(inventory) = &self.inventory {
+                    inventory.finish();
                 }
                 self.tell_the_rest_of_refusals();
                 if let Err(error) = self.keep_leases() {
@@ -452,10 +461,22 @@ impl Agent {
                 return Err(error);
             }
             tracing::info!("the gateway's own addresses changed; policy applied again");
-            self.reporter.learn(&self.dataplane, &self.nics, &self.in_force.policy);
+            self.learn();
         }
         self.reporter.place(&self.nics);
+        if let Some(inventory) = &mut self.inventory {
+            inventory.place(&self.nics);
+        }
         Ok(())
+    }
+
+    /// Tells those who name things what is in force, and where.
+    pub(super) fn learn(&mut self) {
+        self.reporter.learn(&self.dataplane, &self.nics, &self.in_force.policy);
+        if let Some(inventory) = &mut self.inventory {
+            inventory.place(&self.nics);
+            inventory.know(&self.in_force.policy);
+        }
     }
 
     /// Brings tables in force, with what they depend on besides themselves at this moment.

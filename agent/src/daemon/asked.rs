@@ -28,6 +28,9 @@ impl Agent {
                     self.collect(events);
                     return self.tell_status(events.foreign(), back);
                 }
+                if let Request::Inventory { after } = request {
+                    return self.tell_inventory(after, back);
+                }
                 if reads_counters(&request) {
                     self.sweep();
                 }
@@ -78,7 +81,7 @@ impl Agent {
                 let wanted = Wanted { files, from, only, confirm_within, allow_older, watch, reason };
                 self.apply(Action::Apply, wanted, by).map(Body::Applied)
             }
-            Request::Status | Request::Plan { .. } | Request::Flows { .. } => {
+            Request::Status | Request::Plan { .. } | Request::Flows { .. } | Request::Inventory { .. } => {
                 Err(user("this is answered beside the others"))
             }
             Request::Confirm { reason } => self.confirm(reason, by).map(Body::Applied),
@@ -110,6 +113,7 @@ fn reads_counters(request: &Request) -> bool {
         | Request::Rollback { .. }
         | Request::Drift
         | Request::Rollout
+        | Request::Inventory { .. }
         | Request::Acknowledge { .. }
         | Request::Revisions => false,
     }

@@ -24,6 +24,7 @@ mod history;
 mod hits;
 mod honesty;
 mod input;
+mod inventory;
 mod leases;
 mod ledger;
 mod log;

@@ -193,7 +193,7 @@ fn an_entry_for_an_unknown_device_is_valid_whatever_it_says() {
     take(&mut inventory, &accepted(OTHER, PLC, 502), 1);
     let report = report(&inventory);
     for (listed, expected) in report.devices.iter().zip(["x-device-evil-mode-enforce", "device-010203-2"]) {
-        let text = stub(listed, &["device-010203"].into());
+        let text = stub(listed, &["device-010203".to_owned()].into());
         let outcome = crate::policy::resolve_texts(&[source(("a.toml".to_owned(), text.clone()))]);
         let policy = outcome.policy.unwrap_or_else(|| panic!("{text}\n{:?}", outcome.diagnostics));
         let names: Vec<&str> = policy.devices.iter().map(|device| device.name.as_str()).collect();

@@ -1,0 +1,166 @@
+//! The running agent listens: what hosts of a plant say of themselves is in the inventory, told when it changes, kept over restarts, and
+//! bounded whatever is forged.
+
+mod plant;
+
+use std::{
+    io::{Read, Write},
+    net::{Ipv4Addr, SocketAddrV4, TcpListener, TcpStream, UdpSocket},
+    time::Duration,
+};
+
+use bulkhead_tests::lab::{
+    Agent, Lab, Topology,
+    frames::{arp_question, datagram, frame},
+    link::Mac,
+    topology::{Host, MODBUS},
+    wait::wait_for,
+    wire::{RawSender, tagged},
+};
+use plant::{SOON, configure, require_lab, status};
+use serde_json::Value;
+
+/// Where mDNS is said to all.
+const EVERYBODY: (Mac, Ipv4Addr) = (Mac([1, 0, 0x5e, 0, 0, 0xfb]), Ipv4Addr::new(224, 0, 0, 251));
+
+fn send(host: &Host, frames: &[Vec<u8>]) {
+    let sender = RawSender::new(&host.namespace, host.interface).expect("a packet socket");
+    frames.iter().for_each(|frame| sender.send(frame).expect("sent"));
+}
+
+/// Its own stack asks for the hardware address of the gateway, and so says its own.
+fn asks_for(host: &Host, gateway: Ipv4Addr) {
+    host.namespace.run(|| {
+        let socket = UdpSocket::bind((host.ip, 0)).expect("a socket");
+        socket.send_to(b"?", (gateway, 9)).expect("sent");
+    });
+}
+
+/// LLDP: chassis, port, time to live, a name, a description, and the end (IEEE 802.1AB 8).
+fn lldp(from: Mac, name: &str, description: &str) -> Vec<u8> {
+    let part = |kind: u8, value: &[u8]| {
+        let head = u16::from(kind) << 9 | u16::try_from(value.len()).expect("short");
+        [&head.to_be_bytes()[..], value].concat()
+    };
+    let parts = [
+        part(1, &[&[4][..], &from.0].concat()),
+        part(2, b"\x05p1"),
+        part(3, &[0, 120]),
+        part(5, name.as_bytes()),
+        part(6, description.as_bytes()),
+        part(0, &[]),
+    ];
+    frame(from, Mac([1, 0x80, 0xc2, 0, 0, 0x0e]), 0x88cc, &parts.concat())
+}
+
+/// A name of mDNS for an address: one answer, record A (RFC 6762 6).
+fn mdns(from: (Mac, Ipv4Addr), name: &str) -> Vec<u8> {
+    let mut message = vec![0, 0, 0x84, 0, 0, 0, 0, 1, 0, 0, 0, 0];
+    for label in [name, "local"] {
+        message.push(u8::try_from(label.len()).expect("short"));
+        message.extend(label.bytes());
+    }
+    message.extend([0, 0, 1, 0x80, 1, 0, 0, 0, 120, 0, 4]);
+    message.extend(from.1.octets());
+    datagram(from, EVERYBODY, (5353, 5353), &message)
+}
+
+/// A server of Modbus that answers one client, whatever he asks, with maker, model and firmware (function 43/14).
+fn identifies_itself(server: &Host, client: &Host, firmware: &str) {
+    let objects: Vec<u8> = [(0_u8, "Press Works"), (1, "PW-7"), (2, firmware)]
+        .iter()
+        .flat_map(|(id, text)| {
+            [&[*id, u8::try_from(text.len()).expect("short")][..], text.as_bytes()].concat()
+        })
+        .collect();
+    let message = [&[1, 0x2b, 0x0e, 1, 1, 0, 0, 3][..], &objects].concat();
+    let length = u16::try_from(message.len()).expect("short").to_be_bytes();
+    let answer = [&[0, 1, 0, 0][..], &length, &message].concat();
+    let listener = server.namespace.run(|| TcpListener::bind((server.ip, MODBUS)).expect("a server"));
+    let asker = client.namespace.spawn("asker", {
+        let to = SocketAddrV4::new(server.ip, MODBUS);
+        let expected = answer.clone();
+        move || {
+            let mut stream = TcpStream::connect_timeout(&to.into(), SOON).expect("it accepts");
+            stream.write_all(&[0, 1, 0, 0, 0, 5, 1, 0x2b, 0x0e, 1, 0]).expect("sent");
+            let mut heard = vec![0; expected.len()];
+            stream.read_exact(&mut heard).expect("an answer");
+            assert_eq!(heard, expected);
+        }
+    });
+    let (mut stream, _) = listener.accept().expect("a client");
+    let mut question = [0; 11];
+    stream.read_exact(&mut question).expect("a question");
+    stream.write_all(&answer).expect("sent");
+    asker.expect("a thread").join().expect("it was answered");
+}
+
+/// The device of the inventory, once it has said what is asked for.
+fn heard(agent: &Agent<'_>, of: &str, wanted: &[(&str, &str, &str)]) -> Value {
+    let said = |device: &Value, (kind, value, evidence): &(&str, &str, &str)| {
+        let facts = device["facts"].as_array().into_iter().flatten();
+        facts.into_iter().any(|f| f["kind"] == *kind && f["value"] == *value && f["evidence"] == *evidence)
+    };
+    wait_for("what it says of itself", SOON, || {
+        let report = agent.cli_json(&["inventory", "--json"])?;
+        let device = report["devices"].as_array().into_iter().flatten().find(|device| device["of"] == of);
+        Ok(device.filter(|device| wanted.iter().all(|one| said(device, one))).cloned())
+    })
+    .unwrap_or_else(|error| {
+        panic!("{error}: {of} {wanted:?}\n{:#?}", agent.cli_json(&["inventory", "--json"]))
+    })
+}
+
+/// The PLC alone, watched.
+fn policy(lab: &Lab) -> String {
+    let plc = lab.plc();
+    format!("version = 1\n\n[device.plc]\nmac = \"{}\"\nip = \"{}\"\nmode = \"monitor\"\n", plc.mac, plc.ip)
+}
+
+fn out(agent: &Agent<'_>, args: &[&str]) -> (i32, String, String) {
+    let ran = agent.cli(args).expect("it runs");
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    (ran.status.code().expect("an exit code"), text(&ran.stdout), text(&ran.stderr))
+}
+
+fn everything_is_heard(test: &str, topology: Topology) {
+    let Some(lab) = require_lab(test, topology) else { return };
+    let (plc, hmi) = (lab.plc(), lab.host("hmi"));
+    let mut agent = Agent::new(&lab, &policy(&lab)).expect("an agent");
+    agent.start().expect("it starts");
+    asks_for(hmi, lab.gateway.plant_ip);
+    identifies_itself(plc, hmi, "v1");
+    send(hmi, &[lldp(hmi.mac, "hmi-3", "Panel 12"), mdns((hmi.mac, hmi.ip), "panel")]);
+    let (unknown, known) = (hmi.mac.to_string(), plc.mac.to_string());
+    let ip = hmi.ip.to_string();
+    let device = heard(
+        &agent,
+        &unknown,
+        &[("address", &ip, "arp"), ("name", "hmi-3", "lldp"), ("name", "panel", "mdns")],
+    );
+    assert_eq!((&device["known"], &device["on"]), (&Value::Null, &"plant0".into()), "{device}");
+    let device = heard(&agent, &known, &[("firmware", "v1", "modbus"), ("serves", "tcp/502", "tcp")]);
+    assert_eq!((&device["known"], &device["on"]), (&"plc".into(), &"cell0".into()), "{device}");
+    // Among the devices, too, and alone where only strangers are asked for.
+    let (code, listed, err) = out(&agent, &["devices"]);
+    assert_eq!(code, 0, "{err}");
+    let line = listed.lines().find(|line| line.starts_with(&unknown)).unwrap_or_else(|| panic!("{listed}"));
+    assert!(line.contains("hmi-3") || line.contains("panel"), "{line}");
+    let strangers = agent.cli_json(&["inventory", "--unknown", "--json"]).expect("JSON");
+    let strangers: Vec<&Value> = strangers["devices"].as_array().expect("a list").iter().collect();
+    assert!(strangers.iter().any(|device| device["of"] == *unknown), "{strangers:?}");
+    assert!(strangers.iter().all(|device| device["of"] != *known), "{strangers:?}");
+    let (code, stub, err) = out(&agent, &["inventory", "--stub", &ip]);
+    assert_eq!(code, 0, "{err}");
+    assert!(stub.contains("[device.") && stub.contains(&unknown), "{stub}");
+}
+
+#[test]
+fn what_hosts_say_is_heard_by_a_router() {
+    everything_is_heard("what_hosts_say_is_heard_by_a_router", Topology::Routed);
+}
+
+#[test]
+fn what_hosts_say_is_heard_by_a_bridge() {
+    everything_is_heard("what_hosts_say_is_heard_by_a_bridge", Topology::Bridged);
+}
