@@ -150,6 +150,11 @@ fn everything_is_heard(test: &str, topology: Topology) {
     let strangers: Vec<&Value> = strangers["devices"].as_array().expect("a list").iter().collect();
     assert!(strangers.iter().any(|device| device["of"] == *unknown), "{strangers:?}");
     assert!(strangers.iter().all(|device| device["of"] != *known), "{strangers:?}");
+    // The kernel takes the tag off before anybody hears the frame.
+    let line = Mac([2, 0x77, 0, 0, 0, 1]);
+    send(hmi, &[tagged(&arp_question(line, (line, Ipv4Addr::new(10, 77, 0, 1)), hmi.ip), &[10])]);
+    let device = heard(&agent, &line.to_string(), &[("address", "10.77.0.1", "arp")]);
+    assert_eq!(device["on"], "plant0 vlan 10", "{device}");
     let (code, stub, err) = out(&agent, &["inventory", "--stub", &ip]);
     assert_eq!(code, 0, "{err}");
     assert!(stub.contains("[device.") && stub.contains(&unknown), "{stub}");
@@ -163,4 +168,140 @@ fn what_hosts_say_is_heard_by_a_router() {
 #[test]
 fn what_hosts_say_is_heard_by_a_bridge() {
     everything_is_heard("what_hosts_say_is_heard_by_a_bridge", Topology::Bridged);
+}
+
+/// Records of the inventory about somebody.
+fn told(agent: &Agent<'_>, mac: &str, change: &str) -> Vec<Value> {
+    let records = agent.records().expect("a log");
+    let of = |record: &Value| record["kind"] == "inventory" && record["source"]["mac"] == *mac;
+    records.into_iter().filter(|record| of(record) && record["change"] == change).collect()
+}
+
+fn awaited(agent: &Agent<'_>, mac: &str, change: &str) -> Value {
+    wait_for("the record", SOON, || Ok(told(agent, mac, change).pop()))
+        .unwrap_or_else(|error| panic!("{error}: {change} of {mac}\n{:#?}", agent.records()))
+}
+
+#[test]
+fn what_is_new_is_told_and_all_of_it_outlives_the_agent() {
+    let test = "what_is_new_is_told_and_all_of_it_outlives_the_agent";
+    let Some(lab) = require_lab(test, Topology::Routed) else { return };
+    let (plc, hmi) = (lab.plc(), lab.host("hmi"));
+    let mut agent = Agent::new(&lab, &policy(&lab)).expect("an agent");
+    agent.start().expect("it starts");
+    let stranger = Mac([2, 0x66, 0, 0, 0, 1]);
+    let says = |address: [u8; 4]| send(hmi, &[arp_question(stranger, (stranger, address.into()), hmi.ip)]);
+    says([10, 66, 0, 1]);
+    let record = awaited(&agent, &stranger.to_string(), "new-device");
+    assert_eq!((&record["severity"], &record["device"]), (&"medium".into(), &Value::Null), "{record}");
+    assert_eq!(record["interface"], "plant0", "{record}");
+    says([10, 66, 0, 2]);
+    let record = awaited(&agent, &stranger.to_string(), "new-address");
+    assert_eq!(
+        (&record["source"]["ip"], &record["evidence"]),
+        (&"10.66.0.2".into(), &"arp".into()),
+        "{record}"
+    );
+    identifies_itself(plc, hmi, "v1");
+    heard(&agent, &plc.mac.to_string(), &[("firmware", "v1", "modbus")]);
+    identifies_itself(plc, hmi, "v2");
+    let record = awaited(&agent, &plc.mac.to_string(), "changed");
+    let words = ["device", "fact", "before", "now"].map(|key| record[key].as_str().unwrap_or("-"));
+    assert_eq!(words, ["plc", "firmware", "v1", "v2"], "{record}");
+    // That a device of the policy is there is no news.
+    assert!(told(&agent, &plc.mac.to_string(), "new-device").is_empty());
+    let facts = |agent: &Agent<'_>, of: &str| {
+        let report = agent.cli_json(&["inventory", of, "--json"]).expect("JSON");
+        let device = &report["devices"][0];
+        let facts = device["facts"].as_array().expect("a list").iter();
+        let known: Vec<[Value; 4]> =
+            facts.map(|fact| ["kind", "value", "evidence", "first"].map(|key| fact[key].clone())).collect();
+        (known, device["first"].clone())
+    };
+    let names = [plc.mac.to_string(), stranger.to_string()];
+    let before: Vec<_> = names.iter().map(|of| facts(&agent, of)).collect();
+    agent.stop().expect("it stops");
+    agent.start().expect("it starts again");
+    for (of, (known, first)) in names.iter().zip(before) {
+        let after = facts(&agent, of);
+        assert_eq!(after.1, first, "{of}");
+        // What it said meanwhile comes behind it.
+        assert_eq!(after.0[..known.len()], known[..], "{of}");
+    }
+    let changes = out(&agent, &["inventory", "--changes"]).1;
+    assert!(changes.contains("changed its firmware from `v1` to `v2`"), "{changes}");
+    // Nobody is new a second time.
+    says([10, 66, 0, 2]);
+    let frames = || status(&agent)["inventory"]["frames"].as_u64();
+    wait_for("frames", SOON, || Ok((frames() >= Some(1)).then_some(()))).expect("it listens");
+    assert_eq!(told(&agent, &stranger.to_string(), "new-device").len(), 1);
+}
+
+#[test]
+fn flood_of_forged_addresses_is_bounded_and_every_frame_counted() {
+    const FRAMES: u16 = 6000;
+    let test = "flood_of_forged_addresses_is_bounded_and_every_frame_counted";
+    let Some(lab) = require_lab(test, Topology::Routed) else { return };
+    let hmi = lab.host("hmi");
+    let mut agent = Agent::new(&lab, &policy(&lab)).expect("an agent");
+    configure(&lab, &agent, "", "", "\n[inventory]\nframes_per_second = 1000\n");
+    agent.start().expect("it starts");
+    asks_for(hmi, lab.gateway.plant_ip);
+    heard(&agent, &hmi.mac.to_string(), &[]);
+    let forged = (0..FRAMES).map(|n| {
+        let [high, low] = n.to_be_bytes();
+        let mac = Mac([2, 0x66, 1, 0, high, low]);
+        arp_question(mac, (mac, Ipv4Addr::new(10, 66, high, low)), hmi.ip)
+    });
+    send(hmi, &forged.collect::<Vec<_>>());
+    let counted = wait_for("every frame", Duration::from_secs(30), || {
+        let inventory = status(&agent)["inventory"].clone();
+        let count = |key: &str| inventory[key].as_u64().unwrap_or_default();
+        let all = count("frames") + count("over_budget") + count("dropped");
+        Ok((all >= u64::from(FRAMES)).then_some(inventory))
+    });
+    let counted = counted.unwrap_or_else(|error| panic!("{error}: {}", status(&agent)["inventory"]));
+    assert!(counted["over_budget"].as_u64() > Some(0) && counted["refused"].as_u64() > Some(0), "{counted}");
+    assert!(
+        counted["known"].as_u64().unwrap_or(0) + counted["unknown"].as_u64().unwrap_or(0) <= 2048,
+        "{counted}"
+    );
+    // Those that were there stay.
+    heard(&agent, &hmi.mac.to_string(), &[]);
+    let records = || {
+        let records = agent.records().expect("a log").into_iter();
+        records.filter(|record| record["kind"] == "inventory").collect::<Vec<_>>()
+    };
+    let more = wait_for("how many more", Duration::from_secs(90), || {
+        Ok(records().into_iter().find(|record| record["change"] == "more"))
+    });
+    let more = more.unwrap_or_else(|error| panic!("{error}: {}", status(&agent)["inventory"]));
+    assert!(more["more"].as_u64() > Some(1000), "{more}");
+    // Sixty at once, one every ten seconds, one a minute that counts the others.
+    assert!((2..90).contains(&records().len()), "{} records", records().len());
+}
+
+#[test]
+fn switched_off_nobody_listens() {
+    let Some(lab) = require_lab("switched_off_nobody_listens", Topology::Routed) else { return };
+    let sockets = || {
+        let text = lab.gateway.namespace.run(|| std::fs::read_to_string("/proc/thread-self/net/packet"));
+        text.expect("it can be read").lines().count()
+    };
+    let mut agent = Agent::new(&lab, &policy(&lab)).expect("an agent");
+    configure(&lab, &agent, "", "", "\n[inventory]\nenabled = false\n");
+    agent.start().expect("it starts");
+    let off = sockets();
+    let (code, _, err) = out(&agent, &["inventory"]);
+    assert!(code == 1 && err.contains("enabled = false") && err.contains("--pcap"), "{code}: {err}");
+    assert_eq!(out(&agent, &["devices"]).0, 0);
+    assert_eq!(status(&agent)["inventory"], Value::Null);
+    agent.stop().expect("it stops");
+    assert!(!lab.gateway.room.outside("state").join("inventory.jsonl").exists());
+    configure(&lab, &agent, "", "", "");
+    agent.start().expect("it starts");
+    wait_for("a socket for each interface", SOON, || Ok((sockets() == off + 2).then_some(())))
+        .expect("it listens");
+    agent.stop().expect("it stops");
+    assert!(lab.gateway.room.outside("state").join("inventory.jsonl").exists());
 }

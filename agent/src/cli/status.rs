@@ -8,8 +8,8 @@ use super::{Cli, Exit, Output, print_json, table, unexpected};
 use crate::{
     config::Forward,
     control::{
-        Body, CollectorStatus, FilesStatus, ForwardStatus, HistoryStatus, InterfaceStatus, NamesStatus,
-        Request, SegmentStatus, SinkStatus, Status,
+        Body, CollectorStatus, FilesStatus, ForwardStatus, HistoryStatus, InterfaceStatus, InventoryStatus,
+        NamesStatus, Request, SegmentStatus, SinkStatus, Status,
     },
     diagnostic::counted,
 };
@@ -29,6 +29,45 @@ fn remembered(history: &HistoryStatus) -> String {
     }
     if problem.is_some() {
         text += "; NOT WRITTEN";
+    }
+    text
+}
+
+/// Who is heard.
+fn heard(inventory: &InventoryStatus) -> String {
+    let InventoryStatus {
+        known,
+        unknown,
+        listens,
+        deaf,
+        frames,
+        refused,
+        forgotten,
+        over_budget,
+        dropped,
+        untold,
+        problem,
+    } = inventory;
+    let on = if listens.is_empty() { "nothing".to_owned() } else { listens.join(", ") };
+    let mut text =
+        format!("{known} devices of the policy and {unknown} others heard on {on}, {frames} frames");
+    let losses = [
+        (*refused, "refused for want of room"),
+        (*forgotten, "forgotten to make room"),
+        (*over_budget, "frames over the budget"),
+        (*dropped, "frames dropped by the kernel"),
+        (*untold, "changes only counted"),
+    ];
+    for (count, what) in losses {
+        if count > 0 {
+            text += &format!(", {count} {what}");
+        }
+    }
+    if !deaf.is_empty() {
+        text += &format!("; nothing is heard on inline pairs ({})", deaf.join(", "));
+    }
+    if problem.is_some() {
+        text += "; IN TROUBLE";
     }
     text
 }
@@ -151,6 +190,9 @@ fn print(status: &Status) {
         if let Some(collector) = &history.collector {
             out!("collector   {}", collected(collector));
         }
+    }
+    if let Some(inventory) = &status.inventory {
+        out!("inventory   {}", heard(inventory));
     }
     let v = status.violations;
     out!(

@@ -122,10 +122,8 @@ file_bytes = 65536
 files = 3
 [rollout]
 watch = "10m"
-
 [inventory]
 frames_per_second = 50
-
 [drift]
 every = "1h"
 repair = true

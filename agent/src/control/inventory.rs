@@ -35,6 +35,9 @@ pub struct InventoryStatus {
     pub unknown: u64,
     /// Interfaces that are listened on.
     pub listens: Vec<String>,
+    /// Interfaces on which nothing is heard: sides of inline pairs, where what arrives leaves before the kernel sees it.
+    #[serde(default)]
+    pub deaf: Vec<String>,
     /// Frames that were read.
     pub frames: u64,
     /// Frames of devices and claims for which there was no room.

@@ -117,7 +117,7 @@ pub struct Agent {
     pub(super) maker: Maker,
     /// Whether the first change after the start was made as quick as the others.
     rehearsed: bool,
-    looked: Instant,
+    pub(super) looked: Instant,
     /// What was heard of interfaces since the start.
     pub(super) link_news: LinkNews,
     /// The same of routes and neighbours, where it matters.
@@ -422,6 +422,7 @@ impl Agent {
         self.look_after_hits();
         self.look_after_pending();
         self.look_after_watch();
+        self.tell_of_sightings();
         self.tell_of_refusals();
         self.look_at_the_calendar();
         self.look_for_drift();
@@ -435,47 +436,6 @@ impl Agent {
         }
         if self.looked.elapsed() >= LOOK_EVERY {
             self.look();
-        }
-    }
-
-    /// Looks after the NICs; what cannot be done now is tried again at the next look.
-    pub(super) fn look(&mut self) {
-        self.looked = Instant::now();
-        if let Err(error) = self.look_after_nics(self.looked) {
-            tracing::error!("{error}");
-        }
-    }
-
-    fn look_after_nics(&mut self, heard: Instant) -> Result<(), DataplaneError> {
-        for news in self.nics.look_after(&mut self.dataplane, heard)? {
-            tracing::warn!("{news}");
-        }
-        if let Some(now) = self.nics.changed_addresses()?
-            && let Some(applied) = self.dataplane.applied()
-        {
-            let tables = applied.tables.clone();
-            let before = std::mem::replace(&mut self.nics.addresses, now);
-            if let Err(error) = self.enforce(tables) {
-                // The attempt is made again at the next look.
-                self.nics.addresses = before;
-                return Err(error);
-            }
-            tracing::info!("the gateway's own addresses changed; policy applied again");
-            self.learn();
-        }
-        self.reporter.place(&self.nics);
-        if let Some(inventory) = &mut self.inventory {
-            inventory.place(&self.nics);
-        }
-        Ok(())
-    }
-
-    /// Tells those who name things what is in force, and where.
-    pub(super) fn learn(&mut self) {
-        self.reporter.learn(&self.dataplane, &self.nics, &self.in_force.policy);
-        if let Some(inventory) = &mut self.inventory {
-            inventory.place(&self.nics);
-            inventory.know(&self.in_force.policy);
         }
     }
 

@@ -160,6 +160,8 @@ impl Agent {
         warnings.extend(
             trouble.map(|why| format!("the history of flows is not written, and waits in memory: {why}")),
         );
+        let inventory = self.inventory.as_ref().and_then(|inventory| inventory.status().problem);
+        warnings.extend(inventory.map(|why| format!("the inventory of devices: {why}")));
         warnings.extend(self.ourselves());
         if self.in_force.policy.devices.is_empty() {
             warnings.push("the policy declares no device: nothing is enforced for any device".to_owned());

@@ -2,7 +2,6 @@
 //! keeps it. Nothing here is waited for, but at the end; what cannot be read in time is counted.
 
 use std::{
-    collections::VecDeque,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -18,7 +17,7 @@ use super::nics::Nics;
 use crate::{
     config,
     control::{Body, InventoryPage, InventoryStatus, Reply},
-    inventory::{Change, Inventory, Known, Named, Of},
+    inventory::{Inventory, Known, Named, Of},
     model::Policy,
     store::Store,
 };
@@ -28,6 +27,7 @@ mod listening;
 mod told;
 
 use listening::Listening;
+use told::New;
 
 /// Devices of one answer: with all that may be known of each, some megabytes.
 const PAGE: usize = 128;
@@ -46,8 +46,8 @@ struct Place {
 /// What is new, for the loop.
 #[derive(Default)]
 struct News {
-    /// With the name of the device in the policy, the oldest first.
-    waiting: VecDeque<(Change, Option<String>)>,
+    /// The oldest first.
+    waiting: Vec<New>,
     /// Changes for which there was no room.
     beyond: u64,
 }
@@ -76,6 +76,8 @@ pub(super) struct InventoryKeeper {
     thread: thread::JoinHandle<()>,
     /// Where it was said to listen last.
     places: Vec<Place>,
+    /// Sides of inline pairs: the program sends on all that arrives there, so nothing is heard.
+    deaf: Vec<String>,
     pace: told::Pace,
 }
 
@@ -91,13 +93,15 @@ impl InventoryKeeper {
             Listening::new(its, Store::beside(&folder), budget).run();
             let _ = finished.send(());
         });
-        Self { shared, done, thread, places: Vec::new(), pace: told::Pace::default() }
+        Self { shared, done, thread, places: Vec::new(), deaf: Vec::new(), pace: told::Pace::default() }
     }
 
     /// Says where to listen: NICs come and go.
     pub(super) fn place(&mut self, nics: &Nics) {
         let on = |nic: &super::nic::Nic| Some(Place { index: nic.index?, name: nic.config.name.clone() });
         let places: Vec<Place> = nics.list.iter().filter_map(on).collect();
+        let pairs = nics.list.iter().filter(|nic| nic.config.pair.is_some());
+        self.deaf = pairs.map(|nic| nic.config.name.clone()).collect();
         if places != self.places {
             self.places.clone_from(&places);
             *held(&self.shared.places) = Some(places);
@@ -109,8 +113,15 @@ impl InventoryKeeper {
         *held(&self.shared.known) = Some(Known::of(policy));
     }
 
+    /// What is new since this was last asked, and for how many more there was no room.
+    fn news(&self) -> (Vec<New>, u64) {
+        let News { waiting, beyond } = std::mem::take(&mut *held(&self.shared.news));
+        (waiting, beyond)
+    }
+
     pub(super) fn status(&self) -> InventoryStatus {
         let mut status = held(&self.shared.status).clone();
+        status.deaf.clone_from(&self.deaf);
         status.untold = self.pace.untold();
         if self.thread.is_finished() && !self.shared.stop.load(Ordering::Relaxed) {
             status.problem =

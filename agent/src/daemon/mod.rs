@@ -28,6 +28,7 @@ mod inventory;
 mod leases;
 mod ledger;
 mod log;
+mod look;
 mod metrics;
 mod mirror;
 mod modes;

@@ -288,6 +288,11 @@ impl Inventory {
         self.news
     }
 
+    /// A device that is kept.
+    pub fn get(&self, of: Of) -> Option<&Device> {
+        self.devices.get(&of)
+    }
+
     /// The name in the policy of a device that is kept.
     pub fn name_of(&self, of: Of) -> Option<&str> {
         self.known.name_of(self.devices.get(&of)?)
@@ -340,7 +345,9 @@ impl Inventory {
         let (of_link, spoken): (Vec<&Claim>, Vec<&Claim>) =
             claims.iter().partition(|claim| claim.evidence.is_of_the_link());
         let mut news = Vec::new();
-        let Some(device) = self.device(sender, None, *source, time, &mut news) else { return news };
+        let announced = of_link.iter().filter(|claim| claim.kind == Kind::Address);
+        let shows = source.or_else(|| announced.filter_map(|claim| claim.value.parse().ok()).next());
+        let Some(device) = self.device(sender, None, shows, time, &mut news) else { return news };
         if device.on.as_deref() != on {
             device.on = on.map(str::to_owned);
         }

@@ -12,11 +12,11 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use super::{
     super::{history::clock, stretch::Stretch},
     MOST_NEWS, Place, Shared, held, kept,
+    told::New,
 };
 use crate::{
     dataplane::{Ear, SNAP},
     inventory::{Known, Shift, hear},
-    observe::Clock,
     store::Store,
 };
 
@@ -52,7 +52,6 @@ pub(super) struct Listening {
     second: Instant,
     /// The clock as it was at its begin.
     since: Stretch,
-    at: Clock,
     /// When this run began, by the clock as it is set now.
     began: Timestamp,
     written: Instant,
@@ -75,7 +74,6 @@ impl Listening {
             nics,
             second: now,
             since,
-            at,
             began: at.wall,
             written: now,
             edition,
@@ -174,16 +172,17 @@ impl Listening {
         }
         let named = news.into_iter().map(|change| {
             let known = inventory.name_of(change.of).map(str::to_owned);
-            (change, known)
+            let on = inventory.get(change.of).and_then(|device| device.on.clone());
+            New { change, known, on }
         });
-        let named: Vec<_> = named.collect();
+        let named: Vec<New> = named.filter(New::is_told).collect();
         drop(inventory);
-        let mut waiting = held(&self.shared.news);
-        for one in named {
-            if waiting.waiting.len() < MOST_NEWS {
-                waiting.waiting.push_back(one);
+        let mut news = held(&self.shared.news);
+        for new in named {
+            if news.waiting.len() < MOST_NEWS {
+                news.waiting.push(new);
             } else {
-                waiting.beyond += 1;
+                news.beyond += 1;
             }
         }
     }
@@ -233,7 +232,7 @@ impl Listening {
             held(&self.shared.inventory).shift(&Shift { from: self.began, to, by });
             self.began = self.began.checked_add(by).unwrap_or(self.began);
         }
-        (self.since, self.at) = (Stretch::begin(&now), now);
+        self.since = Stretch::begin(&now);
     }
 
     fn write(&mut self) {

@@ -221,3 +221,116 @@ pub(super) fn attach(socket: &OwnedFd) -> io::Result<()> {
     };
     if done < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixDatagram;
+
+    use etherparse::PacketBuilder;
+
+    use super::*;
+
+    /// Whether the kernel lets a frame through: the filter stands before any kind of socket.
+    fn passes(frame: &[u8]) -> bool {
+        let (ours, theirs) = UnixDatagram::pair().expect("sockets");
+        let theirs = OwnedFd::from(theirs);
+        attach(&theirs).expect("the kernel takes it");
+        let theirs = UnixDatagram::from(theirs);
+        theirs.set_nonblocking(true).expect("a socket");
+        // The sender never hears of the filter.
+        ours.send(frame).expect("sent");
+        theirs.recv(&mut [0; 4096]).is_ok()
+    }
+
+    fn ethernet(ethertype: u16, payload: &[u8]) -> Vec<u8> {
+        [&[0xff; 6][..], &[2, 0, 0, 0, 0, 1], &ethertype.to_be_bytes(), payload].concat()
+    }
+
+    fn tagged(frame: &[u8], with: u16) -> Vec<u8> {
+        [&frame[..12], &with.to_be_bytes(), &[0, 10], &frame[12..]].concat()
+    }
+
+    /// Over IPv4 with options and without, and over IPv6.
+    fn over_ip(
+        build: impl Fn(etherparse::PacketBuilderStep<etherparse::IpHeaders>) -> Vec<u8>,
+    ) -> Vec<Vec<u8>> {
+        let start = || PacketBuilder::ethernet2([2, 0, 0, 0, 0, 1], [0xff; 6]);
+        let v4 = |options: &[u8]| {
+            let mut header = etherparse::Ipv4Header {
+                time_to_live: 64,
+                source: [10, 0, 0, 1],
+                destination: [10, 0, 0, 2],
+                ..etherparse::Ipv4Header::default()
+            };
+            header.options = options.try_into().expect("short");
+            start().ip(etherparse::IpHeaders::Ipv4(header, etherparse::Ipv4Extensions::default()))
+        };
+        let v6 = start().ipv6([1; 16], [2; 16], 255);
+        vec![build(v4(&[])), build(v4(&[1, 1, 1, 1])), build(v6)]
+    }
+
+    fn udp(ports: [u16; 2]) -> Vec<Vec<u8>> {
+        over_ip(|step| {
+            let mut frame = Vec::new();
+            step.udp(ports[0], ports[1]).write(&mut frame, b"something to say").expect("it fits");
+            frame
+        })
+    }
+
+    fn tcp(port: u16, syn: bool, payload: &[u8]) -> Vec<Vec<u8>> {
+        over_ip(|step| {
+            let mut frame = Vec::new();
+            let step = step.tcp(port, 40_000, 1, 1000).ack(7);
+            let step = if syn { step.syn() } else { step };
+            step.write(&mut frame, payload).expect("it fits");
+            frame
+        })
+    }
+
+    #[test]
+    fn what_tells_something_passes_whatever_is_before_it_and_nothing_else() {
+        let modbus = |function: u8| [0, 1, 0, 0, 0, 9, 1, function, 14, 1, 1, 0, 0, 0, 0];
+        let s7 = |kind: u8| [3, 0, 0, 33, 2, 0xf0, 0x80, 0x32, kind, 0, 0, 0, 0, 0, 8];
+        let mut heard = vec![
+            ethernet(ethertype::ARP, &[0; 28]),
+            ethernet(ethertype::LLDP, &[0; 20]),
+            ethernet(0x8892, &[0xfe, 0xff, 0, 0]),
+        ];
+        for ports in [[5353, 5353], [1900, 5000], [5000, 1900], [68, 67], [47_808, 47_808], [44_818, 9]] {
+            heard.extend(udp(ports));
+        }
+        heard.extend(tcp(8080, true, &[]));
+        heard.extend(tcp(502, false, &modbus(0x2b)));
+        heard.extend(tcp(102, false, &s7(7)));
+        heard.extend(tcp(44_818, false, &[0x63, 0, 0, 0]));
+        let mut quiet = vec![ethernet(0x8892, &[0x80, 0x00, 0, 0]), ethernet(0x88b8, &[0; 40])];
+        quiet.extend(udp([53, 5000]).into_iter().chain(udp([5000, 502])));
+        quiet.extend(tcp(502, false, &modbus(3)).into_iter().chain(tcp(102, false, &s7(1))));
+        quiet.extend(tcp(502, false, &[]).into_iter().chain(tcp(443, false, &[0x63; 40])));
+        for (frames, passing) in [(&heard, true), (&quiet, false)] {
+            for frame in frames.iter() {
+                assert_eq!(passes(frame), passing, "{frame:02x?}");
+                for tag in [ethertype::VLAN, ethertype::QINQ] {
+                    assert_eq!(passes(&tagged(frame, tag)), passing, "{tag:x} {frame:02x?}");
+                }
+            }
+        }
+        // A later fragment has no ports, whatever stands there.
+        let mut fragment = udp([5353, 5353]).remove(0);
+        fragment[21] = 1;
+        assert!(!passes(&fragment));
+    }
+
+    #[test]
+    fn neighbours_pass_from_the_link_alone() {
+        let frame = |kind: u8, hops: u8| {
+            let mut frame = udp([5353, 5353]).pop().expect("of IPv6");
+            (frame[20], frame[21], frame[54]) = (58, hops, kind);
+            frame
+        };
+        for kind in [neighbor::ADVERTISEMENT, neighbor::ROUTER_ADVERTISEMENT] {
+            assert!(passes(&frame(kind, 255)) && !passes(&frame(kind, 254)));
+        }
+        assert!(!passes(&frame(128, 255)));
+    }
+}
