@@ -5,7 +5,7 @@ mod plant;
 
 use std::{
     io::{Read, Write},
-    net::{Ipv4Addr, SocketAddrV4, TcpListener, TcpStream, UdpSocket},
+    net::{Ipv4Addr, SocketAddrV4, TcpListener, TcpStream},
     time::Duration,
 };
 
@@ -28,12 +28,9 @@ fn send(host: &Host, frames: &[Vec<u8>]) {
     frames.iter().for_each(|frame| sender.send(frame).expect("sent"));
 }
 
-/// Its own stack asks for the hardware address of the gateway, and so says its own.
+/// It asks for the hardware address of the gateway, and so says its own. Its stack may know the answer already, and would not ask.
 fn asks_for(host: &Host, gateway: Ipv4Addr) {
-    host.namespace.run(|| {
-        let socket = UdpSocket::bind((host.ip, 0)).expect("a socket");
-        socket.send_to(b"?", (gateway, 9)).expect("sent");
-    });
+    send(host, &[arp_question(host.mac, (host.mac, host.ip), gateway)]);
 }
 
 /// LLDP: chassis, port, time to live, a name, a description, and the end (IEEE 802.1AB 8).
@@ -111,6 +108,16 @@ fn heard(agent: &Agent<'_>, of: &str, wanted: &[(&str, &str, &str)]) -> Value {
     })
 }
 
+/// Starts it, and waits until it listens on both interfaces: what is said before nobody hears.
+fn start(agent: &mut Agent<'_>) {
+    agent.start().expect("it starts");
+    wait_for("the sockets", SOON, || {
+        let listens = status(agent)["inventory"]["listens"].as_array().map_or(0, Vec::len);
+        Ok((listens == 2).then_some(()))
+    })
+    .expect("it listens");
+}
+
 /// The PLC alone, watched.
 fn policy(lab: &Lab) -> String {
     let plc = lab.plc();
@@ -127,7 +134,7 @@ fn everything_is_heard(test: &str, topology: Topology) {
     let Some(lab) = require_lab(test, topology) else { return };
     let (plc, hmi) = (lab.plc(), lab.host("hmi"));
     let mut agent = Agent::new(&lab, &policy(&lab)).expect("an agent");
-    agent.start().expect("it starts");
+    start(&mut agent);
     asks_for(hmi, lab.gateway.plant_ip);
     identifies_itself(plc, hmi, "v1");
     send(hmi, &[lldp(hmi.mac, "hmi-3", "Panel 12"), mdns((hmi.mac, hmi.ip), "panel")]);
@@ -188,7 +195,7 @@ fn what_is_new_is_told_and_all_of_it_outlives_the_agent() {
     let Some(lab) = require_lab(test, Topology::Routed) else { return };
     let (plc, hmi) = (lab.plc(), lab.host("hmi"));
     let mut agent = Agent::new(&lab, &policy(&lab)).expect("an agent");
-    agent.start().expect("it starts");
+    start(&mut agent);
     let stranger = Mac([2, 0x66, 0, 0, 0, 1]);
     let says = |address: [u8; 4]| send(hmi, &[arp_question(stranger, (stranger, address.into()), hmi.ip)]);
     says([10, 66, 0, 1]);
@@ -221,7 +228,7 @@ fn what_is_new_is_told_and_all_of_it_outlives_the_agent() {
     let names = [plc.mac.to_string(), stranger.to_string()];
     let before: Vec<_> = names.iter().map(|of| facts(&agent, of)).collect();
     agent.stop().expect("it stops");
-    agent.start().expect("it starts again");
+    start(&mut agent);
     for (of, (known, first)) in names.iter().zip(before) {
         let after = facts(&agent, of);
         assert_eq!(after.1, first, "{of}");
@@ -245,7 +252,7 @@ fn flood_of_forged_addresses_is_bounded_and_every_frame_counted() {
     let hmi = lab.host("hmi");
     let mut agent = Agent::new(&lab, &policy(&lab)).expect("an agent");
     configure(&lab, &agent, "", "", "\n[inventory]\nframes_per_second = 1000\n");
-    agent.start().expect("it starts");
+    start(&mut agent);
     asks_for(hmi, lab.gateway.plant_ip);
     heard(&agent, &hmi.mac.to_string(), &[]);
     let forged = (0..FRAMES).map(|n| {

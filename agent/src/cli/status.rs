@@ -51,14 +51,13 @@ fn heard(inventory: &InventoryStatus) -> String {
     let on = if listens.is_empty() { "nothing".to_owned() } else { listens.join(", ") };
     let mut text =
         format!("{known} devices of the policy and {unknown} others heard on {on}, {frames} frames");
-    let losses = [
+    for (count, what) in [
         (*refused, "refused for want of room"),
         (*forgotten, "forgotten to make room"),
         (*over_budget, "frames over the budget"),
         (*dropped, "frames dropped by the kernel"),
         (*untold, "changes only counted"),
-    ];
-    for (count, what) in losses {
+    ] {
         if count > 0 {
             text += &format!(", {count} {what}");
         }
@@ -66,10 +65,7 @@ fn heard(inventory: &InventoryStatus) -> String {
     if !deaf.is_empty() {
         text += &format!("; nothing is heard on inline pairs ({})", deaf.join(", "));
     }
-    if problem.is_some() {
-        text += "; IN TROUBLE";
-    }
-    text
+    text + if problem.is_some() { "; IN TROUBLE" } else { "" }
 }
 
 /// What exporters elsewhere told of.

@@ -2,7 +2,7 @@
 
 use std::{
     fmt,
-    net::{IpAddr, Ipv4Addr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
     str::FromStr,
 };
 
@@ -213,6 +213,14 @@ pub(super) fn is_of_a_host(address: IpAddr) -> bool {
         && !address.is_multicast()
         && !address.is_loopback()
         && address != IpAddr::V4(Ipv4Addr::BROADCAST)
+}
+
+/// What is counted of an address that somebody borrows.
+pub(super) fn network_of(address: IpAddr) -> IpAddr {
+    match address {
+        IpAddr::V4(_) => address,
+        IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() >> 64 << 64)),
+    }
 }
 
 /// A claim that was made, once or often.

@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
-    net::{IpAddr, Ipv6Addr},
+    net::IpAddr,
 };
 
 use jiff::{SignedDuration, Timestamp};
@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Change, Claim, Evidence, Fact, Heard, Kind, Known, MOST_ADDRESSES, MOST_BESIDE, MOST_BORROWED,
-    MOST_CHANGES, MOST_DEVICES, MOST_FACTS, MOST_OF_A_KIND, News, Of,
+    MOST_CHANGES, MOST_DEVICES, MOST_FACTS, MOST_OF_A_KIND, News, Of, fact::network_of,
 };
 
 /// A stranger makes room for another when nothing was heard of it for so long.
@@ -490,14 +490,6 @@ impl Inventory {
                 self.counts.refused_facts += u64::from(!had_room);
             }
         }
-    }
-}
-
-/// What is counted of an address that somebody borrows.
-fn network_of(address: IpAddr) -> IpAddr {
-    match address {
-        IpAddr::V4(_) => address,
-        IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() >> 64 << 64)),
     }
 }
 
