@@ -237,6 +237,11 @@ impl Store {
         Ok(Some(value))
     }
 
+    /// A folder that this process has, for a thread of it with values of its own there.
+    pub fn beside(folder: &Path) -> Self {
+        Self { folder: folder.to_owned(), disk: Box::new(Real), _lock: None }
+    }
+
     /// The folder.
     pub fn folder(&self) -> &Path {
         &self.folder

@@ -135,6 +135,7 @@ fn expected(record: &Record) -> Found {
         Record::Gap(one) => ("gap", &one.gateway),
         Record::Heartbeat(one) => ("heartbeat", &one.gateway),
         Record::Alarm(one) => ("alarm", &one.gateway),
+        Record::Inventory(one) => ("inventory", &one.gateway),
     };
     let id = record.id();
     Found {

@@ -166,6 +166,7 @@ fn messages(limit: usize) -> (Vec<String>, Vec<String>) {
             Record::Gap(_) => "gap",
             Record::Heartbeat(_) => "heartbeat",
             Record::Alarm(_) => "alarm",
+            Record::Inventory(_) => "inventory",
         };
         for (_, format) in Format::ALL {
             let encoder = Encoder { format, facility: FACILITY, limit };

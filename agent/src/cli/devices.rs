@@ -1,7 +1,41 @@
 //! `bulkhead devices`.
 
-use super::{Cli, Exit, Output, print_json, table, unexpected};
-use crate::control::{Body, DeviceStatus, Identity, LeaseStatus, NameStatus, Request};
+use serde::Serialize;
+
+use super::{
+    Cli, Exit, Output,
+    inventory::{known_as, live, vendors},
+    print_json, table, unexpected,
+};
+use crate::{
+    control::{Body, DeviceStatus, Identity, LeaseStatus, NameStatus, Request},
+    diagnostic::{counted, escape},
+    inventory::{Kind, Listed, Of},
+};
+
+/// Devices that are not in the policy and are listed; the inventory has the others.
+const MOST_UNKNOWN: usize = 50;
+
+/// A device that is not in the policy, for programs.
+#[derive(Serialize)]
+struct Unknown<'l> {
+    /// What it is listed by.
+    name: String,
+    /// `unknown`.
+    mode: &'static str,
+    mac: Vec<String>,
+    ip: Vec<String>,
+    /// What it said of itself.
+    inventory: &'l Listed,
+}
+
+/// All of them, for programs.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Line<'l> {
+    Device(&'l DeviceStatus),
+    Unknown(Unknown<'l>),
+}
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -18,11 +52,16 @@ pub(super) fn run(cli: &Cli, args: &Args) -> anyhow::Result<Exit> {
         devices.retain(|d| d.name == *name);
         if devices.is_empty() {
             say!("error: unknown device `{name}`");
+            if name.parse::<Of>().is_ok() {
+                say!("hint: `bulkhead inventory {name}` tells what it says of itself");
+            }
             return Ok(Exit::Found);
         }
     }
+    let unknown = if args.device.is_none() { unknown(cli) } else { Vec::new() };
     if args.output.json {
-        print_json(&devices)?;
+        let lines: Vec<Line<'_>> = devices.iter().map(Line::Device).chain(unknown.iter().map(line)).collect();
+        print_json(&lines)?;
         return Ok(Exit::Fine);
     }
     if let (Some(_), [device]) = (&args.device, &devices[..]) {
@@ -74,7 +113,68 @@ pub(super) fn run(cli: &Cli, args: &Args) -> anyhow::Result<Exit> {
         ]);
     }
     table::print(&rows);
+    if !unknown.is_empty() {
+        list(&unknown);
+    }
     Ok(Exit::Fine)
+}
+
+/// Who is heard and is not in the policy; nobody where no inventory is kept.
+fn unknown(cli: &Cli) -> Vec<Listed> {
+    let Ok(told) = live::ask(cli, &vendors::found().0) else { return Vec::new() };
+    let mut unknown = told.report.devices;
+    unknown.retain(|listed| listed.known.is_none());
+    unknown
+}
+
+fn line(listed: &Listed) -> Line<'_> {
+    Line::Unknown(Unknown {
+        name: listed.device.of.to_string(),
+        mode: "unknown",
+        mac: match listed.device.of {
+            Of::Mac(mac) => vec![mac.to_string()],
+            Of::Address(_) => Vec::new(),
+        },
+        ip: listed.addresses.iter().map(ToString::to_string).collect(),
+        inventory: listed,
+    })
+}
+
+/// A line for each that is not in the policy.
+fn list(unknown: &[Listed]) {
+    out!("");
+    let mut rows = table::table(&[
+        "NOT IN THE POLICY",
+        "MAYBE",
+        "IP",
+        "ON",
+        "REGISTERED",
+        "NAME",
+        "MODEL",
+        "MAY BE",
+        "LAST SEEN",
+    ]);
+    for listed in unknown.iter().take(MOST_UNKNOWN) {
+        let device = &listed.device;
+        let said = |kind| device.of_kind(kind).first().map(|fact| escape(&fact.value)).unwrap_or_default();
+        let addresses: Vec<String> = listed.addresses.iter().map(ToString::to_string).collect();
+        let suggested = listed.suggested.as_ref();
+        rows.add_row([
+            device.of.to_string(),
+            known_as(listed),
+            addresses.join(" "),
+            device.on.as_deref().map(escape).unwrap_or_default(),
+            listed.registered.as_ref().map(|vendor| escape(&vendor.to_string())).unwrap_or_default(),
+            said(Kind::Name),
+            said(Kind::Model),
+            suggested.map(|s| format!("{} ({})", s.class, s.confidence.name())).unwrap_or_default(),
+            device.last.to_string(),
+        ]);
+    }
+    table::print(&rows);
+    if let Some(more @ 1..) = unknown.len().checked_sub(MOST_UNKNOWN) {
+        say!("{} more: `bulkhead inventory --unknown`", counted(more as u64, "device"));
+    }
 }
 
 /// Hardware addresses, or that there are none to bind the addresses to.

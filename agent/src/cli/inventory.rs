@@ -1,6 +1,9 @@
 //! `bulkhead inventory`: what devices say of themselves on the wire.
 
-use std::{collections::BTreeSet, path::PathBuf};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
+};
 
 use anyhow::bail;
 
@@ -12,7 +15,8 @@ use crate::{
 };
 
 mod captures;
-mod vendors;
+pub(super) mod live;
+pub(super) mod vendors;
 
 #[derive(Debug, clap::Args)]
 #[command(
@@ -20,11 +24,11 @@ mod vendors;
                   Exit codes: 0 fine; 1 there is no such device, or the policy is invalid; 2 it could not run, or a capture is damaged."
 )]
 pub(super) struct Args {
-    /// Recorded traffic, pcap or pcapng; `-` is standard input
-    #[arg(long, value_name = "FILE", num_args = 1.., required = true)]
+    /// Read recorded traffic, pcap or pcapng, instead of asking the running agent; `-` is standard input
+    #[arg(long, value_name = "FILE", num_args = 1..)]
     pcap: Vec<PathBuf>,
-    /// The policy, a file or a folder: whoever is in it is listed by its name there
-    #[arg(long, value_name = "PATH")]
+    /// The policy, a file or a folder: whoever is in it is listed by its name there. The agent knows its own
+    #[arg(long, value_name = "PATH", requires = "pcap")]
     policy: Option<PathBuf>,
     /// Show everything that one device said, with its evidence and times
     #[arg(value_name = "MAC|IP", conflicts_with_all = ["stub", "changes"])]
@@ -42,27 +46,18 @@ pub(super) struct Args {
     output: Output,
 }
 
-pub(super) fn run(_cli: &Cli, args: &Args) -> anyhow::Result<Exit> {
-    let mut inventory = Inventory::default();
-    let mut taken = BTreeSet::new();
-    let policy = match &args.policy {
-        None => None,
-        Some(path) => {
-            let outcome = resolve_texts(&files_of(path)?);
-            let Some(policy) = outcome.policy else {
-                print::rendered(&render_text(&outcome.diagnostics, &outcome.sources, false));
-                return Ok(Exit::Found);
-            };
-            Some(policy)
-        }
-    };
-    if let Some(policy) = &policy {
-        inventory.know(Known::of(policy));
-        let devices = policy.devices.iter().map(|device| device.name.as_str());
-        taken.extend(devices.chain(policy.networks.iter().map(|network| network.name.as_str())));
-    }
-    let whole = captures::read(&args.pcap, &mut inventory)?;
-    let mut report = Report::new(&inventory, inventory.known(), &vendors::read());
+/// What is known, from wherever it is.
+pub(super) struct Told {
+    pub(super) report: Report,
+    /// Names that a new device cannot have.
+    taken: BTreeSet<String>,
+    /// Whether all of it was read.
+    whole: bool,
+}
+
+pub(super) fn run(cli: &Cli, args: &Args) -> anyhow::Result<Exit> {
+    let told = if args.pcap.is_empty() { Some(live::ask(cli, &vendors::read())?) } else { recorded(args)? };
+    let Some(Told { mut report, taken, whole }) = told else { return Ok(Exit::Found) };
     let wanted = args.stub.as_ref().or(args.device.as_ref());
     if let Some(wanted) = wanted {
         let found = find(&report, wanted)?;
@@ -91,6 +86,22 @@ pub(super) fn run(_cli: &Cli, args: &Args) -> anyhow::Result<Exit> {
     Ok(if whole { Exit::Fine } else { Exit::CouldNotRun })
 }
 
+/// What captures tell; none if the policy is invalid.
+fn recorded(args: &Args) -> anyhow::Result<Option<Told>> {
+    let mut inventory = Inventory::default();
+    if let Some(path) = &args.policy {
+        let outcome = resolve_texts(&files_of(path)?);
+        let Some(policy) = outcome.policy else {
+            print::rendered(&render_text(&outcome.diagnostics, &outcome.sources, false));
+            return Ok(None);
+        };
+        inventory.know(Known::of(&policy));
+    }
+    let whole = captures::read(&args.pcap, &mut inventory)?;
+    let report = Report::new(&inventory, inventory.known(), &vendors::read());
+    Ok(Some(Told { report, taken: inventory.known().taken(), whole }))
+}
+
 /// The device with a hardware address or an address; of several with that address the one that was heard last.
 fn find(report: &Report, wanted: &str) -> anyhow::Result<Option<Listed>> {
     let of: Of = match wanted.parse() {
@@ -110,6 +121,9 @@ fn tell(listed: &Listed) {
     out!("{}  {}", device.of, named(listed));
     if let Some(vendor) = &listed.registered {
         out!("hardware   {}", escape(&vendor.to_string()));
+    }
+    if let Some(on) = &device.on {
+        out!("heard on   {}", escape(on));
     }
     if let Some(router) = device.behind {
         out!("behind     {router}");
@@ -138,7 +152,20 @@ fn tell(listed: &Listed) {
 }
 
 fn named(listed: &Listed) -> String {
-    listed.known.as_ref().map_or_else(|| "(not in the policy)".to_owned(), |name| escape(name))
+    match (&listed.known, &listed.maybe) {
+        (Some(name), _) => escape(name),
+        (None, Some(name)) => format!("(not in the policy, and uses an address of `{}`)", escape(name)),
+        (None, None) => "(not in the policy)".to_owned(),
+    }
+}
+
+/// The name in the policy, with a `?` where it is only the address of that.
+pub(super) fn known_as(listed: &Listed) -> String {
+    match (&listed.known, &listed.maybe) {
+        (Some(name), _) => escape(name),
+        (None, Some(name)) => format!("{}?", escape(name)),
+        (None, None) => "-".to_owned(),
+    }
 }
 
 /// A line for each device.
@@ -162,7 +189,7 @@ fn list(report: &Report) {
         let suggested = listed.suggested.as_ref();
         rows.add_row([
             device.of.to_string(),
-            listed.known.as_ref().map_or_else(|| "-".to_owned(), |name| escape(name)),
+            known_as(listed),
             addresses.join(" "),
             listed.registered.as_ref().map(|vendor| escape(&vendor.to_string())).unwrap_or_default(),
             last_said(Kind::Name),
@@ -173,6 +200,9 @@ fn list(report: &Report) {
         ]);
     }
     table::print(&rows);
+    for (name, several) in shared_names(report) {
+        say!("note: several devices are `{}` by their addresses: {}", escape(name), several.join(", "));
+    }
     let counts = report.counts;
     let strangers = report.devices.iter().filter(|listed| listed.known.is_none()).count();
     say!("{}, {strangers} not in the policy", counted(report.devices.len() as u64, "device"));
@@ -184,4 +214,19 @@ fn list(report: &Report) {
             counted(counts.forgotten, "stranger")
         );
     }
+}
+
+/// Names of the policy that several devices have or may have, of whom one at most has a hardware address of it.
+fn shared_names(report: &Report) -> Vec<(&String, Vec<String>)> {
+    let mut by_name: BTreeMap<&String, Vec<&Listed>> = BTreeMap::new();
+    for listed in &report.devices {
+        if let Some(name) = listed.known.as_ref().or(listed.maybe.as_ref()) {
+            by_name.entry(name).or_default().push(listed);
+        }
+    }
+    by_name.retain(|_, all| all.len() > 1 && all.iter().any(|listed| listed.maybe.is_some()));
+    by_name
+        .into_iter()
+        .map(|(name, all)| (name, all.iter().map(|listed| listed.device.of.to_string()).collect()))
+        .collect()
 }

@@ -8,8 +8,8 @@ use super::{Cli, Exit, Output, print_json, table, unexpected};
 use crate::{
     config::Forward,
     control::{
-        Body, CollectorStatus, FilesStatus, ForwardStatus, HistoryStatus, InterfaceStatus, NamesStatus,
-        Request, SegmentStatus, ShadowBrief, SinkStatus, Status,
+        Body, CollectorStatus, FilesStatus, ForwardStatus, HistoryStatus, InterfaceStatus, InventoryStatus,
+        NamesStatus, Request, SegmentStatus, ShadowBrief, SinkStatus, Status,
     },
     diagnostic::{counted, escape},
     rollout::Stage,
@@ -45,6 +45,41 @@ fn remembered(history: &HistoryStatus) -> String {
         text += "; NOT WRITTEN";
     }
     text
+}
+
+/// Who is heard.
+fn heard(inventory: &InventoryStatus) -> String {
+    let InventoryStatus {
+        known,
+        unknown,
+        listens,
+        deaf,
+        frames,
+        refused,
+        forgotten,
+        over_budget,
+        dropped,
+        untold,
+        problem,
+    } = inventory;
+    let on = if listens.is_empty() { "nothing".to_owned() } else { listens.join(", ") };
+    let mut text =
+        format!("{known} devices of the policy and {unknown} others heard on {on}, {frames} frames");
+    for (count, what) in [
+        (*refused, "refused for want of room"),
+        (*forgotten, "forgotten to make room"),
+        (*over_budget, "frames over the budget"),
+        (*dropped, "frames dropped by the kernel"),
+        (*untold, "changes only counted"),
+    ] {
+        if count > 0 {
+            text += &format!(", {count} {what}");
+        }
+    }
+    if !deaf.is_empty() {
+        text += &format!("; nothing is heard on inline pairs ({})", deaf.join(", "));
+    }
+    text + if problem.is_some() { "; IN TROUBLE" } else { "" }
 }
 
 /// What exporters elsewhere told of.
@@ -174,6 +209,9 @@ fn print(status: &Status) {
         if let Some(collector) = &history.collector {
             out!("collector   {}", collected(collector));
         }
+    }
+    if let Some(inventory) = &status.inventory {
+        out!("inventory   {}", heard(inventory));
     }
     let v = status.violations;
     out!(

@@ -100,6 +100,7 @@ pub(super) fn run(cli: &Cli, args: &Args) -> anyhow::Result<Exit> {
             | Body::Rollout(_)
             | Body::Shadow(_)
             | Body::InForce(_)
+            | Body::Inventory(_)
             | Body::Applied(_)
             | Body::Revisions(_)
             | Body::Drift(_) => {
@@ -120,6 +121,7 @@ pub(super) fn line(record: &Value) -> String {
         Some("gap") => gap(record),
         Some("heartbeat") => heartbeat(record),
         Some("alarm") => alarm(record),
+        Some("inventory") => sighting(record),
         _ => violation(record),
     }
 }
@@ -159,12 +161,17 @@ fn alarm(record: &Value) -> String {
     format!("{}  alarm      {:<24}  {}", word("time"), word("alarm"), word("explanation"))
 }
 
+fn sighting(record: &Value) -> String {
+    let word = |key: &str| text(&record[key]).unwrap_or_default();
+    format!("{}  inventory  {:<24}  {}", word("time"), word("change"), word("explanation"))
+}
+
 /// One record in so few words that they fit on a screen, what matters first: its date is that of all that is new.
 pub(super) fn short(record: &Value) -> String {
     let word = |key: &str| text(&record[key]).unwrap_or_default();
     let time = word("time");
     let clock = time.get(11..19).unwrap_or(&time);
-    if matches!(record["kind"].as_str(), Some("gap" | "heartbeat" | "alarm")) {
+    if matches!(record["kind"].as_str(), Some("gap" | "heartbeat" | "alarm" | "inventory")) {
         let line = line(record);
         return format!("{clock}  {}", line.strip_prefix(&time).unwrap_or(&line).trim_start());
     }

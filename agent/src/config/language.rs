@@ -137,6 +137,8 @@ role = "device-side"
     "drift": Key::of(Kind::Table(&DRIFT));
     /// What is remembered of who talks to whom; see `docs/history.md`.
     "history": Key::of(Kind::Table(&HISTORY));
+    /// How devices are heard that say who they are; see `docs/inventory.md`.
+    "inventory": Key::of(Kind::Table(&INVENTORY));
     /// What follows a change of policy or mode; see `docs/rollout.md`.
     "rollout": Key::of(Kind::Table(&ROLLOUT));
     /// Sizes of tables and buffers.
@@ -286,6 +288,15 @@ table! {
     "flush": one(&DURATION).default(r#""1m""#);
     /// What exporters elsewhere tell of; left out, nobody is heard.
     "collector": Key::of(Kind::Table(&COLLECTOR));
+}
+
+table! {
+    /// What devices say of themselves on the wire is heard on every interface, and kept in the state folder. Nothing is sent.
+    pub(super) static INVENTORY = Table::of("[inventory]");
+    /// Whether anything is.
+    "enabled": Key::of(Kind::Boolean).default("true");
+    /// Frames of one interface that are read in a second; those beyond it are counted. The kernel hands over only frames that tell something.
+    "frames_per_second": integer(10, 100_000).default("500");
 }
 
 table! {

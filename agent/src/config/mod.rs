@@ -68,6 +68,8 @@ pub struct Config {
     pub drift: Drift,
     /// What is remembered of who talks to whom; `None` is nothing.
     pub history: Option<History>,
+    /// How devices are heard that say who they are; `None` is not at all.
+    pub inventory: Option<Inventory>,
     /// What follows a change.
     pub rollout: Rollout,
     /// Sizes of tables and buffers.
@@ -299,6 +301,13 @@ impl Default for Rollout {
     }
 }
 
+/// How devices are heard that say who they are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Inventory {
+    /// Frames of one interface that are read in a second.
+    pub frames_per_second: u32,
+}
+
 /// What is remembered of who talks to whom.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct History {
@@ -431,6 +440,12 @@ impl Default for Limits {
             names: 4096,
             revisions: 32,
         }
+    }
+}
+
+impl Default for Inventory {
+    fn default() -> Self {
+        Self { frames_per_second: 500 }
     }
 }
 

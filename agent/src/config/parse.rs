@@ -11,11 +11,11 @@ use ipnet::IpNet;
 use toml::de::DeTable;
 
 use super::{
-    Audit, Config, Drift, FlowCollector, Flows, History, Infrastructure, Limits, Management, Metrics,
-    Midstream, Names, Rollout, Violations, duration,
+    Audit, Config, Drift, FlowCollector, Flows, History, Infrastructure, Inventory, Limits, Management,
+    Metrics, Midstream, Names, Rollout, Violations, duration,
     language::{
-        AUDIT, COLLECTOR, DRIFT, FLOWS, HISTORY, LIMITS, MANAGEMENT, METRICS, NAMES, ROLLOUT, ROOT,
-        VIOLATIONS,
+        AUDIT, COLLECTOR, DRIFT, FLOWS, HISTORY, INVENTORY, LIMITS, MANAGEMENT, METRICS, NAMES, ROLLOUT,
+        ROOT, VIOLATIONS,
     },
 };
 use crate::{
@@ -126,6 +126,7 @@ fn config(reader: &mut Reader<'_, '_>, root: &DeTable<'_>, file: &Path) -> Confi
         audit: reader.table(root, "audit").map(|(_, t)| audit(reader, t)).unwrap_or_default(),
         drift: reader.table(root, "drift").map(|(_, t)| drift(reader, t)).unwrap_or_default(),
         history,
+        inventory: inventory(reader, root),
         rollout: reader.table(root, "rollout").map(|(_, t)| rollout(reader, t)).unwrap_or_default(),
         limits: reader.table(root, "limits").map(|(_, t)| limits(reader, t)).unwrap_or_default(),
         signing: reader.table(root, "signing").map(|(_, t)| signing::signing(reader, t)).unwrap_or_default(),
@@ -259,6 +260,15 @@ fn rollout(reader: &mut Reader<'_, '_>, table: &DeTable<'_>) -> Rollout {
         canary: time(reader, table, "canary", 1..=7 * DAY, default.canary),
         canaries: size(reader, table, "canaries", 1..=100_000, default.canaries),
     }
+}
+
+fn inventory(reader: &mut Reader<'_, '_>, root: &DeTable<'_>) -> Option<Inventory> {
+    let default = Inventory::default();
+    let Some((_, table)) = reader.table(root, "inventory") else { return Some(default) };
+    reader.keys(table, &INVENTORY, "`[inventory]`");
+    let enabled = reader.boolean(table, "enabled").is_none_or(|leaf| leaf.value);
+    let frames_per_second = size(reader, table, "frames_per_second", 10..=100_000, default.frames_per_second);
+    enabled.then_some(Inventory { frames_per_second })
 }
 
 fn history(reader: &mut Reader<'_, '_>, root: &DeTable<'_>, state: &Path) -> Option<History> {

@@ -125,6 +125,8 @@ watch = "10m"
 canary = "2h"
 canaries = 3
 
+[inventory]
+frames_per_second = 50
 [drift]
 every = "1h"
 repair = true
@@ -213,6 +215,7 @@ required = false
         sinks: vec![Sink { name: "out".into(), to: Destination::Stdout, format: Format::Ecs }],
         metrics: Metrics { listen: Some("[::1]:9000".parse().expect("an address")) },
         audit: Audit { file_bytes: 65_536, files: 3 },
+        inventory: Some(Inventory { frames_per_second: 50 }),
         drift: Drift { every: Duration::from_secs(3600), repair: true },
         history: Some(History {
             file: "/srv/flows.db".into(),
@@ -447,7 +450,7 @@ fn metrics_are_read_on_the_loopback_elsewhere_or_nowhere() {
 #[test]
 fn every_key_that_is_described_is_read_and_no_other() {
     use crate::policy::reader::log;
-    let text = "[interface.a.infrastructure]\n[segment.b]\nvlan = 1\n[management]\n[infrastructure]\n[flows]\n[names]\n[violations]\n[sink.c]\n[metrics]\n[audit]\n[drift]\n[history]\n[history.collector]\n[rollout]\n[limits]\n[signing]\n";
+    let text = "[interface.a.infrastructure]\n[segment.b]\nvlan = 1\n[management]\n[infrastructure]\n[flows]\n[names]\n[violations]\n[sink.c]\n[metrics]\n[audit]\n[drift]\n[history]\n[history.collector]\n[inventory]\n[rollout]\n[limits]\n[signing]\n";
     let asked = log::asked(|| {
         parse_config("c.toml", text);
     });

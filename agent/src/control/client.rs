@@ -92,6 +92,7 @@ impl Request {
             | Self::Rollout
             | Self::Shadow
             | Self::InForce { .. }
+            | Self::Inventory { .. }
             | Self::Drift => false,
         }
     }

@@ -11,6 +11,7 @@ pub mod client;
 mod devices;
 mod forward;
 mod history;
+mod inventory;
 mod rollout;
 mod screens;
 mod shadow;
@@ -23,6 +24,7 @@ pub use changes::{
 pub use devices::{DeviceStatus, Identity, LeaseStatus, NameStatus};
 pub use forward::ForwardStatus;
 pub use history::{CollectorStatus, HistoryStatus};
+pub use inventory::{InventoryPage, InventoryStatus};
 pub use rollout::{RolloutStatus, WatchStatus, WentBackStatus};
 pub use screens::{Explained, FlowEnd, FlowList, FlowStatus, RuleStatus};
 pub use shadow::{ShadowBrief, ShadowSet, ShadowStatus};
@@ -75,6 +77,12 @@ pub enum Request {
         of: Option<String>,
         /// How many at most, those that were heard last.
         last: usize,
+    },
+    /// What devices say of themselves, some of them at a time.
+    Inventory {
+        /// Those behind this one; the first ones when absent.
+        #[serde(default)]
+        after: Option<String>,
     },
     /// Changes a device's mode beside its policy.
     Mode {
@@ -268,6 +276,8 @@ pub enum Body {
     Shadow(Box<ShadowStatus>),
     /// See [`InForceStatus`].
     InForce(Box<InForceStatus>),
+    /// See [`InventoryPage`].
+    Inventory(Box<InventoryPage>),
 }
 
 /// How is it going.
@@ -370,6 +380,9 @@ pub struct Status {
     /// The policy that is judged beside the one in force; none while there is none.
     #[serde(default)]
     pub shadow: Option<ShadowBrief>,
+    /// How the inventory fares; none where it is switched off.
+    #[serde(default)]
+    pub inventory: Option<InventoryStatus>,
     /// The sinks, by name.
     #[serde(default)]
     pub sinks: Vec<SinkStatus>,

@@ -18,6 +18,7 @@ use super::{
     history::HistoryKeeper,
     hits::HitKeeper,
     input::Input,
+    inventory::InventoryKeeper,
     leases::LeaseKeeper,
     names::NameKeeper,
     nics::Nics,
@@ -101,7 +102,7 @@ pub struct Agent {
     pub(super) maker: Maker,
     /// Whether the first change after the start was made as quick as the others.
     rehearsed: bool,
-    looked: Instant,
+    pub(super) looked: Instant,
     /// What was heard of interfaces since the start.
     pub(super) link_news: LinkNews,
     /// The same of routes and neighbours, where it matters.
@@ -125,6 +126,8 @@ pub struct Agent {
     pub(super) hits: HitKeeper,
     /// Who talks to whom, where that is remembered.
     pub(super) history: Option<HistoryKeeper>,
+    /// Who says what of himself, where that is heard.
+    pub(super) inventory: Option<InventoryKeeper>,
     pub(super) calendar: Calendar,
     pub(super) drift: Watch,
     /// Who is watched after a change.
@@ -230,6 +233,8 @@ impl Agent {
         let stages = stages::restore(&store, &mut warnings);
         let mut reporter = Reporter::new(&config, Teller { gateway: gateway.clone(), boot }, &counters);
         reporter.history = history.as_ref().map(HistoryKeeper::teller);
+        let inventory =
+            config.inventory.as_ref().map(|config| InventoryKeeper::begin(config, &store, &policy));
         let mut agent = Self {
             in_force: InForce { layers, policy, origin, from },
             config,
@@ -266,13 +271,14 @@ impl Agent {
             series: Arc::default(),
             hits,
             history,
+            inventory,
             calendar,
             drift: Watch::new(),
             watcher,
             shadow,
             stages,
         };
-        agent.reporter.learn(&agent.dataplane, &agent.nics, &agent.in_force.policy);
+        agent.learn();
         agent.reporter.begin(&agent.dataplane);
         if let Some(tables) = agent.dataplane.applied().map(|applied| applied.tables.clone()) {
             agent.warn_of_the_clock(&tables);
@@ -314,6 +320,9 @@ impl Agent {
                 self.reporter.finish();
                 if let Some(history) = &self.history {
                     history.finish();
+                }
+                if let Some(inventory) = &self.inventory {
+                    inventory.finish();
                 }
                 self.tell_the_rest_of_refusals();
                 if let Err(error) = self.keep_leases() {
@@ -401,6 +410,7 @@ impl Agent {
         self.look_after_watch();
         self.look_after_shadow();
         self.look_after_stages();
+        self.tell_of_sightings();
         self.tell_of_refusals();
         self.look_at_the_calendar();
         self.look_for_drift();
@@ -415,35 +425,6 @@ impl Agent {
         if self.looked.elapsed() >= LOOK_EVERY {
             self.look();
         }
-    }
-
-    /// Looks after the NICs; what cannot be done now is tried again at the next look.
-    pub(super) fn look(&mut self) {
-        self.looked = Instant::now();
-        if let Err(error) = self.look_after_nics(self.looked) {
-            tracing::error!("{error}");
-        }
-    }
-
-    fn look_after_nics(&mut self, heard: Instant) -> Result<(), DataplaneError> {
-        for news in self.nics.look_after(&mut self.dataplane, heard)? {
-            tracing::warn!("{news}");
-        }
-        if let Some(now) = self.nics.changed_addresses()?
-            && let Some(applied) = self.dataplane.applied()
-        {
-            let tables = applied.tables.clone();
-            let before = std::mem::replace(&mut self.nics.addresses, now);
-            if let Err(error) = self.enforce(tables) {
-                // The attempt is made again at the next look.
-                self.nics.addresses = before;
-                return Err(error);
-            }
-            tracing::info!("the gateway's own addresses changed; policy applied again");
-            self.reporter.learn(&self.dataplane, &self.nics, &self.in_force.policy);
-        }
-        self.reporter.place(&self.nics);
-        Ok(())
     }
 
     /// Brings tables in force, with what they depend on besides themselves at this moment.

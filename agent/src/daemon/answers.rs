@@ -13,8 +13,9 @@ use jiff::Timestamp;
 use tokio::sync::oneshot;
 
 use super::{
-    agent::{Agent, world},
+    agent::{Agent, user, world},
     history::HistoryKeeper,
+    inventory::InventoryKeeper,
     log,
     nic::Nic,
 };
@@ -51,6 +52,14 @@ impl Agent {
             // Whoever asked may have left.
             drop(back.send(reply));
         });
+    }
+
+    pub(super) fn tell_inventory(&self, after: Option<String>, back: oneshot::Sender<Reply>) {
+        if let Some(inventory) = &self.inventory {
+            return inventory.tell(after, back);
+        }
+        let why = "no inventory is kept: `[inventory]` says `enabled = false`\nhint: `bulkhead inventory --pcap FILE` reads recorded traffic";
+        drop(back.send(Reply::Error(user(why))));
     }
 
     /// Everything but how many flows are kept: without it, all that were made have made room.
@@ -112,6 +121,7 @@ impl Agent {
             no_probe: self.reporter.honesty.obstacle().map(str::to_owned),
             history: self.history.as_ref().map(HistoryKeeper::status),
             shadow: self.shadow_brief(),
+            inventory: self.inventory.as_ref().map(InventoryKeeper::status),
             sinks: self.reporter.sinks(),
             log_refused: log::refused(),
         })
@@ -150,6 +160,8 @@ impl Agent {
         warnings.extend(
             trouble.map(|why| format!("the history of flows is not written, and waits in memory: {why}")),
         );
+        let inventory = self.inventory.as_ref().and_then(|inventory| inventory.status().problem);
+        warnings.extend(inventory.map(|why| format!("the inventory of devices: {why}")));
         warnings.extend(self.ourselves());
         if self.in_force.policy.devices.is_empty() {
             warnings.push("the policy declares no device: nothing is enforced for any device".to_owned());

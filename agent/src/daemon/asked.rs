@@ -36,6 +36,9 @@ impl Agent {
                 if let Request::InForce { write } = request {
                     return self.tell_in_force(write, back);
                 }
+                if let Request::Inventory { after } = request {
+                    return self.tell_inventory(after, back);
+                }
                 if reads_counters(&request) {
                     self.sweep();
                 }
@@ -88,6 +91,7 @@ impl Agent {
             | Request::Plan { .. }
             | Request::Flows { .. }
             | Request::Shadow
+            | Request::Inventory { .. }
             | Request::InForce { .. } => Err(user("this is answered beside the others")),
             Request::Confirm { reason } => self.confirm(reason, by).map(Body::Applied),
             Request::Rollback { to, reason } => self.rollback(to.as_deref(), reason, by).map(Body::Applied),
@@ -142,6 +146,7 @@ fn reads_counters(request: &Request) -> bool {
         | Request::Advance { .. }
         | Request::StepBack { .. }
         | Request::Accept { .. }
+        | Request::Inventory { .. }
         | Request::Acknowledge { .. }
         | Request::Revisions => false,
     }

@@ -386,7 +386,7 @@ impl Agent {
             // They were tried before, and are no better for that.
             self.note_files(&format!("revision {revision} enforces"), why);
         }
-        self.reporter.learn(&self.dataplane, &self.nics, &self.in_force.policy);
+        self.learn();
         tracing::info!(%revision, generation, changed, load_ms, flip_ms, "policy applied");
         if !released.is_empty() {
             tracing::warn!(devices = released.join(", "), "no longer enforced");

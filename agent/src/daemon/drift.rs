@@ -92,7 +92,7 @@ impl Agent {
                 self.dataplane.distrust();
                 self.enforce(tables.clone())?;
             }
-            self.reporter.learn(&self.dataplane, &self.nics, &self.in_force.policy);
+            self.learn();
         }
         let left = self.differs()?;
         self.drift.status.repaired += 1;

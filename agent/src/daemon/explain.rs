@@ -11,7 +11,7 @@ use crate::{
     compile::{Known, nearest},
     control::{Explained, Failure},
     model::{Criticality, Policy},
-    record::{Action, Alarm, End, Gap, Heartbeat, Record, RecordId, Violation},
+    record::{Action, Alarm, End, Gap, Heartbeat, Record, RecordId, Sighting, Violation},
     report::why::Answer,
 };
 
@@ -39,6 +39,7 @@ impl Agent {
             Record::Gap(gap) => return Ok(without_ends(id, json, gap_told(gap))),
             Record::Heartbeat(heartbeat) => return Ok(without_ends(id, json, heartbeat_told(heartbeat))),
             Record::Alarm(alarm) => return Ok(without_ends(id, json, alarm_told(alarm))),
+            Record::Inventory(one) => return Ok(without_ends(id, json, sighting_told(one))),
         };
         let applied = self.dataplane.applied().ok_or_else(|| world("no policy is applied yet"))?;
         let policy = &self.in_force.policy;
@@ -151,6 +152,11 @@ fn heartbeat_told(heartbeat: &Heartbeat) -> Vec<String> {
 fn alarm_told(one: &Alarm) -> Vec<String> {
     let Alarm { time, alarm, explanation, .. } = one;
     vec![format!("{} at {time}", alarm.text()), explanation.clone()]
+}
+
+fn sighting_told(one: &Sighting) -> Vec<String> {
+    let Sighting { time, change, explanation, .. } = one;
+    vec![format!("{} at {time}", change.text()), explanation.clone()]
 }
 
 fn packets(count: u64) -> String {

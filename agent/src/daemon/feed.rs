@@ -158,6 +158,7 @@ mod tests {
                 Record::Heartbeat(one) => (one.seq, one.count, None),
                 Record::Violation(one) => (one.seq, one.count, None),
                 Record::Alarm(one) => (one.seq, one.count, None),
+                Record::Inventory(one) => (one.seq, one.count, None),
             })
             .collect()
     }

@@ -29,7 +29,8 @@ mod recorder;
 #[cfg(test)]
 mod tests;
 
-use recorder::{Kernel, Recorder, Target, clock};
+pub(super) use recorder::clock;
+use recorder::{Kernel, Recorder, Target};
 
 /// Packets of the loop that wait to be looked at, in portions.
 const PORTIONS: usize = 16;

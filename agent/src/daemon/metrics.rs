@@ -23,9 +23,11 @@ use super::{
 };
 use crate::{
     compile::Tables,
-    control::{HistoryStatus, SinkStatus},
+    control::{HistoryStatus, InventoryStatus, SinkStatus},
     dataplane::{AttachMode, CounterReader, DataplaneError, FlowReader, StableIds},
-    metrics::{HistoryNumbers, InterfaceNumbers, SinkNumbers, Snapshot, SpoolNumbers, TableNumbers},
+    metrics::{
+        HistoryNumbers, InterfaceNumbers, InventoryNumbers, SinkNumbers, Snapshot, SpoolNumbers, TableNumbers,
+    },
 };
 
 /// The counters of traffic of which neither end is a device.
@@ -122,6 +124,7 @@ impl Agent {
             },
             sinks: self.reporter.sinks().into_iter().map(sink).collect(),
             history: self.history.as_ref().map(|keeper| history(keeper.status())),
+            inventory: self.inventory.as_ref().map(|keeper| inventory(keeper.status())),
             // Read beside the loop.
             devices: Vec::new(),
             rules: Vec::new(),
@@ -179,6 +182,21 @@ fn history(status: HistoryStatus) -> HistoryNumbers {
         written: status.written_rows,
         refused: status.refused,
         damaged: status.set_aside,
+    }
+}
+
+fn inventory(status: InventoryStatus) -> InventoryNumbers {
+    InventoryNumbers {
+        up: status.problem.is_none(),
+        devices: [status.known, status.unknown],
+        frames: status.frames,
+        lost: [
+            ("over-budget", status.over_budget),
+            ("dropped", status.dropped),
+            ("refused", status.refused),
+            ("forgotten", status.forgotten),
+        ],
+        untold: status.untold,
     }
 }
 

@@ -15,7 +15,7 @@ use crate::{
     dataplane::{Dataplane, EventReader, Tally, kernel_version, monotonic_ns},
     model::Policy,
     observe::{Aggregate, Aggregator, Clock, Denial, Names, Recent, Teller, Tolerated, render},
-    record::{Alarm, Gap, Heartbeat, Modes, Record, RecordId, VERSION},
+    record::{Alarm, Gap, Heartbeat, Modes, Record, RecordId, Sighting, VERSION},
     sink,
 };
 
@@ -204,6 +204,21 @@ impl Reporter {
         self.sinks.write(&record);
         self.sinks.flush();
         self.show(record);
+    }
+
+    /// Tells what is new about devices; number and gateway are put into it.
+    pub(super) fn sightings(&mut self, sightings: Vec<Sighting>) {
+        if sightings.is_empty() {
+            return;
+        }
+        for sighting in sightings {
+            self.seq += 1;
+            let (gateway, boot) = (self.teller.gateway.clone(), self.teller.boot.clone());
+            let record = Record::Inventory(Box::new(Sighting { gateway, boot, seq: self.seq, ..sighting }));
+            self.sinks.write(&record);
+            self.show(record);
+        }
+        self.sinks.flush();
     }
 
     /// Tells that the agent is there.

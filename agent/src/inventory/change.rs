@@ -1,12 +1,12 @@
 //! What is new.
 
 use jiff::Timestamp;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::{Evidence, Kind, Of};
 
 /// Something that was not so before.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Change {
     /// When the frame was seen that says so.
     pub time: Timestamp,
@@ -18,7 +18,7 @@ pub struct Change {
 }
 
 /// What is new about a device.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "change", rename_all = "kebab-case")]
 pub enum News {
     /// It was never seen before, or is forgotten.

@@ -38,7 +38,9 @@ pub fn hear(frame: &[u8]) -> Option<Heard> {
     let is_from_link =
         matches!(&packet.net, Some(LaxNetSlice::Ipv6(ip)) if ip.header().hop_limit() == neighbor::HOP_LIMIT);
     let mut claims = match (&packet.transport, source) {
-        (Some(TransportSlice::Icmpv6(message)), Some(_)) if is_from_link => arp::neighbour(message.slice()),
+        (Some(TransportSlice::Icmpv6(message)), Some(source)) if is_from_link => {
+            arp::neighbour(message.slice(), source, mac)
+        }
         (Some(transport), Some(source)) => spoken(transport, source, mac),
         (Some(_) | None, _) => packet.ether_payload().map_or_else(Vec::new, |link| match link.ether_type.0 {
             ethertype::ARP => arp::arp(link.payload, mac),

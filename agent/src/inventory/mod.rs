@@ -15,6 +15,7 @@ mod dhcp;
 mod enip;
 mod fact;
 mod hear;
+mod known;
 mod lldp;
 mod mdns;
 mod modbus;
@@ -30,9 +31,10 @@ pub use change::{Change, News};
 pub use class::{Confidence, Suggested};
 pub use fact::{Claim, Evidence, Fact, Kind, Of};
 pub use hear::{Heard, hear};
-pub use report::{Listed, Report, VERSION};
+pub use known::Known;
+pub use report::{Listed, Named, Report, VERSION};
 pub use stub::stub;
-pub use table::{Counts, Device, Inventory, Known};
+pub use table::{Counts, Device, Inventory, Shift};
 pub use vendor::{Vendor, Vendors};
 
 /// Characters of the longest value.
@@ -49,6 +51,8 @@ pub const MOST_OF_A_KIND: usize = 12;
 pub const MOST_CHANGES: usize = 512;
 /// IPv4 addresses that a hardware address may send from that never claimed any on its link; who has more is a router.
 pub const MOST_ADDRESSES: usize = 4;
+/// Addresses that are counted of one before it is a router for certain.
+const MOST_BORROWED: usize = 16;
 /// The same of one that claimed some: addresses beside those.
 pub const MOST_BESIDE: usize = 1;
 

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::{Change, Counts, Device, Inventory, Known, Of, Suggested, Vendor, Vendors, class::suggested};
 
@@ -27,6 +27,9 @@ pub struct Report {
 pub struct Listed {
     /// Its name in the policy; none for an unknown one.
     pub known: Option<String>,
+    /// The name of a device of the policy whose address it uses, without it being certain that it is that device.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub maybe: Option<String>,
     /// Whose its hardware address is; none behind a router.
     pub registered: Option<Vendor>,
     /// Its addresses.
@@ -43,25 +46,53 @@ impl Report {
     pub fn new(inventory: &Inventory, known: &Known, vendors: &Vendors) -> Self {
         Self {
             v: VERSION,
-            devices: inventory.devices().map(|device| Listed::new(device, known, vendors)).collect(),
+            devices: inventory
+                .devices()
+                .map(|device| Listed::new(Named::new(device, known), vendors))
+                .collect(),
             changes: inventory.changes().cloned().collect(),
             counts: inventory.counts(),
         }
     }
 }
 
+/// A device with its name in the policy: what is told of it where the registries are not at hand.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Named {
+    /// Its name in the policy; none for an unknown one.
+    pub known: Option<String>,
+    /// As [`Listed::maybe`].
+    #[serde(default)]
+    pub maybe: Option<String>,
+    /// What it said.
+    pub device: Device,
+}
+
+impl Named {
+    /// Looks a device up.
+    pub fn new(device: &Device, known: &Known) -> Self {
+        Self {
+            known: known.name_of(device).map(str::to_owned),
+            maybe: known.maybe(device).map(str::to_owned),
+            device: device.clone(),
+        }
+    }
+}
+
 impl Listed {
-    fn new(device: &Device, known: &Known, vendors: &Vendors) -> Self {
+    /// Adds what the registries and the rules of classes say.
+    pub fn new(Named { known, maybe, device }: Named, vendors: &Vendors) -> Self {
         let registered = match device.of {
             Of::Mac(mac) => Some(vendors.of(mac)),
             Of::Address(_) => None,
         };
         Self {
-            known: known.name_of(device).map(str::to_owned),
-            suggested: suggested(device, registered.as_ref().unwrap_or(&Vendor::Unknown)),
+            known,
+            maybe,
+            suggested: suggested(&device, registered.as_ref().unwrap_or(&Vendor::Unknown)),
             registered,
             addresses: device.addresses(),
-            device: device.clone(),
+            device,
         }
     }
 }

@@ -10,7 +10,7 @@ const MOST_NAME: usize = 40;
 const MOST_ADDRESSES: usize = 8;
 
 /// A policy file with one device, valid as it is, and what is known of it as comments. `taken` are names that others have.
-pub fn stub(listed: &Listed, taken: &BTreeSet<&str>) -> String {
+pub fn stub(listed: &Listed, taken: &BTreeSet<String>) -> String {
     let device = &listed.device;
     let mut text = String::from("version = 1\n\n");
     let mut say = |line: String| {
@@ -59,7 +59,7 @@ fn is_lasting(address: IpAddr) -> bool {
 }
 
 /// What it calls itself, else who made it with the end of its address.
-fn name(listed: &Listed, taken: &BTreeSet<&str>) -> String {
+fn name(listed: &Listed, taken: &BTreeSet<String>) -> String {
     let names = listed.device.of_kind(Kind::Name);
     let said = names.iter().min_by_key(|fact| (fact.evidence, std::cmp::Reverse(fact.last)));
     let tail = match listed.device.of {
@@ -72,10 +72,10 @@ fn name(listed: &Listed, taken: &BTreeSet<&str>) -> String {
     };
     let said = said.map(|fact| slug(&fact.value)).filter(|name| !name.is_empty());
     let name = said.unwrap_or_else(|| slug(&format!("{maker}-{tail}")));
-    if !taken.contains(name.as_str()) {
+    if !taken.contains(&name) {
         return name;
     }
-    (2..).map(|n| format!("{name}-{n}")).find(|name| !taken.contains(name.as_str())).unwrap_or(name)
+    (2..).map(|n| format!("{name}-{n}")).find(|name| !taken.contains(name)).unwrap_or(name)
 }
 
 /// A key of TOML that is a name of the policy.

@@ -1,18 +1,17 @@
 //! What is kept of each device: a table of bounded size, with a counter for what found no room.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     net::IpAddr,
 };
 
 use jiff::{SignedDuration, Timestamp};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::{
-    Change, Claim, Evidence, Fact, Heard, Kind, MOST_ADDRESSES, MOST_BESIDE, MOST_CHANGES, MOST_DEVICES,
-    MOST_FACTS, MOST_OF_A_KIND, News, Of,
+    Change, Claim, Evidence, Fact, Heard, Kind, Known, MOST_ADDRESSES, MOST_BESIDE, MOST_BORROWED,
+    MOST_CHANGES, MOST_DEVICES, MOST_FACTS, MOST_OF_A_KIND, News, Of, fact::network_of,
 };
-use crate::model::{Mac, Policy};
 
 /// A stranger makes room for another when nothing was heard of it for so long.
 const STRANGERS_STAY: SignedDuration = SignedDuration::from_hours(1);
@@ -22,13 +21,16 @@ const FACTS_STAY: SignedDuration = SignedDuration::from_hours(24);
 const FORGOTTEN: SignedDuration = SignedDuration::from_hours(1);
 
 /// What is known of one device.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Device {
     /// Whom this is about.
     pub of: Of,
     /// The router whose frames carried what it said.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub behind: Option<Of>,
+    /// Where it was last heard: an interface, and the VLAN if there is one; none in a capture.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub on: Option<String>,
     /// Whether it passes on what others send, so that not every address is its own.
     pub router: bool,
     /// When it was first seen.
@@ -41,11 +43,26 @@ pub struct Device {
     pub facts: Vec<Fact>,
     /// Claims that found no room.
     pub refused: u64,
+    /// Addresses that it sent from and never announced on its link, as far as they decide whether it is a router: of IPv6 the networks
+    /// of 64 bits. Counted apart from the facts, which may have no room for them.
+    #[serde(skip)]
+    borrowed: BTreeSet<IpAddr>,
 }
 
 impl Device {
     fn new(of: Of, behind: Option<Of>, time: Timestamp) -> Self {
-        Self { of, behind, router: false, first: time, last: time, frames: 0, facts: Vec::new(), refused: 0 }
+        Self {
+            of,
+            behind,
+            on: None,
+            router: false,
+            first: time,
+            last: time,
+            frames: 0,
+            facts: Vec::new(),
+            refused: 0,
+            borrowed: BTreeSet::new(),
+        }
     }
 
     /// Facts of a kind, what was said last in front.
@@ -75,13 +92,27 @@ impl Device {
             })
     }
 
-    /// Whether it sends from more IPv4 addresses than a host does that did not say on its link that they are its own.
+    /// Notes an address that it sent from.
+    fn borrows(&mut self, address: IpAddr) {
+        if !self.router && self.borrowed.len() <= MOST_BORROWED {
+            self.borrowed.insert(network_of(address));
+        }
+    }
+
+    /// Whether it sends from more addresses than a host does that did not say on its link that they are its own: of IPv4 addresses, of
+    /// IPv6 networks of 64 bits, since a host makes itself many addresses in each.
     fn sends_for_others(&self) -> bool {
-        let is_v4 = |fact: &&Fact| fact.value.parse().is_ok_and(|address: IpAddr| address.is_ipv4());
-        let all = || self.facts.iter().filter(|fact| fact.kind == Kind::Address).filter(is_v4);
-        let claimed = all().any(|fact| fact.evidence.is_of_the_link());
-        let borrowed = all().filter(|fact| fact.evidence == Evidence::Ip).count();
-        borrowed > if claimed { MOST_BESIDE } else { MOST_ADDRESSES }
+        let links =
+            self.facts.iter().filter(|fact| fact.kind == Kind::Address && fact.evidence.is_of_the_link());
+        let own: BTreeSet<IpAddr> =
+            links.filter_map(|fact| fact.value.parse().ok()).map(network_of).collect();
+        let beyond = |is_v4: bool| {
+            let claimed = own.iter().any(|address| address.is_ipv4() == is_v4);
+            let borrowed = self.borrowed.iter().filter(|address| address.is_ipv4() == is_v4);
+            borrowed.filter(|address| !own.contains(address)).count()
+                > if claimed && is_v4 { MOST_BESIDE } else { MOST_ADDRESSES }
+        };
+        beyond(true) || beyond(false)
     }
 
     /// Takes a claim; what is new by it, and whether it found room.
@@ -161,6 +192,12 @@ impl Device {
         has_room
     }
 
+    /// Brings times that were told by a clock that was wrong to where they belong.
+    fn shift(&mut self, shift: &Shift) {
+        let facts = self.facts.iter_mut().flat_map(|fact| [&mut fact.first, &mut fact.last]);
+        facts.chain([&mut self.first, &mut self.last]).for_each(|time| shift.mend(time));
+    }
+
     /// Makes room for one more fact of a kind, in the place of one that nobody says any more.
     fn has_room(&mut self, kind: Kind, time: Timestamp) -> bool {
         let of_kind = self.facts.iter().filter(|fact| fact.kind == kind).count();
@@ -179,52 +216,8 @@ impl Device {
     }
 }
 
-/// Who is in the policy.
-#[derive(Clone, Debug, PartialEq, Eq, Default)]
-pub struct Known {
-    macs: BTreeMap<Mac, String>,
-    /// Of devices without a hardware address.
-    addresses: BTreeMap<IpAddr, String>,
-}
-
-impl Known {
-    /// The devices of a policy.
-    pub fn of(policy: &Policy) -> Self {
-        let mut known = Self::default();
-        for device in &policy.devices {
-            known.macs.extend(device.macs.iter().map(|mac| (*mac, device.name.clone())));
-            if device.macs.is_empty() {
-                known
-                    .addresses
-                    .extend(device.addresses.iter().map(|address| (*address, device.name.clone())));
-            }
-        }
-        known
-    }
-
-    /// The name of a device in the policy.
-    pub fn name(&self, of: Of) -> Option<&str> {
-        match of {
-            Of::Mac(mac) => self.macs.get(&mac),
-            Of::Address(address) => self.addresses.get(&address),
-        }
-        .map(String::as_str)
-    }
-
-    /// The same; of a stranger whose address is that of a device without a hardware address, the name of that.
-    pub fn name_of(&self, device: &Device) -> Option<&str> {
-        let by_address = || device.addresses().iter().find_map(|address| self.addresses.get(address));
-        self.name(device.of).or_else(|| by_address().map(String::as_str))
-    }
-
-    /// Every name.
-    pub fn names(&self) -> impl Iterator<Item = &str> {
-        self.macs.values().chain(self.addresses.values()).map(String::as_str)
-    }
-}
-
 /// What was counted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Counts {
     /// Frames that were read.
     pub frames: u64,
@@ -238,6 +231,25 @@ pub struct Counts {
     pub refused_facts: u64,
 }
 
+/// Times that were told by a clock that was wrong: those in a stretch of that clock, and by how much it was.
+#[derive(Clone, Copy, Debug)]
+pub struct Shift {
+    /// The earliest of them.
+    pub from: Timestamp,
+    /// The latest of them.
+    pub to: Timestamp,
+    /// What is added to them.
+    pub by: SignedDuration,
+}
+
+impl Shift {
+    fn mend(&self, time: &mut Timestamp) {
+        if (self.from..=self.to).contains(time) {
+            *time = time.checked_add(self.by).unwrap_or(*time);
+        }
+    }
+}
+
 /// All devices.
 #[derive(Clone, Debug, Default)]
 pub struct Inventory {
@@ -247,9 +259,52 @@ pub struct Inventory {
     counts: Counts,
     /// While the table is full: no stranger makes room before this time.
     full_until: Option<Timestamp>,
+    /// Counts whatever is worth to be kept: new devices, facts and changes.
+    news: u64,
 }
 
 impl Inventory {
+    /// Goes on where another ended. What is beyond the bounds is left out.
+    pub fn restore(devices: Vec<Device>, changes: Vec<Change>) -> Self {
+        let devices = devices.into_iter().take(MOST_DEVICES).map(|mut device| {
+            device.facts.truncate(MOST_FACTS);
+            (device.of, device)
+        });
+        let beyond = changes.len().saturating_sub(MOST_CHANGES);
+        let changes = changes.into_iter().skip(beyond).collect();
+        Self { devices: devices.collect(), changes, ..Self::default() }
+    }
+
+    /// Brings times that were told by a clock that was wrong to where they belong.
+    pub fn shift(&mut self, shift: &Shift) {
+        self.devices.values_mut().for_each(|device| device.shift(shift));
+        self.changes.iter_mut().for_each(|change| shift.mend(&mut change.time));
+        self.full_until = None;
+        self.news += 1;
+    }
+
+    /// A number that is another one when there is something new: a device, a fact, a change.
+    pub fn edition(&self) -> u64 {
+        self.news
+    }
+
+    /// A device that is kept.
+    pub fn get(&self, of: Of) -> Option<&Device> {
+        self.devices.get(&of)
+    }
+
+    /// The name in the policy of a device that is kept.
+    pub fn name_of(&self, of: Of) -> Option<&str> {
+        self.known.name_of(self.devices.get(&of)?)
+    }
+
+    /// Devices that are in the policy, and those that are not.
+    pub fn known_and_unknown(&self) -> [u64; 2] {
+        let known =
+            self.devices.values().filter(|device| self.known.name_of(device).is_some()).count() as u64;
+        [known, self.devices.len() as u64 - known]
+    }
+
     /// Says who is in the policy: these are never forgotten for the sake of strangers.
     pub fn know(&mut self, known: Known) {
         self.known = known;
@@ -278,6 +333,11 @@ impl Inventory {
 
     /// Takes what a frame says, and returns what is new by it.
     pub fn take(&mut self, heard: &Heard, time: Timestamp) -> Vec<Change> {
+        self.take_on(heard, time, None)
+    }
+
+    /// The same of a frame that was heard somewhere.
+    pub fn take_on(&mut self, heard: &Heard, time: Timestamp, on: Option<&str>) -> Vec<Change> {
         let Heard { mac, source, claims } = heard;
         self.counts.frames += 1;
         self.counts.claims += claims.len() as u64;
@@ -285,7 +345,12 @@ impl Inventory {
         let (of_link, spoken): (Vec<&Claim>, Vec<&Claim>) =
             claims.iter().partition(|claim| claim.evidence.is_of_the_link());
         let mut news = Vec::new();
-        let Some(device) = self.device(sender, None, time, &mut news) else { return news };
+        let announced = of_link.iter().filter(|claim| claim.kind == Kind::Address);
+        let shows = source.or_else(|| announced.filter_map(|claim| claim.value.parse().ok()).next());
+        let Some(device) = self.device(sender, None, shows, time, &mut news) else { return news };
+        if device.on.as_deref() != on {
+            device.on = on.map(str::to_owned);
+        }
         let routes = claims.iter().any(is_of_a_router);
         let turned = routes && !device.router;
         device.router |= routes;
@@ -299,13 +364,19 @@ impl Inventory {
                 // An address alone is nobody's word, and every server of the Internet answers.
                 let says = spoken.iter().any(|claim| claim.kind != Kind::Serves);
                 if (says || self.devices.contains_key(&of))
-                    && self.device(of, Some(sender), time, &mut news).is_some()
+                    && self.device(of, Some(sender), *source, time, &mut news).is_some()
                 {
                     spoken.iter().for_each(|claim| self.put(of, claim, *source, time, &mut news));
                 }
             }
             (None, Some(address)) => {
-                let owned = self.devices.get(&sender).is_some_and(|device| device.owns(*address));
+                let owned = self.devices.get_mut(&sender).is_some_and(|device| {
+                    let owned = device.owns(*address);
+                    if !owned {
+                        device.borrows(*address);
+                    }
+                    owned
+                });
                 let used = Claim::address(*address, Evidence::Ip).filter(|_| !owned);
                 used.iter().chain(spoken).for_each(|claim| self.put(sender, claim, *source, time, &mut news));
             }
@@ -319,6 +390,7 @@ impl Inventory {
         if many || turned {
             self.part(sender, &mut news);
         }
+        self.news += news.len() as u64;
         for change in &news {
             if self.changes.len() == MOST_CHANGES {
                 self.changes.pop_front();
@@ -333,11 +405,12 @@ impl Inventory {
         &mut self,
         of: Of,
         behind: Option<Of>,
+        source: Option<IpAddr>,
         time: Timestamp,
         news: &mut Vec<Change>,
     ) -> Option<&mut Device> {
         if !self.devices.contains_key(&of) {
-            if self.devices.len() >= MOST_DEVICES && !self.make_room(of, time) {
+            if self.devices.len() >= MOST_DEVICES && !self.make_room(of, source, time) {
                 self.counts.refused_devices += 1;
                 return None;
             }
@@ -351,12 +424,15 @@ impl Inventory {
     }
 
     /// Forgets the stranger of whom nothing was heard for longest. One of the policy need not wait for its place.
-    fn make_room(&mut self, of: Of, time: Timestamp) -> bool {
-        let is_ours = self.known.name(of).is_some();
+    fn make_room(&mut self, of: Of, source: Option<IpAddr>, time: Timestamp) -> bool {
+        let by_address = source.is_some_and(|source| self.known.name(Of::Address(source)).is_some());
+        // A device without a hardware address in the policy is known by its address alone; anybody could use it, so it waits as others do
+        // while one of that name is there.
+        let is_ours = self.known.name(of).is_some() || by_address && !self.has_name_of(source);
         if !is_ours && self.full_until.is_some_and(|until| time < until) {
             return false;
         }
-        let strangers = self.devices.values().filter(|device| self.known.name(device.of).is_none());
+        let strangers = self.devices.values().filter(|device| self.known.name_of(device).is_none());
         let oldest = strangers.min_by_key(|device| device.last).map(|device| (device.of, device.last));
         match oldest {
             Some((oldest, last)) if is_ours || time.duration_since(last) >= STRANGERS_STAY => {
@@ -372,11 +448,19 @@ impl Inventory {
         }
     }
 
+    /// Whether a device is kept that has the name of an address.
+    fn has_name_of(&self, source: Option<IpAddr>) -> bool {
+        let name = source.and_then(|source| self.known.name(Of::Address(source)));
+        name.is_some() && self.devices.values().any(|device| self.known.name_of(device) == name)
+    }
+
     fn put(&mut self, of: Of, claim: &Claim, from: Option<IpAddr>, time: Timestamp, news: &mut Vec<Change>) {
         let Some(device) = self.devices.get_mut(&of) else { return };
         // What a protocol of the link says of an address needs no other.
         let from = from.filter(|_| claim.kind != Kind::Address);
+        let before = device.facts.len();
         let (said, had_room) = device.take(claim, from, time);
+        self.news += u64::from(device.facts.len() != before);
         news.extend(said.map(|news| Change { time, of, news }));
         self.counts.refused_facts += u64::from(!had_room);
     }
@@ -385,6 +469,7 @@ impl Inventory {
     fn part(&mut self, sender: Of, news: &mut Vec<Change>) {
         let Some(router) = self.devices.get_mut(&sender) else { return };
         router.router = true;
+        router.borrowed.clear();
         let own: Vec<bool> =
             router.facts.iter().map(|fact| fact.from.is_none_or(|from| router.owns(from))).collect();
         let mut own = own.into_iter();
@@ -399,7 +484,7 @@ impl Inventory {
             if fact.kind == Kind::Serves && !self.devices.contains_key(&of) {
                 continue;
             }
-            if let Some(device) = self.device(of, Some(sender), fact.last, news) {
+            if let Some(device) = self.device(of, Some(sender), Some(from), fact.last, news) {
                 device.first = device.first.min(fact.first);
                 let had_room = device.adopt(fact);
                 self.counts.refused_facts += u64::from(!had_room);

@@ -195,6 +195,25 @@ pub(super) const HISTORY_REFUSED: Family = counter(
 );
 pub(super) const HISTORY_DAMAGED: Family =
     counter("history_damaged", "Damaged files of the history that were set aside since the agent began", &[]);
+pub(super) const INVENTORY_UP: Family = gauge(
+    "inventory_up",
+    "Whether the inventory is kept: 1, or 0 while it cannot be written or nobody listens",
+    &[],
+);
+pub(super) const INVENTORY_DEVICES: Family =
+    gauge("inventory_devices", "Devices that are heard: of the policy, and others", &["policy"]);
+pub(super) const INVENTORY_FRAMES: Family =
+    counter("inventory_frames", "Frames that the inventory has read since the agent began", &[]);
+pub(super) const INVENTORY_LOST: Family = counter(
+    "inventory_lost",
+    "What the inventory did not take since the agent began: frames over its budget, frames that the kernel dropped, claims and frames for which there was no room, strangers that made room",
+    &["why"],
+);
+pub(super) const INVENTORY_UNTOLD: Family = counter(
+    "inventory_untold_changes",
+    "Changes that came too fast for a record of their own since the agent began",
+    &[],
+);
 
 /// All of them, in the order in which they are told.
 pub const FAMILIES: &[Family] = &[
@@ -244,4 +263,9 @@ pub const FAMILIES: &[Family] = &[
     HISTORY_WRITTEN,
     HISTORY_REFUSED,
     HISTORY_DAMAGED,
+    INVENTORY_UP,
+    INVENTORY_DEVICES,
+    INVENTORY_FRAMES,
+    INVENTORY_LOST,
+    INVENTORY_UNTOLD,
 ];

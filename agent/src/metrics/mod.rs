@@ -26,8 +26,8 @@ pub use form::Form;
 pub use places::Places;
 pub use rule::{MOST_TEXT, rule_label};
 pub use snapshot::{
-    DeviceNumbers, HistoryNumbers, InterfaceNumbers, RuleNumbers, SinkNumbers, Snapshot, SpoolNumbers,
-    TableNumbers,
+    DeviceNumbers, HistoryNumbers, InterfaceNumbers, InventoryNumbers, RuleNumbers, SinkNumbers, Snapshot,
+    SpoolNumbers, TableNumbers,
 };
 
 /// Devices that have series of their own.

@@ -58,6 +58,8 @@ pub struct Snapshot {
     pub sinks: Vec<SinkNumbers>,
     /// The history of flows; `None` where none is kept.
     pub history: Option<HistoryNumbers>,
+    /// The inventory; `None` where none is kept.
+    pub inventory: Option<InventoryNumbers>,
 }
 
 /// An interface.
@@ -133,6 +135,21 @@ pub struct SpoolNumbers {
     pub dropped: u64,
     /// Connections that could not be made, or broke.
     pub failures: u64,
+}
+
+/// The inventory: devices that are heard.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct InventoryNumbers {
+    /// Whether it can be written.
+    pub up: bool,
+    /// Devices of the policy, and others.
+    pub devices: [u64; 2],
+    /// Frames that were read, since the agent began.
+    pub frames: u64,
+    /// What was lost since then, by why.
+    pub lost: [(&'static str, u64); 4],
+    /// Changes without a record of their own, since then.
+    pub untold: u64,
 }
 
 /// The history of flows.

@@ -61,6 +61,13 @@ fn full() -> Snapshot {
             refused: 1,
             damaged: 1,
         }),
+        inventory: Some(InventoryNumbers {
+            up: true,
+            devices: [4, 2],
+            frames: 7,
+            lost: [("over-budget", 1), ("dropped", 2), ("refused", 3), ("forgotten", 4)],
+            untold: 5,
+        }),
         ..Snapshot::default()
     }
 }

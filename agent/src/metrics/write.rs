@@ -103,7 +103,18 @@ pub(super) fn page(snapshot: &Snapshot, mut encoder: DescriptorEncoder<'_>) -> R
     tell(families::HISTORY_ROWS, history(|history| number(history.rows)))?;
     tell(families::HISTORY_WRITTEN, history(|history| number(history.written)))?;
     tell(families::HISTORY_REFUSED, history(|history| number(history.refused)))?;
-    tell(families::HISTORY_DAMAGED, history(|history| number(history.damaged)))
+    tell(families::HISTORY_DAMAGED, history(|history| number(history.damaged)))?;
+    let inventory = s.inventory.iter();
+    let alone = |of: fn(&super::InventoryNumbers) -> f64| {
+        inventory.clone().map(|inventory| (Vec::new(), of(inventory))).collect::<Vec<_>>()
+    };
+    tell(families::INVENTORY_UP, alone(|inventory| flag(inventory.up)))?;
+    let devices = inventory.clone().flat_map(|i| ["known", "unknown"].into_iter().zip(i.devices));
+    tell(families::INVENTORY_DEVICES, devices.map(|(policy, n)| (vec![policy], number(n))).collect())?;
+    tell(families::INVENTORY_FRAMES, alone(|inventory| number(inventory.frames)))?;
+    let lost = inventory.clone().flat_map(|inventory| inventory.lost);
+    tell(families::INVENTORY_LOST, lost.map(|(why, n)| (vec![why], number(n))).collect())?;
+    tell(families::INVENTORY_UNTOLD, alone(|inventory| number(inventory.untold)))
 }
 
 fn write(

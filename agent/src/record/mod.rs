@@ -14,10 +14,12 @@ use crate::model::Mode;
 mod alarm;
 mod debt;
 mod format;
+mod sighting;
 
 pub use alarm::{Alarm, Event, Trigger};
 pub use debt::Debt;
 pub use format::Format;
+pub use sighting::{Novelty, Sighting};
 
 /// Version of the fields below. A new field does not raise it; a changed meaning does.
 pub const VERSION: u32 = 1;
@@ -34,6 +36,8 @@ pub enum Record {
     Heartbeat(Heartbeat),
     /// The agent undid a change.
     Alarm(Box<Alarm>),
+    /// A device, or what it says of itself, is new.
+    Inventory(Box<Sighting>),
 }
 
 /// Which record of which agent run: enough to recognise a duplicate, and to see that one is missing.
@@ -338,6 +342,7 @@ impl Record {
             Self::Gap(one) => (&one.boot, one.seq),
             Self::Heartbeat(one) => (&one.boot, one.seq),
             Self::Alarm(one) => (&one.boot, one.seq),
+            Self::Inventory(one) => (&one.boot, one.seq),
         };
         RecordId { boot: boot.clone(), seq }
     }
@@ -349,6 +354,7 @@ impl Record {
             Self::Gap(one) => &one.gateway,
             Self::Heartbeat(one) => &one.gateway,
             Self::Alarm(one) => &one.gateway,
+            Self::Inventory(one) => &one.gateway,
         }
     }
 
@@ -358,7 +364,9 @@ impl Record {
         let id = self.id();
         match self {
             Self::Gap(Gap { cause: Cause::Spool, .. }) => format!("{id}-gap"),
-            Self::Gap(_) | Self::Violation(_) | Self::Heartbeat(_) | Self::Alarm(_) => id.to_string(),
+            Self::Gap(_) | Self::Violation(_) | Self::Heartbeat(_) | Self::Alarm(_) | Self::Inventory(_) => {
+                id.to_string()
+            }
         }
     }
 
@@ -369,6 +377,7 @@ impl Record {
             Self::Gap(one) => one.seq,
             Self::Heartbeat(one) => one.seq,
             Self::Alarm(one) => one.seq,
+            Self::Inventory(one) => one.seq,
         }
     }
 
@@ -379,6 +388,7 @@ impl Record {
             Self::Gap(one) => one.count,
             Self::Heartbeat(one) => one.count,
             Self::Alarm(one) => one.count,
+            Self::Inventory(one) => one.count,
         }
     }
 }

@@ -12,7 +12,19 @@ const FILES: [&str; 4] = ["oui.csv", "mam.csv", "oui36.csv", "iab.csv"];
 const MOST_BYTES: u64 = 32 << 20;
 
 /// What is there; that something is not there is said once.
-pub(super) fn read() -> Vendors {
+pub(in crate::cli) fn read() -> Vendors {
+    let (vendors, missing) = found();
+    if !missing.is_empty() {
+        say!(
+            "note: whose hardware addresses are is not wholly known: no {} in `{FOLDER}`\nhint: `apt install ieee-data`",
+            missing.join(", ")
+        );
+    }
+    vendors
+}
+
+/// What is there, and which of them are missing.
+pub(in crate::cli) fn found() -> (Vendors, Vec<&'static str>) {
     let mut vendors = Vendors::default();
     let mut missing = Vec::new();
     for name in FILES {
@@ -23,11 +35,5 @@ pub(super) fn read() -> Vendors {
             missing.push(name);
         }
     }
-    if !missing.is_empty() {
-        say!(
-            "note: whose hardware addresses are is not wholly known: no {} in `{FOLDER}`\nhint: `apt install ieee-data`",
-            missing.join(", ")
-        );
-    }
-    vendors
+    (vendors, missing)
 }

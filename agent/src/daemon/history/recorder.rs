@@ -405,6 +405,6 @@ impl Recorder {
     }
 }
 
-pub(super) fn clock() -> Clock {
+pub(in crate::daemon) fn clock() -> Clock {
     Clock { wall: jiff::Timestamp::now(), mono_ns: monotonic_ns() }
 }

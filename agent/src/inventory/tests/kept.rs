@@ -193,7 +193,7 @@ fn an_entry_for_an_unknown_device_is_valid_whatever_it_says() {
     take(&mut inventory, &accepted(OTHER, PLC, 502), 1);
     let report = report(&inventory);
     for (listed, expected) in report.devices.iter().zip(["x-device-evil-mode-enforce", "device-010203-2"]) {
-        let text = stub(listed, &["device-010203"].into());
+        let text = stub(listed, &["device-010203".to_owned()].into());
         let outcome = crate::policy::resolve_texts(&[source(("a.toml".to_owned(), text.clone()))]);
         let policy = outcome.policy.unwrap_or_else(|| panic!("{text}\n{:?}", outcome.diagnostics));
         let names: Vec<&str> = policy.devices.iter().map(|device| device.name.as_str()).collect();
@@ -201,4 +201,140 @@ fn an_entry_for_an_unknown_device_is_valid_whatever_it_says() {
         assert_eq!(policy.devices[0].dynamic, expected.starts_with('x'));
         assert!(text.contains("# hardware address: unknown"), "{text}");
     }
+}
+
+/// A policy with a device that has an address alone.
+fn known(devices: &str) -> Known {
+    let text = format!("version = 1\n{devices}");
+    let outcome = crate::policy::resolve_texts(&[source(("p.toml".to_owned(), text))]);
+    Known::of(&outcome.policy.unwrap_or_else(|| panic!("{:?}", outcome.diagnostics)))
+}
+
+const PLC_BY_ADDRESS: &str = "[device.plc]\nip = \"10.20.1.11\"\nmode = \"monitor\"\n";
+
+#[test]
+fn who_borrows_an_address_stays_a_stranger() {
+    let mut inventory = Inventory::default();
+    inventory.know(known(PLC_BY_ADDRESS));
+    let stranger = Of::Mac(OTHER);
+    let names = |inventory: &Inventory| {
+        let device = inventory.get(stranger).expect("it is known");
+        let maybe = inventory.known().maybe(device).map(str::to_owned);
+        (inventory.name_of(stranger).map(str::to_owned), maybe)
+    };
+    // A datagram alone says nothing of whose the address is.
+    take(&mut inventory, &udp(OTHER, PLC, [5353, 5353], &[]), 0);
+    assert_eq!(names(&inventory), (None, Some("plc".to_owned())));
+    // ARP does, as long as it is the only one.
+    take(&mut inventory, &arp(OTHER, OTHER, PLC), 1);
+    assert_eq!(names(&inventory), (Some("plc".to_owned()), None));
+    take(&mut inventory, &arp(OTHER, OTHER, [10, 20, 1, 66]), 2);
+    assert_eq!(names(&inventory), (None, Some("plc".to_owned())));
+}
+
+#[test]
+fn device_without_a_hardware_address_finds_room_and_keeps_it() {
+    let mut inventory = Inventory::default();
+    inventory.know(known(PLC_BY_ADDRESS));
+    let forged = |n: usize| Mac([2, 0x66, 0, 0, (n >> 8) as u8, n as u8]);
+    for n in 0..MOST_DEVICES {
+        let source = [10, 99, (n >> 8) as u8, n as u8];
+        take(&mut inventory, &arp(forged(n), forged(n), source), 0);
+    }
+    assert_eq!(inventory.devices().count(), MOST_DEVICES);
+    // It needs not wait, and what announces its address besides does not push out another.
+    take(&mut inventory, &arp(DEVICE, DEVICE, PLC), 1);
+    assert_eq!(inventory.name_of(Of::Mac(DEVICE)), Some("plc"));
+    take(&mut inventory, &arp(OTHER, OTHER, PLC), 2);
+    assert!(inventory.get(Of::Mac(OTHER)).is_none());
+    // Nor is it forgotten after an hour of silence, as all the others are before it.
+    for n in 0..MOST_DEVICES {
+        let n = n + MOST_DEVICES;
+        take(&mut inventory, &arp(forged(n), forged(n), [10, 98, (n >> 8) as u8, n as u8]), 4000);
+    }
+    assert_eq!(inventory.name_of(Of::Mac(DEVICE)), Some("plc"));
+}
+
+#[test]
+fn twelve_announced_addresses_hide_no_router() {
+    let mut inventory = Inventory::default();
+    for last in 0..MOST_OF_A_KIND as u8 {
+        take(&mut inventory, &arp(OTHER, OTHER, [10, 20, 1, 100 + last]), 0);
+    }
+    let identity = modbus_identity(&[(1, "M340")]);
+    for last in 0..=MOST_BESIDE as u8 {
+        assert!(!device(&inventory, Of::Mac(OTHER)).router);
+        take(&mut inventory, &tcp(OTHER, [10, 30, 0, 10 + last], 502, &identity), 1);
+    }
+    assert!(device(&inventory, Of::Mac(OTHER)).router);
+    assert!(inventory.get(Of::Address([10, 30, 0, 10].into())).is_some());
+}
+
+#[test]
+fn router_of_ipv6_is_known_by_its_networks_and_a_host_may_have_many_addresses() {
+    let from = |network: u16, host: u16| Heard {
+        mac: OTHER,
+        source: Some([0xfd00, 0, 0, network, 0, 0, 0, host].into()),
+        claims: vec![Claim::new(Kind::Model, "M340", Evidence::Modbus)],
+    };
+    let mut inventory = Inventory::default();
+    for host in 1..40 {
+        inventory.take(&from(1, host), at(0));
+    }
+    assert!(!device(&inventory, Of::Mac(OTHER)).router);
+    for network in 2..=MOST_ADDRESSES as u16 + 1 {
+        inventory.take(&from(network, 1), at(1));
+    }
+    assert!(device(&inventory, Of::Mac(OTHER)).router);
+}
+
+#[test]
+fn advertisement_for_another_is_not_believed() {
+    let target: std::net::Ipv6Addr = "fe80::7".parse().expect("an address");
+    let source = IpAddr::V6(target);
+    let advertisement = |option: Option<Mac>| {
+        let option = option.map(|mac| [&[2, 1][..], &mac.0].concat()).unwrap_or_default();
+        [&[136, 0, 0, 0, 0x60, 0, 0, 0][..], &target.octets(), &option].concat()
+    };
+    let said = |message: &[u8], source| super::super::arp::neighbour(message, source, DEVICE).len();
+    assert_eq!(said(&advertisement(Some(DEVICE)), source), 1);
+    assert_eq!(said(&advertisement(Some(OTHER)), source), 0);
+    assert_eq!(said(&advertisement(None), source), 1);
+    // A proxy that gives no hardware address at all.
+    assert_eq!(said(&advertisement(None), "fe80::1".parse().expect("an address")), 0);
+    // An option of no length ends it.
+    let endless = [&advertisement(None)[..], &[1, 0, 2, 1, 0, 0, 0, 0]].concat();
+    assert_eq!(said(&endless, source), 1);
+}
+
+#[test]
+fn entry_never_has_a_name_that_means_something_else() {
+    for name in ["gateway", "any", "broadcast", "multicast", "office"] {
+        let mut inventory = Inventory::default();
+        inventory.know(known("[network.office]\ncidr = \"10.9.0.0/16\"\n"));
+        let question = dhcp_question(DEVICE, &[(12, name.as_bytes())]);
+        take(&mut inventory, &udp(DEVICE, [0; 4], [68, 67], &question), 0);
+        let report = Report::new(&inventory, inventory.known(), &Vendors::default());
+        let text = stub(&report.devices[0], &inventory.known().taken());
+        assert!(text.contains(&format!("[device.{name}-2]")), "{text}");
+        assert!(crate::policy::resolve_texts(&[source(("a.toml".to_owned(), text))]).policy.is_some());
+    }
+}
+
+#[test]
+fn times_of_a_clock_that_was_wrong_are_brought_to_where_they_belong() {
+    let mut inventory = Inventory::default();
+    // Of an earlier run, and of this one, which began in 1970.
+    take(&mut inventory, &arp(DEVICE, DEVICE, PLC), 0);
+    let heard = hear(&arp(DEVICE, DEVICE, PLC)).expect("somebody");
+    let early = |seconds| jiff::Timestamp::from_second(seconds).expect("a time");
+    inventory.take(&hear(&arp(OTHER, OTHER, HMI)).expect("somebody"), early(110));
+    let by = SignedDuration::from_secs(1_780_000_900 - 100);
+    inventory.shift(&Shift { from: early(100), to: early(200), by });
+    let other = inventory.get(Of::Mac(OTHER)).expect("it is known");
+    assert_eq!((other.first, other.last, other.facts[0].first), (at(910), at(910), at(910)));
+    assert_eq!(inventory.changes().last().expect("one").time, at(910));
+    assert_eq!(inventory.get(Of::Mac(DEVICE)).expect("it is known").last, at(0));
+    inventory.take(&heard, at(920));
+    assert_eq!(inventory.get(Of::Mac(DEVICE)).expect("it is known").first, at(0));
 }

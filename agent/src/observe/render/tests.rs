@@ -10,7 +10,9 @@ use bulkhead_common::layout::{Event, START_BYTES, ViolationKey};
 use serde_json::Value;
 
 use super::{super::names::tests::plant, *};
-use crate::record::{self, Alarm, Cause, End, Gap, Heartbeat, Modes, Record, Severity, Trigger};
+use crate::record::{
+    self, Alarm, Cause, End, Gap, Heartbeat, Modes, Novelty, Record, Severity, Sighting, Trigger,
+};
 
 const DOCUMENT: &str = "docs/violations.md";
 
@@ -137,13 +139,38 @@ fn alarm() -> Alarm {
     }
 }
 
+fn sighting() -> Sighting {
+    let word = |word: &str| Some(word.to_owned());
+    Sighting {
+        v: VERSION,
+        time: rfc3339(clock().wall),
+        gateway: teller().gateway,
+        boot: teller().boot,
+        seq: 46,
+        severity: Severity::Medium,
+        change: Novelty::Changed,
+        device: word("press-plc"),
+        source: End { name: word("press-plc"), mac: word("00:80:f4:0e:11:5a"), ip: None, port: None },
+        interface: word("eth1 vlan 10"),
+        fact: word("firmware"),
+        before: word("v2.60"),
+        now: word("v2.70"),
+        evidence: word("modbus"),
+        explanation: "`press-plc`: 00:80:f4:0e:11:5a changed its firmware from `v2.60` to `v2.70` (modbus)"
+            .to_owned(),
+        more: 0,
+        count: 0,
+    }
+}
+
 /// One record of each kind, with the heading below which it is explained.
-pub(in crate::observe) fn every_kind() -> [(&'static str, Record); 4] {
+pub(in crate::observe) fn every_kind() -> [(&'static str, Record); 5] {
     [
         ("## Violations", Record::Violation(Box::new(example()))),
         ("## Gaps", Record::Gap(gap())),
         ("## Heartbeats", Record::Heartbeat(heartbeat())),
         ("## Alarms", Record::Alarm(Box::new(alarm()))),
+        ("## Inventory", Record::Inventory(Box::new(sighting()))),
     ]
 }
 

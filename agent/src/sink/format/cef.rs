@@ -7,7 +7,7 @@ use super::{
     VENDOR, VERSION,
     words::{cause, happened, millis, of_ten, sentence, severity_of},
 };
-use crate::record::{Alarm, End, Gap, Heartbeat, Record, Scan, Violation};
+use crate::record::{Alarm, End, Gap, Heartbeat, Record, Scan, Sighting, Violation};
 
 /// One line.
 pub(super) fn encode(record: &Record) -> String {
@@ -16,6 +16,7 @@ pub(super) fn encode(record: &Record) -> String {
         Record::Gap(one) => ("gap", one.explanation.as_str()),
         Record::Heartbeat(_) => ("heartbeat", "the agent is running"),
         Record::Alarm(one) => (one.alarm.name(), one.alarm.text()),
+        Record::Inventory(one) => (one.change.name(), one.change.text()),
     };
     let severity = of_ten(severity_of(record));
     let head = [VENDOR, VENDOR, VERSION, signature, name].map(header).join("|");
@@ -25,6 +26,7 @@ pub(super) fn encode(record: &Record) -> String {
         Record::Gap(one) => gap(one, &mut pairs),
         Record::Heartbeat(one) => heartbeat(one, &mut pairs),
         Record::Alarm(one) => alarm(one, &mut pairs),
+        Record::Inventory(one) => sighting(one, &mut pairs),
     }
     let id = record.id();
     pairs.put("cnt", record.count());
@@ -150,6 +152,21 @@ fn alarm(one: &Alarm, pairs: &mut Pairs) {
     pairs.labelled("cs1", "device", one.device.as_ref());
     pairs.labelled("cs4", "revision", one.revision.as_ref());
     pairs.labelled("flexString1", "criticality", one.criticality.as_ref());
+}
+
+fn sighting(one: &Sighting, pairs: &mut Pairs) {
+    pairs.put("cat", "inventory");
+    pairs.put("rt", millis(&one.time));
+    pairs.put("dvchost", &one.gateway);
+    pairs.put("reason", one.change.name());
+    pairs.maybe("deviceInboundInterface", one.interface.as_ref());
+    pairs.end(&one.source, ["src", "c6a2", "Source IPv6 Address", "spt", "smac", "shost"]);
+    pairs.labelled("cs1", "device", one.device.as_ref());
+    pairs.labelled("cs2", "before", one.before.as_ref());
+    pairs.labelled("cs3", "now", one.now.as_ref());
+    pairs.labelled("cs4", "fact", one.fact.as_ref());
+    pairs.labelled("cs6", "evidence", one.evidence.as_ref());
+    pairs.labelled("cn2", "more", Some(one.more));
 }
 
 /// Devices by mode, as a text.

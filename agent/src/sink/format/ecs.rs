@@ -6,7 +6,7 @@ use super::{
     VENDOR, VERSION,
     words::{happened, ip_version, number, sentence, severity, severity_of},
 };
-use crate::record::{Action, Alarm, End, Gap, Heartbeat, Record, Severity, Violation};
+use crate::record::{Action, Alarm, End, Gap, Heartbeat, Record, Severity, Sighting, Violation};
 
 /// Version of the schema.
 pub(super) const ECS: &str = "8.11.0";
@@ -18,6 +18,7 @@ pub(super) fn encode(record: &Record, with_sentence: bool) -> String {
         Record::Gap(one) => gap(one),
         Record::Heartbeat(one) => heartbeat(one),
         Record::Alarm(one) => alarm(one),
+        Record::Inventory(one) => sighting(one),
     };
     let grade = severity_of(record);
     let id = record.id();
@@ -116,6 +117,22 @@ fn alarm(one: &Alarm) -> Value {
             "transport": number(&one.protocol).map(|_| transport(&one.protocol)),
             "iana_number": number(&one.protocol).map(|number| number.to_string()),
         },
+        "bulkhead": own,
+    })
+}
+
+fn sighting(one: &Sighting) -> Value {
+    let mut own = serde_json::to_value(one).unwrap_or_default();
+    own["kind"] = json!("inventory");
+    remove(&mut own, &["time", "explanation"]);
+    json!({
+        "@timestamp": one.time,
+        "event": {
+            "kind": "event", "category": ["host"], "type": ["change"], "action": one.change.name(),
+            "outcome": "unknown", "dataset": "bulkhead.inventory", "reason": one.explanation,
+        },
+        "observer": observer(&one.gateway, None, None),
+        "source": end(&one.source),
         "bulkhead": own,
     })
 }

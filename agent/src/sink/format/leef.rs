@@ -10,7 +10,7 @@ use super::{
     cef::{modes, scanned},
     words::{cause, happened, of_ten, sentence, severity_of},
 };
-use crate::record::{Alarm, End, Gap, Heartbeat, Record, Violation};
+use crate::record::{Alarm, End, Gap, Heartbeat, Record, Sighting, Violation};
 
 /// One line.
 pub(super) fn encode(record: &Record) -> String {
@@ -19,6 +19,7 @@ pub(super) fn encode(record: &Record) -> String {
         Record::Gap(_) => "gap",
         Record::Heartbeat(_) => "heartbeat",
         Record::Alarm(one) => one.alarm.name(),
+        Record::Inventory(one) => one.change.name(),
     };
     let mut pairs = Pairs(Vec::new());
     let time = match record {
@@ -26,6 +27,7 @@ pub(super) fn encode(record: &Record) -> String {
         Record::Gap(one) => &one.time,
         Record::Heartbeat(one) => &one.time,
         Record::Alarm(one) => &one.time,
+        Record::Inventory(one) => &one.time,
     };
     // Java reads what follows the point as milliseconds, so there are three digits.
     pairs.put("devTime", format!("{}Z", time.get(..23).unwrap_or_default()));
@@ -40,6 +42,7 @@ pub(super) fn encode(record: &Record) -> String {
         Record::Gap(one) => gap(one, &mut pairs),
         Record::Heartbeat(one) => heartbeat(one, &mut pairs),
         Record::Alarm(one) => alarm(one, &mut pairs),
+        Record::Inventory(one) => sighting(one, &mut pairs),
     }
     pairs.put("message", sentence(record));
     format!("LEEF:2.0|{VENDOR}|{VENDOR}|{VERSION}|{event}|x09|{}", pairs.0.join("\t"))
@@ -121,4 +124,18 @@ fn alarm(one: &Alarm, pairs: &mut Pairs) {
     pairs.maybe("device", one.device.as_ref());
     pairs.maybe("criticality", one.criticality.as_ref());
     pairs.maybe("policy", one.revision.as_ref());
+}
+
+fn sighting(one: &Sighting, pairs: &mut Pairs) {
+    pairs.put("cat", "inventory");
+    pairs.put("gateway", &one.gateway);
+    pairs.end(&one.source, ["src", "srcPort", "srcMAC", "srcName"]);
+    pairs.put("reason", &one.explanation);
+    pairs.maybe("device", one.device.as_ref());
+    pairs.maybe("interface", one.interface.as_ref());
+    pairs.maybe("fact", one.fact.as_ref());
+    pairs.maybe("before", one.before.as_ref());
+    pairs.maybe("now", one.now.as_ref());
+    pairs.maybe("evidence", one.evidence.as_ref());
+    pairs.put("more", one.more);
 }

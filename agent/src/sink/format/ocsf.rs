@@ -8,7 +8,7 @@ use super::{
     ecs::without_nulls,
     words::{ip_version, millis, number, sentence, severity_of},
 };
-use crate::record::{Action, Alarm, End, Gap, Heartbeat, Record, Severity, Violation};
+use crate::record::{Action, Alarm, End, Gap, Heartbeat, Record, Severity, Sighting, Violation};
 
 /// Version of the schema, a released one.
 pub(super) const OCSF: &str = "1.6.0";
@@ -32,6 +32,7 @@ pub(super) fn encode(record: &Record, with_sentence: bool) -> String {
         Record::Gap(one) => gap(one),
         Record::Heartbeat(one) => heartbeat(one),
         Record::Alarm(one) => alarm(one),
+        Record::Inventory(one) => sighting(one),
     };
     let Kind { activity, other, action, disposition } = kind;
     let severity = severity_of(record);
@@ -64,6 +65,7 @@ fn event_code(record: &Record) -> &str {
         Record::Gap(_) => "gap",
         Record::Heartbeat(_) => "heartbeat",
         Record::Alarm(one) => one.alarm.name(),
+        Record::Inventory(one) => one.change.name(),
     }
 }
 
@@ -152,6 +154,20 @@ fn alarm(one: &Alarm) -> (Value, Kind) {
     });
     // Modified, Corrected.
     (value, Kind { activity: 99, other: Some("Alarm"), action: 4, disposition: 11 })
+}
+
+fn sighting(one: &Sighting) -> (Value, Kind) {
+    let mut own = serde_json::to_value(one).unwrap_or_default();
+    own["kind"] = json!("inventory");
+    let source = end(&one.source);
+    let value = json!({
+        "time": millis(&one.time),
+        "src_endpoint": if source.is_null() { json!({ "name": one.gateway }) } else { source },
+        "status_detail": one.explanation,
+        "unmapped": own,
+    });
+    // Observed, Detected.
+    (value, Kind { activity: 99, other: Some("Inventory"), action: 3, disposition: 15 })
 }
 
 /// An endpoint; null when nothing is known that makes one.

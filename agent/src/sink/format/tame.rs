@@ -7,7 +7,7 @@ use jiff::Timestamp;
 
 use crate::{
     model::Mac,
-    record::{Alarm, End, Gap, Heartbeat, Record, Violation},
+    record::{Alarm, End, Gap, Heartbeat, Record, Sighting, Violation},
 };
 
 /// How long texts may be, bytes.
@@ -52,6 +52,7 @@ pub(in crate::sink) fn tame(record: &Record, level: Level) -> Record {
         Record::Gap(one) => Record::Gap(gap(one, level)),
         Record::Heartbeat(one) => Record::Heartbeat(heartbeat(one, level)),
         Record::Alarm(one) => Record::Alarm(Box::new(alarm(one, level))),
+        Record::Inventory(one) => Record::Inventory(Box::new(sighting(one, level))),
     }
 }
 
@@ -201,6 +202,48 @@ fn alarm(one: &Alarm, level: Level) -> Alarm {
         destination: end(destination, level),
         protocol: word(protocol),
         explanation: text(explanation, level.text),
+        count: *count,
+    }
+}
+
+fn sighting(one: &Sighting, level: Level) -> Sighting {
+    let Sighting {
+        v,
+        time,
+        gateway,
+        boot,
+        seq,
+        severity,
+        change,
+        device,
+        source,
+        interface,
+        fact,
+        before,
+        now,
+        evidence,
+        explanation,
+        more,
+        count,
+    } = one;
+    let name = |one: &Option<String>| one.as_ref().map(|one| text(one, level.name));
+    Sighting {
+        v: *v,
+        time: instant(time),
+        gateway: text(gateway, level.name),
+        boot: word(boot),
+        seq: *seq,
+        severity: *severity,
+        change: *change,
+        device: name(device),
+        source: end(source, level),
+        interface: name(interface),
+        fact: fact.as_deref().map(word),
+        before: name(before),
+        now: name(now),
+        evidence: evidence.as_deref().map(word),
+        explanation: text(explanation, level.text),
+        more: *more,
         count: *count,
     }
 }

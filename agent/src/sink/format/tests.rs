@@ -6,8 +6,8 @@ use super::*;
 use crate::{
     model::Mode,
     record::{
-        Action, Alarm, Cause, End, Event, Gap, Heartbeat, Modes, Scan, Severity, Trigger, VERSION as RECORDS,
-        Verdict, Violation,
+        Action, Alarm, Cause, End, Event, Gap, Heartbeat, Modes, Novelty, Scan, Severity, Sighting, Trigger,
+        VERSION as RECORDS, Verdict, Violation,
     },
 };
 
@@ -16,7 +16,7 @@ const DOCUMENT: &str = "docs/sinks.md";
 const SHOWN: &str = "0.1.0";
 
 /// A violation, a gap and a heartbeat.
-pub(in crate::sink) fn examples() -> [Record; 4] {
+pub(in crate::sink) fn examples() -> [Record; 5] {
     let boot = || "5f0c2b9a41d84c6e".to_owned();
     let violation = Violation {
         v: RECORDS,
@@ -110,7 +110,36 @@ pub(in crate::sink) fn examples() -> [Record; 4] {
         Record::Gap(gap),
         Record::Heartbeat(heartbeat),
         Record::Alarm(Box::new(alarm)),
+        Record::Inventory(Box::new(sighting())),
     ]
+}
+
+fn sighting() -> Sighting {
+    let word = |word: &str| Some(word.to_owned());
+    Sighting {
+        v: RECORDS,
+        time: "2026-03-02T10:01:09.000000Z".into(),
+        gateway: "gw-7".into(),
+        boot: "5f0c2b9a41d84c6e".into(),
+        seq: 46,
+        severity: Severity::Medium,
+        change: Novelty::Changed,
+        device: word("press-plc"),
+        source: End {
+            name: word("press-plc"),
+            mac: word("00:80:f4:0e:11:5a"),
+            ip: Some([10, 20, 1, 11].into()),
+            port: None,
+        },
+        interface: word("eth1"),
+        fact: word("firmware"),
+        before: word("v2.60"),
+        now: word("v=2.70|"),
+        evidence: word("modbus"),
+        explanation: "`press-plc` changed its firmware".into(),
+        more: 0,
+        count: 0,
+    }
 }
 
 #[test]
@@ -179,7 +208,7 @@ fn names_do_not_break_a_line_and_do_not_make_it_long() {
 
 #[test]
 fn bars_and_equals_signs_are_escaped_where_they_divide() {
-    let [violation, gap, heartbeat, alarm] = examples();
+    let [violation, gap, heartbeat, alarm, _] = examples();
     let Record::Violation(mut one) = violation else { panic!("the first is a violation") };
     one.explanation = r"a|b\c=d".into();
     one.device = Some(r"a|b\c=d".into());
@@ -196,7 +225,7 @@ fn bars_and_equals_signs_are_escaped_where_they_divide() {
 
 #[test]
 fn cef_has_a_field_for_what_the_others_say_of_answers_others_and_warnings() {
-    let [violation, _, heartbeat, _] = examples();
+    let [violation, _, heartbeat, _, _] = examples();
     let Record::Violation(mut one) = violation else { panic!("the first is a violation") };
     let mut cef = |answer, others| {
         (one.answer, one.others) = (answer, others);

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use jiff::Timestamp;
 
-use crate::record::{Action, Alarm, Cause, End, Gap, Heartbeat, Record, Severity, Violation};
+use crate::record::{Action, Alarm, Cause, End, Gap, Heartbeat, Record, Severity, Sighting, Violation};
 
 /// What happened, for whoever reads a list of records.
 pub(in crate::sink) fn sentence(record: &Record) -> String {
@@ -34,6 +34,10 @@ pub(in crate::sink) fn sentence(record: &Record) -> String {
         Record::Alarm(one) => {
             let Alarm { alarm, device, explanation, .. } = one.as_ref();
             format!("{} ({}): {explanation}", alarm.text(), device.as_deref().unwrap_or("several"))
+        }
+        Record::Inventory(one) => {
+            let Sighting { change, explanation, .. } = one.as_ref();
+            format!("{}: {explanation}", change.text())
         }
     }
 }
@@ -97,6 +101,7 @@ pub(in crate::sink) fn severity_of(record: &Record) -> Severity {
         Record::Heartbeat(one) if one.warnings.is_empty() => Severity::Info,
         Record::Heartbeat(_) => Severity::Medium,
         Record::Alarm(one) => one.severity,
+        Record::Inventory(one) => one.severity,
     }
 }
 

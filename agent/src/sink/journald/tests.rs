@@ -34,7 +34,7 @@ fn each_field_of_a_record_is_one_of_the_entry() {
     let folder = tempfile::tempdir().expect("a temporary folder can be made");
     let (socket, path) = journal(&folder);
     let mut sink = Journal::open(path);
-    let [violation, gap, heartbeat, _] = examples();
+    let [violation, gap, heartbeat, _, _] = examples();
     sink.write(&violation, Format::Native);
     sink.write(&gap, Format::Cef);
     sink.write(&heartbeat, Format::Native);

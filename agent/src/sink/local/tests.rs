@@ -39,7 +39,7 @@ fn told(path: &Path) -> Vec<(u64, u64, Extent)> {
             assert_eq!((gap.cause, gap.gateway.as_str(), gap.boot.as_str()), (Cause::Disk, "gw-7", BOOT));
             (gap.seq, gap.count, gap.first.clone().zip(gap.last.clone()))
         }
-        Record::Heartbeat(_) | Record::Violation(_) | Record::Alarm(_) => {
+        Record::Heartbeat(_) | Record::Violation(_) | Record::Alarm(_) | Record::Inventory(_) => {
             (record.id().seq, record.count(), None)
         }
     });

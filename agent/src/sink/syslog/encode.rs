@@ -52,6 +52,7 @@ fn head(record: &Record, facility: u8, most: usize) -> String {
         Record::Gap(one) => ("gap", &one.time, &one.gateway, Some(cause(one.cause))),
         Record::Heartbeat(one) => ("heartbeat", &one.time, &one.gateway, None),
         Record::Alarm(one) => ("alarm", &one.time, &one.gateway, None),
+        Record::Inventory(one) => ("inventory", &one.time, &one.gateway, None),
     };
     let RecordId { boot, seq } = record.id();
     let value = u32::from(facility) * 8 + u32::from(priority(severity_of(&record)));

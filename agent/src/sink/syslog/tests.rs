@@ -58,7 +58,7 @@ fn everything(mut from: impl Read) -> String {
 #[test]
 fn message_has_header_and_structured_data_before_its_text() {
     let encoder = Encoder { format: Format::Native, facility: FACILITY, limit: MAX_DATAGRAM };
-    let [violation, gap, heartbeat, _] = examples();
+    let [violation, gap, heartbeat, _, _] = examples();
     let text = encoder.message(&violation).expect("it fits");
     let head = "<132>1 2026-03-02T10:00:07.250001Z gw-7 bulkhead - violation [bulkhead@32473 gateway=\"gw-7\" \
                 boot=\"5f0c2b9a41d84c6e\" seq=\"42\" count=\"3\"] {\"kind\":\"violation\",";
@@ -111,7 +111,7 @@ fn message_that_does_not_fit_loses_its_frame_and_then_is_none() {
 
 #[test]
 fn longest_record_there_can_be_fits_into_a_datagram_in_every_format() {
-    let [violation, _, heartbeat, _] = examples();
+    let [violation, _, heartbeat, _, _] = examples();
     let Record::Violation(mut one) = violation else { panic!("the first is a violation") };
     let Record::Heartbeat(mut pulse) = heartbeat else { panic!("the last is a heartbeat") };
     // Every format and the header have to escape it.
