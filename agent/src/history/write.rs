@@ -22,7 +22,7 @@ use crate::traffic::{Day, Row, Unseen, Why};
 /// For so long a writer waits for another one.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// The log beside the file is put into it when it is longer than this, bytes, and made shorter then.
-const LOG: u64 = 4 << 20;
+const LOG: u64 = 8 << 20;
 /// Nothing is added while the log is longer than this, bytes: somebody has been reading for too long.
 const HELD: u64 = 64 << 20;
 /// What a row takes in the file, bytes, with its share of pages that are half empty.
@@ -39,7 +39,7 @@ const LONG: i32 = 400;
 /// How much is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Size of the file, bytes. The log beside it takes a few MiB more.
+    /// Size of the file, bytes. The log beside it takes some 8 MiB more.
     pub bytes: u64,
     /// Days. Those without a row or observation do not count, so that a clock that was wrong for a moment makes nothing old.
     pub days: u32,
