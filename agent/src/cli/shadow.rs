@@ -112,7 +112,10 @@ fn tell(cli: &Cli, args: &Args) -> anyhow::Result<Exit> {
     } else {
         page(&status);
     }
-    let could_not = status.problem.is_some() || status.not_judged > 0 || status.counts.refused > 0;
+    // What was never compared breaks nothing, and says nothing.
+    let is_compared = status.set.is_some() && status.counts.judged > 0;
+    let is_partial = status.not_judged > 0 || status.counts.refused > 0;
+    let could_not = status.problem.is_some() || !is_compared || is_partial;
     Ok(match (args.fail_on.found(&status), could_not && args.fail_on != FailOn::None) {
         (true, _) => Exit::Found,
         (false, true) => Exit::CouldNotRun,

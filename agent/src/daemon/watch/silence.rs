@@ -4,6 +4,7 @@
 //! change, was switched off or has lost its link: it does not go back, and is watched anew when it is heard again.
 
 use std::{
+    cmp::Reverse,
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
     time::Duration,
@@ -28,13 +29,33 @@ use crate::{
     traffic::{End, Kind},
 };
 
-/// A conversation of a device that has stopped.
+/// Conversations of a device that have stopped.
 struct Stopped {
     device: String,
     of_mode: bool,
-    /// The one that has been silent for longest, in its periods.
-    steady: Steady,
-    silent: Duration,
+    /// Each, and for how long; the one that has been silent for longest first, in its periods.
+    all: Vec<(Steady, Duration)>,
+}
+
+/// What one of them says.
+enum Word {
+    /// The device is not heard either.
+    Absent,
+    /// The other end is off, and nothing that is in force stops it.
+    Excused,
+    /// It is a reason to go back.
+    Trip(Box<Trip>),
+}
+
+/// What all of them say together: one that is excused excuses no other, and what the policy in force denies is told first.
+fn sum_up(words: impl IntoIterator<Item = (Kind, Word)>) -> Option<(Kind, Word)> {
+    let weight = |word: &Word| match word {
+        Word::Trip(trip) if trip.reason.is_some() => 3,
+        Word::Trip(_) => 2,
+        Word::Excused => 1,
+        Word::Absent => 0,
+    };
+    words.into_iter().reduce(|best, next| if weight(&next.1) > weight(&best.1) { next } else { best })
 }
 
 /// Whether both ends are there.
@@ -63,8 +84,7 @@ impl Agent {
         // One walk for all of them.
         let heard = beats.lock().heard_last();
         let mut by_name: BTreeMap<u64, BTreeMap<String, Moment>> = BTreeMap::new();
-        for stopped in all {
-            let Stopped { device, of_mode, steady, silent } = stopped;
+        for Stopped { device, of_mode, all } in all {
             let Some(watched) = self.watcher.watched(&device, of_mode).cloned() else { continue };
             let number = super::denied::policy_before(&watched).unwrap_or(self.pointer.current);
             let before = match self.before_of(&watched) {
@@ -75,45 +95,51 @@ impl Agent {
                 }
             };
             let names = by_name.entry(number).or_insert_with(|| heard_by_name(&heard, &before));
-            // After the conversation had ended: the last words of that one are no sign.
-            let is_since = |at: &Moment| now.0.saturating_sub(*at).saturating_add(steady.period) < silent;
             let is_him = |end: &End| before.side().device_at(end).is_some_and(|one| one.name == device);
-            let mut partners = [steady.kind.from, steady.kind.to].into_iter().filter(|end| !is_him(end));
-            let there = There {
-                device: names.get(&device).is_some_and(is_since),
-                partner: partners.any(|end| heard.get(&end).is_some_and(is_since)),
-            };
-            if there.device && self.watcher.silent.contains(&device) {
+            let mut words = Vec::new();
+            let mut is_back = false;
+            for (steady, silent) in all {
+                // After the conversation had ended: the last words of that one are no sign.
+                let is_since = |at: &Moment| now.0.saturating_sub(*at).saturating_add(steady.period) < silent;
+                let mut partners = [steady.kind.from, steady.kind.to].into_iter().filter(|end| !is_him(end));
+                let there = There {
+                    device: names.get(&device).is_some_and(is_since),
+                    partner: partners.any(|end| heard.get(&end).is_some_and(is_since)),
+                };
+                is_back |= there.device && self.watcher.silent.contains(&device);
+                if !there.device && !self.watcher.harmed.contains(&device) {
+                    words.push((steady.kind, Word::Absent));
+                    continue;
+                }
+                match self.stopped(&device, &watched, &before, &steady, silent, there) {
+                    Ok(Some(trip)) if trip.reason.is_none() && !there.partner => {
+                        words.push((steady.kind, Word::Excused));
+                    }
+                    Ok(Some(trip)) => words.push((steady.kind, Word::Trip(Box::new(trip)))),
+                    // It is another's rule, and he is watched too.
+                    Ok(None) => {}
+                    Err(failure) => tracing::error!("{}", failure.message),
+                }
+            }
+            if is_back {
                 self.heard_again(device, now);
                 continue;
             }
-            if !there.device && !self.watcher.harmed.contains(&device) {
-                if self.watcher.silent.insert(device.clone()) {
-                    tracing::warn!(
-                        "`{device}` is silent altogether, and nothing of it was dropped that could be why: it is off or has lost its link, and keeps the change"
-                    );
-                }
-                continue;
-            }
-            match self.stopped(&device, &watched, &before, &steady, silent, there) {
-                // The other end is off, and nothing that is in force stops it.
-                Ok(Some(trip)) if trip.reason.is_none() && !there.partner => {
-                    if self.watcher.excused.insert(device) {
-                        tracing::warn!(
-                            "nothing is answered any more of {}: its other end is silent altogether and what is in force allows it, so nobody goes back for it",
-                            self.talk(&steady.kind)
-                        );
-                    }
-                }
-                Ok(Some(trip)) => self.go_back(trip),
-                // It is another's rule, and he is watched too.
-                Ok(None) => {}
-                Err(failure) => tracing::error!("{}", failure.message),
+            match sum_up(words) {
+                Some((_, Word::Trip(trip))) => self.go_back(*trip),
+                Some((kind, Word::Excused)) if self.watcher.excused.insert(device.clone()) => tracing::warn!(
+                    "nothing is answered any more of {}: its other end is silent altogether and what is in force allows it, so nobody goes back for it",
+                    self.talk(&kind)
+                ),
+                Some((_, Word::Absent)) if self.watcher.silent.insert(device.clone()) => tracing::warn!(
+                    "`{device}` is silent altogether, and nothing of it was dropped that could be why: it is off or has lost its link, and keeps the change"
+                ),
+                Some((_, Word::Excused | Word::Absent)) | None => {}
             }
         }
     }
 
-    /// Of each device that is watched the conversation that has been silent for longest, of those that have stopped.
+    /// Of each device that is watched the conversations that have stopped.
     fn find_stopped(&mut self, beats: &Beats) -> Vec<Stopped> {
         let began = (Duration::from_secs(crate::dataplane::monotonic_ns() / 1_000_000_000), beats.looks());
         let names: BTreeSet<String> = self.watcher.all().map(|(name, _)| name.clone()).collect();
@@ -127,10 +153,10 @@ impl Agent {
             let since = *self.watcher.since.get(device)?;
             let steady = watched.steady.iter().map(crate::store::KeptBeat::read);
             let stopped = steady.filter_map(|one| Some((one, beats.stopped(&one, since)?)));
-            let (steady, silent) =
-                stopped.max_by_key(|(one, silent)| silent.as_secs() / one.period.as_secs().max(1))?;
+            let mut all: Vec<(Steady, Duration)> = stopped.collect();
+            all.sort_by_key(|(one, silent)| Reverse(silent.as_secs() / one.period.as_secs().max(1)));
             let of_mode = matches!(watched.change, Touched::Mode { .. });
-            Some(Stopped { device: device.clone(), of_mode, steady, silent })
+            (!all.is_empty()).then(|| Stopped { device: device.clone(), of_mode, all })
         });
         stopped.collect()
     }
@@ -219,4 +245,45 @@ fn heard_by_name(heard: &BTreeMap<End, Moment>, before: &Before) -> BTreeMap<Str
         *known = (*at).max(*known);
     }
     names
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{IpAddr, Ipv4Addr};
+
+    use bulkhead_common::reason::Reason;
+
+    use super::*;
+    use crate::traffic::Service;
+
+    #[test]
+    fn one_that_is_excused_excuses_no_other() {
+        let end = |last| End::at(IpAddr::V4(Ipv4Addr::new(10, 0, 0, last)));
+        let kind = |from| Kind { from: end(from), to: end(9), service: Service { protocol: 6, number: 502 } };
+        let trip = |from, reason| {
+            let trip = Trip {
+                device: "plc".to_owned(),
+                of_mode: true,
+                trigger: Trigger::Stopped,
+                kind: kind(from),
+                reason,
+                rule: None,
+                silent: None,
+                gone: false,
+            };
+            (kind(from), Word::Trip(Box::new(trip)))
+        };
+        let denied = Some(Reason::ServiceNotAllowed);
+        let told = |words: Vec<(Kind, Word)>| {
+            sum_up(words)
+                .map(|(kind, word)| (kind.from, matches!(word, Word::Trip(_)), matches!(word, Word::Excused)))
+        };
+        let excused = || (kind(1), Word::Excused);
+        assert_eq!(told(vec![excused(), trip(2, denied)]), Some((end(2), true, false)));
+        assert_eq!(told(vec![trip(3, None), excused(), trip(2, denied)]), Some((end(2), true, false)));
+        assert_eq!(told(vec![(kind(4), Word::Absent), trip(3, None)]), Some((end(3), true, false)));
+        assert_eq!(told(vec![(kind(4), Word::Absent), excused()]), Some((end(1), false, true)));
+        assert_eq!(told(vec![(kind(4), Word::Absent)]), Some((end(4), false, false)));
+        assert_eq!(told(vec![]), None);
+    }
 }
