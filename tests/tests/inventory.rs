@@ -78,10 +78,61 @@ fn what_cannot_be_done_is_said_with_its_exit_code() {
         (&["--pcap", &capture, "--stub", "press"], 2, "`press` is no address\nhint: write a MAC address"),
         (&["--pcap", &capture, "--stub", "10.9.9.9"], 1, "nothing was heard of `10.9.9.9`"),
         (&["--pcap", &capture, "--policy", &policy], 1, "unknown key `macc`"),
-        (&[], 2, "required arguments were not provided"),
+        (
+            &["--pcap", "10.20.1.11"],
+            2,
+            "`10.20.1.11` is an address and no capture\nhint: write the captures between",
+        ),
+        (
+            &["--pcap", "10.20.1.11", &capture],
+            2,
+            "`10.20.1.11` is an address and no capture\nhint: write the captures after",
+        ),
+        (&["10.20.1.12", "--pcap", &capture, "10.20.1.11"], 2, "leave it out: `10.20.1.12` says already"),
+        (&["--changes", "--pcap", &capture, "10.20.1.11"], 2, "leave it out: `--changes` says already"),
+        (&["--socket", "/nonexistent/api.sock"], 2, "no agent answers on `/nonexistent/api.sock`"),
     ] {
         let words: Vec<&str> = ["inventory"].into_iter().chain(words.iter().copied()).collect();
         let ran = bulkhead(&words);
         assert!(ran.code == code && ran.err.contains(says), "{words:?}: {} {}", ran.code, ran.err);
     }
+}
+
+#[test]
+fn the_device_may_stand_after_the_captures() {
+    let folder = folder("inventory-last");
+    let capture = file(&folder, "seen.pcap", pcap(&paced(MONDAY, [arp(), identity("v1")]), 65_535));
+    let capture = capture.display().to_string();
+    let before = bulkhead(&["inventory", "10.20.1.11", "--pcap", &capture, &capture]);
+    assert!(before.code == 0 && before.out.contains("firmware  v1"), "{}", before.err);
+    for wanted in ["10.20.1.11", "02:1d:9c:c7:b0:70"] {
+        let ran = bulkhead(&["inventory", "--pcap", &capture, &capture, wanted]);
+        assert_eq!((ran.code, &ran.out), (0, &before.out), "{wanted}: {}", ran.err);
+    }
+    // A file is a file, whatever its name.
+    let named = file(&folder, "10.20.1.11", pcap(&paced(MONDAY, [arp()]), 65_535)).display().to_string();
+    let ran = bulkhead(&["inventory", "--pcap", &named]);
+    assert!(ran.code == 0 && ran.err.ends_with("1 device, 1 not in the policy\n"), "{}", ran.err);
+}
+
+#[test]
+fn an_address_of_two_hosts_is_nobodys() {
+    let folder = folder("inventory-two");
+    let mut other = arp();
+    for place in [6, 22] {
+        other[place..place + 6].copy_from_slice(&[0xde, 0x66, 0x9a, 0xb3, 0xb2, 0x70]);
+    }
+    let capture =
+        file(&folder, "two.pcap", pcap(&paced(MONDAY, [arp(), other]), 65_535)).display().to_string();
+    for words in [&["10.20.1.11", "--json"][..], &["--stub", "10.20.1.11"]] {
+        let words: Vec<&str> = ["inventory", "--pcap", &capture].iter().chain(words).copied().collect();
+        let ran = bulkhead(&words);
+        let expected = "2 hardware addresses use `10.20.1.11`: 02:1d:9c:c7:b0:70 (last heard 2026-03-02T10:00:00Z), \
+                        de:66:9a:b3:b2:70 (last heard 2026-03-02T10:00:00.001Z)\nhint: write the MAC address";
+        assert!(ran.code == 2 && ran.out.is_empty() && ran.err.contains(expected), "{words:?}: {}", ran.err);
+    }
+    let ran = bulkhead(&["inventory", "--pcap", &capture, "--stub", "02:1d:9c:c7:b0:70"]);
+    assert!(ran.code == 0 && ran.out.contains("mac     = [\"02:1d:9c:c7:b0:70\"]"), "{}", ran.err);
+    let note = "note: another host uses an address of this one: de:66:9a:b3:b2:70 uses 10.20.1.11\n";
+    assert!(ran.err.contains(note), "{}", ran.err);
 }

@@ -5,18 +5,17 @@ use std::{
     path::PathBuf,
 };
 
-use anyhow::bail;
-
 use super::{Cli, Exit, Output, check::files_of, print, print_json, table};
 use crate::{
     diagnostic::{counted, escape, render_text},
-    inventory::{Inventory, Kind, Known, Listed, Of, Report, stub},
+    inventory::{Inventory, Kind, Known, Listed, Report, stub},
     policy::resolve_texts,
 };
 
 mod captures;
 pub(super) mod live;
 pub(super) mod vendors;
+mod which;
 
 #[derive(Debug, clap::Args)]
 #[command(
@@ -30,7 +29,7 @@ pub(super) struct Args {
     /// The policy, a file or a folder: whoever is in it is listed by its name there. The agent knows its own
     #[arg(long, value_name = "PATH", requires = "pcap")]
     policy: Option<PathBuf>,
-    /// Show everything that one device said, with its evidence and times
+    /// Show everything that one device said, with its evidence and times. It may stand after the captures of `--pcap`
     #[arg(value_name = "MAC|IP", conflicts_with_all = ["stub", "changes"])]
     device: Option<String>,
     /// Print a policy entry for this device, for a person to finish
@@ -56,17 +55,26 @@ pub(super) struct Told {
 }
 
 pub(super) fn run(cli: &Cli, args: &Args) -> anyhow::Result<Exit> {
-    let told = if args.pcap.is_empty() { Some(live::ask(cli, &vendors::read())?) } else { recorded(args)? };
+    let other = args.stub.as_deref().or(args.changes.then_some("--changes"));
+    let (captures, device) = which::asked(&args.pcap, args.device.as_deref(), other)?;
+    let told =
+        if captures.is_empty() { Some(live::ask(cli, &vendors::read())?) } else { recorded(args, captures)? };
     let Some(Told { mut report, taken, whole }) = told else { return Ok(Exit::Found) };
-    let wanted = args.stub.as_ref().or(args.device.as_ref());
-    if let Some(wanted) = wanted {
-        let found = find(&report, wanted)?;
+    let mut rivals = Vec::new();
+    if let Some(wanted) = args.stub.as_deref().or(device) {
+        let found = which::find(&report, wanted)?;
+        if let Some(listed) = &found {
+            rivals = which::rivals(&report, listed);
+        }
         report.devices = found.into_iter().collect();
         report.changes.retain(|change| report.devices.iter().any(|listed| listed.device.of == change.of));
         if report.devices.is_empty() {
             say!("error: nothing was heard of `{}`", escape(wanted));
             return Ok(Exit::Found);
         }
+    }
+    for rival in rivals {
+        say!("note: another host uses an address of this one: {rival}");
     }
     if args.unknown {
         report.devices.retain(|listed| listed.known.is_none());
@@ -80,14 +88,14 @@ pub(super) fn run(cli: &Cli, args: &Args) -> anyhow::Result<Exit> {
         }
         _ if args.output.json => print_json(&report)?,
         _ if args.changes => report.changes.iter().for_each(|change| out!("{}  {change}", change.time)),
-        (None, [listed]) if args.device.is_some() => tell(listed),
+        (None, [listed]) if device.is_some() => tell(listed),
         _ => list(&report),
     }
     Ok(if whole { Exit::Fine } else { Exit::CouldNotRun })
 }
 
 /// What captures tell; none if the policy is invalid.
-fn recorded(args: &Args) -> anyhow::Result<Option<Told>> {
+fn recorded(args: &Args, captures: &[PathBuf]) -> anyhow::Result<Option<Told>> {
     let mut inventory = Inventory::default();
     if let Some(path) = &args.policy {
         let outcome = resolve_texts(&files_of(path)?);
@@ -97,22 +105,9 @@ fn recorded(args: &Args) -> anyhow::Result<Option<Told>> {
         };
         inventory.know(Known::of(&policy));
     }
-    let whole = captures::read(&args.pcap, &mut inventory)?;
+    let whole = captures::read(captures, &mut inventory)?;
     let report = Report::new(&inventory, inventory.known(), &vendors::read());
     Ok(Some(Told { report, taken: inventory.known().taken(), whole }))
-}
-
-/// The device with a hardware address or an address; of several with that address the one that was heard last.
-fn find(report: &Report, wanted: &str) -> anyhow::Result<Option<Listed>> {
-    let of: Of = match wanted.parse() {
-        Ok(of) => of,
-        Err(help) => bail!("`{}` is no address\nhint: {help}", escape(wanted)),
-    };
-    let has = |listed: &&Listed| match of {
-        Of::Mac(_) => listed.device.of == of,
-        Of::Address(address) => listed.addresses.contains(&address),
-    };
-    Ok(report.devices.iter().filter(has).max_by_key(|listed| listed.device.last).cloned())
 }
 
 /// Everything about one device.
