@@ -41,6 +41,11 @@ fn flows_of_other_sensors_become_rows_and_meet_a_policy() {
     let ran = run("", &["history", "flows", "--file", history, "--json"]);
     assert_eq!(ran.code, 0, "{}", ran.err);
     assert!(ran.out.contains("10.0.0.66"), "{}", ran.out);
+    assert!(
+        ran.out.contains("\"verdict\": null") && !ran.out.contains("allowed"),
+        "nobody judged: {}",
+        ran.out
+    );
     let ran = run("", &["simulate", "--policy", policy, "--history", "--file", history, "--json"]);
     assert_eq!(ran.code, 0, "nothing that was answered would break: {}{}", ran.out, ran.err);
     let report: Value = serde_json::from_str(&ran.out).expect("it is JSON");
@@ -193,13 +198,23 @@ fn exporters_are_read_from_captures_and_files() {
         assert_eq!((ran.code, ran.err.as_str()), (0, ""), "{name}");
         assert_eq!(ran.out, "FILE: 1 flow in 1 row of a kind and day\n", "{name}");
         let rest = listed.lines().nth(1).unwrap_or_default().split_whitespace().collect::<Vec<_>>();
-        let expected = ["10.0.0.8", "10.0.0.9", "modbus", "allowed", "1", "1"];
+        let expected = ["10.0.0.8", "10.0.0.9", "modbus", "-", "1", "1"];
         assert_eq!(rest[..6], expected, "{name}: {listed}");
     }
     insta::assert_snapshot!("import_netflow", imported("netflow-5-list", &datagrams(&[version_5()]), &[]).1);
     // The same capture as what it is on the wire.
     let (ran, listed) = imported("as-frames", &datagrams(&[version_5()]), &["--format", "frames"]);
     assert_eq!(ran.code, 0, "{}", ran.err);
+    // And what is none is not taken for one.
+    let (none, _) = imported("as-netflow", &pcap(&[(0, vec![0; 60])]), &["--format", "netflow"]);
+    assert_eq!(
+        (none.code, none.out.as_str()),
+        (1, "FILE: 0 flows in 0 rows of a kind and day\n"),
+        "{}",
+        none.err
+    );
+    let (zipped, _) = imported("gzip", &[0x1f, 0x8b, 8, 0, 0, 0, 0, 0], &[]);
+    assert!(zipped.code == 2 && zipped.err.contains("gzip"), "{}", zipped.err);
     assert!(listed.contains("10.9.9.1") && listed.contains("netflow"), "{listed}");
 }
 

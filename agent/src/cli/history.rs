@@ -1,6 +1,9 @@
 //! `bulkhead history`: what was seen on the wire and is kept. Reads the file, and needs no agent.
 
-use std::path::{Path, PathBuf};
+use std::{
+    io::Read as _,
+    path::{Path, PathBuf},
+};
 
 use anyhow::Context;
 use clap::Subcommand;
@@ -106,15 +109,24 @@ pub(super) fn file_of(config: &config::Config) -> PathBuf {
     file.unwrap_or_else(|| config::History::below(&config.state).file)
 }
 
+fn begins_as_database(path: &Path) -> bool {
+    let mut head = [0; 16];
+    let read = std::fs::File::open(path).and_then(|mut file| file.read_exact(&mut head));
+    read.is_err() || head.starts_with(b"SQLite format 3")
+}
+
 pub(super) fn helped(error: HistoryError) -> anyhow::Error {
     let hint = match &error {
         HistoryError::Missing { .. } => {
-            "\nhint: the agent begins one when it runs; `--file` names another place, `enabled` in `[history]` switches it on"
+            "\nhint: the agent begins one when it runs; `history --file` and `learn --history-file` name another place, `enabled` in `[history]` switches it on"
         }
         HistoryError::Foreign { .. } => "\nhint: `--file` names a file that an agent wrote",
         HistoryError::Version { .. } => "\nhint: read it with the version of the agent that wrote it",
+        HistoryError::Damaged { path, .. } if !begins_as_database(path) => {
+            "\nhint: it is no file of SQLite; a log or a capture is added to a history by `bulkhead history import --file NEW.db LOG`"
+        }
         HistoryError::Damaged { .. } => {
-            "\nhint: the running agent sets it aside by itself and begins a new one"
+            "\nhint: the running agent sets its own one aside by itself and begins a new one"
         }
         HistoryError::Held { .. } | HistoryError::Io { .. } | HistoryError::Sqlite { .. } => "",
     };

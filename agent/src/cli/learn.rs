@@ -45,7 +45,9 @@ fn print(told: &Baseline, at_length: bool) {
         (Some(first), Some(last)) => out!("seen      {} to {}", minute(first), minute(last)),
         _ => out!("seen      nothing within this time"),
     }
-    out!("watched   {} days, {} of 168 hours of the week", told.days, told.hours);
+    let (what, whose) =
+        if told.elsewhere { ("imported  ", ", which no agent watched") } else { ("watched   ", "") };
+    out!("{what}{} days, {} of 168 hours of the week{whose}", told.days, told.hours);
     for gap in told.gaps.iter().take(10) {
         let count = if gap.count > 0 { format!(", {} missing", gap.count) } else { String::new() };
         out!("gap       {} to {}: {}{count}", minute(gap.from), minute(gap.to), gap.why);

@@ -3,7 +3,7 @@
 
 use std::{borrow::Cow, net::IpAddr};
 
-use super::{Fields, Flow, Said, protocol_of, service};
+use super::{Fields, Flow, Said, fields::wrong, protocol_of, service};
 
 /// Names that mean something.
 const NAMES: [&str; 11] = [
@@ -31,6 +31,10 @@ impl Columns {
         let names: Vec<String> =
             split(line)?.into_iter().map(|name| name.trim().to_ascii_lowercase()).collect();
         if let Some(missing) = NEEDED.iter().find(|needed| !names.iter().any(|name| name == *needed)) {
+            if names.len() == 1 && line.contains(';') {
+                return Err("the fields of its first line are separated by `;`: separate all of them by `,`"
+                    .to_owned());
+            }
             return Err(format!("its first line does not name `{missing}`"));
         }
         Ok(Self(names))
@@ -65,7 +69,7 @@ pub(super) fn flow(fields: &Fields<'_>) -> Result<Flow, String> {
     // Of ICMP `8` or `8/0`: type and code.
     let port: String = fields.needed("port")?;
     let (kind, code) = port.split_once('/').unwrap_or((&port, "0"));
-    let number = |text: &str| text.parse::<u16>().map_err(|_| "`port` is not what it should be".to_owned());
+    let number = |text: &str| text.parse::<u16>().map_err(|_| wrong("port"));
     let ports = match protocol {
         bulkhead_common::wire::protocol::ICMP | bulkhead_common::wire::protocol::ICMPV6 => {
             [number(kind)?, number(code)?]

@@ -14,7 +14,7 @@ impl Fields<'_> {
     /// A field that every flow has.
     pub(super) fn needed<T: std::str::FromStr>(&self, name: &str) -> Result<T, String> {
         let text = self.text(name).ok_or_else(|| format!("`{name}` is missing"))?;
-        text.parse().map_err(|_| format!("`{name}` is not what it should be"))
+        text.parse().map_err(|_| wrong(name))
     }
 
     /// A field that may be missing.
@@ -28,7 +28,20 @@ impl Fields<'_> {
         if let Ok(seconds) = text.parse() {
             return Ok(seconds);
         }
-        let time: jiff::Timestamp = text.parse().map_err(|_| format!("`{name}` is not what it should be"))?;
+        let time: jiff::Timestamp = text.parse().map_err(|_| wrong(name))?;
         Ok(time.as_duration().as_secs_f64())
     }
+}
+
+/// What a field is not. The reason is the same for every value, so that there are few of them.
+pub(super) fn wrong(name: &str) -> String {
+    let form = match name {
+        "from" | "to" | "id.orig_h" | "id.resp_h" => "no IP address, as `10.20.1.11` is",
+        "time" | "ts" => "neither a time with its zone, as `2026-11-23T14:00:00Z` is, nor seconds since 1970",
+        "port" => "no port (of ICMP type and code, as `8/0`)",
+        "id.orig_p" | "id.resp_p" => "no port",
+        "seconds" | "duration" => "no number of seconds",
+        _ => "no whole number",
+    };
+    format!("`{name}` is {form}")
 }

@@ -44,6 +44,8 @@ pub struct Lines {
     pub flows: u64,
     /// Lines that were left out, by the reason: how many, and the number of the first.
     pub left_out: BTreeMap<String, (u64, u64)>,
+    /// Zeek says when it opened the log, and not when it closed it: it goes on writing, or the rest is missing.
+    pub is_open: bool,
 }
 
 /// Why a log cannot be read, or not any further.
@@ -98,13 +100,22 @@ pub fn read(mut log: impl BufRead, mut each: impl FnMut(Flow)) -> Result<Lines, 
             continue;
         }
         if let Some(told) = line.strip_prefix('#') {
+            match told.split(|c: char| !c.is_ascii_alphabetic()).next() {
+                Some("open") => found.is_open = true,
+                Some("close") => found.is_open = false,
+                Some(_) | None => {}
+            }
             if let Some(columns) = header.line(told).map_err(LogError::Unknown)? {
                 language = Some(Language::Zeek(columns));
             }
             continue;
         }
         let flow = match &language {
-            Some(Language::Zeek(columns)) => zeek::flow(&columns.fields(line)),
+            // Zeek ends each line.
+            Some(Language::Zeek(_)) if bytes.last() != Some(&b'\n') => {
+                Err("it was cut off: no line ends there".to_owned())
+            }
+            Some(Language::Zeek(columns)) => columns.fields(line).and_then(|fields| zeek::flow(&fields)),
             Some(Language::Csv(columns)) => columns.fields(line).and_then(|fields| csv::flow(&fields)),
             Some(Language::Json) => zeek::json(line).and_then(|fields| zeek::flow(&fields)),
             None if line.starts_with('{') => {

@@ -119,10 +119,10 @@ fn lines_that_cannot_be_read_are_counted_with_their_reason() {
     assert_eq!(
         told,
         [
-            "`id.orig_h` is missing: 1, first in line 19",
-            "`id.orig_h` is not what it should be: 1, first in line 11",
-            "`id.resp_p` is not what it should be: 1, first in line 13",
+            "`id.orig_h` is no IP address, as `10.20.1.11` is: 1, first in line 11",
+            "`id.resp_p` is no port: 1, first in line 13",
             "`ts` is missing: 1, first in line 10",
+            "it has fewer fields than `#fields` names: 1, first in line 19",
             "its ends have addresses of two families: 1, first in line 12",
             "the duration is no time: 2, first in line 15",
             "the protocol is not known: 1, first in line 14",
@@ -130,6 +130,34 @@ fn lines_that_cannot_be_read_are_counted_with_their_reason() {
             "type or code of ICMP is no byte: 1, first in line 18",
         ]
     );
+}
+
+#[test]
+fn log_that_was_cut_off_is_told() {
+    let line = "1.0\tC\t10.0.0.1\t1\t10.0.0.2\t80\ttcp\t-\t-\t-\t-\tSF\t-\t1\t60\t1\t60\n";
+    let (whole, lines) = flows(&format!("{HEADER}{line}{line}#close\t2026-11-23-11-00-00\n"));
+    assert_eq!((whole.len(), lines.is_open), (2, false));
+    // Wherever it is cut, a part of a line is no flow.
+    for cut in 1..line.len() {
+        let (kept, lines) = flows(&format!("{HEADER}{line}{}", &line[..cut]));
+        let left: u64 = lines.left_out.values().map(|(count, _)| count).sum();
+        assert_eq!((kept.as_slice(), left, lines.is_open), (&whole[..1], 1, true), "{cut}");
+    }
+}
+
+#[test]
+fn csv_says_what_is_right() {
+    let (_, lines) = flows(
+        "time,from,to,protocol,port\n2026-11-01 00:00:00,10.0.0.1,10.0.0.2,tcp,80\n1,hmi,10.0.0.2,tcp,80\n1,10.0.0.1,10.0.0.2,tcp,x\n",
+    );
+    let told: Vec<&str> = lines.left_out.keys().map(String::as_str).collect();
+    let [from, port, time] = told[..] else { panic!("{told:?}") };
+    assert!(
+        from.contains("`10.20.1.11`") && port.contains("no port") && time.contains("T14:00:00Z"),
+        "{told:?}"
+    );
+    let error = read("time;from;to;protocol;port\n".as_bytes(), |_| {}).expect_err("it is none");
+    assert!(error.to_string().contains("separated by `;`"), "{error}");
 }
 
 #[test]

@@ -64,10 +64,15 @@ impl Header {
 }
 
 impl Columns {
-    pub(super) fn fields<'l>(&'l self, line: &'l str) -> Fields<'l> {
+    /// # Errors
+    /// When the line was cut off: it has fewer fields than there are columns.
+    pub(super) fn fields<'l>(&'l self, line: &'l str) -> Result<Fields<'l>, String> {
+        if line.split(self.separator).count() < self.names.len() {
+            return Err("it has fewer fields than `#fields` names".to_owned());
+        }
         let pairs = self.names.iter().map(String::as_str).zip(line.split(self.separator));
         let there = pairs.filter(|(_, value)| *value != self.unset && *value != self.empty);
-        Fields(there.map(|(name, value)| (name, Cow::Borrowed(value))).collect())
+        Ok(Fields(there.map(|(name, value)| (name, Cow::Borrowed(value))).collect()))
     }
 }
 

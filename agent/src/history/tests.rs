@@ -389,3 +389,25 @@ fn few_rows_cost_few_bytes() {
     let log = std::fs::metadata(super::log_of(&path)).expect("a log").len();
     assert!(log > 0 && log <= 100 * 100 * minutes.unsigned_abs(), "{log}");
 }
+
+#[test]
+fn history_that_begins_says_since_when_it_is_watched() {
+    let (_folder, path, mut history) = begin(LARGE);
+    assert_eq!(history.watched_until(1_700_000_000).expect("read"), None);
+    // Under a clock that was wrong, and under the right one.
+    history.begin(100).expect("written");
+    history.begin(1_700_000_000).expect("written");
+    drop(history);
+    let mut history = History::open(&path, LARGE).expect("a history");
+    assert_eq!(history.watched_until(1_700_000_010).expect("read"), Some(1_700_000_000));
+    let days = || Reader::open(&path).expect("a history").days().expect("days");
+    let watched = |from, to| Some(Watched { from, to });
+    assert_eq!(
+        days().iter().map(|kept| kept.watched).collect::<Vec<_>>(),
+        [watched(1_700_000_000, 1_700_000_000)]
+    );
+    // What is written later begins there.
+    let later = Watched { from: 1_700_000_000, to: 1_700_000_060 };
+    history.add(&[row(1, Day::of(1_700_000_000).0)], &[], Some(later)).expect("written");
+    assert_eq!(days().iter().map(|kept| kept.watched).collect::<Vec<_>>(), [Some(later)]);
+}

@@ -180,6 +180,20 @@ impl History {
         Ok(added)
     }
 
+    /// Says that the agent watches from a moment on, s since 1970, where nothing else is in the file yet; what was said like that before
+    /// does not count any more.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn begin(&mut self, at: i64) -> Result<(), HistoryError> {
+        let failed = sqlite("write", &self.path);
+        let all =
+            self.connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(&failed)?;
+        all.execute("DELETE FROM day WHERE rows = 0 AND began = until", []).map_err(&failed)?;
+        watch(&all, Watched { from: at, to: at }).map_err(&failed)?;
+        all.commit().map_err(&failed)
+    }
+
     /// Until when the agent watched before a time, as far as is written, s since 1970; none when it never did. What is later was written
     /// under a clock that was ahead.
     ///

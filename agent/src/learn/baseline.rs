@@ -34,6 +34,8 @@ pub struct Baseline {
     pub first: Option<i64>,
     /// When the last one was.
     pub last: Option<i64>,
+    /// No agent watched within this time: the days are those of which rows were imported.
+    pub elsewhere: bool,
     /// On so many days somebody watched,
     pub days: usize,
     /// in so many of the 168 hours of the week.
@@ -196,6 +198,7 @@ pub fn baseline(
     Baseline {
         first: seen(found.seen.first),
         last: seen(found.seen.last),
+        elsewhere: watch.times.is_empty(),
         days: watched.days.len(),
         hours: watched.week(Day(i32::MIN)).count(),
         gaps,

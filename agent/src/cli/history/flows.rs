@@ -1,6 +1,6 @@
 //! `bulkhead history flows`: the kinds of conversations that are kept.
 
-use std::{cmp::Reverse, collections::BinaryHeap, net::IpAddr};
+use std::{cmp::Reverse, collections::BinaryHeap, net::IpAddr, num::NonZeroUsize};
 
 use anyhow::bail;
 use serde::Serialize;
@@ -33,8 +33,8 @@ pub(in crate::cli) struct Args {
     #[arg(long, value_name = "DAY|TIME")]
     since: Option<String>,
     /// How many at most: those that were seen last
-    #[arg(long, short = 'n', default_value_t = 1000, value_name = "N")]
-    last: usize,
+    #[arg(long, short = 'n', default_value = "1000", value_name = "N")]
+    last: NonZeroUsize,
     #[command(flatten)]
     output: Output,
 }
@@ -48,7 +48,8 @@ struct Told {
     selector: String,
     protocol: u8,
     number: u16,
-    verdict: &'static str,
+    /// None where no agent watched: nobody judged it.
+    verdict: Option<&'static str>,
     flows: u64,
     opened: u64,
     answered: u64,
@@ -85,7 +86,7 @@ pub(super) fn run(reader: &Reader, config: Option<&Config>, args: &Args) -> anyh
                 return;
             }
             kept.push((Reverse(whole.seen.last), whole.kind, Box::new(Line(*whole))));
-            if kept.len() > args.last {
+            if kept.len() > args.last.get() {
                 kept.pop();
                 more += 1;
             }
@@ -229,7 +230,7 @@ fn verdict(seen: &Seen) -> &'static str {
 }
 
 fn told(line: &Whole, policy: &Policy) -> Told {
-    let Whole { kind: Kind { from, to, service }, seen, days, pause } = *line;
+    let Whole { kind: Kind { from, to, service }, seen, days, pause, is_judged } = *line;
     let end = |end: End| Ended {
         name: name(policy, &end),
         ip: end.address,
@@ -242,7 +243,7 @@ fn told(line: &Whole, policy: &Policy) -> Told {
         selector: spelled(service.selector()),
         protocol: service.protocol,
         number: service.number,
-        verdict: verdict(&seen),
+        verdict: is_judged.then(|| verdict(&seen)),
         flows: seen.flows,
         opened: seen.opened,
         answered: seen.answered,
@@ -271,7 +272,7 @@ fn show(lines: &[Whole], policy: &Policy) {
     ];
     let mut rows = table::table(&header);
     for line in lines {
-        let Whole { kind, seen, days, .. } = line;
+        let Whole { kind, seen, days, is_judged, .. } = line;
         let end = |end: &End| match name(policy, end) {
             Some(name) => format!("{name} ({end})"),
             None => end.to_string(),
@@ -280,7 +281,7 @@ fn show(lines: &[Whole], policy: &Policy) {
             end(&kind.from),
             end(&kind.to),
             called(policy, kind.service.selector()),
-            verdict(seen).to_owned(),
+            if *is_judged { verdict(seen) } else { "-" }.to_owned(),
             seen.flows.to_string(),
             seen.answered.to_string(),
             volume(seen.bytes[0]),

@@ -29,7 +29,8 @@ const MOST_ROWS: usize = 100_000;
 #[command(
     after_help = "Whoever imports a log twice counts its flows twice. A history of its own (`--file`) is read by `learn --history-file`\n\
                         and `simulate --history --file`.\n\n\
-                        Exit codes: 0 all of it was read; 1 something was left out or never came, each reason is told; 2 it could not run."
+                        Exit codes: 0 all of it was read; 1 something was left out or never came, each reason is told (frames that\n\
+                        belong to no conversation, such as ARP, do not count beside some that do); 2 it could not run."
 )]
 pub(in crate::cli) struct Args {
     /// What other sensors have written down: Zeek's conn.log (TSV or JSON); CSV with `time`, `from`, `to`, `protocol` and `port`; recorded
@@ -53,6 +54,8 @@ pub(in crate::cli) struct Told {
     /// Flows for which their day had no room.
     refused: u64,
     left_out: Vec<LeftOut>,
+    /// Zeek has opened the log and not closed it.
+    is_open: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     exports: Option<Exported>,
     /// Whether nothing was left out and nothing had no room.
@@ -156,7 +159,7 @@ pub(in crate::cli) fn imported(
     if let Some(error) = failed {
         return Err(helped(error));
     }
-    let Outcome { format, flows, left_out, harmless, heard, ended } =
+    let Outcome { format, flows, left_out, is_open, harmless, heard, ended } =
         outcome.with_context(|| format!("`{name}`"))?;
     ended.with_context(|| format!("`{name}`"))?;
     let all: u64 = left_out.values().map(|(count, _)| count).sum();
@@ -172,7 +175,9 @@ pub(in crate::cli) fn imported(
         refused: added.refused,
         left_out: left_out.collect(),
         exports: heard.map(exported),
-        is_whole: all == harmless && is_heard && added.refused == 0,
+        is_open,
+        // What belongs to no conversation is not missing, if there are any.
+        is_whole: all == if flows > 0 { harmless } else { 0 } && is_heard && added.refused == 0,
     })
 }
 
@@ -224,6 +229,9 @@ impl Told {
         for LeftOut { why, lines, first } in &self.left_out {
             let first = first.map(|first| format!(", the first is line {first}")).unwrap_or_default();
             say!("{} left out{first}: {}", counted(*lines, what), escape(why));
+        }
+        if self.is_open {
+            say!("note: {} has no `#close`: it is written still, or its end is missing", escape(&self.log));
         }
         self.exports.iter().for_each(said_of_exports);
     }

@@ -1,6 +1,9 @@
 //! Rows are put together again by kind: whatever the number of days, a kind is one line.
 
-use std::ops::{Bound, ControlFlow};
+use std::{
+    collections::BTreeSet,
+    ops::{Bound, ControlFlow},
+};
 
 use crate::{
     history::{HistoryError, Reader},
@@ -15,14 +18,17 @@ pub(super) struct Whole {
     pub(super) days: u32,
     /// The longest silence within a day, s.
     pub(super) pause: u32,
+    /// Some of it was seen on a day on which an agent watched, so a policy judged it.
+    pub(super) is_judged: bool,
 }
 
 impl Whole {
-    fn of(row: &Row) -> Self {
-        Self { kind: row.kind, seen: row.seen, days: 1, pause: row.seen.pause }
+    fn of(row: &Row, is_judged: bool) -> Self {
+        Self { kind: row.kind, seen: row.seen, days: 1, pause: row.seen.pause, is_judged }
     }
 
-    fn add(&mut self, row: &Row) {
+    fn add(&mut self, row: &Row, is_judged: bool) {
+        self.is_judged |= is_judged;
         self.seen.add(&row.seen);
         self.days += 1;
         self.pause = self.pause.max(row.seen.pause);
@@ -41,12 +47,15 @@ pub(super) fn each(
     mut each: impl FnMut(&Whole),
 ) -> Result<(), HistoryError> {
     let mut present: Option<Whole> = None;
+    let days = reader.days()?.into_iter().filter(|kept| kept.watched.is_some());
+    let watched: BTreeSet<Day> = days.map(|kept| kept.day).collect();
     let since = since.map_or(Bound::Unbounded, Bound::Included);
     reader.rows((since, Bound::Unbounded), |row| {
+        let is_judged = watched.contains(&row.day);
         match &mut present {
-            Some(whole) if whole.kind == row.kind => whole.add(&row),
+            Some(whole) if whole.kind == row.kind => whole.add(&row, is_judged),
             whole => {
-                if let Some(done) = whole.replace(Whole::of(&row)) {
+                if let Some(done) = whole.replace(Whole::of(&row, is_judged)) {
                     each(&done);
                 }
             }

@@ -92,6 +92,8 @@ pub(super) struct Recorder {
     accounted: Option<Accounted>,
     /// Rows in the file of the present day.
     today: u64,
+    /// The file says since when it is watched, and nothing else: this agent began it.
+    is_bare: bool,
     /// Damaged files, by those who had the history open before.
     set_aside: u64,
     trouble: Option<String>,
@@ -124,6 +126,7 @@ impl Recorder {
             unread: u64::MAX,
             accounted: None,
             today: 0,
+            is_bare: false,
             set_aside: 0,
             trouble: None,
         };
@@ -133,8 +136,12 @@ impl Recorder {
                 // The clock is behind all that is written: what was before is in it.
                 Some(Ok(Some(_))) => {}
                 // Whatever the kernel remembers is in no history yet.
-                _ => recorder.conversations = Conversations::new(0),
+                _ => {
+                    recorder.conversations = Conversations::new(0);
+                    recorder.begin(now);
+                }
             },
+            Ok(Some(_)) if recorder.has_no_row() => recorder.conversations = Conversations::new(0),
             Ok(Some(until)) => {
                 // What began after the last agent's end is nobody's yet.
                 let ago = u64::try_from(now - until - 1).unwrap_or(0).saturating_mul(1_000_000_000);
@@ -313,6 +320,10 @@ impl Recorder {
         }
         let why = if self.trouble.is_some() { Why::Unwritten } else { Why::Full };
         self.miss(why, watched.from, watched.to, refused);
+        // A history that began under a clock that was wrong begins when it is right.
+        if is_apart && self.is_bare {
+            self.begin(watched.from);
+        }
         // To open it may tell of another gap, and so does a clock that was set.
         let opened = self.open(&clock).and_then(|history| history.watched_until(watched.from));
         let ended = opened.and_then(|until| {
@@ -325,6 +336,7 @@ impl Recorder {
         match ended {
             Ok(Added { rows, refused }) => {
                 self.unseen.clear();
+                self.is_bare = false;
                 self.since = Stretch::begin(&clock);
                 let (history, today) = (self.target.history.as_ref(), Day::of(watched.to));
                 self.today = history.and_then(|history| history.rows_of(today).ok()).unwrap_or(0);
@@ -359,6 +371,20 @@ impl Recorder {
             }
         };
         Ok(self.target.history.insert(opened))
+    }
+
+    /// Says at once that it is watched from now on: whoever comes after a kill knows then since when nobody looked.
+    fn begin(&mut self, now: i64) {
+        let Some(history) = &mut self.target.history else { return };
+        match history.begin(now) {
+            Ok(()) => self.is_bare = true,
+            Err(error) => self.is_in_trouble(&error),
+        }
+    }
+
+    /// Whether an agent before this one began the history and came to nothing.
+    fn has_no_row(&self) -> bool {
+        self.target.history.as_ref().is_some_and(|history| history.rows().is_ok_and(|rows| rows == 0))
     }
 
     /// Notes that nobody looked between two times, if there was somebody before.

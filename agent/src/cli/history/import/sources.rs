@@ -55,6 +55,8 @@ pub(super) struct Outcome {
     pub(super) flows: u64,
     /// By the reason: how many lines, frames or records, and the number of the first where they have numbers.
     pub(super) left_out: BTreeMap<String, (u64, Option<u64>)>,
+    /// The log does not say that it is complete.
+    pub(super) is_open: bool,
     /// Reasons among them for which nothing is missing.
     pub(super) harmless: u64,
     pub(super) heard: Option<Heard>,
@@ -64,7 +66,15 @@ pub(super) struct Outcome {
 
 impl Outcome {
     fn new(format: Format) -> Self {
-        Self { format, flows: 0, left_out: BTreeMap::new(), harmless: 0, heard: None, ended: Ok(()) }
+        Self {
+            format,
+            flows: 0,
+            left_out: BTreeMap::new(),
+            is_open: false,
+            harmless: 0,
+            heard: None,
+            ended: Ok(()),
+        }
     }
 
     fn leave(&mut self, why: &str) {
@@ -108,6 +118,9 @@ pub(super) fn read(
     let mut head = Vec::new();
     source.by_ref().take(4).read_to_end(&mut head).context("failed to read it")?;
     let is_capture = capture::is_capture(&head);
+    if head.starts_with(&[0x1f, 0x8b]) {
+        bail!("it is compressed (gzip)\nhint: unpack it first (`gunzip --keep`)");
+    }
     let is_messages = matches!(head[..], [0, 10, ..]);
     let whole = Cursor::new(head).chain(source);
     match format {
@@ -125,6 +138,7 @@ fn lines(source: impl Read, each: &mut dyn FnMut(Flow)) -> anyhow::Result<Outcom
     match flowlog::read(BufReader::new(source), each) {
         Ok(lines) => {
             outcome.flows = lines.flows;
+            outcome.is_open = lines.is_open;
             let left_out = lines.left_out.into_iter();
             outcome.left_out = left_out.map(|(why, (count, first))| (why, (count, Some(first)))).collect();
         }
@@ -244,10 +258,7 @@ impl Taker {
                     each(flow);
                 });
             }
-            Ok(None) => {
-                outcome.leave("the frame is no UDP datagram");
-                outcome.harmless += 1;
-            }
+            Ok(None) => outcome.leave("the frame is no UDP datagram"),
             Err(why) => outcome.leave(why),
         }
     }
