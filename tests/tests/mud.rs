@@ -143,6 +143,8 @@ fn device_is_compared_with_its_description_and_the_policy() {
     let controlled =
         told["seen"].as_array().expect("a list").iter().find(|line| line["service"] == "tcp/502");
     assert_eq!(controlled.expect("it was seen")["meaning"], "unknown");
+    let help = bulkhead(&["compare", "--help"]).out;
+    assert!(help.contains("<DEVICE>") && !help.contains("class:NAME"), "{help}");
     let ran = compared("class:plc", plain, &[]);
     assert!((ran.code, ran.err.contains("a description is about one device")) == (2, true), "{}", ran.err);
 }
