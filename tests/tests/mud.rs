@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 mod command;
 mod seen;
-use command::{Ran, bulkhead_with, file, folder};
+use command::{Ran, bulkhead, bulkhead_with, file, folder};
 
 fn run(args: &[&str]) -> Ran {
     bulkhead_with("", &args.iter().map(OsStr::new).collect::<Vec<_>>())
