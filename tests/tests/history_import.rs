@@ -91,6 +91,7 @@ fn what_is_no_log_says_what_it_should_be() {
         let ran = run("", &["history", "import", "--file", history, log]);
         assert_eq!((ran.code, ran.out.as_str()), (2, ""));
         assert!(ran.err.contains(said), "{}", ran.err);
+        assert!(!std::path::Path::new(history).exists(), "no history is left behind that is of nothing");
     }
 }
 

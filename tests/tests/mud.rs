@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 mod command;
 mod seen;
-use command::{Ran, bulkhead_with, file, folder};
+use command::{Ran, bulkhead, bulkhead_with, file, folder};
 
 fn run(args: &[&str]) -> Ran {
     bulkhead_with("", &args.iter().map(OsStr::new).collect::<Vec<_>>())
@@ -143,6 +143,8 @@ fn device_is_compared_with_its_description_and_the_policy() {
     let controlled =
         told["seen"].as_array().expect("a list").iter().find(|line| line["service"] == "tcp/502");
     assert_eq!(controlled.expect("it was seen")["meaning"], "unknown");
+    let help = bulkhead(&["compare", "--help"]).out;
+    assert!(help.contains("<DEVICE>") && !help.contains("class:NAME"), "{help}");
     let ran = compared("class:plc", plain, &[]);
     assert!((ran.code, ran.err.contains("a description is about one device")) == (2, true), "{}", ran.err);
 }

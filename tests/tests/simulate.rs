@@ -164,7 +164,10 @@ fn exit_code_is_of_what_was_asked_for() {
     assert_eq!(of(reported, &["--fail-on", "none"]), 0);
     // Nobody answers: nothing depends on it.
     assert_eq!(of("oven>plc tcp 50100>22 S\nplc>oven tcp 22>50100 RA", &[]), 0);
-    assert_eq!(of("", &[]), 0);
+    // A sensor that was down proves nothing.
+    assert_eq!(of("", &[]), 2);
+    assert_eq!(of("", &["--fail-on", "unused"]), 2);
+    assert_eq!(of("", &["--fail-on", "none"]), 0);
 }
 
 #[test]
@@ -192,9 +195,26 @@ fn window_leaves_out_what_is_before_and_behind() {
     let lines = [seen(0, "oven>hmi udp 1>514"), seen(1, "oven>hmi udp 1>515"), seen(2, "oven>hmi udp 1>516")];
     let capture = pcap(&lines, 65_535);
     let more = ["--since", "2026-11-02T08:30:00Z", "--until", "2026-11-02T09:30:00Z"];
-    let (_, report) = Case { folder: &folder, capture, more: &more }.report();
+    let (_, report) = Case { folder: &folder, capture: capture.clone(), more: &more }.report();
     assert_eq!(report["totals"]["frames"], 1);
     assert_eq!(report["dropped"]["list"][0]["selector"], "udp/515");
+    // A day is whole, as `learn` has it; so long ago is long after.
+    for (more, frames) in [
+        (["--since", "2026-11-02", "--until", "2026-11-02"], 3),
+        (["--since", "2026-11-03", "--until", "2026-11-03"], 0),
+        (["--since", "4000d", "--until", "2026-11-02T08:59:59Z"], 1),
+    ] {
+        let (_, report) = Case { folder: &folder, capture: capture.clone(), more: &more }.report();
+        assert_eq!(report["totals"]["frames"], frames, "{more:?}");
+    }
+    for (more, said) in [
+        (["--since", "2026-11-03", "--until", "2026-11-02"], "--since is later than --until"),
+        (["--since", "yesterday", "--until", "2026-11-02"], "`2026-11-01T08:00:00Z`, `14d`"),
+    ] {
+        let ran = Case { folder: &folder, capture: capture.clone(), more: &more }.run();
+        assert_eq!((ran.code, ran.out.as_str()), (2, ""), "{more:?}");
+        assert!(ran.err.contains(said), "{}", ran.err);
+    }
 }
 
 #[test]

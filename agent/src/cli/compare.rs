@@ -26,6 +26,7 @@ use crate::{
 
 #[derive(Debug, clap::Args)]
 #[command(
+    mut_arg("subject", |arg| arg.value_name("DEVICE").help("The device that the description is about").required(true)),
     after_help = "Meanings: `agreed` both allow it; `missing` the manufacturer says that the device needs it, and the policy denies it; `beyond` the policy \
                   allows it, and the manufacturer does not know of it; `unknown` nobody says that it should be. `by name` is allowed with addresses \
                   behind a name, which was not seen.\n\

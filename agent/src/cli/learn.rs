@@ -7,7 +7,7 @@ use crate::learn::{
 };
 
 mod material;
-pub(in crate::cli) use material::{Asked, Ground, Learned};
+pub(in crate::cli) use material::{Asked, Ground, Learned, begin, end};
 
 #[derive(Debug, clap::Args)]
 #[command(

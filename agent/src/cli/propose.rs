@@ -11,9 +11,10 @@ use super::{
     print, print_json, progress,
 };
 use crate::{
-    diagnostic::{escape, render_text},
+    diagnostic::{counted, escape, render_text},
     learn::propose::{
-        Bounds, Entry, Holder, Key, Merged, Piece, Proof, Proposal, Refused, Rule, Settled, gather, settle,
+        Bounds, Entry, Holder, Key, Merged, Nameless, Piece, Proof, Proposal, Refused, Rule, Settled, gather,
+        nameless, settle,
     },
     model::{Policy, spelled},
     policy::SourceFile,
@@ -66,6 +67,7 @@ struct Made {
     wrong: Vec<String>,
     /// Rows of what was left out that were too many to be asked about.
     unasked: u64,
+    nameless: Option<NamelessTold>,
 }
 
 pub(super) fn run(cli: &Cli, args: &Args) -> anyhow::Result<Exit> {
@@ -123,7 +125,15 @@ fn make(ground: &Ground, learned: &Learned<'_>, bounds: Option<&Bounds>) -> anyh
     let denied = proof.denied.iter().map(shown("learned, and not admitted"));
     let wrong = denied.chain(proof.admitted.iter().map(shown("left out, and admitted"))).collect();
     let (policy, unasked) = (who.policy().clone(), material.found.more_probed);
-    Ok(Made { policy, proposal, pieces, merged, after, proof, wrong, unasked })
+    let nameless = nameless(material, *scope).map(|Nameless { talks, flows, biggest, ends }| NamelessTold {
+        talks,
+        flows,
+        from: who.name(biggest.from),
+        to: who.name(biggest.to),
+        service: spelled(biggest.service.selector()),
+        ends,
+    });
+    Ok(Made { policy, proposal, pieces, merged, after, proof, wrong, unasked, nameless })
 }
 
 fn show(piece: &Piece) {
@@ -150,6 +160,15 @@ fn summary(made: &Made) {
     );
     if !decisions.is_empty() {
         say!("{} beside them for a person to decide, as comments", rules(decisions.len()));
+    }
+    if let Some(NamelessTold { talks, flows, from, to, service, ends }) = &made.nameless {
+        let [talks, flows] = [(talks, "talk"), (flows, "conversation")]
+            .map(|(number, what)| counted(usize::try_from(*number).unwrap_or(usize::MAX), what));
+        let ends = ends.join(", ");
+        say!(
+            "not in it: {talks} ({flows}) with hosts that nobody knows, most of it {from} -> {to} {service} ({ends}); \
+             make them a device or a network if they belong to the plant"
+        );
     }
     for Refused { holder: whose, what, why } in dropped.iter().take(20) {
         say!("not proposed for {}: {what}: {why}", holder(&made.policy, *whose));
@@ -178,11 +197,23 @@ fn holder(policy: &Policy, holder: Holder) -> String {
     }
 }
 
+/// What was seen with hosts that nobody knows: how much, and the biggest part of it with addresses.
+#[derive(Serialize)]
+struct NamelessTold {
+    talks: u64,
+    flows: u64,
+    from: String,
+    to: String,
+    service: String,
+    ends: Vec<String>,
+}
+
 /// The answer in JSON.
 #[derive(Serialize)]
 struct Told<'m> {
     price: u64,
     talks: usize,
+    unknown: Option<&'m NamelessTold>,
     rules: Vec<RuleTold<'m>>,
     decisions: Vec<RuleTold<'m>>,
     dropped: Vec<RefusedTold<'m>>,
@@ -240,6 +271,7 @@ fn told<'m>(made: &'m Made) -> Told<'m> {
     Told {
         price: made.proposal.price(),
         talks: made.proof.learned,
+        unknown: made.nameless.as_ref(),
         rules: all(false, entries),
         decisions: all(true, decisions),
         dropped: refused_told(made, dropped),

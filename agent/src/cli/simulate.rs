@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use clap::ValueEnum;
 use ipnet::IpNet;
 use jiff::Timestamp;
@@ -15,6 +15,7 @@ use super::{
     Cli, Exit, Output,
     check::{configuration, files_of},
     history::{file_of, import},
+    learn::{begin, end},
     own, print, print_json,
 };
 use crate::{
@@ -37,7 +38,8 @@ mod places;
     after_help = "A capture is judged as if an agent with this policy had begun to run with its first frame: take it where the agent will\n\
                   stand, in front of the gateway, so that senders have their own hardware addresses.\n\n\
                   Exit codes: 0 nothing of what `--fail-on` names; 1 something of it, or the policy is invalid; 2 it could not run, a capture\n\
-                  is damaged, something of a log was left out, there was more in it than room to judge it, or with --bpf the kernel says something else."
+                  is damaged, something of a log was left out, there was more in it than room to judge it, with --bpf the kernel says something else, or\n\
+                  there is no conversation in it (with `--fail-on none` that is 0)."
 )]
 pub(super) struct Args {
     /// The policy: a file or a folder
@@ -69,11 +71,12 @@ pub(super) struct Args {
     /// Judge as if every device that is monitored were enforced
     #[arg(long)]
     as_enforced: bool,
-    /// Leave out what was before this moment, like 2026-11-01T06:00:00Z; of a history or log before the day of it (UTC)
-    #[arg(long, value_name = "TIME")]
+    /// Leave out what was before: a day (2026-11-01), a time (2026-11-01T06:00:00Z), or so long ago (14d), UTC; of a history or log what was
+    /// before the day of it
+    #[arg(long, value_name = "TIME", value_parser = begin)]
     since: Option<Timestamp>,
-    /// Leave out what was after this moment; of a history or log after the day of it
-    #[arg(long, value_name = "TIME")]
+    /// Leave out what was after: likewise; a day is part of it
+    #[arg(long, value_name = "TIME", value_parser = end)]
     until: Option<Timestamp>,
     /// Run the frames through the real BPF program as well, in this kernel, attached to nothing: whether it says the same (as root)
     #[arg(long, conflicts_with_all = ["history", "log"])]
@@ -126,6 +129,9 @@ impl FailOn {
 }
 
 pub(super) fn run(cli: &Cli, args: &Args) -> anyhow::Result<Exit> {
+    let window = Window { since: args.since, until: args.until };
+    let is_empty = window.since.zip(window.until).is_some_and(|(since, until)| since > until);
+    ensure!(!is_empty, "--since is later than --until: there is no time between them");
     let outcome = resolve_texts(&files_of(&args.policy)?);
     let Some(policy) = outcome.policy else {
         print::rendered(&render_text(&outcome.diagnostics, &outcome.sources, false));
@@ -144,7 +150,6 @@ pub(super) fn run(cli: &Cli, args: &Args) -> anyhow::Result<Exit> {
         places: places.all(),
         now: Timestamp::now(),
     };
-    let window = Window { since: args.since, until: args.until };
     let captures::Replayed { report, damaged, compared } = if args.history {
         let file = args.file.clone().unwrap_or_else(|| file_of(&config));
         let report = past::replayed(setting, &file, window)?;
@@ -160,9 +165,11 @@ pub(super) fn run(cli: &Cli, args: &Args) -> anyhow::Result<Exit> {
         out!("{}", report.text().trim_end());
     }
     let differs = compared.is_some_and(|compared| told(&compared));
-    let partial = report.is_partial() && args.fail_on != FailOn::None;
+    let is_wanted = args.fail_on != FailOn::None;
+    let nothing = report.is_nothing() && is_wanted;
+    let partial = report.is_partial() && is_wanted;
     Ok(match (damaged || differs || partial, args.fail_on.found(&report)) {
-        (true, _) if differs => Exit::CouldNotRun,
+        _ if differs || nothing => Exit::CouldNotRun,
         (_, true) => Exit::Found,
         (true, false) => Exit::CouldNotRun,
         (false, false) => Exit::Fine,

@@ -61,7 +61,9 @@ pub struct Habit {
     pub last: i64,
     /// The longest silence within one day, s.
     pub pause: u32,
-    /// For how many seconds of its days it went on, from the first sign of life to the last.
+    /// How often one conversation followed another of its kind on the same day,
+    pub intervals: u64,
+    /// and for how many seconds those days went on, from the first sign of life to the last.
     pub lasted: u64,
     /// On which days, ascending.
     pub days: Vec<Day>,
@@ -91,6 +93,7 @@ impl Habit {
             first: i64::MAX,
             last: i64::MIN,
             pause: 0,
+            intervals: 0,
             lasted: 0,
             days: Vec::new(),
             fruitless: Vec::new(),
@@ -116,7 +119,11 @@ impl Habit {
         self.first = self.first.min(seen.first);
         self.last = self.last.max(seen.last);
         self.pause = self.pause.max(seen.pause);
-        add(&mut self.lasted, u64::try_from(seen.last - seen.first).unwrap_or(0));
+        // One alone says nothing of when the next is due.
+        if seen.flows > 1 {
+            add(&mut self.intervals, seen.flows - 1);
+            add(&mut self.lasted, u64::try_from(seen.last - seen.first).unwrap_or(0));
+        }
         let is_exchange = seen.is_exchange(kind.service.protocol);
         if let Err(at) = self.days.binary_search(day) {
             self.days.insert(at, *day);
@@ -183,8 +190,41 @@ impl Habit {
         self.days.iter().find(|day| self.fruitless.binary_search(day).is_err()).copied()
     }
 
-    /// Seconds from the begin of one conversation to that of the next, where there are enough to say so.
+    /// Seconds from the begin of one conversation to that of the next on the same day, where there are enough to say so: ten of them, and half
+    /// of them with one before. The last one of a day counts to its end.
     pub fn period(&self) -> Option<u64> {
-        (self.flows >= 10).then(|| self.lasted / self.flows)
+        let is_enough = self.flows >= 10 && self.intervals >= self.flows.div_ceil(2);
+        is_enough.then(|| self.lasted / self.intervals)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::IpAddr;
+
+    use super::*;
+    use crate::traffic::Service;
+
+    /// So many conversations on each of so many days, so many seconds apart.
+    fn period(days: i32, flows: u64, seconds: u64) -> Option<u64> {
+        let [from, to] = [1, 2].map(|last| End::at(IpAddr::from([10, 0, 0, last])));
+        let kind = Kind { from, to, service: Service { protocol: 6, number: 502 } };
+        let mut habit = Habit::new(kind);
+        for day in (20_780..20_780 + days).map(Day) {
+            let first = day.begin();
+            let last = first + i64::try_from((flows - 1) * seconds).expect("it is little");
+            let seen = Seen { flows, last, ..Seen::at(first) };
+            habit.add(&Row { kind, day, seen }, None);
+        }
+        habit.period()
+    }
+
+    #[test]
+    fn period_is_from_the_begin_of_one_to_that_of_the_next() {
+        for (flows, seconds) in [(48, 1800), (24, 3600), (12, 7200), (2, 7200)] {
+            assert_eq!(period(21, flows, seconds), Some(seconds), "{flows} a day");
+        }
+        assert_eq!(period(18, 1, 0), None, "once a day says nothing of seconds");
+        assert_eq!(period(1, 9, 60), None, "nine are too few");
     }
 }

@@ -207,6 +207,11 @@ impl Report {
         self.totals.refused > 0
     }
 
+    /// Whether there was no conversation that could be judged.
+    pub fn is_nothing(&self) -> bool {
+        self.totals.kinds == 0
+    }
+
     /// Whether a rule allowed nothing.
     pub fn has_unused(&self) -> bool {
         self.rules.unused.total() > 0

@@ -60,7 +60,7 @@ impl Report {
         let totals = &self.totals;
         let kinds = format!("{} of conversation", counted(totals.kinds, "kind"));
         let (dropped, reported) = (self.dropped.total(), self.reported.total());
-        if totals.kinds == 0 {
+        if self.is_nothing() {
             return "NOTHING TO JUDGE: there is no conversation in it".to_owned();
         }
         let besides = self.besides();

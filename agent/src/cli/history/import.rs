@@ -1,6 +1,7 @@
 //! `bulkhead history import`: flows that other sensors have written down, added to a history.
 
 use std::{
+    fs,
     path::{Path, PathBuf},
     sync::atomic::{AtomicU64, Ordering},
 };
@@ -95,10 +96,21 @@ struct Sampled {
 
 pub(super) fn run(file: &Path, kept: &config::History, args: &Args) -> anyhow::Result<Exit> {
     let limits = Limits { bytes: kept.file_bytes.into(), days: kept.days };
+    let is_new = !file.exists();
     let mut history = History::join(file, limits).map_err(helped)?;
     let mut all = Vec::new();
     for log in &args.logs {
-        all.push(imported(&mut history, log, args.format)?);
+        match imported(&mut history, log, args.format) {
+            Ok(told) => all.push(told),
+            Err(error) => {
+                // What came before the error stays; a file that was made for nothing does not.
+                if is_new && history.rows().is_ok_and(|rows| rows == 0) {
+                    drop(history);
+                    let _ = fs::remove_file(file);
+                }
+                return Err(error);
+            }
+        }
     }
     let is_whole = all.iter().all(|told| told.is_whole);
     if args.output.json {

@@ -7,7 +7,7 @@ use std::{
 
 use anyhow::{Context, bail};
 use ipnet::IpNet;
-use jiff::{Span as Time, SpanRelativeTo, Timestamp, civil::Date, tz::TimeZone};
+use jiff::{SignedDuration, Span as Time, SpanRelativeTo, Timestamp, civil::Date, tz::TimeZone};
 
 use crate::{
     cli::{Cli, check::files_of, history, own, print},
@@ -210,27 +210,36 @@ fn missing<'n>(kind: &str, name: &str, names: impl Iterator<Item = &'n str>, pre
 }
 
 fn since(text: &str) -> Result<i64, String> {
-    moment(text, false)
+    begin(text).map(Timestamp::as_second)
 }
 
 fn until(text: &str) -> Result<i64, String> {
+    end(text).map(Timestamp::as_second)
+}
+
+/// A day's first moment, a time, or so long ago.
+pub(in crate::cli) fn begin(text: &str) -> Result<Timestamp, String> {
+    moment(text, false)
+}
+
+/// A day's last moment, a time, or so long ago.
+pub(in crate::cli) fn end(text: &str) -> Result<Timestamp, String> {
     moment(text, true)
 }
 
-/// Seconds since 1970 of a day's first or last moment, a time, or so long ago.
-fn moment(text: &str, last: bool) -> Result<i64, String> {
+fn moment(text: &str, last: bool) -> Result<Timestamp, String> {
     if let Ok(day) = text.parse::<Date>().map(|date| date.to_zoned(TimeZone::UTC)) {
-        let begin = day.map_err(|error| error.to_string())?.timestamp().as_second();
-        return Ok(if last { begin + 86_399 } else { begin });
+        let begin = day.map_err(|error| error.to_string())?.timestamp();
+        let whole = SignedDuration::new(86_399, 999_999_999);
+        return if last { begin.checked_add(whole).map_err(|error| error.to_string()) } else { Ok(begin) };
     }
     if let Ok(time) = text.parse::<Timestamp>() {
-        return Ok(time.as_second());
+        return Ok(time);
     }
     let wrong = || "write a day, a time with its offset, or how long ago, as in `2026-11-01`, `2026-11-01T08:00:00Z`, `14d`";
     let ago: Time = text.parse().map_err(|_| wrong())?;
     let ago = ago.to_duration(SpanRelativeTo::days_are_24_hours()).map_err(|_| wrong())?;
-    let then = Timestamp::now().checked_sub(ago.abs()).map_err(|_| wrong())?;
-    Ok(then.as_second())
+    Timestamp::now().checked_sub(ago.abs()).map_err(|_| wrong().to_owned())
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ use super::{
     widen::{Widener, widen_ports},
 };
 use crate::{
-    learn::{Doubt, Fate, Party, Talk},
+    learn::{Doubt, Fate, Left, Party, Talk},
     model::{DeviceId, Policy, spelled},
 };
 
@@ -74,6 +74,38 @@ pub(super) fn place(policy: &Policy, scope: Scope, talk: &Talk) -> Option<(Devic
         (Party::Device(from), to) if is_meant(from) => Some((from, Key::To, to)),
         _ => None,
     }
+}
+
+/// What cannot be proposed, as one end is nobody that the policy can name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Nameless {
+    /// Talks.
+    pub talks: u64,
+    /// Their conversations.
+    pub flows: u64,
+    /// The talk with most of them.
+    pub biggest: Talk,
+    /// The addresses of that other end: at most 16.
+    pub ends: Vec<String>,
+}
+
+/// Looks for it; `None` when everybody is known.
+pub fn nameless(material: &Material<'_>, scope: Scope) -> Option<Nameless> {
+    let policy = material.who.policy();
+    let mut all: Option<(u64, Nameless)> = None;
+    for (talk, fate) in material.fates {
+        let is_meant = *fate == Fate::Left(Left::Unknown) && place(policy, scope, talk).is_some();
+        let (true, Some(habit)) = (is_meant, material.habit(talk)) else { continue };
+        let new = || (0, Nameless { talks: 0, flows: 0, biggest: *talk, ends: Vec::new() });
+        let (most, found) = all.get_or_insert_with(new);
+        found.talks += 1;
+        found.flows = found.flows.saturating_add(habit.flows);
+        if found.talks == 1 || habit.flows > *most {
+            (*most, found.biggest) = (habit.flows, *talk);
+            found.ends = habit.ends.iter().map(ToString::to_string).collect();
+        }
+    }
+    all.map(|(_, found)| found)
 }
 
 /// An entry, or its parts where together they cost more than one may.

@@ -14,7 +14,7 @@ mod widen;
 use std::collections::BTreeMap;
 
 pub use entry::{Entry, Holder, Key, Scope, Term, What};
-pub use gather::gather;
+pub use gather::{Nameless, gather, nameless};
 pub use merge::{MergeError, Merged, merge};
 pub use prove::{Proof, prove};
 pub use settle::{Settled, settle};
