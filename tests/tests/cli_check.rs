@@ -277,7 +277,7 @@ fn schema_prints_a_schema_and_a_reference() {
     }
     let records = json(&bulkhead(&["schema", "records"]));
     assert_eq!(records["$schema"], "https://json-schema.org/draft/2020-12/schema");
-    assert_eq!(records["oneOf"].as_array().map(Vec::len), Some(4));
+    assert_eq!(records["oneOf"].as_array().map(Vec::len), Some(5));
     let reference = bulkhead(&["schema", "records", "--markdown"]);
     assert!(
         reference.code == 2 && reference.err.contains("hint: read docs/violations.md"),
