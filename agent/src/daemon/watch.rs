@@ -63,7 +63,7 @@ pub(super) struct Watcher {
     /// Devices with a conversation that has stopped, and whose other end is not heard at all.
     excused: BTreeSet<String>,
     /// Devices that should have gone back and could not.
-    failed: BTreeMap<String, Failed>,
+    failed: BTreeMap<(String, bool), Failed>,
     /// Devices of which something was dropped that the rules before allowed, or that they did steadily.
     harmed: BTreeSet<String>,
     /// The device whose watch is on the disk, and whose mode is about to be set.
@@ -216,8 +216,7 @@ impl Agent {
             self.watcher.excused.remove(name);
             self.watcher.harmed.remove(name);
         }
-        if self.watcher.failed.get(name).is_some_and(|failed| failed.trip.of_mode == of_mode) {
-            self.watcher.failed.remove(name);
+        if self.watcher.failed.remove(&(name.to_owned(), of_mode)).is_some() {
             self.warn_of_failed();
         }
         if !self.watcher.is_watching() {

@@ -119,7 +119,7 @@ impl Agent {
             }
             // What it was to go back from is not in force any more.
             self.watcher.harmed.remove(name);
-            self.watcher.failed.retain(|other, failed| other != name || failed.trip.of_mode);
+            self.watcher.failed.remove(&(name.clone(), false));
         }
         self.warn_of_failed();
         self.keep_watch();

@@ -59,7 +59,7 @@ impl Agent {
         let Some(watched) = self.watcher.watched(&trip.device, trip.of_mode).cloned() else { return };
         let is_tried = |failed: &Failed| Instant::now() < failed.again;
         if watched.deadline.left(&clocks()).is_none()
-            || self.watcher.failed.get(&trip.device).is_some_and(is_tried)
+            || self.watcher.failed.get(&trip.whose()).is_some_and(is_tried)
         {
             return;
         }
@@ -83,13 +83,13 @@ impl Agent {
                 let because = policies::one_line(&failure.message);
                 let why =
                     bounded(format!("{story}; it cannot be undone, and is tried again: {because}"), WHOLE);
-                let is_known = self.watcher.failed.contains_key(&trip.device);
+                let is_known = self.watcher.failed.contains_key(&trip.whose());
                 if !is_known {
                     tracing::error!(device = trip.device, "cannot go back: {why}");
                     self.raise(&trip, Event::CannotGoBack, why.clone());
                 }
                 let again = Instant::now() + AGAIN;
-                self.watcher.failed.insert(trip.device.clone(), Failed { again, trip, why });
+                self.watcher.failed.insert(trip.whose(), Failed { again, trip, why });
                 self.warn_of_failed();
             }
         }
@@ -118,8 +118,8 @@ impl Agent {
         };
         let mut note = first.why.clone();
         if let Some(more @ 1..) = failed.len().checked_sub(1) {
-            let names: Vec<&str> = failed.keys().skip(1).take(8).map(String::as_str).collect();
-            note += &format!("; so it is with {}: {}", counted(more, "other device"), names.join(", "));
+            let names: Vec<&str> = failed.keys().skip(1).take(8).map(|(name, _)| name.as_str()).collect();
+            note += &format!("; so it is with {}: {}", counted(more, "other"), names.join(", "));
         }
         self.warnings.insert("went-back", note);
     }

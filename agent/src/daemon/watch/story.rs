@@ -35,6 +35,13 @@ pub(super) struct Trip {
 }
 
 impl Trip {
+    /// Which watch it is of: whose, and whether of a mode.
+    pub(super) fn whose(&self) -> (String, bool) {
+        (self.device.clone(), self.of_mode)
+    }
+}
+
+impl Trip {
     /// Whether the policy in force denies it: where it allows it, the change may not be why.
     pub(super) fn is_denied(&self) -> bool {
         self.trigger == Trigger::Denied || self.reason.is_some()
