@@ -43,10 +43,10 @@ pub(super) struct Step {
     pub(super) reason: Option<String>,
 }
 
-/// Where devices were when the last agent ended. Without it they keep their modes.
+/// Where devices were when the last agent ended. Without it they keep their modes. While none ran nobody watched: time as a canary begins anew.
 pub(super) fn restore(store: &Store, warnings: &mut BTreeMap<&'static str, String>) -> Stages {
     match store.load(STAGES) {
-        Ok(found) => found.unwrap_or_default(),
+        Ok(found) => found.map(Stages::watched_anew).unwrap_or_default(),
         Err(error) => {
             let note = format!(
                 "at which stages devices are is lost, they keep their modes (`bulkhead rollout`): {error}"

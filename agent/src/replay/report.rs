@@ -83,7 +83,7 @@ pub struct Totals {
 }
 
 /// A kind of conversation that is denied.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Break {
     /// The device of the two that is more critical; none where neither is one.
     pub device: Option<String>,

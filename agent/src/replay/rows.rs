@@ -62,6 +62,8 @@ struct Current {
     denied: Option<(Seen, Decision)>,
     rule: u32,
     last: i64,
+    /// When somebody last answered what is allowed.
+    answered: Option<i64>,
 }
 
 impl<'a> Rows<'a> {
@@ -144,7 +146,7 @@ impl<'a> Rows<'a> {
             let open = self.at(&vec![u64::MAX; count], &begun);
             (!is_allowed(&open)).then_some(closed)
         };
-        Current { kind, begun, always, allowed: None, denied: None, rule: 0, last: i64::MIN }
+        Current { kind, begun, always, allowed: None, denied: None, rule: 0, last: i64::MIN, answered: None }
     }
 
     /// A question to a group that nobody remembers: the kernel keeps who asked. Of those that rules name it is one that may be
@@ -215,8 +217,7 @@ impl<'a> Rows<'a> {
             })
         };
         if let Some(seen) = share(&some) {
-            current.last = current.last.max(seen.last);
-            merge(&mut current.allowed, &seen);
+            current.allow(&seen);
         }
         if let (Some(seen), Some(decision)) = (share(&none), denied) {
             current.deny(&seen, &decision);
@@ -254,14 +255,15 @@ impl<'a> Rows<'a> {
     }
 
     fn finish(&mut self) {
-        let Some(Current { kind, begun, allowed, denied, rule, last, .. }) = self.current.take() else {
+        let Some(Current { kind, begun, allowed, denied, rule, last, answered, .. }) = self.current.take()
+        else {
             return;
         };
         if let Some(seen) = &allowed {
             let [there, back] = seen.packets;
             self.tally.used(rule, there.saturating_add(back).max(1), last);
             if let Some(all) = &mut self.tally.touching {
-                touching::allowed(all, begun.devices(), seen.last);
+                touching::allowed(all, begun.devices(), [Some(seen.last), answered]);
             }
         }
         match (denied, allowed) {
@@ -313,11 +315,18 @@ impl Current {
     fn add(&mut self, seen: &Seen, decision: &Decision) {
         if is_allowed(decision) {
             self.rule = decision.rule;
-            self.last = self.last.max(seen.last);
-            merge(&mut self.allowed, seen);
+            self.allow(seen);
         } else {
             self.deny(seen, decision);
         }
+    }
+
+    fn allow(&mut self, seen: &Seen) {
+        self.last = self.last.max(seen.last);
+        if seen.packets[1] > 0 || seen.answered > 0 {
+            self.answered = self.answered.max(Some(seen.last));
+        }
+        merge(&mut self.allowed, seen);
     }
 
     fn deny(&mut self, seen: &Seen, decision: &Decision) {

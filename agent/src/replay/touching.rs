@@ -26,11 +26,13 @@ pub struct Touching {
     pub unknown: Listed<Hurt>,
     /// Kinds of which nothing but attempts was seen, and denied.
     pub attempts: u64,
+    /// The same one by one, the last seen first: under enforcement nobody knows whether one would have been answered.
+    pub tried: Listed<Hurt>,
     /// Kinds that are allowed to whoever has learned a name.
     pub by_name: u64,
     /// Kinds that are allowed.
     pub allowed: u64,
-    /// When something that is allowed was last seen, seconds since 1970.
+    /// When it last spoke itself in what is allowed, seconds since 1970.
     pub heard: Option<i64>,
 }
 
@@ -52,6 +54,7 @@ pub(super) struct Touched {
     breaks: Worst,
     unknown: Worst,
     attempts: u64,
+    tried: Worst,
     by_name: u64,
     allowed: u64,
     heard: Option<i64>,
@@ -71,26 +74,32 @@ pub(super) fn denied(all: &mut ByDevice, fate: Fate, rank: Rank, one: Denied) {
         match fate {
             Fate::Dropped | Fate::Reported => touched.breaks.add(MOST, rank, one),
             Fate::Unknown => touched.unknown.add(MOST, rank, one),
-            Fate::Attempt => touched.attempts += 1,
+            Fate::Attempt => {
+                touched.attempts += 1;
+                let when = u64::try_from(one.seen.last).unwrap_or(0);
+                touched.tried.add(MOST, (None, false, when, rank.3), one);
+            }
             Fate::ByName => touched.by_name += 1,
         }
     }
 }
 
-pub(super) fn allowed(all: &mut ByDevice, ends: [u32; 2], last: i64) {
+/// A kind that is allowed, and when each of its ends last spoke: whoever is called and says nothing was not heard.
+pub(super) fn allowed(all: &mut ByDevice, ends: [u32; 2], spoke: [Option<i64>; 2]) {
     for id in each(ends) {
         let touched = all.entry(id).or_default();
         touched.allowed += 1;
-        touched.heard = touched.heard.max(Some(last));
+        let its = ends.into_iter().zip(spoke).filter(|(end, _)| *end == id);
+        touched.heard = its.map(|(_, last)| last).max().flatten().max(touched.heard);
     }
 }
 
 pub(super) fn told(setting: &Setting<'_>, all: ByDevice) -> BTreeMap<String, Touching> {
     let one = |(id, touched): (u32, Touched)| {
-        let Touched { breaks, unknown, attempts, by_name, allowed, heard } = touched;
+        let Touched { breaks, unknown, attempts, tried, by_name, allowed, heard } = touched;
         let list = |worst: Worst| worst.listed(|denied| hurt(setting, denied));
-        let touching =
-            Touching { breaks: list(breaks), unknown: list(unknown), attempts, by_name, allowed, heard };
+        let (breaks, unknown, tried) = (list(breaks), list(unknown), list(tried));
+        let touching = Touching { breaks, unknown, attempts, tried, by_name, allowed, heard };
         Some((setting.device(id)?.name.clone(), touching))
     };
     all.into_iter().filter_map(one).collect()

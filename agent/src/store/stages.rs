@@ -68,19 +68,32 @@ impl Stages {
         Standing::of(self.devices.get(device).map(|kept| kept.stage), mode)
     }
 
-    /// Those whose mode is not that of their stage any more, and those that left the policy (`mode` knows none), with what is left.
-    pub fn contradicted(&self, mode: impl Fn(&str) -> Option<Mode>) -> Vec<(String, Option<Stage>)> {
+    /// Those whose mode is not that of their stage any more, and those that left the policy for good (`mode` knows none, and nothing
+    /// `returns` with them), with what is left.
+    pub fn contradicted(
+        &self,
+        mode: impl Fn(&str) -> Option<Mode>,
+        returns: impl Fn(&str) -> bool,
+    ) -> Vec<(String, Option<Stage>)> {
+        let is_away = |name: &str| mode(name).is_none() && returns(name);
         let mut found: BTreeMap<String, Option<Stage>> = BTreeMap::new();
-        for (name, kept) in &self.devices {
+        for (name, kept) in self.devices.iter().filter(|(name, _)| !is_away(name)) {
             let left = mode(name).map(|mode| kept.stage.under(mode));
             if left != Some(kept.stage) {
                 found.insert(name.clone(), left);
             }
         }
-        for name in self.accepted.keys().filter(|name| mode(name).is_none()) {
+        for name in self.accepted.keys().filter(|name| mode(name).is_none() && !is_away(name)) {
             found.insert(name.clone(), None);
         }
         found.into_iter().collect()
+    }
+
+    /// Nobody knows who watched until now: the time of every canary begins anew.
+    #[must_use]
+    pub fn watched_anew(mut self) -> Self {
+        self.devices.values_mut().for_each(|kept| kept.until = None);
+        self
     }
 }
 
@@ -115,10 +128,34 @@ mod tests {
         assert_eq!(serde_json::from_str::<Stages>(&text).expect("what was written"), stages);
         let modes = |name: &str| ["plc", "hmi"].contains(&name).then_some(Mode::Monitor);
         let owned = |name: &str, stage| (name.to_owned(), stage);
-        let found = stages.contradicted(modes);
+        let found = stages.contradicted(modes, |_| false);
         assert_eq!(found, [owned("gone", None), owned("left", None), owned("plc", Some(Stage::Observe))]);
+        // Whoever left for a moment, with a mode that comes back with it, is what it was.
+        assert_eq!(stages.contradicted(|_| None, |_| true), []);
+        assert_eq!(stages.contradicted(modes, |name| name == "gone"), found[1..]);
         assert_eq!(stages.standing("plc", Mode::Monitor), Standing::Stage(Stage::Observe));
         assert_eq!(stages.standing("plc", Mode::Enforce), Standing::Stage(Stage::Canary));
         assert_eq!(stages.standing("hmi", Mode::Enforce), Standing::Enforced);
+    }
+
+    #[test]
+    fn time_without_an_agent_is_no_time_of_a_canary() {
+        let now = crate::store::Clocks {
+            boot: "b".into(),
+            up: std::time::Duration::ZERO,
+            wall: Timestamp::UNIX_EPOCH,
+        };
+        let kept = KeptStage {
+            stage: Stage::Canary,
+            since: Timestamp::UNIX_EPOCH,
+            by: "root".into(),
+            why: None,
+            forced: false,
+            until: Some(Deadline::after(std::time::Duration::from_secs(60), &now)),
+        };
+        let stages =
+            Stages { devices: BTreeMap::from([("plc".to_owned(), kept.clone())]), ..Stages::default() };
+        let anew = stages.watched_anew();
+        assert_eq!(anew.devices["plc"], KeptStage { until: None, ..kept });
     }
 }

@@ -94,11 +94,22 @@ impl Proof {
         let Some(touching) = touching else { return Concerns::default() };
         let since = since(stage);
         let recent = |hurt: &&Hurt| since.is_none_or(|since| hurt.seen >= since);
+        let mut breaks: Vec<&Hurt> = touching.breaks.list.iter().filter(recent).collect();
+        let (mut attempts, mut more) = (touching.attempts, touching.breaks.more + touching.unknown.more);
+        // What was dropped of a canary could not be answered.
+        if since.is_some() {
+            let tried: Vec<&Hurt> = touching.tried.list.iter().filter(recent).collect();
+            if tried.len() == touching.tried.list.len() {
+                more += touching.tried.more;
+            }
+            breaks.extend(tried);
+            attempts = 0;
+        }
         Concerns {
-            breaks: touching.breaks.list.iter().filter(recent).collect(),
+            breaks,
             unknown: touching.unknown.list.iter().filter(recent).collect(),
-            more: touching.breaks.more + touching.unknown.more,
-            attempts: touching.attempts,
+            more,
+            attempts,
             heard: touching.heard,
         }
     }
@@ -257,4 +268,40 @@ fn since(stage: &StageStatus) -> Option<i64> {
 /// Whether somebody has accepted a break.
 pub(super) fn is_accepted(stage: &StageStatus, id: &str) -> bool {
     stage.accepted.iter().any(|one| one.id == id)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{diagnostic::Listed, replay::Break, rollout::Standing};
+
+    #[test]
+    fn what_is_dropped_of_a_canary_is_a_break_though_nobody_could_answer() {
+        let hurt = |id: &str, seen| Hurt { id: id.to_owned(), seen, what: Break::default() };
+        let tried = Listed { list: vec![hurt("now", 200), hurt("before", 50)], more: 7 };
+        let touching = Touching { attempts: 9, tried, ..Touching::default() };
+        let seen = Seen {
+            devices: BTreeMap::new(),
+            touching: BTreeMap::from([("plc".to_owned(), touching)]),
+            gaps: Vec::new(),
+        };
+        let proof = Proof { in_force: InForceStatus::default(), seen: Ok(seen) };
+        let status = |stage, since| StageStatus {
+            device: "plc".to_owned(),
+            class: None,
+            stage: Standing::Stage(stage),
+            since: Some(Timestamp::from_second(since).expect("a moment").to_string()),
+            by: None,
+            forced: false,
+            criteria: Vec::new(),
+            accepted: Vec::new(),
+        };
+        assert!(proof.breaks(&status(Stage::Ready, 100)).met, "as long as it is monitored");
+        let canary = status(Stage::Canary, 100);
+        let names: Vec<&str> = proof.concerns(&canary).breaks.iter().map(|hurt| hurt.id.as_str()).collect();
+        assert_eq!((names, proof.breaks(&canary).met), (vec!["now"], false));
+        assert!(proof.breaks(&status(Stage::Canary, 300)).met, "nothing since then");
+        let told = proof.breaks(&status(Stage::Canary, 10));
+        assert!(!told.met && told.told.contains("7 more"), "{told:?}");
+    }
 }

@@ -171,7 +171,7 @@ fn print(checked: &Checked<'_>) {
                 format!("{} ({})", one.service, one.selector),
                 one.flows.to_string(),
                 minute(hurt.seen),
-                one.reason.clone(),
+                if one.answered > 0 { one.reason.clone() } else { format!("{}, unanswered", one.reason) },
                 one.criticality.clone().unwrap_or_default(),
                 if is_accepted(status, &hurt.id) { "yes".to_owned() } else { "no".to_owned() },
             ]);

@@ -30,8 +30,8 @@ impl Agent {
         let mut unwatched = Vec::new();
         for (name, kept) in stages.devices.iter_mut().filter(|(_, kept)| kept.stage == Stage::Canary) {
             match self.mode_of(name) {
-                // Its time begins anew with its release.
-                Some(Mode::Quarantine) => kept.until = None,
+                // Its time begins anew with its release, or when it is in the policy again.
+                Some(Mode::Quarantine) | None => kept.until = None,
                 Some(Mode::Enforce) => {
                     let begins = || Deadline::after(self.config.rollout.canary, &now);
                     let left = kept.until.get_or_insert_with(begins).left(&now);
@@ -39,7 +39,7 @@ impl Agent {
                         unwatched.push((name.clone(), left, kept.by.clone()));
                     }
                 }
-                Some(Mode::Monitor) | None => {}
+                Some(Mode::Monitor) => {}
             }
         }
         if stages != self.stages {
@@ -59,9 +59,12 @@ impl Agent {
         }
     }
 
-    /// Ends stages that are not true any more, and forgets devices that left the policy.
+    /// Ends stages that are not true any more, and forgets devices that left the policy and do not return with a mode set by hand.
     pub(super) fn settle_stages(&mut self) {
-        let contradicted = self.stages.contradicted(|name| self.mode_of(name));
+        // A change that nobody confirmed brings back who left, and so does a file; a mode set by hand waits for him.
+        let waits = self.pointer.pending.is_some();
+        let returns = |name: &str| waits || self.overrides.devices.contains_key(name);
+        let contradicted = self.stages.contradicted(|name| self.mode_of(name), returns);
         if contradicted.is_empty() {
             return;
         }

@@ -62,7 +62,7 @@ impl Agent {
         match until.left(&clocks()) {
             None => {
                 let time = spell(self.config.rollout.canary);
-                Criterion::met(Asked::Time, format!("enforced and watched until {:.0} ({time})", until.until))
+                Criterion::met(Asked::Time, format!("enforced until {:.0} ({time})", until.until))
             }
             Some(left) => {
                 // What is left is told as whole seconds.

@@ -57,10 +57,24 @@ fn what_nobody_answered_is_counted_and_is_no_break() {
     (tried.seen.answered, tried.seen.packets) = (0, [20, 0]);
     let told = &touching(&SITE, vec![tried])["plc"];
     assert_eq!((names(told).len(), told.attempts, told.heard), (0, 1, None));
+    assert_eq!(told.tried.list[0].seen, tried.seen.last);
     // It was answered once, and is tried again: that would be missed.
     let answered = row(tried.kind, Day(MONDAY.0 - 9), 9);
     let told = &touching(&SITE, vec![tried, answered])["plc"];
     assert_eq!((names(told).len(), told.breaks.list[0].seen), (1, tried.seen.last));
+}
+
+#[test]
+fn whoever_is_called_and_says_nothing_is_not_heard() {
+    let mut called = row(kind(at(2), at(1), protocol::TCP, 502), MONDAY, 9);
+    (called.seen.answered, called.seen.packets) = (0, [20, 0]);
+    let told = touching(&SITE, vec![called]);
+    assert_eq!((told["plc"].allowed, told["plc"].heard), (1, None));
+    assert_eq!(told["hmi"].heard, Some(called.seen.last));
+    // It answered on another day: then it was heard, and not since.
+    let answered = row(called.kind, Day(MONDAY.0 - 9), 9);
+    let told = touching(&SITE, vec![called, answered]);
+    assert_eq!(told["plc"].heard, Some(answered.seen.last));
 }
 
 #[test]
