@@ -292,11 +292,13 @@ impl<'a> Agent<'a> {
         })
     }
 
-    /// All records of every kind, once every packet that the kernel counted as a violation is told of.
+    /// The records of every kind that may tell of packets, once every packet that the kernel counted as a violation is told of. Those of
+    /// the inventory tell of devices, as soon as they are heard.
     pub fn settled(&self, within: Duration) -> Result<Vec<Value>> {
         let records = wait_for("the log to be complete", within, || {
             let status = self.cli_json(&["status", "--json"])?;
-            let records = self.records()?;
+            let mut records = self.records()?;
+            records.retain(|record| record["kind"] != "inventory");
             let told: u64 = records.iter().filter_map(|record| record["count"].as_u64()).sum();
             Ok((status["violations"]["violations"].as_u64() == Some(told)).then_some(records))
         });
