@@ -143,6 +143,8 @@ impl Denied {
         let known = self.known.get(&kind).copied().filter(|_| !is_new);
         let again = opens && known.is_some_and(|known| known.client != client);
         let begins = is_new || again;
+        // Two processors tell of two packets in any order: the answer may have been first.
+        let is_late = opens && known.is_some_and(|known| !known.asked);
         // A reset is no answer, and packets of which the bits are not known may be resets.
         let proves = answers && (!is_tcp || flags.is_some_and(|flags| flags & tcp::RST == 0));
         let asks = !answers && (!is_tcp || flags.is_some_and(|flags| flags & tcp::RST == 0));
@@ -160,7 +162,7 @@ impl Denied {
         let (first, last) = (at(first), at(last));
         let seen = Seen {
             flows: u64::from(begins),
-            opened: u64::from(begins && opens),
+            opened: u64::from(opens && (begins || is_late)),
             answered: u64::from(is_answered),
             packets: counts.0,
             bytes: counts.1,

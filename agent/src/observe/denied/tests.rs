@@ -109,6 +109,13 @@ fn reset_is_no_answer_and_what_may_be_one_neither() {
 }
 
 #[test]
+fn refusal_that_is_told_before_its_question_takes_nothing_from_it() {
+    let reset = Packets { flags: tcp::RST | tcp::ACK, ..ASKED.back() };
+    one(&[reset, ASKED], 502, [1, 1, 0], [1, 1]);
+    one(&[reset, ASKED, ASKED], 502, [1, 1, 0], [2, 1]);
+}
+
+#[test]
 fn connection_that_is_tried_again_is_one_and_another_port_is_another() {
     let again = Packets { at: 3, ..ASKED };
     let other = Packets { from: (HMI, 40_001), at: 4, ..ASKED };
