@@ -95,7 +95,8 @@ fn baseline(agent: &Agent<'_>, stacks: &[Stack]) -> Value {
     let mut last = Value::Null;
     let whole = wait_for("the history", WRITTEN_WITHIN, || {
         let told = told(agent, &brief(&["learn", "--json"]));
-        let probes: u64 = list(&told, "scans").filter_map(|scan| scan["probes"].as_u64()).sum();
+        let scans = list(&told, "left").filter(|left| left["why"] == "scan");
+        let probes: u64 = scans.filter_map(|left| left["rows"].as_u64()).sum();
         let talks = || list(&told, "devices").flat_map(|device| list(device, "talks"));
         // What both ends ask from the same port, as BACnet, waits for a person.
         let is_known = |stack: &&Stack| {
