@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{Evidence, Kind, Of};
+use super::{Evidence, Kind, Of, bytes::printable};
 
 /// Something that was not so before.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -41,6 +41,21 @@ pub enum News {
         /// By which protocol, both times.
         evidence: Evidence,
     },
+}
+
+impl Change {
+    /// One that was kept in a file, within the bounds of what is heard; none if nothing of a value can be shown.
+    pub(super) fn bounded(self) -> Option<Self> {
+        let shown = |value: String| printable(value.as_bytes());
+        let news = match self.news {
+            News::NewDevice => News::NewDevice,
+            News::NewAddress { address, evidence } => News::NewAddress { address: shown(address)?, evidence },
+            News::Changed { fact, before, now, evidence } => {
+                News::Changed { fact, before: shown(before)?, now: shown(now)?, evidence }
+            }
+        };
+        Some(Self { news, ..self })
+    }
 }
 
 impl std::fmt::Display for Change {

@@ -11,6 +11,7 @@ mod bacnet;
 mod bytes;
 mod change;
 mod class;
+mod device;
 mod dhcp;
 mod enip;
 mod fact;
@@ -29,12 +30,13 @@ mod vendor;
 
 pub use change::{Change, News};
 pub use class::{Confidence, Suggested};
+pub use device::Device;
 pub use fact::{Claim, Evidence, Fact, Kind, Of};
 pub use hear::{Heard, hear};
 pub use known::Known;
 pub use report::{Listed, Named, Report, VERSION};
 pub use stub::stub;
-pub use table::{Counts, Device, Inventory, Shift};
+pub use table::{Counts, Inventory, Shift};
 pub use vendor::{Vendor, Vendors};
 
 /// Characters of the longest value.

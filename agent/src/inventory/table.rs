@@ -1,7 +1,7 @@
 //! What is kept of each device: a table of bounded size, with a counter for what found no room.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, VecDeque},
+    collections::{BTreeMap, VecDeque},
     net::IpAddr,
 };
 
@@ -9,212 +9,12 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Change, Claim, Evidence, Fact, Heard, Kind, Known, MOST_ADDRESSES, MOST_BESIDE, MOST_BORROWED,
-    MOST_CHANGES, MOST_DEVICES, MOST_FACTS, MOST_OF_A_KIND, News, Of, fact::network_of,
+    Change, Claim, Device, Evidence, Fact, Heard, Kind, Known, MOST_CHANGES, MOST_DEVICES, News, Of,
+    device::When,
 };
 
 /// A stranger makes room for another when nothing was heard of it for so long.
 const STRANGERS_STAY: SignedDuration = SignedDuration::from_hours(1);
-/// A fact makes room for another of its kind when nobody said it for so long.
-const FACTS_STAY: SignedDuration = SignedDuration::from_hours(24);
-/// What was not said for so long is new again when it is said in the place of something else.
-const FORGOTTEN: SignedDuration = SignedDuration::from_hours(1);
-
-/// What is known of one device.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Device {
-    /// Whom this is about.
-    pub of: Of,
-    /// The router whose frames carried what it said.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub behind: Option<Of>,
-    /// Where it was last heard: an interface, and the VLAN if there is one; none in a capture.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub on: Option<String>,
-    /// Whether it passes on what others send, so that not every address is its own.
-    pub router: bool,
-    /// When it was first seen.
-    pub first: Timestamp,
-    /// When it was last seen.
-    pub last: Timestamp,
-    /// Frames from it that were read.
-    pub frames: u64,
-    /// What was said, in the order in which it was first said.
-    pub facts: Vec<Fact>,
-    /// Claims that found no room.
-    pub refused: u64,
-    /// Addresses that it sent from and never announced on its link, as far as they decide whether it is a router: of IPv6 the networks
-    /// of 64 bits. Counted apart from the facts, which may have no room for them.
-    #[serde(skip)]
-    borrowed: BTreeSet<IpAddr>,
-}
-
-impl Device {
-    fn new(of: Of, behind: Option<Of>, time: Timestamp) -> Self {
-        Self {
-            of,
-            behind,
-            on: None,
-            router: false,
-            first: time,
-            last: time,
-            frames: 0,
-            facts: Vec::new(),
-            refused: 0,
-            borrowed: BTreeSet::new(),
-        }
-    }
-
-    /// Facts of a kind, what was said last in front.
-    pub fn of_kind(&self, kind: Kind) -> Vec<&Fact> {
-        let mut facts: Vec<&Fact> = self.facts.iter().filter(|fact| fact.kind == kind).collect();
-        facts.sort_by_key(|fact| std::cmp::Reverse(fact.last));
-        facts
-    }
-
-    /// Its addresses as far as they are known, in order.
-    pub fn addresses(&self) -> Vec<IpAddr> {
-        let own = if let Of::Address(address) = self.of { Some(address) } else { None };
-        let facts = self.facts.iter().filter(|fact| fact.kind == Kind::Address);
-        let mut all: Vec<IpAddr> = facts.filter_map(|fact| fact.value.parse().ok()).chain(own).collect();
-        all.sort();
-        all.dedup();
-        all
-    }
-
-    /// Whether it said on its link that an address is its own.
-    fn owns(&self, address: IpAddr) -> bool {
-        let is_on_link = matches!(address, IpAddr::V6(v6) if v6.is_unicast_link_local());
-        let value = address.to_string();
-        is_on_link
-            || self.facts.iter().any(|fact| {
-                fact.kind == Kind::Address && fact.evidence.is_of_the_link() && fact.value == value
-            })
-    }
-
-    /// Notes an address that it sent from.
-    fn borrows(&mut self, address: IpAddr) {
-        if !self.router && self.borrowed.len() <= MOST_BORROWED {
-            self.borrowed.insert(network_of(address));
-        }
-    }
-
-    /// Whether it sends from more addresses than a host does that did not say on its link that they are its own: of IPv4 addresses, of
-    /// IPv6 networks of 64 bits, since a host makes itself many addresses in each.
-    fn sends_for_others(&self) -> bool {
-        let links =
-            self.facts.iter().filter(|fact| fact.kind == Kind::Address && fact.evidence.is_of_the_link());
-        let own: BTreeSet<IpAddr> =
-            links.filter_map(|fact| fact.value.parse().ok()).map(network_of).collect();
-        let beyond = |is_v4: bool| {
-            let claimed = own.iter().any(|address| address.is_ipv4() == is_v4);
-            let borrowed = self.borrowed.iter().filter(|address| address.is_ipv4() == is_v4);
-            borrowed.filter(|address| !own.contains(address)).count()
-                > if claimed && is_v4 { MOST_BESIDE } else { MOST_ADDRESSES }
-        };
-        beyond(true) || beyond(false)
-    }
-
-    /// Takes a claim; what is new by it, and whether it found room.
-    fn take(&mut self, claim: &Claim, from: Option<IpAddr>, time: Timestamp) -> (Option<News>, bool) {
-        let Claim { kind, value, evidence } = claim;
-        if *kind == Kind::Address && evidence.is_of_the_link() {
-            // Better evidence for the same.
-            self.facts.retain(|fact| {
-                (fact.kind, fact.evidence, &fact.value) != (Kind::Address, Evidence::Ip, value)
-            });
-        }
-        let alike = |fact: &Fact| (fact.kind, fact.evidence) == (*kind, *evidence);
-        let said_now = self.facts.iter().filter(|fact| alike(fact)).max_by_key(|fact| fact.last);
-        let before = said_now.filter(|fact| fact.value != *value && fact.last < time).cloned();
-        let had_address = self.facts.iter().any(|fact| fact.kind == Kind::Address);
-        let place =
-            self.facts.iter().position(|fact| alike(fact) && fact.value == *value && fact.from == from);
-        let known = match place {
-            Some(place) => {
-                let fact = &mut self.facts[place];
-                let last = fact.last;
-                fact.first = fact.first.min(time);
-                fact.last = last.max(time);
-                fact.count += 1;
-                Some(last)
-            }
-            None if self.has_room(*kind, time) => {
-                let (kind, evidence, value) = (*kind, *evidence, value.clone());
-                self.facts.push(Fact { kind, value, evidence, from, first: time, last: time, count: 1 });
-                None
-            }
-            None => {
-                self.refused += 1;
-                return (None, false);
-            }
-        };
-        let news = match (kind, known, before) {
-            (Kind::Address, None, _) if had_address => {
-                Some(News::NewAddress { address: value.clone(), evidence: *evidence })
-            }
-            // Services of one host have versions of their own.
-            (kind, last, Some(before))
-                if kind.is_told()
-                    && (*evidence != Evidence::Mdns || *kind == Kind::Name)
-                    && last.is_none_or(|last| before.last.duration_since(last) >= FORGOTTEN) =>
-            {
-                Some(News::Changed {
-                    fact: *kind,
-                    before: before.value,
-                    now: value.clone(),
-                    evidence: *evidence,
-                })
-            }
-            _ => None,
-        };
-        (news, true)
-    }
-
-    /// Takes over what was known of another; whether it found room.
-    fn adopt(&mut self, fact: Fact) -> bool {
-        let is_same = |own: &&mut Fact| {
-            (own.kind, own.evidence, &own.value, own.from)
-                == (fact.kind, fact.evidence, &fact.value, fact.from)
-        };
-        if let Some(own) = self.facts.iter_mut().find(is_same) {
-            own.first = own.first.min(fact.first);
-            own.last = own.last.max(fact.last);
-            own.count += fact.count;
-            return true;
-        }
-        let has_room = self.has_room(fact.kind, fact.last);
-        if has_room {
-            self.facts.push(fact);
-        } else {
-            self.refused += 1;
-        }
-        has_room
-    }
-
-    /// Brings times that were told by a clock that was wrong to where they belong.
-    fn shift(&mut self, shift: &Shift) {
-        let facts = self.facts.iter_mut().flat_map(|fact| [&mut fact.first, &mut fact.last]);
-        facts.chain([&mut self.first, &mut self.last]).for_each(|time| shift.mend(time));
-    }
-
-    /// Makes room for one more fact of a kind, in the place of one that nobody says any more.
-    fn has_room(&mut self, kind: Kind, time: Timestamp) -> bool {
-        let of_kind = self.facts.iter().filter(|fact| fact.kind == kind).count();
-        if of_kind < MOST_OF_A_KIND && self.facts.len() < MOST_FACTS {
-            return true;
-        }
-        let of_kind = self.facts.iter().enumerate().filter(|(_, fact)| fact.kind == kind);
-        let oldest = of_kind.min_by_key(|(_, fact)| fact.last).map(|(at, fact)| (at, fact.last));
-        match oldest {
-            Some((at, last)) if time.duration_since(last) >= FACTS_STAY => {
-                self.facts.remove(at);
-                true
-            }
-            Some(_) | None => false,
-        }
-    }
-}
 
 /// What was counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -243,7 +43,7 @@ pub struct Shift {
 }
 
 impl Shift {
-    fn mend(&self, time: &mut Timestamp) {
+    pub(super) fn mend(&self, time: &mut Timestamp) {
         if (self.from..=self.to).contains(time) {
             *time = time.checked_add(self.by).unwrap_or(*time);
         }
@@ -259,19 +59,20 @@ pub struct Inventory {
     counts: Counts,
     /// While the table is full: no stranger makes room before this time.
     full_until: Option<Timestamp>,
+    /// When it was last asked whether an address of a device without a hardware address needs room.
+    asked: BTreeMap<IpAddr, Timestamp>,
+    /// As [`When::since`].
+    since: Option<Timestamp>,
     /// Counts whatever is worth to be kept: new devices, facts and changes.
     news: u64,
 }
 
 impl Inventory {
-    /// Goes on where another ended. What is beyond the bounds is left out.
+    /// Goes on where another ended. What is beyond the bounds is left out, and what cannot be shown is a `?`.
     pub fn restore(devices: Vec<Device>, changes: Vec<Change>) -> Self {
-        let devices = devices.into_iter().take(MOST_DEVICES).map(|mut device| {
-            device.facts.truncate(MOST_FACTS);
-            (device.of, device)
-        });
+        let devices = devices.into_iter().take(MOST_DEVICES).map(|device| (device.of, device.bounded()));
         let beyond = changes.len().saturating_sub(MOST_CHANGES);
-        let changes = changes.into_iter().skip(beyond).collect();
+        let changes = changes.into_iter().skip(beyond).filter_map(Change::bounded).collect();
         Self { devices: devices.collect(), changes, ..Self::default() }
     }
 
@@ -279,8 +80,15 @@ impl Inventory {
     pub fn shift(&mut self, shift: &Shift) {
         self.devices.values_mut().for_each(|device| device.shift(shift));
         self.changes.iter_mut().for_each(|change| shift.mend(&mut change.time));
+        self.asked.values_mut().chain(&mut self.since).for_each(|time| shift.mend(time));
         self.full_until = None;
         self.news += 1;
+    }
+
+    /// Frames come from now on as they are heard, with the present time: what is kept with a later one was told by a clock that was ahead.
+    /// It counts as heard at this time, since the clock may as well be behind.
+    pub fn follow(&mut self, since: Timestamp) {
+        self.since = Some(since);
     }
 
     /// A number that is another one when there is something new: a device, a fact, a change.
@@ -307,6 +115,7 @@ impl Inventory {
 
     /// Says who is in the policy: these are never forgotten for the sake of strangers.
     pub fn know(&mut self, known: Known) {
+        self.asked.retain(|address, _| known.name(Of::Address(*address)).is_some());
         self.known = known;
         self.full_until = None;
     }
@@ -345,9 +154,14 @@ impl Inventory {
         let (of_link, spoken): (Vec<&Claim>, Vec<&Claim>) =
             claims.iter().partition(|claim| claim.evidence.is_of_the_link());
         let mut news = Vec::new();
-        let announced = of_link.iter().filter(|claim| claim.kind == Kind::Address);
-        let shows = source.or_else(|| announced.filter_map(|claim| claim.value.parse().ok()).next());
+        // Anybody can forge a datagram, and more than one address in other protocols.
+        let announces = |claim: &&&Claim| {
+            claim.kind == Kind::Address && matches!(claim.evidence, Evidence::Arp | Evidence::Nd)
+        };
+        let shows = of_link.iter().find(announces).and_then(|claim| claim.value.parse().ok());
+        let when = When { time, since: self.since };
         let Some(device) = self.device(sender, None, shows, time, &mut news) else { return news };
+        device.last = when.again(device.last);
         if device.on.as_deref() != on {
             device.on = on.map(str::to_owned);
         }
@@ -356,7 +170,7 @@ impl Inventory {
         device.router |= routes;
         let is_behind = source.filter(|source| device.router && !device.owns(*source));
         for claim in of_link {
-            self.put(sender, claim, None, time, &mut news);
+            self.put(sender, claim, None, when, &mut news);
         }
         match (is_behind, source) {
             (Some(address), _) => {
@@ -364,9 +178,10 @@ impl Inventory {
                 // An address alone is nobody's word, and every server of the Internet answers.
                 let says = spoken.iter().any(|claim| claim.kind != Kind::Serves);
                 if (says || self.devices.contains_key(&of))
-                    && self.device(of, Some(sender), *source, time, &mut news).is_some()
+                    && let Some(device) = self.device(of, Some(sender), None, time, &mut news)
                 {
-                    spoken.iter().for_each(|claim| self.put(of, claim, *source, time, &mut news));
+                    device.last = when.again(device.last);
+                    spoken.iter().for_each(|claim| self.put(of, claim, *source, when, &mut news));
                 }
             }
             (None, Some(address)) => {
@@ -378,14 +193,14 @@ impl Inventory {
                     owned
                 });
                 let used = Claim::address(*address, Evidence::Ip).filter(|_| !owned);
-                used.iter().chain(spoken).for_each(|claim| self.put(sender, claim, *source, time, &mut news));
+                used.iter().chain(spoken).for_each(|claim| self.put(sender, claim, *source, when, &mut news));
             }
             (None, None) => {}
         }
         let many = self.devices.get(&sender).is_some_and(|d| !d.router && d.sends_for_others());
         if many {
             let role = Claim::new(Kind::Role, "router", Evidence::Ip);
-            self.put(sender, &role, None, time, &mut news);
+            self.put(sender, &role, None, when, &mut news);
         }
         if many || turned {
             self.part(sender, &mut news);
@@ -405,12 +220,12 @@ impl Inventory {
         &mut self,
         of: Of,
         behind: Option<Of>,
-        source: Option<IpAddr>,
+        announced: Option<IpAddr>,
         time: Timestamp,
         news: &mut Vec<Change>,
     ) -> Option<&mut Device> {
         if !self.devices.contains_key(&of) {
-            if self.devices.len() >= MOST_DEVICES && !self.make_room(of, source, time) {
+            if self.devices.len() >= MOST_DEVICES && !self.make_room(of, announced, time) {
                 self.counts.refused_devices += 1;
                 return None;
             }
@@ -424,23 +239,21 @@ impl Inventory {
     }
 
     /// Forgets the stranger of whom nothing was heard for longest. One of the policy need not wait for its place.
-    fn make_room(&mut self, of: Of, source: Option<IpAddr>, time: Timestamp) -> bool {
-        let by_address = source.is_some_and(|source| self.known.name(Of::Address(source)).is_some());
-        // A device without a hardware address in the policy is known by its address alone; anybody could use it, so it waits as others do
-        // while one of that name is there.
-        let is_ours = self.known.name(of).is_some() || by_address && !self.has_name_of(source);
+    fn make_room(&mut self, of: Of, announced: Option<IpAddr>, time: Timestamp) -> bool {
+        let when = When { time, since: self.since };
+        let is_ours = self.known.name(of).is_some() || announced.is_some_and(|ip| self.is_missing(ip, when));
         if !is_ours && self.full_until.is_some_and(|until| time < until) {
             return false;
         }
         let strangers = self.devices.values().filter(|device| self.known.name_of(device).is_none());
-        let oldest = strangers.min_by_key(|device| device.last).map(|device| (device.of, device.last));
+        let oldest = strangers.map(|device| (when.reached(device.last), device.last, device.of)).min();
         match oldest {
-            Some((oldest, last)) if is_ours || time.duration_since(last) >= STRANGERS_STAY => {
+            Some((last, _, oldest)) if is_ours || time.duration_since(last) >= STRANGERS_STAY => {
                 self.devices.remove(&oldest);
                 self.counts.forgotten += 1;
                 true
             }
-            Some((_, last)) => {
+            Some((last, ..)) => {
                 self.full_until = last.checked_add(STRANGERS_STAY).ok();
                 false
             }
@@ -448,20 +261,27 @@ impl Inventory {
         }
     }
 
-    /// Whether a device is kept that has the name of an address.
-    fn has_name_of(&self, source: Option<IpAddr>) -> bool {
-        let name = source.and_then(|source| self.known.name(Of::Address(source)));
-        name.is_some() && self.devices.values().any(|device| self.known.name_of(device) == name)
+    /// Whether an address is that of a device without a hardware address of whom nobody is kept. Anybody can announce it, and let go of it
+    /// by announcing another, so each makes room once in the time that strangers stay.
+    fn is_missing(&mut self, address: IpAddr, when: When) -> bool {
+        let Some(name) = self.known.name(Of::Address(address)) else { return false };
+        let asked = self.asked.get(&address).map(|asked| when.reached(*asked));
+        if asked.is_some_and(|asked| when.time.duration_since(asked) < STRANGERS_STAY) {
+            return false;
+        }
+        let is_there = self.devices.values().any(|device| self.known.name_of(device) == Some(name));
+        self.asked.insert(address, when.time);
+        !is_there
     }
 
-    fn put(&mut self, of: Of, claim: &Claim, from: Option<IpAddr>, time: Timestamp, news: &mut Vec<Change>) {
+    fn put(&mut self, of: Of, claim: &Claim, from: Option<IpAddr>, when: When, news: &mut Vec<Change>) {
         let Some(device) = self.devices.get_mut(&of) else { return };
         // What a protocol of the link says of an address needs no other.
         let from = from.filter(|_| claim.kind != Kind::Address);
         let before = device.facts.len();
-        let (said, had_room) = device.take(claim, from, time);
+        let (said, had_room) = device.take(claim, from, when);
         self.news += u64::from(device.facts.len() != before);
-        news.extend(said.map(|news| Change { time, of, news }));
+        news.extend(said.map(|news| Change { time: when.time, of, news }));
         self.counts.refused_facts += u64::from(!had_room);
     }
 
@@ -470,6 +290,7 @@ impl Inventory {
         let Some(router) = self.devices.get_mut(&sender) else { return };
         router.router = true;
         router.borrowed.clear();
+        let since = self.since;
         let own: Vec<bool> =
             router.facts.iter().map(|fact| fact.from.is_none_or(|from| router.owns(from))).collect();
         let mut own = own.into_iter();
@@ -484,9 +305,9 @@ impl Inventory {
             if fact.kind == Kind::Serves && !self.devices.contains_key(&of) {
                 continue;
             }
-            if let Some(device) = self.device(of, Some(sender), Some(from), fact.last, news) {
+            if let Some(device) = self.device(of, Some(sender), None, fact.last, news) {
                 device.first = device.first.min(fact.first);
-                let had_room = device.adopt(fact);
+                let had_room = device.adopt(fact, since);
                 self.counts.refused_facts += u64::from(!had_room);
             }
         }

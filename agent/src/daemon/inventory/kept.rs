@@ -112,7 +112,7 @@ mod tests {
     fn some() -> Inventory {
         let mut inventory = Inventory::default();
         for last in 1..=3 {
-            let name = format!("press \"{last}\"\u{7f}");
+            let name = format!("press \"{last}\" \u{2713}");
             let heard = Heard {
                 mac: Mac([2, 0, 0, 0, 0, last]),
                 source: Some([10, 0, 0, last].into()),

@@ -338,3 +338,103 @@ fn times_of_a_clock_that_was_wrong_are_brought_to_where_they_belong() {
     inventory.take(&heard, at(920));
     assert_eq!(inventory.get(Of::Mac(DEVICE)).expect("it is known").first, at(0));
 }
+
+#[test]
+fn forged_addresses_make_no_room_without_the_hour() {
+    let forged = |n: usize| Mac([2, 0x66, 0, 0, (n >> 8) as u8, n as u8]);
+    let other = |n: usize| [10, 99, (n >> 8) as u8, n as u8];
+    let lldp = |mac: Mac| ethernet(mac, 0x88cc, &lldp_message(9));
+    // A datagram; a management address of LLDP; ARP, and then another address, so that nobody of the name is there.
+    for way in 0..3 {
+        let mut inventory = Inventory::default();
+        inventory.know(known("[device.plc]\nip = [\"10.20.1.11\", \"10.20.0.2\"]\nmode = \"monitor\"\n"));
+        for n in 0..MOST_DEVICES {
+            take(&mut inventory, &arp(forged(n), forged(n), other(n)), 0);
+        }
+        for n in MOST_DEVICES..MOST_DEVICES + 100 {
+            let mac = forged(n);
+            let frame = match way {
+                0 => udp(mac, PLC, [5353, 5353], &[]),
+                1 => lldp(mac),
+                _ => arp(mac, mac, PLC),
+            };
+            take(&mut inventory, &frame, 1);
+            take(&mut inventory, &arp(mac, mac, other(n)), 1);
+        }
+        // The first one that announces it may be the device.
+        assert_eq!(inventory.counts().forgotten, u64::from(way == 2), "{way}");
+    }
+}
+
+#[test]
+fn times_of_a_clock_that_was_ahead_end_with_what_is_heard_again() {
+    const AHEAD: i64 = 300_000_000;
+    let identity = |version| tcp(DEVICE, PLC, 502, &modbus_identity(&[(2, version)]));
+    let stranger = |n: usize| Mac([0, 0x50, 0, 0, (n >> 8) as u8, n as u8]);
+    let arrive = |inventory: &mut Inventory, n: usize, seconds| {
+        take(inventory, &arp(stranger(n), stranger(n), [10, 9, (n >> 8) as u8, n as u8]), seconds)
+    };
+    let mut ahead = Inventory::default();
+    take(&mut ahead, &identity("v1"), AHEAD + 1);
+    for last in 0..MOST_OF_A_KIND as u8 {
+        take(&mut ahead, &arp(DEVICE, DEVICE, [10, 20, 9, 1 + last]), AHEAD);
+    }
+    (1..MOST_DEVICES).for_each(|n| drop(arrive(&mut ahead, n, AHEAD)));
+    // The agent begins anew with the right clock.
+    let mut inventory =
+        Inventory::restore(ahead.devices().cloned().collect(), ahead.changes().cloned().collect());
+    inventory.follow(at(0));
+    // Known, and never heard of so far: it makes room no sooner than an hour from now.
+    assert!(arrive(&mut inventory, 9000, 3599).is_empty());
+    assert_eq!(arrive(&mut inventory, 9000, 3600).len(), 1);
+    let changed = "00:1d:9c:c7:b0:70 changed its firmware from `v1` to `v2` (modbus)";
+    assert_eq!(take(&mut inventory, &identity("v2"), 3700), [changed]);
+    take(&mut inventory, &identity("v1"), 3701);
+    let plc = device(&inventory, Of::Mac(DEVICE));
+    assert_eq!((plc.first, plc.last), (at(3700), at(3701)));
+    assert!(plc.of_kind(Kind::Firmware).iter().all(|fact| fact.last <= at(3701)));
+    // A fact of then makes room after a day.
+    let day = SignedDuration::from_hours(24).as_secs();
+    assert!(take(&mut inventory, &arp(DEVICE, DEVICE, [10, 20, 8, 1]), day - 1).is_empty());
+    assert_eq!(take(&mut inventory, &arp(DEVICE, DEVICE, [10, 20, 8, 1]), day).len(), 1);
+}
+
+#[test]
+fn what_was_kept_in_a_file_keeps_to_the_bounds_of_what_is_heard() {
+    let fact = |kind, value: &str| Fact {
+        kind,
+        value: value.to_owned(),
+        evidence: Evidence::Mdns,
+        from: None,
+        first: at(0),
+        last: at(0),
+        count: 1,
+    };
+    let mut some = Inventory::default();
+    take(&mut some, &arp(DEVICE, DEVICE, PLC), 0);
+    let mut kept = device(&some, Of::Mac(DEVICE)).clone();
+    kept.on = Some("cell0\u{1b}[2J".to_owned());
+    kept.facts = vec![
+        fact(Kind::Name, &"x".repeat(1000)),
+        fact(Kind::Model, "a\u{202e}b\n"),
+        fact(Kind::Role, "\u{7f}"),
+    ];
+    kept.facts.extend((0..20).map(|n| fact(Kind::Service, &format!("_s{n}._tcp"))));
+    let changed = |now: &str| Change {
+        time: at(0),
+        of: Of::Mac(DEVICE),
+        news: News::Changed {
+            fact: Kind::Name,
+            before: "a".to_owned(),
+            now: now.to_owned(),
+            evidence: Evidence::Mdns,
+        },
+    };
+    let inventory = Inventory::restore(vec![kept], vec![changed("b\u{1b}[2J"), changed("\u{7f}")]);
+    let kept = device(&inventory, Of::Mac(DEVICE));
+    let values: Vec<&str> = kept.facts.iter().take(2).map(|fact| fact.value.as_str()).collect();
+    assert_eq!(values, [&"x".repeat(MOST_CHARS), "a?b"]);
+    assert_eq!((kept.facts.len(), kept.on.as_deref()), (2 + MOST_OF_A_KIND, Some("cell0?[2J")));
+    let changes: Vec<String> = inventory.changes().map(ToString::to_string).collect();
+    assert_eq!(changes, ["00:1d:9c:c7:b0:70 changed its name from `a` to `b?[2J` (mdns)"]);
+}
