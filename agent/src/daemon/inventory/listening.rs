@@ -1,13 +1,17 @@
 //! The thread of the inventory: one socket for each NIC, a budget of frames for each, and what is kept.
 
 use std::{
+    io,
     os::fd::AsFd,
     sync::{Arc, atomic::Ordering},
     time::{Duration, Instant},
 };
 
 use jiff::{SignedDuration, Timestamp};
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::{
+    errno::Errno,
+    poll::{PollFd, PollFlags, PollTimeout, poll},
+};
 
 use super::{
     super::{history::clock, stretch::Stretch},
@@ -17,6 +21,7 @@ use super::{
 use crate::{
     dataplane::{Ear, SNAP},
     inventory::{Known, Shift, hear},
+    observe::Clock,
     store::Store,
 };
 
@@ -24,9 +29,10 @@ use crate::{
 const PATIENCE: u8 = 100;
 /// Frames of one NIC that are read while the inventory is held.
 const AT_ONCE: u32 = 64;
-/// In which a NIC's frames are counted, and after which it is looked whether the clock was set.
+/// In which a NIC's frames are counted.
 const SECOND: Duration = Duration::from_secs(1);
-/// What is new is written so often, and what was only said once more so often: flash memory wears out.
+/// What is new is written so often for each MiB of the file, and what was only said once more so often: flash memory wears out, and a flood
+/// of forged devices is always new.
 const WRITE_NEWS: Duration = Duration::from_secs(300);
 const WRITE_ALL: Duration = Duration::from_secs(3600);
 /// What cannot be listened on is tried again so often.
@@ -38,8 +44,32 @@ struct Heard {
     /// None while it cannot be listened on.
     ear: Option<Ear>,
     tried: Instant,
+    /// Why it could not be listened on last; it is said once.
+    trouble: Option<String>,
     /// Frames that may be read in this second.
     left: u32,
+}
+
+impl Heard {
+    /// It cannot be listened on, for now. Whether that is something new.
+    fn fails(&mut self, error: &io::Error) -> bool {
+        (self.ear, self.tried) = (None, Instant::now());
+        let error = error.to_string();
+        let is_new = self.trouble.as_ref() != Some(&error);
+        if is_new {
+            let name = &self.place.name;
+            tracing::warn!("`{name}` is not listened on: {error}; it is tried again, and said no more");
+        }
+        self.trouble = Some(error);
+        is_new
+    }
+
+    /// A frame was read.
+    fn hears(&mut self) {
+        if self.trouble.take().is_some() {
+            tracing::info!("`{}` is listened on again", self.place.name);
+        }
+    }
 }
 
 /// The thread.
@@ -55,6 +85,8 @@ pub(super) struct Listening {
     /// When this run began, by the clock as it is set now.
     began: Timestamp,
     written: Instant,
+    /// Bytes of the file.
+    size: usize,
     /// The edition that was written last, and whether anything was said since.
     edition: u64,
     frames: u64,
@@ -76,13 +108,15 @@ impl Listening {
             since,
             began: at.wall,
             written: now,
+            size: 0,
             edition,
             frames,
         }
     }
 
     pub(super) fn run(mut self) {
-        let kept::Found { inventory, trouble } = kept::restore(&self.store);
+        let kept::Found { mut inventory, trouble } = kept::restore(&self.store);
+        inventory.follow(self.began);
         if let Some(trouble) = &trouble {
             tracing::error!("{trouble}");
         }
@@ -112,17 +146,16 @@ impl Listening {
             for place in places {
                 if !self.nics.iter().any(|heard| heard.place == place) {
                     let tried = Instant::now().checked_sub(AGAIN).unwrap_or_else(Instant::now);
-                    self.nics.push(Heard { place, ear: None, tried, left: self.budget });
+                    self.nics.push(Heard { place, ear: None, tried, trouble: None, left: self.budget });
                 }
             }
         }
         for heard in
             self.nics.iter_mut().filter(|heard| heard.ear.is_none() && heard.tried.elapsed() >= AGAIN)
         {
-            heard.tried = Instant::now();
             match Ear::open(heard.place.index) {
                 Ok(ear) => heard.ear = Some(ear),
-                Err(error) => tracing::warn!("`{}` cannot be listened on: {error}", heard.place.name),
+                Err(error) => drop(heard.fails(&error)),
             }
         }
     }
@@ -132,12 +165,15 @@ impl Listening {
     }
 
     /// Until there is a frame that may be read, or for a moment.
-    fn wait(&self) {
+    fn wait(&mut self) {
         let ears = self.nics.iter().filter(|heard| heard.left > 0).filter_map(|heard| heard.ear.as_ref());
         let mut all: Vec<PollFd<'_>> = ears.map(|ear| PollFd::new(ear.as_fd(), PollFlags::POLLIN)).collect();
-        // Interrupted, or out of memory for a moment: the sockets are asked all the same.
-        if poll(&mut all, PollTimeout::from(PATIENCE)).is_err() {
-            std::thread::sleep(Duration::from_millis(PATIENCE.into()));
+        match poll(&mut all, PollTimeout::from(PATIENCE)) {
+            Ok(_) | Err(Errno::EINTR) => {}
+            // Out of memory, or too many of them: what cannot be waited for is closed and tried again, and the next wait is for time alone.
+            Err(error) => self.nics.iter_mut().filter(|heard| heard.ear.is_some()).for_each(|heard| {
+                heard.fails(&error.into());
+            }),
         }
     }
 
@@ -145,8 +181,8 @@ impl Listening {
     fn listen(&mut self) {
         let mut buffer = [0; SNAP];
         let mut news = Vec::new();
+        let now = self.mend_times(&clock());
         let mut inventory = held(&self.shared.inventory);
-        let now = Timestamp::now();
         for heard in &mut self.nics {
             for _ in 0..heard.left.min(AT_ONCE) {
                 let taken = match &heard.ear {
@@ -156,6 +192,7 @@ impl Listening {
                 match taken {
                     Ok(Some(told)) => {
                         heard.left -= 1;
+                        heard.hears();
                         let Some(said) = hear(&buffer[..told.length]) else { continue };
                         let name = &heard.place.name;
                         let on = told.vlan.map(|vlan| format!("{name} vlan {vlan}"));
@@ -163,8 +200,7 @@ impl Listening {
                     }
                     Ok(None) => break,
                     Err(error) => {
-                        tracing::warn!("`{}` is not listened on any more: {error}", heard.place.name);
-                        (heard.ear, heard.tried) = (None, Instant::now());
+                        heard.fails(&error);
                         break;
                     }
                 }
@@ -187,7 +223,7 @@ impl Listening {
         }
     }
 
-    /// Gives every NIC its budget anew, and looks at the clock and at what is to be written.
+    /// Gives every NIC its budget anew, and looks at what is to be written.
     fn end_second(&mut self) {
         self.second = Instant::now();
         let (mut over, mut dropped) = (0, 0);
@@ -196,7 +232,6 @@ impl Listening {
             *if heard.left == 0 { &mut over } else { &mut dropped } += lost;
             heard.left = self.budget;
         }
-        self.mend_times();
         let (counts, [known, unknown], edition) = {
             let inventory = held(&self.shared.inventory);
             (inventory.counts(), inventory.known_and_unknown(), inventory.edition())
@@ -217,22 +252,23 @@ impl Listening {
         }
         let (is_new, is_more) = (edition != self.edition, counts.frames != self.frames);
         let since = self.written.elapsed();
-        if is_new && since >= WRITE_NEWS || is_more && since >= WRITE_ALL {
+        if is_new && since >= pause(self.size) || is_more && since >= WRITE_ALL {
             self.write();
         }
     }
 
-    /// A clock that was set while the agent ran: what it told before is brought to where it belongs.
-    fn mend_times(&mut self) {
-        let now = clock();
-        if self.since.up_to(&now).is_apart {
-            let by = SignedDuration::from_secs(self.since.was_set_by(&now));
+    /// A clock that was set while the agent ran: what it told before is brought to where it belongs. What is heard next has the time that
+    /// is returned, of the same look at the clock: nothing lies between.
+    fn mend_times(&mut self, now: &Clock) -> Timestamp {
+        if self.since.up_to(now).is_apart {
+            let by = SignedDuration::from_secs(self.since.was_set_by(now));
             // By the old clock.
             let to = now.wall.checked_sub(by).unwrap_or(now.wall);
             held(&self.shared.inventory).shift(&Shift { from: self.began, to, by });
             self.began = self.began.checked_add(by).unwrap_or(self.began);
         }
-        self.since = Stretch::begin(&now);
+        self.since = Stretch::begin(now);
+        now.wall
     }
 
     fn write(&mut self) {
@@ -240,6 +276,7 @@ impl Listening {
             let inventory = held(&self.shared.inventory);
             (kept::lines(&inventory), inventory.edition(), inventory.counts().frames)
         };
+        self.size = bytes.as_ref().map_or(self.size, Vec::len);
         let written = bytes.map_err(|error| error.to_string());
         let written =
             written.and_then(|bytes| kept::write(&self.store, &bytes).map_err(|error| error.caused()));
@@ -256,5 +293,75 @@ impl Listening {
                 }
             }
         }
+    }
+}
+
+/// After which what is new is written, of a file of so many bytes: 288 MiB a day up to the length at which it is written once an hour.
+fn pause(size: usize) -> Duration {
+    let mib = u32::try_from(size.div_ceil(1 << 20).max(1)).unwrap_or(u32::MAX);
+    WRITE_NEWS.saturating_mul(mib).min(WRITE_ALL)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        inventory::{Heard as Frame, Of},
+        model::Mac,
+    };
+
+    fn listening(folder: &tempfile::TempDir) -> Listening {
+        Listening::new(Arc::default(), Store::beside(folder.path()), 500)
+    }
+
+    #[test]
+    fn large_file_is_written_less_often() {
+        let minutes = |size| pause(size).as_secs() / 60;
+        assert_eq!([0, 1 << 20, (1 << 20) + 1, 5 << 20, 20 << 20].map(minutes), [5, 5, 10, 25, 60]);
+        assert_eq!(pause(usize::MAX), WRITE_ALL);
+    }
+
+    #[test]
+    fn interface_that_fails_is_told_once_for_each_reason() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut listening = listening(&folder);
+        let place = Place { index: i32::MAX as u32, name: "gone0".to_owned() };
+        *held(&listening.shared.places) = Some(vec![place]);
+        listening.follow();
+        let nic = &mut listening.nics[0];
+        let trouble = nic.trouble.clone().expect("there is no such interface");
+        assert!(nic.ear.is_none() && trouble.contains("No such device"), "{trouble}");
+        assert!(!nic.fails(&io::Error::from(Errno::ENODEV)));
+        assert!(nic.fails(&io::Error::from(Errno::ENOMEM)));
+        assert!(!nic.fails(&io::Error::from(Errno::ENOMEM)));
+        nic.hears();
+        assert!(nic.fails(&io::Error::from(Errno::ENOMEM)));
+    }
+
+    #[test]
+    fn what_is_heard_after_a_clock_was_set_back_keeps_its_time() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut listening = listening(&folder);
+        let clock = |wall, mono: u64| Clock {
+            wall: Timestamp::from_second(wall).expect("a time"),
+            mono_ns: mono * 1_000_000_000,
+        };
+        let begun = clock(1_780_000_000, 50);
+        (listening.began, listening.since) = (begun.wall, Stretch::begin(&begun));
+        let hear = |listening: &mut Listening, last: u8, now: &Clock| {
+            let time = listening.mend_times(now);
+            let frame = Frame { mac: Mac([2, 0, 0, 0, 0, last]), source: None, claims: Vec::new() };
+            held(&listening.shared.inventory).take_on(&frame, time, Some("cell0"));
+        };
+        hear(&mut listening, 1, &clock(1_780_003_600, 3650));
+        // Half an hour back, which is a time that this run has told already.
+        hear(&mut listening, 2, &clock(1_780_001_801, 3651));
+        hear(&mut listening, 3, &clock(1_780_001_802, 3652));
+        let inventory = held(&listening.shared.inventory);
+        let first = |last| {
+            let device = inventory.get(Of::Mac(Mac([2, 0, 0, 0, 0, last]))).expect("it is known");
+            device.first.as_second() - 1_780_000_000
+        };
+        assert_eq!([1, 2, 3].map(first), [1800, 1801, 1802]);
     }
 }
