@@ -317,12 +317,10 @@ impl Agent {
             }
             Input::Stop => {
                 self.collect(events);
+                self.end_inventory();
                 self.reporter.finish();
                 if let Some(history) = &self.history {
                     history.finish();
-                }
-                if let Some(inventory) = &self.inventory {
-                    inventory.finish();
                 }
                 self.tell_the_rest_of_refusals();
                 if let Err(error) = self.keep_leases() {

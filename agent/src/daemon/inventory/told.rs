@@ -28,12 +28,14 @@ pub(super) struct Pace {
     /// Those of them that no record has counted yet.
     owed: u64,
     summed: Instant,
+    /// Whether there is no later time to say so.
+    is_last: bool,
 }
 
 impl Default for Pace {
     fn default() -> Self {
         let now = Instant::now();
-        Self { left: BURST, refilled: now, untold: 0, owed: 0, summed: now }
+        Self { left: BURST, refilled: now, untold: 0, owed: 0, summed: now, is_last: false }
     }
 }
 
@@ -57,6 +59,11 @@ impl Pace {
         allows
     }
 
+    /// The agent ends.
+    fn is_last(&mut self) {
+        self.is_last = true;
+    }
+
     fn skip(&mut self, changes: u64) {
         self.untold = self.untold.saturating_add(changes);
         self.owed = self.owed.saturating_add(changes);
@@ -64,7 +71,8 @@ impl Pace {
 
     /// How many were only counted, when it is time to say so.
     fn owes(&mut self, now: Instant) -> Option<u64> {
-        if self.owed == 0 || now.saturating_duration_since(self.summed) < SUMMARY {
+        let is_time = self.is_last || now.saturating_duration_since(self.summed) >= SUMMARY;
+        if self.owed == 0 || !is_time {
             return None;
         }
         self.summed = now;
@@ -156,6 +164,14 @@ fn nothing(explanation: String) -> Sighting {
 }
 
 impl Agent {
+    /// The inventory is written, and what it has heard of new is told, or counted in a last record.
+    pub(in crate::daemon) fn end_inventory(&mut self) {
+        let Some(inventory) = &mut self.inventory else { return };
+        inventory.finish();
+        inventory.pace.is_last();
+        self.tell_of_sightings();
+    }
+
     /// Tells what the inventory has heard of new.
     pub(in crate::daemon) fn tell_of_sightings(&mut self) {
         let Some(inventory) = &mut self.inventory else { return };
@@ -201,6 +217,11 @@ mod tests {
         assert_eq!((0..10).filter(|_| pace.allows(later)).count(), 3);
         assert_eq!(pace.owes(begun + SUMMARY * 2), Some(9_940));
         assert_eq!((pace.owes(begun + SUMMARY * 4), pace.untold()), (None, 9_940));
+        // At the end it is said at once.
+        pace.skip(2);
+        assert_eq!(pace.owes(begun + SUMMARY * 2), None);
+        pace.is_last();
+        assert_eq!(pace.owes(begun + SUMMARY * 2), Some(2));
         // Silence fills it again, and not beyond its measure.
         let long = begun + EACH * 10 * BURST;
         assert_eq!((0..1000).filter(|_| pace.allows(long)).count(), BURST as usize);
