@@ -1,6 +1,6 @@
 //! What the agent knows, in the words of the control socket.
 
-use std::{collections::BTreeMap, thread};
+use std::collections::BTreeMap;
 
 use bulkhead_common::{
     forward::fate,
@@ -14,6 +14,7 @@ use tokio::sync::oneshot;
 
 use super::{
     agent::{Agent, user, world},
+    beside,
     history::HistoryKeeper,
     inventory::InventoryKeeper,
     log,
@@ -39,18 +40,16 @@ impl Agent {
     /// Answers beside the loop: the flows are counted one by one, and there may be a million.
     pub(super) fn tell_status(&self, foreign: u64, back: oneshot::Sender<Reply>) {
         let gathered = self.status(foreign).and_then(|status| Ok((status, self.dataplane.flow_reader()?)));
-        thread::spawn(move || {
+        beside::answer("status", back, move || {
             let counted = gathered.and_then(|(status, flows)| {
                 let kept = flows.count()?;
                 let flows_evicted = status.flows_evicted.saturating_sub(kept as u64);
                 Ok(Status { flows: kept, flows_evicted, ..status })
             });
-            let reply = match counted {
+            match counted {
                 Ok(status) => Reply::Ok(Box::new(Body::Status(Box::new(status)))),
                 Err(error) => Reply::Error(world(error)),
-            };
-            // Whoever asked may have left.
-            drop(back.send(reply));
+            }
         });
     }
 

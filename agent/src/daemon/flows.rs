@@ -5,7 +5,6 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     net::IpAddr,
     sync::Arc,
-    thread,
     time::Duration,
 };
 
@@ -14,6 +13,7 @@ use tokio::sync::oneshot;
 
 use super::{
     agent::{Agent, user, world},
+    beside,
     plan::Translation,
 };
 use crate::{
@@ -60,14 +60,13 @@ impl Agent {
             Ok(begun) => begun,
             Err(failure) => return drop(back.send(Reply::Error(failure))),
         };
-        thread::spawn(move || {
+        beside::answer("flows", back, move || {
             let reply = match known.list(of.as_deref(), last.min(MOST_TOLD)) {
                 Ok(list) => Reply::Ok(Box::new(Body::Flows(list))),
                 Err(failure) => Reply::Error(failure),
             };
             drop(place);
-            // Whoever asked may have left.
-            drop(back.send(reply));
+            reply
         });
     }
 

@@ -13,7 +13,7 @@ use std::{
 
 use tokio::sync::oneshot;
 
-use super::nics::Nics;
+use super::{beside, nics::Nics};
 use crate::{
     config,
     control::{Body, InventoryPage, InventoryStatus, Reply},
@@ -73,7 +73,8 @@ fn held<T>(one: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 pub(super) struct InventoryKeeper {
     shared: Arc<Shared>,
     done: Receiver<()>,
-    thread: thread::JoinHandle<()>,
+    /// None if the system had none to give.
+    thread: Option<thread::JoinHandle<()>>,
     /// Where it was said to listen last.
     places: Vec<Place>,
     /// Sides of inline pairs: the program sends on all that arrives there, so nothing is heard.
@@ -89,10 +90,13 @@ impl InventoryKeeper {
         let (finished, done) = sync_channel(1);
         let (its, folder, budget) =
             (Arc::clone(&shared), store.folder().to_owned(), config.frames_per_second);
-        let thread = thread::spawn(move || {
+        let listens = move || {
             Listening::new(its, Store::beside(&folder), budget).run();
             let _ = finished.send(());
-        });
+        };
+        let thread = thread::Builder::new().name("inventory".to_owned()).spawn(listens);
+        let thread =
+            thread.inspect_err(|error| tracing::error!("nobody listens for the inventory: {error}")).ok();
         Self { shared, done, thread, places: Vec::new(), deaf: Vec::new(), pace: told::Pace::default() }
     }
 
@@ -123,7 +127,9 @@ impl InventoryKeeper {
         let mut status = held(&self.shared.status).clone();
         status.deaf.clone_from(&self.deaf);
         status.untold = self.pace.untold();
-        if self.thread.is_finished() && !self.shared.stop.load(Ordering::Relaxed) {
+        if self.thread.as_ref().is_none_or(thread::JoinHandle::is_finished)
+            && !self.shared.stop.load(Ordering::Relaxed)
+        {
             status.problem =
                 Some("whoever listens has failed: nothing is heard until the agent begins anew".to_owned());
         }
@@ -133,17 +139,19 @@ impl InventoryKeeper {
     /// Answers beside the loop, a page at a time: devices behind one that was told.
     pub(super) fn tell(&self, after: Option<String>, back: oneshot::Sender<Reply>) {
         let shared = Arc::clone(&self.shared);
-        thread::spawn(move || {
+        beside::answer("inventory", back, move || {
             let status = held(&shared.status).clone();
             let page = page(&held(&shared.inventory), after.and_then(|after| after.parse().ok()), status);
-            // Whoever asked may have left.
-            drop(back.send(Reply::Ok(Box::new(Body::Inventory(Box::new(page))))));
+            Reply::Ok(Box::new(Body::Inventory(Box::new(page))))
         });
     }
 
     /// Writes what is known.
     pub(super) fn finish(&self) {
         self.shared.stop.store(true, Ordering::Release);
+        if self.thread.is_none() {
+            return;
+        }
         // A disk that hangs must not hold up the end of the agent.
         if self.done.recv_timeout(LAST_WRITE).is_err() {
             tracing::error!("what the inventory learned last is not written");

@@ -7,6 +7,7 @@ mod agent;
 mod answers;
 mod asked;
 mod begin;
+mod beside;
 mod calendar;
 mod changes;
 mod clock;

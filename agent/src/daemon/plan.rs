@@ -1,7 +1,7 @@
 //! What another policy would change: everything that only the agent knows is gathered at once, and the comparison is made
 //! beside it, so that no event waits for it.
 
-use std::{collections::BTreeMap, sync::Arc, thread, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use bulkhead_common::{
     flow,
@@ -12,6 +12,7 @@ use tokio::sync::oneshot;
 
 use super::{
     agent::{Agent, refused, user, world},
+    beside,
     ourselves::not_ourselves,
     policies::{self, Gate},
 };
@@ -66,14 +67,13 @@ impl Agent {
             Err(failure) => return drop(back.send(Reply::Error(failure))),
         };
         let configured = self.config.policy.clone();
-        thread::spawn(move || {
+        beside::answer("plan", back, move || {
             let reply = match known.compare(wanted, &configured) {
                 Ok(body) => Reply::Ok(Box::new(body)),
                 Err(failure) => Reply::Error(failure),
             };
             drop(place);
-            // Whoever asked may have left.
-            drop(back.send(reply));
+            reply
         });
     }
 
