@@ -3,22 +3,19 @@
 //! In: an interface. Out: frames that arrived through it. A filter in the kernel lets through what the inventory reads, and little else; what
 //! is beyond the socket's buffer the kernel drops and counts. XDP comes before: what the program drops, or sends on by itself, is not heard.
 #![allow(unsafe_code, reason = "packet sockets, which neither nix nor tokio wraps")]
-#![allow(
-    clippy::cast_possible_truncation,
-    clippy::cast_possible_wrap,
-    clippy::cast_sign_loss,
-    reason = "numbers of the C headers, all small"
-)]
+#![allow(clippy::cast_possible_truncation, reason = "numbers of the C headers, all small")]
 
 use std::{
     io,
-    os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd},
+    os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
 };
 
 use nix::sys::socket::{
     setsockopt,
     sockopt::{RcvBuf, RcvBufForce},
 };
+
+use super::packet_socket;
 
 mod filter;
 
@@ -47,17 +44,7 @@ impl Ear {
     /// # Errors
     /// When there is no such interface any more, or the kernel makes no such socket.
     pub fn open(index: u32) -> io::Result<Self> {
-        let kind = libc::SOCK_RAW | libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
-        // SAFETY: the call takes three numbers.
-        // JUSTIFICATION: a packet socket without a protocol hears nothing until it is bound to one.
-        let fd = unsafe { libc::socket(libc::AF_PACKET, kind, 0) };
-        if fd < 0 {
-            return Err(io::Error::last_os_error());
-        }
-        // SAFETY: the kernel has just made this descriptor for us alone.
-        // JUSTIFICATION: it must be closed on every way out.
-        let socket = unsafe { OwnedFd::from_raw_fd(fd) };
-        filter::attach(&socket)?;
+        let socket = packet_socket::open(&mut filter::program()?)?;
         // Beyond the limit of the system, where that is allowed.
         setsockopt(&socket, RcvBufForce, &WAITING).or_else(|_| setsockopt(&socket, RcvBuf, &WAITING))?;
         let on: libc::c_int = 1;
@@ -67,27 +54,7 @@ impl Ear {
             Err(error) if error.raw_os_error() == Some(libc::ENOPROTOOPT) => {}
             other => other?,
         }
-        let place = libc::sockaddr_ll {
-            sll_family: libc::AF_PACKET as u16,
-            sll_protocol: (libc::ETH_P_ALL as u16).to_be(),
-            sll_ifindex: index as i32,
-            sll_hatype: 0,
-            sll_pkttype: 0,
-            sll_halen: 0,
-            sll_addr: [0; 8],
-        };
-        // SAFETY: `place` is as long as it says, and outlives the call.
-        // JUSTIFICATION: nix makes no such address from numbers.
-        let done = unsafe {
-            libc::bind(
-                socket.as_raw_fd(),
-                (&raw const place).cast(),
-                size_of::<libc::sockaddr_ll>() as libc::socklen_t,
-            )
-        };
-        if done < 0 {
-            return Err(io::Error::last_os_error());
-        }
+        packet_socket::bind(&socket, index)?;
         Ok(Self { socket })
     }
 

@@ -52,6 +52,7 @@ mod neighbours;
 mod netlink;
 mod offloads;
 mod overhear;
+mod packet_socket;
 mod pins;
 mod port;
 mod preflight;

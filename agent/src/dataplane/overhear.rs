@@ -11,11 +11,13 @@
 
 use std::{
     io,
-    os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd},
+    os::fd::{AsRawFd, OwnedFd, RawFd},
 };
 
 use bulkhead_common::{layout::SAMPLE_BYTES, wire::dns};
 use tokio::io::unix::AsyncFd;
+
+use super::packet_socket;
 
 /// Frames taken at once; the rest waits for the next turn of the loop.
 const AT_ONCE: usize = 64;
@@ -76,35 +78,7 @@ impl Overheard {
     /// # Errors
     /// When the kernel makes no such socket.
     pub fn open() -> io::Result<Self> {
-        let kind = libc::SOCK_RAW | libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
-        // SAFETY: the call takes three numbers.
-        // JUSTIFICATION: a packet socket without a protocol hears nothing until it is bound to one.
-        let fd = unsafe { libc::socket(libc::AF_PACKET, kind, 0) };
-        if fd < 0 {
-            return Err(io::Error::last_os_error());
-        }
-        // SAFETY: the kernel has just made this descriptor for us alone.
-        // JUSTIFICATION: it must be closed on every way out.
-        let socket = unsafe { OwnedFd::from_raw_fd(fd) };
-        let mut filter = FILTER;
-        let program = libc::sock_fprog {
-            len: u16::try_from(filter.len()).map_err(io::Error::other)?,
-            filter: filter.as_mut_ptr(),
-        };
-        // SAFETY: `program` and the instructions it points to outlive the call, which copies as many as it says.
-        // JUSTIFICATION: without the filter the agent would be woken for each packet that leaves.
-        let done = unsafe {
-            libc::setsockopt(
-                socket.as_raw_fd(),
-                libc::SOL_SOCKET,
-                libc::SO_ATTACH_FILTER,
-                (&raw const program).cast(),
-                size_of::<libc::sock_fprog>() as libc::socklen_t,
-            )
-        };
-        if done < 0 {
-            return Err(io::Error::last_os_error());
-        }
+        let socket = packet_socket::open(&mut FILTER.clone())?;
         Ok(Self { socket, listens: false })
     }
 
@@ -116,27 +90,7 @@ impl Overheard {
         if self.listens {
             return Ok(());
         }
-        let place = libc::sockaddr_ll {
-            sll_family: libc::AF_PACKET as u16,
-            sll_protocol: (libc::ETH_P_ALL as u16).to_be(),
-            sll_ifindex: 0,
-            sll_hatype: 0,
-            sll_pkttype: 0,
-            sll_halen: 0,
-            sll_addr: [0; 8],
-        };
-        // SAFETY: `place` is as long as it says, and outlives the call.
-        // JUSTIFICATION: nix makes no such address from numbers.
-        let done = unsafe {
-            libc::bind(
-                self.socket.as_raw_fd(),
-                (&raw const place).cast(),
-                size_of::<libc::sockaddr_ll>() as libc::socklen_t,
-            )
-        };
-        if done < 0 {
-            return Err(io::Error::last_os_error());
-        }
+        packet_socket::bind(&self.socket, 0)?;
         self.listens = true;
         Ok(())
     }

@@ -1,10 +1,7 @@
 //! Which frames the kernel lets through: those in which the inventory may read something. Classic BPF (Linux
 //! Documentation/networking/filter.rst); a frame that ends before what is looked at does not come through.
 
-use std::{
-    io,
-    os::fd::{AsRawFd, OwnedFd},
-};
+use std::io;
 
 use bulkhead_common::wire::{ethertype, neighbor};
 
@@ -169,7 +166,7 @@ fn steps() -> Vec<Step> {
 }
 
 /// The program: every mark a number of instructions.
-fn program() -> io::Result<Vec<libc::sock_filter>> {
+pub(super) fn program() -> io::Result<Vec<libc::sock_filter>> {
     let steps = steps();
     let mut marks = Vec::new();
     let mut length = 0_usize;
@@ -201,40 +198,19 @@ fn program() -> io::Result<Vec<libc::sock_filter>> {
     Ok(program)
 }
 
-/// Puts the filter before a socket.
-pub(super) fn attach(socket: &OwnedFd) -> io::Result<()> {
-    let mut steps = program()?;
-    let program = libc::sock_fprog {
-        len: u16::try_from(steps.len()).map_err(io::Error::other)?,
-        filter: steps.as_mut_ptr(),
-    };
-    // SAFETY: `program` and the instructions it points to outlive the call, which copies as many as it says.
-    // JUSTIFICATION: without the filter the agent would be woken for each packet that arrives.
-    let done = unsafe {
-        libc::setsockopt(
-            socket.as_raw_fd(),
-            libc::SOL_SOCKET,
-            libc::SO_ATTACH_FILTER,
-            (&raw const program).cast(),
-            size_of::<libc::sock_fprog>() as libc::socklen_t,
-        )
-    };
-    if done < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
-}
-
 #[cfg(test)]
 mod tests {
-    use std::os::unix::net::UnixDatagram;
+    use std::os::{fd::OwnedFd, unix::net::UnixDatagram};
 
     use etherparse::PacketBuilder;
 
-    use super::*;
+    use super::{super::packet_socket, *};
 
     /// Whether the kernel lets a frame through: the filter stands before any kind of socket.
     fn passes(frame: &[u8]) -> bool {
         let (ours, theirs) = UnixDatagram::pair().expect("sockets");
         let theirs = OwnedFd::from(theirs);
-        attach(&theirs).expect("the kernel takes it");
+        packet_socket::attach(&theirs, &mut program().expect("a program")).expect("the kernel takes it");
         let theirs = UnixDatagram::from(theirs);
         theirs.set_nonblocking(true).expect("a socket");
         // The sender never hears of the filter.
