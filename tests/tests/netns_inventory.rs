@@ -242,6 +242,12 @@ fn what_is_new_is_told_and_all_of_it_outlives_the_agent() {
     let frames = || status(&agent)["inventory"]["frames"].as_u64();
     wait_for("frames", SOON, || Ok((frames() >= Some(1)).then_some(()))).expect("it listens");
     assert_eq!(told(&agent, &stranger.to_string(), "new-device").len(), 1);
+    // What was heard last is told before the agent ends.
+    let late = Mac([2, 0x66, 0, 0, 0, 2]);
+    send(hmi, &[lldp(late, "late", "Panel 13")]);
+    heard(&agent, &late.to_string(), &[("name", "late", "lldp")]);
+    agent.stop().expect("it stops");
+    assert_eq!(told(&agent, &late.to_string(), "new-device").len(), 1);
 }
 
 #[test]
