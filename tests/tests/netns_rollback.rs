@@ -468,7 +468,7 @@ fn a_release_into_the_enforce_of_the_policy_is_watched() {
     let test = "a_release_into_the_enforce_of_the_policy_is_watched";
     let Some(lab) = require_lab(test, Topology::Routed) else { return };
     let agent = begun(&lab, &policy(&lab, "\"modbus\"", "\"modbus\"", "\"modbus\""));
-    for (words, expected) in [(&["mode", PLC, "monitor"][..], vec![]), (&["release", PLC], vec![PLC])] {
+    for (words, expected) in [(&["mode", PLC, "monitor"][..], vec![]), (&["release", PLC][..], vec![PLC])] {
         let output = agent.cli(words).expect("it runs");
         assert!(output.status.success(), "{output:?}");
         assert_eq!(watched(&agent), expected, "{words:?}");
