@@ -41,6 +41,14 @@ fn policy(lab: &Lab, of_hmi: &str, of_workstation: &str, at_historian: &str) -> 
     .concat()
 }
 
+/// An agent that watches what it changes.
+fn begun<'l>(lab: &'l Lab, policy: &str) -> Agent<'l> {
+    let mut agent = Agent::new(lab, policy).expect("an agent");
+    agent.write_config(WATCH).expect("written");
+    agent.start().expect("it starts");
+    agent
+}
+
 fn alarms(agent: &Agent<'_>) -> Vec<Value> {
     let records = agent.records().expect("the log");
     records.into_iter().filter(|record| record["kind"] == "alarm").collect()
@@ -91,9 +99,7 @@ fn a_change_that_breaks_one_device_is_undone_for_it_alone() {
     let test = "a_change_that_breaks_one_device_is_undone_for_it_alone";
     let Some(lab) = require_lab(test, Topology::Routed) else { return };
     let good = policy(&lab, "\"modbus\"", "\"modbus\"", "\"modbus\"");
-    let mut agent = Agent::new(&lab, &good).expect("an agent");
-    agent.write_config(WATCH).expect("written");
-    agent.start().expect("it starts");
+    let mut agent = begun(&lab, &good);
     let _plc = Plc::start(lab.plc(), MODBUS).expect("a PLC");
     let _store = Plc::start(lab.host(HISTORIAN), MODBUS).expect("a second one");
     let historian = SocketAddrV4::new(lab.host(HISTORIAN).ip, MODBUS);
@@ -188,9 +194,7 @@ fn what_is_taken_away_on_purpose_stays_away() {
     let test = "what_is_taken_away_on_purpose_stays_away";
     let Some(lab) = require_lab(test, Topology::Routed) else { return };
     let good = policy(&lab, "\"modbus\"", "\"modbus\"", "\"modbus\"");
-    let mut agent = Agent::new(&lab, &good).expect("an agent");
-    agent.write_config(WATCH).expect("written");
-    agent.start().expect("it starts");
+    let agent = begun(&lab, &good);
     let _plc = Plc::start(lab.plc(), MODBUS).expect("a PLC");
     let hmi = Poller::start(lab.host("hmi"), lab.modbus(), EVERY).expect("polls");
     hmi.wait_for_more(3, SOON).expect("polls");
@@ -238,9 +242,7 @@ fn a_device_whose_poll_stops_under_enforcement_goes_back_to_monitor() {
     let Some(lab) = require_lab(test, Topology::Bridged) else { return };
     // Nothing allows the poll; it passes, and is told of.
     let text = policy(&lab, "\"ssh\"", "\"modbus\"", "\"modbus\"").replace("\"enforce\"", "\"monitor\"");
-    let mut agent = Agent::new(&lab, &text).expect("an agent");
-    agent.write_config(WATCH).expect("written");
-    agent.start().expect("it starts");
+    let agent = begun(&lab, &text);
     let _plc = Plc::start(lab.plc(), MODBUS).expect("a PLC");
     let hmi = Poller::start(lab.host("hmi"), lab.modbus(), EVERY).expect("polls");
     enforce_with_habit(&agent, &hmi);
@@ -260,9 +262,7 @@ fn a_change_that_harms_most_of_what_it_touches_is_undone_for_all() {
     let test = "a_change_that_harms_most_of_what_it_touches_is_undone_for_all";
     let Some(lab) = require_lab(test, Topology::Bridged) else { return };
     let good = policy(&lab, "\"modbus\"", "\"modbus\"", "\"modbus\"");
-    let mut agent = Agent::new(&lab, &good).expect("an agent");
-    agent.write_config(WATCH).expect("written");
-    agent.start().expect("it starts");
+    let mut agent = begun(&lab, &good);
     let _plc = Plc::start(lab.plc(), MODBUS).expect("a PLC");
     let hmi = Poller::start(lab.host("hmi"), lab.modbus(), EVERY).expect("polls");
 
@@ -354,9 +354,7 @@ fn what_an_agent_was_about_to_tell_is_told_by_the_next_one() {
     let test = "what_an_agent_was_about_to_tell_is_told_by_the_next_one";
     let Some(lab) = require_lab(test, Topology::Bridged) else { return };
     let good = policy(&lab, "\"modbus\"", "\"modbus\"", "\"modbus\"");
-    let mut agent = Agent::new(&lab, &good).expect("an agent");
-    agent.write_config(WATCH).expect("written");
-    agent.start().expect("it starts");
+    let mut agent = begun(&lab, &good);
     let _plc = Plc::start(lab.plc(), MODBUS).expect("a PLC");
     let hmi = Poller::start(lab.host("hmi"), lab.modbus(), EVERY).expect("polls");
     let broken = policy(&lab, "\"ssh\"", "\"modbus\"", "\"snmp\"");
@@ -407,9 +405,7 @@ fn a_partner_that_is_off_and_a_policy_that_follows_a_mode() {
     let Some(lab) = require_lab(test, Topology::Routed) else { return };
     let text = policy(&lab, "\"modbus\"", "\"modbus\"", "\"modbus\"");
     let text = text.replace("\"enforce\"", "\"monitor\"");
-    let mut agent = Agent::new(&lab, &text).expect("an agent");
-    agent.write_config(WATCH).expect("written");
-    agent.start().expect("it starts");
+    let agent = begun(&lab, &text);
     let _plc = Plc::start(lab.plc(), MODBUS).expect("a PLC");
     let _store = Plc::start(lab.host(HISTORIAN), MODBUS).expect("a second one");
     let hmi = Poller::start(lab.host("hmi"), lab.modbus(), EVERY).expect("polls");
@@ -442,9 +438,7 @@ fn a_device_that_is_off_is_not_blamed_on_the_change() {
     let test = "a_device_that_is_off_is_not_blamed_on_the_change";
     let Some(lab) = require_lab(test, Topology::Bridged) else { return };
     let text = policy(&lab, "\"modbus\"", "\"modbus\"", "\"modbus\"").replace("\"enforce\"", "\"monitor\"");
-    let mut agent = Agent::new(&lab, &text).expect("an agent");
-    agent.write_config(WATCH).expect("written");
-    agent.start().expect("it starts");
+    let agent = begun(&lab, &text);
     let _plc = Plc::start(lab.plc(), MODBUS).expect("a PLC");
     let hmi = Poller::start(lab.host("hmi"), lab.modbus(), EVERY).expect("polls");
     let of_plc = || rollout(&agent)["watched"][0].clone();
@@ -467,4 +461,17 @@ fn a_device_that_is_off_is_not_blamed_on_the_change() {
         .expect("it is heard");
     hmi.wait_for_more(3, SOON).expect("polls");
     assert_eq!((alarms(&agent), watched(&agent)), (Vec::new(), vec![PLC.to_owned()]));
+}
+
+#[test]
+fn a_release_into_the_enforce_of_the_policy_is_watched() {
+    let test = "a_release_into_the_enforce_of_the_policy_is_watched";
+    let Some(lab) = require_lab(test, Topology::Routed) else { return };
+    let agent = begun(&lab, &policy(&lab, "\"modbus\"", "\"modbus\"", "\"modbus\""));
+    for (words, expected) in [(&["mode", PLC, "monitor"][..], vec![]), (&["release", PLC][..], vec![PLC])] {
+        let output = agent.cli(words).expect("it runs");
+        assert!(output.status.success(), "{output:?}");
+        assert_eq!(watched(&agent), expected, "{words:?}");
+    }
+    assert_eq!(rollout(&agent)["watched"][0]["change"], "monitor -> enforce");
 }

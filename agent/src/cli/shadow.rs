@@ -70,6 +70,8 @@ enum FailOn {
     Drop,
     /// A break, or a conversation that is denied and would be allowed, or is dropped and would pass
     Any,
+    /// A break, or a conversation that the shadow allows only under a name that the device may have learned
+    Name,
     /// Nothing
     None,
 }
@@ -85,6 +87,7 @@ impl FailOn {
                 list.any(|one| one.then.fate == Fate::Dropped) || status.would_break.more > 0
             }
             Self::Any => breaks || status.would_open.total() > 0,
+            Self::Name => breaks || status.counts.by_name > 0,
             Self::None => false,
         }
     }
@@ -141,7 +144,7 @@ fn page(status: &ShadowStatus) {
     };
     out!("{}", answer(status));
     let ShadowSet { revision, since, by, from, reason, signed } = set;
-    let revision = revision.as_deref().unwrap_or("that cannot be compiled");
+    let revision = revision.as_deref().unwrap_or("that is not compiled");
     let reason = reason.as_ref().map(|reason| format!(": {}", escape(reason))).unwrap_or_default();
     out!("shadow      revision {revision} from {}, set {since} by {}{reason}", escape(from), escape(by));
     if let Some(signed) = signed {
@@ -187,8 +190,12 @@ fn answer(status: &ShadowStatus) -> String {
     if status.problem.is_some() {
         return "NOT JUDGED: what the shadow would do is not known".to_owned();
     }
-    let opens_too =
+    let mut opens_too =
         if opens > 0 { format!("; {} would open", counted(opens, "kind")) } else { String::new() };
+    if status.counts.by_name > 0 {
+        opens_too +=
+            &format!("; {} only a learned name would allow it", counted(status.counts.by_name, "time"));
+    }
     if breaks > 0 {
         return format!(
             "BREAKS: {} of conversation would be denied or dropped{opens_too}",
@@ -278,4 +285,17 @@ fn said(said: &Said) -> String {
 
 fn placed(rule: &RuleRef) -> String {
     format!("{} ({})", escape(&rule.text), escape(&rule.place))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_only_a_name_allows_is_said_in_the_first_line() {
+        let counts = Counts { judged: 3, by_name: 2, ..Counts::default() };
+        let status = ShadowStatus { counts, ..ShadowStatus::default() };
+        assert!(!FailOn::Break.found(&status) && FailOn::Name.found(&status));
+        assert!(answer(&status).contains("2 times only a learned name"), "{}", answer(&status));
+    }
 }

@@ -2,7 +2,7 @@
 
 use super::{
     agent::{Agent, refused, user},
-    policies,
+    policies::{self, Candidate},
     trail::{Act, sayable},
 };
 use crate::{
@@ -73,9 +73,10 @@ impl Agent {
         by: &Who,
     ) -> Result<Applied, Failure> {
         let mut act = self.act(Action::Release, by, Some(device.to_owned()), reason.clone());
+        let (from, before) = (self.mode_of(device), self.overrides.devices.get(device).cloned());
         let mut ended = sayable(reason.as_deref()).and_then(|()| self.reset_mode(&mut act, device, by));
         if let Ok(applied) = &mut ended {
-            self.mode_was_set(device, (None, self.mode_of(device)), None, None, applied);
+            self.mode_was_set(device, (from, self.mode_of(device)), before, None, applied);
         }
         self.conclude(act, ended)
     }
@@ -87,13 +88,17 @@ impl Agent {
             self.known_device(device)?;
             return Err(user(format!("`{device}` is in the mode its policy gives it; nothing to release")));
         };
-        let by_hand = old.before.map(|before| *before);
+        let by_hand = old.before.clone().map(|before| *before);
         let restored = by_hand.is_some();
         if let Some(before) = by_hand {
             overrides.devices.insert(device.to_owned(), before);
         }
         let from = self.mode_of(device);
-        let mut applied = self.with_overrides(act, overrides)?;
+        let candidate = self.under(&overrides)?;
+        let to = candidate.policy.device(device).map(|(_, device)| device.mode);
+        // From monitor by hand into the policy's enforce.
+        self.arm_mode(device, (from, to), Some(old), None)?;
+        let mut applied = self.flip_under(act, candidate, overrides)?;
         tracing::warn!(device, %by, mode = word(self.mode_of(device)), "released");
         applied.notes.insert(0, format!("{device}: {} -> {}", word(from), word(self.mode_of(device))));
         if restored {
@@ -111,11 +116,22 @@ impl Agent {
     /// Applies the policy in force under other overrides. Whoever cuts a device off must not be stopped by
     /// a full disk: when they cannot be kept, they hold all the same and the answer says for how long.
     pub(super) fn with_overrides(&mut self, act: &mut Act, overrides: Overrides) -> Result<Applied, Failure> {
+        let candidate = self.under(&overrides)?;
+        self.flip_under(act, candidate, overrides)
+    }
+
+    fn under(&mut self, overrides: &Overrides) -> Result<Candidate, Failure> {
         let layers = self.in_force.layers.clone();
-        let candidate = self
-            .maker
-            .prepare(layers, &overrides, &self.limits)
-            .map_err(|error| refused(&error, &self.revision()))?;
+        let made = self.maker.prepare(layers, overrides, &self.limits);
+        made.map_err(|error| refused(&error, &self.revision()))
+    }
+
+    fn flip_under(
+        &mut self,
+        act: &mut Act,
+        candidate: Candidate,
+        overrides: Overrides,
+    ) -> Result<Applied, Failure> {
         self.begin(act, candidate.tables.revision.to_string())?;
         let (mut applied, _) = self.flip(candidate, self.in_force.origin, self.in_force.from.clone())?;
         self.overrides = overrides;

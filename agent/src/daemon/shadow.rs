@@ -5,8 +5,11 @@
 
 use std::{
     collections::BTreeMap,
-    sync::Arc,
-    thread::JoinHandle,
+    sync::{
+        Arc,
+        mpsc::{self, Receiver, TryRecvError},
+    },
+    thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
 
@@ -44,7 +47,13 @@ pub(super) struct ShadowKeeper {
     shared: Option<SharedShadow>,
     thread: Option<JoinHandle<()>>,
     kept: Option<KeptShadow>,
-    made: Option<Made>,
+    /// Its texts, compiled or not.
+    layer: Option<TextLayer>,
+    /// The modes set by hand that it was compiled with.
+    overrides: Overrides,
+    made: Option<Both>,
+    /// What comes of it when it is being compiled.
+    making: Option<Receiver<Result<Both, String>>>,
     /// The policy in force as the thread has it.
     in_force: Option<Both>,
     epoch: u64,
@@ -53,17 +62,15 @@ pub(super) struct ShadowKeeper {
     problem: Option<String>,
 }
 
-/// The proposed policy in tables, with modes that were set by hand.
-struct Made {
-    layer: TextLayer,
-    both: Both,
-    overrides: Overrides,
-}
-
 impl ShadowKeeper {
     /// None is set yet.
     pub(super) fn new(shared: Option<SharedShadow>) -> Self {
         Self { shared, ..Self::default() }
+    }
+
+    /// What is said while it is compiled.
+    fn is_making(&self) -> Option<String> {
+        self.making.as_ref().map(|_| "it is being compiled, and judged in a moment".to_owned())
     }
 
     /// Whoever judges has failed, or never was.
@@ -146,7 +153,9 @@ impl Agent {
         }
         self.shadow.kept = Some(kept);
         self.warnings.remove("shadow");
-        self.judge_shadow(Made { layer, both, overrides: self.overrides.clone() });
+        self.shadow.layer = Some(layer);
+        self.shadow.overrides = self.overrides.clone();
+        self.judge_shadow(both);
         Ok(applied)
     }
 
@@ -188,24 +197,41 @@ impl Agent {
         self.warnings.insert("shadow", note);
     }
 
+    /// Compiles it on a thread of its own; until that is done nothing is compared.
     fn make_shadow(&mut self, layer: TextLayer) {
-        let made = policies::prepare(vec![layer.clone()], &self.overrides, &self.limits);
-        match made {
-            Ok(policies::Candidate { policy, tables, .. }) => {
-                let both = Both { policy: Arc::new(policy), tables: Arc::new(tables) };
-                self.judge_shadow(Made { layer, both, overrides: self.overrides.clone() });
-            }
-            Err(error) => {
-                tracing::error!("the shadow cannot be judged: {error}");
-                self.shadow.problem = Some(policies::one_line(&error.to_string()));
-                self.shadow.made = None;
-                self.shadow.shared.iter().for_each(SharedShadow::leave);
-            }
+        self.shadow.shared.iter().for_each(SharedShadow::leave);
+        policies::leave(self.shadow.made.take());
+        self.shadow.problem = None;
+        self.shadow.layer = Some(layer.clone());
+        self.shadow.overrides = self.overrides.clone();
+        let (overrides, limits) = (self.overrides.clone(), self.limits);
+        let (told, making) = mpsc::channel();
+        let begun = thread::Builder::new().name("shadow-compile".to_owned()).spawn(move || {
+            let made = match policies::prepare(vec![layer], &overrides, &limits) {
+                Ok(policies::Candidate { policy, tables, .. }) => {
+                    Ok(Both { policy: Arc::new(policy), tables: Arc::new(tables) })
+                }
+                Err(error) => Err(policies::one_line(&error.to_string())),
+            };
+            // Another one may have been set meanwhile.
+            drop(told.send(made));
+        });
+        match begun {
+            Ok(_) => self.shadow.making = Some(making),
+            Err(error) => self.shadow_failed(format!("no thread can be begun for it: {error}")),
         }
     }
 
-    fn judge_shadow(&mut self, made: Made) {
-        self.shadow.made = Some(made);
+    /// It cannot be compiled; the next mode that is set by hand may help.
+    fn shadow_failed(&mut self, why: String) {
+        tracing::error!("the shadow cannot be judged: {why}");
+        self.shadow.making = None;
+        self.shadow.problem = Some(why);
+    }
+
+    fn judge_shadow(&mut self, both: Both) {
+        self.shadow.made = Some(both);
+        self.shadow.making = None;
         self.shadow.problem = None;
         self.shadow.epoch += 1;
         self.shadow.told = None;
@@ -224,9 +250,9 @@ impl Agent {
 
     /// A policy came in force for good: the shadow ends where it is that one.
     pub(super) fn shadow_after(&mut self, mut applied: Applied) -> Applied {
-        let Some(made) = &self.shadow.made else { return applied };
+        let Some(layer) = &self.shadow.layer else { return applied };
         let is_it = match &self.in_force.layers[..] {
-            [one] => one.only.is_empty() && texts(one) == texts(&made.layer),
+            [one] => one.only.is_empty() && texts(one) == texts(layer),
             _ => false,
         };
         if !is_it || self.pointer.pending.is_some() {
@@ -246,10 +272,25 @@ impl Agent {
 
     /// Tells the thread how the gateway stands.
     pub(super) fn look_after_shadow(&mut self) {
-        let Some(made) = &self.shadow.made else { return };
-        if made.overrides != self.overrides {
-            let layer = made.layer.clone();
+        if let Some(making) = &self.shadow.making {
+            match making.try_recv() {
+                Err(TryRecvError::Empty) => return,
+                Err(TryRecvError::Disconnected) => {
+                    self.shadow_failed("whoever compiled it has failed".to_owned())
+                }
+                Ok(Err(why)) => self.shadow_failed(why),
+                Ok(Ok(both)) if self.shadow.overrides == self.overrides => return self.judge_shadow(both),
+                // Another mode was set meanwhile.
+                Ok(Ok(both)) => policies::leave(both),
+            }
+        }
+        if self.shadow.overrides != self.overrides
+            && let Some(layer) = self.shadow.layer.clone()
+        {
             return self.make_shadow(layer);
+        }
+        if self.shadow.made.is_none() {
+            return;
         }
         let Some(applied) = self.dataplane.applied() else { return };
         let is_known =
@@ -268,7 +309,7 @@ impl Agent {
         }
         self.shadow.told = Some(Instant::now());
         let (Some(now), Some(made)) = (self.shadow.in_force.clone(), &self.shadow.made) else { return };
-        let then = made.both.clone();
+        let then = made.clone();
         let placed = match self.shadow_placed([&now.tables, &then.tables]) {
             Ok(placed) => placed,
             Err(failure) => {
@@ -293,7 +334,10 @@ impl Agent {
         shared.compare(world);
         if self.shadow.has_no_judge() {
             match shared.begin() {
-                Ok(thread) => self.shadow.thread = Some(thread),
+                Ok(thread) => {
+                    self.shadow.thread = Some(thread);
+                    self.shadow.problem = None;
+                }
                 Err(error) => self.shadow.problem = Some(format!("no thread can be begun for it: {error}")),
             }
         }

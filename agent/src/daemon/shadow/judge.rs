@@ -196,7 +196,8 @@ impl SharedShadow {
         let mut beside = Beside::new(now, then);
         beside.at(monotonic_ns(), world.deadlines());
         let begun = Instant::now();
-        let mut left = rows.len();
+        let rows_left = (rows.len() as u64).saturating_add(refused);
+        let mut left = Left { shared: self, epoch: world.epoch, rows: rows_left };
         for portion in rows.chunks(PORTION) {
             if begun.elapsed() >= JUDGED_FOR {
                 break;
@@ -209,11 +210,30 @@ impl SharedShadow {
             for (row, compared) in portion.iter().zip(&compared) {
                 counted.differences.take(row.kind, &row.seen, compared);
             }
-            left -= portion.len();
+            left.rows -= portion.len() as u64;
         }
-        let mut counted = self.counted();
-        if counted.epoch == world.epoch {
-            counted.missed = counted.missed.saturating_add(refused).saturating_add(left as u64);
+    }
+}
+
+/// What is not judged yet of a look. What is left when it ends was missed, also where a panic ends it.
+struct Left<'s> {
+    shared: &'s SharedShadow,
+    /// See [`World::epoch`].
+    epoch: u64,
+    rows: u64,
+}
+
+impl Drop for Left<'_> {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            tracing::error!(
+                "whoever judges the shadow has failed: {} kinds of a look are not judged",
+                self.rows
+            );
+        }
+        let mut counted = self.shared.counted();
+        if counted.epoch == self.epoch {
+            counted.missed = counted.missed.saturating_add(self.rows);
         }
     }
 }
@@ -255,5 +275,25 @@ impl ShadowTeller {
     fn tell(&mut self) {
         let mut inbox = self.shared.inbox();
         self.waiting.drain(..).for_each(|(kind, seen)| inbox.waiting.add(kind, &seen));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+
+    use super::*;
+
+    #[test]
+    fn what_a_panic_left_was_missed() {
+        let shared = SharedShadow::default();
+        let ended = catch_unwind(AssertUnwindSafe(|| {
+            let mut left = Left { shared: &shared, epoch: 0, rows: 7 };
+            left.rows -= 2;
+            resume_unwind(Box::new(()))
+        }));
+        assert_eq!((ended.is_err(), shared.brief()[3]), (true, 5));
+        drop(Left { shared: &shared, epoch: 1, rows: 7 });
+        assert_eq!(shared.brief()[3], 5, "what is of other policies is not counted");
     }
 }

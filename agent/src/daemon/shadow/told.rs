@@ -23,14 +23,14 @@ impl Agent {
         let mut status = ShadowStatus {
             compared_with: self.revision(),
             notes: self.shadow_notes(),
-            problem: self.shadow_problem(),
+            problem: self.shadow_problem().or_else(|| self.shadow.is_making()),
             ..ShadowStatus::default()
         };
         let Some(kept) = &self.shadow.kept else {
             return drop(back.send(Reply::Ok(Box::new(Body::Shadow(Box::new(status))))));
         };
         status.set = Some(ShadowSet {
-            revision: self.shadow.made.as_ref().map(|made| made.both.tables.revision.to_string()),
+            revision: self.shadow.made.as_ref().map(|made| made.tables.revision.to_string()),
             since: moment(kept.since),
             by: kept.by.to_string(),
             from: kept.from.clone(),
@@ -38,13 +38,16 @@ impl Agent {
             signed: kept.signed.clone(),
         });
         let shared = self.shadow.shared.clone();
-        thread::spawn(move || {
+        let asked = thread::Builder::new().name("shadow-told".to_owned()).spawn(move || {
             if let Some((world, counted)) = shared.and_then(|shared| shared.told()) {
                 tell(&mut status, &world, &counted);
             }
             // Whoever asked may have left.
             drop(back.send(Reply::Ok(Box::new(Body::Shadow(Box::new(status))))));
         });
+        if let Err(error) = asked {
+            tracing::error!("what the shadow would do cannot be told, no thread can be begun: {error}");
+        }
     }
 
     /// In a line; none while none is set.
@@ -83,7 +86,7 @@ impl Agent {
 
     fn shadow_notes(&self) -> Vec<String> {
         let Some(made) = &self.shadow.made else { return Vec::new() };
-        let new = made.both.policy.devices.iter();
+        let new = made.policy.devices.iter();
         let new = new.filter(|device| self.in_force.policy.device(&device.name).is_none()).count();
         let silent = self.config.alike().into_iter();
         let silent: Vec<String> = silent
@@ -99,7 +102,7 @@ impl Agent {
             ));
         }
         for (name, change) in &self.overrides.devices {
-            if made.both.policy.device(name).is_some() {
+            if made.policy.device(name).is_some() {
                 notes.push(format!(
                     "`{name}` is judged in {}: set by hand, whatever the policies say",
                     change.mode.name()

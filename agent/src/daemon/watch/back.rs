@@ -45,6 +45,12 @@ fn bounded(text: String, most: usize) -> String {
     format!("{}...", &text[..end])
 }
 
+/// How many suffer of those that a change touched, where it is more than half of them; one alone is never all.
+fn most_of(driven: usize, together: usize, touched: usize) -> Option<usize> {
+    let suffer = driven + together.max(1);
+    (suffer >= 2 && suffer * 2 > touched).then_some(suffer)
+}
+
 /// What came back.
 struct Returned {
     event: Event,
@@ -54,8 +60,9 @@ struct Returned {
 
 impl Agent {
     /// Lets a device go back, or all of them. That it does is on the disk before it is done: who is killed in between tells of it at the
-    /// next start, and nobody does the same harm once more.
-    pub(super) fn go_back(&mut self, trip: Trip) {
+    /// next start, and nobody does the same harm once more. `together`: how many suffer at this moment, with this one; where these and
+    /// those that went back before are more than half, all go back at once.
+    pub(super) fn go_back(&mut self, trip: Trip, together: usize) {
         let Some(watched) = self.watcher.watched(&trip.device, trip.of_mode).cloned() else { return };
         let is_tried = |failed: &Failed| Instant::now() < failed.again;
         if watched.deadline.left(&clocks()).is_none()
@@ -68,7 +75,7 @@ impl Agent {
         self.note_begun(&trip, &watched, &story);
         let ended = match &watched.change {
             Touched::Policy { number, before, touched } => {
-                self.policy_back(&trip, &story, (*number, *before), *touched)
+                self.policy_back(&trip, &story, (*number, *before), (together, *touched))
             }
             Touched::Mode { before, .. } => self.mode_back(&trip, &story, before.clone()),
         };
@@ -106,7 +113,8 @@ impl Agent {
             .filter(|failed| is_due(failed))
             .map(|failed| failed.trip.clone())
             .collect();
-        due.into_iter().for_each(|trip| self.go_back(trip));
+        let count = due.len();
+        due.into_iter().enumerate().for_each(|(at, trip)| self.go_back(trip, count - at));
     }
 
     /// Warns of all that cannot go back.
@@ -192,10 +200,12 @@ impl Agent {
         trip: &Trip,
         story: &str,
         (number, before): (u64, u64),
-        touched: usize,
+        (together, touched): (usize, usize),
     ) -> Result<Returned, Failure> {
-        let driven = self.watcher.kept.driven_back_by(number) + usize::from(trip.is_denied());
-        if trip.is_denied() && driven >= 2 && driven * 2 > touched {
+        let driven = self.watcher.kept.driven_back_by(number);
+        if trip.is_denied()
+            && let Some(driven) = most_of(driven, together, touched)
+        {
             let why = format!("{driven} of {touched} devices that it touched suffer");
             if self.nobody_else_changed(number, before).is_ok() {
                 return self.all_back(story, before, &why);
@@ -377,6 +387,16 @@ impl Agent {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn those_that_suffer_at_once_are_counted_at_once() {
+        // A hundred and one of two hundred: the first of them takes all back, not the hundred and first.
+        assert_eq!(most_of(0, 101, 200), Some(101));
+        assert_eq!(most_of(0, 100, 200), None);
+        assert_eq!(most_of(60, 41, 200), Some(101));
+        assert_eq!((most_of(1, 1, 3), most_of(1, 1, 4)), (Some(2), None));
+        assert_eq!((most_of(0, 1, 1), most_of(0, 0, 1)), (None, None), "who is alone goes back alone");
+    }
 
     #[test]
     fn a_story_is_no_longer_than_a_record_has_room_for() {

@@ -89,9 +89,10 @@ impl Agent {
             loop {
                 let Asked { trips, harmed } = self.asked_about(due, &leased, number, &before)?;
                 self.watcher.harmed.extend(harmed);
+                let together = trips.len();
                 let next = trips.into_iter().find(|trip| !self.watcher.failed.contains_key(&trip.whose()));
                 let Some(trip) = next else { break };
-                self.go_back(trip);
+                self.go_back(trip, together);
             }
         }
         Ok(())

@@ -126,7 +126,7 @@ impl Agent {
                 continue;
             }
             match sum_up(words) {
-                Some((_, Word::Trip(trip))) => self.go_back(*trip),
+                Some((_, Word::Trip(trip))) => self.go_back(*trip, 1),
                 Some((kind, Word::Excused)) if self.watcher.excused.insert(device.clone()) => tracing::warn!(
                     "nothing is answered any more of {}: its other end is silent altogether and what is in force allows it, so nobody goes back for it",
                     self.talk(&kind)

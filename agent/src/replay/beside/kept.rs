@@ -75,9 +75,13 @@ impl Differences {
         }
         if list.len() >= MOST_KINDS {
             self.counts.refused += 1;
+            // Whoever floods is not answered: that costs no walk through the list.
+            if !seen.is_answered() {
+                return;
+            }
             let unanswered = list.iter().filter(|(_, kept)| !kept.seen.is_answered());
             let oldest = unanswered.min_by_key(|(_, kept)| kept.seen.last).map(|(kind, _)| *kind);
-            match oldest.filter(|_| seen.is_answered()) {
+            match oldest {
                 Some(oldest) => drop(list.remove(&oldest)),
                 None => return,
             }
