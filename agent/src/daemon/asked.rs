@@ -34,6 +34,10 @@ impl Agent {
                     return self.tell_shadow(back);
                 }
                 if let Request::InForce { write } = request {
+                    if write {
+                        // What was denied up to now belongs into the history that is written.
+                        self.collect(events);
+                    }
                     return self.tell_in_force(write, back);
                 }
                 if let Request::Inventory { after } = request {
