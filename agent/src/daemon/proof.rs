@@ -1,10 +1,10 @@
 //! What is in force, for whoever proves it against the history: texts, modes and stages, once the history is brought up to now.
 
-use std::{collections::BTreeMap, sync::mpsc::RecvTimeoutError, thread, time::Duration};
+use std::{collections::BTreeMap, sync::mpsc::RecvTimeoutError, time::Duration};
 
 use tokio::sync::oneshot;
 
-use super::agent::Agent;
+use super::{agent::Agent, beside};
 use crate::control::{Body, File, InForceStatus, LayerText, Reply};
 
 /// The history is waited for so long.
@@ -28,7 +28,7 @@ impl Agent {
             behind: None,
         };
         let written = write.then(|| self.history.as_ref().map(|history| history.write_now()));
-        thread::spawn(move || {
+        beside::answer("in force", back, move || {
             told.behind = match written {
                 None => None,
                 Some(None) => Some("no history is kept (`[history]`)".to_owned()),
@@ -39,8 +39,7 @@ impl Agent {
                     Err(RecvTimeoutError::Disconnected) => Some("whoever keeps it has ended".to_owned()),
                 },
             };
-            // Whoever asked may have left.
-            drop(back.send(Reply::Ok(Box::new(Body::InForce(Box::new(told))))));
+            Reply::Ok(Box::new(Body::InForce(Box::new(told))))
         });
     }
 

@@ -176,8 +176,9 @@ impl Agent {
         record.before
     }
 
-    /// Remembers what a change that waits came from, and nothing without one.
+    /// Remembers what a change that waits came from, and nothing without one; who was tried under it is tried anew.
     pub(super) fn remember(&mut self, old: InForce) {
+        self.canaries_meet_another(&old.policy);
         let InForce { layers, policy, origin: _, from: _ } = old;
         let back_to = self.pointer.pending.as_ref().map(|pending| pending.back_to);
         let record = back_to.and_then(|number| self.store.record(number).ok().flatten());

@@ -26,6 +26,8 @@ mod criteria;
 
 /// Criteria that somebody can bring.
 const MOST_CRITERIA: usize = 16;
+/// Longest figures of a criterion that somebody brings, characters; the rest is left out.
+const TOLD: usize = 256;
 /// Longest description of a break, bytes.
 const WHAT_BYTES: usize = 512;
 /// Longest name of a break, bytes.
@@ -86,6 +88,7 @@ impl Agent {
     /// Where everybody is.
     pub(super) fn stages_told(&self) -> Vec<StageStatus> {
         let policy = &self.in_force.policy;
+        let canaries = self.canaries();
         let one = |device: &crate::model::Device| {
             let stage = self.stages.standing(&device.name, device.mode);
             let kept = self.stages.devices.get(&device.name);
@@ -101,7 +104,7 @@ impl Agent {
                     format!("{}{why}", kept.by)
                 }),
                 forced: kept.is_some_and(|kept| kept.forced),
-                criteria: gate.map(|gate| self.own_criteria(&device.name, gate)).unwrap_or_default(),
+                criteria: gate.map(|gate| self.own_criteria(&device.name, gate, &canaries)).unwrap_or_default(),
                 accepted: accepted.map(told).collect(),
             }
         };
@@ -142,10 +145,13 @@ impl Agent {
             )));
         }
         // What the agent knows is not for others to say.
-        let own = self.own_criteria(&device, gate);
-        let is_own = |one: &Criterion| own.iter().any(|known| known.asked == one.asked);
-        let mut all: Vec<Criterion> = criteria.into_iter().filter(|one| !is_own(one)).collect();
-        all.extend(own);
+        let own = self.own_criteria(&device, gate, &self.canaries());
+        let proved: Vec<Criterion> = criteria
+            .into_iter()
+            .filter(|one| own.iter().all(|known| known.asked != one.asked))
+            .map(|one| Criterion { told: in_a_line(&one.told), ..one })
+            .collect();
+        let all = [own.clone(), proved.clone()].concat();
         let lines = |all: &[Criterion]| all.iter().map(Criterion::line).collect::<Vec<_>>().join("; ");
         let pass = if force {
             let pass = gate.forced(reason.as_deref().unwrap_or_default());
@@ -157,9 +163,10 @@ impl Agent {
         let Some(next) = stage.advanced(&pass) else { return Err(world("no way leads there")) };
         let forced = if force { "forced: " } else { "" };
         let figures = format!(
-            "{forced}{stage} -> {next}, policy of revision {}: {}",
+            "{forced}{stage} -> {next}, policy of revision {}: {}; by whoever asked: {}",
             self.pointer.current,
-            lines(&all)
+            lines(&own),
+            lines(&proved)
         );
         let kept = KeptStage {
             stage: next,
@@ -374,6 +381,11 @@ impl Agent {
 fn said(reason: &str) -> Result<(), Failure> {
     sayable(Some(reason))?;
     if reason.trim().is_empty() { Err(user("the reason is empty")) } else { Ok(()) }
+}
+
+/// Figures that somebody brings, as one line that has an end.
+fn in_a_line(told: &str) -> String {
+    told.chars().take(TOLD).map(|one| if one.is_control() { ' ' } else { one }).collect()
 }
 
 fn at_the_start(by: String, why: String) -> KeptStage {

@@ -174,7 +174,7 @@ impl<'a> Rows<'a> {
         let Seen { first, last, hours, .. } = row.seen;
         // Not every source tells hours.
         let hours = if hours.bits() == 0 { Hours::between(row.day, first, last) } else { hours };
-        let (mut some, mut none): (Vec<i64>, Vec<i64>) = (Vec::new(), Vec::new());
+        let (mut some, mut none): (Vec<[i64; 2]>, Vec<[i64; 2]>) = (Vec::new(), Vec::new());
         let mut denied = None;
         for edges in hours.edges(row.day, first, last) {
             let mut worse = None;
@@ -189,21 +189,22 @@ impl<'a> Rows<'a> {
             match worse {
                 Some((moment, decision)) => {
                     denied = Some(decision);
-                    none.push(moment);
+                    none.push([moment, edges[1]]);
                 }
-                None => some.push(edges[0]),
+                // What is allowed is heard at the begin of its hour at least.
+                None => some.push([edges[0]; 2]),
             }
         }
         // How much happened in which hour is not known: each hour has its share.
         let all = (some.len() + none.len()).max(1) as u64;
-        let share = |moments: &[i64]| {
+        let share = |moments: &[[i64; 2]]| {
             let part = moments.len() as u64;
             let of = |count: u64| {
                 let share = u128::from(count) * u128::from(part) / u128::from(all);
                 u64::try_from(share).unwrap_or(count).max(u64::from(count > 0))
             };
             let Seen { flows, opened, answered, packets, bytes, .. } = row.seen;
-            let (Some(first), Some(last)) = (moments.first(), moments.last()) else { return None };
+            let (Some([first, _]), Some([_, last])) = (moments.first(), moments.last()) else { return None };
             Some(Seen {
                 flows: of(flows),
                 opened: of(opened),

@@ -109,8 +109,10 @@ fn hurt(setting: &Setting<'_>, denied: &Denied) -> Hurt {
     let [from, to] = [(&denied.kind.from, denied.ends[0]), (&denied.kind.to, denied.ends[1])]
         .map(|(end, id)| called(setting, end, id));
     let service = spelled(words::selector(denied.kind.service));
-    let digest = Sha256::digest(format!("{from}\n{to}\n{service}"));
-    let id = digest.iter().take(4).map(|byte| format!("{byte:02x}")).collect();
+    // Whoever accepts what is denied has not accepted what nobody could judge.
+    let kind = if denied.unknown { "not judged" } else { "denied" };
+    let digest = Sha256::digest(format!("{from}\n{to}\n{service}\n{kind}"));
+    let id = digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
     Hurt { id, seen: denied.seen.last, what: words::told(setting, denied) }
 }
 

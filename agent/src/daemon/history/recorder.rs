@@ -171,11 +171,11 @@ impl Recorder {
                     false
                 }
                 Ok(Said::Write(done)) => {
-                    self.look();
+                    let unseen = self.look();
                     self.write();
                     (written, times) = (Instant::now(), 0);
                     // Whoever asked may have left.
-                    let _ = done.try_send(self.trouble.clone());
+                    let _ = done.try_send(self.trouble.clone().or(unseen));
                     false
                 }
                 Ok(Said::Stop) | Err(RecvTimeoutError::Timeout) => false,
@@ -238,14 +238,16 @@ impl Recorder {
         }
     }
 
-    /// Looks at the kernel's flows, and accounts for those that are not there any more.
-    fn look(&mut self) {
-        if let Err(error) = self.try_look() {
-            tracing::error!("{error}");
+    /// Looks at the kernel's flows, and accounts for those that are not there any more. Answers why it could not.
+    fn look(&mut self) -> Option<String> {
+        let failed = self.try_look().err().map(|error| format!("the flows could not be looked at: {error}"));
+        if let Some(failed) = &failed {
+            tracing::error!("{failed}");
         }
         let missed = self.missed.swap(0, Ordering::Relaxed);
         let Watched { from, to } = self.since.up_to(&clock()).watched;
         self.miss(Why::Untold, from, to, missed);
+        failed
     }
 
     fn try_look(&mut self) -> Result<(), DataplaneError> {

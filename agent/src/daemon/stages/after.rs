@@ -6,8 +6,8 @@ use super::{
 };
 use crate::{
     control::Applied,
-    model::Mode,
-    rollout::Stage,
+    model::{Mode, Policy},
+    rollout::{Stage, touched},
     store::{Deadline, KeptStage, Override},
 };
 
@@ -18,6 +18,24 @@ impl Agent {
         if is_canary && mode == Mode::Enforce {
             let mut stages = self.stages.clone();
             stages.devices.remove(device);
+            self.keep_stages_or_warn(stages);
+        }
+    }
+
+    /// Another policy came in force: a canary that it touches has been tried under the one before. Its time begins anew.
+    pub(in crate::daemon) fn canaries_meet_another(&mut self, old: &Policy) {
+        let canaries = self.stages.devices.values().filter(|kept| kept.stage == Stage::Canary);
+        if canaries.count() == 0 {
+            return;
+        }
+        let touched = touched(old, &self.in_force.policy);
+        let mut stages = self.stages.clone();
+        for (name, kept) in stages.devices.iter_mut().filter(|(name, _)| touched.contains(*name)) {
+            if kept.until.take().is_some() {
+                tracing::info!("the time of `{name}` as a canary begins anew: its policy was changed");
+            }
+        }
+        if stages != self.stages {
             self.keep_stages_or_warn(stages);
         }
     }
@@ -61,9 +79,12 @@ impl Agent {
 
     /// Ends stages that are not true any more, and forgets devices that left the policy and do not return with a mode set by hand.
     pub(super) fn settle_stages(&mut self) {
-        // A change that nobody confirmed brings back who left, and so does a file; a mode set by hand waits for him.
-        let waits = self.pointer.pending.is_some();
-        let returns = |name: &str| waits || self.overrides.devices.contains_key(name);
+        // What is not confirmed may be taken back, and with it what contradicts a stage. The mode says meanwhile what is true.
+        if self.pointer.pending.is_some() {
+            return;
+        }
+        // A file brings back who left; a mode set by hand waits for him.
+        let returns = |name: &str| self.overrides.devices.contains_key(name);
         let contradicted = self.stages.contradicted(|name| self.mode_of(name), returns);
         if contradicted.is_empty() {
             return;

@@ -1,18 +1,33 @@
 //! What the agent itself knows of that gates ask for: places for canaries, what went back, times.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use super::super::{agent::Agent, clock::clocks};
 use crate::{
     config::duration::spell,
+    model::ClassId,
     rollout::{Asked, Criterion, Gate, Stage, Standing},
 };
 
+/// Canaries of each class, and of those without one.
+pub(super) type Canaries<'a> = BTreeMap<Option<ClassId>, Vec<&'a str>>;
+
 impl Agent {
+    /// Who is a canary.
+    pub(super) fn canaries(&self) -> Canaries<'_> {
+        let mut found = Canaries::new();
+        for device in &self.in_force.policy.devices {
+            if self.stages.standing(&device.name, device.mode) == Standing::Stage(Stage::Canary) {
+                found.entry(device.class).or_default().push(&device.name);
+            }
+        }
+        found
+    }
+
     /// What the agent knows of that a gate asks for; the rest is in the history.
-    pub(super) fn own_criteria(&self, device: &str, gate: Gate) -> Vec<Criterion> {
+    pub(super) fn own_criteria(&self, device: &str, gate: Gate, canaries: &Canaries<'_>) -> Vec<Criterion> {
         let own = gate.asks().iter().filter_map(|asked| match asked {
-            Asked::Canaries => Some(self.place_for(device)),
+            Asked::Canaries => Some(self.place_for(device, canaries)),
             Asked::Noted => Some(self.noted(device)),
             Asked::Time => Some(self.time_of(device)),
             Asked::Kept => Some(self.kept_since(device)),
@@ -21,16 +36,13 @@ impl Agent {
         own.collect()
     }
 
-    fn place_for(&self, device: &str) -> Criterion {
+    fn place_for(&self, device: &str, canaries: &Canaries<'_>) -> Criterion {
         let policy = &self.in_force.policy;
         let Some((_, this)) = policy.device(device) else {
             return Criterion::lacking(Asked::Canaries, "there is no such device", None);
         };
-        let others = policy.devices.iter().filter(|other| other.class == this.class && other.name != device);
-        let canaries: Vec<&str> = others
-            .filter(|other| self.stages.standing(&other.name, other.mode) == Standing::Stage(Stage::Canary))
-            .map(|other| other.name.as_str())
-            .collect();
+        let same = canaries.get(&this.class).into_iter().flatten().copied();
+        let canaries: Vec<&str> = same.filter(|other| *other != device).collect();
         let whose = policy
             .class_of(this)
             .map_or("those without a class".to_owned(), |class| format!("class `{class}`"));
