@@ -433,3 +433,19 @@ fn history_that_begins_says_since_when_it_is_watched() {
     history.add(&[row(1, Day::of(1_700_000_000).0)], &[], Some(later)).expect("written");
     assert_eq!(days().iter().map(|kept| kept.watched).collect::<Vec<_>>(), [Some(later)]);
 }
+
+#[test]
+fn clock_that_was_ahead_makes_nothing_count_again() {
+    let (_folder, _path, mut history) = begin(LARGE);
+    let begun = Day(20_000).begin();
+    assert_eq!(history.unwatched(begun).expect("read"), None);
+    let watched = |from, to| Some(Watched { from, to });
+    history.add(&[], &[], watched(begun, begun + 600)).expect("written");
+    assert_eq!(history.unwatched(begun + 660).expect("read"), Some(60));
+    assert_eq!(history.unwatched(begun - 5).expect("read"), None, "the clock is behind all of it");
+    // Ten days ahead for an hour, and right again: the last agent has not ended ten minutes after it began.
+    let ahead = Day(20_010).begin();
+    history.add(&[], &[], watched(ahead, ahead + 3600)).expect("written");
+    assert_eq!(history.unwatched(begun + 4260).expect("read"), Some(0));
+    assert_eq!(history.unwatched(ahead + 3700).expect("read"), Some(100));
+}

@@ -212,6 +212,18 @@ impl History {
         self.connection.query_row(newest, [before], |row| row.get(0)).map_err(sqlite("read", &self.path))
     }
 
+    /// How long ago an agent watched last, s; none when never. None has passed where somebody wrote under a clock that was ahead: nobody knows how
+    /// long that is ago, and what he counted must not count again.
+    ///
+    /// # Errors
+    /// As [`History::watched_until`].
+    pub fn unwatched(&self, now: i64) -> Result<Option<u64>, HistoryError> {
+        let newest = "SELECT max(until) FROM day WHERE EXISTS (SELECT 1 FROM day WHERE began <= ?1)";
+        let until = self.connection.query_row(newest, [now], |row| row.get::<_, Option<i64>>(0));
+        let until = until.map_err(sqlite("read", &self.path))?;
+        Ok(until.map(|until| u64::try_from(now.saturating_sub(until)).unwrap_or(0)))
+    }
+
     /// The first day of which something is kept.
     ///
     /// # Errors
