@@ -128,7 +128,10 @@ pub(super) fn helped(error: HistoryError) -> anyhow::Error {
         HistoryError::Damaged { .. } => {
             "\nhint: the running agent sets its own one aside by itself and begins a new one"
         }
-        HistoryError::Held { .. } | HistoryError::Io { .. } | HistoryError::Sqlite { .. } => "",
+        HistoryError::Refused { .. }
+        | HistoryError::Held { .. }
+        | HistoryError::Io { .. }
+        | HistoryError::Sqlite { .. } => "",
     };
     let text = format!("{error}{hint}");
     anyhow::Error::new(error).context(text)

@@ -8,11 +8,24 @@ use std::{
 
 use super::{HistoryError, beside, io_error};
 
-/// Gives the file another name, and its log with it. The first one that was set aside stays, which may hold a year; of those after it
-/// there is only the last.
+/// Files that are set aside and stay, each with its log.
+const MOST: u32 = 4;
+
+/// Gives the file another name, and its log with it. Those that were set aside before stay, the first of which may hold a year; when there
+/// are [`MOST`] of them the last one gives way, and that is told.
 pub(super) fn set_aside(path: &Path) -> Result<PathBuf, HistoryError> {
-    let first = beside(path, ".damaged");
-    let away = if first.exists() { beside(path, ".damaged.2") } else { first };
+    let name = |number: u32| match number {
+        1 => beside(path, ".damaged"),
+        _ => beside(path, &format!(".damaged.{number}")),
+    };
+    let away = (1..=MOST).map(name).find(|away| !away.exists()).unwrap_or_else(|| {
+        let last = name(MOST);
+        tracing::error!(
+            "{MOST} damaged histories are there already: `{}`, the last of them, is replaced",
+            last.display()
+        );
+        last
+    });
     for ending in ["", "-wal"] {
         let (from, to) = (beside(path, ending), beside(&away, ending));
         match fs::rename(&from, &to) {

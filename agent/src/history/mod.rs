@@ -53,6 +53,14 @@ pub enum HistoryError {
         /// Where that was noticed.
         why: String,
     },
+    /// The file was looked through, is as it was written, and takes nothing.
+    #[error("`{}` is whole, and takes no rows: {why}", path.display())]
+    Refused {
+        /// The file.
+        path: PathBuf,
+        /// What SQLite says.
+        why: String,
+    },
     /// Readers keep the log beside the file from being put into it.
     #[error("`{}` waits for whoever has been reading it, and {bytes} bytes wait with it", path.display())]
     Held {
@@ -97,10 +105,18 @@ impl HistoryError {
             Self::Missing { .. }
             | Self::Foreign { .. }
             | Self::Version { .. }
+            | Self::Refused { .. }
             | Self::Held { .. }
             | Self::Io { .. }
             | Self::Sqlite { .. } => false,
         }
+    }
+}
+
+impl HistoryError {
+    /// The same of a file that was found to be whole: it is not damaged, whatever SQLite says.
+    fn of_whole(self) -> Self {
+        if let Self::Damaged { path, why } = self { Self::Refused { path, why } } else { self }
     }
 }
 

@@ -321,16 +321,38 @@ fn damaged_file_gives_way_and_is_kept() {
     drop(history);
     let aside = |ending: &str| std::fs::read(folder.path().join(format!("history.db.damaged{ending}")));
     assert_eq!(aside("").expect("the old one"), [0xa5; 8192]);
-    // The first one may hold a year: those after it take each other's place.
-    for spoiled in [[0x5a; 4096], [0x55; 4096]] {
+    // The first one may hold a year; of those after it the last gives way when there are too many.
+    let spoilt = [(0x5a, ".2"), (0x55, ".3"), (0x33, ".4"), (0x3c, ".4")];
+    for (filled, ending) in spoilt {
+        let spoiled = [filled; 4096];
         std::fs::write(&path, spoiled).expect("a write");
         // Who only brings rows touches nothing.
         assert!(matches!(History::join(&path, LARGE), Err(HistoryError::Damaged { .. })));
         assert_eq!(std::fs::read(&path).expect("the same"), spoiled);
         drop(History::open(&path, LARGE).expect("a new one"));
         assert_eq!(aside("").expect("the old one"), [0xa5; 8192]);
-        assert_eq!(aside(".2").expect("the last one"), spoiled);
+        assert_eq!(aside(ending).expect("the last one"), spoiled);
     }
+    for (filled, ending) in [spoilt[0], spoilt[1], spoilt[3]] {
+        assert_eq!(aside(ending).expect("it stays"), [filled; 4096]);
+    }
+}
+
+#[test]
+fn file_that_is_whole_stays_whatever_is_refused() {
+    let (folder, path, mut history) = begin(LARGE);
+    history.add(&[row(1, 1)], &[], None).expect("room");
+    let other = rusqlite::Connection::open(&path).expect("a file");
+    let refuse = "CREATE TRIGGER refuse BEFORE INSERT ON flow BEGIN SELECT RAISE(ABORT, 'no'); END";
+    other.execute_batch(refuse).expect("a trigger");
+    // A constraint, which a file that is damaged breaks as well.
+    let refused = history.add(&[row(2, 2)], &[], None);
+    assert!(matches!(&refused, Err(HistoryError::Refused { .. })), "{refused:?}");
+    assert_eq!(all(&path), [row(1, 1)]);
+    other.execute_batch("DROP TRIGGER refuse").expect("gone");
+    history.add(&[row(2, 2)], &[], None).expect("room");
+    assert_eq!((all(&path).len(), history.set_aside()), (2, 0));
+    assert!(!folder.path().join("history.db.damaged").exists());
 }
 
 #[test]
@@ -410,4 +432,20 @@ fn history_that_begins_says_since_when_it_is_watched() {
     let later = Watched { from: 1_700_000_000, to: 1_700_000_060 };
     history.add(&[row(1, Day::of(1_700_000_000).0)], &[], Some(later)).expect("written");
     assert_eq!(days().iter().map(|kept| kept.watched).collect::<Vec<_>>(), [Some(later)]);
+}
+
+#[test]
+fn clock_that_was_ahead_makes_nothing_count_again() {
+    let (_folder, _path, mut history) = begin(LARGE);
+    let begun = Day(20_000).begin();
+    assert_eq!(history.unwatched(begun).expect("read"), None);
+    let watched = |from, to| Some(Watched { from, to });
+    history.add(&[], &[], watched(begun, begun + 600)).expect("written");
+    assert_eq!(history.unwatched(begun + 660).expect("read"), Some(60));
+    assert_eq!(history.unwatched(begun - 5).expect("read"), None, "the clock is behind all of it");
+    // Ten days ahead for an hour, and right again: the last agent has not ended ten minutes after it began.
+    let ahead = Day(20_010).begin();
+    history.add(&[], &[], watched(ahead, ahead + 3600)).expect("written");
+    assert_eq!(history.unwatched(begun + 4260).expect("read"), Some(0));
+    assert_eq!(history.unwatched(ahead + 3700).expect("read"), Some(100));
 }

@@ -119,11 +119,14 @@ impl History {
         let path = fs::canonicalize(path).map_err(io_error("find", path))?;
         let mut set_aside = 0;
         let connection = match connect(&path) {
-            Err(error) if error.is_damage() && !is_guest => {
-                give_way(&path, &error)?;
-                set_aside = 1;
-                connect(&path)?
-            }
+            Err(error) if error.is_damage() && !is_guest => match again(&path)? {
+                Ok(connection) => connection,
+                Err(damage) => {
+                    give_way(&path, &damage)?;
+                    set_aside = 1;
+                    connect(&path)?
+                }
+            },
             other => other?,
         };
         Ok(Self { path, connection, limits, is_guest, set_aside })
@@ -133,7 +136,7 @@ impl History {
     /// the agent looked, when it was the agent that did.
     ///
     /// # Errors
-    /// When the file cannot be written: open it anew then. One that turns out to be damaged is set aside, and these rows begin the next.
+    /// When the file cannot be written: open it anew then. One that a look through it shows to be damaged is set aside, and these rows begin the next.
     pub fn add(
         &mut self,
         rows: &[Row],
@@ -144,10 +147,15 @@ impl History {
             Err(error) if error.is_damage() && !self.is_guest => {
                 // Who closes a file takes its log away, by name: it must still be its own.
                 self.connection = Connection::open_in_memory().map_err(sqlite("leave", &self.path))?;
-                give_way(&self.path, &error)?;
-                self.set_aside += 1;
-                self.connection = connect(&self.path)?;
-                self.try_add(rows, unseen, watched)?
+                match again(&self.path)? {
+                    Ok(connection) => self.connection = connection,
+                    Err(damage) => {
+                        give_way(&self.path, &damage)?;
+                        self.set_aside += 1;
+                        self.connection = connect(&self.path)?;
+                    }
+                }
+                self.try_add(rows, unseen, watched).map_err(HistoryError::of_whole)?
             }
             other => other?,
         };
@@ -202,6 +210,18 @@ impl History {
     pub fn watched_until(&self, before: i64) -> Result<Option<i64>, HistoryError> {
         let newest = "SELECT max(min(until, ?1)) FROM day WHERE began <= ?1";
         self.connection.query_row(newest, [before], |row| row.get(0)).map_err(sqlite("read", &self.path))
+    }
+
+    /// How long ago an agent watched last, s; none when never. None has passed where somebody wrote under a clock that was ahead: nobody knows how
+    /// long that is ago, and what he counted must not count again.
+    ///
+    /// # Errors
+    /// As [`History::watched_until`].
+    pub fn unwatched(&self, now: i64) -> Result<Option<u64>, HistoryError> {
+        let newest = "SELECT max(until) FROM day WHERE EXISTS (SELECT 1 FROM day WHERE began <= ?1)";
+        let until = self.connection.query_row(newest, [now], |row| row.get::<_, Option<i64>>(0));
+        let until = until.map_err(sqlite("read", &self.path))?;
+        Ok(until.map(|until| u64::try_from(now.saturating_sub(until)).unwrap_or(0)))
     }
 
     /// The first day of which something is kept.
@@ -311,6 +331,24 @@ impl History {
     }
 }
 
+/// Looks through a file of which SQLite had something to say: it is opened, or it is damaged and why. A word of the library alone is no
+/// reason to put a year aside.
+fn again(path: &Path) -> Result<Result<Connection, HistoryError>, HistoryError> {
+    match connect(path).and_then(|connection| look_through(&connection, path).map(|()| connection)) {
+        Err(error) if error.is_damage() => Ok(Err(error)),
+        other => other.map(Ok),
+    }
+}
+
+/// Reads every page.
+fn look_through(connection: &Connection, path: &Path) -> Result<(), HistoryError> {
+    let answer = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get::<_, String>(0));
+    match answer.map_err(sqlite("read", path))? {
+        whole if whole == "ok" => Ok(()),
+        found => Err(HistoryError::Damaged { path: path.to_owned(), why: found.replace('\n', "; ") }),
+    }
+}
+
 fn give_way(path: &Path, error: &HistoryError) -> Result<(), HistoryError> {
     let away = aside::set_aside(path)?;
     tracing::error!("{error}; it is set aside as `{}`, and a new history begins", away.display());
@@ -352,11 +390,7 @@ fn connect(path: &Path) -> Result<Connection, HistoryError> {
         Err(error) => return Err(failed(error)),
     }
     if was_cut {
-        let answer = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get::<_, String>(0));
-        let answer = answer.map_err(&failed)?;
-        if answer != "ok" {
-            return Err(damaged(answer.replace('\n', "; ")));
-        }
+        look_through(&connection, path)?;
     }
     Ok(connection)
 }

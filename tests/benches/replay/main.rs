@@ -1,15 +1,18 @@
 //! What it takes to hold a policy against ten million rows of a history: time, and memory. Rows are made as they are read. Prints rows of
-//! the common table as JSON, for `cargo xtask bench simulate`.
+//! the common table as JSON, for `cargo xtask bench simulate`. `fill FOLDER` writes such a policy and history instead, for the commands
+//! that read a file.
 
 use std::{
-    env,
+    env, fs,
     net::{IpAddr, Ipv4Addr},
+    path::Path,
     time::Instant,
 };
 
 use anyhow::{Context, Result, ensure};
 use bulkhead_agent::{
     compile::{Limits, Placed, Tables, compile},
+    history::{self, History, Watched},
     model::Policy,
     policy::{SourceFile, resolve_texts},
     replay::{Place, Report, Setting, rows},
@@ -23,11 +26,17 @@ const GROUP: &str = "simulate";
 const ROWS: u32 = 10_000_000;
 const DEVICES: u32 = 1000;
 const FIRST: Day = Day(20_000);
+/// Days of the history that is written.
+const QUARTER: u32 = 90;
 
 fn main() -> Result<()> {
     // Cargo adds an argument of its own.
     let mut arguments = env::args().skip(1).filter(|argument| argument != "--bench");
-    let rounds: u32 = arguments.next().context("how many rounds?")?.parse().context("rounds are a number")?;
+    let rounds = arguments.next().context("how many rounds?")?;
+    if rounds == "fill" {
+        return fill(Path::new(&arguments.next().context("which folder?")?));
+    }
+    let rounds: u32 = rounds.parse().context("rounds are a number")?;
     let only = arguments.next().unwrap_or_default();
     on_interrupt()?;
     let (policy, tables) = site()?;
@@ -78,12 +87,7 @@ fn sample(policy: &Policy, tables: &Tables, days: u32) -> Result<f64> {
     let placed = Placed::default();
     let places = [Place { anywhere: true, ..Place::default() }];
     let setting = Setting { policy, tables, placed: &placed, places: &places, now: jiff::Timestamp::now() };
-    let addresses: Vec<IpAddr> = policy
-        .devices
-        .iter()
-        .flat_map(|device| device.addresses.iter().copied())
-        .filter(IpAddr::is_ipv4)
-        .collect();
+    let addresses = addresses(policy);
     let kinds = ROWS / days;
     let all = (0..kinds).flat_map(|number| {
         let kind = kind(number, &addresses);
@@ -96,6 +100,34 @@ fn sample(policy: &Policy, tables: &Tables, days: u32) -> Result<f64> {
     ensure!(report.totals.kinds == u64::from(kinds), "{} kinds", report.totals.kinds);
     ensure!(report.totals.allowed + report.totals.reported + report.totals.dropped > 0, "nothing was judged");
     Ok(taken)
+}
+
+fn addresses(policy: &Policy) -> Vec<IpAddr> {
+    let all = policy.devices.iter().flat_map(|device| device.addresses.iter().copied());
+    all.filter(IpAddr::is_ipv4).collect()
+}
+
+/// Writes the policy, and a history of a quarter of it that was watched throughout.
+fn fill(folder: &Path) -> Result<()> {
+    let (policy, _) = site()?;
+    let texts = folder.join("policy.d");
+    fs::create_dir_all(&texts)?;
+    for file in Site::new(DEVICES, 1).files() {
+        fs::write(texts.join(file.name), file.text)?;
+    }
+    let limits = history::Limits { bytes: 1 << 40, days: 4000 };
+    let mut history = History::open(&folder.join("history.db"), limits)?;
+    let addresses = addresses(&policy);
+    for number in 0..QUARTER {
+        let day = Day(FIRST.0 + i32::try_from(number)?);
+        let mut rows: Vec<Row> =
+            (0..ROWS / QUARTER).map(|number| seen(kind(number, &addresses), day)).collect();
+        rows.sort_by(Row::in_order);
+        let watched = Watched { from: day.begin(), to: day.end() - 1 };
+        let added = history.add(&rows, &[], Some(watched))?;
+        ensure!(added.refused == 0, "{} had no room", added.refused);
+    }
+    Ok(())
 }
 
 /// A device and one of its peers: another device, or somebody elsewhere.

@@ -3,7 +3,7 @@
 //! In: sizes and rounds. Out: one table, or JSON. [`compile`] measures a policy's way from files to the kernel; [`gateway`]
 //! does so through a real agent in a network namespace; [`flood`] is what floods cost; [`history`] what it takes to remember flows; [`cost`] is what a process takes; [`report`] the
 //! table. [`packets`] is what one packet costs the program, and [`wire`] what it costs a gateway, over what it costs others, in a table of
-//! [`rows`]; that is also what runs without a subcommand. [`simulate`] is what a policy costs that meets a history. The policies come from `bulkhead_tests`. Nothing here is a test: a busy machine is not a fault.
+//! [`rows`]; that is also what runs without a subcommand. [`simulate`] is what a policy costs that meets a history, and what it takes to learn from one. The policies come from `bulkhead_tests`. Nothing here is a test: a busy machine is not a fault.
 
 mod compile;
 mod cost;
@@ -110,7 +110,7 @@ pub(crate) fn run(args: &BenchArgs) -> Result<Outcome> {
         Some(Bench::Compile(args)) => compile::run(args),
         Some(Bench::Flood(args)) => flood::run(args),
         Some(Bench::History(history::HistoryArgs { ratios: args })) => ratios(args, &[&history::rows]),
-        Some(Bench::Simulate(simulate::SimulateArgs { ratios: args })) => ratios(args, &[&simulate::rows]),
+        Some(Bench::Simulate(args)) => ratios(&args.ratios, &[&|_| simulate::rows(args)]),
         Some(Bench::Site(args)) => site(args),
         Some(Bench::Measure(args)) => cost::run(args),
     }

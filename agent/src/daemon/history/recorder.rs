@@ -131,7 +131,7 @@ impl Recorder {
             trouble: None,
         };
         let now = clock.wall.as_second();
-        match recorder.open(&clock).and_then(|history| history.watched_until(now)) {
+        match recorder.open(&clock).and_then(|history| history.unwatched(now)) {
             Ok(None) => match recorder.target.history.as_ref().map(History::first_day) {
                 // The clock is behind all that is written: what was before is in it.
                 Some(Ok(Some(_))) => {}
@@ -142,9 +142,9 @@ impl Recorder {
                 }
             },
             Ok(Some(_)) if recorder.has_no_row() => recorder.conversations = Conversations::new(0),
-            Ok(Some(until)) => {
+            Ok(Some(ago)) => {
                 // What began after the last agent's end is nobody's yet.
-                let ago = u64::try_from(now - until - 1).unwrap_or(0).saturating_mul(1_000_000_000);
+                let ago = ago.saturating_sub(1).saturating_mul(1_000_000_000);
                 recorder.conversations = Conversations::new(clock.mono_ns.saturating_sub(ago));
             }
             Err(error) => recorder.is_in_trouble(&error),
