@@ -206,6 +206,7 @@ fn a_polled_device_is_enforced_stage_by_stage_and_its_poll_loses_nothing() {
     };
     assert_eq!(sorted(&targets), sorted(&expected), "{steps:#?}");
     let (_, kept) = steps.iter().find(|(target, _)| target == "plc enforce").expect("the last step");
+    assert!(kept.find("time met") < kept.find("; by whoever asked: "), "{kept}");
     for asked in ["time met", "kept met", "heard met", "breaks met", "judged met", "canary -> enforce"] {
         assert!(kept.contains(asked), "{asked}: {kept}");
     }

@@ -104,7 +104,9 @@ impl Agent {
                     format!("{}{why}", kept.by)
                 }),
                 forced: kept.is_some_and(|kept| kept.forced),
-                criteria: gate.map(|gate| self.own_criteria(&device.name, gate, &canaries)).unwrap_or_default(),
+                criteria: gate
+                    .map(|gate| self.own_criteria(&device.name, gate, &canaries))
+                    .unwrap_or_default(),
                 accepted: accepted.map(told).collect(),
             }
         };

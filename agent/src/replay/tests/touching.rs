@@ -84,3 +84,13 @@ fn breaks_of_a_device_are_bounded_and_the_others_counted() {
     let told = &touching(&SITE, rows.collect())["plc"];
     assert_eq!((told.breaks.list.len(), told.breaks.total()), (200, 500));
 }
+
+#[test]
+fn a_break_outside_of_a_window_was_seen_as_late_as_its_hour_may_have_been() {
+    let mut late = row(kind(at(2), at(1), protocol::TCP, HTTPS), MONDAY, 10);
+    (late.seen.first, late.seen.last) = (MONDAY.begin() + 9 * 3600, MONDAY.begin() + 10 * 3600 + 2700);
+    late.seen.hours = Hours::between(MONDAY, late.seen.first, late.seen.last);
+    let told = touching(&SITE, vec![late]);
+    let seen: Vec<i64> = told["plc"].breaks.list.iter().map(|hurt| hurt.seen).collect();
+    assert_eq!(seen, [late.seen.last]);
+}
