@@ -272,8 +272,10 @@ impl Watched {
             each(gap.from, gap.to, &|there, less| Hours::from_bits(there.bits() & !less.bits()));
         }
         days.retain(|_, hours| hours.count() > 0);
-        // Rows from elsewhere say when something happened, and not when nothing did.
-        if days.is_empty() {
+        // Rows from elsewhere say when something happened, and not when nothing did. Whoever watched here and was cut off in each of
+        // his hours has watched none of them.
+        let is_within = |(from, to): &(i64, i64)| (*from).max(span.since) <= (*to).min(span.until);
+        if !watch.times.iter().any(is_within) {
             days = found.seen.days.iter().map(|day| (*day, Hours::ALL)).collect();
             days.entry(Day::of(found.seen.first)).and_modify(|hours| {
                 *hours = Hours::between(Day::of(found.seen.first), found.seen.first, i64::MAX)

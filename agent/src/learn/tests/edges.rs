@@ -1,7 +1,13 @@
 //! What a clever sender, a cut day or a clock makes of thresholds.
 
 use super::*;
-use crate::learn::compare::{Comparison, Meaning, Verdict, compare};
+use crate::{
+    learn::{
+        Watch, baseline,
+        compare::{Comparison, Meaning, Verdict, compare},
+    },
+    traffic::{Unseen, Why},
+};
 
 const TEXT: &str = r#"version = 1
 [device.hmi]
@@ -249,4 +255,22 @@ fn what_found_no_room_is_told_where_it_is_not_proved() {
     let kept = made.found.talks.len() as u64;
     assert!(kept < 2 * 65_535, "{kept}");
     assert_eq!(made.found.more_probed, 2 * 65_535 + 1 - kept);
+}
+
+#[test]
+fn hours_in_which_the_agent_stopped_were_not_watched_even_when_there_are_no_others() {
+    let plant = with_more(0);
+    let made = plant.learn(&week(tcp("10.1.0.1", "10.1.0.2", 502), 200));
+    let who = Who::new(&plant.policy, &plant.surroundings.placed);
+    let hours = |times: &[(i64, i64)], stops: &[(i64, i64)]| {
+        let stop = |(from, to): &(i64, i64)| Unseen { from: *from, to: *to, why: Why::Stopped, count: 0 };
+        let watch = Watch { times: times.to_vec(), unseen: stops.iter().map(stop).collect() };
+        baseline(&who, &made.found, &made.fates, &watch, Scope::All).hours
+    };
+    let four = Day(MONDAY).begin() + 4 * 3600;
+    assert_eq!(hours(&[(four, four + 600)], &[]), 1);
+    assert_eq!(hours(&[(four, four + 600)], &[(four, four + 7)]), 0);
+    assert_eq!(hours(&[(four, four + 3700)], &[(four, four + 7)]), 1);
+    // Rows of elsewhere alone: whoever told them was there.
+    assert!(hours(&[], &[]) > 24);
 }
