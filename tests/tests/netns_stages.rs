@@ -222,6 +222,70 @@ fn a_polled_device_is_enforced_stage_by_stage_and_its_poll_loses_nothing() {
 }
 
 #[test]
+fn a_break_that_was_accepted_and_goes_on_takes_no_canary_back() {
+    let test = "a_break_that_was_accepted_and_goes_on_takes_no_canary_back";
+    let Some(lab) = require_lab(test, Topology::Routed) else { return };
+    remember(&lab);
+    let mut agent = Agent::new(&lab, &policy(&lab, "modbus")).expect("an agent");
+    agent.write_config("\n[rollout]\ncanary = \"10m\"\n").expect("written");
+    agent.start().expect("it starts");
+    let _plc = Plc::start(lab.plc(), MODBUS).expect("a PLC");
+    let hmi = Poller::start(lab.host("hmi"), lab.modbus(), EVERY).expect("polls");
+    let other = Poller::start(lab.host("engineering"), lab.modbus(), EVERY).expect("polls");
+    other.wait_for_more(3, SOON).expect("polls, for nothing is enforced yet");
+
+    // What is denied to the workstation is accepted: SSH of the other days, and its poll of today.
+    let long = Duration::from_secs(120);
+    let breaks = wait_for("both breaks", long, || {
+        let (_, now, _) = told(&agent, &["check", PLC]);
+        let list = now["breaks"].as_array().cloned().unwrap_or_default();
+        let name = |one: &Value| Some((one["id"].as_str()?.to_owned(), one["selector"].as_str()?.to_owned()));
+        let names: Vec<_> = list.iter().filter_map(name).collect();
+        Ok((names.len() == 2).then_some(names))
+    })
+    .unwrap_or_else(|error| panic!("{error}: {:#}", told(&agent, &["check", PLC]).1));
+    for (id, _) in &breaks {
+        done(&agent, &["accept", PLC, id, "--reason", "the workstation is taken out of service"]);
+    }
+    done(&agent, &["advance", PLC]);
+    // Until its poll is known to be steady, and watched like the rest.
+    wait_for("a habit", long, || {
+        other.wait_for_more(1, SOON)?;
+        done(&agent, &["advance", PLC]);
+        let (_, now, _) = told(&agent, &[]);
+        let steady = now["watched"][0]["steady"].as_array().cloned().unwrap_or_default();
+        let is_there = |who: &str, word: &str| {
+            let said = steady.iter().filter_map(Value::as_str);
+            said.into_iter().any(|one| one.starts_with(who) && one.contains(word))
+        };
+        let is_known = is_there("engineering (", "accepted") && is_there("hmi (", "every");
+        if !is_known {
+            done(&agent, &["back", PLC, "--reason", "too early"]);
+            done(&agent, &["advance", PLC]);
+        }
+        Ok(is_known.then_some(()))
+    })
+    .unwrap_or_else(|error| panic!("{error}\n{:#}", told(&agent, &[]).1));
+    // More than a silent conversation is given: it tries on, in vain, and the HMI loses nothing.
+    let before = hmi.polls();
+    let polls = hmi.wait_for_more(150, long).expect("polls");
+    assert_eq!((polls.failed, polls.reconnects), (before.failed, before.reconnects), "{polls:?}");
+    assert!(other.polls().failed > 0, "{:?}", other.polls());
+    assert_eq!(
+        (stage(&agent, PLC), mode(&agent, PLC)),
+        ("canary".into(), "enforce".into()),
+        "{}",
+        agent.log()
+    );
+    // It is that word alone that keeps it: without it the device goes back for the same silence.
+    let (id, _) = breaks.iter().find(|(_, selector)| selector.contains("502")).expect("the poll");
+    done(&agent, &["accept", PLC, id, "--withdraw", "--reason", "it is still needed"]);
+    wait_for("its way back", long, || Ok((stage(&agent, PLC) == "observe").then_some(())))
+        .unwrap_or_else(|error| panic!("{error}\n{}", agent.log()));
+    assert_eq!(mode(&agent, PLC), "monitor");
+}
+
+#[test]
 fn a_canary_whose_poll_was_forgotten_goes_back_and_nothing_is_enforced_unwatched() {
     let test = "a_canary_whose_poll_was_forgotten_goes_back_and_nothing_is_enforced_unwatched";
     let Some(lab) = require_lab(test, Topology::Bridged) else { return };

@@ -27,6 +27,7 @@ use crate::{
     store::{Clocks, Overrides, Pointer, Store, Touched, WATCH, Watched, Watching},
 };
 
+mod accepted;
 mod arm;
 mod back;
 mod denied;

@@ -29,7 +29,7 @@ pub use frames::{Frames, Judged};
 pub use recorded::{NoPart, Recorded};
 pub use report::{Break, DeviceBreaks, Other, Report, RuleUse, Rules, Totals, VERSION};
 pub use rows::{Rows, rows};
-pub use touching::{Hurt, Touching};
+pub use touching::{Hurt, Touching, break_id};
 
 /// Entries of each list of a report; what is beyond is counted.
 pub const LISTED: usize = 500;

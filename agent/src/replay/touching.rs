@@ -12,7 +12,11 @@ use super::{
     tally::{Denied, Fate, Rank, Worst},
     words,
 };
-use crate::{diagnostic::Listed, model::spelled, traffic::End};
+use crate::{
+    diagnostic::Listed,
+    model::{Device, spelled},
+    traffic::{End, Kind},
+};
 
 /// Denied kinds of one device that are told one by one.
 const MOST: usize = 200;
@@ -106,19 +110,23 @@ pub(super) fn told(setting: &Setting<'_>, all: ByDevice) -> BTreeMap<String, Tou
 }
 
 fn hurt(setting: &Setting<'_>, denied: &Denied) -> Hurt {
-    let [from, to] = [(&denied.kind.from, denied.ends[0]), (&denied.kind.to, denied.ends[1])]
-        .map(|(end, id)| called(setting, end, id));
-    let service = spelled(words::selector(denied.kind.service));
-    // Whoever accepts what is denied has not accepted what nobody could judge.
-    let kind = if denied.unknown { "not judged" } else { "denied" };
-    let digest = Sha256::digest(format!("{from}\n{to}\n{service}\n{kind}"));
-    let id = digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+    let id = break_id(&denied.kind, denied.ends.map(|id| setting.device(id)), denied.unknown);
     Hurt { id, seen: denied.seen.last, what: words::told(setting, denied) }
 }
 
+/// Names a denied kind of conversation between two ends, with the device that each of them is: 16 hexadecimal digits. Whoever accepts what
+/// is denied has not accepted what nobody could judge (`unknown`).
+pub fn break_id(kind: &Kind, devices: [Option<&Device>; 2], unknown: bool) -> String {
+    let [from, to] = [called(devices[0], &kind.from), called(devices[1], &kind.to)];
+    let service = spelled(words::selector(kind.service));
+    let fate = if unknown { "not judged" } else { "denied" };
+    let digest = Sha256::digest(format!("{from}\n{to}\n{service}\n{fate}"));
+    digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+}
+
 /// A device by its name, whatever address it has at the time; anybody else by the address alone.
-fn called(setting: &Setting<'_>, end: &End, id: u32) -> String {
-    match (setting.device(id), end.address) {
+fn called(device: Option<&Device>, end: &End) -> String {
+    match (device, end.address) {
         (Some(device), _) => format!("device {}", device.name),
         (None, Some(address)) => address.to_string(),
         (None, None) => end.to_string(),

@@ -106,7 +106,8 @@ impl Agent {
         for (kind, _) in due.iter().filter_map(|denial| denial.looks_like(leased)) {
             for device in [&kind.from, &kind.to].into_iter().filter_map(|end| side.device_at(end)) {
                 let watches = [false, true].map(|of_mode| self.watcher.watched(&device.name, of_mode));
-                if watches.into_iter().flatten().any(|watched| does_steadily(watched, &kind)) {
+                let is_steady = watches.into_iter().flatten().any(|watched| does_steadily(watched, &kind));
+                if is_steady && !self.is_accepted(&device.name, &kind) {
                     harmed.push(device.name.clone());
                 }
             }
@@ -146,7 +147,8 @@ impl Agent {
             if ends.iter().flatten().any(|device| self.mode_of(&device.name) == Some(Mode::Quarantine)) {
                 continue;
             }
-            if !ends.iter().flatten().any(|device| is_watched(&device.name)) {
+            let suffers = |name: &str| is_watched(name) && !self.is_accepted(name, &kind);
+            if !ends.iter().flatten().any(|device| suffers(&device.name)) {
                 continue;
             }
             let ifindex = denial.key.ifindex;
@@ -164,8 +166,9 @@ impl Agent {
             if verdicts.iter().any(|decision| is_allowed(decision) || is_cut_off(decision)) {
                 continue;
             }
-            harmed.extend(ends.iter().flatten().map(|device| device.name.clone()));
-            let Some(device) = whose(&old, allowed.rule, ends, is_watched) else { continue };
+            let all = ends.iter().flatten().filter(|device| !self.is_accepted(&device.name, &kind));
+            harmed.extend(all.map(|device| device.name.clone()));
+            let Some(device) = whose(&old, allowed.rule, ends, suffers) else { continue };
             if trips.contains_key(&device.name) {
                 continue;
             }

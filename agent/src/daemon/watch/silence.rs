@@ -112,6 +112,8 @@ impl Agent {
                     continue;
                 }
                 match self.stopped(&device, &watched, &before, &steady, silent, there) {
+                    // Denied, as somebody has said that it may be.
+                    Ok(Some(trip)) if trip.reason.is_some() && self.is_accepted(&device, &steady.kind) => {}
                     Ok(Some(trip)) if trip.reason.is_none() && !there.partner => {
                         words.push((steady.kind, Word::Excused));
                     }
@@ -232,7 +234,9 @@ impl Agent {
     /// Whether a conversation is one of those for which a device itself is watched: its list has an end, and who is off notices nothing.
     fn would_notice(&self, device: &str, kind: &Kind) -> bool {
         let watched = self.watcher.kept.devices.get(device);
-        watched.is_some_and(|watched| does_steadily(watched, kind)) && !self.watcher.silent.contains(device)
+        watched.is_some_and(|watched| does_steadily(watched, kind))
+            && !self.watcher.silent.contains(device)
+            && !self.is_accepted(device, kind)
     }
 }
 

@@ -99,7 +99,7 @@ impl Agent {
                 back_to,
                 since: watched.since.to_string(),
                 seconds_left: watched.deadline.left(&now).unwrap_or_default().as_secs(),
-                steady: watched.steady.iter().map(|beat| self.beat(&beat.read(), beat)).collect(),
+                steady: watched.steady.iter().map(|beat| self.beat(device, &beat.read(), beat)).collect(),
                 silent: self.watcher.silent.contains(device),
             }
         });
@@ -121,8 +121,9 @@ impl Agent {
         }
     }
 
-    fn beat(&self, steady: &Steady, kept: &KeptBeat) -> String {
-        format!("{} at least every {} s", self.talk(&steady.kind), kept.period)
+    fn beat(&self, device: &str, steady: &Steady, kept: &KeptBeat) -> String {
+        let accepted = if self.is_accepted(device, &steady.kind) { " (accepted: it may stop)" } else { "" };
+        format!("{} at least every {} s{accepted}", self.talk(&steady.kind), kept.period)
     }
 
     /// Somebody takes note of it that a device went back.
