@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::{
-    Fate, Found, Habit, Left, Party, Presence, Settings, Talk, Who, habit::Week, propose::Scope,
-    scan::Scanned,
+    Fate, Found, Habit, Left, Party, Presence, Settings, Talk, Who, fate::is_steady, habit::Week,
+    propose::Scope, scan::Scanned,
 };
 use crate::{
     model::{DeviceId, spelled},
@@ -139,7 +139,7 @@ pub struct HabitLine {
     pub fate: &'static str,
     /// Why, if it is one of the latter two.
     pub why: Vec<&'static str>,
-    /// Whether it is seen on most days on which the device is.
+    /// Whether it is seen on most days on which its device is since it began, and on enough of them.
     pub steady: bool,
     /// Conversations that began.
     pub flows: u64,
@@ -324,7 +324,7 @@ fn device(
     let talks = lines
         .into_iter()
         .take(MOST)
-        .map(|(_, talk, fate, habit)| line(who, talk, fate, habit, of_days, settings));
+        .map(|(_, talk, fate, habit)| line(who, talk, fate, habit, of_days, found));
     DeviceReport {
         device: name,
         complete: missing.is_empty(),
@@ -382,14 +382,7 @@ fn rank(fate: &Fate) -> u8 {
     }
 }
 
-fn line(
-    who: &Who<'_>,
-    talk: &Talk,
-    fate: &Fate,
-    habit: &Habit,
-    of_days: usize,
-    settings: &Settings,
-) -> HabitLine {
+fn line(who: &Who<'_>, talk: &Talk, fate: &Fate, habit: &Habit, of_days: usize, found: &Found) -> HabitLine {
     let (word, why) = match fate {
         Fate::Learned => ("learned", Vec::new()),
         Fate::Covered => ("covered", Vec::new()),
@@ -403,7 +396,7 @@ fn line(
         service: spelled(talk.service.selector()),
         fate: word,
         why,
-        steady: days as u64 * 100 >= of_days as u64 * u64::from(settings.steady),
+        steady: is_steady(found, talk, habit),
         flows: habit.flows,
         days,
         of_days,

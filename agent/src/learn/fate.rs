@@ -271,7 +271,10 @@ impl Fates<'_> {
         let is_frame = matches!(talk.service.protocol, pseudo::ETHERTYPE | pseudo::LLC);
         let one_way = !is_frame && !habit.is_exchange();
         let to_many = talk.to.is_many();
-        if one_way && !to_many && (talk.service.protocol == protocol::TCP || !self.is_steady(talk, habit)) {
+        if one_way
+            && !to_many
+            && (talk.service.protocol == protocol::TCP || !is_steady(self.found, talk, habit))
+        {
             return Fate::Left(Left::Unanswered);
         }
         // Days on which it came to nothing teach nothing.
@@ -290,7 +293,7 @@ impl Fates<'_> {
         let by_design = TOLD.iter().any(|(protocol, low, high)| {
             *protocol == talk.service.protocol && (*low..=*high).contains(&talk.service.number)
         });
-        let steady_to_many = to_many && self.is_steady(talk, habit);
+        let steady_to_many = to_many && is_steady(self.found, talk, habit);
         doubt((one_way || to_many) && !by_design && !steady_to_many, Doubt::OneWay);
         doubt(has_ports && habit.opened == 0 && self.may_run_backward(talk), Doubt::Guessed);
         // What a scanner found he uses later: whatever came to something with whom he had tried is for a person. Attempts before that are
@@ -335,18 +338,23 @@ impl Fates<'_> {
         let [from, to] = [class(talk.from), class(talk.to)];
         from.is_some() && from == to
     }
+}
 
-    /// Seen on most of the days on which the device was, from its own first day on.
-    fn is_steady(&self, talk: &Talk, habit: &Habit) -> bool {
-        let settings = self.found.settings;
-        let of = |party: Party| Some(&self.found.devices.get(&party.device()?)?.days);
-        let Some(days) = of(talk.from).or_else(|| of(talk.to)) else { return false };
-        let since = habit.days.first().copied();
-        let there = days.iter().filter(|day| Some(**day) >= since).count() as u64;
-        // A day more than others need.
-        habit.day_count() > settings.days
-            && u64::from(habit.day_count()) * 100 >= there * u64::from(settings.steady)
-    }
+/// Seen on most of the days on which the device was, from its own first day on.
+pub(super) fn is_steady(found: &Found, talk: &Talk, habit: &Habit) -> bool {
+    let settings = found.settings;
+    let of = |party: Party| Some(&found.devices.get(&party.device()?)?.days);
+    let Some(days) = of(talk.from).or_else(|| of(talk.to)) else { return false };
+    let since = habit.days.first().copied();
+    let there = days.iter().filter(|day| Some(**day) >= since).count() as u64;
+    // A day more than others need.
+    habit.day_count() > settings.days
+        && u64::from(habit.day_count()) * 100 >= there * u64::from(settings.steady)
+}
+
+/// Whether it came to something too seldom to be a habit.
+pub(super) fn is_seldom(habit: &Habit, settings: &Settings) -> bool {
+    habit.exchanges() < settings.days || is_one_off(habit, settings)
 }
 
 fn is_one_off(habit: &Habit, settings: &Settings) -> bool {

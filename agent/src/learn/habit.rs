@@ -69,6 +69,8 @@ pub struct Habit {
     pub days: Vec<Day>,
     /// Those of them on which no conversation came to something, ascending.
     pub fruitless: Vec<Day>,
+    /// Those on which something went on that was counted on an earlier day, ascending.
+    pub going_on: Vec<Day>,
     /// When, day by day: only of services that a rule allows at times.
     pub times: Vec<Times>,
     /// In how many hours.
@@ -97,6 +99,7 @@ impl Habit {
             lasted: 0,
             days: Vec::new(),
             fruitless: Vec::new(),
+            going_on: Vec::new(),
             times: Vec::new(),
             hours: 0,
             week: Week::default(),
@@ -133,18 +136,58 @@ impl Habit {
         } else if let (true, Ok(at)) = (is_exchange, self.fruitless.binary_search(day)) {
             self.fruitless.remove(at);
         }
+        // What a source tells as one flow of several days stands on the first of them with all that it counts.
+        if let (true, Err(at)) = (seen.flows == 0 && seen.packets == [0; 2], self.going_on.binary_search(day))
+        {
+            self.going_on.insert(at, *day);
+        }
         self.hours = self.hours.saturating_add(seen.hours.count());
         self.week.add(*day, seen.hours);
         let [low, high] = &mut self.samples;
         *low = (*low).min(*kind);
         *high = (*high).max(*kind);
         if let Some(end) = end {
-            self.ends.insert(end);
-            if self.ends.len() > ENDS {
-                // The lowest are kept, whatever came first.
-                self.ends.pop_last();
-            }
+            self.add_end(end);
         }
+    }
+
+    /// The lowest are kept, whatever came first.
+    fn add_end(&mut self, end: End) {
+        self.ends.insert(end);
+        if self.ends.len() > ENDS {
+            self.ends.pop_last();
+        }
+    }
+
+    /// Adds what is known of the same talk from other rows.
+    pub(super) fn join(&mut self, other: &Self) {
+        let add = |counter: &mut u64, more: u64| *counter = counter.saturating_add(more);
+        add(&mut self.flows, other.flows);
+        add(&mut self.opened, other.opened);
+        add(&mut self.answered, other.answered);
+        for side in 0..2 {
+            add(&mut self.packets[side], other.packets[side]);
+            add(&mut self.bytes[side], other.bytes[side]);
+        }
+        add(&mut self.intervals, other.intervals);
+        add(&mut self.lasted, other.lasted);
+        self.first = self.first.min(other.first);
+        self.last = self.last.max(other.last);
+        self.pause = self.pause.max(other.pause);
+        let came = |one: &Self, day: &Day| {
+            one.days.binary_search(day).is_ok() && one.fruitless.binary_search(day).is_err()
+        };
+        let days = joined(&self.days, &other.days);
+        self.fruitless = days.iter().copied().filter(|day| !came(self, day) && !came(other, day)).collect();
+        self.going_on = joined(&self.going_on, &other.going_on);
+        self.days = days;
+        other.times.iter().for_each(|times| self.add_time(*times));
+        self.hours = self.hours.saturating_add(other.hours);
+        self.week.join(other.week);
+        let [low, high] = &mut self.samples;
+        *low = (*low).min(other.samples[0]);
+        *high = (*high).max(other.samples[1]);
+        other.ends.iter().for_each(|end| self.add_end(*end));
     }
 
     /// Adds when a row was seen.
@@ -152,16 +195,18 @@ impl Habit {
         let Seen { first, last, hours, .. } = row.seen;
         // Not every source tells hours.
         let hours = if hours.bits() == 0 { Hours::between(row.day, first, last) } else { hours };
-        let at = match self.times.binary_search_by_key(&row.day, |times| times.day) {
-            Ok(at) => at,
-            Err(at) => {
-                self.times.insert(at, Times { day: row.day, first, last, hours });
-                at
+        self.add_time(Times { day: row.day, first, last, hours });
+    }
+
+    fn add_time(&mut self, more: Times) {
+        match self.times.binary_search_by_key(&more.day, |times| times.day) {
+            Ok(at) => {
+                let times = &mut self.times[at];
+                (times.first, times.last) = (times.first.min(more.first), times.last.max(more.last));
+                times.hours = times.hours | more.hours;
             }
-        };
-        let times = &mut self.times[at];
-        (times.first, times.last) = (times.first.min(first), times.last.max(last));
-        times.hours = times.hours | hours;
+            Err(at) => self.times.insert(at, more),
+        }
     }
 
     /// The kind of it with one of [`Habit::ends`].
@@ -182,12 +227,26 @@ impl Habit {
 
     /// On how many days its conversations came to something.
     pub fn exchanges(&self) -> u32 {
-        u32::try_from(self.days.len() - self.fruitless.len()).unwrap_or(u32::MAX)
+        u32::try_from(self.fruitful().count()).unwrap_or(u32::MAX)
+    }
+
+    /// These days, ascending. What goes on from such a day came to something on the next as well.
+    fn fruitful(&self) -> impl Iterator<Item = Day> + '_ {
+        let mut before = None;
+        self.days.iter().copied().filter(move |day| {
+            let is_in = |list: &[Day]| list.binary_search(day).is_ok();
+            let goes_on = before.is_some_and(|Day(before)| day.0 == before + 1) && is_in(&self.going_on);
+            let is_fruitful = goes_on || !is_in(&self.fruitless);
+            if is_fruitful {
+                before = Some(*day);
+            }
+            is_fruitful
+        })
     }
 
     /// The first of these days.
     pub fn first_exchange(&self) -> Option<Day> {
-        self.days.iter().find(|day| self.fruitless.binary_search(day).is_err()).copied()
+        self.fruitful().next()
     }
 
     /// Seconds from the begin of one conversation to that of the next on the same day, where there are enough to say so: ten of them, and half
@@ -196,6 +255,11 @@ impl Habit {
         let is_enough = self.flows >= 10 && self.intervals >= self.flows.div_ceil(2);
         is_enough.then(|| self.lasted / self.intervals)
     }
+}
+
+/// Both, ascending.
+fn joined(one: &[Day], other: &[Day]) -> Vec<Day> {
+    one.iter().chain(other).copied().collect::<BTreeSet<Day>>().into_iter().collect()
 }
 
 #[cfg(test)]

@@ -8,7 +8,9 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use bulkhead_common::wire::{icmp, protocol};
 
-use super::{Habit, Left, Party, Scans, Settings, Source, Talk, Who, habit::Week, scan::is_exchange};
+use super::{
+    Habit, Left, Party, Scans, Settings, Source, Talk, Who, fate::is_seldom, habit::Week, scan::is_exchange,
+};
 use crate::{
     model::{DeviceId, Selector},
     traffic::{Day, End, Kind, Row, Service},
@@ -186,7 +188,7 @@ impl Second<'_> {
         }
         let talk = Talk { from, to, service };
         let source = Source::of(from, row);
-        if source.end.is_none() && scans.is_part(source, row, settings) {
+        if source.end.is_none() && scans.is_part(source, to, row, settings) {
             if self.tried.len() < TALKS || self.tried.contains_key(&[from, to]) {
                 let first = self.tried.entry([from, to]).or_insert(row.day);
                 *first = row.day.min(*first);
@@ -238,11 +240,30 @@ impl Second<'_> {
     /// All rows were read.
     pub fn found(self) -> Found {
         let Self {
-            first, talks, mut in_scans, mut probed, more_probed, unkept, left, tried, untried, ..
+            first,
+            mut talks,
+            mut in_scans,
+            mut probed,
+            more_probed,
+            unkept,
+            left,
+            tried,
+            untried,
+            ..
         } = self;
         let more_probed = more_probed.saturating_add(unkept);
         let First { who, settings, scans, seen, devices } = first;
-        // What is known from other hours as well is judged by these alone.
+        // What other hours alone make no habit of is judged by both: a person has to say.
+        for (talk, in_scan) in &mut in_scans {
+            let Some(alone) = talks.get(talk).filter(|alone| is_seldom(alone, &settings)) else { continue };
+            let mut both = in_scan.clone();
+            both.join(alone);
+            if !is_seldom(&both, &settings) {
+                *in_scan = both;
+                talks.remove(talk);
+            }
+        }
+        // What they do make one of, by these alone.
         in_scans.retain(|talk, _| !talks.contains_key(talk));
         probed.retain(|kind| {
             let talk = Talk::of(who, kind);

@@ -62,8 +62,8 @@ pub struct Scans {
     pub unwatched: u64,
     /// Talks that came to something and were more than a probe on some day.
     habits: HashSet<Talk>,
-    /// On which days each talk was a probe, and how many days that are together.
-    probes: HashMap<Talk, Vec<Day>>,
+    /// On which days each talk was a probe, in which hours, and how many days that are together.
+    probes: HashMap<Talk, Vec<(Day, Hours)>>,
     noted: usize,
 }
 
@@ -71,8 +71,8 @@ impl Scans {
     /// Looks at a row.
     pub(super) fn look(&mut self, talk: &Talk, row: &Row, settings: &Settings) {
         let from = Source::of(talk.from, row);
-        let is_probe = is_probe(row, settings);
-        let fails = fails(row);
+        let is_probe = is_probe(talk.to, row, settings);
+        let fails = fails(talk.to, row);
         if !is_probe && !fails && from.end.is_none() && self.habits.len() < TALKS && is_exchange(row) {
             self.habits.insert(*talk);
         }
@@ -91,25 +91,33 @@ impl Scans {
             Watched::default()
         });
         watched.probes = watched.probes.saturating_add(u32::from(is_probe));
-        if is_probe && from.end.is_none() && self.noted < TALKS {
+        let is_noted = is_probe && from.end.is_none() && self.noted < TALKS;
+        if is_noted {
             self.noted += 1;
-            self.probes.entry(*talk).or_default().push(row.day);
+            self.probes.entry(*talk).or_default().push((row.day, row.seen.hours));
         }
-        watched.hours = watched.hours | row.seen.hours;
+        // Whether the others are hours of a scan is known when all rows were looked at.
+        if fails || !is_noted {
+            watched.hours = watched.hours | row.seen.hours;
+        }
         let service = row.kind.service;
         if fails && watched.failed.len() < settings.fan_out as usize && !watched.failed.contains(&service) {
             watched.failed.push(service);
         }
     }
 
-    /// All rows were looked at: what was more than a probe on another day is none on any.
+    /// All rows were looked at: what was more than a probe on another day is none on any, and its hours are none of a scan.
     pub(super) fn leave_out_habits(&mut self) {
         let Self { watched, habits, probes, .. } = self;
-        for (talk, days) in probes.drain().filter(|(talk, _)| habits.contains(talk)) {
+        for (talk, days) in probes.drain() {
             let source = Source { party: talk.from, end: None };
-            for day in days {
-                if let Some(watched) = watched.get_mut(&(source, day)) {
+            let is_habit = habits.contains(&talk);
+            for (day, hours) in days {
+                let Some(watched) = watched.get_mut(&(source, day)) else { continue };
+                if is_habit {
                     watched.probes = watched.probes.saturating_sub(1);
+                } else {
+                    watched.hours = watched.hours | hours;
                 }
             }
         }
@@ -134,8 +142,8 @@ impl Scans {
     }
 
     /// Whether a row is one of those that make its source a scanner on its day.
-    pub(super) fn is_part(&self, from: Source, row: &Row, settings: &Settings) -> bool {
-        (is_probe(row, settings) || fails(row)) && self.of(from, row.day, settings).is_some()
+    pub(super) fn is_part(&self, from: Source, to: Party, row: &Row, settings: &Settings) -> bool {
+        (is_probe(to, row, settings) || fails(to, row)) && self.of(from, row.day, settings).is_some()
     }
 
     /// Whether all that a row tells happened while its source scanned.
@@ -150,30 +158,30 @@ pub(super) fn is_exchange(row: &Row) -> bool {
     row.seen.is_exchange(row.kind.service.protocol)
 }
 
-fn is_probe(row: &Row, settings: &Settings) -> bool {
+fn is_probe(to: Party, row: &Row, settings: &Settings) -> bool {
     let flows = row.seen.flows;
-    asks(row) && flows > 0 && flows <= settings.probe_flows && {
+    asks(to, row) && flows > 0 && flows <= settings.probe_flows && {
         row.seen.packets[0] <= flows.saturating_mul(settings.probe_packets)
     }
 }
 
 /// Services differ, and whatever is asked does not answer. Of a datagram to many nobody expects it.
-fn fails(row: &Row) -> bool {
-    asks(row) && !is_exchange(row)
+fn fails(to: Party, row: &Row) -> bool {
+    asks(to, row) && !is_exchange(row)
 }
 
 /// Whether who is said to have begun asked for anything: whoever only refuses what he is answered to without having asked tries nobody.
-fn asks(row: &Row) -> bool {
+fn asks(to: Party, row: &Row) -> bool {
     let Seen { opened, answered, packets: [there, back], .. } = row.seen;
     let refuses = row.kind.service.protocol == protocol::TCP && opened == 0 && answered == 0 && there <= back;
     // Not every source counts packets.
-    has_targets(row) && (there > 0 || opened > 0) && !refuses
+    has_targets(to, row) && (there > 0 || opened > 0) && !refuses
 }
 
-/// Whether it can be part of a scan: it asks one host for something.
-fn has_targets(row: &Row) -> bool {
+/// Whether it can be part of a scan: it asks one host for something, and no group and nobody's whole network.
+fn has_targets(to: Party, row: &Row) -> bool {
     let Service { protocol, number } = row.kind.service;
     let [kind, _] = number.to_be_bytes();
-    let one = row.kind.to.address.is_some_and(|address| !address.is_multicast());
+    let one = !to.is_many() && row.kind.to.address.is_some_and(|address| !address.is_multicast());
     one && !(protocol::is_icmp(protocol) && icmp::is_error(protocol, kind))
 }

@@ -32,12 +32,18 @@ fn polling() -> Vec<Row> {
         .collect()
 }
 
-/// Only what the HMI does is learned, and the proposal admits nothing else.
-fn only_polling(made: &Made) {
+/// The proposal admits what is learned, and that is so many talks.
+fn only_those(made: &Made, many: usize) -> Vec<&Talk> {
     assert!(made.proof.holds(), "{:?}", made.proof);
     let learned: Vec<&Talk> =
         made.fates.iter().filter(|(_, fate)| **fate == Fate::Learned).map(|(talk, _)| talk).collect();
-    assert_eq!(learned.len(), 3, "{learned:?}");
+    assert_eq!(learned.len(), many, "{learned:?}");
+    learned
+}
+
+/// Only what the HMI does is learned, and the proposal admits nothing else.
+fn only_polling(made: &Made) {
+    let learned = only_those(made, 3);
     assert!(learned.iter().all(|talk| talk.service.number == 502), "{learned:?}");
     assert!(
         !made.text.contains("laptop")
@@ -274,4 +280,101 @@ fn nothing_outside_of_the_window_is_learned() {
     let until = Day(MONDAY + 1).begin() + 9 * 3600;
     plant.settings.span = super::super::Span { since: i64::MIN, until };
     assert!(plant.learn(&rows).proposal.entries.is_empty(), "one day is left of it");
+}
+
+/// In these hours of a day: so many conversations of one packet each way.
+fn asked(kind: Kind, day: i32, flows: u64, hours: &[u8]) -> Row {
+    let at = |hour: u8| Day(day).begin() + i64::from(hour) * 3600;
+    let bits = hours.iter().map(|hour| Hours::of(at(*hour))).fold(Hours::default(), |all, one| all | one);
+    let [first, last] = [hours[0], hours[hours.len() - 1]].map(at);
+    let seen = Seen { flows, opened: flows, answered: flows, packets: [flows; 2], ..Seen::at(first) };
+    Row { kind, day: Day(day), seen: Seen { last, hours: bits, ..seen } }
+}
+
+#[test]
+fn habit_beside_a_scan_of_every_night_is_known_by_its_other_hours() {
+    let plant = plant(TEXT);
+    let every_other: Vec<u8> = (0..24).step_by(2).collect();
+    let all: Vec<u8> = (0..24).collect();
+    for (busy, fate) in [(MONDAY, "learned"), (MONDAY + 2, "after-scan")] {
+        let mut rows = polling();
+        for day in MONDAY..MONDAY + 5 {
+            for host in 20..30 {
+                rows.push(probe(tcp("10.1.0.9", &format!("10.1.0.{host}"), 502), day, 3, true));
+            }
+            // Few on each day but one.
+            let (flows, hours) = if day == busy { (24, &all) } else { (12, &every_other) };
+            rows.push(asked(udp("10.1.0.9", "10.2.0.5", 123), day, flows, hours));
+        }
+        let made = plant.learn(&rows);
+        only_those(&made, if busy == MONDAY { 4 } else { 3 });
+        let scans = made.found.scans.all(&plant.settings);
+        assert!(scans.iter().all(|(_, _, scanned)| scanned.hours.each().eq([3])), "{scans:?}");
+        assert_eq!(made.fate(&plant, "laptop -> 10.2.0.5 (office) udp/123"), fate);
+    }
+}
+
+#[test]
+fn what_is_seldom_without_the_hours_of_scans_waits_for_a_person() {
+    let plant = plant(TEXT);
+    let mut rows = polling();
+    let kind = tcp("10.1.0.9", "10.1.0.12", 502);
+    let talked = |day: i32, hour: i64| {
+        let open = probe(kind, day, hour, true);
+        let seen = Seen { flows: 4, opened: 4, answered: 4, packets: [24, 20], ..open.seen };
+        Row { seen, ..open }
+    };
+    for day in MONDAY..MONDAY + 5 {
+        rows.extend((1..40).map(|port| probe(tcp("10.1.0.9", "10.1.0.12", port), day, 3, false)));
+        rows.push(talked(day, 3));
+    }
+    rows.push(talked(MONDAY + 6, 10));
+    let made = plant.learn(&rows);
+    only_polling(&made);
+    assert_eq!(made.fate(&plant, "laptop -> plc-2 tcp/502"), "in-scan");
+    let habit = &made.found.in_scans
+        [&crate::learn::Talk::of(&Who::new(&plant.policy, &plant.surroundings.placed), &kind)];
+    assert_eq!((habit.flows, habit.days.len(), habit.exchanges()), (24, 6, 6));
+}
+
+#[test]
+fn whoever_tells_everybody_scans_nobody() {
+    let mut plant = plant(TEXT);
+    // The gateway has an address of that network: that is how it knows the last one.
+    plant.surroundings.placed.broadcasts.extend(["10.2.0.255".parse::<IpAddr>().expect("an address")]);
+    let mut rows = polling();
+    for day in MONDAY..MONDAY + 5 {
+        for port in 5000..5012 {
+            for to in ["255.255.255.255", "10.2.0.255"] {
+                let one = asked(udp("10.1.0.9", to, port), day, 5, &[8, 9]);
+                rows.push(Row { seen: Seen { answered: 0, packets: [5, 0], ..one.seen }, ..one });
+            }
+        }
+    }
+    rows.extend(week(tcp("10.1.0.9", "10.1.0.11", 502), 50));
+    let made = plant.learn(&rows);
+    let scans = made.found.scans.all(&plant.settings);
+    assert!(scans.is_empty(), "{scans:?}");
+    assert_eq!(made.fate(&plant, "laptop -> plc-1 tcp/502"), "learned");
+}
+
+#[test]
+fn session_of_many_days_that_was_imported_as_one_flow_is_a_habit() {
+    let plant = plant(TEXT);
+    let first = Day(MONDAY).begin() + 8 * 3600;
+    let long = Seen {
+        flows: 1,
+        opened: 1,
+        answered: 1,
+        packets: [400_000; 2],
+        last: first + 4 * 86_400,
+        ..Seen::at(first)
+    };
+    let silent = Seen { answered: 0, packets: [400_000, 0], ..long };
+    let mut sum = crate::traffic::Sum::new(100);
+    sum.add(tcp("10.1.0.1", "10.1.0.11", 502), &long);
+    sum.add(udp("10.1.0.1", "10.1.0.12", 5000), &silent);
+    let made = plant.learn(&sum.take().0);
+    assert_eq!(made.fate(&plant, "hmi -> plc-1 tcp/502"), "learned");
+    assert!(made.fate(&plant, "hmi -> plc-2 udp/5000") != "learned");
 }
