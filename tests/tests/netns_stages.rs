@@ -172,6 +172,17 @@ fn a_polled_device_is_enforced_stage_by_stage_and_its_poll_loses_nothing() {
     done(&agent, &["advance", "--class", "controllers"]);
     assert_eq!([stage(&agent, PLC), stage(&agent, HISTORIAN)], ["ready", "ready"]);
     assert_eq!(mode(&agent, PLC), "monitor");
+    // Of a class one is taken, and of the others it is said what they lack by then.
+    let (code, both, said) = told(&agent, &["advance", "--class", "controllers"]);
+    let [taken, held] = [HISTORIAN, PLC].map(|name| of(&both, name));
+    assert_eq!(
+        (code, &taken["advanced"], &held["advanced"]),
+        (Some(1), &true.into(), &false.into()),
+        "{said}"
+    );
+    assert_eq!(held["lacking"][0]["asked"], "canaries", "{both:#}");
+    done(&agent, &["back", HISTORIAN, "--reason", "another one first"]);
+    done(&agent, &["advance", HISTORIAN]);
     done(&agent, &["advance", PLC, "--reason", "the first of its class"]);
     assert_eq!((stage(&agent, PLC), mode(&agent, PLC)), ("canary".into(), "enforce".into()));
     assert_eq!(watched(&agent), [PLC]);
@@ -198,7 +209,8 @@ fn a_polled_device_is_enforced_stage_by_stage_and_its_poll_loses_nothing() {
     // Each step is in the trail with its figures.
     let steps = trail(&agent, "stage-advance");
     let targets: Vec<&str> = steps.iter().map(|(target, _)| target.as_str()).collect();
-    let expected = ["historian ready", "plc ready", "plc canary", "plc enforce"];
+    let of_historian = ["historian ready", "historian canary", "historian ready"];
+    let expected = [&of_historian[..], &["plc ready", "plc canary", "plc enforce"]].concat();
     let sorted = |list: &[&str]| {
         let mut list: Vec<String> = list.iter().map(|one| (*one).to_owned()).collect();
         list.sort();
@@ -219,6 +231,13 @@ fn a_polled_device_is_enforced_stage_by_stage_and_its_poll_loses_nothing() {
     assert_eq!((stage(&agent, HISTORIAN), watched(&agent)), ("observe".into(), vec![]));
     done(&agent, &["back", PLC, "--reason", "the line is rebuilt"]);
     assert_eq!((stage(&agent, PLC), mode(&agent, PLC)), ("observe".into(), "monitor".into()));
+
+    // Who is enforced without stages is told where they begin.
+    let by_hand = agent.cli(&["mode", PLC, "enforce", "--reason", "in a hurry"]).expect("it runs");
+    assert!(by_hand.status.success(), "{by_hand:?}");
+    let output = agent.cli(&["rollout", "advance", PLC]).expect("it runs");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.code() == Some(1) && said.contains("hint: `bulkhead mode plc monitor"), "{said}");
 }
 
 #[test]

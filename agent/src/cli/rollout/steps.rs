@@ -204,7 +204,7 @@ pub(super) fn advance(cli: &Cli, args: &AdvanceArgs) -> anyhow::Result<Exit> {
             notes: Vec::new(),
         };
         let Some(stage) = status.stage.stage() else {
-            stepped.notes.push(format!("`{}` is not on its way: {}", status.device, status.stage.name()));
+            stepped.notes.push(off_its_way(status));
             all.push(stepped);
             continue;
         };
@@ -230,13 +230,21 @@ pub(super) fn advance(cli: &Cli, args: &AdvanceArgs) -> anyhow::Result<Exit> {
             };
             match sent(cli, &request) {
                 Ok(applied) => (stepped.advanced, stepped.notes) = (true, applied.notes),
-                Err(Said::Refused(why)) => stepped.notes.push(why),
+                Err(Said::Refused(why)) => {
+                    // Another of the class took its place since the first look.
+                    if stepped.lacking.is_empty() {
+                        stepped.lacking = lacking_by_now(cli, &status.device)?;
+                    }
+                    stepped.notes.push(why);
+                }
                 Err(Said::Failed(error)) => return Err(error),
             }
         }
         all.push(stepped);
     }
-    let exit = if all.iter().any(|one| one.advanced) { Exit::Fine } else { Exit::Found };
+    let is_held = |one: &Stepped| !one.advanced && one.to.is_some();
+    let is_fine = all.iter().any(|one| one.advanced) && !all.iter().any(is_held);
+    let exit = if is_fine { Exit::Fine } else { Exit::Found };
     if args.output.json {
         print_json(&all)?;
         return Ok(exit);
@@ -245,6 +253,28 @@ pub(super) fn advance(cli: &Cli, args: &AdvanceArgs) -> anyhow::Result<Exit> {
         told(one, args.dry_run);
     }
     Ok(exit)
+}
+
+/// Why a device has no stage, and what to do about it.
+fn off_its_way(status: &StageStatus) -> String {
+    let StageStatus { device, stage, .. } = status;
+    let hint = match stage {
+        Standing::Enforced => {
+            format!("\nhint: `bulkhead mode {device} monitor --reason TEXT` begins at observe")
+        }
+        Standing::Quarantine => format!("\nhint: `bulkhead release {device}`"),
+        Standing::Stage(_) => String::new(),
+    };
+    format!("`{device}` is not on its way: {}{hint}", stage.name())
+}
+
+/// What the agent itself knows that a device lacks at this moment.
+fn lacking_by_now(cli: &Cli, device: &str) -> anyhow::Result<Vec<Criterion>> {
+    let body = cli.ask(&Request::InForce { write: false })?;
+    let Body::InForce(in_force) = body else { return Err(unexpected(&body)) };
+    let found = in_force.stages.into_iter().find(|one| one.device == device);
+    let criteria = found.map(|one| one.criteria).unwrap_or_default();
+    Ok(criteria.into_iter().filter(|one| !one.met).collect())
 }
 
 fn told(one: &Stepped, dry_run: bool) {
@@ -267,7 +297,7 @@ fn told(one: &Stepped, dry_run: bool) {
             }
             // The agent's words say the same, where these are what is lacking.
             if lacking.is_empty() {
-                notes.iter().for_each(|note| say!("  {note}"));
+                notes.iter().flat_map(|note| note.lines()).for_each(|line| say!("  {line}"));
             }
         }
     }
