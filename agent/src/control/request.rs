@@ -1,5 +1,7 @@
 //! What the control socket is asked.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 
 use super::File;
@@ -158,6 +160,9 @@ pub enum Request {
         stage: Stage,
         /// The policy that was proved: [`InForceStatus::policy`].
         policy: String,
+        /// Names of the breaks that were accepted of the device when it was proved.
+        #[serde(default)]
+        accepted: BTreeSet<String>,
         /// What whoever asks has looked at.
         criteria: Vec<Criterion>,
         /// Whether it goes on whatever is lacking.

@@ -31,7 +31,7 @@ use super::{
     routes::Settling,
     series::Series,
     shadow::ShadowKeeper,
-    stages,
+    stages::{self, Trials},
     start::{StartError, runtime, sizes},
     watch::Watcher,
 };
@@ -136,6 +136,8 @@ pub struct Agent {
     pub(super) shadow: ShadowKeeper,
     /// Where devices are on their way into enforcement.
     pub(super) stages: Stages,
+    /// What is heard of those that are canaries.
+    pub(super) trials: Trials,
 }
 
 impl Agent {
@@ -277,6 +279,7 @@ impl Agent {
             watcher,
             shadow,
             stages,
+            trials: Trials::default(),
         };
         agent.learn();
         agent.reporter.begin(&agent.dataplane);

@@ -110,8 +110,8 @@ impl Agent {
                 self.set_shadow(WantedShadow { files, from, reason }, by).map(Body::Applied)
             }
             Request::ShadowClear { reason } => self.clear_shadow(reason, by).map(Body::Applied),
-            Request::Advance { device, stage, policy, criteria, force, reason } => {
-                let step = Step { device, stage, policy, criteria, force, reason };
+            Request::Advance { device, stage, policy, accepted, criteria, force, reason } => {
+                let step = Step { device, stage, policy, accepted, criteria, force, reason };
                 self.advance(step, by).map(Body::Applied)
             }
             Request::StepBack { device, reason } => self.step_back(&device, &reason, by).map(Body::Applied),

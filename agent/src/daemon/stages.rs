@@ -3,7 +3,7 @@
 //! A step is on the disk before it is acknowledged: first the stage, then who is watched, then the mode. Whatever is cut off in between
 //! leaves a device that is monitored, and the mode alone says what is true: a stage that it contradicts is over ([`Stages::contradicted`]).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
     agent::{Agent, user, world},
@@ -23,6 +23,9 @@ use crate::{
 
 mod after;
 mod criteria;
+mod trials;
+
+pub(super) use trials::Trials;
 
 /// Criteria that somebody can bring.
 const MOST_CRITERIA: usize = 16;
@@ -40,6 +43,8 @@ pub(super) struct Step {
     pub(super) stage: Stage,
     /// The policy that he has proved.
     pub(super) policy: String,
+    /// The breaks that were accepted then.
+    pub(super) accepted: BTreeSet<String>,
     pub(super) criteria: Vec<Criterion>,
     pub(super) force: bool,
     pub(super) reason: Option<String>,
@@ -125,7 +130,7 @@ impl Agent {
     }
 
     fn try_advance(&mut self, act: &mut Act, step: Step, by: &Who) -> Result<Applied, Failure> {
-        let Step { device, stage, policy, criteria, force, reason } = step;
+        let Step { device, stage, policy, accepted, criteria, force, reason } = step;
         sayable(reason.as_deref())?;
         self.known_device(&device)?;
         if criteria.len() > MOST_CRITERIA {
@@ -144,6 +149,13 @@ impl Agent {
         if policy != self.policy_in_force() {
             return Err(user(format!(
                 "another policy is in force by now than the one that `{device}` was proved with: nothing was changed\nhint: say it again"
+            )));
+        }
+        let by_now = self.stages.accepted.get(&device).into_iter().flatten();
+        let by_now: BTreeSet<String> = by_now.map(|one| one.id.clone()).collect();
+        if !force && accepted != by_now {
+            return Err(user(format!(
+                "other breaks of `{device}` are accepted by now than when it was proved: nothing was changed\nhint: say it again"
             )));
         }
         // What the agent knows is not for others to say.
@@ -213,6 +225,7 @@ impl Agent {
             .and_then(|()| self.set_mode(act, device, Mode::Enforce, Some("canary".to_owned()), by));
         match ended {
             Ok(mut applied) => {
+                self.trials.begin(device);
                 self.mode_was_set(
                     device,
                     (Some(Mode::Monitor), Some(Mode::Enforce)),

@@ -15,6 +15,7 @@ use std::{
 use rusqlite::{Error, ErrorCode, ffi::SQLITE_ERROR};
 
 mod aside;
+mod put;
 mod read;
 mod schema;
 mod write;

@@ -57,7 +57,8 @@ impl Reader {
         if there.as_ref().is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound) {
             return Err(HistoryError::Missing { path: path.to_owned() });
         }
-        there.map_err(io_error("open", path))?;
+        // SQLite would not say why.
+        there.and_then(|_| fs::File::open(path)).map_err(io_error("open", path))?;
         Self::connected(path, OpenFlags::empty(), path.as_os_str())
             .or_else(|error| Self::without_log(path).unwrap_or(Err(error)))
     }

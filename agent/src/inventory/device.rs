@@ -155,6 +155,8 @@ impl Device {
     pub(super) fn take(&mut self, claim: &Claim, from: Option<IpAddr>, when: When) -> (Option<News>, bool) {
         let time = when.time;
         let Claim { kind, value, evidence } = claim;
+        // Another protocol that says the same is no news.
+        let had_this = self.facts.iter().any(|fact| (fact.kind, &fact.value) == (*kind, value));
         if *kind == Kind::Address && evidence.is_of_the_link() {
             // Better evidence for the same.
             self.facts.retain(|fact| {
@@ -189,7 +191,7 @@ impl Device {
             }
         };
         let news = match (kind, known, before) {
-            (Kind::Address, None, _) if had_address => {
+            (Kind::Address, None, _) if had_address && !had_this => {
                 Some(News::NewAddress { address: value.clone(), evidence: *evidence })
             }
             // Services of one host have versions of their own.

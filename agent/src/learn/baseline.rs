@@ -194,7 +194,10 @@ pub fn baseline(
     let more = |len: usize| len.saturating_sub(MOST);
     let (more_scans, more_gaps) = (more(scans.len()), more(gaps.len()));
     scans.truncate(MOST);
-    gaps.truncate(MOST);
+    // Those that ended last: what is asked of them is what is missing of late.
+    gaps.sort_by_key(|gap| (gap.to, gap.from));
+    gaps.drain(..more_gaps);
+    gaps.sort_by_key(|gap| (gap.from, gap.to));
     Baseline {
         first: seen(found.seen.first),
         last: seen(found.seen.last),

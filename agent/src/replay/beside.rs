@@ -90,7 +90,7 @@ pub struct Compared {
     pub ends_now: [u32; 2],
     /// The same in the proposed one.
     pub ends_then: [u32; 2],
-    /// The proposed one allows it to whoever has learned a name that it names, and nobody knows whether the device has.
+    /// It would be a break, but the proposed one allows it to whoever has learned a name that it names, and nobody knows whether the device has.
     pub is_by_name: bool,
 }
 
@@ -163,7 +163,10 @@ impl<'a> Beside<'a> {
         let now = begun.meets(&mut self.now.host, &self.field);
         let then = proposed.meets(&mut self.then.host, &self.field);
         let ends_then = proposed.devices();
-        let is_by_name = matches!(then.verdict, Verdict::Deny(_))
+        let [harm_now, harm_then] = [&now, &then].map(|decision| Fate::of(decision).harm());
+        // Where both deny it there is nothing that a name would excuse.
+        let is_by_name = harm_then > harm_now
+            && matches!(then.verdict, Verdict::Deny(_))
             && self.then.setting.tables.may_be_named(&self.then.who, &kind).next().is_some();
         Compared { now, then, ends_now: begun.devices(), ends_then, is_by_name }
     }

@@ -62,8 +62,6 @@ struct Current {
     denied: Option<(Seen, Decision)>,
     rule: u32,
     last: i64,
-    /// When somebody last answered what is allowed.
-    answered: Option<i64>,
 }
 
 impl<'a> Rows<'a> {
@@ -146,7 +144,7 @@ impl<'a> Rows<'a> {
             let open = self.at(&vec![u64::MAX; count], &begun);
             (!is_allowed(&open)).then_some(closed)
         };
-        Current { kind, begun, always, allowed: None, denied: None, rule: 0, last: i64::MIN, answered: None }
+        Current { kind, begun, always, allowed: None, denied: None, rule: 0, last: i64::MIN }
     }
 
     /// A question to a group that nobody remembers: the kernel keeps who asked. Of those that rules name it is one that may be
@@ -256,15 +254,14 @@ impl<'a> Rows<'a> {
     }
 
     fn finish(&mut self) {
-        let Some(Current { kind, begun, allowed, denied, rule, last, answered, .. }) = self.current.take()
-        else {
+        let Some(Current { kind, begun, allowed, denied, rule, last, .. }) = self.current.take() else {
             return;
         };
         if let Some(seen) = &allowed {
             let [there, back] = seen.packets;
             self.tally.used(rule, there.saturating_add(back).max(1), last);
             if let Some(all) = &mut self.tally.touching {
-                touching::allowed(all, begun.devices(), [Some(seen.last), answered]);
+                touching::allowed(all, begun.devices());
             }
         }
         match (denied, allowed) {
@@ -324,9 +321,6 @@ impl Current {
 
     fn allow(&mut self, seen: &Seen) {
         self.last = self.last.max(seen.last);
-        if seen.packets[1] > 0 || seen.answered > 0 {
-            self.answered = self.answered.max(Some(seen.last));
-        }
         merge(&mut self.allowed, seen);
     }
 

@@ -36,8 +36,6 @@ pub struct Touching {
     pub by_name: u64,
     /// Kinds that are allowed.
     pub allowed: u64,
-    /// When it last spoke itself in what is allowed, seconds since 1970.
-    pub heard: Option<i64>,
 }
 
 /// A denied kind of conversation of a device.
@@ -61,7 +59,6 @@ pub(super) struct Touched {
     tried: Worst,
     by_name: u64,
     allowed: u64,
-    heard: Option<i64>,
 }
 
 /// Of every device, by its dense id.
@@ -88,22 +85,17 @@ pub(super) fn denied(all: &mut ByDevice, fate: Fate, rank: Rank, one: Denied) {
     }
 }
 
-/// A kind that is allowed, and when each of its ends last spoke: whoever is called and says nothing was not heard.
-pub(super) fn allowed(all: &mut ByDevice, ends: [u32; 2], spoke: [Option<i64>; 2]) {
-    for id in each(ends) {
-        let touched = all.entry(id).or_default();
-        touched.allowed += 1;
-        let its = ends.into_iter().zip(spoke).filter(|(end, _)| *end == id);
-        touched.heard = its.map(|(_, last)| last).max().flatten().max(touched.heard);
-    }
+/// A kind that is allowed.
+pub(super) fn allowed(all: &mut ByDevice, ends: [u32; 2]) {
+    each(ends).for_each(|id| all.entry(id).or_default().allowed += 1);
 }
 
 pub(super) fn told(setting: &Setting<'_>, all: ByDevice) -> BTreeMap<String, Touching> {
     let one = |(id, touched): (u32, Touched)| {
-        let Touched { breaks, unknown, attempts, tried, by_name, allowed, heard } = touched;
+        let Touched { breaks, unknown, attempts, tried, by_name, allowed } = touched;
         let list = |worst: Worst| worst.listed(|denied| hurt(setting, denied));
         let (breaks, unknown, tried) = (list(breaks), list(unknown), list(tried));
-        let touching = Touching { breaks, unknown, attempts, tried, by_name, allowed, heard };
+        let touching = Touching { breaks, unknown, attempts, tried, by_name, allowed };
         Some((setting.device(id)?.name.clone(), touching))
     };
     all.into_iter().filter_map(one).collect()

@@ -113,6 +113,11 @@ impl Beats {
         self.looks
     }
 
+    /// When the last of them ended.
+    pub fn looked_last(&self) -> Moment {
+        self.looked
+    }
+
     /// Kinds that found no room.
     pub fn refused(&self) -> u64 {
         self.refused

@@ -48,7 +48,6 @@ pub(super) struct Concerns<'p> {
     /// Both, beyond those that are listed.
     more: usize,
     attempts: u64,
-    heard: Option<i64>,
 }
 
 impl Proof {
@@ -81,8 +80,7 @@ impl Proof {
                 Asked::Baseline => Some(self.known(&stage.device)),
                 Asked::Breaks => Some(self.breaks(stage)),
                 Asked::Judged => Some(self.judged(stage)),
-                Asked::Heard => Some(self.heard(stage)),
-                Asked::Canaries | Asked::Noted | Asked::Time | Asked::Kept => of_agent(),
+                Asked::Canaries | Asked::Noted | Asked::Time | Asked::Kept | Asked::Heard => of_agent(),
             }
         };
         Some((gate, gate.asks().iter().filter_map(each).collect()))
@@ -105,13 +103,7 @@ impl Proof {
             breaks.extend(tried);
             attempts = 0;
         }
-        Concerns {
-            breaks,
-            unknown: touching.unknown.list.iter().filter(recent).collect(),
-            more,
-            attempts,
-            heard: touching.heard,
-        }
+        Concerns { breaks, unknown: touching.unknown.list.iter().filter(recent).collect(), more, attempts }
     }
 
     fn nothing_known(&self, asked: Asked) -> Option<Criterion> {
@@ -212,19 +204,6 @@ impl Proof {
             );
         }
         Criterion::met(Asked::Judged, "everything that it did could be judged")
-    }
-
-    fn heard(&self, stage: &StageStatus) -> Criterion {
-        if let Some(unknown) = self.nothing_known(Asked::Heard) {
-            return unknown;
-        }
-        let (since, heard) = (since(stage).unwrap_or(i64::MIN), self.concerns(stage).heard);
-        match heard.filter(|heard| *heard >= since) {
-            Some(heard) => Criterion::met(Asked::Heard, format!("it last talked at {}", minute(heard))),
-            None => {
-                Criterion::lacking(Asked::Heard, "nothing of it was let through since it is a canary", None)
-            }
-        }
     }
 }
 

@@ -224,6 +224,7 @@ pub(super) fn advance(cli: &Cli, args: &AdvanceArgs) -> anyhow::Result<Exit> {
                 device: status.device.clone(),
                 stage,
                 policy: proof.in_force.policy.clone(),
+                accepted: status.accepted.iter().map(|one| one.id.clone()).collect(),
                 criteria,
                 force: args.force,
                 reason: args.reason.clone(),

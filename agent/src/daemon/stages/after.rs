@@ -51,6 +51,9 @@ impl Agent {
                 // Its time begins anew with its release, or when it is in the policy again.
                 Some(Mode::Quarantine) | None => kept.until = None,
                 Some(Mode::Enforce) => {
+                    if kept.until.is_none() {
+                        self.trials.begin(name);
+                    }
                     let begins = || Deadline::after(self.config.rollout.canary, &now);
                     let left = kept.until.get_or_insert_with(begins).left(&now);
                     if let Some(left) = left.filter(|_| !self.watcher.kept.modes.contains_key(name)) {
@@ -63,6 +66,7 @@ impl Agent {
         if stages != self.stages {
             self.keep_stages_or_warn(stages);
         }
+        self.look_after_trials();
         for (name, left, by) in unwatched {
             let before = Override {
                 mode: Mode::Monitor,

@@ -2,9 +2,13 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
+use jiff::Timestamp;
+
 use super::super::{agent::Agent, clock::clocks};
 use crate::{
     config::duration::spell,
+    dataplane::monotonic_ns,
+    learn::propose::minute,
     model::ClassId,
     rollout::{Asked, Criterion, Gate, Stage, Standing},
 };
@@ -31,7 +35,8 @@ impl Agent {
             Asked::Noted => Some(self.noted(device)),
             Asked::Time => Some(self.time_of(device)),
             Asked::Kept => Some(self.kept_since(device)),
-            Asked::Baseline | Asked::Breaks | Asked::Judged | Asked::Heard => None,
+            Asked::Heard => Some(self.heard_of(device)),
+            Asked::Baseline | Asked::Breaks | Asked::Judged => None,
         });
         own.collect()
     }
@@ -98,5 +103,17 @@ impl Agent {
                 Some(format!("`bulkhead rollout back {device} --reason TEXT` begins anew")),
             ),
         }
+    }
+    fn heard_of(&self, device: &str) -> Criterion {
+        let Some(heard) = self.trials.heard(device) else {
+            return Criterion::lacking(
+                Asked::Heard,
+                "nothing that it said was let through since it is a canary",
+                None,
+            );
+        };
+        let ago = Duration::from_nanos(monotonic_ns()).saturating_sub(heard).as_secs();
+        let at = Timestamp::now().as_second().saturating_sub(i64::try_from(ago).unwrap_or(i64::MAX));
+        Criterion::met(Asked::Heard, format!("it last spoke at {}", minute(at)))
     }
 }

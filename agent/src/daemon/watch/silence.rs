@@ -141,6 +141,21 @@ impl Agent {
         }
     }
 
+    /// What has been heard since so many looks: how many there were by now, when the last one ended, and when each device spoke last in what it
+    /// was let, by the policy in force. None where no look has ended since.
+    pub(in crate::daemon) fn heard_by_now(
+        &mut self,
+        looks: u64,
+    ) -> Option<(u64, Moment, BTreeMap<String, Moment>)> {
+        let beats = self.watcher.beats.clone()?;
+        let (by_now, at, heard) = {
+            let beats = beats.lock();
+            (beats.looks(), beats.looked_last(), (beats.looks() != looks).then(|| beats.heard_last())?)
+        };
+        let before = self.before_now().ok()?;
+        Some((by_now, at, heard_by_name(&heard, &before)))
+    }
+
     /// Of each device that is watched the conversations that have stopped.
     fn find_stopped(&mut self, beats: &Beats) -> Vec<Stopped> {
         let began = (Duration::from_secs(crate::dataplane::monotonic_ns() / 1_000_000_000), beats.looks());

@@ -42,6 +42,24 @@ fn what_is_new_is_told_once_and_both_values_stay() {
 }
 
 #[test]
+fn address_that_another_protocol_says_again_is_no_news() {
+    let mut inventory = Inventory::default();
+    assert_eq!(take(&mut inventory, &arp(DEVICE, DEVICE, PLC), 0), ["new device 00:1d:9c:c7:b0:70"]);
+    // It renews its lease, and says which address it has (RFC 2131, 4.3.6).
+    let mut renewal = dhcp_question(DEVICE, &[]);
+    renewal[12..16].copy_from_slice(&PLC);
+    assert!(take(&mut inventory, &udp(DEVICE, PLC, [68, 67], &renewal), 60).is_empty());
+    let known = device(&inventory, Of::Mac(DEVICE)).of_kind(Kind::Address);
+    let evidence: Vec<Evidence> = known.iter().map(|fact| fact.evidence).collect();
+    assert_eq!(evidence, [Evidence::Dhcp, Evidence::Arp], "both are kept");
+    // Better evidence in the place of an address that was only sent from.
+    let second = [10, 20, 1, 12];
+    let sent = tcp(DEVICE, second, 502, &modbus_identity(&[(1, "M340")]));
+    assert_eq!(take(&mut inventory, &sent, 61).len(), 1);
+    assert!(take(&mut inventory, &arp(DEVICE, DEVICE, second), 62).is_empty());
+}
+
+#[test]
 fn what_comes_through_a_router_is_of_the_address_it_is_from() {
     let identity = modbus_identity(&[(1, "M340")]);
     // Whoever claims an address of its own is known for a router sooner.

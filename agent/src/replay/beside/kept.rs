@@ -28,7 +28,7 @@ pub struct Counts {
     pub judged: u64,
     /// Kinds that differ and are not kept, each once a look.
     pub refused: u64,
-    /// Kinds that only a name would allow which a device may have learned, each once a look.
+    /// Kinds that are no break only because a name would allow them which a device may have learned, each once a look.
     pub by_name: u64,
     /// Kinds of which the policy in force, asked now, says something else than what happened, each once a look: they were allowed earlier, or
     /// denied for what a kind does not tell.
