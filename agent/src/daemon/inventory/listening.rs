@@ -14,7 +14,7 @@ use nix::{
 };
 
 use super::{
-    super::{history::clock, stretch::Stretch},
+    super::{clock::clocks, stretch::Stretch},
     MOST_NEWS, Place, Shared, held, kept,
     told::New,
 };
@@ -294,6 +294,12 @@ impl Listening {
             }
         }
     }
+}
+
+/// The clock that is set, beside one that goes on while the machine sleeps: what was told before that is as old as it says.
+fn clock() -> Clock {
+    let now = clocks();
+    Clock { wall: now.wall, mono_ns: u64::try_from(now.up.as_nanos()).unwrap_or(u64::MAX) }
 }
 
 /// After which what is new is written, of a file of so many bytes: 288 MiB a day up to the length at which it is written once an hour.

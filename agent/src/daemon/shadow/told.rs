@@ -14,8 +14,12 @@ use crate::{
     compile::RuleRef,
     control::{Body, Reply, ShadowBrief, ShadowSet, ShadowStatus},
     diagnostic::Listed,
+    model::Policy,
     replay::{LISTED, beside::Way},
 };
+
+/// Devices that a note names.
+const NAMED: usize = 5;
 
 impl Agent {
     /// Answers in its own time: what differs is put into words beside the loop.
@@ -101,6 +105,15 @@ impl Agent {
                 silent.join(", ")
             ));
         }
+        let bound = bound_anew(&made.policy, &self.in_force.policy);
+        if !bound.is_empty() {
+            let more = bound.len().saturating_sub(NAMED);
+            let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+            notes.push(format!(
+                "the shadow says where {}{more} must be (`segment`, `vlan`), and the policy in force does not: nobody has seen that, and it is taken for right (`bulkhead inventory` says where a device was heard)",
+                bound.iter().take(NAMED).copied().collect::<Vec<_>>().join(", ")
+            ));
+        }
         for (name, change) in &self.overrides.devices {
             if made.policy.device(name).is_some() {
                 notes.push(format!(
@@ -111,6 +124,17 @@ impl Agent {
         }
         notes
     }
+}
+
+/// Devices that must be on a segment or VLAN by the shadow, and may be anywhere by the policy in force.
+fn bound_anew<'s>(shadow: &'s Policy, in_force: &Policy) -> Vec<&'s str> {
+    let bound = shadow.devices.iter().filter(|device| {
+        in_force.device(&device.name).is_some_and(|(_, known)| {
+            known.segment.is_none() && device.segment.is_some()
+                || known.vlan.is_none() && device.vlan.is_some()
+        })
+    });
+    bound.map(|device| device.name.as_str()).collect()
 }
 
 /// To the second.
@@ -130,4 +154,27 @@ fn tell(status: &mut ShadowStatus, world: &Arc<World>, counted: &Counted) {
     let unused = differences.unused(LISTED);
     let rules = unused.list.iter().filter_map(|id| world.then.tables.rule(*id)).map(RuleRef::from);
     status.unused = Listed { list: rules.collect(), more: unused.more };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::{SourceFile, resolve_texts};
+
+    #[test]
+    fn who_is_bound_by_the_shadow_alone_is_named() {
+        let policy = |text: &str| {
+            let text = format!("version = 1\n{text}");
+            let outcome = resolve_texts(&[SourceFile { path: "a.toml".into(), text }]);
+            outcome.policy.unwrap_or_else(|| panic!("{:?}", outcome.diagnostics))
+        };
+        let in_force =
+            "[device.hmi]\nip = \"10.0.0.1\"\n[device.plc]\nip = \"10.0.0.2\"\nsegment = \"cell\"\n";
+        let bound = in_force.replace("\"10.0.0.1\"", "\"10.0.0.1\"\nvlan = 10").replace("cell", "office");
+        let new = "[device.new]\nip = \"10.0.0.3\"\nsegment = \"cell\"\n";
+        let shadow = policy(&(bound + new));
+        // What the policy in force says as well is judged, and a new device is a stranger so far.
+        assert_eq!(bound_anew(&shadow, &policy(in_force)), ["hmi"]);
+        assert!(bound_anew(&policy(in_force), &shadow).is_empty());
+    }
 }

@@ -103,13 +103,16 @@ pub fn merge(text: &str, piece: &Piece) -> Result<Merged, MergeError> {
 
 fn insert(text: &str, place: Place, rules: &[&Rule]) -> Insert {
     let decided: Vec<&Rule> = rules.iter().copied().filter(|rule| !rule.undecided).collect();
-    let values = |indent: &str| {
+    let values = || {
         let value = |rule: &&Rule| {
-            let reasons: String = rule.reasons.iter().map(|line| format!("\n{indent}# {line}")).collect();
-            format!("{reasons}\n{indent}{}", rule.inline)
+            let reasons: String = rule.reasons.iter().map(|line| format!("\n    # {line}")).collect();
+            format!("{reasons}\n    {}", rule.inline)
         };
         decided.iter().map(value).collect::<Vec<_>>().join(",")
     };
+    // What a person has to decide stands behind them.
+    let asked: String =
+        rules.iter().filter(|rule| rule.undecided).map(|rule| format!("\n{}", rule.comment())).collect();
     match place {
         Place::Behind(at) => {
             // An entry at the end of a line begins on the next one.
@@ -117,14 +120,14 @@ fn insert(text: &str, place: Place, rules: &[&Rule]) -> Insert {
             let blocks: String = rules.iter().map(|rule| format!("\n{}", rule.block())).collect();
             Insert { at, text: before.to_owned() + &blocks }
         }
-        Place::Array { at, .. } | Place::Key { at, .. } if decided.is_empty() => {
-            Insert { at, text: String::new() }
+        Place::Array { at, is_empty } => {
+            let comma = if is_empty || decided.is_empty() { "" } else { "," };
+            let end = if is_empty || !asked.is_empty() { "\n" } else { "" };
+            Insert { at, text: format!("{comma}{}{asked}{end}", values()) }
         }
-        Place::Array { at, is_empty: true } => Insert { at, text: values("    ") + "\n" },
-        Place::Array { at, is_empty: false } => Insert { at, text: format!(",{}", values("    ")) },
         Place::Key { at, is_empty } => {
             let comma = if is_empty { " " } else { ", " };
-            Insert { at, text: format!("{comma}allow = [{}\n]", values("    ")) }
+            Insert { at, text: format!("{comma}allow = [{}{asked}\n]", values()) }
         }
     }
 }

@@ -222,6 +222,14 @@ impl Rule {
         reasons + &lines.map(|line| format!("#   {line}\n")).collect::<String>()
     }
 
+    /// The same among the values of an array, for a person to decide: comments, each line but the last with its end.
+    pub(super) fn comment(&self) -> String {
+        let declared =
+            self.declared.iter().flat_map(|table| table.lines()).map(|line| format!("#   {line}\n"));
+        let reasons = self.reasons.iter().map(|line| format!("# {line}\n"));
+        reasons.chain(declared).collect::<String>() + "#   " + &self.inline + ","
+    }
+
     /// Whose it is, as in `device press-plc`.
     pub fn holder_name(&self) -> String {
         format!("{} {}", self.holder.0, self.holder.1)

@@ -74,6 +74,31 @@ fn every_way_to_write_a_device_takes_entries() {
 }
 
 #[test]
+fn what_a_person_has_to_decide_stands_in_every_way_to_write_a_device() {
+    for plc in [
+        "[device]\nplc = { ip = \"10.1.0.2\" }\n",
+        "[device]\nplc = { ip = \"10.1.0.2\", allow = [] }\n",
+        "[device.plc]\nip = \"10.1.0.2\"\nallow = []\n",
+        "[device.plc]\nip = \"10.1.0.2\"\nallow = [{ from = \"hmi\", service = \"ntp\" }, ] # the only one\n",
+        "[device.plc]\nip = \"10.1.0.2\"\n",
+    ] {
+        for with_others in [true, false] {
+            let text = format!("version = 1\n{plc}\n{HMI}");
+            let telnet = week(tcp("10.1.0.1", "10.1.0.2", 23), 20);
+            let all = if with_others { [rows(), telnet].concat() } else { telnet };
+            let made = plant(&text).learn(&all);
+            assert!(made.proof.holds(), "{:?}\n{}", made.proof, made.merged[0].after);
+            let after = &made.merged[0].after;
+            let asked = |after: &str| after.lines().filter(|line| line.starts_with("# DECIDE")).count();
+            assert_eq!(asked(after), 1, "{after}");
+            // It is asked once.
+            let again = plant(after).learn(&all);
+            assert!(again.merged.iter().all(|merged| asked(&merged.after) == 1), "{}", again.text);
+        }
+    }
+}
+
+#[test]
 fn lines_end_as_they_did() {
     let text = format!("version = 1\n[device.plc]\nip = \"10.1.0.2\"\n{HMI}").replace('\n', "\r\n");
     let made = plant(&text).learn(&rows());
