@@ -172,7 +172,10 @@ fn a_polled_device_is_enforced_stage_by_stage_and_its_poll_loses_nothing() {
     done(&agent, &["advance", "--class", "controllers"]);
     assert_eq!([stage(&agent, PLC), stage(&agent, HISTORIAN)], ["ready", "ready"]);
     assert_eq!(mode(&agent, PLC), "monitor");
-    // Of a class one is taken, and of the others it is said what they lack by then.
+    // Of a class one is taken, and of the others it is said what they lack by then; before it is done as well.
+    let (code, both, said) = told(&agent, &["advance", "--class", "controllers", "--dry-run"]);
+    let would: Vec<bool> = [HISTORIAN, PLC].map(|name| of(&both, name)["advanced"] == true).to_vec();
+    assert_eq!((code, would), (Some(1), vec![true, false]), "{said}");
     let (code, both, said) = told(&agent, &["advance", "--class", "controllers"]);
     let [taken, held] = [HISTORIAN, PLC].map(|name| of(&both, name));
     assert_eq!(
@@ -238,6 +241,9 @@ fn a_polled_device_is_enforced_stage_by_stage_and_its_poll_loses_nothing() {
     let output = agent.cli(&["rollout", "advance", PLC]).expect("it runs");
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(output.status.code() == Some(1) && said.contains("hint: `bulkhead mode plc monitor"), "{said}");
+    let output = agent.cli(&["rollout", "check", PLC]).expect("it runs");
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success() && said.contains("hint: `bulkhead mode plc monitor"), "{said}");
 }
 
 #[test]

@@ -198,6 +198,11 @@ fn list(report: &Report) {
     for (name, several) in shared_names(report) {
         say!("note: several devices are `{}` by their addresses: {}", escape(name), several.join(", "));
     }
+    if report.devices.is_empty() {
+        say!(
+            "note: devices are heard when they ask or announce something (ARP, DHCP, LLDP, ...) or accept a connection; one that goes on says nothing"
+        );
+    }
     let counts = report.counts;
     let strangers = report.devices.iter().filter(|listed| listed.known.is_none()).count();
     say!("{}, {strangers} not in the policy", counted(report.devices.len() as u64, "device"));

@@ -5,7 +5,10 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
@@ -20,6 +23,8 @@ type Silent = BTreeMap<u64, oneshot::Sender<()>>;
 pub(super) struct Door {
     places: Arc<Semaphore>,
     silent: Arc<Mutex<Silent>>,
+    /// Of the next place. None is given twice: whoever leaves late would take another's word with him.
+    next: AtomicU64,
 }
 
 impl Default for Door {
@@ -30,7 +35,7 @@ impl Default for Door {
 
 impl Door {
     fn of(places: usize) -> Self {
-        Self { places: Arc::new(Semaphore::new(places)), silent: Arc::default() }
+        Self { places: Arc::new(Semaphore::new(places)), silent: Arc::default(), next: AtomicU64::new(0) }
     }
 
     pub(super) fn is_full(&self) -> bool {
@@ -45,10 +50,9 @@ impl Door {
     /// A place, as soon as there is one.
     pub(super) async fn place(&self) -> Option<Place> {
         let permit = Arc::clone(&self.places).acquire_owned().await.ok()?;
-        let mut silent = locked(&self.silent);
-        let number = silent.last_key_value().map_or(0, |(last, _)| last + 1);
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
         let (word, away) = oneshot::channel();
-        silent.insert(number, word);
+        locked(&self.silent).insert(number, word);
         Some(Place { number, away, silent: Arc::clone(&self.silent), _permit: permit })
     }
 }
@@ -92,6 +96,16 @@ mod tests {
     use tokio::time::timeout;
 
     use super::*;
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn whoever_leaves_sends_nobody_else_away() {
+        let door = Door::of(3);
+        let first = door.place().await.expect("there is room");
+        first.has_spoken();
+        let mut second = door.place().await.expect("there is room");
+        drop(first);
+        assert!(timeout(Duration::ZERO, second.sent_away()).await.is_err());
+    }
 
     #[tokio::test(flavor = "current_thread")]
     async fn the_oldest_silent_one_makes_room() {

@@ -9,7 +9,7 @@ use crate::{
     diagnostic::{closest, escape, quote},
     learn::propose::minute,
     replay::Hurt,
-    rollout::{Criterion, Gate, Stage, Standing},
+    rollout::{Asked, Criterion, Gate, Stage, Standing},
 };
 
 #[derive(Debug, clap::Args)]
@@ -142,6 +142,9 @@ fn print(checked: &Checked<'_>) {
         (Some(next), false) => format!("not yet for {next}"),
     };
     out!("{}: {}{forced}; {next}", status.device, status.stage.name());
+    if status.stage.stage().is_none() {
+        off_its_way(status).lines().skip(1).for_each(|line| out!("  {line}"));
+    }
     for Criterion { asked, met, told, help } in *gate {
         out!("  {:<8} {:<9} {}", if *met { "met" } else { "NOT MET" }, asked.name(), escape(told));
         if let Some(help) = help {
@@ -194,6 +197,7 @@ fn print(checked: &Checked<'_>) {
 pub(super) fn advance(cli: &Cli, args: &AdvanceArgs) -> anyhow::Result<Exit> {
     let proof = Proof::of(cli, true)?;
     let mut all = Vec::new();
+    let mut free = if args.dry_run { free_places(cli, &proof, &args.whom)? } else { usize::MAX };
     for status in chosen(&proof, &args.whom)? {
         let mut stepped = Stepped {
             device: status.device.clone(),
@@ -218,6 +222,14 @@ pub(super) fn advance(cli: &Cli, args: &AdvanceArgs) -> anyhow::Result<Exit> {
         let is_sure = stepped.lacking.is_empty() || args.force;
         if args.dry_run {
             stepped.advanced = is_sure;
+            if is_sure && gate.to() == Stage::Canary && !args.force {
+                if free == 0 {
+                    let told = "those before it take all places of its class";
+                    stepped.lacking.push(Criterion::lacking(Asked::Canaries, told, None));
+                    stepped.advanced = false;
+                }
+                free = free.saturating_sub(1);
+            }
         } else if is_sure || args.whom.device.is_some() {
             // Of one device the refusal is recorded as well; of a class only those that may are asked for.
             let request = Request::Advance {
@@ -254,6 +266,15 @@ pub(super) fn advance(cli: &Cli, args: &AdvanceArgs) -> anyhow::Result<Exit> {
         told(one, args.dry_run);
     }
     Ok(exit)
+}
+
+/// How many more of a class may be canaries; of one device the agent says it.
+fn free_places(cli: &Cli, proof: &Proof, whom: &Whom) -> anyhow::Result<usize> {
+    let Some(class) = &whom.class else { return Ok(usize::MAX) };
+    let stages = proof.in_force.stages.iter().filter(|one| one.class.as_ref() == Some(class));
+    let canaries = stages.filter(|one| one.stage.stage() == Some(Stage::Canary)).count();
+    let most = usize::try_from(cli.config()?.rollout.canaries).unwrap_or(usize::MAX);
+    Ok(most.saturating_sub(canaries))
 }
 
 /// Why a device has no stage, and what to do about it.
